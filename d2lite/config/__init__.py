@@ -1,0 +1,18 @@
+"""Configuration: nodes that know where each value came from, and classes built from them."""
+
+from .config import get_cfg, global_cfg, set_global_cfg
+from .configurable import configurable
+from .locate import find_config_file
+from .node import CfgNode
+from .report import annotated_yaml, config_diff
+
+__all__ = [
+    "CfgNode",
+    "annotated_yaml",
+    "config_diff",
+    "configurable",
+    "find_config_file",
+    "get_cfg",
+    "global_cfg",
+    "set_global_cfg",
+]

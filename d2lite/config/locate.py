@@ -1,0 +1,102 @@
+"""Finding a config file: by path, or by a part of its name among the configs that we carry."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+from d2lite.utils.errors import ConfigError, MissingFileError
+from d2lite.utils.file_io import PathManager
+
+__all__ = ["carried_configs", "find_config_file"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SHOWN = 12
+
+
+def carried_configs(package: Path = _PACKAGE) -> dict[str, Path]:
+    """The configs of the checkout, or those that a wheel installed.
+
+    Args:
+        package: folder of the d2lite package.
+
+    Returns:
+        Address as in the checkout ("configs/...", "projects/NAME/configs/...") to file, sorted.
+    """
+    found = dict(_files(package.parent) if _is_checkout(package) else _files(package))
+    return dict(sorted(found.items()))
+
+
+def _is_checkout(package: Path) -> bool:
+    root = package.parent
+    return (root / "pyproject.toml").is_file() and (root / "configs").is_dir()
+
+
+def _files(root: Path) -> Iterator[tuple[str, Path]]:
+    folders = [root / "configs", *sorted((root / "projects").glob("*/configs"))]
+    for folder in folders:
+        for path in folder.rglob("*.y*ml"):
+            yield path.relative_to(root).as_posix(), path
+
+
+def find_config_file(name: str) -> Path:
+    """The config file that `name` means.
+
+    A path that exists is taken as it is. Otherwise the carried configs are searched: for the end
+    of an address ("COCO-Detection/retinanet_R_50_FPN_1x.yaml"), then a file name with or without
+    its ending, then a part of an address.
+
+    Args:
+        name: path, address (http, detectron2://) or (partial) name.
+
+    Raises:
+        MissingFileError: if nothing fits; the text lists near names.
+        ConfigError: if several do; the text lists them.
+    """
+    if "://" in name:
+        return Path(PathManager.get_local_path(name))
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    carried = carried_configs()
+    fitting = _fitting(name, list(carried))
+    if len(fitting) == 1:
+        return carried[fitting[0]]
+    if fitting:
+        raise ConfigError(
+            f"Config {name!r} can mean {len(fitting)} files; give more of the name:"
+            f"{_listing(fitting)}"
+        )
+    what = "is a folder" if path.is_dir() else "is no file, and no carried config has that name"
+    raise MissingFileError(
+        f"Config file {name!r} {what} (working folder {Path.cwd()}). Known configs:"
+        f"{_listing(_nearest(name, list(carried)))}"
+    )
+
+
+def _fitting(name: str, addresses: list[str]) -> list[str]:
+    """Addresses that the name fits best: the first rule that fits any decides."""
+    wanted = Path(name).as_posix().removeprefix("./").lower()
+    if wanted in ("", "."):
+        return []
+    rules = (
+        lambda address: address == wanted or address.endswith(f"/{wanted}"),
+        lambda address: address.rpartition(".")[0].endswith(f"/{wanted}"),
+        lambda address: wanted.removesuffix(".yaml") in address,
+    )
+    for rule in rules:
+        fitting = [address for address in addresses if rule(address.lower())]
+        if fitting:
+            return fitting
+    return []
+
+
+def _nearest(name: str, addresses: list[str]) -> list[str]:
+    ends = {address.rpartition("/")[2]: address for address in addresses}
+    near = difflib.get_close_matches(name.rpartition("/")[2], list(ends), n=5, cutoff=0.4)
+    return [ends[end] for end in near] or addresses
+
+
+def _listing(addresses: list[str]) -> str:
+    shown = "".join(f"\n  {address}" for address in addresses[:_SHOWN]) or " none"
+    more = len(addresses) - _SHOWN
+    return shown + (f"\n  ... and {more} more" if more > 0 else "")

@@ -1,0 +1,1 @@
+"""Tools that know nothing of detection; the ground floor of the house."""

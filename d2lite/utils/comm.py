@@ -1,0 +1,213 @@
+"""Talk between the processes of one training: ranks, barriers, gathers, reductions.
+
+Everything works without a process group too, as in a run of one process.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = [
+    "all_gather",
+    "create_local_process_group",
+    "gather",
+    "get_local_process_group",
+    "get_local_rank",
+    "get_local_size",
+    "get_rank",
+    "get_world_size",
+    "is_main_process",
+    "reduce_dict",
+    "shared_random_seed",
+    "synchronize",
+]
+
+T = TypeVar("T")
+Group = dist.ProcessGroup
+
+# Groups belong to the world they were made in; a later world in the same process makes new ones.
+_local_group: tuple[Any, Any] | None = None
+_object_group: tuple[Any, Any] | None = None
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def get_world_size() -> int:
+    """Number of processes on all machines."""
+    return dist.get_world_size() if _is_distributed() else 1
+
+
+def get_rank() -> int:
+    """Number of this process among all, from 0."""
+    return dist.get_rank() if _is_distributed() else 0
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes files and talks on the console."""
+    return get_rank() == 0
+
+
+def create_local_process_group(num_workers_per_machine: int) -> None:
+    """Make a group of the processes of each machine; every process must call this once.
+
+    Args:
+        num_workers_per_machine: processes on each machine; ranks count machine by machine.
+
+    Raises:
+        RuntimeError: if there is no process group yet.
+        ValueError: if the number of processes is no multiple of `num_workers_per_machine`.
+    """
+    global _local_group
+    if not _is_distributed():
+        raise RuntimeError("Call torch.distributed.init_process_group (or launch) first.")
+    world_size = dist.get_world_size()
+    if num_workers_per_machine < 1 or world_size % num_workers_per_machine:
+        raise ValueError(
+            f"{world_size} processes cannot be {num_workers_per_machine} on every machine; "
+            "give the number of processes that each machine runs."
+        )
+    own_first = dist.get_rank() // num_workers_per_machine * num_workers_per_machine
+    # Making a group is collective: each process makes all of them and keeps its own.
+    for first in range(0, world_size, num_workers_per_machine):
+        group = dist.new_group(list(range(first, first + num_workers_per_machine)))
+        if first == own_first:
+            _local_group = (dist.group.WORLD, group)
+
+
+def get_local_process_group() -> Group:
+    """The group of the processes of this machine.
+
+    Raises:
+        RuntimeError: if `create_local_process_group` was not called in this world.
+    """
+    if _local_group is None or not _is_distributed() or _local_group[0] is not dist.group.WORLD:
+        raise RuntimeError(
+            "There is no group of this machine's processes. d2lite.engine.launch makes one; where "
+            "you start processes yourself, call comm.create_local_process_group(n) in each."
+        )
+    return cast(Group, _local_group[1])
+
+
+def get_local_rank() -> int:
+    """Number of this process on its machine, from 0."""
+    if not _is_distributed():
+        return 0
+    if _local_group is None and "LOCAL_RANK" in os.environ:
+        return int(os.environ["LOCAL_RANK"])
+    return dist.get_rank(get_local_process_group())
+
+
+def get_local_size() -> int:
+    """Number of processes on this machine."""
+    if not _is_distributed():
+        return 1
+    if _local_group is None and "LOCAL_WORLD_SIZE" in os.environ:
+        return int(os.environ["LOCAL_WORLD_SIZE"])
+    return dist.get_world_size(get_local_process_group())
+
+
+def synchronize() -> None:
+    """Wait until all processes are here."""
+    if get_world_size() == 1:
+        return
+    if dist.get_backend() == "nccl":
+        # Without the device, nccl guesses it from the rank and may take another process's.
+        dist.barrier(device_ids=[torch.cuda.current_device()])
+    else:
+        dist.barrier()
+
+
+def _group_for_objects() -> Group | None:
+    """A group that carries bytes through the host: pickles have no business on the GPU."""
+    global _object_group
+    if dist.get_backend() != "nccl":
+        return None
+    if _object_group is None or _object_group[0] is not dist.group.WORLD:
+        made: Any = dist.new_group(backend="gloo")
+        _object_group = (dist.group.WORLD, made)
+    return cast(Group, _object_group[1])
+
+
+def all_gather(data: T, group: Group | None = None) -> list[T]:
+    """Give every process the data of all.
+
+    Args:
+        data: anything that pickles.
+        group: the processes that take part; all of them if None. Best a gloo group.
+
+    Returns:
+        The data of each process, in the order of ranks.
+    """
+    if get_world_size() == 1:
+        return [data]
+    group = group or _group_for_objects()
+    size = dist.get_world_size(group)
+    if size == 1:
+        return [data]
+    gathered: list[T | None] = [None] * size
+    dist.all_gather_object(gathered, data, group=group)
+    return gathered  # type: ignore[return-value]
+
+
+def gather(data: T, dst: int = 0, group: Group | None = None) -> list[T]:
+    """Give one process the data of all.
+
+    Args:
+        data: anything that pickles.
+        dst: rank of the process that gets it.
+        group: the processes that take part; all of them if None. Best a gloo group.
+
+    Returns:
+        In process `dst` the data of each process, in the order of ranks; elsewhere an empty list.
+    """
+    if get_world_size() == 1:
+        return [data]
+    group = group or _group_for_objects()
+    size = dist.get_world_size(group)
+    if size == 1:
+        return [data]
+    gathered: list[T | None] | None = [None] * size if dist.get_rank() == dst else None
+    dist.gather_object(data, gathered, dst=dst, group=group)
+    return gathered or []  # type: ignore[return-value]
+
+
+def shared_random_seed() -> int:
+    """A number in [0, 2^31) that is the same in all processes, drawn by numpy in the first.
+
+    Every process must call it.
+    """
+    return all_gather(int(np.random.randint(2**31)))[0]
+
+
+def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[str, Tensor]:
+    """Sum or average tensors of equal names over all processes, in one message.
+
+    Args:
+        input_dict: tensors of any shapes, on one device; the same names and shapes everywhere.
+        average: divide by the number of processes.
+
+    Returns:
+        In the main process the detached results; elsewhere tensors of no meaning.
+    """
+    world_size = get_world_size()
+    if world_size == 1 or not input_dict:
+        return dict(input_dict)
+    # Processes may hold the names in another order, but must agree on what travels where.
+    names = sorted(input_dict)
+    tensors = [input_dict[name].detach() for name in names]
+    packed = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
+    dist.reduce(packed, dst=0)
+    if average:
+        packed /= world_size
+    parts = torch.split(packed, [tensor.numel() for tensor in tensors])
+    return {
+        name: part.view(tensor.shape)
+        for name, tensor, part in zip(names, tensors, parts, strict=True)
+    }

@@ -1,0 +1,54 @@
+"""The mistakes a user can make, as exception types that the tools turn into one clear message.
+
+A `UserError` carries a text that names what was found, what was expected and the key or command
+that mends it. The tools print that text without a trace, write the trace to the log file and
+exit with status 2; every other exception is ours and keeps its trace on the console.
+Each type also is the builtin that fits, so code that catches `ValueError` goes on working.
+"""
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DeviceError",
+    "MissingFileError",
+    "OutputError",
+    "UnknownNameError",
+    "UserError",
+    "WeightsError",
+]
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; the message says how."""
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration key or value that does not fit."""
+
+
+class DataError(UserError, ValueError):
+    """Images or annotations that cannot be used as they are."""
+
+
+class DeviceError(UserError, RuntimeError):
+    """A device was asked for that this machine does not have."""
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file or folder that should be there is not."""
+
+
+class OutputError(UserError, OSError):
+    """A file or folder that cannot be written."""
+
+
+class UnknownNameError(UserError, KeyError):
+    """A name that is not registered; the message lists what is."""
+
+    def __str__(self) -> str:
+        # KeyError shows repr() of its argument, which would print line breaks as \n.
+        return str(self.args[0]) if self.args else ""
+
+
+class WeightsError(UserError, ValueError):
+    """A file of weights that cannot be read or belongs to another model."""

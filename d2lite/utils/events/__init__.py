@@ -1,0 +1,23 @@
+"""What a run tells while it runs: scalars, images, histograms, and who writes them down."""
+
+from .printer import CommonMetricPrinter
+from .storage import (
+    EventStorage,
+    get_event_storage,
+    has_event_storage,
+    log_image,
+    log_scalars,
+)
+from .writers import EventWriter, JSONWriter, TensorboardXWriter
+
+__all__ = [
+    "CommonMetricPrinter",
+    "EventStorage",
+    "EventWriter",
+    "JSONWriter",
+    "TensorboardXWriter",
+    "get_event_storage",
+    "has_event_storage",
+    "log_image",
+    "log_scalars",
+]

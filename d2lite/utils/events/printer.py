@@ -1,0 +1,134 @@
+"""CommonMetricPrinter: the progress of a training, for a person who watches or reads the log."""
+
+import datetime
+import logging
+import sys
+import time
+
+import torch
+
+from d2lite.utils.live_line import live_line
+
+from .storage import EventStorage, get_event_storage
+from .writers import EventWriter
+
+try:
+    import resource
+except ImportError:  # Windows has no such module: the CPU's memory is left out there.
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["CommonMetricPrinter"]
+
+# The name of the package: this module's own would fill a third of each line.
+_logger = logging.getLogger("d2lite.utils.events")
+
+# A slow iteration (an evaluation, a checkpoint) must not swing the ETA.
+_ETA_WINDOW = 1000
+
+
+class CommonMetricPrinter(EventWriter):
+    """Prints iteration, epoch, time left, losses, speed, learning rate and memory.
+
+    Reads the scalars "epoch" (a fraction, shown if somebody puts it), "time" and "data_time"
+    (seconds of an iteration), "lr", and every scalar with "loss" in its name outside any scope.
+    On a terminal it keeps one live line at the bottom and sends the full line to the log file
+    alone; elsewhere the full line is an ordinary log message.
+    """
+
+    def __init__(self, max_iter: int | None = None, window_size: int = 20) -> None:
+        """Begin to measure.
+
+        Args:
+            max_iter: iteration at which training ends; without it there is no time left to tell.
+            window_size: iterations in the medians and averages that are shown.
+        """
+        self._max_iter = max_iter
+        self._window_size = window_size
+        self._last_write: tuple[int, float] | None = None
+
+    def write(self) -> None:
+        """Print the state of the active storage."""
+        storage = get_event_storage()
+        if storage.iter == self._max_iter:
+            # After training, hooks write once more for results; progress has been told by then.
+            return
+        seconds_left = self._estimate_seconds_left(storage)
+        fields = self._collect_fields(storage, seconds_left)
+        on_terminal = sys.stdout.isatty()
+        if on_terminal:
+            live_line.show(
+                self._position(storage.iter) + "  " + _join(_most_telling_first(fields[1:]))
+            )
+        _logger.info(_join(fields), extra={"hidden_on_console": on_terminal})
+
+    def close(self) -> None:
+        """Leave the live line as it stands and go on below it."""
+        live_line.finish()
+
+    def _collect_fields(
+        self, storage: EventStorage, seconds_left: float | None
+    ) -> list[tuple[str, str]]:
+        shown = storage.latest_with_smoothing_hint(self._window_size)
+        fields = [("iter", f"{storage.iter:>{len(str(self._max_iter or 0))}}")]
+        if "epoch" in shown:
+            fields.append(("epoch", f"{shown['epoch'][0]:.2f}"))
+        if seconds_left is not None:
+            fields.append(("eta", str(datetime.timedelta(seconds=int(seconds_left)))))
+        fields += [
+            (name, f"{value:#.4g}")
+            for name, (value, _) in shown.items()
+            if "loss" in name and "/" not in name
+        ]
+        if "lr" in shown:
+            fields.append(("lr", f"{shown['lr'][0]:.5g}"))
+        for name in ("time", "data_time"):
+            if name in shown:
+                samples = storage.count_samples(name, self._window_size)
+                fields.append((name, f"{storage.history(name).avg(samples):.4f}"))
+        megabytes = _peak_megabytes()
+        if megabytes is not None:
+            fields.append(("max_mem", f"{megabytes:.0f}M"))
+        return fields
+
+    def _position(self, iteration: int) -> str:
+        done = iteration + 1
+        if self._max_iter is None:
+            return f"{done}"
+        filled = 10 * done // self._max_iter
+        return f"[{'=' * filled}{' ' * (10 - filled)}] {done}/{self._max_iter}"
+
+    def _estimate_seconds_left(self, storage: EventStorage) -> float | None:
+        """Seconds to the end, also put as the scalar "eta_seconds"; None while unknown."""
+        now = time.perf_counter()
+        last, self._last_write = self._last_write, (storage.iter, now)
+        if self._max_iter is None:
+            return None
+        if "time" in storage.latest():
+            per_iteration = float(storage.history("time").median(_ETA_WINDOW))
+        elif last is not None and storage.iter > last[0]:
+            per_iteration = (now - last[1]) / (storage.iter - last[0])
+        else:
+            return None
+        seconds = per_iteration * (self._max_iter - storage.iter - 1)
+        storage.put_scalar("eta_seconds", seconds, smoothing_hint=False)
+        return seconds
+
+
+def _most_telling_first(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Parts of the loss go last: a narrow terminal cuts the line there."""
+    return sorted(fields, key=lambda field: "loss" in field[0] and field[0] != "total_loss")
+
+
+def _join(fields: list[tuple[str, str]]) -> str:
+    return "  ".join(f"{name}: {value}" for name, value in fields)
+
+
+def _peak_megabytes() -> float | None:
+    """Most memory used so far: of the current GPU where one is in use, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts kilobytes, macOS bytes.
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,190 @@
+"""Writers that carry the scalars of a run to files: JSON lines and TensorBoard."""
+
+import json
+import logging
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from d2lite.utils.errors import OutputError
+from d2lite.utils.file_io import atomic_write
+
+from .storage import EventStorage, get_event_storage
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["EventWriter", "JSONWriter", "TensorboardXWriter"]
+
+_logger = logging.getLogger(__name__)
+
+
+class EventWriter:
+    """Somebody who reads the active storage now and then and writes down what is new."""
+
+    def write(self) -> None:
+        """Write down what the active storage has that was not written before."""
+        raise NotImplementedError(f"{type(self).__name__} must define write().")
+
+    def close(self) -> None:
+        """Let go of files; called once, after the last `write`."""
+
+
+class _NewScalars:
+    """Remembers up to which iteration the scalars of a storage were taken."""
+
+    def __init__(self, window_size: int) -> None:
+        self._window_size = window_size
+        self._last_iteration = -1
+
+    def take(self, storage: EventStorage) -> dict[int, dict[str, float]]:
+        """Scalars with a value newer than the last call's: iteration -> name -> value."""
+        by_iteration: dict[int, dict[str, float]] = defaultdict(dict)
+        for name, (value, iteration) in storage.latest_with_smoothing_hint(
+            self._window_size
+        ).items():
+            if iteration > self._last_iteration:
+                by_iteration[iteration][name] = value
+        if by_iteration:
+            self._last_iteration = max(by_iteration)
+        return dict(sorted(by_iteration.items()))
+
+
+class JSONWriter(EventWriter):
+    r"""One JSON object a line in a file, such as `{"iteration": 19, "lr": 0.01, ...}`.
+
+    A file that is there already is continued. Lines of iterations that the run does again after a
+    resume, and a line torn by a kill, are moved to `<json_file>.replaced` first, so that the file
+    never holds an iteration twice and nothing is lost.
+    """
+
+    def __init__(self, json_file: str | os.PathLike[str], window_size: int = 20) -> None:
+        """Open the file for appending.
+
+        Args:
+            json_file: path of the file; missing folders are made.
+            window_size: iterations in the median of scalars that hint at smoothing.
+
+        Raises:
+            OutputError: if the file cannot be opened.
+        """
+        self._path = Path(json_file)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab")
+        except OSError as err:
+            raise OutputError(
+                f"Cannot write metrics to {self._path}: {err.strerror}. "
+                "Choose another folder with OUTPUT_DIR, or free this one."
+            ) from err
+        self._new_scalars = _NewScalars(window_size)
+        self._is_continued = False
+
+    def write(self) -> None:
+        """Append one line for each iteration that has new values."""
+        storage = get_event_storage()
+        if not self._is_continued:
+            self._set_aside_lines_from(storage.start_iter)
+            self._is_continued = True
+        lines = [
+            json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n"
+            for iteration, scalars in self._new_scalars.take(storage).items()
+        ]
+        if lines:
+            # Flushed together: a kill now loses or tears at most what this call writes.
+            self._file.write("".join(lines).encode())
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _set_aside_lines_from(self, start_iter: int) -> None:
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if _is_line_before(line, start_iter)]
+        if len(kept) == len(lines):
+            return
+        replaced = self._path.with_name(self._path.name + ".replaced")
+        with replaced.open("ab") as file:
+            for line in lines:
+                if not _is_line_before(line, start_iter):
+                    file.write(line.rstrip(b"\n") + b"\n")
+        self._file.close()
+        with atomic_write(self._path, "wb") as file:
+            file.write(b"".join(kept))
+        self._file = self._path.open("ab")
+        _logger.info(
+            "%s: moved %d lines to %s: those of iteration %d and later, which are run again, and "
+            "those that were torn",
+            self._path,
+            len(lines) - len(kept),
+            replaced.name,
+            start_iter,
+        )
+
+
+def _is_line_before(line: bytes, start_iter: int) -> bool:
+    """Whether a line of a metrics file is whole and not of `start_iter` or later."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    iteration = entry.get("iteration", -1) if isinstance(entry, dict) else -1
+    return line.endswith(b"\n") and iteration < start_iter
+
+
+class TensorboardXWriter(EventWriter):
+    """Scalars, images and histograms as a TensorBoard event file."""
+
+    def __init__(self, log_dir: str, window_size: int = 20, **kwargs: Any) -> None:
+        """Remember where to write; the file is made at the first `write`.
+
+        Args:
+            log_dir: folder of the event files.
+            window_size: iterations in the median of scalars that hint at smoothing.
+            kwargs: handed to `torch.utils.tensorboard.SummaryWriter`.
+        """
+        self._log_dir = log_dir
+        self._options = kwargs
+        self._new_scalars = _NewScalars(window_size)
+        self._writer: SummaryWriter | None = None
+
+    def write(self) -> None:
+        """Write new scalars, and the images and histograms, which the storage then forgets."""
+        storage = get_event_storage()
+        writer = self._writer = self._writer or self._open(storage.start_iter)
+        for iteration, scalars in self._new_scalars.take(storage).items():
+            for name, value in scalars.items():
+                writer.add_scalar(name, value, iteration)
+        for name, image, iteration in storage.images:
+            pixels = image.cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+            writer.add_image(name, pixels, iteration)
+        for histogram in storage.histograms:
+            writer.add_histogram_raw(**histogram)
+        storage.clear_images()
+        storage.clear_histograms()
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self, start_iter: int) -> "SummaryWriter":
+        # Imported here because it costs a second and TensorBoard may be left out on purpose.
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as err:
+            raise ImportError(
+                f"TensorboardXWriter needs TensorBoard, which cannot be imported ({err}). "
+                "Install it with `pip install tensorboard`, or leave this writer out of "
+                "build_writers()."
+            ) from err
+        options = dict(self._options)
+        if start_iter > 0:
+            # A resumed run hides what the stopped one wrote for the iterations done again.
+            options.setdefault("purge_step", start_iter)
+        return SummaryWriter(self._log_dir, **options)

@@ -1,0 +1,98 @@
+"""Files: addresses that resolve to local paths, and writing that leaves a file whole or absent."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from iopath.common.file_io import HTTPURLHandler, PathHandler
+from iopath.common.file_io import PathManager as _PathManager
+
+from .errors import OutputError
+
+__all__ = ["PathHandler", "PathManager", "atomic_write", "cache_dir"]
+
+_ZOO_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: `$D2LITE_CACHE`, else `~/.cache/d2lite`."""
+    return Path(os.environ.get("D2LITE_CACHE") or "~/.cache/d2lite").expanduser()
+
+
+class _CachedURLHandler(HTTPURLHandler):  # type: ignore[misc]  # iopath ships no types
+    """http(s) addresses, downloaded once into our cache folder."""
+
+    def _get_local_path(
+        self, path: str, force: bool = False, cache_folder: str | None = None, **kwargs: Any
+    ) -> str:
+        folder = cache_folder or str(cache_dir())
+        return str(super()._get_local_path(path, force=force, cache_dir=folder, **kwargs))
+
+
+class Detectron2Handler(PathHandler):  # type: ignore[misc]  # iopath ships no types
+    """`detectron2://...`: short addresses of the published models."""
+
+    PREFIX = "detectron2://"
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [self.PREFIX]
+
+    def _address(self, path: str) -> str:
+        return _ZOO_ADDRESS + path.removeprefix(self.PREFIX)
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return str(PathManager.get_local_path(self._address(path), force=force, **kwargs))
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
+        opened: IO[Any] = PathManager.open(self._address(path), mode, buffering, **kwargs)
+        return opened
+
+
+PathManager = _PathManager()
+"""Opens and fetches by address: a local path, http(s) or detectron2://."""
+PathManager.register_handler(_CachedURLHandler())
+PathManager.register_handler(Detectron2Handler())
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+    """Write a file that appears under its name only when it is complete.
+
+    The content goes to a temporary file of the same folder, reaches the disk, and takes the name
+    in one step. Whatever goes wrong, the file that was there before stays as it was.
+
+    Args:
+        path: the file to write; its folder is made where it is missing.
+        mode: "w" for UTF-8 text or "wb" for bytes.
+
+    Yields:
+        The open temporary file.
+
+    Raises:
+        OutputError: if the system refuses to write there (rights, space, a folder in the way).
+        ValueError: for another mode.
+    """
+    if mode not in ("w", "wb"):
+        raise ValueError(f"atomic_write got mode {mode!r}; it writes whole files: 'w' or 'wb'.")
+    encoding = "utf-8" if mode == "w" else None
+    target = Path(path)
+    # A name of its own for each writer, so that two processes never share a half-written file.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, mode.replace("w", "x"), encoding=encoding) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except OSError as err:
+        raise OutputError(
+            f"Cannot write {target}: {err.strerror or err}. "
+            "Choose another place (OUTPUT_DIR, --output) or make this one writable."
+        ) from err
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,44 @@
+"""One line at the bottom of a terminal, kept there while ordinary lines scroll by above it."""
+
+import shutil
+import sys
+from typing import TextIO
+
+__all__ = ["LiveLine", "live_line"]
+
+_ERASE_LINE = "\r\x1b[K"
+
+
+class LiveLine:
+    """One line at the bottom of a terminal that is drawn again and again in place."""
+
+    def __init__(self) -> None:
+        """Begin with nothing shown."""
+        self._text = ""
+
+    def show(self, text: str) -> None:
+        """Draw `text`, cut to the width of the terminal, over what was shown before."""
+        # The last column stays free: many terminals wrap a line that fills it.
+        self._text = text[: shutil.get_terminal_size().columns - 1]
+        self._draw()
+
+    def print_above(self, text: str, stream: TextIO) -> None:
+        """Write an ordinary line and keep the live one below it."""
+        stream.write(f"{_ERASE_LINE if self._text else ''}{text}\n")
+        self._draw()
+        stream.flush()
+
+    def finish(self) -> None:
+        """Leave what is shown and go on in the next line."""
+        if self._text:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        self._text = ""
+
+    def _draw(self) -> None:
+        if self._text:
+            sys.stdout.write(_ERASE_LINE + self._text)
+            sys.stdout.flush()
+
+
+live_line = LiveLine()

@@ -1,0 +1,61 @@
+"""Getting through a CUDA out-of-memory error: free what is cached, then try the CPU."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+__all__ = ["retry_if_cuda_oom"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def retry_if_cuda_oom(func: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Wrap a function of tensors so that it survives a full GPU.
+
+    When CUDA memory runs out, the function is called again with the cache emptied, and if that
+    fails too, with its CUDA tensors copied to the CPU; its results then lie on the CPU. It must
+    therefore have no side effects, and the caller must cope with results on another device.
+
+    Args:
+        func: takes tensors, alone or inside lists, tuples and dicts, among other things.
+
+    Returns:
+        A function with the same arguments.
+    """
+
+    @functools.wraps(func)
+    def patient(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return func(*args, **kwargs)
+        except torch.cuda.OutOfMemoryError:
+            pass
+        # Outside of the except block the traceback no longer holds the failed call's tensors.
+        torch.cuda.empty_cache()
+        try:
+            return func(*args, **kwargs)
+        except torch.cuda.OutOfMemoryError:
+            pass
+        name = getattr(func, "__name__", repr(func))
+        logging.getLogger(__name__).warning("CUDA memory is full: running %s on the CPU", name)
+        return func(*_on_cpu(args), **_on_cpu(kwargs))
+
+    return patient
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_on_cpu, value))
+    if isinstance(value, list | tuple):
+        return type(value)(map(_on_cpu, value))
+    # Structures of ours (Boxes, Instances, ...) are duck-typed: this floor knows none of them.
+    if hasattr(value, "to") and hasattr(value, "device") and not isinstance(value, type):
+        return value.to(torch.device("cpu"))
+    return value

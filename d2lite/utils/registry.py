@@ -1,0 +1,87 @@
+"""Registry: from a name to the object registered under it."""
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from fvcore.common.registry import Registry as _BaseRegistry
+
+from .errors import UnknownNameError
+
+__all__ = ["Registry", "locate"]
+
+
+class Registry(_BaseRegistry):  # type: ignore[misc]  # fvcore ships no types
+    """fvcore's registry; a miss says which names there are and how to add one's own.
+
+    Args:
+        name: what the registry holds, for instance "BACKBONE".
+    """
+
+    def get(self, name: str) -> Any:
+        """The object registered under `name`.
+
+        Raises:
+            UnknownNameError: if there is none.
+        """
+        if name in self._obj_map:
+            return self._obj_map[name]
+        raise UnknownNameError(_miss_text(self._name, name, list(self._obj_map)))
+
+    def register(self, obj: Any = None) -> Any:
+        """Register `obj` under its own name; without `obj`, a decorator that does so.
+
+        Raises:
+            ValueError: if the name is taken by another object.
+        """
+        if obj is not None:
+            return self._add(obj)
+        decorator: Callable[[Any], Any] = self._add
+        return decorator
+
+    def _add(self, obj: Any) -> Any:
+        name = obj.__name__
+        holder = self._obj_map.setdefault(name, obj)
+        if holder is not obj:
+            raise ValueError(
+                f"{self._name} has {name!r} already, from {holder.__module__}; "
+                f"give the one in {obj.__module__} another name."
+            )
+        return obj
+
+
+def _miss_text(registry: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    ordered = near + sorted(set(known) - set(near))
+    found = ", ".join(ordered) if ordered else "none yet"
+    return (
+        f"{registry} has nothing named {name!r}. Known: {found}.\n"
+        f"To add your own, put @{registry.removesuffix('_REGISTRY')}_REGISTRY.register() above "
+        f"the class or function {name!r} and have its file imported, for instance with: "
+        "tools/train_net.py --import FILE ..."
+    )
+
+
+def locate(name: str) -> Any:
+    """Import the object with the dotted address `name`, for instance "torch.nn.Linear".
+
+    Raises:
+        UnknownNameError: if no part of the address can be imported or an attribute is missing.
+    """
+    parts = name.split(".")
+    for depth in range(len(parts), 0, -1):
+        module_name = ".".join(parts[:depth])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as err:
+            # A module that exists but lacks one of its own imports must not pass for absent.
+            if err.name is None or not f"{module_name}.".startswith(f"{err.name}."):
+                raise
+            continue
+        for attribute in parts[depth:]:
+            if not hasattr(found, attribute):
+                raise UnknownNameError(f"{name!r}: {module_name} has no {attribute!r}.")
+            found = getattr(found, attribute)
+        return found
+    raise UnknownNameError(f"{name!r} names no module or object that can be imported.")

@@ -1,0 +1,7 @@
+"""Old address of `d2lite.visualization`'s Visualizer; nothing in d2lite imports this file."""
+
+from d2lite.visualization.canvas import VisImage
+from d2lite.visualization.generic_mask import GenericMask
+from d2lite.visualization.visualizer import ColorMode, Visualizer
+
+__all__ = ["ColorMode", "GenericMask", "VisImage", "Visualizer"]

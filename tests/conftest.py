@@ -1,0 +1,33 @@
+"""What all tests share: small tensors on one thread, and the skipping of what a machine lacks."""
+
+import os
+
+# Before torch is imported: tests run on tensors so small that threads only cost time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked gpu where there is no CUDA device."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="no CUDA device")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws():
+    """Every test starts from the same random state, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory):
+    """Tests see neither the user's data sets nor the user's cache."""
+    monkeypatch.delenv("D2LITE_DATASETS", raising=False)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    monkeypatch.setenv("D2LITE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

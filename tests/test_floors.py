@@ -1,0 +1,204 @@
+"""The house stands on its floors: who may import whom, read from the source.
+
+Upward imports and circles begin as one convenient line and end as a ball of string; this holds
+the table of the plan by reading every import of the package, wherever it stands in a file.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Package -> packages of ours that it may import. Everyone may import `utils` and `projects`
+# (which imports nothing) and read the version from `d2lite` itself.
+_BELOW_MIDDLE = {"visualization", "structures", "layers", "config"}
+_ALL_BELOW_ENGINE = _BELOW_MIDDLE | {
+    "solver",
+    "checkpoint",
+    "modeling",
+    "data",
+    "export",
+    "evaluation",
+    "model_zoo",
+}
+MAY_IMPORT = {
+    "utils": set(),
+    "projects": set(),
+    "layers": set(),
+    "config": set(),
+    "checkpoint": set(),
+    "structures": {"layers"},
+    "solver": {"config"},
+    "visualization": {"structures"},
+    "export": {"structures"},
+    "modeling": _BELOW_MIDDLE,
+    "data": _BELOW_MIDDLE,
+    "evaluation": {"data", "structures", "config", "visualization"},
+    "model_zoo": {"modeling", "checkpoint", "config"},
+    "engine": _ALL_BELOW_ENGINE,
+}
+# Old public addresses that hand names on from a higher floor; nothing of ours imports them.
+FACES = {
+    "d2lite.utils.visualizer": "visualization",
+    "d2lite.utils.colormap": "visualization",
+    "d2lite.engine.train_loop": "engine",
+    "d2lite.data.detection_utils": "data",
+    "d2lite.data.transforms.augmentation_impl": "data",
+}
+# Third parties that may be missing or are slow to load, and so are imported where they are used.
+OPTIONAL = {
+    "albumentations",
+    "cv2",
+    "fvcore.nn",
+    "hotcoco",
+    "matplotlib",
+    "pycocotools",
+    "safetensors",
+    "scipy",
+    "timm",
+    "torch.profiler",
+    "torch.utils.tensorboard",
+    "tqdm",
+}
+
+
+class Import(NamedTuple):
+    """One import: who, what, where, and whether it stands inside of a function."""
+
+    module: str
+    target: str
+    line: int
+    in_function: bool
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _sources() -> dict[str, Path]:
+    return {_module_name(path): path for path in sorted((ROOT / "d2lite").rglob("*.py"))}
+
+
+SOURCES = _sources()
+
+
+def _targets(node: ast.stmt, module: str, is_package: bool) -> Iterator[str]:
+    """Modules that an import statement loads, submodules that it names included."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = module.split(".")
+        keep = len(base) + is_package - node.level
+        stem = ".".join([*base[:keep], *filter(None, [node.module])]) if node.level else node.module
+        for alias in node.names:
+            inner = f"{stem}.{alias.name}"
+            yield inner if inner in SOURCES else stem
+
+
+def _walk(tree: ast.AST, in_function: bool = False) -> Iterator[tuple[ast.stmt, bool]]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node, in_function
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from _walk(node, in_function or is_function)
+
+
+def _imports() -> list[Import]:
+    found = []
+    for module, path in SOURCES.items():
+        is_package = path.name == "__init__.py"
+        for node, in_function in _walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for target in dict.fromkeys(_targets(node, module, is_package)):
+                found.append(Import(module, target, node.lineno, in_function))
+    return found
+
+
+IMPORTS = _imports()
+
+
+def _package(module: str) -> str:
+    """Second part of a module of ours, "" for d2lite itself or another's module."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "d2lite" and len(parts) > 1 else ""
+
+
+def _shown(imports: list[Import]) -> str:
+    return "\n".join(f"{i.module}, line {i.line}: imports {i.target}" for i in imports)
+
+
+def test_every_package_has_its_floor():
+    assert {_package(module) for module in SOURCES} - {""} <= set(MAY_IMPORT)
+
+
+def test_imports_go_downwards_only():
+    wrong = []
+    for found in IMPORTS:
+        home, goal = _package(found.module), _package(found.target)
+        allowed = {home, "", "utils", "projects", FACES.get(found.module)}
+        if home and goal not in allowed | MAY_IMPORT[home]:
+            wrong.append(found)
+        if goal == "projects" and found.target != "d2lite.projects" and home != "projects":
+            wrong.append(found)
+    assert not wrong, _shown(wrong)
+
+
+def test_nobody_imports_an_old_address():
+    def hands_on(module: str) -> bool:
+        # A package offers its old modules as attributes: d2lite.data.detection_utils.
+        return SOURCES[module].name == "__init__.py"
+
+    wrong = [i for i in IMPORTS if i.target in FACES and not hands_on(i.module)]
+    assert not wrong, _shown(wrong)
+
+
+@pytest.mark.parametrize("face", sorted(set(FACES) & set(SOURCES)))
+def test_old_address_defines_nothing(face):
+    tree = ast.parse(SOURCES[face].read_text(encoding="utf-8"))
+    kinds = (ast.Import, ast.ImportFrom, ast.Expr, ast.Assign)
+    assert all(isinstance(node, kinds) for node in tree.body)
+
+
+def test_no_import_stands_in_a_function_except_of_optional_third_parties():
+    def optional(target: str) -> bool:
+        return any(target == name or target.startswith(f"{name}.") for name in OPTIONAL)
+
+    wrong = [i for i in IMPORTS if i.in_function and not optional(i.target)]
+    assert not wrong, _shown(wrong)
+
+
+def test_there_is_no_circle_of_imports():
+    edges: dict[str, list[str]] = {module: [] for module in SOURCES}
+    for found in IMPORTS:
+        if found.target in SOURCES and found.target != found.module:
+            edges[found.module].append(found.target)
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for target in edges[module]:
+                visit(target, (*path, module))
+            done.add(module)
+
+    for module in edges:
+        visit(module, ())
+
+
+def test_faces_name_what_they_hand_on_and_define_nothing():
+    """No star imports, no definitions: what a package offers can be read off its `__init__`."""
+    wrong = []
+    kinds = (ast.Import, ast.ImportFrom, ast.Expr, ast.Assign)
+    for module, path in SOURCES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        if any(alias.name == "*" for node in imports for alias in node.names):
+            wrong.append(f"{module} imports *")
+        is_face = path.name == "__init__.py" and module != "d2lite.projects"
+        if is_face and not all(isinstance(node, kinds) for node in tree.body):
+            wrong.append(f"{module} defines something")
+    assert not wrong

@@ -1,0 +1,92 @@
+"""Writing files whole or not at all, and addresses."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from d2lite.utils.errors import OutputError
+from d2lite.utils.file_io import PathManager, atomic_write, cache_dir
+
+
+@pytest.mark.parametrize(("mode", "content"), [("w", "größe\n"), ("wb", b"\x00\xff")])
+def test_written_file_holds_what_was_written_and_nothing_else_is_left(tmp_path, mode, content):
+    path = tmp_path / "new" / "file"
+    with atomic_write(path, mode) as stream:
+        stream.write(content)
+    assert path.read_bytes() == (content if mode == "wb" else content.encode())
+    assert os.listdir(path.parent) == ["file"]
+
+
+def test_failure_while_writing_keeps_the_old_file_and_removes_the_temporary_one(tmp_path):
+    """A run killed in the middle of a save must not lose the checkpoint before it."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(TypeError), atomic_write(path) as stream:
+        stream.writelines(["half", None])
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_name_appears_only_when_the_file_is_complete(tmp_path):
+    path = tmp_path / "file"
+    with atomic_write(path) as stream:
+        stream.write("half")
+        stream.flush()
+        assert not path.exists()
+    assert path.exists()
+
+
+def test_folder_that_cannot_be_made_is_named_with_a_mend(tmp_path):
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    with (
+        pytest.raises(OutputError, match=r"Cannot write .*taken.*OUTPUT_DIR"),
+        atomic_write(tmp_path / "taken" / "x"),
+    ):
+        pass
+
+
+def test_target_that_is_a_folder_is_refused_and_leaves_nothing(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(OutputError), atomic_write(tmp_path / "x") as stream:
+        stream.write("text")
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_other_modes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="'a'"), atomic_write(tmp_path / "x", "a"):
+        pass
+
+
+def test_written_file_has_the_rights_that_open_would_give(tmp_path):
+    """Results are shared with a group; a temporary file's 0600 would lock others out."""
+    (tmp_path / "plain").write_text("")
+    with atomic_write(tmp_path / "atomic") as stream:
+        stream.write("")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_path_manager_passes_local_paths_through(tmp_path):
+    (tmp_path / "x").write_text("here")
+    assert PathManager.get_local_path(str(tmp_path / "x")) == str(tmp_path / "x")
+    with PathManager.open(str(tmp_path / "x")) as stream:
+        assert stream.read() == "here"
+
+
+def test_zoo_address_is_taken_from_the_cache_folder(tmp_path, monkeypatch):
+    """A machine without network works from files that were put into the cache by hand."""
+    monkeypatch.setenv("D2LITE_CACHE", str(tmp_path))
+    cached = tmp_path / "detectron2/ImageNetPretrained/x.pkl"
+    cached.parent.mkdir(parents=True)
+    cached.write_text("weights")
+    address = "detectron2://ImageNetPretrained/x.pkl"
+    assert Path(PathManager.get_local_path(address)) == cached
+    with PathManager.open(address) as stream:
+        assert stream.read() == "weights"
+
+
+def test_cache_folder_follows_the_variable(monkeypatch):
+    monkeypatch.delenv("D2LITE_CACHE")
+    assert cache_dir() == Path.home() / ".cache/d2lite"
+    monkeypatch.setenv("D2LITE_CACHE", "~/elsewhere")
+    assert cache_dir() == Path.home() / "elsewhere"

@@ -1,0 +1,68 @@
+"""Registries: names to objects, and what a miss says."""
+
+import pytest
+
+from d2lite.utils.errors import UnknownNameError
+from d2lite.utils.registry import Registry, locate
+
+
+@pytest.fixture
+def registry() -> Registry:
+    made = Registry("BACKBONE")
+    for name in ("build_resnet_backbone", "build_swin_backbone"):
+        made.register(type(name, (), {}))
+    return made
+
+
+def test_registered_objects_are_found_by_their_name():
+    registry = Registry("THING")
+
+    @registry.register()
+    class First: ...
+
+    def second(): ...
+
+    registry.register(second)
+    assert registry.get("First") is First
+    assert registry.get("second") is second
+    assert dict(registry) == {"First": First, "second": second}
+    assert "First" in registry
+
+
+def test_unknown_name_lists_the_known_ones_nearest_first_and_how_to_register(registry):
+    with pytest.raises(UnknownNameError) as caught:
+        registry.get("build_swim_backbone")
+    text = str(caught.value)
+    assert text.index("build_swin_backbone") < text.index("build_resnet_backbone")
+    assert "@BACKBONE_REGISTRY.register()" in text
+    assert "--import" in text
+
+
+def test_empty_registry_says_that_it_is_empty():
+    with pytest.raises(KeyError, match="Known: none yet"):
+        Registry("HEAD").get("x")
+
+
+def test_second_object_of_one_name_is_refused_and_names_the_first(registry):
+    with pytest.raises(ValueError, match="BACKBONE has 'build_swin_backbone' already, from"):
+        registry.register(type("build_swin_backbone", (), {}))
+
+
+def test_registering_the_same_object_twice_is_harmless(registry):
+    """A user's file may be imported twice, by path and as a module of a notebook."""
+    same = registry.get("build_swin_backbone")
+    registry.register(same)
+    assert registry.get("build_swin_backbone") is same
+
+
+def test_locate_imports_modules_and_their_attributes():
+    import os.path
+
+    assert locate("os.path.join") is os.path.join
+    assert locate("os.path") is os.path
+
+
+@pytest.mark.parametrize("name", ["no_such_module_here.x", "os.path.no_such_name"])
+def test_locate_names_what_it_cannot_find(name):
+    with pytest.raises(UnknownNameError, match="no_such"):
+        locate(name)
