@@ -1,0 +1,73 @@
+"""Layers: small modules and tensor functions that know nothing of detection's data structures."""
+
+from .aspp import ASPP
+from .batch_norm import (
+    CycleBatchNormList,
+    FrozenBatchNorm2d,
+    LayerNorm,
+    NaiveSyncBatchNorm,
+    get_norm,
+)
+from .blocks import CNNBlockBase, DepthwiseSeparableConv2d
+from .deform_conv import DeformConv, ModulatedDeformConv
+from .losses import ciou_loss, diou_loss, giou_loss, sigmoid_focal_loss, smooth_l1_loss
+from .mask_ops import paste_masks_in_image
+from .nms import batched_nms, batched_nms_rotated, nms, nms_rotated
+from .roi_align import ROIAlign, roi_align
+from .roi_align_rotated import ROIAlignRotated
+from .rotated_boxes import pairwise_iou_rotated
+from .shape_spec import ShapeSpec
+from .wrappers import (
+    BatchNorm2d,
+    Conv2d,
+    ConvTranspose2d,
+    Linear,
+    MaxPool2d,
+    cat,
+    cross_entropy,
+    empty_input_loss_func_wrapper,
+    interpolate,
+    move_device_like,
+    nonzero_tuple,
+    shapes_to_tensor,
+)
+
+__all__ = [
+    "ASPP",
+    "BatchNorm2d",
+    "CNNBlockBase",
+    "Conv2d",
+    "ConvTranspose2d",
+    "CycleBatchNormList",
+    "DeformConv",
+    "DepthwiseSeparableConv2d",
+    "FrozenBatchNorm2d",
+    "LayerNorm",
+    "Linear",
+    "MaxPool2d",
+    "ModulatedDeformConv",
+    "NaiveSyncBatchNorm",
+    "ROIAlign",
+    "ROIAlignRotated",
+    "ShapeSpec",
+    "batched_nms",
+    "batched_nms_rotated",
+    "cat",
+    "ciou_loss",
+    "cross_entropy",
+    "diou_loss",
+    "empty_input_loss_func_wrapper",
+    "get_norm",
+    "giou_loss",
+    "interpolate",
+    "move_device_like",
+    "nms",
+    "nms_rotated",
+    "nonzero_tuple",
+    "pairwise_iou_rotated",
+    "paste_masks_in_image",
+    "roi_align",
+    "shapes_to_tensor",
+    "sigmoid_focal_loss",
+    "smooth_l1_loss",
+]

@@ -1,0 +1,131 @@
+"""FrozenBatchNorm2d: batch norm as a fixed affine map, made from BatchNorm2d and back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FrozenBatchNorm2d"]
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch normalisation whose statistics and affine parameters never change.
+
+    All four vectors are buffers: they are saved and moved, and no optimizer sees them. A new one
+    is the identity but for eps.
+    """
+
+    # 1: weight and bias only. 2: with running statistics. 3: running_var excludes eps.
+    _version = 3
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        """Make the layer for maps of `num_features` channels."""
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(num_features))
+        self.register_buffer("bias", torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features) - eps)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The layer as y = x * scale + shift: two (C,) vectors, float32 or finer."""
+        # The square root of a half-precision variance would lose three digits.
+        dtype = torch.promote_types(self.running_var.dtype, torch.float32)
+        scale = self.weight.to(dtype) * (self.running_var.to(dtype) + self.eps).rsqrt()
+        return scale, self.bias.to(dtype) - self.running_mean.to(dtype) * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, H, W); the result has the dtype of x."""
+        scale, shift = (v.to(x.dtype).reshape(1, -1, 1, 1) for v in self.scale_and_shift())
+        # One pass, and autograd keeps the C scales instead of the feature map.
+        return torch.addcmul(shift, x, scale)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        *args: Any,
+    ) -> None:
+        version = local_metadata.get("version")
+        mean_name, var_name = prefix + "running_mean", prefix + "running_var"
+        # Files converted from Caffe2 hold an affine map alone and carry no version.
+        if version is None or version < 2:
+            if mean_name not in state_dict:
+                state_dict[mean_name] = torch.zeros_like(self.running_mean)
+            if var_name not in state_dict:
+                state_dict[var_name] = torch.full_like(self.running_var, 1 - self.eps)
+        # BatchNorm2d's counter means nothing here and would be reported as unexpected. It tells
+        # files of BatchNorm2d, whose own version is 2 and whose variance excludes eps.
+        is_batch_norm = state_dict.pop(prefix + "num_batches_tracked", None) is not None
+        if version == 2 and var_name in state_dict and not is_batch_norm:
+            state_dict[var_name] = state_dict[var_name] - self.eps
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of repr()."""
+        return f"num_features={self.num_features}, eps={self.eps}"
+
+    @classmethod
+    def convert_frozen_batchnorm(cls, module: nn.Module) -> nn.Module:
+        """Freeze every `BatchNorm2d` and `SyncBatchNorm` of a model.
+
+        Args:
+            module: any module. Children are replaced inside it.
+
+        Returns:
+            The module itself, or its replacement where it is a batch norm.
+        """
+        return _replace_modules(module, (nn.BatchNorm2d, nn.SyncBatchNorm), cls._freeze_one)
+
+    @classmethod
+    def convert_frozenbatchnorm2d_to_batchnorm2d(cls, module: nn.Module) -> nn.Module:
+        """Thaw every `FrozenBatchNorm2d` of a model into a trainable `BatchNorm2d`.
+
+        Args:
+            module: any module. Children are replaced inside it.
+
+        Returns:
+            The module itself, or its replacement where it is a frozen batch norm.
+        """
+        return _replace_modules(module, (cls,), cls._thaw_one)
+
+    @classmethod
+    def _freeze_one(cls, source: Any) -> nn.Module:
+        frozen = cls(source.num_features, source.eps).to(source.running_mean)
+        if source.affine:
+            frozen.weight.copy_(source.weight.detach())
+            frozen.bias.copy_(source.bias.detach())
+        frozen.running_mean.copy_(source.running_mean)
+        frozen.running_var.copy_(source.running_var)
+        return frozen
+
+    @staticmethod
+    def _thaw_one(source: Any) -> nn.Module:
+        thawed = nn.BatchNorm2d(source.num_features, source.eps).to(source.weight)
+        thawed.load_state_dict(source.state_dict(), strict=False)
+        return thawed
+
+
+def _replace_modules(
+    module: nn.Module,
+    kinds: tuple[type[nn.Module], ...],
+    replace: Callable[[Any], nn.Module],
+) -> nn.Module:
+    if isinstance(module, kinds):
+        replacement = replace(module)
+        replacement.train(module.training)
+        return replacement
+    # named_children() would skip the second name of a module that stands in two places.
+    for name, child in list(module._modules.items()):
+        if child is None:
+            continue
+        module.add_module(name, _replace_modules(child, kinds, replace))
+    return module

@@ -1,0 +1,102 @@
+"""Losses of boxes and of scores: pure functions of tensors, zero (not NaN) on empty input."""
+
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import (
+    complete_box_iou_loss,
+    distance_box_iou_loss,
+    generalized_box_iou_loss,
+)
+from torchvision.ops import sigmoid_focal_loss as _torchvision_focal_loss
+
+__all__ = ["ciou_loss", "diou_loss", "giou_loss", "sigmoid_focal_loss", "smooth_l1_loss"]
+
+
+def _reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return loss.sum()
+    if reduction == "mean":
+        return loss.mean() if loss.numel() else loss.sum() * 0.0
+    raise ValueError(f"Unknown reduction {reduction!r}; use 'none', 'mean' or 'sum'.")
+
+
+def giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
+    """1 - generalised IoU of matched boxes, in [0, 2].
+
+    Args:
+        boxes1: (N, 4) xyxy in pixels.
+        boxes2: (N, 4) likewise, matched by row.
+        reduction: "none" (N losses), "mean" or "sum".
+        eps: kept from dividing by zero.
+
+    Source: Rezatofighi 2019, arXiv:1902.09630.
+    """
+    return _reduced(generalized_box_iou_loss(boxes1, boxes2, eps=eps), reduction)
+
+
+def diou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
+    """1 - IoU + squared distance of centres over that of the hull's corners.
+
+    Args:
+        boxes1: (N, 4) xyxy in pixels.
+        boxes2: (N, 4) likewise, matched by row.
+        reduction: "none" (N losses), "mean" or "sum".
+        eps: kept from dividing by zero.
+
+    Source: Zheng 2020, arXiv:1911.08287.
+    """
+    return _reduced(distance_box_iou_loss(boxes1, boxes2, eps=eps), reduction)
+
+
+def ciou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
+    """The DIoU loss plus a term for the difference in aspect ratio.
+
+    Args:
+        boxes1: (N, 4) xyxy in pixels.
+        boxes2: (N, 4) likewise, matched by row.
+        reduction: "none" (N losses), "mean" or "sum".
+        eps: kept from dividing by zero.
+
+    Source: Zheng 2020, arXiv:1911.08287.
+    """
+    return _reduced(complete_box_iou_loss(boxes1, boxes2, eps=eps), reduction)
+
+
+def smooth_l1_loss(input: Tensor, target: Tensor, beta: float, reduction: str = "none") -> Tensor:
+    """Quadratic below `beta`, linear above; plain L1 at beta 0.
+
+    Args:
+        input: any shape.
+        target: of the same shape.
+        beta: >= 0, where the two pieces meet.
+        reduction: "none" (elementwise), "mean" or "sum".
+
+    Source: Girshick 2015, arXiv:1504.08083, with the quadratic piece scaled by 1 / beta.
+    """
+    # The quadratic piece of a tiny beta divides by almost nothing and gives NaN gradients at 0.
+    if beta < 1e-5:
+        return _reduced(F.l1_loss(input, target, reduction="none"), reduction)
+    return _reduced(F.smooth_l1_loss(input, target, reduction="none", beta=beta), reduction)
+
+
+def sigmoid_focal_loss(
+    inputs: Tensor,
+    targets: Tensor,
+    alpha: float = -1,
+    gamma: float = 2,
+    reduction: str = "none",
+) -> Tensor:
+    """Binary cross entropy, weighted down where the prediction is already right.
+
+    Args:
+        inputs: logits of any shape.
+        targets: float of the same shape, 0 or 1.
+        alpha: weight of the positives in [0, 1] (negatives get 1 - alpha); < 0 for none.
+        gamma: how strongly easy examples are weighted down.
+        reduction: "none" (elementwise), "mean" or "sum".
+
+    Source: Lin 2017, arXiv:1708.02002.
+    """
+    return _reduced(_torchvision_focal_loss(inputs, targets, alpha, gamma), reduction)

@@ -1,0 +1,102 @@
+"""Non-maximum suppression, over all boxes or apart for each group of them."""
+
+import torch
+from torch import Tensor
+from torchvision.ops.boxes import nms
+
+from .rotated_boxes import pairwise_iou_rotated
+
+__all__ = ["batched_nms", "batched_nms_rotated", "nms", "nms_rotated"]
+
+# Beyond this, comparing boxes of different groups costs more than a call per group. One CPU core,
+# shifted to apart: 1,000 boxes in 5 groups 2.3 to 1.7 ms, 8,000 boxes in 80 groups 122 to 15 ms.
+_MOST_SHIFTED_ON_CPU = 1500
+_MOST_SHIFTED_ON_GPU = 25_000
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Suppress boxes that overlap a better one of the same group by more than a threshold.
+
+    Args:
+        boxes: (N, 4) xyxy in pixels, any float dtype.
+        scores: (N,) float.
+        idxs: (N,) integer, the group (class, level) of each box.
+        iou_threshold: in [0, 1].
+
+    Returns:
+        (K,) int64 indices of the boxes that are kept, by falling score.
+
+    Raises:
+        ValueError: if boxes is not (N, 4).
+    """
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes of batched_nms have shape {tuple(boxes.shape)}; give (N, 4).")
+    # In half precision an IoU near the threshold falls on the wrong side.
+    boxes, scores = boxes.float(), scores.float()
+    if not len(boxes):
+        return torch.zeros(0, dtype=torch.int64, device=boxes.device)
+    limit = _MOST_SHIFTED_ON_CPU if boxes.device.type == "cpu" else _MOST_SHIFTED_ON_GPU
+    if len(boxes) <= limit:
+        return nms(_shifted_apart(boxes, idxs), scores.double(), iou_threshold)
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    by_group = idxs.argsort(stable=True)
+    sizes = idxs.unique(return_counts=True)[1].tolist()
+    for members in by_group.split(sizes):
+        kept[members[nms(boxes[members], scores[members], iou_threshold)]] = True
+    survivors = kept.nonzero()[:, 0]
+    return survivors[scores[survivors].argsort(descending=True, stable=True)]
+
+
+def _shifted_apart(boxes: Tensor, idxs: Tensor) -> Tensor:
+    """Move each group to a place of its own, so that boxes of two groups never overlap."""
+    # float64, since a shift of a thousand classes by a thousand pixels leaves float32 an
+    # eighth of a pixel; from the least coordinate, since boxes may lie left of the image.
+    exact = boxes.double()
+    span = exact.max() - exact.min() + 1
+    return exact + (idxs.to(exact) * span)[:, None]
+
+
+def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Suppress rotated boxes that overlap a better one by more than a threshold.
+
+    Args:
+        boxes: (N, 5) float, each (centre x, centre y, width, height, degrees counter-clockwise).
+        scores: (N,) float.
+        iou_threshold: in [0, 1].
+
+    Returns:
+        (K,) int64 indices of the boxes that are kept, by falling score.
+    """
+    return batched_nms_rotated(boxes, scores, torch.zeros_like(scores), iou_threshold)
+
+
+def batched_nms_rotated(
+    boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float
+) -> Tensor:
+    """Suppress rotated boxes that overlap a better one of the same group.
+
+    Args:
+        boxes: (N, 5) float, each (centre x, centre y, width, height, degrees counter-clockwise).
+        scores: (N,) float.
+        idxs: (N,) the group of each box.
+        iou_threshold: in [0, 1].
+
+    Returns:
+        (K,) int64 indices of the boxes that are kept, by falling score.
+
+    Raises:
+        ValueError: if boxes is not (N, 5).
+    """
+    if boxes.dim() != 2 or boxes.shape[1] != 5:
+        raise ValueError(f"boxes of rotated NMS have shape {tuple(boxes.shape)}; give (N, 5).")
+    order = scores.argsort(descending=True, stable=True)
+    ranked, groups = boxes[order].float(), idxs[order]
+    overlaps = pairwise_iou_rotated(ranked, ranked) > iou_threshold
+    rivals = (overlaps & (groups[:, None] == groups)).triu(diagonal=1).cpu().numpy()
+    kept = torch.ones(len(ranked), dtype=torch.bool)
+    alive = kept.numpy()
+    # Each decision rests on all earlier ones, so this loop cannot be a tensor operation.
+    for rank in range(len(alive)):
+        if alive[rank]:
+            alive &= ~rivals[rank]
+    return order[kept.to(order.device)]

@@ -1,0 +1,76 @@
+"""ROIAlign over torchvision's operator, with the half-pixel convention stated."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+__all__ = ["ROIAlign", "roi_align"]
+
+
+class ROIAlign(nn.Module):
+    """Average of bilinear samples in each of the bins a box is cut into.
+
+    Box coordinates are continuous: pixel i spans [i, i + 1) and its value lies at i + 0.5. With
+    `aligned` samples are read by this convention; without it values are taken to lie at i, half a
+    pixel off, and boxes are at least one cell wide, as in the first Mask R-CNN code.
+
+    Source: He 2017, arXiv:1703.06870.
+    """
+
+    def __init__(
+        self,
+        output_size: int | tuple[int, int],
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool = True,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            output_size: bins, (height, width) or one number for both.
+            spatial_scale: cells of the feature map per unit of the box coordinates.
+            sampling_ratio: samples per bin and axis; 0 takes as many as the bin has cells.
+            aligned: whether the half-pixel convention is kept.
+        """
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+        self.aligned = aligned
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Pool.
+
+        Args:
+            input: (N, C, H, W) float.
+            rois: (R, 5) float, each (index into N, x0, y0, x1, y1).
+
+        Returns:
+            (R, C, output_height, output_width), dtype of the input.
+
+        Raises:
+            ValueError: if rois is not (R, 5).
+        """
+        if rois.dim() != 2 or rois.shape[1] != 5:
+            raise ValueError(
+                f"rois of ROIAlign have shape {tuple(rois.shape)}; "
+                "give (R, 5): image index, x0, y0, x1, y1."
+            )
+        # Half precision would round a corner at x = 1500 to whole pixels.
+        exact = torch.promote_types(input.dtype, torch.float32)
+        pooled: Tensor = roi_align(
+            input.to(exact),
+            rois.to(exact),
+            self.output_size,
+            self.spatial_scale,
+            self.sampling_ratio,
+            self.aligned,
+        )
+        return pooled.to(input.dtype)
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of repr()."""
+        return (
+            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+            f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}"
+        )

@@ -1,0 +1,111 @@
+"""ROIAlign for rotated boxes, with plain torch operations.
+
+N images, C channels, R boxes, P x Q bins, S x T samples a bin.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ROIAlignRotated"]
+
+
+class ROIAlignRotated(nn.Module):
+    """Average of bilinear samples in each bin of a box that is turned.
+
+    Coordinates are continuous: the value of cell i lies at i + 0.5.
+    """
+
+    def __init__(
+        self, output_size: int | tuple[int, int], spatial_scale: float, sampling_ratio: int
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            output_size: bins, (height, width) or one number for both.
+            spatial_scale: cells of the feature map per unit of the box coordinates.
+            sampling_ratio: samples per bin and axis; 0 takes as many as the bin has cells.
+        """
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Pool.
+
+        Args:
+            input: (N, C, H, W) float.
+            rois: (R, 6) float, each (index into N, centre x, centre y, width, height, degrees
+                counter-clockwise on the screen).
+
+        Returns:
+            (R, C, P, Q), dtype of the input.
+
+        Raises:
+            ValueError: if rois is not (R, 6).
+        """
+        if rois.dim() != 2 or rois.shape[1] != 6:
+            raise ValueError(
+                f"rois of ROIAlignRotated have shape {tuple(rois.shape)}; "
+                "give (R, 6): image index, centre x, centre y, width, height, degrees."
+            )
+        size = self.output_size
+        bins = (size, size) if isinstance(size, int) else (size[0], size[1])
+        # Sample places need more digits than half precision has, whatever the features are.
+        boxes = rois.float()
+        boxes = torch.cat([boxes[:, :1], boxes[:, 1:5] * self.spatial_scale, boxes[:, 5:]], dim=1)
+        # Boxes of one image with equally many samples are pooled together. The zero keeps the
+        # graph whole when there is no box.
+        keys = torch.stack([boxes[:, 0].long(), *self._samples_per_bin(boxes, bins)], dim=1)
+        pooled = input.new_zeros((len(rois), input.shape[1], *bins)) + input.sum() * 0
+        for image, rows, columns in keys.unique(dim=0).tolist():
+            members = (keys == keys.new_tensor([image, rows, columns])).all(dim=1).nonzero()[:, 0]
+            places = _sample_places(boxes[members], bins, (rows, columns))
+            values = _read(input[image], places)
+            means = values.unflatten(3, (bins[1], columns)).unflatten(2, (bins[0], rows))
+            pooled = pooled.index_copy(0, members, means.mean(dim=(3, 5)).to(input.dtype))
+        return pooled
+
+    def _samples_per_bin(self, boxes: Tensor, bins: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        if self.sampling_ratio > 0:
+            fixed = torch.full_like(boxes[:, 0], self.sampling_ratio, dtype=torch.int64)
+            return fixed, fixed
+        rows = (boxes[:, 4] / bins[0]).ceil().clamp(min=1).long()
+        columns = (boxes[:, 3] / bins[1]).ceil().clamp(min=1).long()
+        return rows, columns
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of repr()."""
+        return (
+            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+            f"sampling_ratio={self.sampling_ratio}"
+        )
+
+
+def _sample_places(boxes: Tensor, bins: tuple[int, int], samples: tuple[int, int]) -> Tensor:
+    """(R, P * S, Q * T, 2) x, y of the samples, in cells from the centre of cell (0, 0)."""
+    _, centre_x, centre_y, width, height, degrees = boxes[:, :, None, None].unbind(1)
+    rows, columns = (
+        (torch.arange(b * s, device=boxes.device) + 0.5) / (b * s) - 0.5
+        for b, s in zip(bins, samples, strict=True)
+    )
+    down, right = rows[:, None] * height, columns * width
+    cos, sin = torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()
+    x = centre_x + right * cos + down * sin
+    y = centre_y + down * cos - right * sin
+    return torch.stack([x, y], dim=-1) - 0.5
+
+
+def _read(feature: Tensor, places: Tensor) -> Tensor:
+    """(R, C, ...) bilinear values of a (C, H, W) map; 0 from one cell beyond its border on."""
+    height, width = feature.shape[-2:]
+    x, y = places.unbind(-1)
+    inside = (x >= -1) & (x <= width) & (y >= -1) & (y <= height)
+    last = places.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    grid = (places / last * 2 - 1).flatten(0, 1)[None]
+    values = F.grid_sample(
+        feature[None].float(), grid, mode="bilinear", padding_mode="border", align_corners=True
+    )[0]
+    values = values.unflatten(1, places.shape[:2]).transpose(0, 1)
+    return values * inside[:, None]

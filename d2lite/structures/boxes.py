@@ -1,0 +1,193 @@
+"""Boxes: N upright boxes of one image, and measures between sets of them.
+
+Coordinates are continuous: pixel i spans [i, i + 1), so a box of the whole image is
+(0, 0, width, height) and a width is x1 - x0. This holds in all of d2lite.
+N, M boxes, P points.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..layers.wrappers import cat
+from .box_mode import BoxMode
+
+__all__ = [
+    "BoxMode",
+    "Boxes",
+    "matched_pairwise_iou",
+    "pairwise_intersection",
+    "pairwise_ioa",
+    "pairwise_iou",
+    "pairwise_point_box_distance",
+]
+
+
+class Boxes:
+    """N boxes as a float32 (N, 4) tensor: x0, y0, x1, y1 in pixels.
+
+    Attributes:
+        tensor: the (N, 4) tensor.
+    """
+
+    def __init__(self, tensor: Tensor | Sequence[Sequence[float]]) -> None:
+        """Wrap boxes.
+
+        Args:
+            tensor: (N, 4) tensor, or anything `torch.as_tensor` takes; N may be 0.
+
+        Raises:
+            ValueError: if the shape is another.
+        """
+        boxes = torch.as_tensor(tensor).to(torch.float32)
+        if boxes.numel() == 0:
+            # An empty list has no second axis.
+            boxes = boxes.reshape(0, 4)
+        if boxes.dim() != 2 or boxes.shape[1] != 4:
+            raise ValueError(f"Boxes got shape {tuple(boxes.shape)}; give (N, 4): x0, y0, x1, y1.")
+        self.tensor = boxes
+
+    def clone(self) -> "Boxes":
+        """A copy that shares no memory."""
+        return Boxes(self.tensor.clone())
+
+    def to(self, device: torch.device | str) -> "Boxes":
+        """The same boxes on another device."""
+        return Boxes(self.tensor.to(device=device))
+
+    def area(self) -> Tensor:
+        """(N,) float32 areas in square pixels."""
+        width, height = (self.tensor[:, 2:] - self.tensor[:, :2]).unbind(1)
+        return width * height
+
+    def clip(self, box_size: tuple[int, int]) -> None:
+        """Cut these boxes to an image; `tensor` becomes a new one.
+
+        Args:
+            box_size: (height, width) of the image.
+        """
+        height, width = box_size
+        x0, y0, x1, y1 = self.tensor.unbind(1)
+        xs = (x.clamp(min=0, max=width) for x in (x0, x1))
+        ys = (y.clamp(min=0, max=height) for y in (y0, y1))
+        self.tensor = torch.stack([v for corner in zip(xs, ys, strict=True) for v in corner], 1)
+
+    def nonempty(self, threshold: float = 0.0) -> Tensor:
+        """(N,) bool: whether both sides are longer than `threshold` pixels."""
+        return (self.tensor[:, 2:] - self.tensor[:, :2] > threshold).all(dim=1)
+
+    def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
+        """Which boxes lie in an image.
+
+        Args:
+            box_size: (height, width) of the image.
+            boundary_threshold: by how many pixels a box may reach beyond it.
+
+        Returns:
+            (N,) bool.
+        """
+        height, width = box_size
+        limit = self.tensor.new_tensor([width, height]) + boundary_threshold
+        low_fits = self.tensor[:, :2] >= -boundary_threshold
+        return (low_fits & (self.tensor[:, 2:] < limit)).all(dim=1)
+
+    def get_centers(self) -> Tensor:
+        """(N, 2) x, y of the centres."""
+        return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
+
+    def scale(self, scale_x: float, scale_y: float) -> None:
+        """Multiply the coordinates, in the memory of `tensor`: x by `scale_x`, y by `scale_y`."""
+        self.tensor *= self.tensor.new_tensor([scale_x, scale_y, scale_x, scale_y])
+
+    def __getitem__(self, item: Any) -> "Boxes":
+        """Pick boxes by an integer (one box), a slice, a bool mask or indices.
+
+        Raises:
+            ValueError: if what is picked are not whole boxes.
+        """
+        picked = self.tensor[item]
+        if isinstance(item, int):
+            picked = picked[None]
+        if picked.dim() != 2:
+            raise ValueError(f"Boxes[{item!r}] picks a shape of {tuple(picked.shape)}; pick rows.")
+        return Boxes(picked)
+
+    def __len__(self) -> int:
+        """How many boxes there are."""
+        return int(self.tensor.shape[0])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Each box as a (4,) tensor."""
+        return iter(self.tensor)
+
+    def __repr__(self) -> str:
+        """The numbers."""
+        return f"Boxes({self.tensor})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensor lies."""
+        return self.tensor.device
+
+    @classmethod
+    def cat(cls, boxes_list: "Sequence[Boxes]") -> "Boxes":
+        """All boxes of a list in one; no boxes on the CPU for an empty list."""
+        return cls(cat([b.tensor for b in boxes_list]) if boxes_list else torch.zeros(0, 4))
+
+
+def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """(N, M) areas that boxes of two sets share, in square pixels."""
+    first, second = boxes1.tensor[:, None], boxes2.tensor
+    high = torch.minimum(first[..., 2:], second[:, 2:])
+    low = torch.maximum(first[..., :2], second[:, :2])
+    return (high - low).clamp(min=0).prod(dim=2)
+
+
+def _share(intersection: Tensor, whole: Tensor) -> Tensor:
+    # Boxes without area share nothing, where the division gives NaN.
+    return torch.where(intersection > 0, intersection / whole, torch.zeros_like(intersection))
+
+
+def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """(N, M) intersection over union of boxes of two sets, in [0, 1]."""
+    shared = pairwise_intersection(boxes1, boxes2)
+    return _share(shared, boxes1.area()[:, None] + boxes2.area() - shared)
+
+
+def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """(N, M) intersection over the area of the second box, in [0, 1]."""
+    shared = pairwise_intersection(boxes1, boxes2)
+    return _share(shared, boxes2.area().expand_as(shared))
+
+
+def pairwise_point_box_distance(points: Tensor, boxes: Boxes) -> Tensor:
+    """How far points are from the sides of boxes.
+
+    Args:
+        points: (P, 2) x, y.
+        boxes: M boxes.
+
+    Returns:
+        (P, M, 4) distances to left, top, right and bottom; negative where the point is outside.
+    """
+    from_low = points[:, None] - boxes.tensor[:, :2]
+    to_high = boxes.tensor[:, 2:] - points[:, None]
+    return torch.cat([from_low, to_high], dim=2)
+
+
+def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """(N,) intersection over union of boxes that are matched by row.
+
+    Raises:
+        ValueError: if one set has more boxes than the other.
+    """
+    if len(boxes1) != len(boxes2):
+        raise ValueError(
+            f"matched_pairwise_iou got {len(boxes1)} and {len(boxes2)} boxes; give equally many."
+        )
+    high = torch.minimum(boxes1.tensor[:, 2:], boxes2.tensor[:, 2:])
+    low = torch.maximum(boxes1.tensor[:, :2], boxes2.tensor[:, :2])
+    shared = (high - low).clamp(min=0).prod(dim=1)
+    return _share(shared, boxes1.area() + boxes2.area() - shared)

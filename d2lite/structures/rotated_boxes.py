@@ -1,0 +1,159 @@
+"""RotatedBoxes: N boxes of one image, each turned about its centre.
+
+Pixel convention and letters as in `boxes`; angles are in degrees, counter-clockwise as seen on
+the screen.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..layers.rotated_boxes import pairwise_iou_rotated
+from ..layers.wrappers import cat
+from .boxes import Boxes
+
+__all__ = ["RotatedBoxes", "pairwise_iou"]
+
+
+class RotatedBoxes(Boxes):
+    """N rotated boxes as a float32 (N, 5) tensor.
+
+    Width and height are the sides before the box is turned.
+
+    Attributes:
+        tensor: (N, 5): centre x, centre y, width, height in pixels, angle.
+    """
+
+    def __init__(self, tensor: Tensor | Sequence[Sequence[float]]) -> None:
+        """Wrap boxes.
+
+        Args:
+            tensor: (N, 5) tensor, or anything `torch.as_tensor` takes; N may be 0.
+
+        Raises:
+            ValueError: if the shape is another.
+        """
+        boxes = torch.as_tensor(tensor).to(torch.float32)
+        if boxes.numel() == 0:
+            boxes = boxes.reshape(0, 5)
+        if boxes.dim() != 2 or boxes.shape[1] != 5:
+            raise ValueError(
+                f"RotatedBoxes got shape {tuple(boxes.shape)}; "
+                "give (N, 5): centre x, centre y, width, height, degrees."
+            )
+        self.tensor = boxes
+
+    def clone(self) -> "RotatedBoxes":
+        """A copy that shares no memory."""
+        return RotatedBoxes(self.tensor.clone())
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "RotatedBoxes":
+        """The same boxes on another device."""
+        return RotatedBoxes(self.tensor.to(device=device, non_blocking=non_blocking))
+
+    def area(self) -> Tensor:
+        """(N,) float32 areas in square pixels."""
+        return self.tensor[:, 2] * self.tensor[:, 3]
+
+    def normalize_angles(self) -> None:
+        """Bring the angles of these boxes into [-180, 180)."""
+        angles = (self.tensor[:, 4:] + 180) % 360 - 180
+        self.tensor = torch.cat([self.tensor[:, :4], angles], dim=1)
+
+    def clip(self, box_size: tuple[int, int], clip_angle_threshold: float = 1.0) -> None:
+        """Cut those of the boxes that are nearly upright to an image.
+
+        A cut through a turned box leaves no box, so those stay as they are. All angles are
+        normalised.
+
+        Args:
+            box_size: (height, width) of the image.
+            clip_angle_threshold: boxes turned by at most this many degrees are cut.
+        """
+        self.normalize_angles()
+        height, width = box_size
+        upright = self.tensor[:, 4].abs() <= clip_angle_threshold
+        centres, sizes = self.tensor[:, :2], self.tensor[:, 2:4]
+        limit = self.tensor.new_tensor([width, height])
+        low = torch.minimum((centres - sizes / 2).clamp(min=0), limit)
+        high = torch.minimum((centres + sizes / 2).clamp(min=0), limit)
+        # A box that was inside must not grow by a rounding of its halves.
+        cut_sizes = torch.minimum(sizes, high - low)
+        cut = torch.cat([(low + high) / 2, cut_sizes, self.tensor[:, 4:]], dim=1)
+        self.tensor = torch.where(upright[:, None], cut, self.tensor)
+
+    def nonempty(self, threshold: float = 0.0) -> Tensor:
+        """(N,) bool: whether both sides are longer than `threshold` pixels."""
+        return (self.tensor[:, 2:4] > threshold).all(dim=1)
+
+    def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
+        """Which boxes lie in an image, with all four corners.
+
+        Args:
+            box_size: (height, width) of the image.
+            boundary_threshold: by how many pixels a box may reach beyond it.
+
+        Returns:
+            (N,) bool.
+        """
+        height, width = box_size
+        half = self._half_extent()
+        low, high = self.tensor[:, :2] - half, self.tensor[:, :2] + half
+        limit = self.tensor.new_tensor([width, height]) + boundary_threshold
+        return ((low >= -boundary_threshold) & (high < limit)).all(dim=1)
+
+    def _half_extent(self) -> Tensor:
+        """(N, 2) half width and half height of the upright boxes around."""
+        angles = torch.deg2rad(self.tensor[:, 4:])
+        cos, sin = angles.cos().abs(), angles.sin().abs()
+        sizes = self.tensor[:, 2:4]
+        return (sizes * cos + sizes.flip(1) * sin) / 2
+
+    def get_centers(self) -> Tensor:
+        """(N, 2) x, y of the centres."""
+        return self.tensor[:, :2]
+
+    def scale(self, scale_x: float, scale_y: float) -> None:
+        """Follow a stretch of the image: x by `scale_x`, y by `scale_y`.
+
+        With unequal factors a turned box becomes a parallelogram; what is kept is the box with
+        the stretched sides' lengths and the stretched vertical axis' angle.
+        """
+        angles = torch.deg2rad(self.tensor[:, 4])
+        cos, sin = angles.cos(), angles.sin()
+        centres = self.tensor[:, :2] * self.tensor.new_tensor([scale_x, scale_y])
+        width = self.tensor[:, 2] * torch.hypot(scale_x * cos, scale_y * sin)
+        height = self.tensor[:, 3] * torch.hypot(scale_x * sin, scale_y * cos)
+        turned = torch.rad2deg(torch.atan2(scale_x * sin, scale_y * cos))
+        self.tensor = torch.cat([centres, torch.stack([width, height, turned], dim=1)], dim=1)
+
+    def __getitem__(self, item: Any) -> "RotatedBoxes":
+        """Pick boxes by an integer (one box), a slice, a bool mask or indices.
+
+        Raises:
+            ValueError: if what is picked are not whole boxes.
+        """
+        picked = self.tensor[item]
+        if isinstance(item, int):
+            picked = picked[None]
+        if picked.dim() != 2:
+            raise ValueError(
+                f"RotatedBoxes[{item!r}] picks a shape of {tuple(picked.shape)}; pick rows."
+            )
+        return RotatedBoxes(picked)
+
+    def __repr__(self) -> str:
+        """The numbers."""
+        return f"RotatedBoxes({self.tensor})"
+
+    @classmethod
+    def cat(cls, boxes_list: "Sequence[Boxes]") -> "RotatedBoxes":
+        """All boxes of a list in one; no boxes on the CPU for an empty list."""
+        return cls(cat([b.tensor for b in boxes_list]) if boxes_list else torch.zeros(0, 5))
+
+
+def pairwise_iou(boxes1: RotatedBoxes, boxes2: RotatedBoxes) -> Tensor:
+    """(N, M) intersection over union of rotated boxes of two sets, in [0, 1]."""
+    return pairwise_iou_rotated(boxes1.tensor, boxes2.tensor)

@@ -1,0 +1,80 @@
+"""Box and score losses against their formulas in numpy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from d2lite.layers import ciou_loss, diou_loss, giou_loss, sigmoid_focal_loss, smooth_l1_loss
+
+
+def oracle(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """The three losses of two boxes, from the papers."""
+    inter = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
+    size_a, size_b = a[2:] - a[:2], b[2:] - b[:2]
+    union = size_a.prod() + size_b.prod() - inter
+    iou = inter / union
+    hull = np.maximum(a[2:], b[2:]) - np.minimum(a[:2], b[:2])
+    distance = (((a[:2] + a[2:]) / 2 - (b[:2] + b[2:]) / 2) ** 2).sum() / (hull**2).sum()
+    turn = math.atan(size_a[0] / size_a[1]) - math.atan(size_b[0] / size_b[1])
+    v = 4 / math.pi**2 * turn**2
+    return {
+        "giou": 1 - iou + (hull.prod() - union) / hull.prod(),
+        "diou": 1 - iou + distance,
+        "ciou": 1 - iou + distance + v * v / (1 - iou + v + 1e-12),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"), [("giou", giou_loss), ("diou", diou_loss), ("ciou", ciou_loss)]
+)
+def test_box_losses_follow_their_papers(name, loss):
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 30, (2, 20, 2))
+    boxes = np.concatenate([low, low + rng.uniform(2, 40, (2, 20, 2))], axis=2)
+    expected = torch.tensor([oracle(a, b)[name] for a, b in zip(*boxes, strict=True)])
+    a, b = torch.from_numpy(boxes)
+    torch.testing.assert_close(loss(a, b), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss(a, b, reduction="mean"), expected.mean())
+    torch.testing.assert_close(loss(a, b, reduction="sum"), expected.sum())
+
+
+@pytest.mark.parametrize("loss", [giou_loss, diou_loss, ciou_loss])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_box_losses_of_nothing_are_zero_with_a_gradient(loss, reduction):
+    boxes = torch.zeros(0, 4, requires_grad=True)
+    value = loss(boxes, torch.zeros(0, 4), reduction=reduction)
+    value.backward()
+    assert value.item() == 0
+
+
+def test_smooth_l1_is_quadratic_below_beta_and_linear_above():
+    x = torch.tensor([0.0, 0.5, 1.0, 3.0])
+    found = smooth_l1_loss(x, torch.zeros(4), beta=1.0)
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.125, 0.5, 2.5]))
+
+
+def test_smooth_l1_with_beta_zero_is_l1_with_finite_gradients():
+    x = torch.tensor([0.0, -2.0], requires_grad=True)
+    loss = smooth_l1_loss(x, torch.zeros(2), beta=0.0, reduction="sum")
+    loss.backward()
+    assert loss.item() == 2
+    assert x.grad.tolist() == [0.0, -1.0]
+    assert smooth_l1_loss(x[:0], torch.zeros(0), 0.0, "mean").item() == 0
+
+
+def test_unknown_reduction_is_refused():
+    with pytest.raises(ValueError, match="Unknown reduction 'avg'; use 'none', 'mean' or 'sum'"):
+        smooth_l1_loss(torch.ones(1), torch.ones(1), 1.0, "avg")
+
+
+@pytest.mark.parametrize("alpha", [-1, 0.25])
+def test_focal_loss_follows_its_paper(alpha):
+    x, y = torch.tensor([-1.0, 0.3, 2.0, 0.1]), torch.tensor([0.0, 1.0, 1.0, 0.0])
+    p = 1 / (1 + np.exp(-x.numpy()))
+    right = np.where(y == 1, p, 1 - p)
+    weight = np.where(y == 1, alpha, 1 - alpha) if alpha >= 0 else 1
+    expected = -weight * (1 - right) ** 1.5 * np.log(right)
+    found = sigmoid_focal_loss(x, y, alpha=alpha, gamma=1.5)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
