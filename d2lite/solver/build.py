@@ -1,0 +1,259 @@
+"""build_optimizer and build_lr_scheduler: the SOLVER node of a configuration, made real."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from fvcore.common.param_scheduler import (
+    CosineParamScheduler,
+    MultiStepParamScheduler,
+    ParamScheduler,
+    StepWithFixedGammaParamScheduler,
+)
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from d2lite.config import CfgNode
+from d2lite.utils.errors import ConfigError
+
+from .gradient_clipping import GradientClipType, maybe_add_gradient_clipping
+from .lr_scheduler import LRMultiplier, WarmupParamScheduler
+
+__all__ = [
+    "GradientClipType",
+    "build_lr_scheduler",
+    "build_optimizer",
+    "get_default_optimizer_params",
+    "maybe_add_gradient_clipping",
+    "reduce_param_groups",
+]
+
+_logger = logging.getLogger(__name__)
+
+ParamGroup = dict[str, Any]
+
+_NORM_TYPES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
+    """The optimizer that SOLVER describes, over the trainable parameters of a model.
+
+    Raises:
+        ConfigError: if SOLVER.OPTIMIZER is unknown or nothing in the model is trainable.
+    """
+    solver = cfg.SOLVER
+    groups = get_default_optimizer_params(
+        model,
+        base_lr=solver.BASE_LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+    )
+    if not groups:
+        raise ConfigError(
+            "The model has no trainable parameter: everything is frozen. "
+            "Check MODEL.BACKBONE.FREEZE_AT and requires_grad of your own modules."
+        )
+    kinds: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
+        "SGD": (SGD, {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}),
+        "AdamW": (AdamW, {"betas": tuple(solver.BETAS)}),
+    }
+    if solver.OPTIMIZER not in kinds:
+        raise ConfigError(
+            f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose one of {', '.join(sorted(kinds))}. "
+            "For another one override build_optimizer of your trainer."
+        )
+    kind, options = kinds[solver.OPTIMIZER]
+    make: Callable[..., Optimizer] = maybe_add_gradient_clipping(cfg, kind)
+    return make(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY, **options)
+
+
+def get_default_optimizer_params(
+    model: nn.Module,
+    base_lr: float | None = None,
+    weight_decay: float | None = None,
+    weight_decay_norm: float | None = None,
+    bias_lr_factor: float | None = 1.0,
+    weight_decay_bias: float | None = None,
+    lr_factor_func: Callable[[str], float] | None = None,
+    overrides: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[ParamGroup]:
+    """Parameter groups by the usual rules of detection.
+
+    Each trainable parameter appears once, also where modules share it. None leaves a value to the
+    optimizer's own default.
+
+    Args:
+        model: its trainable parameters are grouped.
+        base_lr: learning rate.
+        weight_decay: weight decay of all but norm layers.
+        weight_decay_norm: weight decay of the parameters of norm layers.
+        bias_lr_factor: learning rate of parameters named "bias", as a multiple of `base_lr`.
+        weight_decay_bias: weight decay of parameters named "bias", those of norm layers included.
+        lr_factor_func: from a parameter's full name to a factor of its learning rate.
+        overrides: by the last part of a parameter's name, values that replace all of the above:
+            {"embedding": {"lr": 0.01, "weight_decay": 0.1}}.
+
+    Returns:
+        Groups for an optimizer; parameters of equal values are in one group.
+
+    Raises:
+        ConfigError: if a learning-rate rule comes without `base_lr`, or the values for "bias" are
+            given twice.
+    """
+    bias_values: dict[str, float] = {}
+    if bias_lr_factor is not None and bias_lr_factor != 1.0:
+        bias_values["lr"] = _require_base_lr(base_lr, "bias_lr_factor") * bias_lr_factor
+    if weight_decay_bias is not None:
+        bias_values["weight_decay"] = weight_decay_bias
+    replaced = dict(overrides or {})
+    if bias_values:
+        if "bias" in replaced:
+            raise ConfigError(
+                f"overrides has values for 'bias', and so have bias_lr_factor={bias_lr_factor} "
+                f"and weight_decay_bias={weight_decay_bias}. Give them in one way alone."
+            )
+        replaced["bias"] = bias_values
+
+    groups: list[ParamGroup] = []
+    for module, full_name, param in _trainable_parameters(model):
+        is_norm = weight_decay_norm is not None and _is_norm(module)
+        values = {
+            "lr": base_lr,
+            "weight_decay": weight_decay_norm if is_norm else weight_decay,
+        }
+        if lr_factor_func is not None:
+            values["lr"] = _require_base_lr(base_lr, "lr_factor_func") * lr_factor_func(full_name)
+        values.update(replaced.get(full_name.rpartition(".")[2], {}))
+        known = {name: value for name, value in values.items() if value is not None}
+        groups.append({"params": [param], **known})
+    return reduce_param_groups(groups)
+
+
+def _require_base_lr(base_lr: float | None, rule: str) -> float:
+    if base_lr is None:
+        raise ConfigError(f"{rule} multiplies the learning rate, but base_lr is None. Give both.")
+    return base_lr
+
+
+def _is_norm(module: nn.Module) -> bool:
+    # By name as well: norm layers of d2lite and of users need not derive from those of torch.
+    return isinstance(module, _NORM_TYPES) or type(module).__name__.endswith("Norm")
+
+
+def _trainable_parameters(
+    model: nn.Module,
+) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """Each trainable parameter once, with its full name and the module that holds it first."""
+    modules = dict(model.named_modules())
+    for full_name, param in model.named_parameters():
+        if param.requires_grad:
+            yield modules[full_name.rpartition(".")[0]], full_name, param
+
+
+def reduce_param_groups(params: list[ParamGroup]) -> list[ParamGroup]:
+    """Join groups of equal values, since optimizers run one batch of kernels a group.
+
+    Args:
+        params: groups as optimizers take them; none is changed.
+
+    Returns:
+        Groups with all the parameters in the order they came, as few as possible.
+    """
+    joined: dict[frozenset[tuple[str, Any]], ParamGroup] = {}
+    for group in params:
+        values = {name: value for name, value in group.items() if name != "params"}
+        target = joined.setdefault(_values_key(values), {"params": [], **values})
+        held = group["params"]
+        target["params"].extend([held] if isinstance(held, nn.Parameter) else held)
+    return list(joined.values())
+
+
+def _values_key(values: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    # Lists, such as betas read from YAML, have no hash.
+    return frozenset((k, tuple(v) if isinstance(v, list) else v) for k, v in values.items())
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+    """The schedule that SOLVER describes; step it after every iteration.
+
+    Raises:
+        ConfigError: if SOLVER.LR_SCHEDULER_NAME is unknown or its numbers don't fit.
+    """
+    solver = cfg.SOLVER
+    makers: dict[str, Callable[[CfgNode], ParamScheduler]] = {
+        "WarmupMultiStepLR": _multi_step,
+        "WarmupCosineLR": _cosine,
+        "WarmupStepWithFixedGammaLR": _fixed_gamma_steps,
+    }
+    if solver.LR_SCHEDULER_NAME not in makers:
+        raise ConfigError(
+            f"SOLVER.LR_SCHEDULER_NAME is '{solver.LR_SCHEDULER_NAME}'; choose one of "
+            f"{', '.join(sorted(makers))}. For another one override build_lr_scheduler of your "
+            "trainer."
+        )
+    if solver.MAX_ITER < 1:
+        raise ConfigError(f"SOLVER.MAX_ITER is {solver.MAX_ITER}; training needs 1 or more.")
+    if solver.WARMUP_ITERS > solver.MAX_ITER:
+        _logger.warning(
+            "SOLVER.WARMUP_ITERS (%d) exceeds SOLVER.MAX_ITER (%d): the warm-up is squeezed into "
+            "the whole training, and the full learning rate is never used.",
+            solver.WARMUP_ITERS,
+            solver.MAX_ITER,
+        )
+    multiplier = WarmupParamScheduler(
+        makers[solver.LR_SCHEDULER_NAME](solver),
+        solver.WARMUP_FACTOR,
+        min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0),
+        solver.WARMUP_METHOD,
+        solver.RESCALE_INTERVAL,
+    )
+    return LRMultiplier(optimizer, multiplier, max_iter=solver.MAX_ITER)
+
+
+def _multi_step(solver: CfgNode) -> ParamScheduler:
+    steps = [step for step in solver.STEPS if step < solver.MAX_ITER]
+    if any(later <= step for step, later in zip([0, *steps], steps, strict=False)):
+        raise ConfigError(
+            f"SOLVER.STEPS is {tuple(solver.STEPS)}; steps must be positive and ascend."
+        )
+    if len(steps) < len(solver.STEPS):
+        _logger.warning(
+            "SOLVER.STEPS %s: those not below SOLVER.MAX_ITER (%d) are never reached; the learning "
+            "rate falls at %s.",
+            tuple(solver.STEPS),
+            solver.MAX_ITER,
+            tuple(steps) or "no step",
+        )
+    return MultiStepParamScheduler(
+        values=[solver.GAMMA**k for k in range(len(steps) + 1)],
+        milestones=steps,
+        num_updates=solver.MAX_ITER,
+    )
+
+
+def _cosine(solver: CfgNode) -> ParamScheduler:
+    last = solver.BASE_LR_END / solver.BASE_LR if solver.BASE_LR else 0.0
+    if not 0.0 <= last <= 1.0:
+        raise ConfigError(
+            f"SOLVER.BASE_LR_END is {solver.BASE_LR_END} and SOLVER.BASE_LR {solver.BASE_LR}; "
+            "the cosine falls from the latter to the former, which must lie in between 0 and it."
+        )
+    return CosineParamScheduler(1.0, last)
+
+
+def _fixed_gamma_steps(solver: CfgNode) -> ParamScheduler:
+    if solver.NUM_DECAYS < 1 or solver.GAMMA <= 0:
+        raise ConfigError(
+            f"SOLVER.NUM_DECAYS is {solver.NUM_DECAYS} and SOLVER.GAMMA {solver.GAMMA}; "
+            "WarmupStepWithFixedGammaLR needs at least one decay by a positive factor."
+        )
+    return StepWithFixedGammaParamScheduler(
+        base_value=1.0,
+        num_decays=solver.NUM_DECAYS,
+        gamma=solver.GAMMA,
+        num_updates=solver.MAX_ITER,
+    )

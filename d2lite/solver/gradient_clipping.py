@@ -1,0 +1,113 @@
+"""Gradient clipping as part of an optimizer's step, so that no training loop can forget it."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from d2lite.config import CfgNode
+from d2lite.utils.errors import ConfigError
+
+__all__ = ["GradientClipType", "maybe_add_gradient_clipping"]
+
+
+class GradientClipType(Enum):
+    """Values of SOLVER.CLIP_GRADIENTS.CLIP_TYPE."""
+
+    VALUE = "value"
+    """Each number of a gradient is limited to +- CLIP_VALUE."""
+    NORM = "norm"
+    """The gradient of each parameter is scaled down to the norm CLIP_VALUE."""
+    FULL_MODEL = "full_model"
+    """All gradients are scaled by one factor, so that their common norm is CLIP_VALUE."""
+
+
+# The clippers take gradients that exist and change them in place. One call each for the whole
+# model: a Python loop over some 200 parameters would cost several kernel launches apiece.
+
+
+def _clip_values_(grads: list[Tensor], limit: float, norm_type: float) -> None:
+    torch._foreach_clamp_min_(grads, -limit)
+    torch._foreach_clamp_max_(grads, limit)
+
+
+def _clip_each_norm_(grads: list[Tensor], limit: float, norm_type: float) -> None:
+    norms = torch._foreach_norm(grads, norm_type)
+    factors = [(limit / (norm + 1e-6)).clamp(max=1.0) for norm in norms]
+    torch._foreach_mul_(grads, factors)
+
+
+def _clip_common_norm_(grads: list[Tensor], limit: float, norm_type: float) -> None:
+    total = torch.nn.utils.get_total_norm(grads, norm_type)
+    factor = (limit / (total + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(factor.to(grad.device))
+
+
+_CLIPPERS: dict[GradientClipType, Callable[[list[Tensor], float, float], None]] = {
+    GradientClipType.VALUE: _clip_values_,
+    GradientClipType.NORM: _clip_each_norm_,
+    GradientClipType.FULL_MODEL: _clip_common_norm_,
+}
+
+
+def maybe_add_gradient_clipping(cfg: CfgNode, optimizer: type[Optimizer]) -> type[Optimizer]:
+    """A kind of optimizer that clips as SOLVER.CLIP_GRADIENTS says before each step.
+
+    Args:
+        cfg: a whole configuration.
+        optimizer: class of optimizers.
+
+    Returns:
+        A subclass of `optimizer` of the same name, or `optimizer` itself if clipping is off.
+
+    Raises:
+        ConfigError: if the type is unknown or the limit is not positive.
+    """
+    options = cfg.SOLVER.CLIP_GRADIENTS
+    if not options.ENABLED:
+        return optimizer
+    known = [kind.value for kind in GradientClipType]
+    if options.CLIP_TYPE not in known:
+        raise ConfigError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is '{options.CLIP_TYPE}'; "
+            f"choose one of {', '.join(known)}."
+        )
+    if options.CLIP_VALUE <= 0:
+        raise ConfigError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {options.CLIP_VALUE}; it must be positive. "
+            "To train without clipping set SOLVER.CLIP_GRADIENTS.ENABLED False."
+        )
+    clip_ = _CLIPPERS[GradientClipType(options.CLIP_TYPE)]
+    limit, norm_type = float(options.CLIP_VALUE), float(options.NORM_TYPE)
+
+    def clip_all_(self: Optimizer) -> None:
+        params = (param for group in self.param_groups for param in group["params"])
+        grads = [param.grad for param in params if param.grad is not None]
+        if grads:
+            with torch.no_grad():
+                clip_(grads, limit, norm_type)
+
+    return _with_call_before_step(optimizer, clip_all_)
+
+
+def _with_call_before_step(
+    base: type[Optimizer], before_step: Callable[[Optimizer], None]
+) -> type[Optimizer]:
+    def step(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
+        if closure is None:
+            before_step(self)
+            return base.step(self)
+
+        def closure_then_clip() -> Any:
+            # The closure makes the gradients anew, so only now there is something to clip.
+            loss = closure()
+            before_step(self)
+            return loss
+
+        return base.step(self, closure_then_clip)
+
+    return type(base.__name__, (base,), {"step": step, "__module__": __name__})

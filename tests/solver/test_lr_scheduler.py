@@ -1,0 +1,174 @@
+"""Schedules against their formulas, iteration by iteration."""
+
+import math
+
+import pytest
+import torch
+from fvcore.common.param_scheduler import ConstantParamScheduler, CosineParamScheduler
+
+from d2lite.config import get_cfg
+from d2lite.solver import (
+    LRMultiplier,
+    WarmupCosineLR,
+    WarmupMultiStepLR,
+    WarmupParamScheduler,
+    build_lr_scheduler,
+)
+from d2lite.utils.errors import ConfigError
+
+
+def make_optimizer(*lrs):
+    return torch.optim.SGD(
+        [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs], lr=1.0
+    )
+
+
+def rates(scheduler, num):
+    """Learning rate of the first group in each of `num` iterations."""
+    found = []
+    for _ in range(num):
+        found.append(scheduler.optimizer.param_groups[0]["lr"])
+        scheduler.optimizer.step()
+        scheduler.step()
+    return found
+
+
+def solver_cfg(**values):
+    cfg = get_cfg()
+    given = {"BASE_LR": 0.02, "MAX_ITER": 40, "STEPS": (20, 30), "WARMUP_ITERS": 10, **values}
+    for key, value in given.items():
+        cfg.merge_from_list([f"SOLVER.{key}", value])
+    return cfg
+
+
+def build_rates(num=40, **values):
+    return rates(build_lr_scheduler(solver_cfg(**values), make_optimizer(0.02)), num)
+
+
+def test_multi_step_warms_up_linearly_and_falls_at_each_step():
+    expected = [
+        0.02 * (0.001 + 0.999 * min(i, 10) / 10) * 0.1 ** ((i >= 20) + (i >= 30)) for i in range(40)
+    ]
+    assert build_rates() == pytest.approx(expected, rel=1e-9)
+
+
+def test_constant_warm_up_stays_at_its_first_value():
+    found = build_rates(WARMUP_METHOD="constant", WARMUP_FACTOR=0.1)
+    assert found[:10] == pytest.approx([0.002] * 10)
+    assert found[10] == pytest.approx(0.02)
+
+
+def test_cosine_meets_its_warm_up_and_ends_at_the_end_rate():
+    found = build_rates(LR_SCHEDULER_NAME="WarmupCosineLR", BASE_LR_END=0.002, WARMUP_ITERS=4)
+    cosine = [0.002 + 0.018 * (1 + math.cos(math.pi * i / 40)) / 2 for i in range(40)]
+    assert found[4:] == pytest.approx(cosine[4:])
+    climb = [0.02 * 0.001 * (1 - i / 4) + cosine[4] * i / 4 for i in range(4)]
+    assert found[:4] == pytest.approx(climb)
+
+
+def test_fixed_gamma_steps_are_of_equal_length():
+    found = build_rates(
+        LR_SCHEDULER_NAME="WarmupStepWithFixedGammaLR", NUM_DECAYS=3, GAMMA=0.5, WARMUP_ITERS=0
+    )
+    assert found == pytest.approx([0.02 * 0.5 ** (i // 10) for i in range(40)])
+
+
+def test_rescaling_runs_the_whole_schedule_after_the_warm_up():
+    found = build_rates(LR_SCHEDULER_NAME="WarmupCosineLR", RESCALE_INTERVAL=True)
+    expected = [0.01 * (1 + math.cos(math.pi * (i - 10) / 30)) for i in range(10, 40)]
+    assert found[10:] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"]
+)
+@pytest.mark.parametrize("warmup", [0, 3, 40, 1000])
+@pytest.mark.parametrize("method", ["linear", "constant"])
+def test_every_schedule_survives_the_step_after_the_last_iteration(name, warmup, method):
+    """The trainer steps after each iteration, so also after the last one."""
+    found = build_rates(45, LR_SCHEDULER_NAME=name, WARMUP_ITERS=warmup, WARMUP_METHOD=method)
+    assert found[40:] == [found[39]] * 5
+    assert all(0 < rate <= 0.02 * (1 + 1e-9) for rate in found)
+
+
+def test_steps_beyond_the_end_are_named_and_left_out(caplog):
+    found = build_rates(STEPS=(20, 40, 60))
+    assert found[39] == pytest.approx(0.002)
+    assert "MAX_ITER (40)" in caplog.text
+    assert "(20,)" in caplog.text
+
+
+def test_a_warm_up_longer_than_the_training_is_named(caplog):
+    build_rates(WARMUP_ITERS=1000)
+    assert "SOLVER.WARMUP_ITERS (1000) exceeds SOLVER.MAX_ITER (40)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"LR_SCHEDULER_NAME": "Cosine"}, r"'Cosine'.*WarmupCosineLR, WarmupMultiStepLR"),
+        ({"WARMUP_METHOD": "burnin"}, r"'burnin'.*constant, linear"),
+        ({"STEPS": (30, 20)}, r"\(30, 20\).*ascend"),
+        ({"STEPS": (0, 20)}, r"\(0, 20\).*positive"),
+        ({"MAX_ITER": 0}, r"SOLVER\.MAX_ITER is 0"),
+        ({"LR_SCHEDULER_NAME": "WarmupCosineLR", "BASE_LR_END": 1.0}, r"BASE_LR_END is 1\.0"),
+        ({"LR_SCHEDULER_NAME": "WarmupStepWithFixedGammaLR", "NUM_DECAYS": 0}, r"NUM_DECAYS is 0"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_named(values, text):
+    with pytest.raises(ConfigError, match=text):
+        build_rates(**values)
+
+
+def test_every_group_keeps_its_own_initial_rate():
+    optimizer = make_optimizer(1.0, 0.5)
+    scheduler = LRMultiplier(optimizer, CosineParamScheduler(1.0, 0.0), 4)
+    rates(scheduler, 2)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.25])
+
+
+def test_a_saved_schedule_goes_on_where_it_stopped():
+    def make():
+        return build_lr_scheduler(solver_cfg(), make_optimizer(0.02))
+
+    whole, stopped, resumed = make(), make(), make()
+    expected = rates(whole, 30)
+    rates(stopped, 12)
+    state = stopped.state_dict()
+    assert state == {"base_lrs": [0.02], "last_epoch": 12}  # plain values: weights_only loads it
+    resumed.load_state_dict(state)
+    resumed.optimizer.load_state_dict(stopped.optimizer.state_dict())
+    assert rates(resumed, 18) == expected[12:]
+
+
+def test_a_multiplier_that_is_no_schedule_is_refused():
+    with pytest.raises(ConfigError, match=r"type function.*ParamScheduler"):
+        LRMultiplier(make_optimizer(1.0), lambda where: 1.0, 10)
+    with pytest.raises(ConfigError, match="MAX_ITER is 0"):
+        LRMultiplier(make_optimizer(1.0), ConstantParamScheduler(1.0), 0)
+
+
+def test_a_warm_up_longer_than_everything_is_refused():
+    with pytest.raises(ConfigError, match=r"takes 1\.5 of the training"):
+        WarmupParamScheduler(ConstantParamScheduler(1.0), 0.1, 1.5)
+
+
+def test_the_old_multi_step_class_follows_its_formula():
+    scheduler = WarmupMultiStepLR(make_optimizer(1.0), [5, 8], 0.1, 0.25, warmup_iters=4)
+    climb = [0.25 + 0.75 * i / 4 for i in range(4)]
+    assert rates(scheduler, 10) == pytest.approx([*climb, 1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_old_cosine_class_follows_its_formula():
+    scheduler = WarmupCosineLR(
+        make_optimizer(1.0), 10, warmup_factor=0.5, warmup_iters=2, warmup_method="constant"
+    )
+    cosine = [0.5 * (1 + math.cos(math.pi * i / 10)) for i in range(10)]
+    assert rates(scheduler, 10) == pytest.approx([0.5 * c for c in cosine[:2]] + cosine[2:])
+
+
+def test_the_old_classes_refuse_what_they_do_not_know():
+    with pytest.raises(ConfigError, match="'burnin'"):
+        WarmupCosineLR(make_optimizer(1.0), 10, warmup_method="burnin")
+    with pytest.raises(ConfigError, match=r"\[8, 5\] must ascend"):
+        WarmupMultiStepLR(make_optimizer(1.0), [8, 5])
