@@ -1,0 +1,56 @@
+"""Giving each parameter of a model the weight of a foreign file whose name fits best."""
+
+from collections.abc import Mapping
+
+import torch
+
+from d2lite.checkpoint.c2_names import convert_basic_c2_names
+from d2lite.utils.errors import WeightsError
+
+__all__ = ["align_and_update_state_dicts", "convert_basic_c2_names"]
+
+
+def align_and_update_state_dicts(
+    model_state_dict: Mapping[str, torch.Tensor],
+    ckpt_state_dict: Mapping[str, torch.Tensor],
+    c2_conversion: bool = True,
+) -> dict[str, torch.Tensor]:
+    """Rename the weights of a backbone to the names they have inside a model.
+
+    A weight fits a parameter if its name is the parameter's, or the end of it after a dot; of
+    several, the longest wins.
+
+    Args:
+        model_state_dict: the model's names and tensors.
+        ckpt_state_dict: the file's names and tensors.
+        c2_conversion: whether the file has Caffe2's names.
+
+    Returns:
+        The file's tensors: under the model's names where they fit, else under their own.
+
+    Raises:
+        WeightsError: if one weight fits several parameters equally.
+    """
+    weights = dict(ckpt_state_dict)
+    if c2_conversion:
+        names = convert_basic_c2_names(weights)
+        weights = dict(zip(names, weights.values(), strict=True))
+    taken: dict[str, str] = {}
+    for name in model_state_dict:
+        source = _longest_ending(name, weights)
+        if source is None:
+            continue
+        if source in taken:
+            raise WeightsError(
+                f"The weight {source!r} fits both {taken[source]!r} and {name!r}; give the file's "
+                "weights the model's full names."
+            )
+        taken[source] = name
+    return {taken.get(source, source): value for source, value in weights.items()}
+
+
+def _longest_ending(name: str, known: Mapping[str, object]) -> str | None:
+    """The longest of `known` that `name` ends in, cut at dots."""
+    parts = name.split(".")
+    endings = (".".join(parts[start:]) for start in range(len(parts)))
+    return next((ending for ending in endings if ending in known), None)

@@ -1,0 +1,237 @@
+"""Checkpointer: save and load a model with whatever else a run must remember."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from d2lite import __version__
+from d2lite.utils.comm import is_main_process
+from d2lite.utils.errors import MissingFileError, WeightsError
+from d2lite.utils.file_io import atomic_write
+
+from .matching import LoadReport, fit_to_model
+from .plain import to_plain
+from .reading import read_checkpoint
+
+__all__ = ["Checkpointer", "Stateful"]
+
+_LAST = "last_checkpoint"
+_OWN_KEY = "d2lite"
+
+
+class Stateful(Protocol):
+    """What can be saved beside the model."""
+
+    def state_dict(self) -> Any:
+        """The state, of tensors and plain values."""
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Take a state back."""
+
+
+class Checkpointer:
+    """Saves and loads a model and what goes with it; files are whole or absent.
+
+    A file holds "model" (the state dict, without the names that wrappers add), one entry for each
+    checkpointable, what `save` was given, and under "d2lite" the version and `extra`.
+
+    Args:
+        model: may be wrapped for distributed training.
+        save_dir: folder of the checkpoints.
+        save_to_disk: whether `save` writes; None writes in the main process only.
+        **checkpointables: objects with state_dict() and load_state_dict(), for instance
+            optimizer=...; anything else that is a plain value is saved by `save`.
+
+    Attributes:
+        extra: plain values that every file carries under "d2lite"; class names, config.
+        loaded_extra: what the last loaded file carried there.
+        report: what happened to each parameter at the last load, or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        self.model = _unwrapped(model)
+        self.save_dir = str(save_dir)
+        self.save_to_disk = is_main_process() if save_to_disk is None else save_to_disk
+        self.checkpointables: dict[str, Stateful] = {}
+        for key, obj in checkpointables.items():
+            self.add_checkpointable(key, obj)
+        self.extra: dict[str, Any] = {}
+        self.loaded_extra: dict[str, Any] = {}
+        self.report: LoadReport | None = None
+        self.logger = logging.getLogger(__name__)
+
+    def add_checkpointable(self, key: str, checkpointable: Stateful) -> None:
+        """Save and load `checkpointable` under `key` from now on.
+
+        Raises:
+            ValueError: if the key is taken or the object has no state.
+        """
+        if key in self.checkpointables or key in ("model", _OWN_KEY):
+            raise ValueError(f"A checkpoint already holds {key!r}; use another key.")
+        if not all(hasattr(checkpointable, name) for name in ("state_dict", "load_state_dict")):
+            raise ValueError(
+                f"{key!r} is a {type(checkpointable).__name__} without state_dict() and "
+                "load_state_dict(); pass plain values to save() instead."
+            )
+        self.checkpointables[key] = checkpointable
+
+    # ------------------------------------------------------------------ saving
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write `save_dir/NAME.pth` and note it as the last checkpoint.
+
+        Args:
+            name: file name without ending.
+            **kwargs: further plain values, for instance iteration=999.
+
+        Raises:
+            OutputError: if it cannot be written; an older file of that name stays whole.
+            TypeError: if something in it is neither tensor nor plain value.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data: dict[str, Any] = {"model": self.model.state_dict()}
+        data |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
+        data |= kwargs
+        data[_OWN_KEY] = {"version": __version__, **self._model_facts(), **self.extra}
+        path = Path(self.save_dir) / f"{name}.pth"
+        plain = to_plain(data)
+        with atomic_write(path, "wb") as stream:
+            torch.save(plain, stream)
+        self.tag_last_checkpoint(path.name)
+        self.logger.info("Saved checkpoint %s", path)
+
+    def _model_facts(self) -> dict[str, Any]:
+        names = getattr(self.model, "class_names", None)
+        return {} if names is None else {"class_names": list(names)}
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Note which file of `save_dir` a resumed run starts from."""
+        with atomic_write(Path(self.save_dir) / _LAST) as stream:
+            stream.write(last_filename_basename)
+
+    # ------------------------------------------------------------------ loading
+
+    def load(self, path: str, checkpointables: Sequence[str] | None = None) -> dict[str, Any]:
+        """Load the model, and the checkpointables that the file holds.
+
+        Args:
+            path: file, or address that `PathManager` knows; empty loads nothing.
+            checkpointables: keys to load beside the model; None for all.
+
+        Returns:
+            What else the file holds, for instance {"iteration": 999, "d2lite": {...}}.
+
+        Raises:
+            MissingFileError: if there is no such file.
+            WeightsError: if it cannot be read or none of its weights fits the model.
+        """
+        if not path:
+            self.logger.info("No weights given (MODEL.WEIGHTS is empty): starting from random ones")
+            return {}
+        content = self._read(path)
+        self.report = self._load_model(content, path)
+        self.logger.log(self.report.level, "Loaded %s: %s", path, self.report)
+        wanted = self.checkpointables if checkpointables is None else checkpointables
+        for key in wanted:
+            self._load_checkpointable(key, content, path)
+        content.pop("model")
+        own = content.get(_OWN_KEY)
+        self.loaded_extra = dict(own) if isinstance(own, Mapping) else {}
+        return content
+
+    def _read(self, path: str) -> dict[str, Any]:
+        return read_checkpoint(path)
+
+    def _load_model(self, content: dict[str, Any], path: str) -> LoadReport:
+        fitting, report = fit_to_model(content["model"], self.model)
+        if not report.loaded and report.missing:
+            raise WeightsError(
+                f"None of the {len(content['model'])} weights in {path} fits the model, which "
+                f"expects names such as {report.missing[0]!r}; the file has "
+                f"{', '.join(map(repr, report.examples()))}. Is it of another model? "
+                "Set MODEL.WEIGHTS, or the MODEL.* keys that the file was trained with."
+            )
+        self.model.load_state_dict(fitting, strict=False)
+        return report
+
+    def _load_checkpointable(self, key: str, content: dict[str, Any], path: str) -> None:
+        if key not in self.checkpointables:
+            raise ValueError(
+                f"{key!r} is no checkpointable; known: {', '.join(self.checkpointables) or 'none'}."
+            )
+        if key not in content:
+            self.logger.warning("%s holds no %r: it starts anew", path, key)
+            return
+        try:
+            self.checkpointables[key].load_state_dict(content.pop(key))
+        except (ValueError, KeyError, RuntimeError) as err:
+            raise WeightsError(
+                f"The {key!r} in {path} does not fit this run ({err}). To start a new run from "
+                "its weights, leave --resume out and set MODEL.WEIGHTS to the file."
+            ) from err
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Go on from the last checkpoint if that is wanted and there is one, else load weights.
+
+        Args:
+            path: weights to start from otherwise, without optimizer and the like.
+            resume: whether to go on.
+
+        Returns:
+            What `load` returns.
+        """
+        if resume and self.has_checkpoint():
+            return self.load(self.get_checkpoint_file())
+        if resume:
+            self.logger.info("Nothing to resume in %s: starting anew", self.save_dir)
+        return self.load(path, checkpointables=[])
+
+    def has_checkpoint(self) -> bool:
+        """Whether `save_dir` notes a last checkpoint."""
+        return bool(self.save_dir) and (Path(self.save_dir) / _LAST).is_file()
+
+    def get_checkpoint_file(self) -> str:
+        """Path of the last checkpoint, or an empty text if there is none.
+
+        Raises:
+            MissingFileError: if the file that is noted as the last one is gone.
+        """
+        if not self.has_checkpoint():
+            return ""
+        tag = Path(self.save_dir) / _LAST
+        path = tag.with_name(tag.read_text(encoding="utf-8").strip())
+        if not path.is_file():
+            raise MissingFileError(
+                f"{tag} names {path.name}, which is gone. Write the name of another checkpoint "
+                f"into it ({', '.join(_names(self.get_all_checkpoint_files())) or 'none left'}) "
+                "or delete it to start anew."
+            )
+        return str(path)
+
+    def get_all_checkpoint_files(self) -> list[str]:
+        """Paths of the .pth files in `save_dir`, sorted by name."""
+        return sorted(map(str, Path(self.save_dir).glob("*.pth"))) if self.save_dir else []
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    return [Path(path).name for path in paths]
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of the wrappers for several devices."""
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+    while isinstance(model, wrappers):
+        model = model.module
+    return model

@@ -1,0 +1,124 @@
+"""Which weights of a file go into a model, and a report about the rest."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["LoadReport", "fit_to_model"]
+
+_WRAPPER = "module."
+# Constants that older files carry and models compute or are configured with.
+_CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.", "num_batches_tracked")
+_SHOWN = 6
+
+
+@dataclass
+class LoadReport:
+    """What happened to each parameter and buffer at a load.
+
+    Attributes:
+        loaded: names that the model took.
+        missing: names of the model that the file lacks; they keep their values.
+        unexpected: names of the file that the model lacks.
+        other_shape: (name, shape in the file, shape in the model) of those that were left out.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    other_shape: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+
+    @property
+    def level(self) -> int:
+        """Logging level that the report deserves."""
+        complete = not (self.missing or self.unexpected or self.other_shape)
+        return logging.INFO if complete else logging.WARNING
+
+    def examples(self) -> list[str]:
+        """A few names of the file that found no place."""
+        return [*self.unexpected, *(name for name, _, _ in self.other_shape)][:_SHOWN]
+
+    def __str__(self) -> str:
+        """A short text: counts, then names grouped by module."""
+        total = len(self.loaded) + len(self.missing) + len(self.other_shape)
+        lines = [f"{len(self.loaded)} of the model's {total} tensors"]
+        if self.missing:
+            lines.append(f"not in the file, left as they were: {_grouped(self.missing)}")
+        if self.unexpected:
+            lines.append(f"in the file but not in the model: {_grouped(self.unexpected)}")
+        if self.other_shape:
+            shown = [
+                f"{name} ({list(theirs)} in the file, {list(ours)} in the model)"
+                for name, theirs, ours in self.other_shape[:_SHOWN]
+            ]
+            more = len(self.other_shape) - _SHOWN
+            tail = f" and {more} more" if more > 0 else ""
+            lines.append(f"of another shape, left as they were: {', '.join(shown)}{tail}")
+        return "\n  ".join(lines)
+
+
+def fit_to_model(
+    weights: Mapping[str, torch.Tensor], model: nn.Module
+) -> tuple[dict[str, Any], LoadReport]:
+    """Choose the weights that a model can take.
+
+    Args:
+        weights: names and tensors of a file; a "module." that a wrapper put before all names is
+            taken off.
+        model: not changed.
+
+    Returns:
+        A state dict for `load_state_dict(..., strict=False)`, and the report.
+    """
+    named = _without_wrapper(weights)
+    own = model.state_dict()
+    fitting: dict[str, Any] = OrderedDict()
+    metadata = getattr(weights, "_metadata", None)
+    if metadata is not None:
+        fitting._metadata = metadata  # type: ignore[attr-defined]
+    report = LoadReport()
+    for name, value in named.items():
+        if name not in own:
+            report.unexpected.append(name)
+        elif value.shape != own[name].shape:
+            report.other_shape.append((name, tuple(value.shape), tuple(own[name].shape)))
+        else:
+            fitting[name] = value
+            report.loaded.append(name)
+    report.missing = [name for name in own if name not in named]
+    report.missing = [name for name in report.missing if not _is_constant(name)]
+    report.unexpected = [name for name in report.unexpected if not _is_constant(name)]
+    return fitting, report
+
+
+def _without_wrapper(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    if all(name.startswith(_WRAPPER) for name in weights):
+        return {name.removeprefix(_WRAPPER): value for name, value in weights.items()}
+    return dict(weights)
+
+
+def _is_constant(name: str) -> bool:
+    return any(constant in name for constant in _CONSTANTS)
+
+
+def _grouped(names: Sequence[str]) -> str:
+    """Names joined by module: `head.conv.{weight, bias}`."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        module, _, leaf = name.rpartition(".")
+        groups.setdefault(module, []).append(leaf)
+    shown = [
+        f"{module}.{leaves[0]}"
+        if module and len(leaves) == 1
+        else f"{module}.{{{', '.join(leaves)}}}"
+        if module
+        else ", ".join(leaves)
+        for module, leaves in list(groups.items())[:_SHOWN]
+    ]
+    more = len(groups) - _SHOWN
+    return ", ".join(shown) + (f" and {more} more modules" if more > 0 else "")

@@ -1,0 +1,69 @@
+"""PeriodicCheckpointer: a checkpoint every so many iterations, and one at the end."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .checkpointer import Checkpointer
+
+__all__ = ["PeriodicCheckpointer"]
+
+
+class PeriodicCheckpointer:
+    """Calls `checkpointer.save` on time and deletes what is too old.
+
+    Args:
+        checkpointer: does the saving.
+        period: iterations between two checkpoints.
+        max_iter: number of iterations of the run; after the last one "PREFIX_final" is saved.
+        max_to_keep: how many of the newest periodic checkpoints stay; None keeps all. Those that
+            an earlier part of the run left in the folder count too.
+        file_prefix: first part of the file names.
+    """
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        period: int,
+        max_iter: int | None = None,
+        max_to_keep: int | None = None,
+        file_prefix: str = "model",
+    ) -> None:
+        if period < 1:
+            raise ValueError(f"SOLVER.CHECKPOINT_PERIOD must be 1 or more, found {period}.")
+        if max_to_keep is not None and max_to_keep < 1:
+            raise ValueError(f"max_to_keep must be 1 or more, or None, found {max_to_keep}.")
+        self.checkpointer = checkpointer
+        self.period = period
+        self.max_iter = max_iter
+        self.max_to_keep = max_to_keep
+        self.file_prefix = file_prefix
+
+    def step(self, iteration: int, **kwargs: Any) -> None:
+        """Save if it is time.
+
+        Args:
+            iteration: number of the iteration that has just ended, from 0.
+            **kwargs: further plain values for the file.
+        """
+        if (iteration + 1) % self.period == 0:
+            self.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration, **kwargs)
+            self._delete_old()
+        if self.max_iter is not None and iteration + 1 >= self.max_iter:
+            self.save(f"{self.file_prefix}_final", iteration=iteration, **kwargs)
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Save under a name of the caller's."""
+        self.checkpointer.save(name, **kwargs)
+
+    def _delete_old(self) -> None:
+        if self.max_to_keep is None or not self.checkpointer.save_to_disk:
+            return
+        pattern = re.compile(re.escape(self.file_prefix) + r"_\d{7,}\.pth")
+        files = map(Path, self.checkpointer.get_all_checkpoint_files())
+        periodic = [path for path in files if pattern.fullmatch(path.name)]
+        periodic.sort(key=lambda path: int(path.stem.rpartition("_")[2]))
+        for path in periodic[: -self.max_to_keep]:
+            with suppress(FileNotFoundError):
+                path.unlink()

@@ -1,0 +1,134 @@
+"""Files of weights, of every age and origin, read into one form: {"model": name -> tensor, ...}."""
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from d2lite.utils.errors import MissingFileError, WeightsError
+from d2lite.utils.file_io import PathManager
+
+from .pickles import NUMPY_FOR_TORCH, read_pickle
+
+__all__ = ["read_checkpoint"]
+
+# Other trainers' names for the entry that holds the weights.
+_MODEL_KEYS = ("model", "state_dict", "model_state", "model_state_dict")
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Read a file of weights; nothing in it is ever executed.
+
+    Args:
+        path: .pth or .pt (written by torch: whole checkpoints, or a bare state dict as torchvision
+            publishes) or .pkl (numpy arrays); local, http(s) or detectron2://.
+
+    Returns:
+        A dict whose "model" is a dict of tensors on the CPU.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        WeightsError: if it cannot be read or holds no weights.
+    """
+    local = _fetch(path)
+    is_pickle = local.suffix == ".pkl"
+    content = read_pickle(local) if is_pickle else _read_torch(local)
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds {type(content).__name__}, expected a dict of weights.")
+    found = _with_model(dict(content), is_pickle=is_pickle)
+    weights = found["model"]
+    strays = [name for name, value in weights.items() if not isinstance(value, torch.Tensor)]
+    if not weights or strays:
+        what = f"{strays[0]!r} is no tensor" if strays else "no weights"
+        raise WeightsError(f"{path}: {what}; expected a dict from parameter names to tensors.")
+    return found
+
+
+def _fetch(path: str) -> Path:
+    if "://" not in path:
+        local = Path(path).expanduser()
+        if local.is_file():
+            return local
+        found = "is a folder" if local.is_dir() else f"was not found (working folder {Path.cwd()})"
+        raise MissingFileError(
+            f"The weights file {path} {found}. Set MODEL.WEIGHTS to a .pth or .pkl file, to an "
+            "address (https://..., detectron2://...), or to '' to start from random weights."
+        )
+    try:
+        return Path(PathManager.get_local_path(path))
+    except OSError as err:
+        raise MissingFileError(
+            f"The weights at {path} (MODEL.WEIGHTS) cannot be fetched: {err}. Check the address "
+            "and the network, or fetch the file by other means and give its path."
+        ) from err
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # torch remarks on files of another pickle protocol; what matters is whether it reads.
+            warnings.simplefilter("ignore", UserWarning)
+            with torch.serialization.safe_globals(NUMPY_FOR_TORCH):
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as err:
+        raise WeightsError(f"{path} {_refusal(str(err))}") from err
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
+        size = path.stat().st_size
+        raise WeightsError(
+            f"{path} ({size} bytes) cannot be read; it seems cut off or damaged "
+            f"({_first_line(err)}). Use an older checkpoint of its folder or fetch it again."
+        ) from err
+
+
+def _refusal(text: str) -> str:
+    """Why torch's safe reader gave up: a class that it refuses, or damage."""
+    found = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+\.[\w.]+)", text)
+    if found is None:
+        return "is no file of torch, or damaged. Fetch it again, or check that it is the right one."
+    return (
+        f"is refused: it holds {found[1]}, and a pickle may run code. Only tensors and plain "
+        "values are read; save the weights alone, as a state dict."
+    )
+
+
+def _first_line(err: Exception) -> str:
+    lines = str(err).strip().splitlines()
+    return lines[0][:200] if lines else type(err).__name__
+
+
+def _with_model(content: dict[str, Any], *, is_pickle: bool) -> dict[str, Any]:
+    for key in _MODEL_KEYS:
+        if isinstance(content.get(key), Mapping):
+            weights = content.pop(key)
+            return {**content, "model": _tensors(weights)}
+    if not is_pickle:
+        return {"model": _tensors(content)}
+    # Caffe2 wrote bare dicts, or "blobs" beside a config, with the solver's momentum among them.
+    blobs = content.get("blobs", content)
+    arrays = {
+        name: value
+        for name, value in blobs.items()
+        if isinstance(value, np.ndarray) and not name.endswith("_momentum")
+    }
+    return {"model": _tensors(arrays), "__author__": "Caffe2", "matching_heuristics": True}
+
+
+def _tensors(weights: Mapping[str, Any]) -> dict[str, Any]:
+    converted: dict[str, Any] = OrderedDict()
+    for name, value in weights.items():
+        if isinstance(value, np.ndarray | np.generic):
+            # A copy: torch wants arrays that can be written to and are in the machine's byte order.
+            native = np.array(value, dtype=value.dtype.newbyteorder("="))
+            value = torch.from_numpy(native)
+        converted[name] = value
+    metadata = getattr(weights, "_metadata", None)
+    if metadata is not None:
+        converted._metadata = metadata  # type: ignore[attr-defined]
+    return converted

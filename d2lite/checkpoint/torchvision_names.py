@@ -1,0 +1,36 @@
+"""torchvision's names of ResNet weights, turned into ours."""
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+__all__ = ["is_torchvision_resnet", "rename_torchvision_resnet"]
+
+_T = TypeVar("_T")
+_BLOCK = re.compile(r"layer(\d)\.(\d+)\.(.+)")
+
+
+def is_torchvision_resnet(names: Mapping[str, object]) -> bool:
+    """Whether the names are those of a ResNet as torchvision publishes it."""
+    return "conv1.weight" in names and "layer1.0.conv1.weight" in names
+
+
+def rename_torchvision_resnet(weights: Mapping[str, _T]) -> dict[str, _T]:
+    """Give each weight the name it has inside our ResNet; the classifier keeps its own."""
+    return {_rename(name): value for name, value in weights.items()}
+
+
+def _rename(name: str) -> str:
+    found = _BLOCK.fullmatch(name)
+    if found is None:
+        return f"stem.{_rename_inside(name)}" if name.startswith(("conv1", "bn1")) else name
+    stage, block, inside = found.groups()
+    return f"res{int(stage) + 1}.{block}.{_rename_inside(inside)}"
+
+
+def _rename_inside(name: str) -> str:
+    module, _, leaf = name.rpartition(".")
+    if module.startswith("bn"):
+        return f"conv{module.removeprefix('bn')}.norm.{leaf}"
+    shortcut = {"downsample.0": "shortcut", "downsample.1": "shortcut.norm"}
+    return f"{shortcut.get(module, module)}.{leaf}"
