@@ -1,0 +1,262 @@
+"""Build the loaders that training and evaluation read from."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+
+from d2lite.config import CfgNode, configurable
+from d2lite.data.batch_loader import build_batch_data_loader
+from d2lite.data.common import DatasetFromList, MapDataset
+from d2lite.data.dataset_dicts import (
+    filter_images_with_few_keypoints,
+    filter_images_with_only_crowd_annotations,
+    get_detection_dataset_dicts,
+    print_instances_class_histogram,
+)
+from d2lite.data.dataset_mapper import DatasetMapper
+from d2lite.data.loader import (
+    Collate,
+    ReportingLoader,
+    StreamLoader,
+    trivial_batch_collator,
+    worker_init_reset_seed,
+)
+from d2lite.data.proposals import load_proposals_into_dataset
+from d2lite.data.samplers import (
+    InferenceSampler,
+    RandomSubsetTrainingSampler,
+    RepeatFactorTrainingSampler,
+    TrainingSampler,
+)
+from d2lite.utils.errors import ConfigError, DataError
+
+__all__ = [
+    "build_batch_data_loader",
+    "build_detection_test_loader",
+    "build_detection_train_loader",
+    "filter_images_with_few_keypoints",
+    "filter_images_with_only_crowd_annotations",
+    "get_detection_dataset_dicts",
+    "load_proposals_into_dataset",
+    "print_instances_class_histogram",
+    "trivial_batch_collator",
+    "worker_init_reset_seed",
+]
+
+logger = logging.getLogger(__name__)
+
+Mapper = Callable[[dict[str, Any]], Any]
+
+
+def _seed_of(cfg: CfgNode) -> int | None:
+    return cfg.SEED if cfg.SEED >= 0 else None
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _num_workers(cfg: CfgNode) -> int:
+    """DATALOADER.NUM_WORKERS; its default is lowered to the number of cores."""
+    wanted = cfg.DATALOADER.NUM_WORKERS
+    if not cfg.is_default("DATALOADER.NUM_WORKERS"):
+        return wanted
+    # More workers than cores only wait for each other, and torch warns of them. Samples do not
+    # depend on the number.
+    return min(wanted, _cores())
+
+
+def _training_sampler(cfg: CfgNode, dataset: Any) -> Sampler | None:
+    """The sampler that DATALOADER.SAMPLER_TRAIN names."""
+    if isinstance(dataset, IterableDataset):
+        return None
+    name, seed = cfg.DATALOADER.SAMPLER_TRAIN, _seed_of(cfg)
+    logger.info("Training sampler: %s over %d images", name, len(dataset))
+    if name == "TrainingSampler":
+        return TrainingSampler(len(dataset), seed=seed)
+    if name == "RepeatFactorTrainingSampler":
+        factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
+        )
+        return RepeatFactorTrainingSampler(factors, seed=seed)
+    if name == "RandomSubsetTrainingSampler":
+        ratio = cfg.DATALOADER.get("RANDOM_SUBSET_RATIO", None)
+        if ratio is None:
+            raise ConfigError(
+                "DATALOADER.SAMPLER_TRAIN RandomSubsetTrainingSampler needs "
+                "DATALOADER.RANDOM_SUBSET_RATIO, the share of the images to use."
+            )
+        return RandomSubsetTrainingSampler(len(dataset), ratio, seed_shuffle=seed, seed_subset=seed)
+    raise ConfigError(
+        f"DATALOADER.SAMPLER_TRAIN is {name!r}; known are TrainingSampler, "
+        "RepeatFactorTrainingSampler and RandomSubsetTrainingSampler. Give a sampler of your own "
+        "as build_detection_train_loader(cfg, sampler=...)."
+    )
+
+
+def _train_loader_from_config(
+    cfg: CfgNode,
+    mapper: Mapper | None = None,
+    *,
+    dataset: Any = None,
+    sampler: Sampler | None = None,
+) -> dict[str, Any]:
+    """The arguments of `build_detection_train_loader` that a configuration says."""
+    if dataset is None:
+        keypoints = cfg.MODEL.KEYPOINT_ON
+        dataset = get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN,
+            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if keypoints else 0,
+            proposal_files=_proposal_files(cfg, cfg.DATASETS.PROPOSAL_FILES_TRAIN),
+        )
+    return {
+        "dataset": dataset,
+        "sampler": _training_sampler(cfg, dataset) if sampler is None else sampler,
+        "mapper": DatasetMapper(cfg, True) if mapper is None else mapper,
+        "total_batch_size": cfg.SOLVER.IMS_PER_BATCH,
+        "aspect_ratio_grouping": cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        "num_workers": _num_workers(cfg),
+        "prefetch_factor": cfg.DATALOADER.PREFETCH,
+        "seed": _seed_of(cfg),
+    }
+
+
+def _proposal_files(cfg: CfgNode, files: Sequence[str]) -> Sequence[str] | None:
+    return files if cfg.MODEL.LOAD_PROPOSALS else None
+
+
+@configurable(from_config=_train_loader_from_config)
+def build_detection_train_loader(
+    dataset: Any,
+    *,
+    mapper: Mapper | None,
+    sampler: Sampler | None = None,
+    total_batch_size: int,
+    aspect_ratio_grouping: bool = True,
+    num_workers: int = 0,
+    collate_fn: Collate | None = None,
+    **kwargs: Any,
+) -> StreamLoader:
+    """Build the endless loader that a detector trains on.
+
+    Args:
+        dataset: list of dataset dicts, or a map-style or iterable dataset; or a `CfgNode`, from
+            which all arguments are read then.
+        mapper: dataset dict -> sample, or None for "take another image"; None for no mapping.
+        sampler: yields the indices of this process; shuffles everything if None.
+        total_batch_size: images of a batch over all processes.
+        aspect_ratio_grouping: batch wide images with wide ones.
+        num_workers: loader processes.
+        collate_fn: list of samples -> batch; None leaves the list.
+        kwargs: further arguments of `build_batch_data_loader`.
+
+    Returns:
+        A loader of batches (lists of samples, each a dict with its "draw_key"), with
+        `seek(batch)` and `batches_per_epoch`.
+
+    Raises:
+        DataError: if there are no images.
+    """
+    if isinstance(dataset, list):
+        dataset = DatasetFromList(dataset, copy=False)
+    if sampler is None and not isinstance(dataset, IterableDataset):
+        if not len(dataset):
+            raise DataError(
+                "The training dataset is empty. Check DATASETS.TRAIN, and whether "
+                "DATALOADER.FILTER_EMPTY_ANNOTATIONS left anything."
+            )
+        sampler = TrainingSampler(len(dataset), seed=kwargs.get("seed"))
+    if mapper is not None:
+        dataset = MapDataset(dataset, mapper)
+    return build_batch_data_loader(
+        dataset,
+        sampler,
+        total_batch_size,
+        aspect_ratio_grouping=aspect_ratio_grouping,
+        num_workers=num_workers,
+        collate_fn=collate_fn,
+        **kwargs,
+    )
+
+
+def _test_loader_from_config(
+    cfg: CfgNode, dataset_name: str | Sequence[str], mapper: Mapper | None = None
+) -> dict[str, Any]:
+    """The arguments of `build_detection_test_loader` that a configuration says."""
+    names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
+    files = None
+    if cfg.MODEL.LOAD_PROPOSALS:
+        tests = list(cfg.DATASETS.TEST)
+        files = [cfg.DATASETS.PROPOSAL_FILES_TEST[tests.index(name)] for name in names]
+    dataset = get_detection_dataset_dicts(names, filter_empty=False, proposal_files=files)
+    return {
+        "dataset": dataset,
+        "mapper": DatasetMapper(cfg, False) if mapper is None else mapper,
+        "sampler": None,
+        "batch_size": cfg.TEST.IMS_PER_BATCH,
+        "num_workers": _num_workers(cfg),
+    }
+
+
+class _EveryImage(MapDataset):
+    """A mapped dataset for evaluation: no image may be left out or stand in for another."""
+
+    def __getitem__(self, idx: int) -> Any:
+        sample = self.try_get(idx)
+        if sample is None:
+            raise DataError(
+                f"The mapper returned None for element {idx} of a test set. Evaluation needs "
+                "every image; let the mapper of the test loader refuse none."
+            )
+        return sample
+
+
+@configurable(from_config=_test_loader_from_config)
+def build_detection_test_loader(
+    dataset: list[Any] | Dataset,
+    *,
+    mapper: Callable[[dict[str, Any]], Any] | None,
+    sampler: Sampler | None = None,
+    batch_size: int = 1,
+    num_workers: int = 0,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+) -> DataLoader:
+    """Build the loader that evaluation reads: every image once over all processes, in order.
+
+    Args:
+        dataset: list of dataset dicts, or a map-style or iterable dataset; or a `CfgNode`
+            followed by a dataset's name.
+        mapper: dataset dict -> sample; None for no mapping.
+        sampler: yields the indices of this process; each process gets a contiguous part if None.
+        batch_size: images of this process's batch.
+        num_workers: loader processes.
+        collate_fn: list of samples -> batch; None leaves the list.
+
+    Returns:
+        A torch DataLoader.
+    """
+    if isinstance(dataset, list):
+        dataset = DatasetFromList(dataset, copy=False)
+    if isinstance(dataset, IterableDataset):
+        if sampler is not None:
+            raise ConfigError("An iterable dataset takes no sampler: it has an order of its own.")
+    elif sampler is None:
+        sampler = InferenceSampler(len(dataset))  # type: ignore[arg-type]
+    if mapper is not None:
+        wrap = MapDataset if isinstance(dataset, IterableDataset) else _EveryImage
+        dataset = wrap(dataset, mapper)
+    return ReportingLoader(
+        dataset,
+        sampler=sampler,
+        batch_size=batch_size,
+        drop_last=False,
+        num_workers=num_workers,
+        collate_fn=collate_fn,
+    )

@@ -1,0 +1,185 @@
+"""The two address books: a dataset's name to its function, and a dataset's name to its metadata."""
+
+import logging
+from collections import UserDict
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from types import SimpleNamespace
+from typing import Any
+
+from d2lite.utils.errors import DataError, UnknownNameError
+
+__all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog"]
+
+logger = logging.getLogger(__name__)
+
+
+def _no_such_dataset(name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error for a name that nobody registered, with the names that look like it."""
+    known = sorted(known)
+    near = get_close_matches(str(name), known, n=3, cutoff=0.6)
+    guess = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return UnknownNameError(
+        f"No dataset is registered under the name {name!r}. {guess}"
+        f"Registered: {', '.join(known) or 'none'}. "
+        "Register your own with DatasetCatalog.register(name, function) or "
+        "register_coco_instances(...) in a module that is imported before the name is used."
+    )
+
+
+class _DatasetBook(UserDict):
+    """Names of datasets and, for each, the function that loads its list of dicts."""
+
+    def register(self, name: str, func: Callable[[], list[dict]]) -> None:
+        """Add a dataset.
+
+        Args:
+            name: how configurations will call it.
+            func: takes nothing and returns the dataset's list of dicts, the same at every call.
+
+        Raises:
+            DataError: if the name is taken.
+            TypeError: if `func` cannot be called.
+        """
+        if not callable(func):
+            raise TypeError(
+                f"Dataset {name!r} was registered with {type(func).__name__}; expected a function "
+                "that takes nothing and returns a list of dicts."
+            )
+        if name in self.data:
+            raise DataError(
+                f"The dataset name {name!r} is already registered. Choose another name, or call "
+                f"DatasetCatalog.remove({name!r}) first."
+            )
+        self.data[name] = func
+
+    def get(self, name: str) -> list[dict]:  # type: ignore[override]
+        """Load a dataset by calling the function registered for it.
+
+        Raises:
+            UnknownNameError: if the name is not registered.
+        """
+        if name not in self.data:
+            raise _no_such_dataset(name, self.data)
+        return self.data[name]()
+
+    def list(self) -> list[str]:
+        """All registered names, in order of registration."""
+        return list(self.data)
+
+    def remove(self, name: str) -> None:
+        """Forget a dataset; its metadata stays until `MetadataCatalog.remove`."""
+        if name not in self.data:
+            raise _no_such_dataset(name, self.data)
+        del self.data[name]
+
+    def __repr__(self) -> str:
+        return f"DatasetCatalog(registered: {', '.join(self.data)})"
+
+    __str__ = __repr__
+
+
+class Metadata(SimpleNamespace):
+    """What is known about one dataset: class names, files, how to evaluate it.
+
+    A value that was set stays: setting another one under the same key is an error, since models,
+    evaluators and pictures made before and after would disagree in silence.
+    """
+
+    name: str = "N/A"
+
+    def __getattr__(self, key: str) -> Any:
+        """Reached only for keys that were not set."""
+        if key.startswith("__"):  # copy and pickle probe for such names
+            raise AttributeError(key)
+        deferred = self.__dict__.get("_deferred", {})
+        if key in deferred:
+            return deferred[key]()
+        known = ", ".join(sorted(self._keys() - {"name"})) or "nothing yet"
+        raise AttributeError(
+            f"Metadata of dataset {self.name!r} has no {key!r}; it has: {known}. "
+            f"Set it with MetadataCatalog.get({self.name!r}).set({key}=...), or load the dataset "
+            "first if its loader sets it."
+        )
+
+    def __setattr__(self, key: str, val: Any) -> None:
+        if key in self.__dict__:
+            kept = self.__dict__[key]
+            if kept is not val and not _equal(kept, val):
+                raise DataError(
+                    f"Metadata {key!r} of dataset {self.name!r} is already {kept!r} and cannot "
+                    f"become {val!r}. Give the other dataset another name, or call "
+                    f"MetadataCatalog.remove({self.name!r}) first."
+                )
+            return
+        super().__setattr__(key, val)
+
+    def set(self, **kwargs: Any) -> "Metadata":
+        """Set several values; returns itself, so that calls can be chained."""
+        for key, value in kwargs.items():
+            setattr(self, key, value)
+        return self
+
+    def set_deferred(self, **makers: Callable[[], Any]) -> "Metadata":
+        """Give values by functions that are called at each reading.
+
+        Built-in datasets use it for their paths, which depend on an environment variable that a
+        program may still change after the import.
+        """
+        self.__dict__.setdefault("_deferred", {}).update(makers)
+        return self
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, or `default` if it is not set."""
+        return getattr(self, key) if key in self._keys() else default
+
+    def as_dict(self) -> dict[str, Any]:
+        """All keys and values as a new dict."""
+        return {key: getattr(self, key) for key in sorted(self._keys())}
+
+    def _keys(self) -> frozenset[str]:
+        return frozenset({"name", *self.__dict__, *self.__dict__.get("_deferred", {})}) - {
+            "_deferred"
+        }
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two values are the same; arrays and other odd types count as unequal if unsure."""
+    try:
+        return bool(a == b)
+    except (ValueError, TypeError, RuntimeError):
+        return False
+
+
+class _MetadataBook(UserDict):
+    """Names of datasets and, for each, one `Metadata`, made at the first question."""
+
+    def get(self, name: str) -> Metadata:  # type: ignore[override]
+        """The metadata of a dataset; a name never seen gets an empty one that is kept."""
+        if not name:
+            raise DataError(f"A dataset name must be a text of one letter or more, not {name!r}.")
+        if name not in self.data:
+            self.data[name] = Metadata(name=name)
+        return self.data[name]
+
+    def list(self) -> list[str]:
+        """All names that have metadata."""
+        return list(self.data)
+
+    def remove(self, name: str) -> None:
+        """Forget the metadata of a dataset."""
+        if name not in self.data:
+            raise _no_such_dataset(name, self.data)
+        del self.data[name]
+
+    def __repr__(self) -> str:
+        return f"MetadataCatalog(registered: {', '.join(self.data)})"
+
+    __str__ = __repr__
+
+
+DatasetCatalog = _DatasetBook()
+"""Dataset names and their loading functions, for the whole process."""
+
+MetadataCatalog = _MetadataBook()
+"""Dataset names and their metadata, for the whole process."""

@@ -1,0 +1,241 @@
+"""Datasets as the loader sees them: lists in one block of bytes, mapped ones, iterable ones."""
+
+import copy
+import itertools
+import logging
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
+
+from d2lite.data.aspect_ratio import AspectRatioGroupedDataset
+from d2lite.utils.draws import draw_key
+from d2lite.utils.errors import DataError
+
+__all__ = [
+    "AspectRatioGroupedDataset",
+    "DatasetFromList",
+    "MapDataset",
+    "ToIterableDataset",
+    "set_default_dataset_from_list_serialize_method",
+]
+
+logger = logging.getLogger(__name__)
+
+# How many samples in a row may be refused by a mapper before the data is called unusable.
+MAX_TRIES = 64
+
+
+class SerializedList:
+    """A list kept as one block of pickled bytes, which processes share instead of copying.
+
+    A Python list of dicts is copied page by page into every worker, because looking at an object
+    changes its reference count. The bytes of a tensor are not touched by reading, and when a
+    worker is started by spawning, torch hands the tensor over as shared memory.
+    """
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        """Pickle the items one by one.
+
+        Args:
+            items: what can be pickled.
+        """
+        blocks = [np.frombuffer(pickle.dumps(item, protocol=-1), dtype=np.uint8) for item in items]
+        ends = np.cumsum([len(block) for block in blocks], dtype=np.int64)
+        self._ends = torch.from_numpy(ends)
+        self._bytes = torch.from_numpy(
+            np.concatenate(blocks) if blocks else np.empty(0, dtype=np.uint8)
+        )
+        logger.info(
+            "Keeping %d dataset dicts in one block of %.2f MiB.", len(blocks), self.nbytes / 2**20
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the block."""
+        return self._bytes.numel()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> Any:
+        index = range(len(self))[index]  # negative ones count from the end, too large ones raise
+        start = int(self._ends[index - 1]) if index else 0
+        block = memoryview(self._bytes[start : int(self._ends[index])].numpy())
+        return pickle.loads(block)
+
+
+_default_serializer: Callable[[Sequence[Any]], Any] = SerializedList
+
+
+@contextmanager
+def set_default_dataset_from_list_serialize_method(
+    new: Callable[[Sequence[Any]], Any],
+) -> Iterator[None]:
+    """Inside, `DatasetFromList(..., serialize=True)` stores its items by `new(list)`."""
+    global _default_serializer
+    kept, _default_serializer = _default_serializer, new
+    try:
+        yield
+    finally:
+        _default_serializer = kept
+
+
+class DatasetFromList(Dataset):
+    """A list as a map-style dataset, by default kept as shared bytes."""
+
+    is_list = True
+
+    def __init__(
+        self,
+        lst: list,
+        copy: bool = True,
+        serialize: bool | Callable[[Sequence[Any]], Any] = True,
+    ) -> None:
+        """Wrap a list.
+
+        Args:
+            lst: the elements.
+            copy: hand out deep copies, so that a mapper may change what it gets. Serialised
+                elements are new at each reading anyway.
+            serialize: True keeps the elements as one block of bytes shared by all workers; a
+                function stores them by `serialize(lst)`; False keeps the list itself.
+        """
+        store = serialize if callable(serialize) else _default_serializer if serialize else None
+        self._items = store(lst) if store else lst
+        self._copies = copy and store is None
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, idx: int) -> Any:
+        item = self._items[idx]
+        return copy.deepcopy(item) if self._copies else item
+
+
+class MapDataset(Dataset):
+    """A dataset whose elements pass through a function; None from it means "not this one"."""
+
+    def __new__(cls, dataset: Dataset, map_func: Callable[[Any], Any]) -> Any:
+        """An iterable dataset gets an iterable wrapper."""
+        if isinstance(dataset, IterableDataset):
+            return _MappedIterable(dataset, map_func)
+        return super().__new__(cls)
+
+    def __init__(self, dataset: Dataset, map_func: Callable[[Any], Any]) -> None:
+        """Wrap a dataset.
+
+        Args:
+            dataset: a map-style or iterable dataset.
+            map_func: element -> sample, or None to have another element taken instead.
+        """
+        self.dataset = dataset
+        self.map_func = map_func
+
+    def __getnewargs__(self) -> tuple:
+        return self.dataset, self.map_func
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def try_get(self, idx: int) -> Any | None:
+        """The mapped element, or None if the function refused it."""
+        return self.map_func(self.dataset[idx])
+
+    def __getitem__(self, idx: int) -> Any:
+        """The mapped element, or a substitute that depends on `idx` alone."""
+        for candidate in substitutes(len(self), int(idx)):
+            sample = self.try_get(candidate)
+            if sample is not None:
+                return sample
+        raise refused_everything(idx)
+
+
+def substitutes(size: int, index: int, *key: int) -> Iterator[int]:
+    """The index itself, then those to try in its place when the mapper refuses it.
+
+    Args:
+        size: number of elements.
+        index: the wanted one.
+        key: numbers that the choice shall depend on; the index if there are none.
+    """
+    yield index
+    first, *rest = key or (index % size,)
+    for attempt in range(1, MAX_TRIES):
+        yield draw_key(first, *rest, attempt) % size
+
+
+def refused_everything(index: int) -> DataError:
+    """The error when no substitute was found."""
+    return DataError(
+        f"The mapper returned None for element {index} and for {MAX_TRIES - 1} others drawn in its "
+        "place. Filter such images out before training, or check the mapper."
+    )
+
+
+class _MappedIterable(IterableDataset):
+    """The iterable sister of `MapDataset`: refused elements are left out."""
+
+    def __init__(self, dataset: IterableDataset, map_func: Callable[[Any], Any]) -> None:
+        self.dataset = dataset
+        self.map_func = map_func
+
+    def __iter__(self) -> Iterator[Any]:
+        for element in self.dataset:
+            sample = self.map_func(element)
+            if sample is not None:
+                yield sample
+
+
+class ToIterableDataset(IterableDataset):
+    """A map-style dataset and the sampler that walks it, joined into an iterable dataset."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        sampler: Sampler,
+        shard_sampler: bool = True,
+        shard_chunk_size: int = 1,
+    ) -> None:
+        """Join a dataset and a sampler.
+
+        Args:
+            dataset: map-style.
+            sampler: yields indices of it.
+            shard_sampler: give each loader worker its own part of the indices; without it every
+                worker yields everything.
+            shard_chunk_size: indices in a row that one worker takes.
+        """
+        if isinstance(dataset, IterableDataset) or not isinstance(dataset, Dataset):
+            raise TypeError(
+                f"ToIterableDataset takes a map-style dataset, not {type(dataset).__name__}."
+            )
+        self.dataset = dataset
+        self.sampler = sampler
+        self.shard_sampler = shard_sampler
+        self.shard_chunk_size = shard_chunk_size
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:
+        indices = iter(self.sampler)
+        worker = get_worker_info()
+        if self.shard_sampler and worker is not None:
+            indices = shard(indices, worker.id, worker.num_workers, self.shard_chunk_size)
+        for index in indices:
+            yield self.dataset[index]
+
+
+def shard(items: Iterator[Any], worker: int, num_workers: int, chunk_size: int) -> Iterator[Any]:
+    """The chunks that fall to one worker when all take turns."""
+    for turn in itertools.count():
+        chunk = list(itertools.islice(items, chunk_size))
+        if not chunk:
+            return
+        if turn % num_workers == worker:
+            yield from chunk

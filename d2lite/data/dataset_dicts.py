@@ -1,0 +1,245 @@
+"""From dataset names to one list of dataset dicts: load, join by class name, filter, count."""
+
+import itertools
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.proposals import load_proposals_into_dataset
+from d2lite.utils.errors import ConfigError, DataError
+
+__all__ = [
+    "filter_images_with_few_keypoints",
+    "filter_images_with_only_crowd_annotations",
+    "get_detection_dataset_dicts",
+    "print_instances_class_histogram",
+]
+
+logger = logging.getLogger(__name__)
+
+Records = list[dict[str, Any]]
+
+
+def filter_images_with_only_crowd_annotations(dataset_dicts: Records) -> Records:
+    """The images that have an object which is no crowd region."""
+    kept = [
+        record
+        for record in dataset_dicts
+        if any(not obj.get("iscrowd", 0) for obj in record["annotations"])
+    ]
+    _log_left_out(dataset_dicts, kept, "no object, or crowd regions only")
+    return kept
+
+
+def filter_images_with_few_keypoints(
+    dataset_dicts: Records, min_keypoints_per_image: int
+) -> Records:
+    """The images with at least so many labelled keypoints over all their objects."""
+
+    def labelled(record: dict[str, Any]) -> int:
+        points = (obj.get("keypoints", ())[2::3] for obj in record["annotations"])
+        return sum(int(np.count_nonzero(np.asarray(visible) > 0)) for visible in points)
+
+    kept = [record for record in dataset_dicts if labelled(record) >= min_keypoints_per_image]
+    _log_left_out(dataset_dicts, kept, f"fewer than {min_keypoints_per_image} keypoints")
+    return kept
+
+
+def _log_left_out(before: Records, after: Records, why: str) -> None:
+    logger.info(
+        "Left out %d of %d images (%s); %d stay.",
+        len(before) - len(after),
+        len(before),
+        why,
+        len(after),
+    )
+
+
+def get_detection_dataset_dicts(
+    names: str | Sequence[str],
+    filter_empty: bool = True,
+    min_keypoints: int = 0,
+    proposal_files: Sequence[str] | None = None,
+    check_consistency: bool = True,
+) -> Records:
+    """Load one or several datasets as one list.
+
+    Several sets are joined by class name: all must have the same classes, and where a set counts
+    them in another order its category ids are translated to the order of the first.
+
+    Args:
+        names: registered names.
+        filter_empty: leave out images without objects.
+        min_keypoints: leave out images with fewer labelled keypoints; 0 keeps all.
+        proposal_files: one file of precomputed proposals for each set.
+        check_consistency: join by class name and print how often each class occurs.
+
+    Returns:
+        Dataset dicts.
+
+    Raises:
+        ConfigError: if no name is given, or not as many proposal files as sets.
+        DataError: if a set is empty, the classes differ, or nothing is left.
+        UnknownNameError: if a name is not registered.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise ConfigError(
+            "No dataset is named. Set DATASETS.TRAIN (and DATASETS.TEST), for instance "
+            "DATASETS.TRAIN \"('shapes_train',)\"."
+        )
+    datasets = [_load(name) for name in names]
+    if proposal_files is not None:
+        if len(proposal_files) != len(names):
+            raise ConfigError(
+                f"{len(names)} datasets but {len(proposal_files)} proposal files "
+                "(DATASETS.PROPOSAL_FILES_*); give one file for each dataset, in the same order."
+            )
+        datasets = [
+            load_proposals_into_dataset(records, file)
+            for records, file in zip(datasets, proposal_files, strict=True)
+        ]
+    has_objects = any("annotations" in record for record in itertools.chain(*datasets))
+    if check_consistency and has_objects:
+        datasets = _join_by_class_name(names, datasets)
+    records = list(itertools.chain(*datasets))
+    if has_objects:
+        records = _filtered(records, names, filter_empty, min_keypoints)
+    classes = MetadataCatalog.get(names[0]).get("thing_classes")
+    if check_consistency and has_objects and classes is not None:
+        print_instances_class_histogram(records, classes)
+    return records
+
+
+def _load(name: str) -> Records:
+    records = DatasetCatalog.get(name)
+    if not len(records):
+        raise DataError(
+            f"Dataset {name!r} has no images. Check the file or folder that it is registered with."
+        )
+    return list(records)
+
+
+def _filtered(
+    records: Records, names: Sequence[str], filter_empty: bool, min_keypoints: int
+) -> Records:
+    records = [r if "annotations" in r else {**r, "annotations": []} for r in records]
+    kept = filter_images_with_only_crowd_annotations(records) if filter_empty else records
+    if min_keypoints > 0:
+        kept = filter_images_with_few_keypoints(kept, min_keypoints)
+    if not kept:
+        raise DataError(
+            f"None of the {len(records)} images of {', '.join(names)} is left after filtering: "
+            "every one lacks objects (or keypoints). Check the annotations, or keep such images "
+            "with DATALOADER.FILTER_EMPTY_ANNOTATIONS False"
+            + (" and MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE 0." if min_keypoints else ".")
+        )
+    return kept
+
+
+def _join_by_class_name(names: Sequence[str], datasets: list[Records]) -> list[Records]:
+    """Give all sets the class numbers of the first one."""
+    lists = [MetadataCatalog.get(name).get("thing_classes") for name in names]
+    first = lists[0]
+    joined = []
+    for name, classes, records in zip(names, lists, datasets, strict=True):
+        if classes is None and first is None:
+            joined.append(records)
+            continue
+        if classes is None or first is None or sorted(classes) != sorted(first):
+            raise DataError(_classes_differ(names[0], first, name, classes))
+        if list(classes) != list(first):
+            logger.info(
+                "Dataset %s lists its classes in another order than %s; its category ids are "
+                "translated by name.",
+                name,
+                names[0],
+            )
+            number = {label: i for i, label in enumerate(first)}
+            records = _renumbered(records, [number[label] for label in classes])
+        joined.append(records)
+    return joined
+
+
+def _classes_differ(
+    first_name: str, first: Sequence[str] | None, name: str, classes: Sequence[str] | None
+) -> str:
+    only_first = sorted(set(first or ()) - set(classes or ()))
+    only_other = sorted(set(classes or ()) - set(first or ()))
+    return (
+        f"Datasets {first_name!r} and {name!r} cannot be trained on together: their classes "
+        f"differ. Only in {first_name!r}: {', '.join(only_first) or 'none'}. "
+        f"Only in {name!r}: {', '.join(only_other) or 'none'}. "
+        "Register both with the same class names (the order may differ)."
+    )
+
+
+def _renumbered(records: Records, number_of: Sequence[int]) -> Records:
+    """Copies of the records whose category id c became number_of[c]."""
+    return [
+        {
+            **record,
+            "annotations": [
+                {**obj, "category_id": number_of[obj["category_id"]]}
+                for obj in record.get("annotations", ())
+            ],
+        }
+        for record in records
+    ]
+
+
+def print_instances_class_histogram(dataset_dicts: Records, class_names: Sequence[str]) -> None:
+    """Log how many objects and images each class has; crowd regions do not count.
+
+    Args:
+        dataset_dicts: with "annotations".
+        class_names: name of each category id.
+
+    Raises:
+        DataError: if an annotation's category id is not a number of a class.
+    """
+    objects = np.zeros(len(class_names), dtype=np.int64)
+    images = np.zeros(len(class_names), dtype=np.int64)
+    for record in dataset_dicts:
+        found = [o["category_id"] for o in record.get("annotations", ()) if not o.get("iscrowd", 0)]
+        numbers = np.asarray(found, dtype=np.int64)
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(class_names):
+            raise DataError(
+                f"{record.get('file_name', 'An image')} has an object of category id "
+                f"{numbers[(numbers < 0) | (numbers >= len(class_names))][0]}, but the dataset's "
+                f"{len(class_names)} classes are numbered 0 to {len(class_names) - 1}. Correct "
+                "category_id in the function that loads it, or the metadata's thing_classes."
+            )
+        np.add.at(objects, numbers, 1)
+        images[np.unique(numbers)] += 1
+    logger.info(
+        "Objects of each class over %d images:\n%s",
+        len(dataset_dicts),
+        _histogram(class_names, objects, images),
+    )
+
+
+def _histogram(class_names: Sequence[str], objects: np.ndarray, images: np.ndarray) -> str:
+    """A table of class, objects, images; long lists stand in several columns side by side."""
+    rows = [("id", "class", "objects", "images")]
+    rows += [
+        (str(i), name[:24], str(n), str(m))
+        for i, (name, n, m) in enumerate(zip(class_names, objects, images, strict=True))
+    ]
+    head, body = rows[0], rows[1:]
+    blocks = 1 if len(body) <= 20 else 3
+    height = -(-len(body) // blocks)
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+
+    def cell(row: tuple[str, ...]) -> str:
+        number, count, pictures = (row[i].rjust(widths[i]) for i in (0, 2, 3))
+        return f"{number}  {row[1].ljust(widths[1])}  {count}  {pictures}"
+
+    lines = [" | ".join([cell(head)] * min(blocks, max(1, len(body))))]
+    for i in range(height):
+        lines.append(" | ".join(cell(row) for row in body[i::height]))
+    lines.append(f"total: {int(objects.sum())} objects of {len(body)} classes")
+    return "\n".join(lines)

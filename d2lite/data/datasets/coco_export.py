@@ -1,0 +1,154 @@
+"""Write any registered dataset as a COCO annotation file."""
+
+import datetime
+import json
+import logging
+import os
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.structures import BoxMode
+from d2lite.utils.errors import DataError
+from d2lite.utils.file_io import PathManager, atomic_write
+
+__all__ = ["convert_to_coco_dict", "convert_to_coco_json"]
+
+logger = logging.getLogger(__name__)
+
+
+def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
+    """A registered dataset as the content of a COCO annotation file.
+
+    Category ids are the file's own where the metadata has thing_dataset_id_to_contiguous_id, and
+    the class numbers from 0 elsewhere.
+
+    Args:
+        dataset_name: registered name; its metadata needs thing_classes.
+
+    Returns:
+        Plain dicts and lists with "info", "images", "annotations", "categories", "licenses".
+    """
+    records = DatasetCatalog.get(dataset_name)
+    metadata = MetadataCatalog.get(dataset_name)
+    index_of = metadata.get("thing_dataset_id_to_contiguous_id")
+    if index_of is None:
+        index_of = {i: i for i in range(len(metadata.thing_classes))}
+    id_of = {index: number for number, index in index_of.items()}
+    images, annotations = [], []
+    for place, record in enumerate(records):
+        image_id = record.get("image_id", place)
+        images.append(
+            {
+                "id": image_id,
+                "width": int(record["width"]),
+                "height": int(record["height"]),
+                "file_name": str(record["file_name"]),
+            }
+        )
+        for obj in record.get("annotations", ()):
+            entry = _annotation(obj, record, id_of)
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **entry})
+    categories = [
+        {"id": id_of[index], "name": label} for index, label in enumerate(metadata.thing_classes)
+    ]
+    logger.info(
+        "Converted %s to COCO format: %d images, %d annotations",
+        dataset_name,
+        len(images),
+        len(annotations),
+    )
+    return {
+        "info": {
+            "date_created": str(datetime.datetime.now()),
+            "description": f"{dataset_name}, written by d2lite",
+        },
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+        "licenses": None,
+    }
+
+
+def _annotation(
+    obj: dict[str, Any], record: dict[str, Any], id_of: dict[int, int]
+) -> dict[str, Any]:
+    """One object in COCO's words, without the ids of image and annotation."""
+    if obj["category_id"] not in id_of:
+        raise DataError(
+            f"{record['file_name']} has an object of category id {obj['category_id']}, but the "
+            f"dataset's class numbers are {min(id_of)} to {max(id_of)}."
+        )
+    # Five numbers are a rotated box, which COCO's format holds as it is.
+    rotated = len(obj["bbox"]) == 5
+    box = [float(value) for value in obj["bbox"]]
+    if not rotated:
+        box = [float(v) for v in BoxMode.convert(box, obj["bbox_mode"], BoxMode.XYWH_ABS)]
+    entry: dict[str, Any] = {
+        "bbox": [round(value, 3) for value in box],
+        "area": box[2] * box[3],
+        "iscrowd": int(obj.get("iscrowd", 0)),
+        "category_id": id_of[obj["category_id"]],
+    }
+    if "segmentation" in obj:
+        entry["segmentation"], entry["area"] = _mask_and_area(obj["segmentation"], record)
+    if "keypoints" in obj:
+        flat = [float(value) for value in obj["keypoints"]]
+        # COCO counts keypoints by pixel number: see load_coco_json.
+        entry["keypoints"] = [v if i % 3 == 2 else v - 0.5 for i, v in enumerate(flat)]
+        entry["num_keypoints"] = sum(visible > 0 for visible in flat[2::3])
+    entry["area"] = float(entry["area"])
+    return entry
+
+
+def _mask_and_area(mask: Any, record: dict[str, Any]) -> tuple[Any, float]:
+    """The mask in a form that JSON can hold, and its area in pixels."""
+    if isinstance(mask, list):
+        polygons = [np.asarray(p, dtype=np.float64).reshape(-1) for p in mask]
+        return [p.tolist() for p in polygons], sum(map(_polygon_area, polygons))
+    if isinstance(mask, np.ndarray):
+        mask = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    elif not isinstance(mask, dict):
+        raise DataError(
+            f"{record['file_name']} has a segmentation of type {type(mask).__name__}; expected "
+            "polygons, RLE or an array of the image's size."
+        )
+    elif isinstance(mask["counts"], list):
+        mask = mask_util.frPyObjects(mask, *mask["size"])
+    counts = mask["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": list(mask["size"]), "counts": text}, float(mask_util.area(mask))
+
+
+def _polygon_area(flat: np.ndarray) -> float:
+    """The area inside a polygon x0, y0, x1, y1, ... by the shoelace formula."""
+    x, y = flat[0::2], flat[1::2]
+    return float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
+
+
+def convert_to_coco_json(
+    dataset_name: str,
+    output_file: str | os.PathLike[str],
+    allow_cached: bool = True,
+) -> None:
+    """Write a registered dataset as a COCO annotation file.
+
+    Args:
+        dataset_name: registered name.
+        output_file: the file to write; it appears when it is complete.
+        allow_cached: leave a file that is already there as it is.
+    """
+    output_file = os.fspath(output_file)
+    if allow_cached and PathManager.exists(output_file):
+        logger.warning(
+            "%s is there already and is used as it is. Delete it if %s has changed.",
+            output_file,
+            dataset_name,
+        )
+        return
+    content = convert_to_coco_dict(dataset_name)
+    with atomic_write(output_file) as file:
+        json.dump(content, file)
+    logger.info("Wrote %s in COCO format to %s", dataset_name, output_file)

@@ -1,0 +1,46 @@
+"""Where the built-in datasets lie, and what to say when they do not."""
+
+import os
+
+from d2lite.utils.errors import MissingFileError
+
+__all__ = ["datasets_root", "missing_file"]
+
+_VARIABLES = ("D2LITE_DATASETS", "DETECTRON2_DATASETS")
+
+_SITES = {
+    "coco": "COCO: cocodataset.org (Dataset, Download)",
+    "voc20": "Pascal VOC: host.robots.ox.ac.uk/pascal/VOC",
+}
+
+
+def datasets_root() -> str:
+    """The folder of the built-in datasets, by the environment as it is now."""
+    for variable in _VARIABLES:
+        if os.environ.get(variable):
+            return os.path.expanduser(os.environ[variable])
+    return "datasets"
+
+
+def missing_file(what: str, path: str | os.PathLike[str]) -> MissingFileError:
+    """The error for a dataset's file that is not there.
+
+    Args:
+        what: the kind of thing looked for, as in "COCO annotations".
+        path: where it was looked for.
+    """
+    full = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    text = f"The {what} {os.fspath(path)} do not exist (looked for {full}). "
+    root = os.path.abspath(datasets_root())
+    if not full.startswith(root + os.sep):
+        return MissingFileError(text + "Correct the path that the dataset is registered with.")
+    variable = next((v for v in _VARIABLES if os.environ.get(v)), None)
+    told = f"${variable} is {root}" if variable else f"none is set, so it is {root}"
+    below = os.path.relpath(full, root).lower()
+    site = next((site for key, site in _SITES.items() if below.startswith(key)), None)
+    get = f" Get the data from {site}." if site else ""
+    return MissingFileError(
+        f"{text}Built-in datasets lie under the folder that ${_VARIABLES[0]} or ${_VARIABLES[1]} "
+        f"names, else under ./datasets ({told}).{get} Then set {_VARIABLES[0]} to the folder that "
+        f"holds {os.path.relpath(full, root)}."
+    )

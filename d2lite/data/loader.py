@@ -1,0 +1,256 @@
+"""The training loader: carries out the sample stream in any number of worker processes."""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
+
+from d2lite.data.aspect_ratio import AspectRatioGroupedDataset
+from d2lite.data.common import MapDataset, refused_everything, substitutes
+from d2lite.utils.draws import draw_key, keyed_draws
+from d2lite.utils.env import seed_all_rng
+from d2lite.utils.errors import DataError, UserError
+
+__all__ = [
+    "IterableStream",
+    "ReportingLoader",
+    "StreamDataset",
+    "StreamLoader",
+    "trivial_batch_collator",
+    "worker_init_reset_seed",
+]
+
+logger = logging.getLogger(__name__)
+
+Collate = Callable[[list[Any]], Any]
+
+
+def trivial_batch_collator(batch: list[Any]) -> list[Any]:
+    """A batch is the list of its samples: images of different size do not stack."""
+    return batch
+
+
+def worker_init_reset_seed(worker_id: int) -> None:
+    """Make a loader worker ready: its own seed, and one thread for each library.
+
+    Workers are the parallelism; libraries that start a thread for each core on top of it make
+    every worker wait for all others.
+
+    Args:
+        worker_id: number of the worker; torch already counted it into the worker's seed.
+    """
+    seed_all_rng(torch.initial_seed() % 2**31)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+class _Failure:
+    """A user's mistake met in a worker, on its way to the process that can tell."""
+
+    def __init__(self, error: UserError) -> None:
+        self.error = error
+
+
+class _Reporting(Dataset):
+    """A dataset that returns a user's mistake instead of raising it.
+
+    Raised in a worker it would arrive as a long text of traces around the message.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return self.dataset[index]
+        except UserError as error:
+            return _Failure(error)
+
+
+class _Collating:
+    """The caller's collate function, which a failure goes around."""
+
+    def __init__(self, collate: Collate) -> None:
+        self.collate = collate
+
+    def __call__(self, batch: Any) -> Any:
+        if isinstance(batch, list):
+            failures = (sample for sample in batch if isinstance(sample, _Failure))
+            failure = next(failures, None)
+            if failure is not None:
+                return failure
+        return self.collate(batch)
+
+
+class ReportingLoader(DataLoader):
+    """A torch DataLoader whose workers hand on a user's mistake with its own message."""
+
+    def __init__(self, dataset: Dataset, *, collate_fn: Collate | None = None, **kwargs: Any):
+        """Take what torch's DataLoader takes.
+
+        Args:
+            dataset: map-style or iterable.
+            collate_fn: list of samples -> batch; None leaves the list.
+            kwargs: further arguments of torch's DataLoader.
+        """
+        kwargs.setdefault("worker_init_fn", worker_init_reset_seed)
+        super().__init__(
+            dataset if isinstance(dataset, IterableDataset) else _Reporting(dataset),
+            collate_fn=_Collating(collate_fn or trivial_batch_collator),
+            **kwargs,
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in super().__iter__():
+            if isinstance(batch, _Failure):
+                raise batch.error
+            yield batch
+
+
+class StreamDataset(Dataset):
+    """(position, index) -> the sample at that position, with all draws keyed by the position."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        """Wrap a dataset.
+
+        Args:
+            dataset: map-style; if it is a `MapDataset`, what its function refuses is replaced.
+            seed: of the stream.
+        """
+        self.dataset = dataset
+        self.seed = seed
+        self._load = dataset.try_get if isinstance(dataset, MapDataset) else dataset.__getitem__
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, place: tuple[int, int]) -> Any:
+        position, index = place
+        key = draw_key(self.seed, position)
+        attempts = enumerate(substitutes(len(self), index, self.seed, position))
+        for attempt, candidate in attempts:
+            # Each candidate draws afresh: what the first one drew must not reach the second.
+            with keyed_draws(draw_key(key, attempt) if attempt else key):
+                sample = self._load(candidate)
+            if sample is not None:
+                return _tagged(sample, key)
+        raise refused_everything(index)
+
+
+class IterableStream(IterableDataset):
+    """Batches of an iterable dataset, each sample's draws keyed by how many came before it.
+
+    Without random access the count is all there is: with several workers, each counts its own.
+    """
+
+    def __init__(
+        self,
+        dataset: IterableDataset,
+        seed: int,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        aspect_ratio_grouping: bool = False,
+        drop_last: bool = True,
+    ) -> None:
+        """Wrap a dataset.
+
+        Args:
+            dataset: yields samples; it shards itself over workers and processes.
+            seed: of the stream.
+            batch_size: samples in a batch of this process.
+            rank: of this process.
+            world_size: number of processes.
+            aspect_ratio_grouping: batch wide images with wide ones.
+            drop_last: leave out what does not fill a batch at the end.
+        """
+        self.dataset, self.seed, self.batch_size = dataset, seed, batch_size
+        self._rank, self._world_size = rank, world_size
+        self._grouped, self._drop_last = aspect_ratio_grouping, drop_last
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        if self._grouped:
+            yield from AspectRatioGroupedDataset(self._samples(), self.batch_size)
+            return
+        samples = self._samples()
+        while batch := list(itertools.islice(samples, self.batch_size)):
+            if len(batch) < self.batch_size and self._drop_last:
+                return
+            yield batch
+
+    def _samples(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        source = iter(self.dataset)
+        for count in itertools.count():
+            position = (count * workers + number) * self._world_size + self._rank
+            key = draw_key(self.seed, position)
+            with keyed_draws(key):
+                try:
+                    sample = next(source)
+                except StopIteration:
+                    return
+            yield _tagged(sample, key)
+
+
+class StreamLoader(ReportingLoader):
+    """The training loader: endless batches, from whichever batch one asks for."""
+
+    def __init__(
+        self,
+        dataset: StreamDataset | IterableStream,
+        batches: Sampler | None,
+        *,
+        batches_per_epoch: float,
+        **kwargs: Any,
+    ) -> None:
+        """Join the samples and the batches.
+
+        Args:
+            dataset: what makes a sample of a place, or yields batches by itself.
+            batches: yields lists of places and has an attribute `start`; None with an iterable.
+            batches_per_epoch: batches that show every image once, on average.
+            kwargs: further arguments of `ReportingLoader`.
+        """
+        if kwargs.get("num_workers", 0) == 0:
+            kwargs.pop("prefetch_factor", None)  # torch refuses it without workers
+            kwargs["persistent_workers"] = False
+        # Workers draw their base seed from here and not from the global generator, whose state
+        # would otherwise depend on how often a loader was started.
+        generator = torch.Generator().manual_seed(dataset.seed)
+        sampling = {"batch_size": None} if batches is None else {"batch_sampler": batches}
+        super().__init__(dataset, generator=generator, **sampling, **kwargs)
+        self.batches_per_epoch = batches_per_epoch
+        self._batches = batches
+        self._skip = 0
+
+    def seek(self, batch: int) -> None:
+        """Let the next `iter()` start at a global batch.
+
+        Args:
+            batch: its number, from 0; batch t is what iteration t trains on.
+        """
+        if batch < 0:
+            raise DataError(f"Batches count from 0; cannot start at batch {batch}.")
+        if self._batches is None:
+            self._skip = batch
+        else:
+            self._batches.start = batch  # type: ignore[attr-defined]
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(super().__iter__(), self._skip, None)
+
+
+def _tagged(sample: Any, key: int) -> Any:
+    """The sample with the key of its draws, by which the model keys its own."""
+    if isinstance(sample, dict):
+        sample["draw_key"] = key
+    return sample

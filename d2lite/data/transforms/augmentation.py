@@ -1,0 +1,232 @@
+"""Augmentation: the dice. It looks at an input, draws, and returns the Transform that was done.
+
+All draws come from numpy's global generator, which the data loader keys for each sample.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from fvcore.transforms.transform import Transform, TransformList
+
+__all__ = [
+    "AugInput",
+    "Augmentation",
+    "AugmentationList",
+    "StandardAugInput",
+    "TransformGen",
+    "apply_augmentations",
+    "apply_transform_gens",
+]
+
+
+class Augmentation:
+    """A policy that makes one Transform for one input.
+
+    A subclass writes `get_transform`, whose argument names say which attributes of the input it
+    wants to see (`image`, `boxes`, `sem_seg`, or whatever a user's own input carries). Calling
+    the augmentation makes the transform, applies it to the input in place and returns it, so
+    that it can be applied to everything else that belongs to the image.
+
+    `input_args` may list those attributes instead; None means to read the signature.
+    """
+
+    input_args: tuple[str, ...] | None = None
+
+    def _init(self, params: Mapping[str, Any] | None = None) -> None:
+        """Keep constructor arguments, usually `locals()`, as attributes of the same names."""
+        for name, value in (params or {}).items():
+            if name != "self" and not name.startswith("_"):
+                setattr(self, name, value)
+
+    def get_transform(self, *args: Any) -> Transform:
+        """Draw a transform for the wanted attributes of an input.
+
+        Raises:
+            NotImplementedError: in this base class.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define get_transform.")
+
+    def __call__(self, aug_input: Any) -> Transform:
+        """Draw a transform, apply it to `aug_input` in place and return it.
+
+        Args:
+            aug_input: has the wanted attributes and a method `transform(tfm)`, as `AugInput`.
+        """
+        transform = self.get_transform(*self._wanted(aug_input))
+        if not isinstance(transform, Transform):
+            raise TypeError(
+                f"{type(self).__name__}.get_transform returned {type(transform).__name__}, "
+                "a Transform was expected; return NoOpTransform() to leave the input alone."
+            )
+        aug_input.transform(transform)
+        return transform
+
+    def _wanted(self, aug_input: Any) -> list[Any]:
+        """The values of the attributes that `get_transform` asks for."""
+        names = self.input_args
+        if names is None:
+            parameters = inspect.signature(self.get_transform).parameters.values()
+            if any(p.kind is p.VAR_POSITIONAL or p.kind is p.VAR_KEYWORD for p in parameters):
+                raise TypeError(
+                    f"{type(self).__name__}.get_transform takes *args or **kwargs, so its inputs "
+                    "have no names. Name its arguments or set `input_args`."
+                )
+            names = tuple(p.name for p in parameters if p.default is p.empty)
+        missing = [name for name in names if not hasattr(aug_input, name)]
+        if missing:
+            raise AttributeError(
+                f"{type(self).__name__} needs {', '.join(missing)}, which "
+                f"{type(aug_input).__name__} does not have."
+            )
+        return [getattr(aug_input, name) for name in names]
+
+    def _rand_range(
+        self, low: float = 1.0, high: float | None = None, size: int | None = None
+    ) -> float | np.ndarray:
+        """Uniform draw from [low, high), or from [0, low) if there is no `high`."""
+        if high is None:
+            low, high = 0, low
+        return np.random.uniform(low, high, () if size is None else size)
+
+    def __repr__(self) -> str:
+        """Class name and the arguments that differ from their defaults."""
+        shown = []
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            if name == "self":
+                continue
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                return super().__repr__()
+            if not hasattr(self, name):
+                return super().__repr__()
+            value = getattr(self, name)
+            if value is not parameter.default:
+                text = repr(value)
+                shown.append(f"{name}={text if len(text) <= 80 else '...'}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    __str__ = __repr__
+
+
+class _Fixed(Augmentation):
+    """An augmentation without dice: always the same transform."""
+
+    input_args = ()
+
+    def __init__(self, transform: Transform) -> None:
+        self.transform = transform
+
+    def get_transform(self) -> Transform:
+        return self.transform
+
+    def __repr__(self) -> str:
+        return repr(self.transform)
+
+
+def as_augmentation(augmentation_or_transform: Augmentation | Transform) -> Augmentation:
+    """An augmentation as it is; a transform as an augmentation that always does it."""
+    if isinstance(augmentation_or_transform, Augmentation):
+        return augmentation_or_transform
+    if isinstance(augmentation_or_transform, Transform):
+        return _Fixed(augmentation_or_transform)
+    raise TypeError(
+        "An Augmentation or a Transform was expected, found "
+        f"{type(augmentation_or_transform).__name__}."
+    )
+
+
+class AugmentationList(Augmentation):
+    """Apply augmentations one after the other; each sees what those before it made."""
+
+    def __init__(self, augs: Sequence[Augmentation | Transform]) -> None:
+        """Store the augmentations.
+
+        Args:
+            augs: augmentations, or transforms that are always done.
+        """
+        self.augs = [as_augmentation(aug) for aug in augs]
+
+    def __call__(self, aug_input: Any) -> TransformList:
+        """Apply all to `aug_input` in place; returns the transforms that were done, in order."""
+        return TransformList([aug(aug_input) for aug in self.augs])
+
+    def __repr__(self) -> str:
+        """The augmentations in order."""
+        return f"AugmentationList[{', '.join(map(repr, self.augs))}]"
+
+    __str__ = __repr__
+
+
+class AugInput:
+    """What augmentations may look at and what they change: an image and what lies on it."""
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        *,
+        boxes: np.ndarray | None = None,
+        sem_seg: np.ndarray | None = None,
+    ) -> None:
+        """Check and store the parts.
+
+        Args:
+            image: (H, W) or (H, W, C), uint8 in [0, 255] or float; the channel order is the
+                caller's.
+            boxes: (N, 4) float, xyxy in pixels.
+            sem_seg: (H, W) class of each pixel, uint8 or another integer.
+
+        Raises:
+            TypeError: if the image is no array of such a dtype.
+            ValueError: if the image has another number of axes.
+        """
+        if not isinstance(image, np.ndarray):
+            raise TypeError(f"The image must be a numpy array, found {type(image).__name__}.")
+        if not (np.issubdtype(image.dtype, np.floating) or image.dtype in (np.uint8, np.uint16)):
+            raise TypeError(
+                f"The image has dtype {image.dtype}; uint8, uint16 or float is expected."
+            )
+        if image.ndim not in (2, 3):
+            raise ValueError(f"The image has shape {image.shape}; (H, W) or (H, W, C) is expected.")
+        self.image = image
+        self.boxes = boxes
+        self.sem_seg = sem_seg
+
+    def transform(self, tfm: Transform) -> None:
+        """Apply a transform to every part, in place."""
+        self.image = tfm.apply_image(self.image)
+        if self.boxes is not None:
+            self.boxes = tfm.apply_box(self.boxes)
+        if self.sem_seg is not None:
+            self.sem_seg = tfm.apply_segmentation(self.sem_seg)
+
+    def apply_augmentations(
+        self, augmentations: Sequence[Augmentation | Transform]
+    ) -> TransformList:
+        """Apply augmentations in order, in place; returns the transforms that were done."""
+        return AugmentationList(augmentations)(self)
+
+
+def apply_augmentations(
+    augmentations: Sequence[Augmentation | Transform], inputs: np.ndarray | AugInput
+) -> tuple[np.ndarray | AugInput, TransformList]:
+    """Apply augmentations to an image or to an `AugInput`.
+
+    Args:
+        augmentations: applied in order.
+        inputs: (H, W) or (H, W, C) image, or an `AugInput`, which is changed in place.
+
+    Returns:
+        The augmented image or input, and the transforms that were done.
+    """
+    if isinstance(inputs, np.ndarray):
+        holder = AugInput(inputs)
+        transforms = holder.apply_augmentations(augmentations)
+        return holder.image, transforms
+    return inputs, inputs.apply_augmentations(augmentations)
+
+
+# Names of before the rewrite that users' code still has.
+TransformGen = Augmentation
+StandardAugInput = AugInput
+apply_transform_gens = apply_augmentations

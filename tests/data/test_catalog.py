@@ -1,0 +1,100 @@
+"""The two address books."""
+
+import copy
+import pickle
+
+import pytest
+
+from d2lite.data import DatasetCatalog, Metadata, MetadataCatalog
+from d2lite.utils.errors import DataError, UnknownNameError
+
+
+@pytest.fixture
+def name():
+    yield "catalog_test"
+    DatasetCatalog.pop("catalog_test", None)
+    MetadataCatalog.pop("catalog_test", None)
+
+
+def test_a_registered_function_is_called_at_each_get(name):
+    calls = []
+    DatasetCatalog.register(name, lambda: calls.append(1) or [{"file_name": "a"}])
+    assert calls == []
+    assert DatasetCatalog.get(name) == [{"file_name": "a"}]
+    DatasetCatalog.get(name)
+    assert len(calls) == 2
+    assert name in DatasetCatalog.list()
+
+
+def test_a_name_registers_once(name):
+    DatasetCatalog.register(name, list)
+    with pytest.raises(DataError, match="'catalog_test' is already registered"):
+        DatasetCatalog.register(name, list)
+
+
+def test_what_cannot_be_called_is_refused(name):
+    with pytest.raises(TypeError, match="registered with list"):
+        DatasetCatalog.register(name, [])
+
+
+def test_an_unknown_name_gets_near_ones():
+    with pytest.raises(UnknownNameError, match="Did you mean 'coco_2017_train'") as info:
+        DatasetCatalog.get("coco_2017_trian")
+    assert "shapes_val" in str(info.value)
+
+
+def test_a_removed_name_is_unknown(name):
+    DatasetCatalog.register(name, list)
+    DatasetCatalog.remove(name)
+    with pytest.raises(UnknownNameError):
+        DatasetCatalog.remove(name)
+    MetadataCatalog.get(name)
+    MetadataCatalog.remove(name)
+    with pytest.raises(UnknownNameError):
+        MetadataCatalog.remove(name)
+
+
+def test_metadata_is_made_once_and_kept(name):
+    MetadataCatalog.get(name).thing_classes = ["a"]
+    assert MetadataCatalog.get(name).thing_classes == ["a"]
+    assert MetadataCatalog.get(name).name == name
+    assert name in MetadataCatalog.list()
+
+
+def test_setting_the_same_value_again_is_fine_and_another_is_not():
+    metadata = Metadata(name="set").set(thing_classes=["a", "b"])
+    metadata.thing_classes = ["a", "b"]
+    with pytest.raises(DataError, match=r"'thing_classes'.*'set'.*\['a', 'b'\].*\['b'\]"):
+        metadata.thing_classes = ["b"]
+    assert metadata.thing_classes == ["a", "b"]
+
+
+def test_an_unknown_key_lists_the_known_ones():
+    metadata = Metadata(name="set").set(evaluator_type="coco", json_file="x")
+    with pytest.raises(
+        AttributeError, match=r"no 'thing_clases'; it has: evaluator_type, json_file"
+    ):
+        _ = metadata.thing_clases
+    assert metadata.get("thing_clases", 3) == 3
+    assert metadata.get("json_file") == "x"
+
+
+def test_a_deferred_value_is_worked_out_at_each_reading():
+    values = iter("ab")
+    metadata = Metadata(name="set").set_deferred(path=lambda: next(values))
+    assert metadata.path == "a"
+    assert metadata.path == "b"
+    metadata.path = "fixed"
+    assert metadata.as_dict() == {"name": "set", "path": "fixed"}
+
+
+def test_metadata_copies_and_pickles():
+    """Visualizers and loader workers carry it."""
+    metadata = Metadata(name="set").set(thing_classes=["a"])
+    assert copy.deepcopy(metadata).thing_classes == ["a"]
+    assert pickle.loads(pickle.dumps(metadata)).as_dict() == metadata.as_dict()
+
+
+def test_an_empty_name_has_no_metadata():
+    with pytest.raises(DataError, match="one letter or more"):
+        MetadataCatalog.get("")

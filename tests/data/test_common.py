@@ -1,0 +1,120 @@
+"""Datasets as the loader sees them."""
+
+import pickle
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from d2lite.data import DatasetFromList, MapDataset, ToIterableDataset
+from d2lite.data.aspect_ratio import AspectRatioGroupedDataset, shape_groups
+from d2lite.data.common import MAX_TRIES, set_default_dataset_from_list_serialize_method
+from d2lite.data.samplers import InferenceSampler
+from d2lite.utils.errors import DataError
+
+ITEMS = [{"file_name": f"{i}.jpg", "boxes": list(range(i))} for i in range(9)]
+
+
+@pytest.mark.parametrize("serialize", [True, False])
+def test_a_list_comes_back_element_by_element(serialize):
+    dataset = DatasetFromList(ITEMS, serialize=serialize)
+    assert len(dataset) == 9
+    assert [dataset[i] for i in range(9)] == ITEMS
+    assert dataset[-1] == ITEMS[-1]
+    with pytest.raises(IndexError):
+        dataset[9]
+
+
+@pytest.mark.parametrize("serialize", [True, False])
+def test_changing_an_element_does_not_change_the_dataset(serialize):
+    dataset = DatasetFromList(ITEMS, serialize=serialize)
+    dataset[3]["boxes"].append("spoilt")
+    assert dataset[3] == ITEMS[3]
+
+
+def test_without_copying_the_element_itself_comes():
+    assert DatasetFromList(ITEMS, copy=False, serialize=False)[2] is ITEMS[2]
+
+
+def test_an_empty_list_is_a_dataset():
+    assert len(DatasetFromList([])) == 0
+
+
+def test_serialised_elements_are_tensors_that_processes_share():
+    """Torch hands tensors to a spawned worker as shared memory; Python objects are copied."""
+    store = DatasetFromList(ITEMS)._items
+    assert all(isinstance(value, torch.Tensor) for value in vars(store).values())
+    assert pickle.loads(pickle.dumps(store))[4] == ITEMS[4]
+
+
+def test_another_way_to_store_can_be_chosen():
+    assert len(DatasetFromList(ITEMS, serialize=lambda items: items[:2])) == 2
+    with set_default_dataset_from_list_serialize_method(lambda items: items[:3]):
+        assert len(DatasetFromList(ITEMS)) == 3
+    assert len(DatasetFromList(ITEMS)) == 9
+
+
+def test_a_mapped_dataset_replaces_what_the_function_refuses():
+    dataset = MapDataset(list(range(10)), lambda x: None if x % 2 else x)
+    samples = [dataset[i] for i in range(10)]
+    assert all(x % 2 == 0 for x in samples)
+    assert samples[::2] == [0, 2, 4, 6, 8]
+    assert [dataset[i] for i in range(10)] == samples
+
+
+def test_a_function_that_refuses_everything_ends_with_an_error():
+    calls = []
+    dataset = MapDataset([1, 2], lambda x: calls.append(x))
+    with pytest.raises(DataError, match="returned None for element 0"):
+        dataset[0]
+    assert len(calls) == MAX_TRIES
+
+
+class Numbers(IterableDataset):
+    def __iter__(self):
+        return iter(range(6))
+
+
+def test_an_iterable_dataset_is_mapped_as_an_iterable():
+    mapped = MapDataset(Numbers(), lambda x: None if x == 3 else x * 10)
+    assert isinstance(mapped, IterableDataset)
+    assert list(mapped) == [0, 10, 20, 40, 50]
+
+
+def test_mapped_datasets_pickle():
+    assert pickle.loads(pickle.dumps(MapDataset([3], str)))[0] == "3"
+
+
+class Squares(Dataset):
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, i):
+        return i * i
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_an_iterable_view_shares_the_sampler_between_workers(workers, chunk):
+    view = ToIterableDataset(Squares(), InferenceSampler(7), shard_chunk_size=chunk)
+    assert len(view) == 7
+    found = list(DataLoader(view, batch_size=None, num_workers=workers))
+    assert sorted(found) == [i * i for i in range(7)]
+
+
+def test_an_iterable_view_of_an_iterable_is_refused():
+    with pytest.raises(TypeError, match="map-style"):
+        ToIterableDataset(Numbers(), InferenceSampler(6))
+
+
+def test_wide_images_are_batched_with_wide_ones():
+    shapes = [(4, 3), (3, 4), (3, 3), (5, 4), (9, 1)]
+    samples = [{"width": w, "height": h} for w, h in shapes]
+    batches = list(AspectRatioGroupedDataset(samples, 2))
+    assert batches == [[samples[1], samples[2]], [samples[0], samples[3]]]
+    assert shape_groups(samples).tolist() == [0, 1, 1, 0, 0]
+
+
+def test_shapes_are_not_asked_of_a_dataset_that_would_have_to_decode():
+    assert shape_groups(Squares()) is None
+    assert shape_groups([{"file_name": "a"}]) is None

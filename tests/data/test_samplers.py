@@ -1,0 +1,135 @@
+"""Samplers used alone, as a user's own loop does."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d2lite.data.samplers import (
+    GroupedBatchSampler,
+    InferenceSampler,
+    RandomSubsetTrainingSampler,
+    RepeatFactorTrainingSampler,
+    TrainingSampler,
+)
+from d2lite.utils import comm
+from d2lite.utils.errors import DataError
+
+
+@pytest.fixture
+def as_rank(monkeypatch):
+    """A function that makes this process believe that it is one of several."""
+
+    def pretend(rank, world_size):
+        monkeypatch.setattr(comm, "get_rank", lambda: rank)
+        monkeypatch.setattr(comm, "get_world_size", lambda: world_size)
+
+    return pretend
+
+
+def take(sampler, count):
+    return list(itertools.islice(sampler, count))
+
+
+def test_the_training_sampler_is_the_same_at_every_iteration_over_it():
+    sampler = TrainingSampler(10, seed=4)
+    assert take(sampler, 35) == take(sampler, 35) == take(TrainingSampler(10, seed=4), 35)
+    assert sorted(take(sampler, 10)) == list(range(10))
+
+
+def test_ranks_take_turns_in_one_order(as_rank):
+    alone = take(TrainingSampler(11, seed=4), 60)
+    for rank in range(3):
+        as_rank(rank, 3)
+        assert take(TrainingSampler(11, seed=4), 20) == alone[rank::3]
+
+
+def test_without_a_seed_one_is_drawn():
+    assert isinstance(TrainingSampler(4).seed, int)
+
+
+def test_an_unshuffled_sampler_counts():
+    assert take(TrainingSampler(3, shuffle=False), 7) == [0, 1, 2, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_no_images_is_an_error_with_advice(size):
+    with pytest.raises(DataError, match="FILTER_EMPTY_ANNOTATIONS"):
+        TrainingSampler(size)
+
+
+def test_a_size_that_is_no_number_is_refused():
+    with pytest.raises(TypeError, match="float"):
+        TrainingSampler(3.0)
+
+
+def test_a_subset_stays_the_same_over_epochs():
+    sampler = RandomSubsetTrainingSampler(20, 0.25, seed_shuffle=1, seed_subset=2)
+    epochs = [take(sampler, 15)[i : i + 5] for i in (0, 5, 10)]
+    assert len({frozenset(epoch) for epoch in epochs}) == 1
+    assert len(set(epochs[0])) == 5
+    other = RandomSubsetTrainingSampler(20, 0.25, seed_shuffle=1, seed_subset=3)
+    assert set(take(other, 5)) != set(epochs[0])
+
+
+@pytest.mark.parametrize("ratio", [0, -0.5, 1.5])
+def test_a_subset_of_nothing_or_more_than_all_is_refused(ratio):
+    with pytest.raises(DataError, match="RANDOM_SUBSET_RATIO"):
+        RandomSubsetTrainingSampler(20, ratio)
+
+
+def test_repeat_factors_follow_the_formula_of_lvis():
+    """Source: Gupta et al. 2019, appendix B.2: r = max(1, sqrt(t / f))."""
+    rare, common = {"category_id": 1}, {"category_id": 0}
+    dicts = [{"annotations": [common, common]} for _ in range(9)]
+    dicts += [{"annotations": [common, rare]}, {"annotations": []}]
+    asked = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(dicts, 0.5)
+    assert asked.tolist() == pytest.approx([1.0] * 9 + [math.sqrt(0.5 * 11), 1.0])
+    strong = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        dicts, 0.5, sqrt=False
+    )
+    assert strong[9].item() == pytest.approx(0.5 * 11)
+    assert strong.dtype == torch.float32
+
+
+def test_repeated_images_come_as_often_as_asked():
+    sampler = RepeatFactorTrainingSampler(torch.tensor([1.0, 2.5]), seed=0)
+    drawn = take(sampler, 350)
+    assert drawn.count(1) == pytest.approx(250, abs=2)
+    assert drawn == take(RepeatFactorTrainingSampler(torch.tensor([1.0, 2.5]), seed=0), 350)
+
+
+@pytest.mark.parametrize("factors", [[0.0, 0.0], [1.0, -1.0], [float("nan")]])
+def test_senseless_repeat_factors_are_refused(factors):
+    with pytest.raises(DataError, match="Repeat factors"):
+        RepeatFactorTrainingSampler(torch.tensor(factors))
+
+
+@given(size=st.integers(0, 50), world_size=st.integers(1, 9))
+def test_inference_takes_each_image_once_over_all_ranks(size, world_size):
+    parts = []
+    with pytest.MonkeyPatch.context() as patch:
+        for rank in range(world_size):
+            patch.setattr(comm, "get_rank", lambda rank=rank: rank)
+            patch.setattr(comm, "get_world_size", lambda: world_size)
+            parts.append(list(InferenceSampler(size)))
+            assert len(InferenceSampler(size)) == len(parts[-1])
+    assert list(itertools.chain(*parts)) == list(range(size))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_grouped_batches_hold_one_group_each():
+    sampler = GroupedBatchSampler(TrainingSampler(9, seed=0), [0, 1, 0, 1, 5, 0, 1, 0, 5], 2)
+    for batch in take(sampler, 20):
+        assert len({sampler.group_ids[i] for i in batch}) == 1
+        assert len(batch) == 2
+    with pytest.raises(TypeError, match="no length"):
+        len(sampler)
+
+
+def test_a_grouped_sampler_wants_a_sampler():
+    with pytest.raises(TypeError, match="found list"):
+        GroupedBatchSampler([0, 1], [0, 0], 2)
