@@ -1,0 +1,119 @@
+"""The classes of a run: which key holds their number, and how it follows from the data."""
+
+import logging
+from collections.abc import Sequence
+
+from d2lite.config import CfgNode
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.utils.errors import ConfigError
+
+__all__ = [
+    "find_data_classes",
+    "follow_data_classes",
+    "get_class_names",
+    "get_num_classes",
+    "num_classes_key",
+]
+
+logger = logging.getLogger(__name__)
+
+# Architectures whose key is not MODEL.<NAME>.NUM_CLASSES; None for those without classes.
+_KEYS: dict[str, str | None] = {
+    "GeneralizedRCNN": "MODEL.ROI_HEADS.NUM_CLASSES",
+    "PanopticFPN": "MODEL.ROI_HEADS.NUM_CLASSES",
+    "ProposalNetwork": None,
+    "SemanticSegmentor": None,
+}
+
+
+def num_classes_key(cfg: CfgNode) -> str | None:
+    """Return the key that sets the number of object classes of the chosen architecture.
+
+    Args:
+        cfg: MODEL.META_ARCHITECTURE is read.
+
+    Returns:
+        Such as "MODEL.ROI_HEADS.NUM_CLASSES"; None if the architecture has no such key, as may be
+        with a user's own.
+    """
+    name = cfg.MODEL.META_ARCHITECTURE
+    key = _KEYS.get(name, f"MODEL.{name.upper()}.NUM_CLASSES")
+    if key is None:
+        return None
+    node = cfg.MODEL.get(key.split(".")[1], {})
+    return key if "NUM_CLASSES" in node else None
+
+
+def get_num_classes(cfg: CfgNode) -> int | None:
+    """Return the number of classes that the model will predict, or None if no key says it."""
+    key = num_classes_key(cfg)
+    if key is None:
+        return None
+    return int(cfg.MODEL[key.split(".")[1]].NUM_CLASSES)
+
+
+def get_class_names(dataset_name: str) -> list[str] | None:
+    """Return a dataset's class names in the order of their numbers.
+
+    A set whose names are only known from its files is loaded for them.
+
+    Args:
+        dataset_name: a registered name.
+
+    Returns:
+        The names, or None for a set that has none, such as one of proposals alone.
+
+    Raises:
+        ConfigError: if the set has the empty list of names.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        DatasetCatalog.get(dataset_name)
+    names = metadata.get("thing_classes")
+    if names is None:
+        return None
+    if not names:
+        raise ConfigError(
+            f"The dataset {dataset_name!r} has zero classes, so there is nothing to detect. "
+            "List its classes where it is registered (thing_classes, or the categories of its "
+            "COCO file)."
+        )
+    return list(names)
+
+
+def find_data_classes(cfg: CfgNode) -> tuple[list[str] | None, str]:
+    """Find the classes that a run is about, if possible without loading a set.
+
+    Args:
+        cfg: DATASETS.TRAIN and DATASETS.TEST are read.
+
+    Returns:
+        The class names and the name of the set they were found at; (None, "") if no set has any.
+    """
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        if name in DatasetCatalog and MetadataCatalog.get(name).get("thing_classes") is not None:
+            return get_class_names(name), name
+    # An evaluation needs the files of the test set anyway, and those of the training set never.
+    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        class_names = get_class_names(name)
+        if class_names is not None:
+            return class_names, name
+    return None, ""
+
+
+def follow_data_classes(cfg: CfgNode, class_names: Sequence[str] | None, source: str) -> None:
+    """Set the number of classes from their names, unless somebody set it.
+
+    Args:
+        cfg: may be frozen; the key of its architecture is derived in place.
+        class_names: the classes; None leaves the config alone.
+        source: where the names come from, for the log.
+    """
+    key = num_classes_key(cfg)
+    if class_names is None or key is None:
+        return
+    # Once derived, it still follows: the value came from data, not from a person.
+    is_free = cfg.is_default(key) or cfg.origin(key).startswith("derived")
+    if is_free and get_num_classes(cfg) != len(class_names):
+        cfg.derive(key, len(class_names), f"the classes of {source}")
+        logger.info(f"{key} {len(class_names)} follows from the classes of {source}")

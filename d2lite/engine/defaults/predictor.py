@@ -1,0 +1,115 @@
+"""DefaultPredictor: one image in, predictions out."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+
+from d2lite.checkpoint import DetectionCheckpointer
+from d2lite.config import CfgNode
+from d2lite.data import DatasetCatalog, Metadata, MetadataCatalog
+from d2lite.data import transforms as T
+from d2lite.modeling import build_model
+from d2lite.utils.errors import ConfigError, DataError
+
+from .checkpoint_peek import class_names_of_weights
+from .classes import follow_data_classes, get_class_names
+
+__all__ = ["DefaultPredictor"]
+
+logger = logging.getLogger(__name__)
+
+
+class DefaultPredictor:
+    """Builds the model of a config, loads MODEL.WEIGHTS, and predicts image by image.
+
+    It resizes as evaluation does, and takes images as OpenCV reads them:
+
+        predictor = DefaultPredictor(cfg)
+        instances = predictor(cv2.imread("input.jpg"))["instances"]
+
+    Attributes:
+        cfg: a copy of the config.
+        model: in evaluation mode.
+        metadata: of the first set of DATASETS.TEST, with the class names that came with the
+            weights where they are known.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build the model and load its weights.
+
+        Args:
+            cfg: MODEL, INPUT and DATASETS.TEST are read.
+        """
+        self.cfg = cfg.clone()
+        weights = self.cfg.MODEL.WEIGHTS
+        class_names = class_names_of_weights(weights)
+        if class_names is not None:
+            follow_data_classes(self.cfg, class_names, weights)
+        else:
+            class_names = self._follow_dataset()
+        self.model = build_model(self.cfg)
+        self.model.eval()
+        if weights:
+            DetectionCheckpointer(self.model).load(weights)
+        else:
+            logger.warning(
+                "MODEL.WEIGHTS is empty: the weights are random, and so are the predictions. Give "
+                "a file of trained weights, such as MODEL.WEIGHTS output/model_final.pth."
+            )
+        self.model.class_names = class_names
+        self.metadata = self._make_metadata(class_names)
+        self.aug = T.ResizeShortestEdge(
+            [self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MIN_SIZE_TEST],
+            self.cfg.INPUT.MAX_SIZE_TEST,
+        )
+        self.input_format = self.cfg.INPUT.FORMAT
+        if self.input_format not in ("RGB", "BGR"):
+            raise ConfigError(
+                f"INPUT.FORMAT={self.input_format!r} is not known to DefaultPredictor; "
+                "use 'BGR' or 'RGB'."
+            )
+
+    def _follow_dataset(self) -> list[str] | None:
+        """Take the classes from the data, if that can be done without its files."""
+        for name in (*self.cfg.DATASETS.TEST, *self.cfg.DATASETS.TRAIN):
+            if name in DatasetCatalog and MetadataCatalog.get(name).get("thing_classes"):
+                class_names = get_class_names(name)
+                follow_data_classes(self.cfg, class_names, f"the dataset {name}")
+                return class_names
+        return None
+
+    def _make_metadata(self, class_names: list[str] | None) -> Metadata:
+        names = self.cfg.DATASETS.TEST
+        metadata = MetadataCatalog.get(names[0]) if len(names) else Metadata(name="predictor")
+        if class_names is None or metadata.get("thing_classes") == class_names:
+            return metadata
+        # A copy: the model's classes are not those that the catalog's set has.
+        return Metadata(**{**metadata.as_dict(), "thing_classes": class_names})
+
+    def __call__(self, original_image: np.ndarray) -> dict[str, Any]:
+        """Predict one image.
+
+        Args:
+            original_image: (H, W, 3) uint8, BGR.
+
+        Returns:
+            What the model gives for one image; "instances" in pixels of `original_image`.
+
+        Raises:
+            DataError: if the image is not of this kind.
+        """
+        is_array = isinstance(original_image, np.ndarray)
+        if not is_array or original_image.ndim != 3 or original_image.shape[2] != 3:
+            found = f"shape {original_image.shape}" if is_array else type(original_image).__name__
+            raise DataError(
+                f"DefaultPredictor needs a BGR image of shape (height, width, 3); found {found}."
+                " cv2.imread gives such an image, and None for a file that it cannot read."
+            )
+        height, width = original_image.shape[:2]
+        image = original_image[:, :, ::-1] if self.input_format == "RGB" else original_image
+        image = self.aug.get_transform(image).apply_image(image)
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        with torch.inference_mode():
+            return self.model([{"image": tensor, "height": height, "width": width}])[0]

@@ -1,0 +1,270 @@
+"""What a training script does before its trainer: arguments, config, log, seed."""
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.nn.parallel import DistributedDataParallel
+
+from d2lite.config import CfgNode, annotated_yaml, find_config_file, get_cfg
+from d2lite.projects import add_project_configs
+from d2lite.utils import comm
+from d2lite.utils.collect_env import collect_env_info
+from d2lite.utils.env import seed_all_rng
+from d2lite.utils.errors import ConfigError, OutputError
+from d2lite.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from d2lite.utils.file_io import atomic_write
+from d2lite.utils.logger import setup_logger
+
+from .checkpoint_peek import seed_of_last_checkpoint
+from .user_code import import_user_code
+
+__all__ = [
+    "create_ddp_model",
+    "default_argument_parser",
+    "default_setup",
+    "default_writers",
+    "resolve_seed",
+    "setup_cfg",
+    "write_config",
+]
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLES = """\
+examples:
+  train:            {program} --config-file configs/quick_start.yaml
+  go on:            {program} --config-file configs/quick_start.yaml --resume
+  change options:   {program} --config-file R50_3x.yaml MODEL.WEIGHTS w.pth SOLVER.BASE_LR 0.001
+  evaluate:         {program} --config-file out/config.yaml --eval-only MODEL.WEIGHTS out/w.pth
+  2 GPUs:           {program} --config-file R50_3x.yaml --num-gpus 2
+  2 machines:       {program} --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://H:P
+"""
+
+
+def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """Make the parser of a training tool.
+
+    Args:
+        epilog: text at the end of --help; examples if not given.
+
+    Returns:
+        A parser with --config-file, --import, --resume, --eval-only, --num-gpus, --num-machines,
+        --machine-rank, --dist-url and trailing KEY VALUE pairs (`opts`).
+    """
+    parser = argparse.ArgumentParser(
+        epilog=epilog or _EXAMPLES.format(program=Path(sys.argv[0]).name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="path of a config, or (part of) the name of one under configs/ and projects/*/configs",
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="your own Python file (or module) with models, datasets or an add_config(cfg); "
+        "may be given several times",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint of OUTPUT_DIR, if there is one",
+    )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS alone")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine")
+    parser.add_argument("--num-machines", type=int, default=1, help="number of machines")
+    parser.add_argument(
+        "--machine-rank", type=int, default=0, help="number of this machine, from 0"
+    )
+    parser.add_argument(
+        "--dist-url",
+        default="auto",
+        help="where the processes meet, as tcp://HOST:PORT; 'auto' finds a port on one machine",
+    )
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="options that come last and win over the config file",
+    )
+    return parser
+
+
+def setup_cfg(
+    config_file: str = "", opts: Sequence[str] = (), imports: Sequence[str] = ()
+) -> CfgNode:
+    """Make the config of a tool: defaults, projects, user's code, file, command line.
+
+    Args:
+        config_file: path or (partial) name of a config; "" for the defaults.
+        opts: KEY, VALUE, KEY, VALUE, ...
+        imports: Python files or modules to import first; a function `add_config(cfg)` in one of
+            them is called, so that it can add keys.
+
+    Returns:
+        The config, not frozen.
+    """
+    cfg = get_cfg()
+    add_project_configs(cfg)
+    for path_or_module in imports:
+        add_config = getattr(import_user_code(path_or_module), "add_config", None)
+        if add_config is not None:
+            add_config(cfg)
+    if config_file:
+        cfg.merge_from_file(find_config_file(config_file))
+    # argparse hands a "--" that ends the options on to the rest.
+    cfg.merge_from_list([word for word in opts if word != "--"])
+    return cfg
+
+
+def default_setup(cfg: CfgNode, args: Any) -> None:
+    """Prepare the process: output folder, log, environment report, seed, config.yaml.
+
+    Args:
+        cfg: the whole config; a negative SEED is replaced by a drawn one.
+        args: parsed arguments; `eval_only` and `resume` are read where they exist.
+
+    Raises:
+        OutputError: if OUTPUT_DIR cannot be written.
+        ConfigError: if FLOAT32_PRECISION is not known.
+    """
+    is_eval = getattr(args, "eval_only", False)
+    prepare_output_dir(cfg.OUTPUT_DIR)
+    rank = comm.get_rank()
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
+    logger.info(f"Process {rank} of {comm.get_world_size()}; environment:\n{collect_env_info()}")
+    logger.info(f"Command: {' '.join(sys.argv)}")
+    resolve_seed(cfg, is_resumed=getattr(args, "resume", False))
+    seed_all_rng(cfg.SEED)
+    config_path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    # An evaluation must not put its own options into the record of the training.
+    if comm.is_main_process() and not (is_eval and config_path.exists()):
+        write_config(cfg)
+    defaults = get_cfg()
+    add_project_configs(defaults)
+    logger.info(
+        f"Options that differ from the defaults (all of them: {config_path}):\n"
+        f"{annotated_yaml(cfg, only_diff=True, base=defaults)}"
+    )
+    if not is_eval:
+        # Evaluation images have many sizes, and trying algorithms for each costs more than it
+        # gives.
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    precision = cfg.FLOAT32_PRECISION
+    if precision:
+        if precision not in ("highest", "high", "medium"):
+            raise ConfigError(
+                f"FLOAT32_PRECISION={precision!r} is not known; use 'highest', 'high', 'medium' or "
+                "'' to leave torch's default."
+            )
+        torch.set_float32_matmul_precision(precision)
+
+
+def prepare_output_dir(output_dir: str) -> None:
+    """Make the output folder and see that files can be written there.
+
+    Args:
+        output_dir: the folder; missing parents are made.
+
+    Raises:
+        OutputError: if it cannot be made or written.
+    """
+    try:
+        os.makedirs(output_dir, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output_dir):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"OUTPUT_DIR {output_dir!r} cannot be written: {error.strerror or error}. Choose a "
+            "folder of yours by OUTPUT_DIR /path/to/folder at the end of the command."
+        ) from error
+
+
+def resolve_seed(cfg: CfgNode, *, is_resumed: bool = False) -> int:
+    """Replace a negative SEED by a drawn one, the same in all processes.
+
+    Args:
+        cfg: its SEED is derived in place, also where the config is frozen.
+        is_resumed: take the seed that the last checkpoint of OUTPUT_DIR was trained with, so that
+            the stream of samples is the same.
+
+    Returns:
+        The seed.
+    """
+    if cfg.SEED < 0:
+        stored = seed_of_last_checkpoint(cfg.OUTPUT_DIR) if is_resumed else None
+        # One process's view of the folder counts: a shared seed must not hang on a file system.
+        stored = comm.all_gather(stored)[0]
+        drawn = comm.shared_random_seed() if stored is None else stored
+        cfg.derive("SEED", drawn, "drawn" if stored is None else "drawn before the resume")
+        logger.info(f"SEED {drawn} ({cfg.origin('SEED')})")
+    return int(cfg.SEED)
+
+
+def write_config(cfg: CfgNode) -> None:
+    """Write OUTPUT_DIR/config.yaml, from which the same model can be built again.
+
+    A MODEL.DEVICE that nobody set is left out, so that the file works on other machines.
+
+    Args:
+        cfg: the whole config.
+    """
+    saved = cfg.clone()
+    if cfg.is_default("MODEL.DEVICE"):
+        saved.defrost()
+        del saved.MODEL["DEVICE"]
+    with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
+        file.write(saved.dump())
+
+
+def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
+    """Make the writers of a run: console, metrics.json and TensorBoard.
+
+    Args:
+        output_dir: where the files go.
+        max_iter: length of the run, for the time that is left.
+    """
+    return [
+        CommonMetricPrinter(max_iter),
+        JSONWriter(os.path.join(output_dir, "metrics.json")),
+        TensorboardXWriter(output_dir),
+    ]
+
+
+def create_ddp_model(
+    model: nn.Module, *, fp16_compression: bool = False, **kwargs: Any
+) -> nn.Module:
+    """Wrap a model for training in several processes.
+
+    Args:
+        model: on its device.
+        fp16_compression: send gradients between processes in float16.
+        **kwargs: arguments of DistributedDataParallel.
+
+    Returns:
+        The wrapped model, or the model itself in a run of one process.
+    """
+    if comm.get_world_size() == 1:
+        return model
+    is_cuda = any(parameter.is_cuda for parameter in model.parameters())
+    if is_cuda and "device_ids" not in kwargs:
+        kwargs["device_ids"] = [comm.get_local_rank()]
+    wrapped = DistributedDataParallel(model, **kwargs)
+    if fp16_compression:
+        wrapped.register_comm_hook(state=None, hook=default_hooks.fp16_compress_hook)
+    return wrapped

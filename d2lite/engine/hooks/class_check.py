@@ -1,0 +1,112 @@
+"""ClassCheckHook: the data's classes and the model's are the same, or the run does not begin."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from d2lite.engine.trainer_base import HookBase
+from d2lite.utils.errors import ConfigError
+
+__all__ = ["ClassCheckHook", "describe_class_change"]
+
+logger = logging.getLogger(__name__)
+
+
+class ClassCheckHook(HookBase):
+    """Compares classes by name and count before the first step.
+
+    A wrong count trains without a complaint when it is too large, and fails deep inside a loss
+    when it is too small. Equal counts of other names give numbers that mean nothing.
+    """
+
+    def __init__(
+        self,
+        train_classes: Sequence[str],
+        num_classes: int | None,
+        *,
+        key: str = "MODEL.ROI_HEADS.NUM_CLASSES",
+        test_classes: Mapping[str, Sequence[str]] | None = None,
+        loaded_classes: Sequence[str] | None = None,
+    ) -> None:
+        """Make a hook.
+
+        Args:
+            train_classes: names of the training data's classes, in the order of their numbers.
+            num_classes: number of classes that the model predicts; None if it is not known.
+            key: the configuration key that sets this number.
+            test_classes: evaluation set's name -> its class names.
+            loaded_classes: the class names that came with the loaded weights.
+        """
+        self.train_classes = list(train_classes)
+        self.num_classes = num_classes
+        self.key = key
+        self.test_classes = {name: list(names) for name, names in (test_classes or {}).items()}
+        self.loaded_classes = None if loaded_classes is None else list(loaded_classes)
+
+    def before_train(self) -> None:
+        """Compare.
+
+        Raises:
+            ConfigError: if the count of the model, or the names of an evaluation set, are not
+                those of the training data.
+        """
+        self._compare_count()
+        for name, classes in self.test_classes.items():
+            if classes != self.train_classes:
+                raise ConfigError(
+                    f"The evaluation set {name!r} has other classes than the training data.\n"
+                    f"  training:   {_listed(self.train_classes)}\n"
+                    f"  evaluation: {_listed(classes)}\n"
+                    "The numbers of the classes follow from this order, so predictions would be "
+                    "scored as other classes. Use one list (names and order) in both, or leave "
+                    "the set out of DATASETS.TEST."
+                )
+        if self.loaded_classes is not None and self.loaded_classes != self.train_classes:
+            logger.warning(describe_class_change(self.loaded_classes, self.train_classes))
+
+    def _compare_count(self) -> None:
+        if self.num_classes is None or self.num_classes == len(self.train_classes):
+            return
+        model_side = f"{self.num_classes} classes"
+        if self.loaded_classes is not None and len(self.loaded_classes) == self.num_classes:
+            model_side = _listed(self.loaded_classes)
+        else:
+            model_side += " (no names known)"
+        raise ConfigError(
+            f"{self.key}={self.num_classes} does not fit the training data.\n"
+            f"  model: {model_side}\n"
+            f"  data:  {_listed(self.train_classes)}\n"
+            f"Set {self.key} {len(self.train_classes)}, or leave the key out: then it follows "
+            "from the data."
+        )
+
+
+def describe_class_change(before: Sequence[str], now: Sequence[str]) -> str:
+    """Say how the classes of loaded weights differ from those of the data.
+
+    Args:
+        before: class names that came with the weights.
+        now: class names of the data.
+    """
+    lines = [
+        "The loaded weights were trained for other classes than the data has.",
+        f"  weights: {_listed(before)}",
+        f"  data:    {_listed(now)}",
+    ]
+    gone = [name for name in before if name not in set(now)]
+    new = [name for name in now if name not in set(before)]
+    if gone or new:
+        lines.append(f"  gone: {', '.join(gone) or 'none'}; new: {', '.join(new) or 'none'}")
+    else:
+        lines.append("  the names are the same in another order")
+    if len(before) == len(now):
+        lines.append(
+            "  The counts are equal, so the weights of the last layer were taken over; they "
+            "begin as classifiers of the other classes."
+        )
+    return "\n".join(lines)
+
+
+def _listed(names: Sequence[str], limit: int = 20) -> str:
+    shown = ", ".join(names[:limit])
+    more = f", ... ({len(names) - limit} more)" if len(names) > limit else ""
+    return f"{len(names)} classes: {shown}{more}" if names else "0 classes"

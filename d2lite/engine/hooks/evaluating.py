@@ -1,0 +1,77 @@
+"""EvalHook: calls an evaluation function at a period and after training."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from d2lite.engine.trainer_base import HookBase
+from d2lite.evaluation.testing import flatten_results_dict
+from d2lite.utils import comm
+
+__all__ = ["EvalHook"]
+
+
+class EvalHook(HookBase):
+    """Runs an evaluation and puts its numbers into the storage.
+
+    All processes call the function at the same steps.
+    """
+
+    def __init__(
+        self,
+        eval_period: int,
+        eval_function: Callable[[], Mapping[str, Any] | None],
+        eval_after_train: bool = True,
+    ) -> None:
+        """Make a hook.
+
+        Args:
+            eval_period: steps between two evaluations; 0 for none while training.
+            eval_function: returns a (nested) dict of numbers, or nothing.
+            eval_after_train: evaluate once more when the last step is made; not when the
+                training broke off.
+        """
+        self._period = eval_period
+        self._evaluate: Callable[[], Mapping[str, Any] | None] | None = eval_function
+        self._eval_after_train = eval_after_train
+
+    def after_step(self) -> None:
+        """Evaluate when the period is over; the last step is left to `after_train`."""
+        steps_made = self.trainer.iter + 1
+        is_due = self._period > 0 and steps_made % self._period == 0
+        is_left_to_the_end = self._eval_after_train and steps_made == self.trainer.max_iter
+        if is_due and not is_left_to_the_end:
+            self._run_evaluation()
+
+    def after_train(self) -> None:
+        """Evaluate the finished model."""
+        if self._eval_after_train and self.trainer.iter >= self.trainer.max_iter:
+            self._run_evaluation()
+        # The function mostly holds the trainer: letting go breaks the circle.
+        self._evaluate = None
+
+    def _run_evaluation(self) -> None:
+        if self._evaluate is None:
+            raise RuntimeError("An EvalHook serves one training; make a new one for the next")
+        results = self._evaluate()
+        if results:
+            self.trainer.storage.put_scalars(**_checked_numbers(results), smoothing_hint=False)
+        # The main process evaluates longest; without this others would wait inside a collective
+        # of the next step, whose timeout is not meant for an evaluation.
+        comm.synchronize()
+
+
+def _checked_numbers(results: Mapping[str, Any]) -> dict[str, float]:
+    if not isinstance(results, Mapping):
+        raise TypeError(
+            f"The evaluation function returned {type(results).__name__}; EvalHook needs a dict "
+            "of numbers, nested as deep as you like."
+        )
+    numbers = {}
+    for name, value in flatten_results_dict(results).items():
+        try:
+            numbers[name] = float(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"The evaluation function returned {name} = {value!r}; EvalHook needs numbers."
+            ) from error
+    return numbers

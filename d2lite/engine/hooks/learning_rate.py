@@ -1,0 +1,90 @@
+"""LRScheduler: steps the learning rate schedule and logs the rate."""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from fvcore.common.param_scheduler import ParamScheduler
+
+from d2lite.engine.trainer_base import HookBase
+from d2lite.solver import LRMultiplier
+from d2lite.solver import LRScheduler as Scheduler
+
+__all__ = ["LRScheduler"]
+
+
+class LRScheduler(HookBase):
+    """Steps a schedule after each step, and keeps its state over a resume."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: Scheduler | ParamScheduler | None = None,
+    ) -> None:
+        """Make a hook.
+
+        Args:
+            optimizer: the trainer's own if not given.
+            scheduler: the trainer's own if not given. A `ParamScheduler` of fvcore gives a
+                multiplier of the optimizer's rates over the whole run.
+        """
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._logged_group = 0
+
+    @property
+    def scheduler(self) -> Scheduler | ParamScheduler:
+        """The schedule: the one given, or the trainer's."""
+        return self._scheduler if self._scheduler is not None else self.trainer.scheduler
+
+    def before_train(self) -> None:
+        """Find optimizer and schedule."""
+        if self._optimizer is None:
+            self._optimizer = self.trainer.optimizer
+        if isinstance(self.scheduler, ParamScheduler):
+            self._scheduler = LRMultiplier(
+                self._optimizer,
+                self.scheduler,
+                self.trainer.max_iter,
+                last_iter=self.trainer.iter - 1,
+            )
+        self._logged_group = self.get_best_param_group_id(self._optimizer)
+
+    def after_step(self) -> None:
+        """Log the rate that this step was made with, then set the next step's."""
+        rate = self._optimizer.param_groups[self._logged_group]["lr"]
+        self.trainer.storage.put_scalar("lr", rate, smoothing_hint=False)
+        # Torch warns when the first update was none, as a float16 scaler may decide; the
+        # schedule counts iterations, so that is in order.
+        self._optimizer._opt_called = True
+        self.scheduler.step()
+
+    @staticmethod
+    def get_best_param_group_id(optimizer: torch.optim.Optimizer) -> int:
+        """Choose the parameter group whose rate stands for all in the log.
+
+        Args:
+            optimizer: with any number of groups.
+
+        Returns:
+            Index of the group with the most parameters; where each parameter has a group of its
+            own, of the first group with the most frequent rate.
+        """
+        groups = optimizer.param_groups
+        sizes = [len(group["params"]) for group in groups]
+        if max(sizes) > 1:
+            return sizes.index(max(sizes))
+        rates = [group["lr"] for group in groups]
+        return rates.index(Counter(rates).most_common(1)[0][0])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the schedule's state; a `ParamScheduler` has none before training begins."""
+        if isinstance(self.scheduler, Scheduler):
+            return self.scheduler.state_dict()
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+        # A ParamScheduler is a function of the iteration alone, which the trainer restores.
+        if isinstance(self.scheduler, Scheduler):
+            self.scheduler.load_state_dict(state_dict)

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from d2lite.data import MetadataCatalog
+from d2lite.engine import DefaultPredictor, DefaultTrainer
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+
+
+def image(height: int = 40, width: int = 60) -> np.ndarray:
+    """Blue in BGR: a mix-up of the channels shows."""
+    return np.tile(np.array([200, 40, 10], np.uint8), (height, width, 1))
+
+
+def sees(predictor: DefaultPredictor) -> list[dict]:
+    """Collects what the predictor hands to its model."""
+    seen = []
+    predictor.model.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
+    return seen
+
+
+@pytest.mark.parametrize(("channels", "first"), [("BGR", 200), ("RGB", 10)])
+def test_image_is_resized_as_in_evaluation_and_in_the_channels_of_the_model(
+    toy_cfg, channels, first
+):
+    toy_cfg.INPUT.FORMAT = channels
+    predictor = DefaultPredictor(toy_cfg)
+    seen = sees(predictor)
+    result = predictor(image())
+    assert seen[0]["image"].shape == (3, 32, 48)
+    assert seen[0]["image"][0].unique().tolist() == [first]
+    assert (seen[0]["height"], seen[0]["width"]) == (40, 60)
+    assert result["instances"].image_size == (40, 60)
+    assert not predictor.model.training
+
+
+def test_empty_weights_are_warned_about(toy_cfg, caplog):
+    DefaultPredictor(toy_cfg)
+    assert "MODEL.WEIGHTS is empty" in caplog.text
+
+
+def test_missing_weights_file_is_named(toy_cfg):
+    toy_cfg.MODEL.WEIGHTS = "nowhere/model.pth"
+    with pytest.raises(MissingFileError, match=r"nowhere/model\.pth"):
+        DefaultPredictor(toy_cfg)
+
+
+def test_config_is_left_alone(toy_cfg):
+    before = toy_cfg.dump()
+    DefaultPredictor(toy_cfg)
+    assert toy_cfg.dump() == before
+
+
+def test_trained_weights_bring_their_class_names_where_the_data_are_not_there(toy_cfg):
+    """People predict on machines that do not have the training data."""
+    DefaultTrainer(toy_cfg).train()
+    toy_cfg.MODEL.WEIGHTS = str(Path(toy_cfg.OUTPUT_DIR) / "model_final.pth")
+    toy_cfg.DATASETS.TRAIN = toy_cfg.DATASETS.TEST = ("lost_set",)
+    try:
+        predictor = DefaultPredictor(toy_cfg)
+    finally:
+        if "lost_set" in MetadataCatalog:
+            MetadataCatalog.remove("lost_set")
+    assert predictor.metadata.thing_classes == ["nut", "bolt", "washer"]
+    assert predictor.model.class_names == ["nut", "bolt", "washer"]
+
+
+@pytest.mark.parametrize("wrong", [None, np.zeros((5, 5), np.uint8), torch.zeros(3, 4, 4)])
+def test_what_is_no_image_is_refused(toy_cfg, wrong):
+    with pytest.raises(DataError, match="needs a BGR image"):
+        DefaultPredictor(toy_cfg)(wrong)
+
+
+def test_channel_order_that_an_image_of_three_channels_cannot_have_is_refused(toy_cfg):
+    toy_cfg.INPUT.FORMAT = "YUV-BT.601"
+    with pytest.raises(ConfigError, match=r"INPUT\.FORMAT"):
+        DefaultPredictor(toy_cfg)
+
+
+def test_image_of_opencv_can_be_given_as_it_is(toy_cfg, tmp_path):
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), image())
+    assert len(DefaultPredictor(toy_cfg)(cv2.imread(str(path)))["instances"]) == 1

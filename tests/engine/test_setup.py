@@ -1,0 +1,284 @@
+import logging
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+from d2lite.config import get_cfg
+from d2lite.engine import (
+    default_argument_parser,
+    default_setup,
+    default_writers,
+    import_user_code,
+    run_tool,
+    setup_cfg,
+)
+from d2lite.engine.defaults.classes import follow_data_classes, get_num_classes, num_classes_key
+from d2lite.engine.defaults.scaling import auto_scale_workers
+from d2lite.engine.defaults.setup import prepare_output_dir, write_config
+from d2lite.utils.errors import ConfigError, MissingFileError, OutputError, UserError
+from d2lite.utils.logger import setup_logger
+
+
+@pytest.fixture
+def _clean_imports(monkeypatch):
+    """User code stays in sys.modules and its folder in sys.path; a test must not leave them."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith(("d2lite_test_", "d2lite_user_")):
+            del sys.modules[name]
+
+
+class TestArguments:
+    def test_options_of_the_reference_are_there_with_their_defaults(self):
+        args = default_argument_parser().parse_args([])
+        assert (args.config_file, args.resume, args.eval_only) == ("", False, False)
+        assert (args.num_gpus, args.num_machines, args.machine_rank) == (1, 1, 0)
+        assert args.opts == []
+
+    def test_trailing_words_are_options(self):
+        words = ["--config-file", "a.yaml", "--import", "x.py", "--import", "y.py", "SEED", "3"]
+        args = default_argument_parser().parse_args(words)
+        assert args.imports == ["x.py", "y.py"]
+        assert args.opts == ["SEED", "3"]
+
+    def test_help_shows_examples_or_the_given_text(self):
+        assert "--eval-only MODEL.WEIGHTS" in default_argument_parser().format_help()
+        assert "my own text" in default_argument_parser("my own text").format_help()
+
+
+@pytest.mark.usefixtures("_clean_imports")
+class TestSetupCfg:
+    def test_command_line_wins_over_the_file_and_the_file_over_the_defaults(self, tmp_path):
+        path = tmp_path / "recipe.yaml"
+        path.write_text("SOLVER: {BASE_LR: 0.5, MAX_ITER: 7}\n")
+        cfg = setup_cfg(str(path), ["--", "SOLVER.BASE_LR", "0.25"])
+        assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER) == (0.25, 7)
+        assert cfg.origin("SOLVER.BASE_LR") == "command line"
+
+    def test_users_file_can_add_keys_that_the_config_then_uses(self, tmp_path):
+        code = tmp_path / "d2lite_test_added_keys.py"
+        code.write_text("def add_config(cfg):\n    cfg.MODEL.MY_WIDTH = 8\n")
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text("MODEL: {MY_WIDTH: 16}\n")
+        assert setup_cfg(str(recipe), imports=[str(code)]).MODEL.MY_WIDTH == 16
+
+
+@pytest.mark.usefixtures("_clean_imports")
+class TestUserCode:
+    def test_file_is_imported_once_and_sees_its_neighbours(self, tmp_path):
+        (tmp_path / "d2lite_test_neighbour.py").write_text("WIDTH = 5\n")
+        path = tmp_path / "d2lite_test_backbone.py"
+        path.write_text("from d2lite_test_neighbour import WIDTH\n")
+        module = import_user_code(str(path))
+        assert module.WIDTH == 5
+        assert import_user_code(str(path)) is module
+        # Loader workers that are spawned find a class by its module's name.
+        assert sys.modules["d2lite_test_backbone"] is module
+
+    def test_file_named_like_a_library_does_not_take_its_place(self, tmp_path):
+        path = tmp_path / "json.py"
+        path.write_text("MINE = True\n")
+        assert import_user_code(str(path)).MINE
+        assert not hasattr(sys.modules["json"], "MINE")
+
+    def test_module_can_be_given_by_name(self):
+        assert import_user_code("d2lite.engine").DefaultTrainer
+
+    def test_missing_file_is_named(self):
+        with pytest.raises(MissingFileError, match=r"nowhere/mine\.py: there is no such file"):
+            import_user_code("nowhere/mine.py")
+
+    def test_missing_module_is_named_with_the_file_it_could_be(self):
+        with pytest.raises(ConfigError, match=r"--import no_such\.thing.*no_such/thing\.py"):
+            import_user_code("no_such.thing")
+
+    def test_mistake_inside_the_users_code_keeps_its_own_message(self, tmp_path):
+        path = tmp_path / "d2lite_test_broken.py"
+        path.write_text("import no_such_library_at_all\n")
+        with pytest.raises(ModuleNotFoundError, match="no_such_library_at_all"):
+            import_user_code(str(path))
+        assert "d2lite_test_broken" not in sys.modules
+
+
+class TestDefaultSetup:
+    def test_evaluation_leaves_the_record_of_the_training_alone(self, toy_cfg):
+        default_setup(toy_cfg, SimpleNamespace(eval_only=False))
+        path = Path(toy_cfg.OUTPUT_DIR) / "config.yaml"
+        before = path.read_text()
+        toy_cfg.MODEL.WEIGHTS = "other.pth"
+        default_setup(toy_cfg, SimpleNamespace(eval_only=True))
+        assert path.read_text() == before
+
+    def test_seed_makes_the_draws_repeat(self, toy_cfg):
+        drawn = []
+        for _ in range(2):
+            default_setup(toy_cfg, None)
+            drawn.append(torch.rand(3))
+        assert torch.equal(*drawn)
+
+    def test_device_that_nobody_set_is_not_written_down(self, tmp_path):
+        """The file has to work on machines with another device."""
+        cfg = get_cfg()
+        cfg.OUTPUT_DIR = str(tmp_path)
+        write_config(cfg)
+        assert "DEVICE" not in yaml.safe_load((tmp_path / "config.yaml").read_text())["MODEL"]
+        cfg.MODEL.DEVICE = "cpu"
+        write_config(cfg)
+        assert yaml.safe_load((tmp_path / "config.yaml").read_text())["MODEL"]["DEVICE"] == "cpu"
+        again = get_cfg()
+        again.merge_from_file(tmp_path / "config.yaml")
+        assert again == cfg
+
+    def test_unknown_float32_precision_is_refused(self, toy_cfg):
+        toy_cfg.FLOAT32_PRECISION = "low"
+        with pytest.raises(ConfigError, match="FLOAT32_PRECISION='low'"):
+            default_setup(toy_cfg, None)
+
+    def test_folder_without_the_right_to_write_is_named(self, tmp_path):
+        if os.geteuid() == 0:
+            pytest.skip("root may write everywhere")
+        tmp_path.chmod(0o500)
+        with pytest.raises(OutputError, match="OUTPUT_DIR"):
+            prepare_output_dir(str(tmp_path))
+
+    def test_three_writers_by_default(self, tmp_path):
+        writers = default_writers(str(tmp_path), 10)
+        names = [type(writer).__name__ for writer in writers]
+        assert names == ["CommonMetricPrinter", "JSONWriter", "TensorboardXWriter"]
+        for writer in writers:
+            writer.close()
+
+
+class TestRunTool:
+    def leave(self, main) -> int:
+        with pytest.raises(SystemExit) as left:
+            run_tool(main)
+        return left.value.code
+
+    def test_status_is_that_of_the_tool(self):
+        assert self.leave(lambda: None) == 0
+        assert self.leave(lambda: 3) == 3
+
+    def test_mistake_of_the_user_is_one_message_and_status_2(self, capsys, tmp_path):
+        setup_logger(tmp_path, name="d2lite")
+
+        def main() -> None:
+            raise ConfigError("SOLVER.X is unknown; use SOLVER.Y")
+
+        assert self.leave(main) == 2
+        shown = capsys.readouterr()
+        assert shown.err == "error: SOLVER.X is unknown; use SOLVER.Y\n"
+        assert "Traceback" not in shown.out
+        assert "Traceback" in (tmp_path / "log.txt").read_text()
+
+    def test_fault_of_ours_keeps_its_trace(self, tmp_path):
+        setup_logger(tmp_path, name="d2lite")
+
+        def main() -> None:
+            raise ZeroDivisionError("ours")
+
+        with pytest.raises(ZeroDivisionError, match="ours"):
+            run_tool(main)
+        assert (tmp_path / "log.txt").read_text().count("Traceback") == 1
+
+    def test_interruption_has_the_status_that_shells_know(self, capsys):
+        def main() -> None:
+            raise KeyboardInterrupt
+
+        assert self.leave(main) == 130
+        assert "Interrupted" in capsys.readouterr().err
+
+
+class TestScaling:
+    def scaled(self, workers: int, **options):
+        cfg = get_cfg()
+        cfg.SOLVER.REFERENCE_WORLD_SIZE = 8
+        cfg.SOLVER.STEPS = (30000, 36000)
+        for key, value in options.items():
+            cfg.SOLVER[key] = value
+        return cfg, auto_scale_workers(cfg, workers)
+
+    def test_linear_rule(self):
+        """Twice the processes: twice the batch and rate, half of everything counted in steps."""
+        _, cfg = self.scaled(16)
+        solver = cfg.SOLVER
+        assert (solver.IMS_PER_BATCH, solver.BASE_LR) == (32, 0.002)
+        assert (solver.MAX_ITER, solver.WARMUP_ITERS, solver.STEPS) == (20000, 500, (15000, 18000))
+        assert solver.CHECKPOINT_PERIOD == 2500
+        assert solver.REFERENCE_WORLD_SIZE == 16
+        assert cfg.TEST.EVAL_PERIOD == 0
+        assert cfg.origin("SOLVER.BASE_LR").startswith("derived")
+
+    def test_recipe_that_was_given_is_left_alone(self):
+        before, after = self.scaled(2)
+        assert before.SOLVER.IMS_PER_BATCH == 16
+        assert after.SOLVER.IMS_PER_BATCH == 4
+
+    def test_nothing_changes_without_a_reference_or_at_it(self):
+        cfg, same = self.scaled(8)
+        assert same is cfg
+        assert auto_scale_workers(get_cfg(), 4).SOLVER.IMS_PER_BATCH == 16
+
+    def test_period_never_becomes_never(self):
+        _, cfg = self.scaled(64, CHECKPOINT_PERIOD=3)
+        assert cfg.SOLVER.CHECKPOINT_PERIOD == 1
+
+    def test_batch_that_does_not_divide_is_refused(self):
+        with pytest.raises(ConfigError, match=r"IMS_PER_BATCH=12 .*REFERENCE_WORLD_SIZE=8"):
+            self.scaled(16, IMS_PER_BATCH=12)
+
+
+class TestClasses:
+    @pytest.mark.parametrize(
+        ("architecture", "key"),
+        [
+            ("GeneralizedRCNN", "MODEL.ROI_HEADS.NUM_CLASSES"),
+            ("PanopticFPN", "MODEL.ROI_HEADS.NUM_CLASSES"),
+            ("RetinaNet", "MODEL.RETINANET.NUM_CLASSES"),
+            ("ProposalNetwork", None),
+            ("SomebodysOwn", None),
+        ],
+    )
+    def test_key_is_that_of_the_architecture(self, architecture, key):
+        cfg = get_cfg()
+        cfg.MODEL.META_ARCHITECTURE = architecture
+        assert num_classes_key(cfg) == key
+
+    def test_number_follows_unless_somebody_set_it(self):
+        cfg = get_cfg()
+        cfg.freeze()
+        follow_data_classes(cfg, ["a", "b"], "some data")
+        assert get_num_classes(cfg) == 2
+        assert cfg.origin("MODEL.ROI_HEADS.NUM_CLASSES") == "derived: the classes of some data"
+        follow_data_classes(cfg, ["a", "b", "c"], "other data")
+        assert get_num_classes(cfg) == 3
+
+        mine = get_cfg()
+        mine.MODEL.ROI_HEADS.NUM_CLASSES = 80
+        follow_data_classes(mine, ["a", "b"], "some data")
+        assert get_num_classes(mine) == 80
+
+
+def test_mistakes_of_users_are_user_errors():
+    """run_tool knows them by this type."""
+    assert issubclass(ConfigError, UserError)
+    assert issubclass(OutputError, UserError)
+
+
+@pytest.fixture(autouse=True)
+def _close_log_files():
+    """A log file in a folder of one test must not catch the messages of the next."""
+    yield
+    for name in ("d2lite", "fvcore"):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.propagate = True
