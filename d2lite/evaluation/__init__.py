@@ -1,0 +1,28 @@
+"""Numbers that say how good a model's outputs are."""
+
+from .build import build_evaluator
+from .coco_evaluation import COCOEvaluator, instances_to_coco_json
+from .evaluator import (
+    DatasetEvaluator,
+    DatasetEvaluators,
+    inference_context,
+    inference_on_dataset,
+)
+from .pascal_voc_evaluation import PascalVOCDetectionEvaluator
+from .sem_seg_evaluation import SemSegEvaluator
+from .testing import flatten_results_dict, print_csv_format, verify_results
+
+__all__ = [
+    "COCOEvaluator",
+    "DatasetEvaluator",
+    "DatasetEvaluators",
+    "PascalVOCDetectionEvaluator",
+    "SemSegEvaluator",
+    "build_evaluator",
+    "flatten_results_dict",
+    "inference_context",
+    "inference_on_dataset",
+    "instances_to_coco_json",
+    "print_csv_format",
+    "verify_results",
+]

@@ -1,0 +1,120 @@
+"""Instances -> COCO result dicts, and why a set of predictions scores nothing."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as mask_util
+import torch
+
+from d2lite.structures import BoxMode, Instances
+
+__all__ = ["explain_poor_results", "instances_to_coco_json", "masks_to_rle"]
+
+
+def instances_to_coco_json(instances: Instances, img_id: int | str) -> list[dict[str, Any]]:
+    """Write a model's instances as COCO result dicts.
+
+    Args:
+        instances: with pred_boxes, scores, pred_classes and maybe pred_masks (N, H, W) and
+            pred_keypoints (N, K, 3), on any device.
+        img_id: id of the image.
+
+    Returns:
+        For each instance image_id, category_id (the model's class number), bbox (xywh, pixels),
+        score, and maybe segmentation (run-length code with text counts) and keypoints.
+    """
+    if len(instances) == 0:
+        return []
+    boxes = BoxMode.convert(
+        instances.pred_boxes.tensor.detach().cpu(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS
+    )
+    columns: dict[str, list[Any]] = {
+        "category_id": instances.pred_classes.tolist(),
+        "bbox": boxes.tolist(),
+        "score": instances.scores.tolist(),
+    }
+    if instances.has("pred_masks"):
+        columns["segmentation"] = masks_to_rle(instances.pred_masks)
+    if instances.has("pred_keypoints"):
+        columns["keypoints"] = _keypoint_rows(instances.pred_keypoints)
+    return [
+        {"image_id": img_id, **dict(zip(columns, values, strict=True))}
+        for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def masks_to_rle(masks: Any) -> list[dict[str, Any]]:
+    """Encode masks.
+
+    Args:
+        masks: (N, H, W) tensor of 0 and 1, or `BitMasks`.
+
+    Returns:
+        COCO run-length codes whose counts are text, so that JSON can hold them.
+    """
+    bitmaps = getattr(masks, "tensor", masks).detach().cpu().to(torch.uint8).numpy()
+    # pycocotools wants (H, W, N) in column-major order, which is this view of a copy.
+    columns_first = np.ascontiguousarray(bitmaps.transpose(0, 2, 1)).transpose(2, 1, 0)
+    codes = mask_util.encode(columns_first)
+    return [{"size": c["size"], "counts": c["counts"].decode("ascii")} for c in codes]
+
+
+def _keypoint_rows(keypoints: torch.Tensor) -> list[list[float]]:
+    """(N, K, 3) in continuous coordinates to rows x0, y0, score0, x1 ... in COCO's."""
+    # COCO gives keypoints as indices of pixels, whose centres lie at half coordinates for us.
+    shift = keypoints.new_tensor([0.5, 0.5, 0.0])
+    return (keypoints - shift).flatten(1).tolist()
+
+
+def explain_poor_results(
+    results: Collection[dict[str, Any]],
+    *,
+    num_images: int,
+    num_unknown_class: int,
+    gt_image_ids: Iterable[Any],
+    gt_category_ids: Iterable[Any],
+) -> str | None:
+    """Say why predictions cannot score, if something is plainly wrong with them.
+
+    Args:
+        results: COCO result dicts, after classes out of range were taken out.
+        num_images: how many images the model saw.
+        num_unknown_class: predictions whose class number the dataset does not have.
+        gt_image_ids: of the images in the ground truth.
+        gt_category_ids: of the categories that have ground truth.
+
+    Returns:
+        The reasons, or None where predictions and ground truth fit each other.
+    """
+    reasons = []
+    if num_images == 0:
+        reasons.append("no image was processed: is the dataset or the data loader empty?")
+    if num_unknown_class:
+        reasons.append(
+            f"{num_unknown_class} predictions have a class number that the dataset does not have "
+            "and were left out: were the model and its NUM_CLASSES made for other data?"
+        )
+    known_images, known_categories = set(gt_image_ids), set(gt_category_ids)
+    if num_images and not known_categories:
+        reasons.append("the dataset has no annotation to compare with, so AP is undefined (nan).")
+    if num_images and not results and not num_unknown_class:
+        reasons.append(
+            f"the model predicted nothing on {num_images} images: nothing scored above the "
+            "threshold (MODEL.ROI_HEADS.SCORE_THRESH_TEST or that of the model used). After a "
+            "short training lower it, or train on."
+        )
+    if results:
+        if not any(r["image_id"] in known_images for r in results):
+            reasons.append(
+                "no predicted image id is in the ground truth, for instance "
+                f"{next(iter(results))['image_id']!r}: are images and annotations of one dataset?"
+            )
+        elif known_categories and not any(r["category_id"] in known_categories for r in results):
+            predicted = sorted({r["category_id"] for r in results})[:5]
+            reasons.append(
+                f"predicted categories (ids {predicted} ...) and those with ground truth (ids "
+                f"{sorted(known_categories)[:5]} ...) have none in common: does the order of "
+                "classes fit the model?"
+            )
+    return " Also: ".join(reasons) or None

@@ -1,0 +1,235 @@
+"""Semantic segmentation by intersection over union, of areas and of their borders."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as mask_util
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.utils.comm import all_gather, is_main_process, synchronize
+from d2lite.utils.errors import ConfigError
+from d2lite.utils.file_io import PathManager, atomic_write
+
+from .evaluator import DatasetEvaluator
+from .tables import format_table
+
+__all__ = ["SemSegEvaluator", "load_image_into_numpy_array"]
+
+logger = logging.getLogger(__name__)
+
+# Half the width of the border that counts, as a share of the picture's diagonal.
+_BORDER_SHARE = 0.02
+_MAX_CLASSES_OF_BORDERS = 255
+
+
+def load_image_into_numpy_array(
+    filename: str, dtype: np.dtype | str | type | None = None
+) -> np.ndarray:
+    """Read an image file as it is: class numbers stay class numbers.
+
+    Args:
+        filename: a local path or an address that the PathManager knows.
+        dtype: of the result; None for that of the file.
+    """
+    with PathManager.open(filename, "rb") as stream:
+        return np.array(Image.open(stream), dtype=dtype)
+
+
+class SemSegEvaluator(DatasetEvaluator):
+    """Compares maps of classes with those of the dataset, pixel by pixel."""
+
+    def __init__(
+        self,
+        dataset_name: str,
+        distributed: bool = True,
+        output_dir: str | os.PathLike[str] | None = None,
+        *,
+        sem_seg_loading_fn: Callable[..., np.ndarray] = load_image_into_numpy_array,
+        num_classes: int | None = None,
+        ignore_label: int | None = None,
+    ) -> None:
+        """Find the dataset's maps and class names.
+
+        Args:
+            dataset_name: a registered dataset whose dicts have "sem_seg_file_name".
+            distributed: join the counts of all processes.
+            output_dir: where sem_seg_predictions.json and sem_seg_evaluation.pth go; None for
+                nowhere.
+            sem_seg_loading_fn: (file name, dtype=int) -> (H, W) class numbers.
+            num_classes: must be that of the dataset; kept for old code.
+            ignore_label: must be that of the dataset; kept for old code.
+
+        Raises:
+            ConfigError: if the dataset names no classes, or another number of them.
+        """
+        metadata = MetadataCatalog.get(dataset_name)
+        names = getattr(metadata, "stuff_classes", None)
+        if not names:
+            raise ConfigError(
+                f"dataset '{dataset_name}' has no stuff_classes, so it cannot be evaluated as "
+                f"semantic segmentation; set MetadataCatalog.get('{dataset_name}').stuff_classes."
+            )
+        if num_classes not in (None, len(names)):
+            raise ConfigError(f"num_classes={num_classes}, but '{dataset_name}' has {len(names)}.")
+        known_ignore = getattr(metadata, "ignore_label", None)
+        self._ignore_label = known_ignore if ignore_label is None else ignore_label
+        self._class_names = [str(name) for name in names]
+        self._num_classes = len(names)
+        self._distributed = distributed
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._load = sem_seg_loading_fn
+        self._records = {r["file_name"]: r for r in DatasetCatalog.get(dataset_name)}
+        mapping = getattr(metadata, "stuff_dataset_id_to_contiguous_id", None) or {}
+        self._dataset_ids = {contiguous: dataset for dataset, contiguous in mapping.items()}
+        self._has_borders = self._num_classes < _MAX_CLASSES_OF_BORDERS
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        side = self._num_classes + 1
+        # Rows: predicted class; columns: true class; the last of each: everything else.
+        self._pixels = np.zeros((side, side), dtype=np.int64)
+        self._border_pixels = np.zeros((side, side), dtype=np.int64)
+        self._predictions: list[dict[str, Any]] = []
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Take in one batch.
+
+        Args:
+            inputs: with "file_name".
+            outputs: with "sem_seg", (C, H, W) scores of the classes.
+        """
+        for image, output in zip(inputs, outputs, strict=True):
+            pred = output["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int64)
+            truth = self._truth(image["file_name"])
+            self._pixels += self._count(pred, truth)
+            if self._has_borders:
+                self._border_pixels += self._count(_border(pred), _border(truth))
+            self._predictions.extend(self.encode_json_sem_seg(pred, image["file_name"]))
+
+    def _truth(self, file_name: str) -> np.ndarray:
+        record = self._records[file_name]
+        truth = record.get("sem_seg")
+        if truth is None:
+            truth = self._load(record["sem_seg_file_name"], dtype=int)
+        truth = np.array(truth, dtype=np.int64)
+        if self._ignore_label is not None:
+            truth[truth == self._ignore_label] = self._num_classes
+        return truth
+
+    def _count(self, pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        side = self._num_classes + 1
+        pairs = side * np.minimum(pred, side - 1) + np.minimum(truth, side - 1)
+        return np.bincount(pairs.reshape(-1), minlength=side * side).reshape(side, side)
+
+    def evaluate(self) -> dict[str, dict[str, float]] | None:
+        """Score everything taken in since `reset`.
+
+        Returns:
+            On the main process {"sem_seg": {"mIoU", "fwIoU", "mACC", "pACC", and for each class
+            "IoU-<name>", "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>", "ACC-<name>"}} in
+            percent, nan for classes without pixels; None on the others.
+        """
+        if self._distributed:
+            synchronize()
+            everything = all_gather((self._pixels, self._border_pixels, self._predictions))
+            if not is_main_process():
+                return None
+            pixels = sum(pixels for pixels, _, _ in everything)
+            border_pixels = sum(borders for _, borders, _ in everything)
+            predictions = [p for _, _, part in everything for p in part]
+        else:
+            pixels, border_pixels, predictions = (
+                self._pixels,
+                self._border_pixels,
+                self._predictions,
+            )
+        if not pixels.any():
+            logger.warning("No image was processed: is the dataset or the data loader empty?")
+        metrics = self._metrics(np.asarray(pixels), np.asarray(border_pixels))
+        main = {name: value for name, value in metrics.items() if "-" not in name}
+        logger.info("sem_seg:\n%s", format_table(list(main), [list(main.values())]))
+        if self._output_dir is not None:
+            with atomic_write(self._output_dir / "sem_seg_predictions.json") as stream:
+                json.dump(predictions, stream)
+            with atomic_write(self._output_dir / "sem_seg_evaluation.pth", "wb") as stream:
+                torch.save(metrics, stream)
+        return {"sem_seg": metrics}
+
+    def _metrics(self, pixels: np.ndarray, border_pixels: np.ndarray) -> dict[str, float]:
+        hits, of_truth, of_pred = _totals(pixels)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            accuracy = hits / of_truth
+            iou = np.where(of_truth > 0, hits / (of_truth + of_pred - hits), np.nan)
+            border_hits, border_truth, border_pred = _totals(border_pixels)
+            border_union = border_truth + border_pred - border_hits
+            border_iou = np.where(border_union > 0, border_hits / border_union, np.nan)
+            share = of_truth / of_truth.sum()
+        metrics = {"mIoU": _mean(iou), "fwIoU": float(np.nansum(iou * share) * 100)}
+        for name, area, border in zip(self._class_names, iou, border_iou, strict=True):
+            metrics[f"IoU-{name}"] = float(area * 100)
+            if self._has_borders:
+                metrics[f"BoundaryIoU-{name}"] = float(border * 100)
+                metrics[f"min(IoU, B-Iou)-{name}"] = float(min(area, border) * 100)
+        metrics["mACC"] = _mean(accuracy)
+        metrics["pACC"] = float(hits.sum() / max(of_truth.sum(), 1) * 100)
+        for name, value in zip(self._class_names, accuracy, strict=True):
+            metrics[f"ACC-{name}"] = float(value * 100)
+        return metrics
+
+    def encode_json_sem_seg(
+        self, sem_seg: np.ndarray, input_file_name: str
+    ) -> list[dict[str, Any]]:
+        """Write a map as one run-length code for each class in it.
+
+        Args:
+            sem_seg: (H, W) class numbers.
+            input_file_name: of the image.
+
+        Returns:
+            Dicts of file_name, category_id (the dataset's) and segmentation.
+        """
+        classes = np.unique(sem_seg).tolist()
+        stack = np.stack([np.asfortranarray(sem_seg == c) for c in classes], axis=-1)
+        codes = mask_util.encode(np.asfortranarray(stack.astype(np.uint8)))
+        return [
+            {
+                "file_name": input_file_name,
+                "category_id": self._dataset_ids.get(number, number),
+                "segmentation": {"size": c["size"], "counts": c["counts"].decode("ascii")},
+            }
+            for number, c in zip(classes, codes, strict=True)
+        ]
+
+
+def _totals(pixels: np.ndarray) -> Sequence[np.ndarray]:
+    """Agreeing, true and predicted pixels of each class, where the truth is a class."""
+    inner = pixels[:-1, :-1].astype(np.float64)
+    return inner.diagonal(), inner.sum(axis=0), inner.sum(axis=1)
+
+
+def _mean(values: np.ndarray) -> float:
+    present = values[~np.isnan(values)]
+    return float(present.mean() * 100) if present.size else float("nan")
+
+
+def _border(classes: np.ndarray) -> np.ndarray:
+    """How far each pixel's class number lies above the smallest one around it.
+
+    This is how the published boundary IoU is computed: the map is eroded as if it were a grey
+    picture. Around the picture is class 0.
+    """
+    height, width = classes.shape
+    reach = max(round(_BORDER_SHARE * float(np.hypot(height, width))), 1)
+    grey = torch.from_numpy(classes).float()[None, None]
+    padded = F.pad(grey, [reach] * 4)
+    smallest = -F.max_pool2d(-padded, kernel_size=2 * reach + 1, stride=1)
+    return (grey - smallest)[0, 0].long().numpy()

@@ -1,0 +1,86 @@
+"""Results as text that is easy to copy, and the check of results against expected ones."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from d2lite.utils.errors import ConfigError
+
+__all__ = ["flatten_results_dict", "print_csv_format", "verify_results"]
+
+logger = logging.getLogger(__name__)
+
+
+def print_csv_format(results: Mapping[str, Any]) -> None:
+    """Log each task's main metrics as two lines of comma-separated values, to be copied.
+
+    Args:
+        results: {task: {metric: value}}; metrics of single classes ("AP-person") are left out.
+
+    Raises:
+        TypeError: if results are not a mapping.
+    """
+    if not isinstance(results, Mapping):
+        raise TypeError(f"results are a dict of tasks, not {type(results).__name__}.")
+    for task, metrics in results.items():
+        if not isinstance(metrics, Mapping):
+            logger.info("copypaste: %s=%s", task, metrics)
+            continue
+        main = {name: value for name, value in metrics.items() if "-" not in name}
+        logger.info("copypaste: Task: %s", task)
+        logger.info("copypaste: %s", ",".join(main))
+        logger.info("copypaste: %s", ",".join(f"{value:.4f}" for value in main.values()))
+
+
+def verify_results(cfg: Any, results: Mapping[str, Any]) -> bool:
+    """Compare results with TEST.EXPECTED_RESULTS.
+
+    Args:
+        cfg: its TEST.EXPECTED_RESULTS has entries [task, metric, value, tolerance].
+        results: {task: {metric: value}}.
+
+    Returns:
+        Whether all expected values were met (also where none are expected); what was missed is
+        logged as an error.
+
+    Raises:
+        ConfigError: if an entry has another form.
+    """
+    misses = []
+    for entry in cfg.TEST.EXPECTED_RESULTS:
+        if len(entry) != 4:
+            raise ConfigError(
+                f"TEST.EXPECTED_RESULTS has the entry {entry}; expected [task, metric, value, "
+                "tolerance], for instance ['bbox', 'AP', 38.5, 0.2]."
+            )
+        task, metric, expected, tolerance = entry
+        found = (results.get(task) or {}).get(metric)
+        # "not <=" catches a NaN, which fulfils no comparison.
+        if found is None or not abs(found - expected) <= tolerance:
+            misses.append(f"{task}/{metric}: {found}, expected {expected} +- {tolerance}")
+    if misses:
+        logger.error("Results differ from TEST.EXPECTED_RESULTS:\n  %s", "\n  ".join(misses))
+        return False
+    if cfg.TEST.EXPECTED_RESULTS:
+        logger.info("All of TEST.EXPECTED_RESULTS were met.")
+    return True
+
+
+def flatten_results_dict(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn nested results into one level.
+
+    Args:
+        results: {task: {metric: value}}, nested to any depth.
+
+    Returns:
+        {"task/metric": value}.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in results.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}/{name}": v for name, v in flatten_results_dict(value).items()}
+        else:
+            flat[key] = value.item() if isinstance(value, np.generic) else value
+    return flat

@@ -1,0 +1,18 @@
+"""Pictures of what a dataset or a model says."""
+
+from .canvas import VisImage
+from .colormap import colormap, random_color, random_colors
+from .generic_mask import GenericMask
+from .video_visualizer import VideoVisualizer
+from .visualizer import ColorMode, Visualizer
+
+__all__ = [
+    "ColorMode",
+    "GenericMask",
+    "VideoVisualizer",
+    "VisImage",
+    "Visualizer",
+    "colormap",
+    "random_color",
+    "random_colors",
+]

@@ -1,0 +1,290 @@
+"""VisImage: a picture that shapes are drawn on.
+
+Coordinates are pixels of the original picture, continuous (pixel i spans [i, i + 1)); the canvas
+itself may be larger or smaller by a factor. Colours are (r, g, b) in [0, 1].
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from d2lite.utils.errors import OutputError
+from d2lite.utils.file_io import atomic_write
+
+from .colormap import Color
+from .opencv import load_cv2
+from .shapes import dashes, nonzero_window
+from .text import render_text
+
+__all__ = ["VisImage"]
+
+_SHIFT = 4  # cv2 takes coordinates in sixteenths of a pixel
+
+
+class VisImage:
+    """A canvas: the picture scaled once, and everything drawn on it.
+
+    Attributes:
+        img: the original picture, (H, W, 3) uint8 RGB.
+        scale: canvas pixels for each pixel of the picture.
+        width: of the original picture, in pixels.
+        height: of the original picture, in pixels.
+    """
+
+    def __init__(self, img: np.ndarray, scale: float = 1.0) -> None:
+        """Scale the picture to the canvas.
+
+        Args:
+            img: (H, W, 3) RGB in [0, 255].
+            scale: canvas pixels for each pixel of the picture, > 0.
+
+        Raises:
+            ValueError: if the picture is not H x W x 3, or the scale not positive.
+        """
+        if scale <= 0:
+            raise ValueError(f"scale={scale} gives no picture; use a number above 0.")
+        self.scale = scale
+        self.reset_image(img)
+
+    def reset_image(self, img: np.ndarray) -> None:
+        """Put another picture on the canvas; what was drawn is gone.
+
+        Args:
+            img: (H, W, 3) RGB in [0, 255].
+        """
+        img = np.asarray(img)
+        if img.ndim != 3 or img.shape[2] != 3 or 0 in img.shape:
+            raise ValueError(
+                f"a picture has shape (height, width, 3), not {img.shape}. "
+                "A tensor of a model is (3, height, width): use image.permute(1, 2, 0)."
+            )
+        self.img = img.clip(0, 255).astype(np.uint8) if img.dtype != np.uint8 else img
+        self.height, self.width = img.shape[:2]
+        if self.scale == 1.0:
+            self._canvas = self.img.copy()
+            return
+        size = max(round(self.width * self.scale), 1), max(round(self.height * self.scale), 1)
+        cv2 = load_cv2()
+        method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC
+        self._canvas = cv2.resize(np.ascontiguousarray(self.img), size, interpolation=method)
+
+    @property
+    def canvas_size(self) -> tuple[int, int]:
+        """(height, width) of what `get_image` returns."""
+        return self._canvas.shape[0], self._canvas.shape[1]
+
+    def get_image(self) -> np.ndarray:
+        """The picture with all that was drawn: (H * scale, W * scale, 3) uint8 RGB."""
+        return self._canvas.copy()
+
+    def save(self, filepath: str | os.PathLike[str]) -> None:
+        """Write the picture to a file whose ending names the format.
+
+        Args:
+            filepath: for instance "out/picture.jpg"; the folder is made where it is missing.
+
+        Raises:
+            OutputError: if the ending is unknown or the file cannot be written.
+        """
+        path = Path(filepath)
+        cv2 = load_cv2()
+        try:
+            done, encoded = cv2.imencode(path.suffix or ".?", self._canvas[:, :, ::-1])
+        except cv2.error as err:
+            raise OutputError(
+                f"cannot write a picture as '{path}': the ending '{path.suffix}' names no format "
+                "that is known here. Use .jpg or .png."
+            ) from err
+        if not done:
+            raise OutputError(f"cannot turn the picture into the format of '{path}'.")
+        with atomic_write(path, "wb") as stream:
+            stream.write(encoded.tobytes())
+
+    def stroke_width(self, thickness: float = 1.0) -> int:
+        """Line width in canvas pixels: grows with the picture, so that it looks the same."""
+        return max(round(thickness * float(np.sqrt(np.prod(self.canvas_size))) / 290), 1)
+
+    def font_size(self, factor: float = 1.0) -> int:
+        """Height of letters in canvas pixels: grows with the picture, never below readable."""
+        return max(round(factor * float(np.sqrt(np.prod(self.canvas_size))) / 42), 11)
+
+    def _fixed(self, points: np.ndarray) -> np.ndarray:
+        # cv2 puts the centre of pixel i at i, we at i + 0.5.
+        scaled = np.asarray(points, dtype=np.float64).reshape(-1, 2) * self.scale - 0.5
+        return np.round(scaled * (1 << _SHIFT)).astype(np.int32)
+
+    def draw_polyline(
+        self,
+        points: np.ndarray,
+        color: Color,
+        width: int,
+        *,
+        closed: bool = False,
+        dashed: bool = False,
+        alpha: float = 1.0,
+    ) -> None:
+        """Draw straight lines through points.
+
+        Args:
+            points: (N, 2) x and y.
+            color: of the line.
+            width: in canvas pixels.
+            closed: whether the last point joins the first.
+            dashed: draw dashes, six widths long.
+            alpha: opacity in [0, 1].
+        """
+        cv2 = load_cv2()
+        points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        if dashed:
+            parts = dashes(points, closed, 6 * width / self.scale)
+            closed = False
+        else:
+            parts = [points]
+        target = self._canvas if alpha >= 1 else self._canvas.copy()
+        cv2.polylines(
+            target,
+            [self._fixed(part) for part in parts],
+            closed,
+            _to_255(color),
+            width,
+            cv2.LINE_AA,
+            _SHIFT,
+        )
+        if alpha < 1:
+            cv2.addWeighted(target, alpha, self._canvas, 1 - alpha, 0, dst=self._canvas)
+
+    def draw_rectangle(
+        self,
+        box: np.ndarray,
+        color: Color,
+        width: int,
+        *,
+        dashed: bool = False,
+        alpha: float = 1.0,
+    ) -> None:
+        """Outline a box.
+
+        Args:
+            box: xyxy.
+            color: of the line.
+            width: in canvas pixels.
+            dashed: draw dashes.
+            alpha: opacity in [0, 1].
+        """
+        x0, y0, x1, y1 = np.asarray(box, dtype=np.float64)
+        if dashed:
+            corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+            self.draw_polyline(corners, color, width, closed=True, dashed=True, alpha=alpha)
+            return
+        # Four bands of whole pixels: OpenCV's lines blur over their neighbours, and sides at the
+        # picture's border would be lost.
+        limit = np.array(self.canvas_size[::-1])
+        low = np.clip(np.round(np.array([x0, y0]) * self.scale), 0, limit - 1).astype(int)
+        high = np.clip(np.round(np.array([x1, y1]) * self.scale), low + 1, limit).astype(int)
+        inner_low, inner_high = low + width, np.maximum(high - width, low + width)
+        (left, top), (right, bottom) = low, high
+        self.paint_rect((left, top, right, min(inner_low[1], bottom)), color, alpha)
+        self.paint_rect((left, inner_high[1], right, bottom), color, alpha)
+        self.paint_rect((left, inner_low[1], min(inner_low[0], right), inner_high[1]), color, alpha)
+        self.paint_rect((inner_high[0], inner_low[1], right, inner_high[1]), color, alpha)
+
+    def draw_disc(self, center: tuple[float, float], radius: float, color: Color) -> None:
+        """Fill a circle.
+
+        Args:
+            center: x and y.
+            radius: in canvas pixels.
+            color: of the disc.
+        """
+        cv2 = load_cv2()
+        point = tuple(int(v) for v in self._fixed(np.array(center))[0])
+        cv2.circle(
+            self._canvas,
+            point,
+            round(radius * (1 << _SHIFT)),
+            _to_255(color),
+            -1,
+            cv2.LINE_AA,
+            _SHIFT,
+        )
+
+    def fill_polygon(self, points: np.ndarray, color: Color, alpha: float) -> None:
+        """Fill a polygon.
+
+        Args:
+            points: (N, 2) x and y.
+            color: of the area.
+            alpha: opacity in [0, 1].
+        """
+        cv2 = load_cv2()
+        coverage = np.zeros(self.canvas_size, dtype=np.uint8)
+        cv2.fillPoly(coverage, [self._fixed(points)], 255, cv2.LINE_AA, _SHIFT)
+        self._blend(coverage, color, alpha)
+
+    def fill_mask(self, mask: np.ndarray, color: Color, alpha: float) -> None:
+        """Fill the pixels of a mask.
+
+        Args:
+            mask: (H, W) of the original picture: bool, or opacity in [0, 1].
+            color: of the area.
+            alpha: opacity of a full pixel, in [0, 1].
+
+        Raises:
+            ValueError: if the mask has another size than the picture.
+        """
+        if mask.shape != (self.height, self.width):
+            raise ValueError(
+                f"a mask of shape {mask.shape} does not fit a picture of "
+                f"{(self.height, self.width)}."
+            )
+        coverage = (np.asarray(mask, dtype=np.float32) * 255).round().astype(np.uint8)
+        if self.scale != 1.0:
+            height, width = self.canvas_size
+            cv2 = load_cv2()
+            coverage = cv2.resize(coverage, (width, height), interpolation=cv2.INTER_LINEAR)
+        self._blend(coverage, color, alpha)
+
+    def _blend(self, coverage: np.ndarray, color: Color, alpha: float) -> None:
+        window = nonzero_window(coverage)
+        if window is None:
+            return
+        opacity = coverage[window].astype(np.float32)[:, :, None] * (alpha / 255)
+        part = self._canvas[window].astype(np.float32)
+        part += (np.array(_to_255(color), dtype=np.float32) - part) * opacity
+        self._canvas[window] = part.round().astype(np.uint8)
+
+    def paint_rect(self, rect: tuple[int, int, int, int], color: Color, alpha: float) -> None:
+        """Fill a rectangle given in canvas pixels (x0, y0, x1, y1; the last two outside)."""
+        x0, y0, x1, y1 = (max(v, 0) for v in rect)
+        part = self._canvas[y0:y1, x0:x1].astype(np.float32)
+        part += (np.array(_to_255(color), dtype=np.float32) - part) * alpha
+        self._canvas[y0:y1, x0:x1] = part.round().astype(np.uint8)
+
+    def paint_text(self, text: str, corner: tuple[int, int], size: int, color: Color) -> None:
+        """Write text whose upper left corner is given in canvas pixels; the rest is cut off."""
+        self.paint_coverage(render_text(text, size), corner, color)
+
+    def paint_coverage(self, coverage: np.ndarray, corner: tuple[int, int], color: Color) -> None:
+        """Lay a colour over the canvas with the given opacity.
+
+        Args:
+            coverage: (h, w) float opacity in [0, 1].
+            corner: x and y of its upper left corner, canvas pixels; may lie outside.
+            color: of full pixels.
+        """
+        x, y = corner
+        height, width = self.canvas_size
+        x0, y0 = max(x, 0), max(y, 0)
+        x1, y1 = min(x + coverage.shape[1], width), min(y + coverage.shape[0], height)
+        if x0 >= x1 or y0 >= y1:
+            return
+        opacity = coverage[y0 - y : y1 - y, x0 - x : x1 - x, None]
+        part = self._canvas[y0:y1, x0:x1].astype(np.float32)
+        part += (np.array(_to_255(color), dtype=np.float32) - part) * opacity
+        self._canvas[y0:y1, x0:x1] = part.round().astype(np.uint8)
+
+
+def _to_255(color: Color) -> tuple[int, int, int]:
+    red, green, blue = (round(v * 255) for v in color)
+    return red, green, blue

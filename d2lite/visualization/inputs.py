@@ -1,0 +1,82 @@
+"""What people hand to the visualizer, brought to arrays and `GenericMask`s."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from .generic_mask import GenericMask
+
+__all__ = ["common_length", "extents_of", "has_area", "to_array", "to_generic_masks", "to_list"]
+
+
+def to_generic_masks(masks: Any, height: int, width: int) -> list[GenericMask]:
+    """See N masks in any form as `GenericMask`s.
+
+    Args:
+        masks: `BitMasks`, `PolygonMasks`, (N, H, W) array or tensor, or a list of single masks.
+        height: of the picture.
+        width: of the picture.
+    """
+    if hasattr(masks, "polygons"):
+        masks = masks.polygons
+    elif hasattr(masks, "tensor"):
+        masks = masks.tensor
+    if isinstance(masks, torch.Tensor):
+        masks = masks.detach().cpu().numpy()
+    return [
+        mask if isinstance(mask, GenericMask) else GenericMask(_single(mask), height, width)
+        for mask in masks
+    ]
+
+
+def _single(mask: Any) -> Any:
+    return mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else mask
+
+
+def has_area(segmentation: Any) -> bool:
+    """Whether an annotation has a mask at all, in whatever form."""
+    return segmentation is not None and len(segmentation) > 0
+
+
+def to_array(values: Any) -> np.ndarray[Any, Any]:
+    """Boxes or keypoints in any form as float64 array; none at all as (0, 4)."""
+    values = getattr(values, "tensor", values)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    array = np.asarray(values, dtype=np.float64)
+    return array.reshape(0, 4) if array.size == 0 and array.ndim < 2 else array
+
+
+def to_list(values: torch.Tensor | None) -> list[Any] | None:
+    """A tensor on any device as list of numbers; None stays None."""
+    return None if values is None else values.tolist()
+
+
+def common_length(**parts: Any) -> int:
+    """The one length of all parts that are not None, 0 where there is none.
+
+    Raises:
+        ValueError: naming every length, if they differ.
+    """
+    lengths = {name: len(part) for name, part in parts.items() if part is not None}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            "each instance needs one of each, but there are "
+            + ", ".join(f"{count} {name}" for name, count in lengths.items())
+            + "."
+        )
+    return next(iter(lengths.values()), 0)
+
+
+def extents_of(
+    boxes: np.ndarray | None, masks: list[GenericMask] | None, keypoints: np.ndarray | None
+) -> np.ndarray[Any, Any]:
+    """(N, 4) xyxy of each instance from whatever is known of it."""
+    if boxes is not None:
+        return boxes
+    if masks is not None:
+        return np.stack([mask.bbox() for mask in masks])
+    if keypoints is not None:
+        return np.concatenate([keypoints[:, :, :2].min(axis=1), keypoints[:, :, :2].max(axis=1)], 1)
+    raise ValueError("labels and colours alone say nothing of a place; pass boxes or masks too.")

@@ -1,0 +1,306 @@
+"""Visualizer: predictions and dataset dicts to pictures; names and colours are handed in."""
+
+import enum
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from d2lite.structures import BoxMode, Instances
+
+from .canvas import VisImage
+from .colormap import Color, ColorLike, parse_color, shade
+from .generic_mask import GenericMask
+from .inputs import (
+    common_length,
+    extents_of,
+    has_area,
+    to_array,
+    to_generic_masks,
+    to_list,
+)
+from .keypoints import draw_keypoint_skeleton
+from .segmentation import SegmentationDrawing
+
+__all__ = ["ColorMode", "GenericMask", "VisImage", "Visualizer"]
+
+
+class ColorMode(enum.Enum):
+    """How instances are coloured.
+
+    IMAGE: by class, in a shade of its own for each instance.
+    SEGMENTATION: by class, all instances of a class alike.
+    IMAGE_BW: as IMAGE, with everything outside the instances in grey.
+    """
+
+    IMAGE = 0
+    SEGMENTATION = 1
+    IMAGE_BW = 2
+
+
+class Visualizer(SegmentationDrawing):
+    """Draws what is known about a picture on it; call `get_output()` for the result."""
+
+    def __init__(
+        self,
+        img_rgb: np.ndarray,
+        metadata: Any = None,
+        scale: float = 1.0,
+        instance_mode: ColorMode = ColorMode.IMAGE,
+        font_size_scale: float = 1.0,
+    ) -> None:
+        """Put a picture on a canvas.
+
+        Args:
+            img_rgb: (H, W, 3) RGB in [0, 255].
+            metadata: an object whose attributes thing_classes, thing_colors, stuff_classes,
+                stuff_colors, keypoint_names ... are used where they exist, as those of a dataset.
+            scale: canvas pixels for each pixel of the picture.
+            instance_mode: how instances are coloured.
+            font_size_scale: factor on the size of all texts.
+        """
+        super().__init__(img_rgb, metadata, scale, font_size_scale=font_size_scale)
+        self._instance_mode = instance_mode
+
+    def draw_instance_predictions(self, predictions: Instances, jittering: bool = True) -> VisImage:
+        """Draw a model's instances.
+
+        Args:
+            predictions: with any of pred_boxes, scores, pred_classes, pred_masks (N, H, W) in the
+                picture's size, pred_keypoints (N, K, 3).
+            jittering: whether instances of a class get shades of their own.
+        """
+        shades = None
+        if jittering and self._instance_mode is not ColorMode.SEGMENTATION:
+            classes = to_list(predictions.get_fields().get("pred_classes"))
+            shades = _numbers_in_class(classes or [0] * len(predictions))
+        return self.draw_instances(predictions, shades)
+
+    def draw_instances(self, predictions: Instances, shades: Sequence[int] | None) -> VisImage:
+        """Draw a model's instances in given shades of their classes' colours.
+
+        Args:
+            predictions: see `draw_instance_predictions`.
+            shades: one number an instance, see `colormap.shade`; None for the colours themselves.
+        """
+        fields = predictions.get_fields()
+        classes = to_list(fields.get("pred_classes"))
+        masks = fields.get("pred_masks")
+        if masks is not None:
+            masks = to_generic_masks(masks, self.output.height, self.output.width)
+        if self._instance_mode is ColorMode.IMAGE_BW:
+            self._grey_outside(masks, fields.get("pred_boxes"))
+        is_uniform = self._instance_mode is ColorMode.SEGMENTATION
+        return self.overlay_instances(
+            boxes=fields.get("pred_boxes"),
+            labels=self._labels(classes, to_list(fields.get("scores")), len(predictions)),
+            masks=masks,
+            keypoints=fields.get("pred_keypoints"),
+            assigned_colors=self._instance_colors(
+                classes or [0] * len(predictions), None if is_uniform else shades
+            ),
+            alpha=0.8 if is_uniform else 0.45,
+        )
+
+    def draw_dataset_dict(self, dic: dict[str, Any]) -> VisImage:
+        """Draw the ground truth of one dataset dict.
+
+        Args:
+            dic: in the dataset format: "annotations" and maybe "sem_seg_file_name" or "sem_seg",
+                "pan_seg_file_name" or "pan_seg" with "segments_info".
+        """
+        annotations = dic.get("annotations") or []
+        if annotations:
+            self._draw_annotations(annotations)
+        sem_seg = dic.get("sem_seg")
+        if sem_seg is None and dic.get("sem_seg_file_name"):
+            sem_seg = np.asarray(Image.open(dic["sem_seg_file_name"]))
+        if sem_seg is not None:
+            self.draw_sem_seg(sem_seg, area_threshold=0, alpha=0.5)
+        segments = dic.get("pan_seg")
+        if segments is None and dic.get("pan_seg_file_name"):
+            digits = np.asarray(Image.open(dic["pan_seg_file_name"]).convert("RGB"))
+            # A panoptic PNG holds the segment id in base 256, red the lowest digit.
+            segments = digits.astype(np.int64) @ np.array([1, 256, 256**2])
+        if segments is not None:
+            self.draw_panoptic_seg(segments, dic["segments_info"], area_threshold=0, alpha=0.5)
+        return self.output
+
+    def _draw_annotations(self, annotations: Sequence[dict[str, Any]]) -> None:
+        classes = [a.get("category_id", 0) for a in annotations]
+        labels = self._labels(classes, None, len(annotations))
+        labels = [
+            f"{text} (crowd)" if a.get("iscrowd") else text
+            for text, a in zip(labels or [], annotations, strict=True)
+        ]
+        boxes = None
+        if all("bbox" in a for a in annotations):
+            boxes = np.array(
+                [
+                    BoxMode.convert(list(a["bbox"]), a["bbox_mode"], BoxMode.XYXY_ABS)
+                    if len(a["bbox"]) == 4
+                    else a["bbox"]
+                    for a in annotations
+                ],
+                dtype=np.float64,
+            )
+        masks = None
+        if any(has_area(a.get("segmentation")) for a in annotations):
+            masks = [
+                a["segmentation"] if has_area(a.get("segmentation")) else [] for a in annotations
+            ]
+        keypoints = None
+        if all("keypoints" in a for a in annotations):
+            keypoints = np.array([a["keypoints"] for a in annotations], dtype=np.float64)
+            keypoints = keypoints.reshape(len(annotations), -1, 3)
+        is_uniform = self._instance_mode is ColorMode.SEGMENTATION
+        self.overlay_instances(
+            boxes=boxes,
+            labels=labels,
+            masks=masks,
+            keypoints=keypoints,
+            assigned_colors=self._instance_colors(
+                classes, None if is_uniform else _numbers_in_class(classes)
+            ),
+        )
+
+    def overlay_instances(
+        self,
+        *,
+        boxes: Any = None,
+        labels: Sequence[str] | None = None,
+        masks: Any = None,
+        keypoints: Any = None,
+        assigned_colors: Sequence[ColorLike] | None = None,
+        alpha: float = 0.5,
+    ) -> VisImage:
+        """Draw N instances: areas first, then outlines, keypoints and labels above them all.
+
+        Args:
+            boxes: N boxes, xyxy or (centre x, centre y, width, height, degrees): `Boxes`,
+                `RotatedBoxes`, array or tensor.
+            labels: N texts.
+            masks: N masks: `BitMasks`, `PolygonMasks`, (N, H, W) array or tensor, or a list of
+                bitmaps, lists of polygons, run-length codes or `GenericMask`s.
+            keypoints: (N, K, 3) x, y, visibility: `Keypoints`, array or tensor.
+            assigned_colors: N colours; by default the first N of the table.
+            alpha: opacity of the areas.
+
+        Raises:
+            ValueError: if the numbers of boxes, labels, masks ... differ.
+        """
+        box_array = None if boxes is None else to_array(boxes)
+        shapes = None
+        if masks is not None:
+            shapes = to_generic_masks(masks, self.output.height, self.output.width)
+        points = None if keypoints is None else to_array(keypoints)
+        count = common_length(
+            boxes=box_array, labels=labels, masks=shapes, keypoints=points, colors=assigned_colors
+        )
+        if count == 0:
+            return self.output
+        if assigned_colors is None:
+            assigned_colors = self._instance_colors(range(count))
+        colors = [parse_color(color) for color in assigned_colors]
+        if box_array is not None and box_array.shape[1] == 5:
+            return self.overlay_rotated_instances(box_array, labels, colors)
+        extents = extents_of(box_array, shapes, points)
+        # Large ones first, so that small ones in front of them stay visible.
+        order = np.argsort(
+            -np.prod(extents[:, 2:] - extents[:, :2], axis=1), kind="stable"
+        ).tolist()
+        for i in order:
+            if shapes is not None:
+                self._draw_mask(shapes[i], colors[i], alpha)
+        for i in order:
+            if box_array is not None:
+                self.draw_box(box_array[i], alpha=1.0, edge_color=colors[i])
+            if points is not None:
+                self.draw_and_connect_keypoints(points[i])
+        # Small objects have the fewest places for a label, so they choose first.
+        for i in reversed(order):
+            if labels is not None and labels[i]:
+                if box_array is None and shapes is not None and shapes[i].mask.any():
+                    self._draw_text_inside(labels[i], shapes[i].mask, colors[i])
+                else:
+                    self._draw_label(labels[i], extents[i], colors[i])
+        return self.output
+
+    def overlay_rotated_instances(
+        self,
+        boxes: Any = None,
+        labels: Sequence[str] | None = None,
+        assigned_colors: Sequence[ColorLike] | None = None,
+    ) -> VisImage:
+        """Draw N turned boxes, the largest first.
+
+        Args:
+            boxes: (N, 5) centre x, centre y, width, height, degrees counter-clockwise.
+            labels: N texts.
+            assigned_colors: N colours; by default the first N of the table.
+        """
+        box_array = np.zeros((0, 5)) if boxes is None else to_array(boxes)
+        common_length(boxes=box_array, labels=labels, colors=assigned_colors)
+        colors = assigned_colors or self._instance_colors(range(len(box_array)))
+        for i in np.argsort(-box_array[:, 2] * box_array[:, 3], kind="stable").tolist():
+            self.draw_rotated_box_with_label(
+                box_array[i], 1.0, colors[i], label=labels[i] if labels is not None else None
+            )
+        return self.output
+
+    def draw_and_connect_keypoints(self, keypoints: Any) -> VisImage:
+        """Draw one object's keypoints and the lines that the metadata's rules name.
+
+        Args:
+            keypoints: (K, 3) x, y and visibility or score.
+        """
+        draw_keypoint_skeleton(
+            self.output,
+            to_array(keypoints),
+            self._metadata("keypoint_names"),
+            self._metadata("keypoint_connection_rules"),
+        )
+        return self.output
+
+    def _draw_mask(self, shape: GenericMask, color: Color, alpha: float) -> None:
+        if shape.mask.any():
+            self.draw_binary_mask(shape.mask, color, alpha=alpha, area_threshold=0)
+
+    def _grey_outside(self, masks: list[GenericMask] | None, boxes: Any) -> None:
+        inside = np.zeros(self.img.shape[:2], dtype=bool)
+        for mask in masks or ():
+            inside |= mask.mask.astype(bool)
+        if masks is None and boxes is not None:
+            for x0, y0, x1, y1 in to_array(boxes).clip(0).round().astype(int):
+                inside[y0:y1, x0:x1] = True
+        grey = self.img.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+        grey_rgb = np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8)
+        self.output.reset_image(np.where(inside[:, :, None], self.img, grey_rgb))
+
+    def _labels(
+        self, classes: Sequence[int] | None, scores: Sequence[float] | None, count: int
+    ) -> list[str] | None:
+        if classes is None and scores is None:
+            return None
+        names = [""] * count
+        if classes is not None:
+            names = [self._class_name(int(c), is_thing=True) for c in classes]
+        if scores is None:
+            return names
+        return [f"{name} {score:.0%}".strip() for name, score in zip(names, scores, strict=True)]
+
+    def _instance_colors(
+        self, classes: Sequence[int], shades: Sequence[int] | None = None
+    ) -> list[Color]:
+        colors = [self._class_color(int(number), is_thing=True) for number in classes]
+        if shades is None:
+            return colors
+        return [shade(color, step) for color, step in zip(colors, shades, strict=True)]
+
+
+def _numbers_in_class(classes: Sequence[int]) -> list[int]:
+    """For each instance how many of its class come before it."""
+    counters: dict[int, itertools.count[int]] = {}
+    return [next(counters.setdefault(number, itertools.count())) for number in classes]

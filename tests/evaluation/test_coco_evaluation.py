@@ -1,0 +1,276 @@
+import json
+import logging
+import math
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+import torch
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.evaluation import COCOEvaluator, instances_to_coco_json
+from d2lite.evaluation.coco_scoring import fast_engine, score_coco
+from d2lite.structures import Boxes, Instances
+from d2lite.utils.errors import ConfigError, MissingFileError, UnknownNameError
+
+from .conftest import HEIGHT, RECORDS, WIDTH, dataset_dicts, feed, instances_of
+
+PERFECT = dict(RECORDS)
+
+
+def _perfect(**options):
+    return {i: instances_of(objects, **options) for i, objects in PERFECT.items()}
+
+
+def test_perfect_predictions_score_100_on_a_dataset_without_a_coco_file(dataset):
+    results = feed(COCOEvaluator(dataset), _perfect(has_masks=True))
+    for task in ("bbox", "segm"):
+        assert results[task]["AP"] == pytest.approx(100)
+        assert results[task]["AP-cat"] == pytest.approx(100)
+        # nothing in the data is an eel: neither right nor wrong can be said
+        assert math.isnan(results[task]["AP-eel"])
+
+
+def test_half_of_the_objects_gives_half_of_the_recall(dataset):
+    """Source: of dogs one of two is found, at precision 1 up to recall 0.5: 51 of 101 levels."""
+    outputs = _perfect()
+    outputs[8] = instances_of([])
+    results = feed(COCOEvaluator(dataset), outputs)
+    assert results["bbox"]["AP-dog"] == pytest.approx(100 * 51 / 101)
+    assert results["bbox"]["AP-cat"] == pytest.approx(100)
+
+
+def test_no_prediction_gives_ap_0_and_says_why(dataset, caplog):
+    outputs = {i: instances_of([], has_masks=True) for i in PERFECT}
+    results = feed(COCOEvaluator(dataset), outputs)
+    assert results["bbox"]["AP"] == 0
+    assert results["segm"]["AP"] == 0
+    assert "predicted nothing on 3 images" in caplog.text
+    assert "SCORE_THRESH_TEST" in caplog.text
+
+
+def test_no_image_at_all_gives_ap_0_and_says_why(dataset, caplog):
+    results = feed(COCOEvaluator(dataset), {})
+    assert results["bbox"]["AP"] == 0
+    assert "no image was processed" in caplog.text
+
+
+def test_class_out_of_range_is_left_out_and_told(dataset, caplog):
+    outputs = _perfect()
+    outputs[8] = instances_of([((5, 5, 30, 40), 17)])
+    results = feed(COCOEvaluator(dataset), outputs)
+    assert results["bbox"]["AP-dog"] == pytest.approx(100 * 51 / 101)
+    assert "1 predictions have a class number that the dataset does not have" in caplog.text
+
+
+def test_predictions_of_other_images_are_told(dataset, caplog):
+    results = feed(COCOEvaluator(dataset), {1234: instances_of(PERFECT[7])})
+    assert results["bbox"]["AP"] == 0
+    assert "no predicted image id is in the ground truth" in caplog.text
+
+
+def test_categories_that_match_nothing_are_told(dataset, caplog):
+    results = feed(COCOEvaluator(dataset), {7: instances_of([((1, 1, 9, 9), 2)])})
+    assert results["bbox"]["AP"] == 0
+    assert "have none in common" in caplog.text
+
+
+def test_limit_of_detections_counts(dataset):
+    """With pycocotools' own summary any limit but 100 gives -1."""
+    false_first = [((90, 90, 99, 99), 1), *PERFECT[8]]
+    outputs = {8: instances_of(false_first, scores=[0.9, 0.8])}
+    one = feed(COCOEvaluator(dataset, max_dets_per_image=1), outputs)
+    two = feed(COCOEvaluator(dataset, max_dets_per_image=2), outputs)
+    assert one["bbox"]["AP-dog"] == 0
+    assert two["bbox"]["AP-dog"] == pytest.approx(100 * 0.5 * 51 / 101)
+
+
+def test_results_file_has_the_ids_of_the_annotation_file(tmp_path):
+    name = "own_ids"
+    annotations = {
+        "images": [{"id": 7, "height": HEIGHT, "width": WIDTH, "file_name": "7.jpg"}],
+        # ids neither start at 0 nor ascend in the file
+        "categories": [{"id": 90, "name": "dog"}, {"id": 18, "name": "cat"}],
+        "annotations": [
+            # without area, iscrowd and id, as many tools write them
+            {"image_id": 7, "category_id": 18, "bbox": [10, 10, 50, 50]},
+            {"image_id": 7, "category_id": 90, "bbox": [70, 20, 40, 70]},
+        ],
+    }
+    (tmp_path / "gt.json").write_text(json.dumps(annotations))
+    MetadataCatalog.get(name).set(
+        json_file=str(tmp_path / "gt.json"),
+        thing_classes=["cat", "dog"],
+        thing_dataset_id_to_contiguous_id={18: 0, 90: 1},
+    )
+    try:
+        evaluator = COCOEvaluator(name, output_dir=tmp_path / "inference")
+        results = feed(evaluator, {7: instances_of([PERFECT[7][0]])})
+    finally:
+        MetadataCatalog.remove(name)
+    assert results["bbox"]["AP-cat"] == pytest.approx(100)
+    assert results["bbox"]["AP-dog"] == 0
+    written = json.loads((tmp_path / "inference" / "coco_instances_results.json").read_text())
+    assert [(r["image_id"], r["category_id"]) for r in written] == [(7, 18)]
+    assert written[0]["bbox"] == [10, 10, 50, 50]
+    kept = torch.load(tmp_path / "inference" / "instances_predictions.pth", weights_only=True)
+    assert kept[0]["image_id"] == 7
+
+
+def test_kept_coco_file_is_made_anew_when_the_data_change(dataset, tmp_path):
+    """A stale file of an earlier run gives wrong numbers in silence."""
+    assert feed(COCOEvaluator(dataset, output_dir=tmp_path), _perfect())["bbox"]["AP"] > 99
+    path = tmp_path / f"{dataset}_coco_format.json"
+    first = path.stat().st_mtime_ns
+    feed(COCOEvaluator(dataset, output_dir=tmp_path), _perfect())
+    assert path.stat().st_mtime_ns == first
+    moved = dataset_dicts()
+    moved[1]["annotations"][0]["bbox"] = [80, 50, 110, 99]
+    DatasetCatalog.remove(dataset)
+    DatasetCatalog.register(dataset, lambda: moved)
+    results = feed(COCOEvaluator(dataset, output_dir=tmp_path), _perfect())
+    assert results["bbox"]["AP-dog"] < 99
+    assert path.stat().st_mtime_ns != first
+
+
+def test_dataset_without_annotations_saves_results_and_scores_nothing(tmp_path):
+    name = "test_split"
+    content = {"images": [{"id": 7, "height": 9, "width": 9}], "categories": []}
+    (tmp_path / "info.json").write_text(json.dumps(content))
+    MetadataCatalog.get(name).set(json_file=str(tmp_path / "info.json"), thing_classes=["cat"])
+    try:
+        evaluator = COCOEvaluator(name, output_dir=tmp_path)
+        assert feed(evaluator, {7: instances_of([((1, 1, 5, 5), 0)])}) == {}
+    finally:
+        MetadataCatalog.remove(name)
+    assert len(json.loads((tmp_path / "coco_instances_results.json").read_text())) == 1
+
+
+def test_proposals_are_scored_by_recall(dataset):
+    proposals = Instances((HEIGHT, WIDTH))
+    proposals.proposal_boxes = Boxes(torch.tensor([[10.0, 10, 60, 60], [0, 0, 5, 5]]))
+    proposals.objectness_logits = torch.tensor([1.0, 2.0])
+    evaluator = COCOEvaluator(dataset)
+    evaluator.process([{"image_id": 7}], [{"proposals": proposals}])
+    results = evaluator.evaluate()
+    assert results["box_proposals"]["AR@100"] == pytest.approx(50)
+    assert results["box_proposals"]["ARm@1000"] == pytest.approx(50)
+    assert math.isnan(results["box_proposals"]["ARl@100"])
+
+
+@pytest.mark.parametrize("tasks", ["bbox", ("boxes",)])
+def test_unknown_task_is_refused(dataset, tasks):
+    with pytest.raises(ConfigError, match="bbox, segm, keypoints"):
+        COCOEvaluator(dataset, tasks=tasks)
+
+
+def test_unknown_dataset_fails_before_inference():
+    with pytest.raises(UnknownNameError):
+        COCOEvaluator("no_such_dataset")
+
+
+def test_missing_annotation_file_fails_before_inference():
+    MetadataCatalog.get("lost").set(json_file="/nowhere/gt.json", thing_classes=["cat"])
+    try:
+        with pytest.raises(MissingFileError, match=r"/nowhere/gt\.json"):
+            COCOEvaluator("lost")
+    finally:
+        MetadataCatalog.remove("lost")
+
+
+def test_other_number_of_keypoints_asks_for_sigmas(dataset):
+    instances = instances_of(PERFECT[8])
+    instances.pred_keypoints = torch.ones((1, 5, 3))
+    with pytest.raises(ConfigError, match=r"TEST\.KEYPOINT_OKS_SIGMAS to 5 numbers"):
+        feed(COCOEvaluator(dataset), {8: instances})
+
+
+def test_json_of_instances_has_xywh_boxes_and_shifted_keypoints():
+    instances = instances_of([((10, 20, 30, 60), 1)], has_masks=True)
+    instances.pred_keypoints = torch.tensor([[[10.5, 20.5, 0.25]]])
+    (result,) = instances_to_coco_json(instances, 5)
+    assert result["bbox"] == [10, 20, 20, 40]
+    # COCO gives the index of a pixel, whose centre is at index + 0.5
+    assert result["keypoints"] == [10, 20, 0.25]
+    assert result["segmentation"]["size"] == [HEIGHT, WIDTH]
+    assert isinstance(result["segmentation"]["counts"], str)
+    assert json.dumps(result)
+
+
+def _random_case(task: str):
+    random = np.random.default_rng(0)
+    images = [{"id": i, "height": 200, "width": 200} for i in range(12)]
+    categories = [{"id": c, "name": str(c)} for c in (3, 1, 8)]
+    annotations, results = [], []
+    for image in images[:-1]:
+        for _ in range(int(random.integers(1, 5))):
+            x, y, w, h = random.uniform(5, 90, 4).round(1).tolist()
+            one = {"image_id": image["id"], "category_id": int(random.choice([1, 3, 8]))}
+            points = np.stack(
+                [x + w * random.random(17), y + h * random.random(17), np.full(17, 2.0)], axis=1
+            )
+            annotations.append(
+                {
+                    **one,
+                    "bbox": [x, y, w, h],
+                    "iscrowd": int(random.random() < 0.1),
+                    "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
+                    "keypoints": points.flatten().tolist(),
+                }
+            )
+            moved = points + random.normal(0, 2, (17, 1)) * [1, 1, 0]
+            results.append(
+                {
+                    **one,
+                    "bbox": [x + float(random.normal(0, 4)), y, w, h],
+                    "keypoints": moved.flatten().tolist(),
+                    "score": float(random.random().__round__(1)),
+                }
+            )
+    if task == "segm":
+        for result, annotation in zip(results, annotations, strict=True):
+            codes = mask_util.frPyObjects(annotation["segmentation"], 200, 200)
+            result["segmentation"] = mask_util.merge(codes)
+    return {"images": images, "categories": categories, "annotations": annotations}, results
+
+
+@pytest.mark.skipif(fast_engine() is None, reason="the extra [fast] is not installed")
+@pytest.mark.parametrize("task", ["bbox", "segm", "keypoints"])
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_fast_engine_gives_the_very_same_arrays(task, is_empty):
+    dataset, results = _random_case(task)
+    results = [] if is_empty else results
+    options = {"max_dets": (1, 2, 50), "img_ids": [0, 1, 2, 5, 6, 7, 11]}
+    fast = score_coco(dataset, results, task, **options)
+    plain = score_coco(dataset, results, task, use_fast_impl=False, **options)
+    assert np.array_equal(fast.precision_TRKAM, plain.precision_TRKAM)
+    assert np.array_equal(fast.recall_TKAM, plain.recall_TKAM)
+    assert fast.category_ids == plain.category_ids == [1, 3, 8]
+    assert plain.metrics(task)["AP"] >= 0
+
+
+def test_summary_equals_that_of_pycocotools(capsys):
+    """Pycocotools' own summary is right for its default limits; source: its printed table."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    from d2lite.evaluation.coco_scoring import complete_ground_truth
+
+    dataset, results = _random_case("bbox")
+    gt = COCO()
+    gt.dataset = complete_ground_truth(dataset, "bbox")
+    gt.createIndex()
+    reference = COCOeval(gt, gt.loadRes(results), "bbox")
+    reference.evaluate()
+    reference.accumulate()
+    reference.summarize()
+    capsys.readouterr()
+    ours = score_coco(dataset, results, "bbox", use_fast_impl=False).metrics("bbox")
+    expected = [float("nan") if v == -1 else 100 * v for v in reference.stats[:6]]
+    np.testing.assert_allclose(list(ours.values()), expected)
+
+
+def test_per_class_table_is_logged(dataset, caplog):
+    with caplog.at_level(logging.INFO):
+        feed(COCOEvaluator(dataset), _perfect())
+    assert "| cat   | 100.000 | dog   | 100.000 | eel   | nan |" in caplog.text

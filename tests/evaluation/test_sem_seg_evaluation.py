@@ -1,0 +1,80 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.evaluation import SemSegEvaluator
+from d2lite.utils.errors import ConfigError
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    truth = np.zeros((40, 60), dtype=np.uint8)
+    truth[:, 30:] = 1
+    truth[:4] = 255
+    Image.fromarray(truth).save(tmp_path / "gt.png")
+    name = "two_halves"
+    record = {"file_name": "a.jpg", "sem_seg_file_name": str(tmp_path / "gt.png")}
+    DatasetCatalog.register(name, lambda: [record])
+    MetadataCatalog.get(name).set(stuff_classes=["left", "right", "none"], ignore_label=255)
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def _scores(classes: np.ndarray) -> torch.Tensor:
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(classes), 3)
+    return one_hot.permute(2, 0, 1).float()
+
+
+def _evaluate(evaluator, classes):
+    evaluator.process([{"file_name": "a.jpg"}], [{"sem_seg": _scores(classes)}])
+    return evaluator.evaluate()["sem_seg"]
+
+
+def test_shifted_border_costs_what_it_covers(dataset):
+    """Source: 30 columns each; the left one claims 6 of the right one's."""
+    classes = np.zeros((40, 60), dtype=np.int64)
+    classes[:, 36:] = 1
+    results = _evaluate(SemSegEvaluator(dataset), classes)
+    assert results["IoU-left"] == pytest.approx(100 * 30 / 36)
+    assert results["IoU-right"] == pytest.approx(100 * 24 / 30)
+    assert results["mIoU"] == pytest.approx(100 * (30 / 36 + 24 / 30) / 2)
+    assert results["pACC"] == pytest.approx(100 * 54 / 60)
+    assert results["mACC"] == pytest.approx(100 * (1 + 0.8) / 2)
+    assert math.isnan(results["IoU-none"])
+
+
+def test_ignored_pixels_do_not_count(dataset):
+    classes = np.zeros((40, 60), dtype=np.int64)
+    classes[:, 30:] = 1
+    classes[:4] = 2
+    assert _evaluate(SemSegEvaluator(dataset), classes)["mIoU"] == pytest.approx(100)
+
+
+def test_predictions_are_written_as_run_length_codes(dataset, tmp_path):
+    evaluator = SemSegEvaluator(dataset, output_dir=tmp_path / "out")
+    _evaluate(evaluator, np.ones((40, 60), dtype=np.int64))
+    (row,) = json.loads((tmp_path / "out" / "sem_seg_predictions.json").read_text())
+    assert row["category_id"] == 1
+    assert row["segmentation"]["size"] == [40, 60]
+
+
+def test_no_image_is_told(dataset, caplog):
+    results = SemSegEvaluator(dataset).evaluate()["sem_seg"]
+    assert math.isnan(results["mIoU"])
+    assert "No image was processed" in caplog.text
+
+
+def test_other_number_of_classes_is_refused(dataset):
+    with pytest.raises(ConfigError, match="num_classes=7, but 'two_halves' has 3"):
+        SemSegEvaluator(dataset, num_classes=7)
+
+
+def test_dataset_without_stuff_is_refused():
+    with pytest.raises(ConfigError, match="no stuff_classes"):
+        SemSegEvaluator("nothing_known")
