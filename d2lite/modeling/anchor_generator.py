@@ -1,0 +1,299 @@
+"""The boxes that dense predictions refer to: a few around the centre of every cell.
+
+Level i has Hi x Wi cells of a stride and A anchors a cell. Anchors are ordered (Hi, Wi, A).
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import ShapeSpec
+from d2lite.structures import Boxes, RotatedBoxes
+from d2lite.utils.errors import ConfigError
+from d2lite.utils.registry import Registry
+
+__all__ = [
+    "ANCHOR_GENERATOR_REGISTRY",
+    "DefaultAnchorGenerator",
+    "RotatedAnchorGenerator",
+    "build_anchor_generator",
+]
+
+ANCHOR_GENERATOR_REGISTRY = Registry("ANCHOR_GENERATOR")
+ANCHOR_GENERATOR_REGISTRY.__doc__ = """
+Anchor generators by name: callables of (cfg, input_shape: list[ShapeSpec]) that return a module
+from a list of feature maps to a list of boxes, chosen by `MODEL.ANCHOR_GENERATOR.NAME`.
+"""
+
+# Training at many scales meets a few dozen sizes; each costs about 4 MB at 800 x 1333 pixels.
+_CACHED_SIZES = 16
+
+
+class BufferList(nn.Module):
+    """A list of tensors that move with the model and are not saved.
+
+    Args:
+        buffers: the tensors.
+    """
+
+    def __init__(self, buffers: Sequence[Tensor]) -> None:
+        super().__init__()
+        for i, buffer in enumerate(buffers):
+            self.register_buffer(str(i), buffer, persistent=False)
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self._buffers.values())
+
+
+class _GridOfAnchors(nn.Module):
+    """What straight and rotated anchors share: cell anchors, laid on grids, and kept.
+
+    A subclass has `box_dim` numbers a box, the class `_boxes`, and says in `_shift_columns` what
+    is added to cell anchors for a shift by (x, y).
+    """
+
+    box_dim: int
+    _boxes: type
+
+    def __init__(
+        self, cell_anchors: Sequence[Tensor], strides: Sequence[int], offset: float
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= offset < 1.0:
+            raise ConfigError(f"MODEL.ANCHOR_GENERATOR.OFFSET={offset}: use 0 or more, below 1.")
+        self.strides = list(strides)
+        self.num_features = len(self.strides)
+        self.offset = offset
+        self.cell_anchors = BufferList(cell_anchors)
+        self._cache: OrderedDict[tuple, list[Tensor]] = OrderedDict()
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_cache": OrderedDict()}
+
+    @property
+    def num_cell_anchors(self) -> list[int]:
+        """Anchors a cell, of every level."""
+        return self.num_anchors
+
+    @property
+    def num_anchors(self) -> list[int]:
+        """Anchors a cell, of every level: A in the (N, A, Hi, Wi) scores of that level."""
+        return [len(cell) for cell in self.cell_anchors]
+
+    def forward(self, features: Sequence[Tensor]) -> list:
+        """Lay the anchors on the grids of feature maps.
+
+        Args:
+            features: one (N, C, Hi, Wi) a level; only shape and device count.
+
+        Returns:
+            boxes of each level, Hi * Wi * A of them, in pixels of the network's input. The
+            tensors are kept for the next call: don't change them in place.
+        """
+        grids = tuple(tuple(feature.shape[-2:]) for feature in features)
+        if len(grids) != self.num_features:
+            raise ValueError(
+                f"{len(grids)} feature maps for an anchor generator of {self.num_features} levels."
+            )
+        # Tensors made in inference mode cannot be used in training.
+        key = (grids, features[0].device, torch.is_inference_mode_enabled())
+        laid = self._cache.pop(key, None)
+        if laid is None:
+            laid = [
+                self._lay(grid, stride, cell.to(features[0].device))
+                for grid, stride, cell in zip(grids, self.strides, self.cell_anchors, strict=True)
+            ]
+        self._cache[key] = laid
+        if len(self._cache) > _CACHED_SIZES:
+            self._cache.popitem(last=False)
+        return [self._boxes(anchors) for anchors in laid]
+
+    def _lay(self, grid: tuple[int, int], stride: int, cell_AD: Tensor) -> Tensor:
+        y, x = (
+            (torch.arange(n, dtype=torch.float32, device=cell_AD.device) + self.offset) * stride
+            for n in grid
+        )
+        yy, xx = torch.meshgrid(y, x, indexing="ij")
+        shifts = self._shift_columns(xx.reshape(-1), yy.reshape(-1))
+        return (shifts[:, None] + cell_AD[None]).reshape(-1, self.box_dim)
+
+    def _shift_columns(self, x: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def _per_level(values: Sequence, num_levels: int, key: str) -> list[list[float]]:
+    """One list of numbers a level; a single list, or plain numbers, serve all levels."""
+    values = list(values)
+    if values and not isinstance(values[0], Sequence):
+        values = [values]
+    if len(values) == 1:
+        values = values * num_levels
+    if len(values) != num_levels or not all(values):
+        raise ConfigError(
+            f"MODEL.ANCHOR_GENERATOR.{key} has {len(values)} lists for {num_levels} feature maps. "
+            "Give one non-empty list for all maps, or one for each map of IN_FEATURES."
+        )
+    return [list(level) for level in values]
+
+
+def _base_sizes(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> list[tuple]:
+    """(width, height) of each anchor: area size**2, height / width the ratio; sizes outermost."""
+    pairs = []
+    for size in sizes:
+        for ratio in aspect_ratios:
+            width = math.sqrt(size**2.0 / ratio)
+            pairs.append((width, ratio * width))
+    return pairs
+
+
+def _anchor_options(cfg: CfgNode, input_shape: Sequence[ShapeSpec]) -> dict[str, object]:
+    node = cfg.MODEL.ANCHOR_GENERATOR
+    return {
+        "sizes": node.SIZES,
+        "aspect_ratios": node.ASPECT_RATIOS,
+        "strides": [shape.stride for shape in input_shape],
+        "offset": node.OFFSET,
+    }
+
+
+@ANCHOR_GENERATOR_REGISTRY.register()
+class DefaultAnchorGenerator(_GridOfAnchors):
+    """Straight boxes of some sizes and aspect ratios around every cell.
+
+    Args:
+        sizes: square roots of the areas in pixels; a list for each level, or one list for all.
+        aspect_ratios: height / width; likewise.
+        strides: pixels a cell, of each level.
+        offset: where in a cell the centre lies, as a share of the stride, in [0, 1).
+
+    Source: Ren 2015, arXiv:1506.01497.
+    """
+
+    box_dim: int = 4
+    _boxes = Boxes
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[Sequence[float]] | Sequence[float],
+        aspect_ratios: Sequence[Sequence[float]] | Sequence[float],
+        strides: Sequence[int],
+        offset: float = 0.5,
+    ) -> None:
+        sizes = _per_level(sizes, len(strides), "SIZES")
+        ratios = _per_level(aspect_ratios, len(strides), "ASPECT_RATIOS")
+        cells = [self.generate_cell_anchors(*pair) for pair in zip(sizes, ratios, strict=True)]
+        super().__init__(cells, strides, offset)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, object]:
+        """Arguments from `MODEL.ANCHOR_GENERATOR` and the strides of the maps."""
+        return _anchor_options(cfg, input_shape)
+
+    def generate_cell_anchors(
+        self,
+        sizes: Sequence[float] = (32, 64, 128, 256, 512),
+        aspect_ratios: Sequence[float] = (0.5, 1, 2),
+    ) -> Tensor:
+        """Make the anchors around the point (0, 0).
+
+        Args:
+            sizes: square roots of the areas in pixels.
+            aspect_ratios: height / width.
+
+        Returns:
+            (len(sizes) * len(aspect_ratios), 4) float32, xyxy; all ratios of the first size first.
+        """
+        corners = [
+            (-w / 2.0, -h / 2.0, w / 2.0, h / 2.0) for w, h in _base_sizes(sizes, aspect_ratios)
+        ]
+        return torch.tensor(corners)
+
+    def _shift_columns(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.stack((x, y, x, y), dim=1)
+
+
+@ANCHOR_GENERATOR_REGISTRY.register()
+class RotatedAnchorGenerator(_GridOfAnchors):
+    """Rotated boxes of some sizes, aspect ratios and angles around every cell.
+
+    Args:
+        sizes: square roots of the areas in pixels; a list for each level, or one list for all.
+        aspect_ratios: height / width; likewise.
+        strides: pixels a cell, of each level.
+        angles: degrees, anticlockwise; a list for each level, or one list for all.
+        offset: where in a cell the centre lies, as a share of the stride, in [0, 1).
+
+    Source: Ma 2017, arXiv:1703.01086.
+    """
+
+    box_dim: int = 5
+    _boxes = RotatedBoxes
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[Sequence[float]] | Sequence[float],
+        aspect_ratios: Sequence[Sequence[float]] | Sequence[float],
+        strides: Sequence[int],
+        angles: Sequence[Sequence[float]] | Sequence[float],
+        offset: float = 0.5,
+    ) -> None:
+        sizes = _per_level(sizes, len(strides), "SIZES")
+        ratios = _per_level(aspect_ratios, len(strides), "ASPECT_RATIOS")
+        angles = _per_level(angles, len(strides), "ANGLES")
+        levels = zip(sizes, ratios, angles, strict=True)
+        super().__init__([self.generate_cell_anchors(*level) for level in levels], strides, offset)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, object]:
+        """Arguments from `MODEL.ANCHOR_GENERATOR` and the strides of the maps."""
+        options = _anchor_options(cfg, input_shape)
+        return {**options, "angles": cfg.MODEL.ANCHOR_GENERATOR.ANGLES}
+
+    def generate_cell_anchors(
+        self,
+        sizes: Sequence[float] = (32, 64, 128, 256, 512),
+        aspect_ratios: Sequence[float] = (0.5, 1, 2),
+        angles: Sequence[float] = (-90, -60, -30, 0, 30, 60, 90),
+    ) -> Tensor:
+        """Make the anchors around the point (0, 0).
+
+        Args:
+            sizes: square roots of the areas in pixels.
+            aspect_ratios: height / width.
+            angles: degrees.
+
+        Returns:
+            (len(sizes) * len(aspect_ratios) * len(angles), 5) float32, (0, 0, width, height,
+            angle); angles vary fastest, sizes slowest.
+        """
+        rows = [
+            (0.0, 0.0, width, height, float(angle))
+            for width, height in _base_sizes(sizes, aspect_ratios)
+            for angle in angles
+        ]
+        return torch.tensor(rows)
+
+    def _shift_columns(self, x: Tensor, y: Tensor) -> Tensor:
+        nothing = torch.zeros_like(x)
+        return torch.stack((x, y, nothing, nothing, nothing), dim=1)
+
+
+def build_anchor_generator(cfg: CfgNode, input_shape: list[ShapeSpec]) -> nn.Module:
+    """Make the anchor generator that `MODEL.ANCHOR_GENERATOR.NAME` names.
+
+    Args:
+        cfg: the configuration.
+        input_shape: the feature maps, of which the strides count.
+    """
+    return ANCHOR_GENERATOR_REGISTRY.get(cfg.MODEL.ANCHOR_GENERATOR.NAME)(cfg, input_shape)

@@ -1,0 +1,221 @@
+"""Feature pyramid: the maps of a bottom-up network, mixed from coarse to fine.
+
+Source: Lin 2017, arXiv:1612.03144; the two further levels: Lin 2017, arXiv:1708.02002.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode
+from d2lite.layers import Conv2d, ShapeSpec, get_norm
+from d2lite.utils.errors import ConfigError
+
+from ..weight_init import xavier_fill
+from .backbone import Backbone
+from .build import BACKBONE_REGISTRY
+from .resnet import build_resnet_backbone
+
+__all__ = [
+    "FPN",
+    "LastLevelMaxPool",
+    "LastLevelP6P7",
+    "build_resnet_fpn_backbone",
+    "build_retinanet_resnet_fpn_backbone",
+]
+
+
+class FPN(Backbone):
+    """Maps "p2", "p3", ... of one width, named after the logarithm of their stride.
+
+    Args:
+        bottom_up: the network below.
+        in_features: its maps to use, fine to coarse, each of twice the stride of the one before.
+        out_channels: channels of every result.
+        norm: a name or callable for `get_norm`; "" for none, and then with bias.
+        top_block: makes further, coarser maps. It has `in_feature`, the name of the map that it
+            is given (of the bottom-up network or of the pyramid), and `num_levels`.
+        fuse_type: "sum" or "avg", how two maps become one.
+        square_pad: pad images to a square of at least so many pixels a side; 0 for no such wish.
+
+    Raises:
+        ConfigError: if maps are missing or their strides do not double.
+    """
+
+    def __init__(
+        self,
+        bottom_up: Backbone,
+        in_features: Sequence[str],
+        out_channels: int,
+        norm: object = "",
+        top_block: nn.Module | None = None,
+        fuse_type: str = "sum",
+        square_pad: int = 0,
+    ) -> None:
+        super().__init__()
+        if fuse_type not in ("sum", "avg"):
+            raise ConfigError(f'MODEL.FPN.FUSE_TYPE={fuse_type!r}: use "sum" or "avg".')
+        shapes = _checked_shapes(bottom_up, in_features)
+        self.in_features = tuple(in_features)
+        self._levels = [int(math.log2(shape.stride)) for shape in shapes]
+        for level, shape in zip(self._levels, shapes, strict=True):
+            for role, channels, size in (
+                ("lateral", shape.channels, 1),
+                ("output", out_channels, 3),
+            ):
+                conv = Conv2d(
+                    channels,
+                    out_channels,
+                    size,
+                    padding=size // 2,
+                    bias=norm == "",
+                    norm=get_norm(norm, out_channels),
+                )
+                xavier_fill(conv)
+                self.add_module(f"fpn_{role}{level}", conv)
+        self.top_block = top_block
+        self.bottom_up = bottom_up
+        self._fuse_type = fuse_type
+        self._square_pad = square_pad
+        self._size_divisibility = shapes[-1].stride
+
+        levels = list(self._levels)
+        if top_block is not None:
+            sources = [*bottom_up.output_shape(), *(f"p{i}" for i in levels)]
+            if top_block.in_feature not in sources:
+                raise ConfigError(
+                    f"{type(top_block).__name__} of the feature pyramid wants "
+                    f"{top_block.in_feature!r}, but there are only {sources}. Extend "
+                    "MODEL.FPN.IN_FEATURES and MODEL.RESNETS.OUT_FEATURES."
+                )
+            levels += range(levels[-1] + 1, levels[-1] + 1 + top_block.num_levels)
+        self._out_features = [f"p{i}" for i in levels]
+        self._out_feature_strides = {f"p{i}": 2**i for i in levels}
+        self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
+
+    @property
+    def size_divisibility(self) -> int:
+        """The stride of the coarsest map that is mixed."""
+        return self._size_divisibility
+
+    @property
+    def padding_constraints(self) -> dict[str, int]:
+        """The wish for a square, as `square_size` in pixels (0: none)."""
+        return {"square_size": self._square_pad}
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Compute the pyramid.
+
+        Args:
+            x: (N, C, H, W) float; H and W multiples of `size_divisibility`.
+
+        Returns:
+            "p2", ... -> (N, out_channels, H / stride, W / stride), fine to coarse.
+        """
+        below = self.bottom_up(x)
+        pyramid: dict[str, Tensor] = {}
+        mixed: Tensor | None = None
+        for name, level in zip(reversed(self.in_features), reversed(self._levels), strict=True):
+            lateral = getattr(self, f"fpn_lateral{level}")(below[name])
+            mixed = lateral if mixed is None else self._mix(lateral, mixed)
+            pyramid[f"p{level}"] = getattr(self, f"fpn_output{level}")(mixed)
+        if self.top_block is not None:
+            source = self.top_block.in_feature
+            coarser = self.top_block(below[source] if source in below else pyramid[source])
+            first = self._levels[-1] + 1
+            pyramid.update((f"p{first + i}", map_) for i, map_ in enumerate(coarser))
+        return {name: pyramid[name] for name in self._out_features}
+
+    def _mix(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        total = fine + F.interpolate(coarse, size=fine.shape[-2:], mode="nearest")
+        return total / 2 if self._fuse_type == "avg" else total
+
+
+def _checked_shapes(bottom_up: Backbone, in_features: Sequence[str]) -> list[ShapeSpec]:
+    known = bottom_up.output_shape()
+    missing = [name for name in in_features if name not in known]
+    if missing or not in_features:
+        raise ConfigError(
+            f"MODEL.FPN.IN_FEATURES={list(in_features)}, but {type(bottom_up).__name__} returns "
+            f"{list(known)}. Name maps that it returns (MODEL.RESNETS.OUT_FEATURES)."
+        )
+    shapes = [known[name] for name in in_features]
+    strides = [shape.stride for shape in shapes]
+    if any(b != 2 * a for a, b in pairwise(strides)):
+        raise ConfigError(
+            f"The maps {list(in_features)} have strides {strides}; a feature pyramid needs each "
+            "twice the one before. Use MODEL.RESNETS.RES5_DILATION=1 and neighbouring maps in "
+            "order of stride in MODEL.FPN.IN_FEATURES."
+        )
+    return shapes
+
+
+class LastLevelMaxPool(nn.Module):
+    """One more level, "p6": every second cell of "p5"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_levels = 1
+        self.in_feature = "p5"
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> one map (N, C, H / 2, W / 2)."""
+        return [F.max_pool2d(x, kernel_size=1, stride=2)]
+
+
+class LastLevelP6P7(nn.Module):
+    """Two more levels by strided convolutions, as RetinaNet has them.
+
+    Args:
+        in_channels: channels of the map below.
+        out_channels: channels of the results.
+        in_feature: name of the map below.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, in_feature: str = "res5") -> None:
+        super().__init__()
+        self.num_levels = 2
+        self.in_feature = in_feature
+        self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
+        xavier_fill(self.p6)
+        xavier_fill(self.p7)
+
+    def forward(self, c5: Tensor) -> list[Tensor]:
+        """(N, in_channels, H, W) -> maps of half and a quarter of its size."""
+        p6 = self.p6(c5)
+        return [p6, self.p7(F.relu(p6))]
+
+
+def _resnet_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
+    return FPN(
+        bottom_up,
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=top_block,
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """A ResNet under a feature pyramid "p2" to "p6", for Faster R-CNN and kin."""
+    return _resnet_fpn(cfg, build_resnet_backbone(cfg, input_shape), LastLevelMaxPool())
+
+
+@BACKBONE_REGISTRY.register()
+def build_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """A ResNet under a feature pyramid "p3" to "p7", for RetinaNet."""
+    bottom_up = build_resnet_backbone(cfg, input_shape)
+    shapes = bottom_up.output_shape()
+    if "res5" not in shapes:
+        raise ConfigError(
+            f"MODEL.RESNETS.OUT_FEATURES={list(shapes)} lacks 'res5', from which 'p6' is made. "
+            "Add it."
+        )
+    top = LastLevelP6P7(shapes["res5"].channels, cfg.MODEL.FPN.OUT_CHANNELS)
+    return _resnet_fpn(cfg, bottom_up, top)

@@ -1,0 +1,61 @@
+"""The feature pyramid on any bottom-up network, as a configuration asks for it."""
+
+from torch import nn
+
+from d2lite.config import CfgNode
+
+from .backbone import Backbone
+from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
+
+__all__ = ["build_pyramid", "build_top_block"]
+
+
+def build_top_block(
+    cfg: CfgNode, in_feature: str, in_channels: int, *, level: int
+) -> nn.Module | None:
+    """Choose what makes the maps above the pyramid from what the detector asks for.
+
+    An architecture whose own section lists "p7" in IN_FEATURES (`MODEL.RETINANET.IN_FEATURES`
+    for `MODEL.META_ARCHITECTURE: RetinaNet`) gets "p6" and "p7" by convolutions on the map below;
+    every other one gets "p6" by pooling "p5". A pyramid that does not end at "p5" gets nothing.
+
+    Args:
+        cfg: the configuration.
+        in_feature: name of the map that "p6" of the first kind is made from.
+        in_channels: its channels.
+        level: logarithm of the stride of the coarsest map of the pyramid.
+    """
+    if level != 5:
+        return None
+    section = cfg.MODEL.get(cfg.MODEL.META_ARCHITECTURE.upper())
+    wanted = section.get("IN_FEATURES", ()) if isinstance(section, CfgNode) else ()
+    if "p7" in wanted:
+        return LastLevelP6P7(in_channels, cfg.MODEL.FPN.OUT_CHANNELS, in_feature)
+    return LastLevelMaxPool()
+
+
+def build_pyramid(cfg: CfgNode, bottom_up: Backbone, *, square_pad: int = 0) -> FPN:
+    """Put the pyramid of `MODEL.FPN` on a network, with the maps of `build_top_block` above.
+
+    Args:
+        cfg: the configuration.
+        bottom_up: the network below; `MODEL.FPN.IN_FEATURES` names maps of it.
+        square_pad: pad images to a square of at least so many pixels a side; 0 for no such wish.
+    """
+    node = cfg.MODEL.FPN
+    top_block = None
+    coarsest = node.IN_FEATURES[-1] if node.IN_FEATURES else ""
+    # A name that the network lacks is FPN's to refuse.
+    if coarsest in bottom_up.output_shape():
+        shape = bottom_up.output_shape()[coarsest]
+        level = shape.stride.bit_length() - 1
+        top_block = build_top_block(cfg, coarsest, shape.channels, level=level)
+    return FPN(
+        bottom_up,
+        in_features=node.IN_FEATURES,
+        out_channels=node.OUT_CHANNELS,
+        norm=node.NORM,
+        top_block=top_block,
+        fuse_type=node.FUSE_TYPE,
+        square_pad=square_pad,
+    )

@@ -1,0 +1,215 @@
+"""What a residual network is made of: the stem and the residual blocks.
+
+In every block the strided convolution halves the map, and a projection stands in for the identity
+where input and output differ in channels.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2lite.layers import CNNBlockBase, Conv2d, DeformConv, ModulatedDeformConv, get_norm
+
+from ..weight_init import msra_fill
+
+__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "DeformBottleneckBlock", "ResidualBlock"]
+
+
+def _normed_conv(
+    in_channels: int, out_channels: int, kernel_size: int, *, norm: object, **options: int
+) -> Conv2d:
+    """A convolution without bias, with norm, whose padding keeps the size at stride 1."""
+    dilation = options.get("dilation", 1)
+    conv = Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        padding=dilation * (kernel_size // 2),
+        bias=False,
+        norm=get_norm(norm, out_channels),
+        **options,
+    )
+    msra_fill(conv)
+    return conv
+
+
+class BasicStem(CNNBlockBase):
+    """The first layers: a strided 7 x 7 convolution and a max pooling, 4 pixels a cell.
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: channels of the result.
+        norm: a name or a callable for `get_norm`.
+    """
+
+    def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: object = "BN") -> None:
+        super().__init__(in_channels, out_channels, 4)
+        self.in_channels = in_channels
+        self.conv1 = _normed_conv(in_channels, out_channels, 7, norm=norm, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H / 4, W / 4)."""
+        return F.max_pool2d(F.relu_(self.conv1(x)), kernel_size=3, stride=2, padding=1)
+
+
+class ResidualBlock(CNNBlockBase):
+    """A shortcut beside a chain of convolutions, which a subclass gives as `residual`."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: object) -> None:
+        super().__init__(in_channels, out_channels, stride)
+        self.shortcut: nn.Module | None = None
+        if in_channels != out_channels:
+            self.shortcut = _normed_conv(in_channels, out_channels, 1, norm=norm, stride=stride)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What is added to the shortcut: (N, out_channels, H / stride, W / stride)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)."""
+        out = self.residual(x)
+        out += x if self.shortcut is None else self.shortcut(x)
+        return F.relu_(out)
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3 x 3 convolutions, as in ResNet-18 and -34.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the first convolution.
+        norm: a name or a callable for `get_norm`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, norm: object = "BN"
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride, norm)
+        self.conv1 = _normed_conv(in_channels, out_channels, 3, norm=norm, stride=stride)
+        self.conv2 = _normed_conv(out_channels, out_channels, 3, norm=norm)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Both convolutions, with a ReLU in between."""
+        return self.conv2(F.relu_(self.conv1(x)))
+
+
+class BottleneckBlock(ResidualBlock):
+    """1 x 1, 3 x 3 and 1 x 1 convolutions, as in ResNet-50 and deeper.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        bottleneck_channels: channels of the 3 x 3 convolution.
+        stride: of the block.
+        num_groups: groups of the 3 x 3 convolution (more than one: a ResNeXt).
+        norm: a name or a callable for `get_norm`.
+        stride_in_1x1: the first 1 x 1 convolution has the stride (MSRA's models) instead of the
+            3 x 3 one (torchvision's and FAIR's).
+        dilation: of the 3 x 3 convolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        bottleneck_channels: int,
+        stride: int = 1,
+        num_groups: int = 1,
+        norm: object = "BN",
+        stride_in_1x1: bool = False,
+        dilation: int = 1,
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride, norm)
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        width = bottleneck_channels
+        self.conv1 = _normed_conv(in_channels, width, 1, norm=norm, stride=first)
+        self._make_spatial(width, norm, stride=second, groups=num_groups, dilation=dilation)
+        self.conv3 = _normed_conv(width, out_channels, 1, norm=norm)
+
+    def _make_spatial(self, width: int, norm: object, **options: int) -> None:
+        self.conv2 = _normed_conv(width, width, 3, norm=norm, **options)
+
+    def _spatial(self, x: Tensor) -> Tensor:
+        return self.conv2(x)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """The three convolutions, with a ReLU after the first two."""
+        return self.conv3(F.relu_(self._spatial(F.relu_(self.conv1(x)))))
+
+
+class DeformBottleneckBlock(BottleneckBlock):
+    """A `BottleneckBlock` whose 3 x 3 convolution says for itself where it looks.
+
+    A convolution that starts at zero predicts an offset for each of the nine taps, and with
+    `deform_modulated` a weight too, so a new block behaves like an undeformed one (of half the
+    weight if modulated).
+
+    Args:
+        deform_modulated: predict weights also (version 2).
+        deform_num_groups: channels are split into so many groups with offsets of their own.
+
+    The other arguments are those of `BottleneckBlock`.
+    Source: Dai 2017, arXiv:1703.06211; Zhu 2018, arXiv:1811.11168.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        bottleneck_channels: int,
+        stride: int = 1,
+        num_groups: int = 1,
+        norm: object = "BN",
+        stride_in_1x1: bool = False,
+        dilation: int = 1,
+        deform_modulated: bool = False,
+        deform_num_groups: int = 1,
+    ) -> None:
+        # Plain attributes, wanted by _make_spatial, may be set before Module.__init__ has run.
+        self.deform_modulated = deform_modulated
+        self.deform_num_groups = deform_num_groups
+        super().__init__(
+            in_channels,
+            out_channels,
+            bottleneck_channels=bottleneck_channels,
+            stride=stride,
+            num_groups=num_groups,
+            norm=norm,
+            stride_in_1x1=stride_in_1x1,
+            dilation=dilation,
+        )
+
+    def _make_spatial(self, width: int, norm: object, **options: int) -> None:
+        taps = 9 * self.deform_num_groups
+        kind = ModulatedDeformConv if self.deform_modulated else DeformConv
+        self.conv2_offset = Conv2d(
+            width,
+            taps * (3 if self.deform_modulated else 2),
+            3,
+            stride=options["stride"],
+            padding=options["dilation"],
+            dilation=options["dilation"],
+        )
+        self.conv2 = kind(
+            width,
+            width,
+            kernel_size=3,
+            padding=options["dilation"],
+            bias=False,
+            deformable_groups=self.deform_num_groups,
+            norm=get_norm(norm, width),
+            **options,
+        )
+        msra_fill(self.conv2)
+        nn.init.zeros_(self.conv2_offset.weight)
+        nn.init.zeros_(self.conv2_offset.bias)
+
+    def _spatial(self, x: Tensor) -> Tensor:
+        predicted = self.conv2_offset(x)
+        if not self.deform_modulated:
+            return self.conv2(x, predicted)
+        taps = 9 * self.deform_num_groups
+        offset, weight = predicted.split([2 * taps, taps], dim=1)
+        return self.conv2(x, offset, weight.sigmoid())

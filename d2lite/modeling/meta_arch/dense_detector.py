@@ -1,0 +1,172 @@
+"""DenseDetector: one head on every level of the features, a prediction at every cell.
+
+N images, L levels, A anchors a cell, Hi x Wi cells of level i, Ri = Hi * Wi * A.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2lite.layers import cat
+from d2lite.structures import Boxes, ImageList, Instances
+
+from ..backbone import Backbone
+from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
+from ..dense_predictions import permute_to_N_HWA_K
+from ..postprocessing import detector_postprocess
+from .detector import Batch, Detector, output_sizes
+from .training_pictures import is_picture_due, log_boxes_beside_truth
+
+__all__ = ["DenseDetector", "permute_to_N_HWA_K"]
+
+
+class DenseDetector(Detector):
+    """A detector whose head predicts for every cell of every level.
+
+    A subclass gives `forward_training` and `forward_inference`. The batch is as `Detector` says.
+
+    Args:
+        backbone: images -> feature maps.
+        head: list of maps -> tuple of predictions, each a list with one tensor a level.
+        head_in_features: the maps that the head is given; all, fine to coarse, when left out.
+        pixel_mean: of each channel.
+        pixel_std: of each channel.
+    """
+
+    vis_period: int = 0
+    input_format: str = "BGR"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        head_in_features: list[str] | None = None,
+        *,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        self.head = head
+        if head_in_features is None:
+            shapes = backbone.output_shape()
+            head_in_features = sorted(shapes, key=lambda name: shapes[name].stride)
+        self.head_in_features = head_in_features
+
+    def forward(self, batched_inputs: Batch) -> dict[str, Tensor] | list[dict[str, Any]]:
+        """`losses` in training mode, `predict` otherwise."""
+        # Not self.losses: subclasses give that name to the reference's method on labelled anchors.
+        if self.training:
+            return Detector.losses(self, batched_inputs)
+        return self.predict(batched_inputs)
+
+    def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
+        """Losses by name."""
+        images, features, predictions = self._run_network(batched_inputs)
+        truth = self.truth_of(batched_inputs)
+        losses = self.forward_training(images, features, predictions, truth)
+        if is_picture_due(self.vis_period):
+            with torch.no_grad():
+                results = self.forward_inference(images, features, predictions)
+            self.visualize_training(batched_inputs, results)
+        return losses
+
+    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
+        """{"instances": detections} of each image, in pixels of `height` and `width`."""
+        images, features, predictions = self._run_network(batched_inputs)
+        results = self.forward_inference(images, features, predictions)
+        sizes = output_sizes(batched_inputs, images.image_sizes)
+        return [
+            {"instances": detector_postprocess(result, *size)}
+            for result, size in zip(results, sizes, strict=True)
+        ]
+
+    def forward_training(
+        self,
+        images: ImageList,
+        features: list[Tensor],
+        predictions: Sequence[list[Tensor]],
+        gt_instances: list[Instances],
+    ) -> dict[str, Tensor]:
+        """Losses by name, from what the head predicted and the truth of each image."""
+        raise NotImplementedError
+
+    def forward_inference(
+        self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]
+    ) -> list[Instances]:
+        """Detections of each image in pixels of the network's input, from the predictions."""
+        raise NotImplementedError
+
+    def visualize_training(self, batched_inputs: Batch, results: Sequence[Instances]) -> None:
+        """Log a picture of the truth and of the best detections of the first image.
+
+        Args:
+            batched_inputs: with the truth.
+            results: detections of each image, in pixels of the network's input.
+        """
+        boxes = results[0].pred_boxes.tensor.detach().cpu().numpy()
+        log_boxes_beside_truth(
+            batched_inputs[0],
+            lambda count: boxes[:count],
+            self.input_format,
+            "Left: truth; right: detections",
+        )
+
+    def _run_network(
+        self, batched_inputs: Batch
+    ) -> tuple[ImageList, list[Tensor], Sequence[list[Tensor]]]:
+        images = self.preprocess_image(batched_inputs)
+        maps = self.backbone(images.tensor)
+        features = [maps[name] for name in self.head_in_features]
+        return images, features, self.head(features)
+
+    @staticmethod
+    def _transpose_dense_predictions(
+        predictions: Sequence[Sequence[Tensor]], dims_per_anchor: Sequence[int]
+    ) -> list[list[Tensor]]:
+        """Each (N, A * K, Hi, Wi) to (N, Ri, K), with K from `dims_per_anchor` by prediction."""
+        return [
+            [permute_to_N_HWA_K(x, dim) for x in levels]
+            for levels, dim in zip(predictions, dims_per_anchor, strict=True)
+        ]
+
+    @staticmethod
+    def _decode_best(
+        anchors: Sequence[Boxes],
+        scores: Sequence[Tensor],
+        deltas: Sequence[Tensor],
+        transform: Box2BoxTransform | Box2BoxTransformLinear,
+        score_thresh: float,
+        topk_candidates: int,
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """The best (anchor, class) pairs of every level of one image, as boxes.
+
+        Args:
+            anchors: of each level.
+            scores: one (Ri, number of classes) a level, in [0, 1].
+            deltas: one (Ri, 4) a level.
+            transform: deltas -> boxes.
+            score_thresh: pairs must score higher.
+            topk_candidates: pairs kept of each level.
+            image_size: (height, width) of the image.
+
+        Returns:
+            `pred_boxes`, `scores` and `pred_classes`, level by level.
+        """
+        boxes, best, classes = [], [], []
+        for anchors_i, scores_i, deltas_i in zip(anchors, scores, deltas, strict=True):
+            num_classes = scores_i.shape[1]
+            flat = scores_i.flatten()
+            # Of millions of pairs a few pass the threshold, so comparing goes before sorting.
+            passed = (flat > score_thresh).nonzero().flatten()
+            values, position = flat[passed].topk(min(topk_candidates, len(passed)))
+            pairs = passed[position]
+            row = pairs // num_classes
+            boxes.append(transform.apply_deltas(deltas_i[row], anchors_i.tensor[row]))
+            best.append(values)
+            classes.append(pairs % num_classes)
+        return Instances(
+            image_size, pred_boxes=Boxes(cat(boxes)), scores=cat(best), pred_classes=cat(classes)
+        )

@@ -1,0 +1,215 @@
+"""Detectors that propose first and look closer then: GeneralizedRCNN, and its first half alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.structures import ImageList, Instances
+from d2lite.utils.errors import DataError
+
+from ..backbone import Backbone, build_backbone
+from ..postprocessing import detector_postprocess, rescale_boxes_
+from ..proposal_generator import build_proposal_generator
+from ..roi_heads import build_roi_heads
+from .build import META_ARCH_REGISTRY
+from .detector import Batch, Detector, output_sizes
+from .training_pictures import is_picture_due, log_boxes_beside_truth
+
+__all__ = ["GeneralizedRCNN", "ProposalNetwork"]
+
+
+@META_ARCH_REGISTRY.register()
+class GeneralizedRCNN(Detector):
+    """Features of the image, proposals, then a closer look at each: Faster, Mask R-CNN and kin.
+
+    Args:
+        backbone: images -> feature maps.
+        proposal_generator: makes proposals; None takes `proposals` from the batch.
+        roi_heads: proposals -> detections and losses.
+        pixel_mean: of each channel.
+        pixel_std: of each channel.
+        input_format: channel order of the images, wanted for pictures ("BGR", "RGB", "L", ...).
+        vis_period: log a picture of proposals every so many iterations; 0 for never.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        proposal_generator: nn.Module | None,
+        roi_heads: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        input_format: str | None = None,
+        vis_period: int = 0,
+    ) -> None:
+        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        self.proposal_generator = proposal_generator
+        self.roi_heads = roi_heads
+        self.input_format = input_format
+        self.vis_period = vis_period
+        if vis_period > 0 and input_format is None:
+            raise ValueError("Pictures (vis_period > 0) need input_format, the channel order.")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+        """Arguments from `MODEL`, `INPUT.FORMAT` and `VIS_PERIOD`."""
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
+            "roi_heads": build_roi_heads(cfg, backbone.output_shape()),
+            "input_format": cfg.INPUT.FORMAT,
+            "vis_period": cfg.VIS_PERIOD,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
+        """Losses of the proposal generator and of the heads, by name."""
+        images = self.preprocess_image(batched_inputs)
+        truth = self.truth_of(batched_inputs)
+        features = self.backbone(images.tensor)
+        proposals, proposal_losses = self._propose(batched_inputs, images, features, truth)
+        _, head_losses = self.roi_heads(images, features, proposals, truth)
+        if is_picture_due(self.vis_period):
+            self.visualize_training(batched_inputs, proposals)
+        return {**head_losses, **proposal_losses}
+
+    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
+        """{"instances": detections} of each image, in pixels of `height` and `width`."""
+        return self.inference(batched_inputs)
+
+    def inference(
+        self,
+        batched_inputs: Batch,
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[dict[str, Any]] | list[Instances]:
+        """Detect, or look closer at boxes that are known already.
+
+        Args:
+            batched_inputs: see `Detector`.
+            detected_instances: of each image, with `pred_boxes` and `pred_classes` in pixels of
+                `image`; then only masks and keypoints are added.
+            do_postprocess: bring results to the size that `height` and `width` ask for.
+
+        Returns:
+            {"instances": `Instances`} of each image, or `Instances` as the network sees the image
+            without `do_postprocess`.
+        """
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        if detected_instances is None:
+            proposals, _ = self._propose(batched_inputs, images, features, None)
+            results, _ = self.roi_heads(images, features, proposals, None)
+        else:
+            given = [instances.to(self.device) for instances in detected_instances]
+            results = self.roi_heads.forward_with_given_boxes(features, given)
+        if not do_postprocess:
+            return results
+        return self._postprocess(results, batched_inputs, images.image_sizes)
+
+    def _propose(
+        self,
+        batched_inputs: Batch,
+        images: ImageList,
+        features: dict[str, Tensor],
+        truth: list[Instances] | None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        if self.proposal_generator is not None:
+            return self.proposal_generator(images, features, truth)
+        if any("proposals" not in item for item in batched_inputs):
+            raise DataError(
+                "This model makes no proposals of its own, and an image comes without any. Set "
+                "MODEL.LOAD_PROPOSALS and DATASETS.PROPOSAL_FILES_TRAIN / _TEST, or use "
+                "MODEL.PROPOSAL_GENERATOR.NAME RPN."
+            )
+        return [item["proposals"].to(self.device) for item in batched_inputs], {}
+
+    @staticmethod
+    def _postprocess(
+        instances: Sequence[Instances],
+        batched_inputs: Batch,
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[dict[str, Any]]:
+        return [
+            {"instances": detector_postprocess(result, *size)}
+            for result, size in zip(
+                instances, output_sizes(batched_inputs, image_sizes), strict=True
+            )
+        ]
+
+    def visualize_training(self, batched_inputs: Batch, proposals: Sequence[Instances]) -> None:
+        """Log a picture of the truth and of the best proposals of the first image.
+
+        Args:
+            batched_inputs: with the truth.
+            proposals: of each image.
+        """
+
+        def best(count: int) -> np.ndarray:
+            return proposals[0].proposal_boxes.tensor[:count].detach().cpu().numpy()
+
+        log_boxes_beside_truth(
+            batched_inputs[0], best, self.input_format, "Left: truth; right: proposals"
+        )
+
+
+@META_ARCH_REGISTRY.register()
+class ProposalNetwork(Detector):
+    """The first half of `GeneralizedRCNN`: proposals are what it returns.
+
+    Args:
+        backbone: images -> feature maps.
+        proposal_generator: features -> proposals and losses.
+        pixel_mean: of each channel.
+        pixel_std: of each channel.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        proposal_generator: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        self.proposal_generator = proposal_generator
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+        """Arguments from `MODEL`."""
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
+        """Losses of the proposal generator, by name."""
+        images = self.preprocess_image(batched_inputs)
+        truth = self.truth_of(batched_inputs)
+        _, losses = self.proposal_generator(images, self.backbone(images.tensor), truth)
+        return losses
+
+    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
+        """{"proposals": proposals} of each image, in pixels of `height` and `width`."""
+        images = self.preprocess_image(batched_inputs)
+        proposals, _ = self.proposal_generator(images, self.backbone(images.tensor))
+        results = []
+        sizes = output_sizes(batched_inputs, images.image_sizes)
+        for found, size in zip(proposals, sizes, strict=True):
+            # The proposals were made for this call, so they may be scaled where they lie.
+            rescale_boxes_(found.proposal_boxes, found.image_size, size)
+            scaled = Instances(size, **found.get_fields())
+            results.append({"proposals": scaled[found.proposal_boxes.nonempty()]})
+        return results

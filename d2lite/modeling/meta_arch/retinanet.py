@@ -1,0 +1,302 @@
+"""RetinaNet: dense detection with the focal loss.
+
+N images, L levels, Ri anchors of level i, R their sum, C classes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import batched_nms, cat, sigmoid_focal_loss
+from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
+from d2lite.utils.events import log_scalars
+from d2lite.utils.memory import retry_if_cuda_oom
+
+from ..anchor_generator import build_anchor_generator
+from ..backbone import Backbone, build_backbone
+from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
+from ..matcher import Matcher
+from .build import META_ARCH_REGISTRY
+from .dense_detector import DenseDetector
+from .detector import Batch
+from .retinanet_head import RetinaNetHead
+
+__all__ = ["RetinaNet", "RetinaNetHead"]
+
+# How fast the running count of foreground anchors follows, and where it starts.
+_MOMENTUM = 0.9
+_FIRST_NORMALIZER = 100.0
+
+
+@META_ARCH_REGISTRY.register()
+class RetinaNet(DenseDetector):
+    """One-stage detection: class scores and a box for every anchor.
+
+    Args:
+        backbone: images -> feature maps.
+        head: maps -> class logits and deltas of each.
+        head_in_features: the maps that the head is given.
+        anchor_generator: maps -> anchors of each.
+        box2box_transform: deltas <-> boxes.
+        anchor_matcher: labels anchors by their IoU with ground truth.
+        num_classes: without background.
+        focal_loss_alpha: weight of foreground in the focal loss.
+        focal_loss_gamma: how much easy examples are held back.
+        smooth_l1_beta: where smooth L1 turns linear.
+        box_reg_loss_type: "smooth_l1", "giou", "diou" or "ciou".
+        test_score_thresh: detections must score higher.
+        test_topk_candidates: detections of each level that NMS is given.
+        test_nms_thresh: IoU above which detections of a class suppress each other.
+        max_detections_per_image: at most so many are returned.
+        pixel_mean: of each channel.
+        pixel_std: of each channel.
+        vis_period: log a picture every so many iterations; 0 for never.
+        input_format: channel order of the images.
+
+    Attributes:
+        loss_normalizer: running number of foreground anchors in a batch, by which losses are
+            divided. It is no part of `state_dict()` but of `training_state`.
+
+    Source: Lin 2017, arXiv:1708.02002.
+    """
+
+    training_buffers = ("loss_normalizer",)
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        head: nn.Module,
+        head_in_features: list[str],
+        anchor_generator: nn.Module,
+        box2box_transform: Box2BoxTransform,
+        anchor_matcher: Matcher,
+        num_classes: int,
+        focal_loss_alpha: float = 0.25,
+        focal_loss_gamma: float = 2.0,
+        smooth_l1_beta: float = 0.0,
+        box_reg_loss_type: str = "smooth_l1",
+        test_score_thresh: float = 0.05,
+        test_topk_candidates: int = 1000,
+        test_nms_thresh: float = 0.5,
+        max_detections_per_image: int = 100,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        vis_period: int = 0,
+        input_format: str = "BGR",
+    ) -> None:
+        super().__init__(
+            backbone, head, head_in_features, pixel_mean=pixel_mean, pixel_std=pixel_std
+        )
+        self.num_classes = num_classes
+        self.anchor_generator = anchor_generator
+        self.box2box_transform = box2box_transform
+        self.anchor_matcher = anchor_matcher
+        self.focal_loss_alpha = focal_loss_alpha
+        self.focal_loss_gamma = focal_loss_gamma
+        self.smooth_l1_beta = smooth_l1_beta
+        self.box_reg_loss_type = box_reg_loss_type
+        self.test_score_thresh = test_score_thresh
+        self.test_topk_candidates = test_topk_candidates
+        self.test_nms_thresh = test_nms_thresh
+        self.max_detections_per_image = max_detections_per_image
+        self.vis_period = vis_period
+        self.input_format = input_format
+        first = torch.tensor(_FIRST_NORMALIZER)
+        self.register_buffer("loss_normalizer", first, persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+        """Arguments from `MODEL`, `TEST.DETECTIONS_PER_IMAGE`, `INPUT.FORMAT` and `VIS_PERIOD`."""
+        node = cfg.MODEL.RETINANET
+        backbone = build_backbone(cfg)
+        known = backbone.output_shape()
+        shapes = [known[name] for name in node.IN_FEATURES]
+        return {
+            "backbone": backbone,
+            "head": RetinaNetHead(cfg, shapes),
+            "head_in_features": node.IN_FEATURES,
+            "anchor_generator": build_anchor_generator(cfg, shapes),
+            "box2box_transform": Box2BoxTransform(weights=node.BBOX_REG_WEIGHTS),
+            "anchor_matcher": Matcher(
+                node.IOU_THRESHOLDS, node.IOU_LABELS, allow_low_quality_matches=True
+            ),
+            "num_classes": node.NUM_CLASSES,
+            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
+            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
+            "smooth_l1_beta": node.SMOOTH_L1_LOSS_BETA,
+            "box_reg_loss_type": node.BBOX_REG_LOSS_TYPE,
+            "test_score_thresh": node.SCORE_THRESH_TEST,
+            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
+            "test_nms_thresh": node.NMS_THRESH_TEST,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "vis_period": cfg.VIS_PERIOD,
+            "input_format": cfg.INPUT.FORMAT,
+        }
+
+    def forward_training(
+        self,
+        images: ImageList,
+        features: list[Tensor],
+        predictions: Sequence[list[Tensor]],
+        gt_instances: list[Instances],
+    ) -> dict[str, Tensor]:
+        """Label the anchors and compare; arguments as in `DenseDetector`.
+
+        Returns:
+            `loss_cls` and `loss_box_reg`.
+        """
+        logits, deltas = self._transpose_dense_predictions(predictions, [self.num_classes, 4])
+        anchors = self.anchor_generator(features)
+        gt_labels, gt_boxes = self.label_anchors(anchors, gt_instances)
+        return self.losses(anchors, logits, gt_labels, deltas, gt_boxes)
+
+    def losses(
+        self,
+        anchors: list[Boxes] | Batch,
+        pred_logits: list[Tensor] | None = None,
+        gt_labels: list[Tensor] | None = None,
+        pred_anchor_deltas: list[Tensor] | None = None,
+        gt_boxes: list[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compare predictions with labelled anchors; given a batch alone, do the whole way.
+
+        The one name has two uses: `losses(batch)` is the verb of every `Detector`, and with five
+        arguments it is the reference's public method, which people override.
+
+        Args:
+            anchors: of each level; or a batch, and nothing else.
+            pred_logits: one (N, Ri, C) a level.
+            gt_labels: one (R,) an image, as `label_anchors` returns them.
+            pred_anchor_deltas: one (N, Ri, 4) a level.
+            gt_boxes: one (R, 4) an image.
+
+        Returns:
+            `loss_cls` and `loss_box_reg`, scalars.
+        """
+        if pred_logits is None:
+            return super().losses(anchors)
+        labels_NR = torch.stack(gt_labels)
+        is_positive = (labels_NR >= 0) & (labels_NR != self.num_classes)
+        num_positive = is_positive.sum()
+        log_scalars(num_pos_anchors=num_positive / len(gt_labels))
+        normalizer = self._update_normalizer(num_positive)
+
+        box_loss = _dense_box_regression_loss(
+            anchors,
+            self.box2box_transform,
+            pred_anchor_deltas,
+            gt_boxes,
+            is_positive,
+            box_reg_loss_type=self.box_reg_loss_type,
+            smooth_l1_beta=self.smooth_l1_beta,
+        )
+        return {
+            "loss_cls": self._score_loss(cat(pred_logits, dim=1).float(), labels_NR) / normalizer,
+            "loss_box_reg": box_loss / normalizer,
+        }
+
+    def _score_loss(self, logits_NRC: Tensor, labels_NR: Tensor) -> Tensor:
+        """The summed focal loss of all anchors but the ignored ones."""
+        # One column more takes what is no class (background, and ignored, which is -1), so that
+        # nothing needs to be looked up on the CPU.
+        column = labels_NR.remainder(self.num_classes + 1)
+        target = logits_NRC.new_zeros((*labels_NR.shape, self.num_classes + 1))
+        target = target.scatter_(2, column[..., None], 1.0)[..., :-1]
+        loss = sigmoid_focal_loss(
+            logits_NRC, target, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
+        )
+        return (loss.sum(dim=2) * (labels_NR >= 0)).sum()
+
+    @torch.no_grad()
+    def _update_normalizer(self, num_positive: Tensor) -> Tensor:
+        """Let the running count follow the batch, and return it."""
+        target = num_positive.clamp(min=1).to(self.loss_normalizer.dtype)
+        self.loss_normalizer = torch.lerp(target, self.loss_normalizer, _MOMENTUM)
+        return self.loss_normalizer
+
+    @torch.no_grad()
+    def label_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Say of each anchor which class and box it should give.
+
+        Args:
+            anchors: of each level.
+            gt_instances: of each image, with `gt_boxes` and `gt_classes`.
+
+        Returns:
+            for each image (R,) int64: the class, C for background, -1 to ignore; and (R, 4)
+            float, the box (arbitrary for background).
+        """
+        everything = Boxes.cat(anchors)
+        labels_per_image, boxes_per_image = [], []
+        for gt in gt_instances:
+            quality = retry_if_cuda_oom(pairwise_iou)(gt.gt_boxes, everything)
+            matched, labels = self.anchor_matcher(quality)
+            matched, labels = matched.to(self.device), labels.to(self.device)
+            del quality
+            if len(gt):
+                classes = gt.gt_classes[matched]
+                classes = classes.masked_fill(labels == 0, self.num_classes)
+                boxes = gt.gt_boxes.tensor[matched]
+            else:
+                classes = torch.full_like(matched, self.num_classes)
+                boxes = everything.tensor
+            labels_per_image.append(classes.masked_fill(labels == -1, -1))
+            boxes_per_image.append(boxes)
+        return labels_per_image, boxes_per_image
+
+    def forward_inference(
+        self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]
+    ) -> list[Instances]:
+        """Detect in each image; arguments as in `DenseDetector`."""
+        logits, deltas = self._transpose_dense_predictions(predictions, [self.num_classes, 4])
+        anchors = self.anchor_generator(features)
+        return [
+            self.inference_single_image(
+                anchors, [x[i].sigmoid() for x in logits], [x[i] for x in deltas], size
+            )
+            for i, size in enumerate(images.image_sizes)
+        ]
+
+    def inference_single_image(
+        self,
+        anchors: list[Boxes],
+        box_cls: list[Tensor],
+        box_delta: list[Tensor],
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """Choose the detections of one image.
+
+        Args:
+            anchors: of each level.
+            box_cls: one (Ri, C) of scores in [0, 1] a level.
+            box_delta: one (Ri, 4) a level.
+            image_size: (height, width).
+
+        Returns:
+            `pred_boxes`, `scores` and `pred_classes`, best first, in pixels of the network's
+            input.
+        """
+        candidates = self._decode_best(
+            anchors,
+            box_cls,
+            box_delta,
+            self.box2box_transform,
+            self.test_score_thresh,
+            self.test_topk_candidates,
+            image_size,
+        )
+        keep = batched_nms(
+            candidates.pred_boxes.tensor,
+            candidates.scores,
+            candidates.pred_classes,
+            self.test_nms_thresh,
+        )
+        return candidates[keep[: self.max_detections_per_image]]

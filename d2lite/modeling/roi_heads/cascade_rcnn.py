@@ -1,0 +1,224 @@
+"""CascadeROIHeads: a chain of box stages, each of which starts from the boxes of the one before."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import ShapeSpec
+from d2lite.structures import Boxes, Instances
+from d2lite.utils.errors import ConfigError
+from d2lite.utils.events import get_event_storage, has_event_storage, log_scalars
+
+from ..box_regression import Box2BoxTransform
+from ..matcher import Matcher
+from ..poolers import ROIPooler
+from .build import ROI_HEADS_REGISTRY, build_box_head
+from .fast_rcnn import FastRCNNOutputLayers, fast_rcnn_inference
+from .label_proposals import attach_targets, label_boxes
+from .standard import StandardROIHeads, build_pooler
+
+__all__ = ["CascadeROIHeads"]
+
+
+@ROI_HEADS_REGISTRY.register()
+class CascadeROIHeads(StandardROIHeads):
+    """Cascade R-CNN: later stages are trained on better boxes, with a stricter idea of a hit.
+
+    Args:
+        box_in_features: the maps of the box stages, by name.
+        box_pooler: maps and boxes -> features of regions, for all stages.
+        box_heads: one a stage.
+        box_predictors: one a stage.
+        proposal_matchers: one a stage; the first labels the proposals that are drawn.
+        **kwargs: see `StandardROIHeads`, for masks and keypoints.
+
+    Source: Cai 2018, arXiv:1712.00726.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        box_in_features: list[str],
+        box_pooler: ROIPooler,
+        box_heads: list[nn.Module],
+        box_predictors: list[nn.Module],
+        proposal_matchers: list[Matcher],
+        **kwargs: Any,
+    ) -> None:
+        if "proposal_matcher" in kwargs:
+            raise ValueError("give proposal_matchers, one a stage; the first is proposal_matcher.")
+        if not len(box_heads) == len(box_predictors) == len(proposal_matchers):
+            raise ValueError(
+                f"{len(box_heads)} heads, {len(box_predictors)} predictors and "
+                f"{len(proposal_matchers)} matchers; each stage needs one of each."
+            )
+        super().__init__(
+            box_in_features=box_in_features,
+            box_pooler=box_pooler,
+            box_head=nn.ModuleList(box_heads),
+            box_predictor=nn.ModuleList(box_predictors),
+            proposal_matcher=proposal_matchers[0],
+            **kwargs,
+        )
+        self.num_cascade_stages = len(box_heads)
+        self.proposal_matchers = proposal_matchers
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Arguments from `MODEL.ROI_BOX_CASCADE_HEAD` and those of `StandardROIHeads`."""
+        arguments = super().from_config(cfg, input_shape)
+        arguments.pop("proposal_matcher")
+        return arguments
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        node, cascade = cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.ROI_BOX_CASCADE_HEAD
+        if not node.CLS_AGNOSTIC_BBOX_REG:
+            raise ConfigError(
+                "CascadeROIHeads hands one box of each region to the next stage; set "
+                "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG True."
+            )
+        if cascade.IOUS[0] != cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS[0]:
+            raise ConfigError(
+                f"MODEL.ROI_BOX_CASCADE_HEAD.IOUS starts with {cascade.IOUS[0]}, but the first "
+                "stage's proposals are drawn with MODEL.ROI_HEADS.IOU_THRESHOLDS "
+                f"{list(cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS)}; make them equal."
+            )
+        if len(cascade.IOUS) != len(cascade.BBOX_REG_WEIGHTS):
+            raise ConfigError(
+                f"MODEL.ROI_BOX_CASCADE_HEAD has {len(cascade.IOUS)} IOUS and "
+                f"{len(cascade.BBOX_REG_WEIGHTS)} BBOX_REG_WEIGHTS; give one of each a stage."
+            )
+        names, pooler, shape = build_pooler(cfg, node, input_shape)
+        heads = [build_box_head(cfg, shape) for _ in cascade.IOUS]
+        return {
+            "box_in_features": names,
+            "box_pooler": pooler,
+            "box_heads": heads,
+            "box_predictors": [
+                FastRCNNOutputLayers(
+                    cfg, head.output_shape, box2box_transform=Box2BoxTransform(weights=weights)
+                )
+                for head, weights in zip(heads, cascade.BBOX_REG_WEIGHTS, strict=True)
+            ],
+            "proposal_matchers": [Matcher([iou], [0, 1]) for iou in cascade.IOUS],
+        }
+
+    def forward(
+        self,
+        images: Any,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """See `ROIHeads.forward`."""
+        if not self.training:
+            detections = self._forward_box(features, proposals)
+            return self.forward_with_given_boxes(features, detections), {}
+        if targets is None:
+            raise ValueError("in training the heads need targets: the images' instances.")
+        proposals = self.label_and_sample_proposals(proposals, targets)
+        losses = self._forward_box(features, proposals, targets)
+        # Masks and keypoints learn on the drawn proposals, which have the widest variety.
+        losses.update(self._forward_mask(features, proposals))
+        losses.update(self._forward_keypoint(features, proposals))
+        return proposals, losses
+
+    def _forward_box(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> Any:
+        """Losses of all stages in training; else detections of each image."""
+        maps = [features[name] for name in self.box_in_features]
+        image_sizes = [p.image_size for p in proposals]
+        losses: dict[str, Tensor] = {}
+        boxes: Sequence[Tensor] = ()
+        stage_probs = []
+        for stage, predictor in enumerate(self.box_predictor):
+            if stage:
+                proposals = self._create_proposals_from_boxes(boxes, image_sizes)
+                if self.training:
+                    proposals = self._match_and_label_boxes(proposals, stage, targets)
+            predictions = self._run_stage(maps, proposals, stage)
+            if self.training:
+                with _logged_as(stage):
+                    stage_losses = predictor.losses(predictions, proposals)
+                losses |= {f"{name}_stage{stage}": v for name, v in stage_losses.items()}
+            else:
+                stage_probs.append(predictor.predict_probs(predictions, proposals))
+            boxes = predictor.predict_boxes(predictions, proposals)
+        if self.training:
+            return losses
+        # The last stage has the best boxes, but all together know the class best.
+        probs = [torch.stack(of_image).mean(dim=0) for of_image in zip(*stage_probs, strict=True)]
+        last = self.box_predictor[-1]
+        detections, _ = fast_rcnn_inference(
+            boxes,
+            probs,
+            image_sizes,
+            last.test_score_thresh,
+            last.test_nms_thresh,
+            last.test_topk_per_image,
+        )
+        return detections
+
+    def _run_stage(
+        self, maps: list[Tensor], proposals: list[Instances], stage: int
+    ) -> tuple[Tensor, Tensor]:
+        pooled = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
+        if pooled.requires_grad:
+            # All stages train the backbone; together they should weigh as much as one head.
+            pooled.register_hook(lambda gradient: gradient / self.num_cascade_stages)
+        return self.box_predictor[stage](self.box_head[stage](pooled))
+
+    def _create_proposals_from_boxes(
+        self, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
+    ) -> list[Instances]:
+        """The boxes of one stage as proposals of the next; no gradient goes through them."""
+        proposals = []
+        for boxes_per_image, size in zip(boxes, image_sizes, strict=True):
+            clipped = Boxes(boxes_per_image.detach())
+            clipped.clip(size)
+            if self.training:
+                # An empty box cannot be trained on. In inference every box has to stay, since
+                # the scores of all stages are averaged row by row.
+                clipped = clipped[clipped.nonempty()]
+            proposals.append(Instances(size, proposal_boxes=clipped))
+        return proposals
+
+    @torch.no_grad()
+    def _match_and_label_boxes(
+        self, proposals: list[Instances], stage: int, targets: Sequence[Instances]
+    ) -> list[Instances]:
+        """Label all boxes of a stage; none is drawn, as the first stage drew them."""
+        counts = []
+        for found, target in zip(proposals, targets, strict=True):
+            matches, classes = label_boxes(
+                found.proposal_boxes, target, self.proposal_matchers[stage], self.num_classes
+            )
+            found.gt_classes = classes
+            # Later stages only refine boxes; masks would be copied for nothing.
+            boxes_only = Instances(target.image_size, gt_boxes=target.gt_boxes)
+            attach_targets(found, boxes_only, matches)
+            counts.append((classes < self.num_classes).sum())
+        num_fg = torch.stack(counts).sum() / len(counts)
+        num_all = sum(len(found) for found in proposals) / len(counts)
+        log_scalars(
+            **{
+                f"stage{stage}/roi_head/num_fg_samples": num_fg,
+                f"stage{stage}/roi_head/num_bg_samples": num_all - num_fg,
+            }
+        )
+        return proposals
+
+
+def _logged_as(stage: int) -> AbstractContextManager[Any]:
+    """Scalars of a stage go under "stage<n>/", where somebody listens."""
+    return get_event_storage().name_scope(f"stage{stage}") if has_event_storage() else nullcontext()

@@ -1,0 +1,345 @@
+"""FastRCNNOutputLayers: the class and the box of each region, and their losses.
+
+R regions of all images, K classes; class K is the background; D numbers a box.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import ShapeSpec, cat, cross_entropy
+from d2lite.structures import Instances
+from d2lite.utils.errors import ConfigError
+from d2lite.utils.events import has_event_storage, log_scalars
+
+from ..box_regression import Box2BoxTransform, box_regression_loss
+from ..weight_init import normal_fill
+from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
+from .label_proposals import joined_targets
+
+__all__ = ["FastRCNNOutputLayers", "fast_rcnn_inference", "fast_rcnn_inference_single_image"]
+
+# With a sigmoid for each class, training starts from the belief that objects are this rare.
+_PRIOR_PROBABILITY = 0.01
+
+Predictions = tuple[Tensor, Tensor]
+
+
+class FastRCNNOutputLayers(nn.Module):
+    """Two linear layers: class scores (R, K + 1) and box deltas (R, K * D) or (R, D).
+
+    Args:
+        input_shape: of one region's features; an int for that many channels.
+        box2box_transform: deltas <-> boxes.
+        num_classes: K.
+        test_score_thresh: see `fast_rcnn_inference`.
+        test_nms_thresh: see `fast_rcnn_inference`.
+        test_topk_per_image: see `fast_rcnn_inference`.
+        cls_agnostic_bbox_reg: one box for all classes.
+        smooth_l1_beta: where smooth L1 turns linear.
+        box_reg_loss_type: "smooth_l1", "giou", "diou" or "ciou".
+        loss_weight: one factor, or {"loss_cls": ..., "loss_box_reg": ...}.
+        use_fed_loss: count the sigmoid loss of a few classes only, those present and some others
+            drawn for each step (for long-tailed data, where absence is not certain).
+        use_sigmoid_ce: a sigmoid for each class in place of one softmax.
+        get_fed_loss_cls_weights: gives (K,) weights for the drawing; without it, they have to be
+            handed to `set_fed_loss_cls_weights` before training.
+        fed_loss_num_classes: how many classes count.
+
+    Raises:
+        ConfigError: if the federated loss is asked for without the sigmoid.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        box2box_transform: Any,
+        num_classes: int,
+        test_score_thresh: float = 0.0,
+        test_nms_thresh: float = 0.5,
+        test_topk_per_image: int = 100,
+        cls_agnostic_bbox_reg: bool = False,
+        smooth_l1_beta: float = 0.0,
+        box_reg_loss_type: str = "smooth_l1",
+        loss_weight: float | dict[str, float] = 1.0,
+        use_fed_loss: bool = False,
+        use_sigmoid_ce: bool = False,
+        get_fed_loss_cls_weights: Callable[[], Tensor] | None = None,
+        fed_loss_num_classes: int = 50,
+    ) -> None:
+        super().__init__()
+        if use_fed_loss and not use_sigmoid_ce:
+            raise ConfigError(
+                "MODEL.ROI_BOX_HEAD.USE_FED_LOSS needs the sigmoid loss; set USE_SIGMOID_CE too."
+            )
+        if isinstance(input_shape, int):
+            input_shape = ShapeSpec(channels=input_shape)
+        size = input_shape.channels * (input_shape.height or 1) * (input_shape.width or 1)
+        self.num_classes = num_classes
+        self.cls_score = nn.Linear(size, num_classes + 1)
+        num_boxes = 1 if cls_agnostic_bbox_reg else num_classes
+        self.bbox_pred = nn.Linear(size, num_boxes * len(box2box_transform.weights))
+        # Box deltas are small numbers; starting smaller keeps the first steps calm.
+        normal_fill(self.cls_score, std=0.01)
+        normal_fill(self.bbox_pred, std=0.001)
+        if use_sigmoid_ce:
+            nn.init.constant_(self.cls_score.bias, _logit(_PRIOR_PROBABILITY))
+        self.box2box_transform = box2box_transform
+        self.smooth_l1_beta = smooth_l1_beta
+        self.box_reg_loss_type = box_reg_loss_type
+        self.test_score_thresh = test_score_thresh
+        self.test_nms_thresh = test_nms_thresh
+        self.test_topk_per_image = test_topk_per_image
+        if isinstance(loss_weight, int | float):
+            loss_weight = {"loss_cls": loss_weight, "loss_box_reg": loss_weight}
+        self.loss_weight = loss_weight
+        self.use_fed_loss = use_fed_loss
+        self.use_sigmoid_ce = use_sigmoid_ce
+        self.fed_loss_num_classes = fed_loss_num_classes
+        self.register_buffer("fed_loss_cls_weights", None, persistent=False)
+        if use_fed_loss and get_fed_loss_cls_weights is not None:
+            self.set_fed_loss_cls_weights(get_fed_loss_cls_weights())
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Arguments from `MODEL.ROI_BOX_HEAD`, `MODEL.ROI_HEADS` and `TEST`."""
+        node = cfg.MODEL.ROI_BOX_HEAD
+        return {
+            "input_shape": input_shape,
+            "box2box_transform": Box2BoxTransform(weights=node.BBOX_REG_WEIGHTS),
+            "num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            "cls_agnostic_bbox_reg": node.CLS_AGNOSTIC_BBOX_REG,
+            "smooth_l1_beta": node.SMOOTH_L1_BETA,
+            "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+            "test_nms_thresh": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+            "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "box_reg_loss_type": node.BBOX_REG_LOSS_TYPE,
+            "loss_weight": {"loss_box_reg": node.BBOX_REG_LOSS_WEIGHT},
+            "use_fed_loss": node.USE_FED_LOSS,
+            "use_sigmoid_ce": node.USE_SIGMOID_CE,
+            "fed_loss_num_classes": node.FED_LOSS_NUM_CLASSES,
+        }
+
+    def set_fed_loss_cls_weights(self, weights: Tensor) -> None:
+        """Say how readily each class is drawn by the federated loss.
+
+        Args:
+            weights: (K,) >= 0, usually a power of how many images have the class.
+
+        Raises:
+            ConfigError: for another number of classes.
+        """
+        if len(weights) != self.num_classes:
+            raise ConfigError(
+                f"{len(weights)} weights for the federated loss, but the model has "
+                f"{self.num_classes} classes (MODEL.ROI_HEADS.NUM_CLASSES)."
+            )
+        self.fed_loss_cls_weights = weights.to(self.cls_score.weight.device)
+
+    def forward(self, x: Tensor) -> Predictions:
+        """Score and regress.
+
+        Args:
+            x: (R, ...) features of the regions, flattened here.
+
+        Returns:
+            (R, K + 1) class scores and (R, K * D) or (R, D) box deltas.
+        """
+        x = x.flatten(start_dim=1)
+        return self.cls_score(x), self.bbox_pred(x)
+
+    def losses(self, predictions: Predictions, proposals: Sequence[Instances]) -> dict[str, Tensor]:
+        """Losses of the labelled proposals.
+
+        Args:
+            predictions: what `forward` gave for the proposals of all images.
+            proposals: of each image, with proposal_boxes, gt_boxes and gt_classes.
+
+        Returns:
+            "loss_cls" and "loss_box_reg", zero with a gradient where there is no proposal.
+        """
+        scores, deltas = predictions
+        if proposals:
+            proposal_boxes, gt_boxes, gt_classes = joined_targets(proposals)
+        else:
+            proposal_boxes = gt_boxes = deltas.new_zeros((0, len(self.box2box_transform.weights)))
+            gt_classes = deltas.new_zeros((0,), dtype=torch.int64)
+        _log_classification(scores, gt_classes)
+        if self.use_sigmoid_ce:
+            loss_cls = self.sigmoid_cross_entropy_loss(scores, gt_classes)
+        else:
+            loss_cls = cross_entropy(scores, gt_classes, reduction="mean")
+        losses = {
+            "loss_cls": loss_cls,
+            "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
+        }
+        return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
+
+    def sigmoid_cross_entropy_loss(self, pred_class_logits: Tensor, gt_classes: Tensor) -> Tensor:
+        """Binary cross entropy of every class, summed over classes, mean over regions.
+
+        Args:
+            pred_class_logits: (R, K + 1); the last column is not used.
+            gt_classes: (R,) in [0, K].
+        """
+        num_regions = len(pred_class_logits)
+        if num_regions == 0:
+            return pred_class_logits.sum() * 0.0
+        target = F.one_hot(gt_classes, self.num_classes + 1)[:, :-1]
+        logits = pred_class_logits[:, :-1]
+        loss = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
+        if self.use_fed_loss:
+            if self.fed_loss_cls_weights is None:
+                raise ConfigError(
+                    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS needs how often each class occurs in the "
+                    "training data: hand weights to set_fed_loss_cls_weights of the box predictor."
+                )
+            counted = self.get_fed_loss_classes(
+                gt_classes, self.fed_loss_num_classes, self.num_classes, self.fed_loss_cls_weights
+            )
+            is_counted = torch.zeros(self.num_classes + 1, device=loss.device, dtype=loss.dtype)
+            is_counted[counted] = 1
+            loss = loss * is_counted[:-1]
+        return loss.sum() / num_regions
+
+    def get_fed_loss_classes(
+        self,
+        gt_classes: Tensor,
+        num_fed_loss_classes: int,
+        num_classes: int,
+        weight: Tensor | None,
+    ) -> Tensor:
+        """The classes of this step: all that are present, filled up with drawn ones.
+
+        Args:
+            gt_classes: (R,) in [0, K]; background counts as present.
+            num_fed_loss_classes: how many there should be in the end.
+            num_classes: K.
+            weight: (K,) how readily each class is drawn; None for all alike.
+
+        Returns:
+            their numbers, the present ones first.
+
+        Source: Zhou 2021, arXiv:2103.07461.
+        """
+        present = gt_classes.unique()
+        chance = gt_classes.new_ones((num_classes + 1,), dtype=torch.float32)
+        if weight is not None:
+            chance[:num_classes] = weight.float()
+        chance[num_classes] = 0
+        chance[present] = 0
+        missing = min(num_fed_loss_classes - len(present), int((chance > 0).sum()))
+        if missing <= 0:
+            return present
+        return torch.cat([present, torch.multinomial(chance, missing, replacement=False)])
+
+    def box_reg_loss(
+        self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor
+    ) -> Tensor:
+        """Loss of the foreground's boxes, summed, over the number of all regions.
+
+        Dividing by all, not by the foreground, gives each foreground region the same weight in
+        images with few and with many of them.
+
+        Args:
+            proposal_boxes: (R, D).
+            gt_boxes: (R, D).
+            pred_deltas: (R, K * D) or (R, D).
+            gt_classes: (R,) in [0, K].
+        """
+        size = proposal_boxes.shape[1]
+        is_foreground = (gt_classes >= 0) & (gt_classes < self.num_classes)
+        region = is_foreground.nonzero()[:, 0]
+        deltas_RCD = pred_deltas.reshape(len(pred_deltas), pred_deltas.shape[1] // size, size)
+        column = gt_classes[region] if deltas_RCD.shape[1] > 1 else torch.zeros_like(region)
+        loss = box_regression_loss(
+            proposal_boxes[region],
+            self.box2box_transform,
+            deltas_RCD[region, column],
+            gt_boxes[region],
+            self.box_reg_loss_type,
+            self.smooth_l1_beta,
+        )
+        return loss / max(gt_classes.numel(), 1)
+
+    def inference(
+        self, predictions: Predictions, proposals: Sequence[Instances]
+    ) -> tuple[list[Instances], list[Tensor]]:
+        """Detections of each image, and the proposal that each comes from.
+
+        Args:
+            predictions: what `forward` gave for the proposals of all images.
+            proposals: of each image, with proposal_boxes.
+        """
+        return fast_rcnn_inference(
+            self.predict_boxes(predictions, proposals),
+            self.predict_probs(predictions, proposals),
+            [p.image_size for p in proposals],
+            self.test_score_thresh,
+            self.test_nms_thresh,
+            self.test_topk_per_image,
+        )
+
+    def predict_boxes(
+        self, predictions: Predictions, proposals: Sequence[Instances]
+    ) -> tuple[Tensor, ...]:
+        """The boxes of each image: (Ri, K * D) or (Ri, D)."""
+        if not proposals:
+            return ()
+        boxes = cat([p.proposal_boxes.tensor for p in proposals])
+        predicted = self.box2box_transform.apply_deltas(predictions[1], boxes)
+        return predicted.split([len(p) for p in proposals])
+
+    def predict_boxes_for_gt_classes(
+        self, predictions: Predictions, proposals: Sequence[Instances]
+    ) -> tuple[Tensor, ...]:
+        """The box of each proposal's true class, (Ri, D) of each image; any box for background."""
+        boxes = self.predict_boxes(predictions, proposals)
+        size = len(self.box2box_transform.weights)
+        chosen = []
+        for boxes_per_image, proposal in zip(boxes, proposals, strict=True):
+            num_boxes = boxes_per_image.shape[1] // size
+            boxes_RCD = boxes_per_image.reshape(len(proposal), num_boxes, size)
+            column = proposal.gt_classes.clamp(0, boxes_RCD.shape[1] - 1)
+            chosen.append(boxes_RCD[torch.arange(len(proposal), device=column.device), column])
+        return tuple(chosen)
+
+    def predict_probs(
+        self, predictions: Predictions, proposals: Sequence[Instances]
+    ) -> tuple[Tensor, ...]:
+        """The probabilities of each image: (Ri, K + 1), the background last."""
+        scores = predictions[0]
+        probs = scores.sigmoid() if self.use_sigmoid_ce else scores.softmax(dim=-1)
+        return probs.split([len(p) for p in proposals])
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+@torch.no_grad()
+def _log_classification(scores: Tensor, gt_classes: Tensor, prefix: str = "fast_rcnn") -> None:
+    """Report how many regions, and how many foreground regions, are classified right."""
+    if not has_event_storage() or gt_classes.numel() == 0:
+        return
+    background = scores.shape[1] - 1
+    pred_classes = scores.argmax(dim=1)
+    is_right = pred_classes == gt_classes
+    is_foreground = (gt_classes >= 0) & (gt_classes < background)
+    # A batch without foreground reports 0 of 1; asking how many there are would stop the device.
+    num_foreground = is_foreground.sum().clamp(min=1)
+    is_missed = is_foreground & (pred_classes == background)
+    log_scalars(
+        **{
+            f"{prefix}/cls_accuracy": is_right.float().mean(),
+            f"{prefix}/fg_cls_accuracy": (is_right & is_foreground).sum() / num_foreground,
+            f"{prefix}/false_negative": is_missed.sum() / num_foreground,
+        }
+    )

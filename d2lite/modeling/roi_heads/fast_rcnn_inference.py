@@ -1,0 +1,87 @@
+"""Scores and boxes of regions -> the detections that are kept.
+
+R regions of one image, K classes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from d2lite.layers import batched_nms
+from d2lite.structures import Boxes, Instances
+
+__all__ = ["fast_rcnn_inference", "fast_rcnn_inference_single_image"]
+
+
+def fast_rcnn_inference(
+    boxes: Sequence[Tensor],
+    scores: Sequence[Tensor],
+    image_shapes: Sequence[tuple[int, int]],
+    score_thresh: float,
+    nms_thresh: float,
+    topk_per_image: int,
+) -> tuple[list[Instances], list[Tensor]]:
+    """Keep the good detections of each image.
+
+    Args:
+        boxes: of each image (R, K * 4) xyxy in pixels, or (R, 4) for one box for all classes.
+        scores: of each image (R, K + 1), the background last.
+        image_shapes: (height, width) of each image; boxes are clipped to it.
+        score_thresh: only detections above it.
+        nms_thresh: a detection is dropped if its IoU with a better one of its class is above it.
+        topk_per_image: at most so many; below 0 for all.
+
+    Returns:
+        of each image pred_boxes, scores and pred_classes, best first; and the region that each
+        detection comes from.
+    """
+    kept = [
+        fast_rcnn_inference_single_image(b, s, shape, score_thresh, nms_thresh, topk_per_image)
+        for b, s, shape in zip(boxes, scores, image_shapes, strict=True)
+    ]
+    return [instances for instances, _ in kept], [regions for _, regions in kept]
+
+
+def fast_rcnn_inference_single_image(
+    boxes: Tensor,
+    scores: Tensor,
+    image_shape: tuple[int, int],
+    score_thresh: float,
+    nms_thresh: float,
+    topk_per_image: int,
+) -> tuple[Instances, Tensor]:
+    """`fast_rcnn_inference` for one image.
+
+    Args:
+        boxes: (R, K * 4) or (R, 4).
+        scores: (R, K + 1).
+        image_shape: (height, width).
+        score_thresh: see `fast_rcnn_inference`, as the rest.
+        nms_thresh: likewise.
+        topk_per_image: likewise.
+
+    Returns:
+        The detections, and (D,) int64 the region of each.
+    """
+    num_classes = scores.shape[1] - 1
+    # A diverged model gives NaN or infinity; such regions are worth nothing and break NMS.
+    is_finite = boxes.isfinite().all(dim=1) & scores.isfinite().all(dim=1)
+    is_candidate = (scores[:, :num_classes] > score_thresh) & is_finite[:, None]
+    region, category = is_candidate.nonzero(as_tuple=True)
+    boxes_RC4 = boxes.reshape(len(boxes), boxes.shape[1] // 4, 4)
+    # With one box for all classes, every class reads column 0.
+    column = category if boxes_RC4.shape[1] > 1 else torch.zeros_like(category)
+    candidates = Boxes(boxes_RC4[region, column])
+    candidates.clip(image_shape)
+    candidate_scores = scores[region, category]
+    kept = batched_nms(candidates.tensor, candidate_scores, category, nms_thresh)
+    if topk_per_image >= 0:
+        kept = kept[:topk_per_image]
+    instances = Instances(
+        image_shape,
+        pred_boxes=candidates[kept],
+        scores=candidate_scores[kept],
+        pred_classes=category[kept],
+    )
+    return instances, region[kept]

@@ -1,0 +1,169 @@
+"""Which proposals a loss is computed on, and what each of them should have been.
+
+G objects and R proposals of one image, K classes; class K is the background.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from d2lite.layers import cat
+from d2lite.structures import Boxes, Instances, pairwise_iou
+from d2lite.utils.events import log_scalars
+
+from ..matcher import Matcher
+from ..sampling import subsample_labels
+
+__all__ = [
+    "attach_targets",
+    "classes_of_matches",
+    "label_boxes",
+    "sample_proposals",
+    "select_foreground_proposals",
+    "select_proposals_with_visible_keypoints",
+]
+
+
+def classes_of_matches(
+    gt_classes: Tensor, matches: Tensor, match_labels: Tensor, num_classes: int
+) -> Tensor:
+    """The class that each proposal should get.
+
+    Args:
+        gt_classes: (G,) int64 in [0, K).
+        matches: (R,) int64, the object that each proposal was matched with.
+        match_labels: (R,) 1 foreground, 0 background, -1 ignored.
+        num_classes: K.
+
+    Returns:
+        (R,) int64 in [0, K], -1 for ignored ones.
+    """
+    if len(gt_classes) == 0:
+        return torch.full_like(matches, num_classes)
+    classes = gt_classes[matches]
+    classes = torch.where(match_labels == 0, num_classes, classes)
+    return torch.where(match_labels == -1, -1, classes)
+
+
+def label_boxes(
+    boxes: Boxes, targets: Instances, matcher: Matcher, num_classes: int
+) -> tuple[Tensor, Tensor]:
+    """Match boxes with the objects of an image.
+
+    Args:
+        boxes: R boxes.
+        targets: with gt_boxes and gt_classes of G objects; G may be 0.
+        matcher: (G, R) IoU -> matches and labels.
+        num_classes: K.
+
+    Returns:
+        (R,) int64 object of each box, 0 where there is none; (R,) int64 class in [0, K], -1 for
+        ignored boxes.
+    """
+    matches, match_labels = matcher(pairwise_iou(targets.gt_boxes, boxes))
+    return matches, classes_of_matches(targets.gt_classes, matches, match_labels, num_classes)
+
+
+def attach_targets(proposals: Instances, targets: Instances, matches: Tensor) -> None:
+    """Give each proposal the ground truth of its object: all fields "gt_..." it has not yet.
+
+    Args:
+        proposals: R proposals; changed.
+        targets: G objects.
+        matches: (R,) int64, the object of each proposal.
+    """
+    if len(targets):
+        for name, value in targets.get_fields().items():
+            if name.startswith("gt_") and not proposals.has(name):
+                proposals.set(name, value[matches])
+    elif not proposals.has("gt_boxes"):
+        # All of these are background: the box is asked for, but nothing is read from it.
+        gt_boxes = targets.gt_boxes.tensor.new_zeros((len(proposals), 4))
+        proposals.gt_boxes = Boxes(gt_boxes)
+
+
+def sample_proposals(
+    proposals: Instances,
+    targets: Instances,
+    *,
+    matcher: Matcher,
+    num_classes: int,
+    num_samples: int,
+    positive_fraction: float,
+    generator: torch.Generator | None = None,
+) -> tuple[Instances, int]:
+    """Draw the proposals of one image that losses are computed on, and label them.
+
+    Args:
+        proposals: with proposal_boxes.
+        targets: with gt_boxes, gt_classes and more.
+        matcher: (G, R) IoU -> matches and labels.
+        num_classes: K.
+        num_samples: how many to draw.
+        positive_fraction: the share of them that may be foreground.
+        generator: where draws come from.
+
+    Returns:
+        The drawn proposals, foreground first, with gt_classes, gt_boxes and all other "gt_..."
+        fields of the targets (only those two where the image has no object); and how many of
+        them are foreground.
+    """
+    matches, classes = label_boxes(proposals.proposal_boxes, targets, matcher, num_classes)
+    positions = subsample_labels(
+        classes, num_samples, positive_fraction, num_classes, generator=generator
+    )
+    drawn = torch.cat(positions)
+    sampled = proposals[drawn]
+    sampled.gt_classes = classes[drawn]
+    attach_targets(sampled, targets, matches[drawn])
+    return sampled, len(positions[0])
+
+
+def select_foreground_proposals(
+    proposals: Sequence[Instances], bg_label: int
+) -> tuple[list[Instances], list[Tensor]]:
+    """Keep the proposals that are an object.
+
+    Args:
+        proposals: of each image, with gt_classes.
+        bg_label: the class of the background; -1 (ignored) does not count as object either.
+
+    Returns:
+        The kept ones of each image, and for each image (R,) bool which were kept.
+    """
+    masks = [(p.gt_classes != -1) & (p.gt_classes != bg_label) for p in proposals]
+    return [p[mask] for p, mask in zip(proposals, masks, strict=True)], masks
+
+
+def select_proposals_with_visible_keypoints(proposals: Sequence[Instances]) -> list[Instances]:
+    """Keep the proposals in which at least one labelled keypoint lies.
+
+    Others have nothing that a keypoint loss could be computed on.
+
+    Args:
+        proposals: of each image, with proposal_boxes, and gt_keypoints unless there are none.
+    """
+    selected = []
+    for found in proposals:
+        if len(found) == 0:
+            selected.append(found)
+            continue
+        keypoints_RK3 = found.gt_keypoints.tensor
+        boxes_R14 = found.proposal_boxes.tensor[:, None]
+        points, is_labelled = keypoints_RK3[..., :2], keypoints_RK3[..., 2] >= 1
+        is_inside = (points >= boxes_R14[..., :2]) & (points <= boxes_R14[..., 2:])
+        has_keypoint = (is_inside.all(dim=2) & is_labelled).any(dim=1)
+        selected.append(found[has_keypoint])
+    count = sum(len(found) for found in selected) / max(len(selected), 1)
+    log_scalars(**{"keypoint_head/num_fg_samples": count})
+    return selected
+
+
+def joined_targets(proposals: Sequence[Instances]) -> tuple[Tensor, Tensor, Tensor]:
+    """Proposal boxes (R, 4), ground-truth boxes (R, 4) and classes (R,) of all images."""
+    return (
+        cat([p.proposal_boxes.tensor for p in proposals]),
+        cat([(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals]),
+        cat([p.gt_classes for p in proposals]),
+    )

@@ -1,0 +1,245 @@
+"""StandardROIHeads: a box branch, then mask and keypoint branches with features of their own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import ShapeSpec
+from d2lite.structures import Boxes, ImageList, Instances
+
+from ..poolers import ROIPooler
+from .base import ROIHeads
+from .build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head
+from .fast_rcnn import FastRCNNOutputLayers
+from .label_proposals import (
+    select_foreground_proposals,
+    select_proposals_with_visible_keypoints,
+)
+
+__all__ = ["StandardROIHeads", "build_pooler"]
+
+Pooler = ROIPooler | None
+Features = dict[str, Tensor]
+
+
+def build_pooler(
+    cfg: CfgNode, node: CfgNode, input_shape: dict[str, ShapeSpec]
+) -> tuple[list[str], Pooler, Any]:
+    """Make the pooler of one branch.
+
+    Args:
+        cfg: its MODEL.ROI_HEADS.IN_FEATURES names the maps.
+        node: the branch's configuration, with POOLER_TYPE, POOLER_RESOLUTION and
+            POOLER_SAMPLING_RATIO.
+        input_shape: the feature maps of the backbone, by name.
+
+    Returns:
+        The names of the maps; the pooler, None for an empty POOLER_TYPE (the branch then gets
+        whole maps); the shape of what the branch gets.
+
+    Raises:
+        ValueError: if the maps differ in channels.
+    """
+    names = list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
+    if not node.POOLER_TYPE:
+        return names, None, {name: input_shape[name] for name in names}
+    channels = {input_shape[name].channels for name in names}
+    if len(channels) != 1:
+        raise ValueError(
+            f"MODEL.ROI_HEADS.IN_FEATURES {names} have {sorted(channels)} channels; regions are "
+            "pooled from maps of equal channels."
+        )
+    size = node.POOLER_RESOLUTION
+    pooler = ROIPooler(
+        output_size=size,
+        scales=tuple(1.0 / input_shape[name].stride for name in names),
+        sampling_ratio=node.POOLER_SAMPLING_RATIO,
+        pooler_type=node.POOLER_TYPE,
+    )
+    return names, pooler, ShapeSpec(channels=channels.pop(), height=size, width=size)
+
+
+@ROI_HEADS_REGISTRY.register()
+class StandardROIHeads(ROIHeads):
+    """Box branch, then masks and keypoints of what it found; every branch pools for itself.
+
+    In training the branches work side by side on the same labelled proposals.
+
+    Args:
+        box_in_features: the maps of the box branch, by name.
+        box_pooler: maps and boxes -> features of regions.
+        box_head: features of regions -> features for class and box.
+        box_predictor: those -> scores and deltas; see `FastRCNNOutputLayers`.
+        mask_in_features: the maps of the mask branch.
+        mask_pooler: as `box_pooler`; None to hand whole maps to the head.
+        mask_head: None for no masks.
+        keypoint_in_features: the maps of the keypoint branch.
+        keypoint_pooler: as `mask_pooler`.
+        keypoint_head: None for no keypoints.
+        train_on_pred_boxes: train masks and keypoints on the predicted boxes in place of the
+            proposals.
+        **kwargs: see `ROIHeads`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        box_in_features: list[str],
+        box_pooler: ROIPooler,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        mask_in_features: list[str] | None = None,
+        mask_pooler: Pooler = None,
+        mask_head: nn.Module | None = None,
+        keypoint_in_features: list[str] | None = None,
+        keypoint_pooler: Pooler = None,
+        keypoint_head: nn.Module | None = None,
+        train_on_pred_boxes: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.in_features = self.box_in_features = box_in_features
+        self.box_pooler = box_pooler
+        self.box_head = box_head
+        self.box_predictor = box_predictor
+        self.mask_on = mask_head is not None
+        if self.mask_on:
+            self.mask_in_features = mask_in_features
+            self.mask_pooler = mask_pooler
+            self.mask_head = mask_head
+        self.keypoint_on = keypoint_head is not None
+        if self.keypoint_on:
+            self.keypoint_in_features = keypoint_in_features
+            self.keypoint_pooler = keypoint_pooler
+            self.keypoint_head = keypoint_head
+        self.train_on_pred_boxes = train_on_pred_boxes
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Arguments from `MODEL.ROI_HEADS` and the node of each branch.
+
+        A subclass changes one branch by overriding `_init_box_head`, `_init_mask_head` or
+        `_init_keypoint_head`.
+        """
+        return {
+            **super().from_config(cfg),
+            "train_on_pred_boxes": cfg.MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES,
+            **cls._init_box_head(cfg, input_shape),
+            **cls._init_mask_head(cfg, input_shape),
+            **cls._init_keypoint_head(cfg, input_shape),
+        }
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        names, pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape)
+        head = build_box_head(cfg, shape)
+        return {
+            "box_in_features": names,
+            "box_pooler": pooler,
+            "box_head": head,
+            "box_predictor": FastRCNNOutputLayers(cfg, head.output_shape),
+        }
+
+    @classmethod
+    def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        if not cfg.MODEL.MASK_ON:
+            return {}
+        names, pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_MASK_HEAD, input_shape)
+        return {
+            "mask_in_features": names,
+            "mask_pooler": pooler,
+            "mask_head": build_mask_head(cfg, shape),
+        }
+
+    @classmethod
+    def _init_keypoint_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        if not cfg.MODEL.KEYPOINT_ON:
+            return {}
+        names, pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, input_shape)
+        return {
+            "keypoint_in_features": names,
+            "keypoint_pooler": pooler,
+            "keypoint_head": build_keypoint_head(cfg, shape),
+        }
+
+    def forward(
+        self,
+        images: ImageList,
+        features: Features,
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """See `ROIHeads.forward`."""
+        if not self.training:
+            detections = self._forward_box(features, proposals)
+            return self.forward_with_given_boxes(features, detections), {}
+        if targets is None:
+            raise ValueError("in training the heads need targets: the images' instances.")
+        proposals = self.label_and_sample_proposals(proposals, targets)
+        losses = self._forward_box(features, proposals)
+        losses.update(self._forward_mask(features, proposals))
+        losses.update(self._forward_keypoint(features, proposals))
+        return proposals, losses
+
+    def forward_with_given_boxes(
+        self, features: Features, instances: list[Instances]
+    ) -> list[Instances]:
+        """Add masks and keypoints to boxes that are known already.
+
+        Args:
+            features: maps of the backbone, by name.
+            instances: of each image, with pred_boxes and pred_classes.
+        """
+        instances = self._forward_mask(features, instances)
+        return self._forward_keypoint(features, instances)
+
+    def _forward_box(self, features: Features, proposals: list[Instances]) -> Any:
+        """Losses in training; else detections of each image."""
+        maps = [features[name] for name in self.box_in_features]
+        pooled = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
+        predictions = self.box_predictor(self.box_head(pooled))
+        if not self.training:
+            detections, _ = self.box_predictor.inference(predictions, proposals)
+            return detections
+        losses = self.box_predictor.losses(predictions, proposals)
+        if self.train_on_pred_boxes:
+            with torch.no_grad():
+                boxes = self.box_predictor.predict_boxes_for_gt_classes(predictions, proposals)
+                for found, boxes_per_image in zip(proposals, boxes, strict=True):
+                    found.proposal_boxes = Boxes(boxes_per_image)
+        return losses
+
+    def _forward_mask(self, features: Features, instances: list[Instances]) -> Any:
+        """Losses in training; else the instances with masks."""
+        if not self.mask_on:
+            return {} if self.training else instances
+        if self.training:
+            instances, _ = select_foreground_proposals(instances, self.num_classes)
+        x = self._pool(features, self.mask_in_features, self.mask_pooler, instances)
+        return self.mask_head(x, instances)
+
+    def _forward_keypoint(self, features: Features, instances: list[Instances]) -> Any:
+        """Losses in training; else the instances with keypoints."""
+        if not self.keypoint_on:
+            return {} if self.training else instances
+        if self.training:
+            instances, _ = select_foreground_proposals(instances, self.num_classes)
+            instances = select_proposals_with_visible_keypoints(instances)
+        x = self._pool(features, self.keypoint_in_features, self.keypoint_pooler, instances)
+        return self.keypoint_head(x, instances)
+
+    def _pool(
+        self,
+        features: Features,
+        names: Sequence[str],
+        pooler: Pooler,
+        instances: Sequence[Instances],
+    ) -> Any:
+        if pooler is None:
+            return {name: features[name] for name in names}
+        boxes = [i.proposal_boxes if self.training else i.pred_boxes for i in instances]
+        return pooler([features[name] for name in names], boxes)

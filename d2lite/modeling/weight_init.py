@@ -1,0 +1,45 @@
+"""The two ways in which convolutions and linear layers of the published models start out."""
+
+from torch import nn
+
+__all__ = ["msra_fill", "normal_fill", "xavier_fill"]
+
+
+def msra_fill(layer: nn.Module) -> None:
+    """Start a layer that a ReLU follows: normal weights of variance 2 / fan-out, zero bias.
+
+    Args:
+        layer: a convolution or linear layer, changed in place.
+
+    Source: He 2015, arXiv:1502.01852.
+    """
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    _zero_bias(layer)
+
+
+def xavier_fill(layer: nn.Module) -> None:
+    """Start a layer without a ReLU: uniform weights of variance 1 / fan-in, zero bias.
+
+    Args:
+        layer: a convolution or linear layer, changed in place.
+
+    Source: the XavierFill of Caffe2, which looks at fan-in alone.
+    """
+    nn.init.kaiming_uniform_(layer.weight, a=1)
+    _zero_bias(layer)
+
+
+def normal_fill(layer: nn.Module, std: float) -> None:
+    """Start a prediction layer: normal weights of a small deviation, zero bias.
+
+    Args:
+        layer: a convolution or linear layer, changed in place.
+        std: the deviation.
+    """
+    nn.init.normal_(layer.weight, std=std)
+    _zero_bias(layer)
+
+
+def _zero_bias(layer: nn.Module) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -1,0 +1,129 @@
+import pytest
+import torch
+
+from d2lite.modeling.matcher import Matcher
+from d2lite.modeling.roi_heads import ROIHeads, select_foreground_proposals
+from d2lite.modeling.roi_heads.label_proposals import (
+    sample_proposals,
+    select_proposals_with_visible_keypoints,
+)
+from d2lite.structures import Keypoints
+from d2lite.utils.draws import keyed_images
+from d2lite.utils.events import EventStorage
+
+from .conftest import NUM_CLASSES, proposals_of, targets_of
+
+OBJECT = [10, 10, 30, 30]
+NEAR, FAR = [11, 10, 30, 30], [50, 40, 80, 60]
+
+
+def _sample(proposals, targets, **options):
+    return sample_proposals(
+        proposals,
+        targets,
+        matcher=Matcher([0.5], [0, 1]),
+        num_classes=NUM_CLASSES,
+        **{"num_samples": 8, "positive_fraction": 0.5, **options},
+    )
+
+
+def test_near_proposal_gets_the_object_and_far_one_the_background():
+    targets = targets_of([OBJECT], [2])
+    sampled, num_fg = _sample(proposals_of([FAR, NEAR]), targets)
+    assert num_fg == 1
+    assert sampled.gt_classes.tolist() == [2, NUM_CLASSES]
+    assert sampled.proposal_boxes.tensor.tolist() == [NEAR, FAR]
+    assert sampled.gt_boxes.tensor[0].tolist() == OBJECT
+    assert sampled.has("gt_masks")
+    assert sampled.has("gt_keypoints")
+
+
+def test_image_without_objects_is_all_background():
+    """COCO has a thousand such images; fields that cannot be indexed used to break on them."""
+    sampled, num_fg = _sample(proposals_of([FAR, NEAR]), targets_of([], []))
+    assert num_fg == 0
+    assert sampled.gt_classes.tolist() == [NUM_CLASSES] * 2
+    assert sampled.gt_boxes.tensor.shape == (2, 4)
+
+
+def test_no_proposals_give_no_samples():
+    sampled, _ = _sample(proposals_of([]), targets_of([OBJECT], [0]))
+    assert len(sampled) == 0
+    assert len(sampled.gt_boxes) == 0
+
+
+def test_ignored_proposals_are_never_drawn():
+    options = {"matcher": Matcher([0.3, 0.7], [0, -1, 1])}
+    half = [10, 10, 30, 20]
+    kept, _ = sample_proposals(
+        proposals_of([half, FAR]),
+        targets_of([OBJECT], [1]),
+        num_classes=NUM_CLASSES,
+        num_samples=8,
+        positive_fraction=0.5,
+        **options,
+    )
+    assert kept.proposal_boxes.tensor.tolist() == [FAR]
+
+
+def test_foreground_is_neither_background_nor_ignored():
+    found = proposals_of([OBJECT, NEAR, FAR])
+    found.gt_classes = torch.tensor([0, NUM_CLASSES, -1])
+    kept, masks = select_foreground_proposals([found], NUM_CLASSES)
+    assert kept[0].proposal_boxes.tensor.tolist() == [OBJECT]
+    assert masks[0].tolist() == [True, False, False]
+
+
+def test_proposal_without_a_visible_keypoint_inside_is_left_out():
+    found = proposals_of([OBJECT, OBJECT, OBJECT])
+    points = torch.zeros((3, 4, 3))
+    points[0, 1] = torch.tensor([20.0, 20, 2])  # inside and labelled
+    points[1, 1] = torch.tensor([90.0, 20, 2])  # outside
+    points[2, 1] = torch.tensor([20.0, 20, 0])  # not labelled
+    found.gt_keypoints = Keypoints(points)
+    (kept,) = select_proposals_with_visible_keypoints([found])
+    assert len(kept) == 1
+    assert kept.gt_keypoints.tensor[0, 1].tolist() == [20, 20, 2]
+
+
+def _heads(**options):
+    return ROIHeads(
+        num_classes=NUM_CLASSES,
+        batch_size_per_image=6,
+        positive_fraction=0.5,
+        proposal_matcher=Matcher([0.5], [0, 1]),
+        **options,
+    )
+
+
+def test_draws_follow_from_the_image_alone():
+    """Neither the neighbours in the batch nor the global generator may change them."""
+    many = proposals_of([[i, i, i + 20, i + 20] for i in range(40)])
+    targets = targets_of([OBJECT], [0])
+    with keyed_images([5]):
+        alone = _heads().label_and_sample_proposals([many], [targets])[0]
+    torch.rand(7)
+    with keyed_images([11, 5]):
+        beside = _heads().label_and_sample_proposals([many, many], [targets, targets])
+    assert torch.equal(alone.proposal_boxes.tensor, beside[1].proposal_boxes.tensor)
+    assert not torch.equal(alone.proposal_boxes.tensor, beside[0].proposal_boxes.tensor)
+
+
+@pytest.mark.parametrize("appends", [True, False])
+def test_ground_truth_joins_the_proposals_if_asked_for(appends):
+    heads = _heads(proposal_append_gt=appends)
+    (sampled,) = heads.label_and_sample_proposals(
+        [proposals_of([FAR])], [targets_of([OBJECT], [1])]
+    )
+    assert (OBJECT in sampled.proposal_boxes.tensor.tolist()) is appends
+
+
+def test_counts_of_samples_are_logged():
+    with EventStorage() as storage:
+        _heads().label_and_sample_proposals(
+            [proposals_of([FAR]), proposals_of([FAR, FAR])],
+            [targets_of([OBJECT], [1]), targets_of([], [])],
+        )
+    latest = storage.latest()
+    assert latest["roi_head/num_fg_samples"][0] == 0.5
+    assert latest["roi_head/num_bg_samples"][0] == 1.5
