@@ -1,0 +1,80 @@
+"""The published models by the name of their configuration."""
+
+import difflib
+
+from torch import nn
+
+from d2lite.checkpoint import DetectionCheckpointer
+from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.modeling import build_model
+from d2lite.projects import add_project_configs
+from d2lite.utils.errors import UnknownNameError
+
+from .published import PREFIX, PUBLISHED
+
+__all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file"]
+
+
+def get_config_file(config_path: str) -> str:
+    """Path of a configuration that d2lite carries.
+
+    Args:
+        config_path: name under configs/, for instance
+            "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml".
+
+    Raises:
+        MissingFileError: if there is none of that name; the text lists near ones.
+    """
+    return str(find_config_file(config_path))
+
+
+def get_checkpoint_url(config_path: str) -> str:
+    """Address of the weights that were published for a configuration.
+
+    Args:
+        config_path: as for `get_config_file`.
+
+    Raises:
+        UnknownNameError: if no weights were published for it.
+    """
+    name = config_path.removesuffix(".yaml")
+    if name not in PUBLISHED:
+        near = difflib.get_close_matches(name, PUBLISHED, n=5, cutoff=0.3) or sorted(PUBLISHED)
+        raise UnknownNameError(
+            f"No weights were published for {config_path!r}. There are some for: {', '.join(near)}."
+        )
+    return f"{PREFIX}{name}/{PUBLISHED[name]}"
+
+
+def get_config(config_path: str, trained: bool = False) -> CfgNode:
+    """The configuration of a published model.
+
+    Args:
+        config_path: as for `get_config_file`.
+        trained: set MODEL.WEIGHTS to the published weights; else it stays what the file says,
+            as a rule an ImageNet start.
+    """
+    cfg = get_cfg()
+    add_project_configs(cfg)
+    cfg.merge_from_file(get_config_file(config_path))
+    if trained:
+        cfg.MODEL.WEIGHTS = get_checkpoint_url(config_path)
+    return cfg
+
+
+def get(config_path: str, trained: bool = False, device: str | None = None) -> nn.Module:
+    """Build a published model, in evaluation mode if it is trained.
+
+    Args:
+        config_path: as for `get_config_file`.
+        trained: load the published weights, which are fetched once; else weights are random.
+        device: for instance "cpu"; None for what the configuration and the machine give.
+    """
+    cfg = get_config(config_path, trained)
+    if device is not None:
+        cfg.MODEL.DEVICE = device
+    model = build_model(cfg)
+    if trained:
+        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        model.eval()
+    return model

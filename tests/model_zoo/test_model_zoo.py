@@ -1,0 +1,42 @@
+"""The published models are found by name."""
+
+import pytest
+
+from d2lite import model_zoo
+from d2lite.model_zoo.published import PUBLISHED
+from d2lite.utils.errors import MissingFileError, UnknownNameError
+
+MASK_RCNN = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
+
+
+def test_address_of_published_weights_is_the_published_one():
+    """The address stands in detectron2's model zoo page; people's scripts hold it."""
+    assert model_zoo.get_checkpoint_url(MASK_RCNN) == (
+        "https://dl.fbaipublicfiles.com/detectron2/COCO-InstanceSegmentation/"
+        "mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_every_published_model_has_its_configuration(name):
+    """An address without a configuration could be fetched but not built."""
+    cfg = model_zoo.get_config(f"{name}.yaml", trained=True)
+    assert cfg.MODEL.WEIGHTS.endswith(PUBLISHED[name])
+
+
+def test_untrained_configuration_keeps_the_weights_its_file_names():
+    """They are the ImageNet start that training needs."""
+    cfg = model_zoo.get_config(MASK_RCNN)
+    assert cfg.MODEL.WEIGHTS == "detectron2://ImageNetPretrained/MSRA/R-50.pkl"
+
+
+def test_configuration_without_published_weights_names_near_ones():
+    """A typo in the name is the common reason."""
+    with pytest.raises(UnknownNameError, match="mask_rcnn_R_50_FPN_3x"):
+        model_zoo.get_checkpoint_url("COCO-InstanceSegmentation/mask_rcnn_R50_FPN_3x.yaml")
+
+
+def test_unknown_configuration_lists_near_ones():
+    """Same for the file."""
+    with pytest.raises(MissingFileError, match=r"mask_rcnn_R_50_FPN_3x\.yaml"):
+        model_zoo.get_config_file("COCO-InstanceSegmentation/mask_rcnn_R50_FPN_3x.yaml")
