@@ -1,0 +1,80 @@
+"""The configuration keys of SOLOv2, as AdelaiDet's files write them."""
+
+from d2lite.config import CfgNode
+
+__all__ = ["add_solov2_config"]
+
+# name -> default; the meaning stands beside it
+_SOLOV2 = {
+    # Size range of an object, sqrt(w * h) of its box in pixels of the network input, for every
+    # level. Ranges overlap: an object may be learnt on two levels.
+    "FPN_SCALE_RANGES": ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)),
+    "FPN_INSTANCE_STRIDES": [8, 8, 16, 32, 32],  # Stride of each level's feature map.
+    "SIGMA": 0.2,  # Share of an object's box, around its centre of mass, whose cells learn it.
+    "NUM_GRIDS": [40, 36, 24, 16, 12],  # Cells along each side, for every level.
+    "NUM_CLASSES": 80,
+    "NUM_KERNELS": 256,  # Numbers that a cell predicts: one 1 x 1 kernel over the mask features.
+    "NUM_MASKS": 256,  # Channels of the mask features; equal to NUM_KERNELS.
+    "NORM": "GN",  # Of heads and mask branch: GN, or "" for none.
+    "PRIOR_PROB": 0.01,  # Score of every category at the start of training.
+    "USE_COORD_CONV": True,  # Give the kernel tower the x and y of every pixel.
+    # The instance head.
+    "INSTANCE_IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+    "INSTANCE_IN_CHANNELS": 256,
+    "INSTANCE_CHANNELS": 512,
+    "NUM_INSTANCE_CONVS": 4,
+    "USE_DCN_IN_INSTANCE": False,  # Make the last convolution of both towers deformable.
+    "TYPE_DCN": "DCN",  # DCN (version 1) or DCNv2 (modulated).
+    # The mask branch.
+    "MASK_IN_FEATURES": ["p2", "p3", "p4", "p5"],
+    "MASK_IN_CHANNELS": 256,
+    "MASK_CHANNELS": 128,
+    # Inference.
+    "NMS_PRE": 500,  # Candidates that enter the NMS.
+    "SCORE_THR": 0.1,  # Category score of a candidate.
+    "UPDATE_THR": 0.05,  # Score that must remain after the Matrix NMS.
+    "MASK_THR": 0.5,  # Probability from which a pixel belongs to the object.
+    "MAX_PER_IMG": 100,
+    "NMS_TYPE": "matrix",  # matrix or mask.
+    "NMS_KERNEL": "gaussian",  # Decay of the Matrix NMS: gaussian or linear.
+    "NMS_SIGMA": 2,  # Steepness of the gaussian decay.
+    # Scale masks by the image's height without padding, as AdelaiDet does: wrong for an image much
+    # flatter than its batch, and there to compare numbers. The configurations here turn it off.
+    "PASTE_AS_PUBLISHED": True,
+}
+
+_LOSS = {
+    "FOCAL_USE_SIGMOID": True,  # The only form there is; False is refused.
+    "FOCAL_ALPHA": 0.25,
+    "FOCAL_GAMMA": 2.0,
+    "FOCAL_WEIGHT": 1.0,
+    "DICE_WEIGHT": 3.0,
+}
+
+# Keys that AdelaiDet's files may carry for its other models and its loader. They are known so
+# that these files load; SOLOv2 reads none of them.
+_ADELAIDET = {
+    "MODEL.MOBILENET": False,
+    "MODEL.BACKBONE.ANTI_ALIAS": False,
+    "MODEL.RESNETS.DEFORM_INTERVAL": 1,
+    "INPUT.HFLIP_TRAIN": True,
+    "INPUT.CROP.CROP_INSTANCE": True,
+    "INPUT.IS_ROTATE": False,
+}
+
+
+def add_solov2_config(cfg: CfgNode) -> None:
+    """Add `MODEL.SOLOV2` and the keys that AdelaiDet's configuration files carry, with defaults.
+
+    Args:
+        cfg: changed in place; keys that it has already keep their value.
+    """
+    if "SOLOV2" not in cfg.MODEL:
+        cfg.MODEL.SOLOV2 = CfgNode({**_SOLOV2, "LOSS": CfgNode(dict(_LOSS))})
+    for name, default in _ADELAIDET.items():
+        *path, key = name.split(".")
+        node = cfg
+        for part in path:
+            node = node[part]
+        if key not in node:
+            node[key] = default

@@ -1,0 +1,50 @@
+"""The building block of both branches: convolution, norm, ReLU, in AdelaiDet's order."""
+
+from torch import nn
+
+from d2lite.layers import get_norm
+from d2lite.utils.errors import ConfigError
+
+from .deform import DeformBlock
+
+__all__ = ["conv_norm_relu"]
+
+
+def conv_norm_relu(
+    in_channels: int,
+    out_channels: int,
+    *,
+    norm: str,
+    kernel_size: int = 3,
+    deform: str = "",
+) -> nn.Sequential:
+    """A size-keeping convolution, its norm and a ReLU, named 0, 1 and 2.
+
+    Args:
+        in_channels: channels coming in.
+        out_channels: channels going out.
+        norm: any name of `get_norm`; "" and "none" give the convolution a bias instead.
+        kernel_size: odd.
+        deform: "", "DCN" or "DCNv2".
+
+    Raises:
+        ConfigError: for an unknown norm or deformable type.
+    """
+    has_norm = norm not in ("", "none")
+    if deform:
+        conv: nn.Module = DeformBlock(in_channels, out_channels, kind=deform, bias=not has_norm)
+    else:
+        conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=not has_norm
+        )
+        nn.init.normal_(conv.weight, std=0.01)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+    if not has_norm:
+        return nn.Sequential(conv, nn.ReLU(inplace=True))
+    if norm == "GN" and out_channels % 32:
+        raise ConfigError(
+            f"MODEL.SOLOV2.NORM is GN, which needs channels in multiples of 32; found "
+            f"{out_channels}. Change INSTANCE_CHANNELS, MASK_CHANNELS or NUM_MASKS."
+        )
+    return nn.Sequential(conv, get_norm(norm, out_channels), nn.ReLU(inplace=True))

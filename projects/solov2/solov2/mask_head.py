@@ -1,0 +1,78 @@
+"""The mask branch of SOLOv2: pyramid levels fused at the finest one into mask features.
+
+N images, C channels of a level, E = num_masks channels of the result.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .coords import append_coords
+from .layers import conv_norm_relu
+
+__all__ = ["MaskHead"]
+
+
+class _LevelPath(nn.ModuleDict):
+    """Convolutions conv0, conv1, ... of one level; each but a level-0 one doubles the size."""
+
+    def __init__(self, in_channels: int, channels: int, *, level: int, norm: str) -> None:
+        widths = [in_channels] + [channels] * max(level - 1, 0)
+        super().__init__(
+            {
+                f"conv{i}": conv_norm_relu(width, channels, norm=norm)
+                for i, width in enumerate(widths)
+            }
+        )
+        self.num_doublings = level
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.values():
+            x = conv(x)
+            if self.num_doublings:
+                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return x
+
+
+class MaskHead(nn.Module):
+    """Bring every level to the finest one's size by convolving and doubling, add, project.
+
+    Source: SOLOv2, arXiv:2003.10152, section 3.2 and figure 2.
+    """
+
+    def __init__(
+        self, *, num_levels: int, in_channels: int, channels: int, num_masks: int, norm: str
+    ) -> None:
+        """Build the branch.
+
+        Args:
+            num_levels: pyramid levels that come in, finest first.
+            in_channels: C of every level.
+            channels: width of the paths.
+            num_masks: E, channels of the mask features.
+            norm: "GN" or "".
+        """
+        super().__init__()
+        coarsest = num_levels - 1
+        self.convs_all_levels = nn.ModuleList(
+            _LevelPath(in_channels + 2 * (i == coarsest), channels, level=i, norm=norm)
+            for i in range(num_levels)
+        )
+        self.conv_pred = conv_norm_relu(channels, num_masks, norm=norm, kernel_size=1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Fuse the levels.
+
+        Args:
+            features: num_levels tensors (N, C, Hi, Wi), each half the size of the one before.
+
+        Returns:
+            (N, E, H0, W0) mask features.
+        """
+        # DIFFERS: AdelaiDet adds the coordinates at the fourth level by number; here it is the
+        # coarsest, whichever that is, as the paper has it. Four levels give the same.
+        inputs = [*features[:-1], append_coords(features[-1])]
+        paths = zip(self.convs_all_levels, inputs, strict=True)
+        return self.conv_pred(torch.stack([path(x) for path, x in paths]).sum(dim=0))
