@@ -1,0 +1,149 @@
+"""The public addresses that users' code rests on: module below d2lite -> names it must offer.
+
+They are those of detectron2's `detectron2.MODULE`, so that code moves over by changing its
+imports, and our own beside them. Add a row or a name with everything new that is public.
+"""
+
+PUBLIC_NAMES: dict[str, str] = {
+    "checkpoint": "Checkpointer DetectionCheckpointer LoadReport PeriodicCheckpointer",
+    "checkpoint.c2_model_loading": "align_and_update_state_dicts convert_basic_c2_names",
+    "checkpoint.detection_checkpoint": "DetectionCheckpointer",
+    "config": """CfgNode annotated_yaml config_diff configurable find_config_file get_cfg global_cfg
+        set_global_cfg""",
+    "config.config": "CfgNode configurable get_cfg global_cfg set_global_cfg",
+    "config.defaults": "_C",
+    "data": """DatasetCatalog DatasetFromList DatasetMapper MapDataset Metadata MetadataCatalog
+        ToIterableDataset build_batch_data_loader build_detection_test_loader
+        build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset
+        print_instances_class_histogram detection_utils transforms""",
+    "data.build": """build_batch_data_loader build_detection_test_loader
+        build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset
+        print_instances_class_histogram""",
+    "data.catalog": "DatasetCatalog Metadata MetadataCatalog",
+    "data.common": "AspectRatioGroupedDataset DatasetFromList MapDataset ToIterableDataset",
+    "data.dataset_mapper": "DatasetMapper",
+    "data.datasets": """convert_to_coco_json load_coco_json load_voc_instances
+        register_coco_instances register_pascal_voc""",
+    "data.datasets.coco": "convert_to_coco_json load_coco_json register_coco_instances",
+    "data.datasets.pascal_voc": "load_voc_instances register_pascal_voc",
+    "data.detection_utils": """SizeMismatchError annotations_to_instances build_augmentation
+        check_image_size convert_image_to_rgb create_keypoint_hflip_indices filter_empty_instances
+        read_image transform_instance_annotations transform_proposals""",
+    "data.samplers": """InferenceSampler RandomSubsetTrainingSampler RepeatFactorTrainingSampler
+        TrainingSampler""",
+    "data.samplers.distributed_sampler": """InferenceSampler RandomSubsetTrainingSampler
+        RepeatFactorTrainingSampler TrainingSampler""",
+    "data.transforms": """AugInput Augmentation AugmentationList BlendTransform ColorTransform
+        CropTransform ExtentTransform FixedSizeCrop HFlipTransform MinIoURandomCrop NoOpTransform
+        PILColorTransform PadTransform RandomApply RandomBrightness RandomContrast RandomCrop
+        RandomCrop_CategoryAreaConstraint RandomExtent RandomFlip RandomLighting RandomResize
+        RandomRotation RandomSaturation Resize ResizeScale ResizeShortestEdge ResizeTransform
+        RotationTransform ScaleTransform Transform TransformList VFlipTransform
+        apply_augmentations""",
+    "data.transforms.augmentation": "AugInput Augmentation AugmentationList apply_augmentations",
+    "data.transforms.augmentation_impl": """FixedSizeCrop MinIoURandomCrop RandomApply
+        RandomBrightness RandomContrast RandomCrop RandomCrop_CategoryAreaConstraint RandomExtent
+        RandomFlip RandomLighting RandomResize RandomRotation RandomSaturation Resize ResizeScale
+        ResizeShortestEdge""",
+    "data.transforms.transform": "Transform TransformList BlendTransform",
+    "engine": """AMPTrainer DefaultPredictor DefaultTrainer HookBase SimpleTrainer TrainerBase
+        create_ddp_model default_argument_parser default_setup default_writers hooks launch""",
+    "engine.defaults": """DefaultPredictor DefaultTrainer create_ddp_model default_argument_parser
+        default_setup default_writers""",
+    "engine.hooks": """BestCheckpointer CallbackHook EvalHook IterationTimer LRScheduler
+        PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler""",
+    "engine.launch": "DEFAULT_TIMEOUT launch",
+    "engine.train_loop": "AMPTrainer HookBase SimpleTrainer TrainerBase",
+    "evaluation": """COCOEvaluator DatasetEvaluator DatasetEvaluators PascalVOCDetectionEvaluator
+        inference_context inference_on_dataset print_csv_format verify_results""",
+    "evaluation.build": "build_evaluator",
+    "evaluation.coco_evaluation": "COCOEvaluator instances_to_coco_json",
+    "evaluation.evaluator": """DatasetEvaluator DatasetEvaluators inference_context
+        inference_on_dataset""",
+    "evaluation.pascal_voc_evaluation": "PascalVOCDetectionEvaluator voc_ap",
+    "evaluation.testing": "flatten_results_dict print_csv_format verify_results",
+    "layers": """BatchNorm2d CNNBlockBase Conv2d ConvTranspose2d DepthwiseSeparableConv2d
+        FrozenBatchNorm2d Linear NaiveSyncBatchNorm ROIAlign ShapeSpec batched_nms cat ciou_loss
+        cross_entropy diou_loss get_norm interpolate move_device_like nonzero_tuple
+        paste_masks_in_image shapes_to_tensor""",
+    "layers.batch_norm": "FrozenBatchNorm2d NaiveSyncBatchNorm get_norm",
+    "layers.blocks": "CNNBlockBase DepthwiseSeparableConv2d",
+    "layers.losses": "ciou_loss diou_loss",
+    "layers.mask_ops": "paste_masks_in_image",
+    "layers.nms": "batched_nms",
+    "layers.roi_align": "ROIAlign",
+    "layers.shape_spec": "ShapeSpec",
+    "layers.wrappers": "Conv2d cat cross_entropy move_device_like nonzero_tuple shapes_to_tensor",
+    "model_zoo": "get get_checkpoint_url get_config get_config_file",
+    "modeling": """ANCHOR_GENERATOR_REGISTRY BACKBONE_REGISTRY Backbone FPN FastRCNNOutputLayers
+        GeneralizedRCNN META_ARCH_REGISTRY PROPOSAL_GENERATOR_REGISTRY ProposalNetwork
+        ROIHeads ROI_BOX_HEAD_REGISTRY ROI_HEADS_REGISTRY ROI_KEYPOINT_HEAD_REGISTRY
+        ROI_MASK_HEAD_REGISTRY RPN_HEAD_REGISTRY ResNet ResNetBlockBase SEM_SEG_HEADS_REGISTRY
+        StandardROIHeads build_anchor_generator build_backbone build_box_head build_mask_head
+        build_model build_proposal_generator build_resnet_backbone build_roi_heads build_rpn_head
+        detector_postprocess make_stage""",
+    "modeling.anchor_generator": """ANCHOR_GENERATOR_REGISTRY DefaultAnchorGenerator
+        build_anchor_generator""",
+    "modeling.backbone": """BACKBONE_REGISTRY Backbone BasicStem BottleneckBlock FPN ResNet
+        ResNetBlockBase build_backbone build_resnet_backbone make_stage""",
+    "modeling.backbone.backbone": "Backbone",
+    "modeling.backbone.build": "BACKBONE_REGISTRY build_backbone",
+    "modeling.backbone.fpn": "FPN build_resnet_fpn_backbone build_retinanet_resnet_fpn_backbone",
+    "modeling.backbone.resnet": """BasicBlock BasicStem BottleneckBlock ResNet ResNetBlockBase
+        build_resnet_backbone make_stage""",
+    "modeling.box_regression": "Box2BoxTransform",
+    "modeling.matcher": "Matcher",
+    "modeling.meta_arch": "GeneralizedRCNN META_ARCH_REGISTRY ProposalNetwork build_model",
+    "modeling.meta_arch.build": "META_ARCH_REGISTRY build_model",
+    "modeling.meta_arch.rcnn": "GeneralizedRCNN ProposalNetwork",
+    "modeling.poolers": "ROIPooler",
+    "modeling.postprocessing": "detector_postprocess",
+    "modeling.proposal_generator": """PROPOSAL_GENERATOR_REGISTRY RPN RPN_HEAD_REGISTRY
+        StandardRPNHead build_proposal_generator build_rpn_head""",
+    "modeling.proposal_generator.proposal_utils": """add_ground_truth_to_proposals
+        find_top_rpn_proposals""",
+    "modeling.proposal_generator.rpn": "RPN StandardRPNHead build_rpn_head",
+    "modeling.roi_heads": """BaseMaskRCNNHead FastRCNNConvFCHead FastRCNNOutputLayers
+        MaskRCNNConvUpsampleHead ROIHeads ROI_BOX_HEAD_REGISTRY ROI_HEADS_REGISTRY
+        ROI_KEYPOINT_HEAD_REGISTRY ROI_MASK_HEAD_REGISTRY StandardROIHeads build_box_head
+        build_mask_head build_roi_heads select_foreground_proposals""",
+    "modeling.roi_heads.box_head": "FastRCNNConvFCHead ROI_BOX_HEAD_REGISTRY build_box_head",
+    "modeling.roi_heads.fast_rcnn": "FastRCNNOutputLayers fast_rcnn_inference",
+    "modeling.roi_heads.mask_head": """BaseMaskRCNNHead MaskRCNNConvUpsampleHead
+        ROI_MASK_HEAD_REGISTRY build_mask_head mask_rcnn_inference mask_rcnn_loss""",
+    "modeling.roi_heads.roi_heads": """ROIHeads ROI_HEADS_REGISTRY StandardROIHeads
+        build_roi_heads select_foreground_proposals""",
+    "modeling.sampling": "subsample_labels",
+    "projects": "add_project_configs project_names",
+    "solver": """LRMultiplier LRScheduler WarmupCosineLR WarmupMultiStepLR WarmupParamScheduler
+        build_lr_scheduler build_optimizer get_default_optimizer_params""",
+    "solver.build": """build_lr_scheduler build_optimizer get_default_optimizer_params
+        maybe_add_gradient_clipping""",
+    "solver.lr_scheduler": "LRMultiplier WarmupCosineLR WarmupMultiStepLR WarmupParamScheduler",
+    "structures": """BitMasks BoxMode Boxes ImageList Instances Keypoints PolygonMasks ROIMasks
+        heatmaps_to_keypoints pairwise_ioa pairwise_iou pairwise_point_box_distance
+        polygons_to_bitmask""",
+    "structures.boxes": """BoxMode Boxes matched_pairwise_iou pairwise_intersection pairwise_ioa
+        pairwise_iou pairwise_point_box_distance""",
+    "structures.image_list": "ImageList",
+    "structures.instances": "Instances",
+    "structures.keypoints": "Keypoints heatmaps_to_keypoints",
+    "structures.masks": "BitMasks PolygonMasks ROIMasks polygon_area polygons_to_bitmask",
+    "utils.collect_env": "collect_env_info",
+    "utils.colormap": "colormap random_color random_colors",
+    "utils.comm": """all_gather create_local_process_group gather get_local_process_group
+        get_local_rank get_local_size get_rank get_world_size is_main_process reduce_dict
+        shared_random_seed synchronize""",
+    "utils.draws": "draw_key image_generator keyed_draws keyed_images",
+    "utils.env": "TORCH_VERSION resolve_device seed_all_rng",
+    "utils.errors": """ConfigError DataError DeviceError MissingFileError OutputError
+        UnknownNameError UserError WeightsError""",
+    "utils.events": """CommonMetricPrinter EventStorage JSONWriter TensorboardXWriter
+        get_event_storage has_event_storage log_image log_scalars""",
+    "utils.file_io": "PathHandler PathManager atomic_write cache_dir",
+    "utils.logger": "log_every_n log_every_n_seconds log_first_n setup_logger",
+    "utils.memory": "retry_if_cuda_oom",
+    "utils.registry": "Registry locate",
+    "utils.visualizer": "ColorMode VisImage Visualizer",
+    "visualization": "ColorMode VisImage Visualizer",
+}

@@ -1,0 +1,233 @@
+#!/usr/bin/env python
+"""Draw the objects that a model finds in pictures, folders, globs and videos.
+
+    python tools/demo.py --input street.jpg --output found.jpg
+    python tools/demo.py --config-file output/quick_start/config.yaml --input photos/ --output out/
+    python tools/demo.py --input "holiday/*.jpg" clip.mp4 --output out/ --save-json found.json
+
+Without --config-file the published Mask R-CNN for the 80 COCO classes is used and fetched once.
+A config.yaml that training wrote brings its own last checkpoint. No display is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from d2lite import model_zoo
+from d2lite.config import CfgNode
+from d2lite.data.image_io import read_image
+from d2lite.engine import DefaultPredictor, run_tool, setup_cfg
+from d2lite.evaluation import instances_to_coco_json
+from d2lite.structures import Instances
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError
+from d2lite.utils.file_io import atomic_write
+from d2lite.utils.logger import setup_logger
+from d2lite.visualization import ColorMode, Visualizer
+
+DEFAULT_CONFIG = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
+
+logger = logging.getLogger("d2lite.demo")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", metavar="FILE", help="path or (partial) name")
+    parser.add_argument(
+        "--input", nargs="+", required=True, help="images, folders, quoted globs or videos"
+    )
+    parser.add_argument(
+        "--output", default="predictions", help="a file for one input, else a folder (%(default)s)"
+    )
+    parser.add_argument(
+        "--confidence-threshold", type=float, default=0.5, help="lowest score drawn (%(default)s)"
+    )
+    parser.add_argument("--save-json", metavar="FILE", help="write the instances as COCO results")
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file or module with code of yours that the configuration needs",
+    )
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config values"
+    )
+    return parser.parse_args()
+
+
+def find_inputs(patterns: list[str]) -> list[str]:
+    """Names of all images and videos that the patterns mean, sorted within each pattern."""
+    found: list[str] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if "://" in pattern or path.is_file():
+            matches = [pattern]
+        elif path.is_dir():
+            files = (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            matches = sorted(map(str, files))
+        else:
+            matches = sorted(name for name in glob.glob(pattern) if Path(name).is_file())
+        if not matches:
+            kinds = " ".join(sorted(IMAGE_SUFFIXES))
+            raise MissingFileError(
+                f"--input {pattern}: no such file, no folder with images ({kinds}) and no glob "
+                "that matches. Quote a glob, so that the shell hands it on as it is."
+            )
+        found += matches
+    return found
+
+
+def demo_cfg(args: argparse.Namespace) -> CfgNode:
+    """The configuration to predict with, weights included."""
+    cfg = setup_cfg(args.config_file or DEFAULT_CONFIG, args.opts, args.imports)
+    trained = "MODEL.WEIGHTS" in args.opts
+    if not trained and not args.config_file:
+        cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url(DEFAULT_CONFIG)
+    elif not trained:
+        pointer = Path(args.config_file).parent / "last_checkpoint"
+        if pointer.is_file():
+            cfg.MODEL.WEIGHTS = str(pointer.parent / pointer.read_text().strip())
+        elif not cfg.MODEL.WEIGHTS or "ImageNetPretrained" in cfg.MODEL.WEIGHTS:
+            raise ConfigError(
+                f"{args.config_file} names no weights of a trained detector (MODEL.WEIGHTS is "
+                f"{cfg.MODEL.WEIGHTS!r}). Add: --opts MODEL.WEIGHTS path/to/model_final.pth"
+            )
+    return cfg
+
+
+class Demo:
+    """Predicts and draws; keeps what --save-json asks for."""
+
+    def __init__(self, cfg: CfgNode, threshold: float) -> None:
+        """Load the model.
+
+        Args:
+            cfg: with MODEL.WEIGHTS.
+            threshold: lowest score that is drawn, in [0, 1].
+        """
+        self.predictor = DefaultPredictor(cfg)
+        self.metadata = self.predictor.metadata
+        self.threshold = threshold
+        self.results: list[dict[str, Any]] = []
+
+    def __call__(self, image_bgr: np.ndarray, name: str) -> np.ndarray:
+        """The picture (H, W, 3) uint8 RGB with everything found drawn on it."""
+        outputs = self.predictor(image_bgr)
+        picture = Visualizer(image_bgr[:, :, ::-1], self.metadata, instance_mode=ColorMode.IMAGE)
+        if "instances" not in outputs:
+            raise ConfigError(
+                "this model predicts no instances, which is what the demo draws; choose a "
+                "detection or instance segmentation configuration with --config-file."
+            )
+        instances = outputs["instances"].to("cpu")
+        instances = instances[instances.scores >= self.threshold]
+        self._remember(instances, name)
+        logger.info("%s: %d objects of score >= %g", name, len(instances), self.threshold)
+        return picture.draw_instance_predictions(instances).get_image()
+
+    def _remember(self, instances: Instances, name: str) -> None:
+        classes = self.metadata.get("thing_classes", None)
+        for result in instances_to_coco_json(instances, name):
+            index = result["category_id"]
+            result["category_name"] = classes[index] if classes else str(index)
+            self.results.append(result)
+
+
+def write_picture(picture_rgb: np.ndarray, path: Path) -> None:
+    """Write a picture in the format of the path's suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ok, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(picture_rgb[:, :, ::-1]))
+    if not ok:
+        raise OutputError(f"--output {path}: cannot write pictures of type {path.suffix!r}.")
+    with atomic_write(path, "wb") as file:
+        file.write(encoded.tobytes())
+
+
+def frames(name: str) -> Iterator[np.ndarray]:
+    """Frames (H, W, 3) uint8 BGR of a video."""
+    capture = cv2.VideoCapture(name)
+    try:
+        if not capture.isOpened():
+            raise DataError(f"--input {name}: this video cannot be opened by OpenCV.")
+        while True:
+            ok, frame = capture.read()
+            if not ok:
+                return
+            yield frame
+    finally:
+        capture.release()
+
+
+def draw_video(demo: Demo, name: str, path: Path) -> None:
+    """Predict every frame of a video and write them as one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    capture = cv2.VideoCapture(name)
+    rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+    capture.release()
+    writer = None
+    for number, frame in enumerate(tqdm(frames(name), desc=Path(name).name, unit="frame")):
+        picture = demo(frame, f"{name}#{number}")
+        if writer is None:
+            size = (picture.shape[1], picture.shape[0])
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+            if not writer.isOpened():
+                raise OutputError(f"--output {path}: OpenCV cannot write this video.")
+        writer.write(np.ascontiguousarray(picture[:, :, ::-1]))
+    if writer is None:
+        raise DataError(f"--input {name}: the video has no readable frame.")
+    writer.release()
+
+
+def output_path(name: str, output: Path, *, is_single: bool) -> Path:
+    """Where the picture or video made of input `name` goes."""
+    if is_single and output.suffix and not output.is_dir():
+        return output
+    source = Path(name.split("://")[-1].replace("/", "_") if "://" in name else name)
+    if source.suffix.lower() in VIDEO_SUFFIXES:
+        return output / f"{source.stem}.mp4"
+    return output / (source.name if source.suffix else f"{source.name}.png")
+
+
+def main() -> None:
+    """Predict every input."""
+    args = parse_args()
+    setup_logger()
+    names = find_inputs(args.input)
+    output = Path(args.output)
+    try:
+        (output if len(names) > 1 or not output.suffix else output.parent).mkdir(
+            parents=True, exist_ok=True
+        )
+    except OSError as error:
+        raise OutputError(f"--output {output}: {error.strerror}.") from error
+    demo = Demo(demo_cfg(args), args.confidence_threshold)
+    for name in names:
+        path = output_path(name, output, is_single=len(names) == 1)
+        if Path(name).suffix.lower() in VIDEO_SUFFIXES:
+            draw_video(demo, name, path)
+        else:
+            write_picture(demo(read_image(name, "BGR"), name), path)
+        print(path)
+    if args.save_json:
+        with atomic_write(args.save_json) as file:
+            json.dump(demo.results, file)
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Show a configuration, and where each of its values comes from.
+
+    python tools/print_config.py --config-file mask_rcnn_R_50_FPN_1x.yaml
+    python tools/print_config.py --config-file quick_start.yaml --diff SOLVER.BASE_LR 0.01
+
+What is printed is YAML that loads back to the same configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from d2lite.config.report import annotated_yaml
+from d2lite.engine import run_tool, setup_cfg
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config-file", default="", metavar="FILE", help="path or (partial) name; none = defaults"
+    )
+    parser.add_argument(
+        "--diff", action="store_true", help="only the values that differ from the defaults"
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file or module with code of yours, which may add keys",
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="values that overrule the file"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the configuration that the command line describes."""
+    args = parse_args()
+    cfg = setup_cfg(args.config_file, args.opts, args.imports)
+    defaults = setup_cfg(imports=args.imports)
+    print(annotated_yaml(cfg, only_diff=args.diff, base=defaults), end="")
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""Draw a dataset as it is annotated, or as the training loader really yields it.
+
+    python tools/visualize_data.py --config-file quick_start.yaml --source annotation
+    python tools/visualize_data.py --config-file quick_start.yaml --source dataloader --limit 20
+
+"dataloader" shows what the model sees: resized, flipped and cropped, with the boxes, masks and
+keypoints that came out of the augmentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from d2lite.config import CfgNode
+from d2lite.data import (
+    DatasetCatalog,
+    MetadataCatalog,
+    build_detection_train_loader,
+)
+from d2lite.data.catalog import Metadata
+from d2lite.data.image_io import convert_image_to_rgb, read_image
+from d2lite.engine import run_tool, setup_cfg
+from d2lite.structures import Instances
+from d2lite.utils.errors import ConfigError, OutputError
+from d2lite.utils.logger import setup_logger
+from d2lite.visualization import Visualizer
+
+logger = logging.getLogger("d2lite.visualize_data")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--source", choices=["annotation", "dataloader"], default="annotation", help="what to draw"
+    )
+    parser.add_argument("--config-file", default="", metavar="FILE", help="path or (partial) name")
+    parser.add_argument(
+        "--output-dir", default="visualized", metavar="DIR", help="folder for it (%(default)s)"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=50, help="pictures at the most (%(default)s); 0 for all"
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file or module with code of yours that the configuration needs",
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="values that overrule the file"
+    )
+    return parser.parse_args()
+
+
+def annotated(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
+    """File name and drawing (H, W, 3) uint8 RGB of every image of DATASETS.TRAIN."""
+    for name in cfg.DATASETS.TRAIN:
+        metadata = MetadataCatalog.get(name)
+        for record in DatasetCatalog.get(name):
+            canvas = Visualizer(read_image(record["file_name"], "RGB"), metadata)
+            yield record["file_name"], canvas.draw_dataset_dict(record).get_image()
+
+
+def _drawn_sample(sample: dict[str, Any], image_format: str, metadata: Metadata) -> np.ndarray:
+    image = sample["image"].permute(1, 2, 0).numpy()
+    canvas = Visualizer(convert_image_to_rgb(image, image_format), metadata)
+    truth: Instances = sample["instances"].to("cpu")
+    classes = metadata.get("thing_classes", None)
+    labels = [classes[i] if classes else str(i) for i in truth.gt_classes.tolist()]
+    canvas.overlay_instances(
+        boxes=truth.gt_boxes,
+        masks=truth.gt_masks if truth.has("gt_masks") else None,
+        keypoints=truth.gt_keypoints if truth.has("gt_keypoints") else None,
+        labels=labels,
+    )
+    return canvas.get_output().get_image()
+
+
+def yielded(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
+    """File name and drawing of every sample of the endless training stream."""
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    for batch in build_detection_train_loader(cfg):
+        for sample in batch:
+            yield sample["file_name"], _drawn_sample(sample, cfg.INPUT.FORMAT, metadata)
+
+
+def main() -> None:
+    """Write one picture an image."""
+    args = parse_args()
+    setup_logger()
+    cfg = setup_cfg(args.config_file, args.opts, args.imports)
+    if not cfg.DATASETS.TRAIN:
+        raise ConfigError(
+            "DATASETS.TRAIN is empty, so there is nothing to draw. Name a dataset, for instance "
+            "DATASETS.TRAIN \"('shapes_train',)\" at the end of the command."
+        )
+    if args.source == "dataloader" and args.limit <= 0:
+        raise ConfigError("--source dataloader never ends: give a --limit above 0.")
+    folder = Path(args.output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--output-dir {folder}: {error.strerror}.") from error
+    pictures = (yielded if args.source == "dataloader" else annotated)(cfg)
+    count = 0
+    for count, (name, picture) in enumerate(islice(pictures, args.limit or None), start=1):
+        # Numbered: one image comes up again in the stream, and two folders may share a file name.
+        path = folder / f"{count:05d}_{Path(name).stem}.jpg"
+        if not cv2.imwrite(str(path), np.ascontiguousarray(picture[:, :, ::-1])):
+            raise OutputError(f"--output-dir {folder}: {path.name} could not be written.")
+    logger.info("%d pictures written to %s", count, folder)
+
+
+if __name__ == "__main__":
+    run_tool(main)
