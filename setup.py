@@ -81,7 +81,7 @@ setup(
         "iopath",
         "yacs",
         "opencv-python",
-        "Pillow",
+        "Pillow>=10.1",
         "tensorboard",
         "tqdm",
     ],

@@ -45,6 +45,7 @@ MAY_IMPORT = {
 FACES = {
     "d2lite.utils.visualizer": "visualization",
     "d2lite.utils.colormap": "visualization",
+    "d2lite.utils.video_visualizer": "visualization",
     "d2lite.engine.train_loop": "engine",
     "d2lite.data.detection_utils": "data",
     "d2lite.data.transforms.augmentation_impl": "data",

@@ -437,3 +437,79 @@ _C.VIS_PERIOD = 0
 # Room for quick experiments, reachable anywhere through d2lite.config.global_cfg.
 _C.GLOBAL = CN()
 _C.GLOBAL.HACK = 1.0
+
+# ------------------------------------------------------------------- further backbones (d2lite)
+# Networks of timm and torchvision: MODEL.BACKBONE.NAME "timm:NAME" or "torchvision:NAME".
+_C.MODEL.ADAPTER = CN()
+# Maps handed out, of "res1" (stride 2) ... "res5" (stride 32); empty takes MODEL.FPN.IN_FEATURES,
+# and all where that is empty too.
+_C.MODEL.ADAPTER.OUT_FEATURES = []
+# Keep weights and statistics of all batch norms as they are, not only of frozen stages.
+_C.MODEL.ADAPTER.FREEZE_NORM = False
+# Further arguments of the network, for instance {drop_path_rate: 0.1}.
+_C.MODEL.ADAPTER.OPTIONS = CN(new_allowed=True)
+
+# build_swin_backbone, build_swin_fpn_backbone; the values make Swin-T.
+_C.MODEL.SWIN = CN()
+_C.MODEL.SWIN.EMBED_DIM = 96
+# Blocks and heads of each stage.
+_C.MODEL.SWIN.DEPTHS = [2, 2, 6, 2]
+_C.MODEL.SWIN.NUM_HEADS = [3, 6, 12, 24]
+_C.MODEL.SWIN.WINDOW_SIZE = 7
+_C.MODEL.SWIN.DROP_PATH_RATE = 0.2
+# Maps handed out; p0 has stride 4.
+_C.MODEL.SWIN.OUT_FEATURES = ["p0", "p1", "p2", "p3"]
+# Compute blocks again in the backward pass, to save memory.
+_C.MODEL.SWIN.USE_CHECKPOINT = False
+
+# build_vit_backbone, build_vit_fpn_backbone; the values make ViTDet's base model.
+_C.MODEL.VIT = CN()
+# Side of the images that relative positions are made for, in pixels.
+_C.MODEL.VIT.IMG_SIZE = 1024
+_C.MODEL.VIT.PATCH_SIZE = 16
+_C.MODEL.VIT.EMBED_DIM = 768
+_C.MODEL.VIT.DEPTH = 12
+_C.MODEL.VIT.NUM_HEADS = 12
+_C.MODEL.VIT.DROP_PATH_RATE = 0.1
+_C.MODEL.VIT.USE_REL_POS = True
+# Side of the windows in patches; the blocks of these numbers see the whole map.
+_C.MODEL.VIT.WINDOW_SIZE = 14
+_C.MODEL.VIT.GLOBAL_BLOCKS = [2, 5, 8, 11]
+# Blocks that a convolutional residual block follows.
+_C.MODEL.VIT.RESIDUAL_BLOCKS = []
+_C.MODEL.VIT.USE_ACT_CHECKPOINT = False
+# Norm of the simple pyramid; its channels are MODEL.FPN.OUT_CHANNELS.
+_C.MODEL.VIT.PYRAMID_NORM = "LN"
+# Pad images to a square of at least this side; 0 pads to a multiple of the stride only.
+_C.MODEL.VIT.SQUARE_PAD = 1024
+
+# build_mvit_backbone, build_mvit_fpn_backbone; the values make MViTv2-T.
+_C.MODEL.MVIT = CN()
+# Side of the images that relative positions are made for, in pixels.
+_C.MODEL.MVIT.IMG_SIZE = 224
+_C.MODEL.MVIT.EMBED_DIM = 96
+_C.MODEL.MVIT.DEPTH = 10
+_C.MODEL.MVIT.NUM_HEADS = 1
+# Number of the last block of each stage.
+_C.MODEL.MVIT.LAST_BLOCK_INDEXES = [0, 2, 7, 9]
+# Side of the windows in the first stage, in cells.
+_C.MODEL.MVIT.WINDOW_SIZE = 56
+_C.MODEL.MVIT.DROP_PATH_RATE = 0.2
+_C.MODEL.MVIT.OUT_FEATURES = ["scale2", "scale3", "scale4", "scale5"]
+_C.MODEL.MVIT.USE_ACT_CHECKPOINT = False
+_C.MODEL.MVIT.SQUARE_PAD = 0
+
+# build_regnet_backbone, build_regnet_fpn_backbone; the values make RegNetX-4GF.
+_C.MODEL.REGNET = CN()
+_C.MODEL.REGNET.STEM_WIDTH = 32
+_C.MODEL.REGNET.DEPTH = 23
+# Widths follow W_0 + W_A * block, in steps of the factor W_M.
+_C.MODEL.REGNET.W_A = 38.65
+_C.MODEL.REGNET.W_0 = 96
+_C.MODEL.REGNET.W_M = 2.43
+_C.MODEL.REGNET.GROUP_WIDTH = 40
+# Squeeze and excitation (RegNetY: 0.25); 0 for none.
+_C.MODEL.REGNET.SE_RATIO = 0.0
+_C.MODEL.REGNET.NORM = "FrozenBN"
+# Maps handed out, of "stem" (stride 2), "s1" (4) ... "s4" (32).
+_C.MODEL.REGNET.OUT_FEATURES = ["s1", "s2", "s3", "s4"]

@@ -1,17 +1,62 @@
-"""The two address books: a dataset's name to its function, and a dataset's name to its metadata."""
+"""The two address books: a dataset's name to its function, and a dataset's name to its metadata.
+
+A name may also say where its files are, as in "voc:bccd@trainval": the part before the colon then
+chooses a `NameScheme`, which registers the name when somebody first asks for it.
+"""
 
 import logging
+import re
 from collections import UserDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any
 
-from d2lite.utils.errors import DataError, UnknownNameError
+from d2lite.utils.errors import DataError, MissingFileError, UnknownNameError
 
-__all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog"]
+__all__ = [
+    "DatasetCatalog",
+    "Metadata",
+    "MetadataCatalog",
+    "NameScheme",
+    "dataset_file_stem",
+    "register_name_scheme",
+]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NameScheme:
+    """How names of the form "SCHEME:..." become datasets.
+
+    Attributes:
+        form: the whole form, for messages, as in "voc:ROOT@SPLIT".
+        is_well_formed: whether a name has that form; looks at the text alone.
+        register: puts the name into both catalogs, and raises `ConfigError` if it is malformed.
+    """
+
+    form: str
+    is_well_formed: Callable[[str], bool]
+    register: Callable[[str], None]
+
+
+_schemes: dict[str, NameScheme] = {}
+
+
+def register_name_scheme(scheme: str, handler: NameScheme) -> None:
+    """Let every name that begins with `scheme` and a colon register itself at its first use."""
+    _schemes[scheme] = handler
+
+
+def _scheme_of(name: Any) -> NameScheme | None:
+    return _schemes.get(name.partition(":")[0]) if isinstance(name, str) and ":" in name else None
+
+
+def dataset_file_stem(name: str) -> str:
+    """A dataset's name with nothing in it that a file name must not have, such as slashes."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.")
 
 
 def _no_such_dataset(name: str, known: Iterable[str]) -> UnknownNameError:
@@ -22,7 +67,8 @@ def _no_such_dataset(name: str, known: Iterable[str]) -> UnknownNameError:
     return UnknownNameError(
         f"No dataset is registered under the name {name!r}. {guess}"
         f"Registered: {', '.join(known) or 'none'}. "
-        "Register your own with DatasetCatalog.register(name, function) or "
+        f"Name a dataset by its files ({', '.join(s.form for s in _schemes.values()) or 'none'}), "
+        "or register your own with DatasetCatalog.register(name, function) or "
         "register_coco_instances(...) in a module that is imported before the name is used."
     )
 
@@ -57,11 +103,18 @@ class _DatasetBook(UserDict):
         """Load a dataset by calling the function registered for it.
 
         Raises:
+            ConfigError: if the name has the scheme of a dataset string but is malformed.
             UnknownNameError: if the name is not registered.
         """
+        _register_if_new(name)
         if name not in self.data:
             raise _no_such_dataset(name, self.data)
         return self.data[name]()
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the name is registered, or well formed as a string that names files."""
+        scheme = _scheme_of(name)
+        return name in self.data or (scheme is not None and scheme.is_well_formed(str(name)))
 
     def list(self) -> list[str]:
         """All registered names, in order of registration."""
@@ -124,18 +177,30 @@ class Metadata(SimpleNamespace):
         """Give values by functions that are called at each reading.
 
         Built-in datasets use it for their paths, which depend on an environment variable that a
-        program may still change after the import.
+        program may still change after the import; datasets named by a string use it for what
+        stands in their files. Where those files are missing, the attribute raises
+        `MissingFileError`, and `get` and `as_dict` do as if the key was not set.
         """
         self.__dict__.setdefault("_deferred", {}).update(makers)
         return self
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, or `default` if it is not set."""
-        return getattr(self, key) if key in self._keys() else default
+        try:
+            return getattr(self, key) if key in self._keys() else default
+        except MissingFileError:
+            return default
 
     def as_dict(self) -> dict[str, Any]:
         """All keys and values as a new dict."""
-        return {key: getattr(self, key) for key in sorted(self._keys())}
+        unset = object()
+        found = {key: self.get(key, unset) for key in sorted(self._keys())}
+        return {key: value for key, value in found.items() if value is not unset}
+
+    def replace(self, **kwargs: Any) -> "Metadata":
+        """Set values also where others were set before; the caller answers for who read them."""
+        self.__dict__.update(kwargs)
+        return self
 
     def _keys(self) -> frozenset[str]:
         return frozenset({"name", *self.__dict__, *self.__dict__.get("_deferred", {})}) - {
@@ -158,6 +223,7 @@ class _MetadataBook(UserDict):
         """The metadata of a dataset; a name never seen gets an empty one that is kept."""
         if not name:
             raise DataError(f"A dataset name must be a text of one letter or more, not {name!r}.")
+        _register_if_new(name)
         if name not in self.data:
             self.data[name] = Metadata(name=name)
         return self.data[name]
@@ -183,3 +249,10 @@ DatasetCatalog = _DatasetBook()
 
 MetadataCatalog = _MetadataBook()
 """Dataset names and their metadata, for the whole process."""
+
+
+def _register_if_new(name: str) -> None:
+    """Register a name of some scheme; one that was registered by hand keeps its function."""
+    scheme = _scheme_of(name)
+    if scheme is not None and name not in DatasetCatalog.data:
+        scheme.register(name)

@@ -64,7 +64,12 @@ class FrozenBatchNorm2d(nn.Module):
                 state_dict[var_name] = torch.full_like(self.running_var, 1 - self.eps)
         # BatchNorm2d's counter means nothing here and would be reported as unexpected. It tells
         # files of BatchNorm2d, whose own version is 2 and whose variance excludes eps.
-        is_batch_norm = state_dict.pop(prefix + "num_batches_tracked", None) is not None
+        counter_name = prefix + "num_batches_tracked"
+        is_batch_norm = counter_name in state_dict
+        if "num_batches_tracked" not in self._buffers:
+            state_dict.pop(counter_name, None)
+        elif not is_batch_norm:
+            state_dict[counter_name] = self._buffers["num_batches_tracked"]
         if version == 2 and var_name in state_dict and not is_batch_norm:
             state_dict[var_name] = state_dict[var_name] - self.eps
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
@@ -105,6 +110,9 @@ class FrozenBatchNorm2d(nn.Module):
             frozen.bias.copy_(source.bias.detach())
         frozen.running_mean.copy_(source.running_mean)
         frozen.running_var.copy_(source.running_var)
+        if source.num_batches_tracked is not None:
+            # Nobody reads it, but published weights of models frozen this way hold the name.
+            frozen.register_buffer("num_batches_tracked", source.num_batches_tracked.clone())
         return frozen
 
     @staticmethod

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.class_order import OrderedLoader
 from d2lite.data.datasets.builtin_meta import coco_instances_metadata, coco_person_metadata
 from d2lite.data.datasets.coco import load_coco_json
 from d2lite.data.datasets.missing import datasets_root
@@ -69,7 +70,8 @@ def _register(
         paths: metadata key -> function that returns the path.
         metadata: what does not depend on a path.
     """
-    DatasetCatalog.register(name, lambda: load(**{key: path() for key, path in paths.items()}))
+    loader = OrderedLoader(lambda: load(**{key: path() for key, path in paths.items()}))
+    DatasetCatalog.register(name, loader)
     MetadataCatalog.get(name).set(**metadata).set_deferred(**paths)
 
 
@@ -90,6 +92,11 @@ def register_all_coco(root: str | None = None) -> None:
             _register(name, load, paths, evaluator_type="coco", **_COCO_METADATA[group]())
 
 
+def _load_voc(name: str, split: str, dirname: str) -> list[dict[str, Any]]:
+    """A split, its classes numbered as the metadata says."""
+    return load_voc_instances(dirname, split, MetadataCatalog.get(name).thing_classes)
+
+
 def register_all_pascal_voc(root: str | None = None) -> None:
     """Register the splits of VOC 2007 and 2012.
 
@@ -98,10 +105,10 @@ def register_all_pascal_voc(root: str | None = None) -> None:
     """
     for year, splits in _VOC.items():
         for split in splits:
-            load = partial(load_voc_instances, split=split, class_names=list(CLASS_NAMES))
+            name = f"voc_{year}_{split}"
             _register(
-                f"voc_{year}_{split}",
-                load,
+                name,
+                partial(_load_voc, name, split),
                 {"dirname": partial(_below, root, f"VOC{year}")},
                 evaluator_type="pascal_voc",
                 thing_classes=list(CLASS_NAMES),

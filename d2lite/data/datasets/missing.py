@@ -9,7 +9,10 @@ __all__ = ["datasets_root", "missing_file"]
 _VARIABLES = ("D2LITE_DATASETS", "DETECTRON2_DATASETS")
 
 _SITES = {
+    "ade": "ADE20K: sceneparsing.csail.mit.edu (Scene Parsing Benchmark)",
+    "cityscapes": "Cityscapes: cityscapes-dataset.com (leftImg8bit, gtFine)",
     "coco": "COCO: cocodataset.org (Dataset, Download)",
+    "lvis": "LVIS: lvisdataset.org (its images are those of COCO)",
     "voc20": "Pascal VOC: host.robots.ox.ac.uk/pascal/VOC",
 }
 

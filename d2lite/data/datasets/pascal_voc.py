@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.class_order import OrderedLoader
 from d2lite.data.datasets.missing import missing_file
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
@@ -168,8 +169,10 @@ def register_pascal_voc(
         class_names: every class of the annotations.
     """
     dirname, class_names = os.fspath(dirname), list(class_names)
-    DatasetCatalog.register(name, lambda: load_voc_instances(dirname, split, class_names))
-    MetadataCatalog.get(name).set(
+    metadata = MetadataCatalog.get(name)
+    loader = OrderedLoader(lambda: load_voc_instances(dirname, split, metadata.thing_classes))
+    DatasetCatalog.register(name, loader)
+    metadata.set(
         thing_classes=class_names,
         dirname=dirname,
         year=year,

@@ -12,6 +12,7 @@ from torch import nn
 
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.catalog import dataset_file_stem
 from d2lite.data.image_io import read_image
 from d2lite.evaluation import inference_context
 from d2lite.structures import Instances
@@ -99,7 +100,9 @@ def save_pictures(
         The path of each picture.
     """
     for name in cfg.DATASETS.TEST:
-        target = Path(cfg.OUTPUT_DIR) / "inference" / f"predictions_{name}.jpg"
+        # A name may be a dataset string, with slashes in it.
+        file_name = f"predictions_{dataset_file_stem(name)}.jpg"
+        target = Path(cfg.OUTPUT_DIR) / "inference" / file_name
         try:
             picture = draw_predictions(model, build_test_loader(cfg, name), name)
             if picture is None:

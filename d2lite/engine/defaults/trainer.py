@@ -22,7 +22,7 @@ from d2lite.evaluation import (
     print_csv_format,
     verify_results,
 )
-from d2lite.modeling import build_model
+from d2lite.modeling import Detector, build_model
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
@@ -110,6 +110,9 @@ class DefaultTrainer(TrainerBase):
         self.checkpointer = DetectionCheckpointer(
             unwrap(model), cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
+        if isinstance(unwrap(model), Detector):
+            # Running numbers that published weights do not hold, such as RetinaNet's normaliser.
+            self.checkpointer.add_checkpointable("model_state", unwrap(model).training_state)
         self.checkpointer.extra.update(class_names=self.class_names, config=cfg.dump())
         self._last_eval_results: Mapping[str, Any] | None = None
         self.register_hooks(self.build_hooks())

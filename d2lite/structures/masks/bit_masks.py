@@ -4,7 +4,7 @@ N objects, H x W pixels of the image.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,9 +19,14 @@ from .polygons import polygons_to_bitmask
 
 if TYPE_CHECKING:
     from .polygon_masks import PolygonMasks
-    from .roi_masks import ROIMasks
 
 __all__ = ["BitMasks"]
+
+
+class _Maps(Protocol):
+    """What `ROIMasks` has; naming the class itself here would close a circle of imports."""
+
+    tensor: Tensor
 
 
 class BitMasks:
@@ -139,12 +144,12 @@ class BitMasks:
 
     @staticmethod
     def from_roi_masks(
-        roi_masks: "ROIMasks", height: int, width: int, boxes: "Tensor | Boxes | None" = None
+        roi_masks: _Maps, height: int, width: int, boxes: "Tensor | Boxes | None" = None
     ) -> "BitMasks":
         """Paste maps over boxes into an image.
 
         Args:
-            roi_masks: N maps.
+            roi_masks: N maps, as `ROIMasks`.
             height: H of the image.
             width: W of the image.
             boxes: (N, 4) xyxy in pixels, or `Boxes`.
