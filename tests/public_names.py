@@ -6,7 +6,9 @@ imports, and our own beside them. Add a row or a name with everything new that i
 
 PUBLIC_NAMES: dict[str, str] = {
     "checkpoint": "Checkpointer DetectionCheckpointer LoadReport PeriodicCheckpointer",
-    "checkpoint.c2_model_loading": "align_and_update_state_dicts convert_basic_c2_names",
+    "checkpoint.c2_model_loading": """align_and_update_state_dicts convert_basic_c2_names
+        convert_c2_detectron_names""",
+    "checkpoint.catalog": "ModelCatalog ModelCatalogHandler",
     "checkpoint.detection_checkpoint": "DetectionCheckpointer",
     "config": """CfgNode annotated_yaml config_diff configurable find_config_file get_cfg global_cfg
         set_global_cfg""",
@@ -22,9 +24,21 @@ PUBLIC_NAMES: dict[str, str] = {
     "data.catalog": "DatasetCatalog Metadata MetadataCatalog",
     "data.common": "AspectRatioGroupedDataset DatasetFromList MapDataset ToIterableDataset",
     "data.dataset_mapper": "DatasetMapper",
-    "data.datasets": """convert_to_coco_json load_coco_json load_voc_instances
-        register_coco_instances register_pascal_voc""",
+    "data.datasets": """convert_to_coco_json get_lvis_instances_meta load_coco_json load_lvis_json
+        load_sem_seg load_voc_instances register_coco_instances register_coco_panoptic
+        register_coco_panoptic_separated register_lvis_instances register_pascal_voc""",
+    "data.datasets.builtin": """register_all_ade20k register_all_cityscapes register_all_coco
+        register_all_lvis register_all_pascal_voc""",
+    "data.datasets.builtin_meta": """ADE20K_SEM_SEG_CATEGORIES CITYSCAPES_CATEGORIES
+        COCO_CATEGORIES COCO_PERSON_KEYPOINT_FLIP_MAP COCO_PERSON_KEYPOINT_NAMES
+        KEYPOINT_CONNECTION_RULES""",
+    "data.datasets.cityscapes": "load_cityscapes_instances load_cityscapes_semantic",
+    "data.datasets.cityscapes_panoptic": """get_cityscapes_panoptic_files load_cityscapes_panoptic
+        register_all_cityscapes_panoptic""",
     "data.datasets.coco": "convert_to_coco_json load_coco_json register_coco_instances",
+    "data.datasets.coco_panoptic": """load_coco_panoptic_json merge_to_panoptic
+        register_coco_panoptic register_coco_panoptic_separated""",
+    "data.datasets.lvis": "get_lvis_instances_meta load_lvis_json register_lvis_instances",
     "data.datasets.pascal_voc": "load_voc_instances register_pascal_voc",
     "data.detection_utils": """SizeMismatchError annotations_to_instances build_augmentation
         check_image_size convert_image_to_rgb create_keypoint_hflip_indices filter_empty_instances
@@ -54,13 +68,21 @@ PUBLIC_NAMES: dict[str, str] = {
         PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler""",
     "engine.launch": "DEFAULT_TIMEOUT launch",
     "engine.train_loop": "AMPTrainer HookBase SimpleTrainer TrainerBase",
-    "evaluation": """COCOEvaluator DatasetEvaluator DatasetEvaluators PascalVOCDetectionEvaluator
-        inference_context inference_on_dataset print_csv_format verify_results""",
+    "evaluation": """COCOEvaluator COCOPanopticEvaluator CityscapesInstanceEvaluator
+        CityscapesSemSegEvaluator DatasetEvaluator DatasetEvaluators LVISEvaluator
+        PascalVOCDetectionEvaluator RotatedCOCOEvaluator SemSegEvaluator inference_context
+        inference_on_dataset print_csv_format verify_results""",
     "evaluation.build": "build_evaluator",
+    "evaluation.cityscapes_evaluation": """CityscapesEvaluator CityscapesInstanceEvaluator
+        CityscapesSemSegEvaluator""",
     "evaluation.coco_evaluation": "COCOEvaluator instances_to_coco_json",
     "evaluation.evaluator": """DatasetEvaluator DatasetEvaluators inference_context
         inference_on_dataset""",
+    "evaluation.lvis_evaluation": "LVISEvaluator",
+    "evaluation.panoptic_evaluation": "COCOPanopticEvaluator",
     "evaluation.pascal_voc_evaluation": "PascalVOCDetectionEvaluator voc_ap",
+    "evaluation.rotated_coco_evaluation": "RotatedCOCOEvaluator RotatedCOCOeval",
+    "evaluation.sem_seg_evaluation": "SemSegEvaluator load_image_into_numpy_array",
     "evaluation.testing": "flatten_results_dict print_csv_format verify_results",
     "layers": """BatchNorm2d CNNBlockBase Conv2d ConvTranspose2d DepthwiseSeparableConv2d
         FrozenBatchNorm2d Linear NaiveSyncBatchNorm ROIAlign ShapeSpec batched_nms cat ciou_loss
@@ -84,13 +106,23 @@ PUBLIC_NAMES: dict[str, str] = {
         detector_postprocess make_stage""",
     "modeling.anchor_generator": """ANCHOR_GENERATOR_REGISTRY DefaultAnchorGenerator
         build_anchor_generator""",
-    "modeling.backbone": """BACKBONE_REGISTRY Backbone BasicStem BottleneckBlock FPN ResNet
-        ResNetBlockBase build_backbone build_resnet_backbone make_stage""",
+    "modeling.backbone": """BACKBONE_REGISTRY Backbone BasicStem BottleneckBlock FPN MViT RegNet
+        ResNet ResNetBlockBase SimpleFeaturePyramid SwinTransformer ViT build_backbone
+        build_resnet_backbone get_vit_lr_decay_rate make_stage""",
     "modeling.backbone.backbone": "Backbone",
     "modeling.backbone.build": "BACKBONE_REGISTRY build_backbone",
     "modeling.backbone.fpn": "FPN build_resnet_fpn_backbone build_retinanet_resnet_fpn_backbone",
+    "modeling.backbone.mvit": "MViT MultiScaleAttention MultiScaleBlock attention_pool",
+    "modeling.backbone.regnet": """AnyNet RegNet ResBasicBlock ResBottleneckBlock ResStem SimpleStem
+        VanillaBlock""",
     "modeling.backbone.resnet": """BasicBlock BasicStem BottleneckBlock ResNet ResNetBlockBase
         build_resnet_backbone make_stage""",
+    "modeling.backbone.swin": """BasicLayer Mlp PatchEmbed PatchMerging SwinTransformer
+        SwinTransformerBlock WindowAttention window_partition window_reverse""",
+    "modeling.backbone.utils": """PatchEmbed add_decomposed_rel_pos get_abs_pos get_rel_pos
+        window_partition window_unpartition""",
+    "modeling.backbone.vit": """Attention Block ResBottleneckBlock SimpleFeaturePyramid ViT
+        get_vit_lr_decay_rate""",
     "modeling.box_regression": "Box2BoxTransform",
     "modeling.matcher": "Matcher",
     "modeling.meta_arch": "GeneralizedRCNN META_ARCH_REGISTRY ProposalNetwork build_model",

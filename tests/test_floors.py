@@ -53,6 +53,7 @@ FACES = {
 # Third parties that may be missing or are slow to load, and so are imported where they are used.
 OPTIONAL = {
     "albumentations",
+    "cityscapesscripts",
     "cv2",
     "fvcore.nn",
     "hotcoco",

@@ -26,7 +26,13 @@ from tqdm import tqdm
 from d2lite import model_zoo
 from d2lite.config import CfgNode
 from d2lite.data.image_io import read_image
-from d2lite.engine import DefaultPredictor, run_tool, setup_cfg
+from d2lite.engine import (
+    DefaultPredictor,
+    add_config_arguments,
+    add_config_options,
+    run_tool,
+    setup_cfg,
+)
 from d2lite.evaluation import instances_to_coco_json
 from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError
@@ -46,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", default="", metavar="FILE", help="path or (partial) name")
+    add_config_arguments(parser)
     parser.add_argument(
         "--input", nargs="+", required=True, help="images, folders, quoted globs or videos"
     )
@@ -57,17 +63,7 @@ def parse_args() -> argparse.Namespace:
         "--confidence-threshold", type=float, default=0.5, help="lowest score drawn (%(default)s)"
     )
     parser.add_argument("--save-json", metavar="FILE", help="write the instances as COCO results")
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="Python file or module with code of yours that the configuration needs",
-    )
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config values"
-    )
+    add_config_options(parser, "--opts")
     return parser.parse_args()
 
 

@@ -24,7 +24,7 @@ from d2lite.engine import (
     default_setup,
     default_writers,
     evaluate_checkpoint,
-    launch,
+    launch_tool,
     run_tool,
     setup_cfg,
 )
@@ -98,15 +98,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and start one process a device."""
-    args = default_argument_parser(__doc__).parse_args()
-    launch(
-        run,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    launch_tool(run, default_argument_parser(__doc__))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 
 from d2lite.config.report import annotated_yaml
-from d2lite.engine import run_tool, setup_cfg
+from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,23 +20,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--config-file", default="", metavar="FILE", help="path or (partial) name; none = defaults"
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--diff", action="store_true", help="only the values that differ from the defaults"
     )
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="Python file or module with code of yours, which may add keys",
-    )
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="values that overrule the file"
-    )
+    add_config_options(parser, "opts")
     return parser.parse_args()
 
 

@@ -18,7 +18,7 @@ from d2lite.engine import (
     default_argument_parser,
     default_setup,
     evaluate_checkpoint,
-    launch,
+    launch_tool,
     run_tool,
     setup_cfg,
 )
@@ -38,15 +38,7 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and start one process a device."""
-    args = default_argument_parser(__doc__).parse_args()
-    launch(
-        train_or_evaluate,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    launch_tool(train_or_evaluate, default_argument_parser(__doc__))
 
 
 if __name__ == "__main__":

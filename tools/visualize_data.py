@@ -28,7 +28,7 @@ from d2lite.data import (
 )
 from d2lite.data.catalog import Metadata
 from d2lite.data.image_io import convert_image_to_rgb, read_image
-from d2lite.engine import run_tool, setup_cfg
+from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
 from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError, OutputError
 from d2lite.utils.logger import setup_logger
@@ -45,24 +45,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--source", choices=["annotation", "dataloader"], default="annotation", help="what to draw"
     )
-    parser.add_argument("--config-file", default="", metavar="FILE", help="path or (partial) name")
+    add_config_arguments(parser)
     parser.add_argument(
         "--output-dir", default="visualized", metavar="DIR", help="folder for it (%(default)s)"
     )
     parser.add_argument(
         "--limit", type=int, default=50, help="pictures at the most (%(default)s); 0 for all"
     )
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="Python file or module with code of yours that the configuration needs",
-    )
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="values that overrule the file"
-    )
+    add_config_options(parser, "opts")
     return parser.parse_args()
 
 

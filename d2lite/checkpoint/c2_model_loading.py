@@ -4,10 +4,15 @@ from collections.abc import Mapping
 
 import torch
 
+from d2lite.checkpoint.c2_detectron_names import convert_c2_detectron_names
 from d2lite.checkpoint.c2_names import convert_basic_c2_names
 from d2lite.utils.errors import WeightsError
 
-__all__ = ["align_and_update_state_dicts", "convert_basic_c2_names"]
+__all__ = [
+    "align_and_update_state_dicts",
+    "convert_basic_c2_names",
+    "convert_c2_detectron_names",
+]
 
 
 def align_and_update_state_dicts(
@@ -33,8 +38,7 @@ def align_and_update_state_dicts(
     """
     weights = dict(ckpt_state_dict)
     if c2_conversion:
-        names = convert_basic_c2_names(weights)
-        weights = dict(zip(names, weights.values(), strict=True))
+        weights, _ = convert_c2_detectron_names(weights)
     taken: dict[str, str] = {}
     for name in model_state_dict:
         source = _longest_ending(name, weights)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from d2lite.checkpoint.c2_model_loading import align_and_update_state_dicts
-from d2lite.checkpoint.c2_names import convert_basic_c2_names
+from d2lite.checkpoint.c2_model_loading import (
+    align_and_update_state_dicts,
+    convert_c2_detectron_names,
+)
 
 from .checkpointer import Checkpointer
 from .matching import LoadReport
@@ -13,7 +15,7 @@ __all__ = ["DetectionCheckpointer"]
 
 
 class DetectionCheckpointer(Checkpointer):
-    """Loads detectron2's .pth and .pkl, Caffe2's .pkl and torchvision's ResNets.
+    """Loads detectron2's .pth and .pkl, Caffe2 Detectron's .pkl and torchvision's ResNets.
 
     Where the file is of another library (`matching_heuristics` inside, Caffe2 blobs, torchvision
     names), its names are translated, and each parameter takes the weight whose name is the
@@ -27,9 +29,7 @@ class DetectionCheckpointer(Checkpointer):
         if is_torchvision_resnet(weights):
             weights, by_ending = rename_torchvision_resnet(weights), True
         elif content.get("__author__") == "Caffe2":
-            weights = dict(
-                zip(convert_basic_c2_names(list(weights)), weights.values(), strict=True)
-            )
+            weights, _ = convert_c2_detectron_names(weights)
         if by_ending:
             weights = align_and_update_state_dicts(
                 self.model.state_dict(), weights, c2_conversion=False

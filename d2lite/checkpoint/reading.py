@@ -28,7 +28,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
     Args:
         path: .pth or .pt (written by torch: whole checkpoints, or a bare state dict as torchvision
-            publishes) or .pkl (numpy arrays); local, http(s) or detectron2://.
+            publishes), .pkl (numpy arrays) or .safetensors; local, http(s), detectron2:// or
+            catalog://.
 
     Returns:
         A dict whose "model" is a dict of tensors on the CPU.
@@ -39,6 +40,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """
     local = _fetch(path)
     is_pickle = local.suffix == ".pkl"
+    if local.suffix == ".safetensors":
+        return {"model": _read_safetensors(local)}
     content = read_pickle(local) if is_pickle else _read_torch(local)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds {type(content).__name__}, expected a dict of weights.")
@@ -58,8 +61,9 @@ def _fetch(path: str) -> Path:
             return local
         found = "is a folder" if local.is_dir() else f"was not found (working folder {Path.cwd()})"
         raise MissingFileError(
-            f"The weights file {path} {found}. Set MODEL.WEIGHTS to a .pth or .pkl file, to an "
-            "address (https://..., detectron2://...), or to '' to start from random weights."
+            f"The weights file {path} {found}. Set MODEL.WEIGHTS to a .pth, .pkl or .safetensors "
+            "file, to an address (https://..., detectron2://...), or to '' to start from random "
+            "weights."
         )
     try:
         return Path(PathManager.get_local_path(path))
@@ -85,6 +89,27 @@ def _read_torch(path: Path) -> Any:
             f"{path} ({size} bytes) cannot be read; it seems cut off or damaged "
             f"({_first_line(err)}). Use an older checkpoint of its folder or fetch it again."
         ) from err
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        # Optional: the form is one of several.
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as err:
+        raise WeightsError(
+            f"{path} can be read with the package safetensors only: pip install safetensors"
+        ) from err
+    try:
+        weights: dict[str, torch.Tensor] = load_file(path, device="cpu")
+    except (SafetensorError, OSError, ValueError) as err:
+        raise WeightsError(
+            f"{path} ({path.stat().st_size} bytes) is no whole safetensors file "
+            f"({_first_line(err)}). Fetch it again."
+        ) from err
+    if not weights:
+        raise WeightsError(f"{path} holds no weights.")
+    return weights
 
 
 def _refusal(text: str) -> str:

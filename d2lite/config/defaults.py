@@ -255,6 +255,27 @@ _C.MODEL.RETINANET.FOCAL_LOSS_ALPHA = 0.25
 _C.MODEL.RETINANET.BBOX_REG_LOSS_TYPE = "smooth_l1"
 _C.MODEL.RETINANET.SMOOTH_L1_LOSS_BETA = 0.1
 
+# FCOS (d2lite: the reference has no keys for it).
+_C.MODEL.FCOS = CN()
+# Object classes. Follows from the data set while nobody sets it.
+_C.MODEL.FCOS.NUM_CLASSES = 80
+# Feature maps whose cells predict.
+_C.MODEL.FCOS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
+# Hidden convolutions of each of the two branches, and their norm.
+_C.MODEL.FCOS.NUM_CONVS = 4
+_C.MODEL.FCOS.NORM = "GN"
+# Probability of an object that the fresh head predicts everywhere.
+_C.MODEL.FCOS.PRIOR_PROB = 0.01
+# Cells learn an object up to so many strides from its centre.
+_C.MODEL.FCOS.CENTER_SAMPLING_RADIUS = 1.5
+# Focal loss.
+_C.MODEL.FCOS.FOCAL_LOSS_GAMMA = 2.0
+_C.MODEL.FCOS.FOCAL_LOSS_ALPHA = 0.25
+# Detections of a lower score are dropped, then this many a level go to NMS at this IoU.
+_C.MODEL.FCOS.SCORE_THRESH_TEST = 0.2
+_C.MODEL.FCOS.TOPK_CANDIDATES_TEST = 1000
+_C.MODEL.FCOS.NMS_THRESH_TEST = 0.6
+
 _C.MODEL.RESNETS = CN()
 # 18, 34, 50, 101 or 152 layers.
 _C.MODEL.RESNETS.DEPTH = 50

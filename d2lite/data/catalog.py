@@ -187,7 +187,7 @@ class Metadata(SimpleNamespace):
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, or `default` if it is not set."""
         try:
-            return getattr(self, key) if key in self._keys() else default
+            return getattr(self, key, default) if key in self._keys() else default
         except MissingFileError:
             return default
 

@@ -110,8 +110,22 @@ def get_detection_dataset_dicts(
         records = _filtered(records, names, filter_empty, min_keypoints)
     classes = MetadataCatalog.get(names[0]).get("thing_classes")
     if check_consistency and has_objects and classes is not None:
-        print_instances_class_histogram(records, classes)
+        _show_classes(names, records, classes)
     return records
+
+
+# Names of sets -> the table last shown for them. Evaluation loads its sets again and again.
+_shown: dict[tuple[str, ...], str] = {}
+
+
+def _show_classes(names: Sequence[str], records: Records, classes: Sequence[str]) -> None:
+    """Log the table of classes, with the files' own ids, unless it was shown already."""
+    mapping = MetadataCatalog.get(names[0]).get("thing_dataset_id_to_contiguous_id") or {}
+    id_of = {index: str(number) for number, index in mapping.items()}
+    table = _class_table(records, classes, [id_of.get(i, "") for i in range(len(classes))])
+    if _shown.get(tuple(names)) != table:
+        _shown[tuple(names)] = table
+        logger.info("Dataset %s. %s", ", ".join(names), table)
 
 
 def _load(name: str) -> Records:
@@ -201,6 +215,15 @@ def print_instances_class_histogram(dataset_dicts: Records, class_names: Sequenc
     Raises:
         DataError: if an annotation's category id is not a number of a class.
     """
+    logger.info(_class_table(dataset_dicts, class_names))
+
+
+def _class_table(
+    dataset_dicts: Sequence[dict[str, Any]],
+    class_names: Sequence[str],
+    file_ids: Sequence[str] = (),
+) -> str:
+    """Count objects and images of each class; `file_ids` are told where they are not 0, 1, ..."""
     objects = np.zeros(len(class_names), dtype=np.int64)
     images = np.zeros(len(class_names), dtype=np.int64)
     for record in dataset_dicts:
@@ -215,31 +238,28 @@ def print_instances_class_histogram(dataset_dicts: Records, class_names: Sequenc
             )
         np.add.at(objects, numbers, 1)
         images[np.unique(numbers)] += 1
-    logger.info(
-        "Objects of each class over %d images:\n%s",
-        len(dataset_dicts),
-        _histogram(class_names, objects, images),
-    )
+    table = _histogram(class_names, file_ids, objects, images)
+    return f"Objects of each class over {len(dataset_dicts)} images:\n{table}"
 
 
-def _histogram(class_names: Sequence[str], objects: np.ndarray, images: np.ndarray) -> str:
+def _histogram(
+    class_names: Sequence[str], file_ids: Sequence[str], objects: np.ndarray, images: np.ndarray
+) -> str:
     """A table of class, objects, images; long lists stand in several columns side by side."""
-    rows = [("id", "class", "objects", "images")]
-    rows += [
-        (str(i), name[:24], str(n), str(m))
-        for i, (name, n, m) in enumerate(zip(class_names, objects, images, strict=True))
+    numbers = [str(i) for i in range(len(class_names))]
+    columns = [["id", *numbers], ["class", *(name[:24] for name in class_names)]]
+    columns += [["objects", *map(str, objects)], ["images", *map(str, images)]]
+    if any(file_ids) and list(file_ids) != numbers:
+        columns.insert(1, ["file id", *file_ids])
+    cells = [
+        [text.ljust(width) if texts[0] == "class" else text.rjust(width) for text in texts]
+        for texts in columns
+        for width in [max(map(len, texts))]
     ]
-    head, body = rows[0], rows[1:]
+    head, *body = ("  ".join(row) for row in zip(*cells, strict=True))
     blocks = 1 if len(body) <= 20 else 3
     height = -(-len(body) // blocks)
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-
-    def cell(row: tuple[str, ...]) -> str:
-        number, count, pictures = (row[i].rjust(widths[i]) for i in (0, 2, 3))
-        return f"{number}  {row[1].ljust(widths[1])}  {count}  {pictures}"
-
-    lines = [" | ".join([cell(head)] * min(blocks, max(1, len(body))))]
-    for i in range(height):
-        lines.append(" | ".join(cell(row) for row in body[i::height]))
+    lines = [" | ".join([head] * min(blocks, max(1, len(body))))]
+    lines += [" | ".join(body[i::height]) for i in range(height)]
     lines.append(f"total: {int(objects.sum())} objects of {len(body)} classes")
     return "\n".join(lines)

@@ -4,12 +4,15 @@ from .amp_trainer import AMPTrainer
 from .defaults import (
     DefaultPredictor,
     DefaultTrainer,
+    add_config_arguments,
+    add_config_options,
     create_ddp_model,
     default_argument_parser,
     default_setup,
     default_writers,
     evaluate_checkpoint,
     import_user_code,
+    launch_tool,
     run_tool,
     setup_cfg,
 )
@@ -51,6 +54,8 @@ __all__ = [
     "TorchMemoryStats",
     "TorchProfiler",
     "TrainerBase",
+    "add_config_arguments",
+    "add_config_options",
     "create_ddp_model",
     "default_argument_parser",
     "default_setup",
@@ -58,6 +63,7 @@ __all__ = [
     "evaluate_checkpoint",
     "import_user_code",
     "launch",
+    "launch_tool",
     "run_tool",
     "setup_cfg",
 ]

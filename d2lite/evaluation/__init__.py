@@ -1,6 +1,7 @@
 """Numbers that say how good a model's outputs are."""
 
 from .build import build_evaluator
+from .cityscapes_evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
 from .coco_evaluation import COCOEvaluator, instances_to_coco_json
 from .evaluator import (
     DatasetEvaluator,
@@ -8,15 +9,23 @@ from .evaluator import (
     inference_context,
     inference_on_dataset,
 )
+from .lvis_evaluation import LVISEvaluator
+from .panoptic_evaluation import COCOPanopticEvaluator
 from .pascal_voc_evaluation import PascalVOCDetectionEvaluator
+from .rotated_coco_evaluation import RotatedCOCOEvaluator
 from .sem_seg_evaluation import SemSegEvaluator
 from .testing import flatten_results_dict, print_csv_format, verify_results
 
 __all__ = [
     "COCOEvaluator",
+    "COCOPanopticEvaluator",
+    "CityscapesInstanceEvaluator",
+    "CityscapesSemSegEvaluator",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "LVISEvaluator",
     "PascalVOCDetectionEvaluator",
+    "RotatedCOCOEvaluator",
     "SemSegEvaluator",
     "build_evaluator",
     "flatten_results_dict",

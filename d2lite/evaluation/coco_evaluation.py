@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.structures import Instances
 from d2lite.utils.comm import gather, is_main_process, synchronize
 from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.file_io import PathManager, atomic_write
@@ -38,6 +39,8 @@ class COCOEvaluator(DatasetEvaluator):
     Works for any dataset of instances: where there is no COCO file, the dataset dicts are turned
     into one.
     """
+
+    _results_name = "coco_instances_results.json"
 
     def __init__(
         self,
@@ -117,11 +120,15 @@ class COCOEvaluator(DatasetEvaluator):
                 # Noted also where nothing was predicted: a mask model has a mask AP, if only 0.
                 self._seen_tasks.add("bbox")
                 self._seen_tasks |= {t for t, f in _FIELD_OF_TASK.items() if instances.has(f)}
-                prediction["instances"] = instances_to_coco_json(instances, image["image_id"])
+                prediction["instances"] = self.instances_to_json(instances, image["image_id"])
             if "proposals" in output:
                 prediction["proposals"] = output["proposals"].to("cpu")
             if len(prediction) > 1:
                 self._predictions.append(prediction)
+
+    def instances_to_json(self, instances: Instances, img_id: int | str) -> list[dict[str, Any]]:
+        """Write a model's instances as COCO result dicts; see `instances_to_coco_json`."""
+        return instances_to_coco_json(instances, img_id)
 
     def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, Any]:
         """Score everything taken in since `reset`.
@@ -168,7 +175,7 @@ class COCOEvaluator(DatasetEvaluator):
             itertools.chain.from_iterable(p.get("instances", ()) for p in predictions)
         )
         if self._output_dir is not None:
-            path = self._output_dir / "coco_instances_results.json"
+            path = self._output_dir / self._results_name
             with atomic_write(path) as stream:
                 json.dump(detections, stream)
             logger.info("Saved %d results to %s", len(detections), path)
@@ -187,17 +194,27 @@ class COCOEvaluator(DatasetEvaluator):
         results = {}
         for task in self._tasks or [t for t in _TASKS if t in seen_tasks | {"bbox"}]:
             key = {"segm": "segmentation"}.get(task, task)
-            scores = score_coco(
-                dataset,
-                [d for d in detections if key in d],
-                task,
-                max_dets=self._max_dets,
-                img_ids=img_ids,
-                kpt_oks_sigmas=self._kpt_oks_sigmas,
-                use_fast_impl=self._use_fast_impl,
-            )
+            scores = self._score(dataset, [d for d in detections if key in d], task, img_ids)
             results[task] = self._metrics(task, scores)
         return results
+
+    def _score(
+        self,
+        dataset: dict[str, Any],
+        detections: list[dict[str, Any]],
+        task: str,
+        img_ids: Sequence[Any] | None,
+    ) -> CocoScores:
+        """Match detections with the truth; a subclass may compare in another way."""
+        return score_coco(
+            dataset,
+            detections,
+            task,
+            max_dets=self._max_dets,
+            img_ids=img_ids,
+            kpt_oks_sigmas=self._kpt_oks_sigmas,
+            use_fast_impl=self._use_fast_impl,
+        )
 
     def _with_dataset_ids(self, detections: Any) -> tuple[list[dict[str, Any]], int]:
         """Class numbers of the model to category ids of the file; unknown ones are counted out."""

@@ -27,11 +27,16 @@ def coco_ground_truth(
             for nowhere.
         allow_cached: take the kept file, if it was made of the same data.
     """
-    if output_dir is None:
-        return convert_to_coco_dict(dataset_name)
+    records = DatasetCatalog.get(dataset_name)
+    if output_dir is None or not any("annotations" in record for record in records):
+        made = convert_to_coco_dict(dataset_name)
+        if not any("annotations" in record for record in records):
+            # Images to predict on: nothing can be scored, which is not the same as AP 0.
+            del made["annotations"]
+        return made
     path = output_dir / f"{dataset_file_stem(dataset_name)}_coco_format.json"
     # A file made of other data would give wrong numbers in silence, so it names its data.
-    fingerprint = _fingerprint(DatasetCatalog.get(dataset_name))
+    fingerprint = _fingerprint(records)
     if allow_cached and path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if kept.get("info", {}).get("fingerprint") == fingerprint:

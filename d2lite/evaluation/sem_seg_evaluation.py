@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as mask_util
 import torch
-from PIL import Image
 from torch.nn import functional as F
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.image_io import read_image
 from d2lite.utils.comm import all_gather, is_main_process, synchronize
-from d2lite.utils.errors import ConfigError
-from d2lite.utils.file_io import PathManager, atomic_write
+from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.file_io import atomic_write
 
 from .evaluator import DatasetEvaluator
 from .tables import format_table
@@ -36,11 +36,11 @@ def load_image_into_numpy_array(
     """Read an image file as it is: class numbers stay class numbers.
 
     Args:
-        filename: a local path or an address that the PathManager knows.
+        filename: a local path, or an address that `read_image` or the PathManager knows.
         dtype: of the result; None for that of the file.
     """
-    with PathManager.open(filename, "rb") as stream:
-        return np.array(Image.open(stream), dtype=dtype)
+    # As the training reads them: a palette's numbers, 16 bits, and built-in data.
+    return np.array(read_image(filename), dtype=dtype)
 
 
 class SemSegEvaluator(DatasetEvaluator):
@@ -108,6 +108,12 @@ class SemSegEvaluator(DatasetEvaluator):
             outputs: with "sem_seg", (C, H, W) scores of the classes.
         """
         for image, output in zip(inputs, outputs, strict=True):
+            if "sem_seg" not in output:
+                raise DataError(
+                    f"the model gives no 'sem_seg' (it gives {', '.join(sorted(output))}), but "
+                    "the dataset is evaluated as semantic segmentation. Choose another model "
+                    "(MODEL.META_ARCHITECTURE) or another dataset (DATASETS.TEST)."
+                )
             pred = output["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int64)
             truth = self._truth(image["file_name"])
             self._pixels += self._count(pred, truth)

@@ -7,13 +7,19 @@ from .backbone import (
     BACKBONE_REGISTRY,
     FPN,
     Backbone,
+    MViT,
     ResNet,
     ResNetBlockBase,
+    SimpleFeaturePyramid,
+    SwinTransformer,
+    ViT,
     build_backbone,
     build_resnet_backbone,
+    get_vit_lr_decay_rate,
     make_stage,
 )
 from .meta_arch import (
+    FCOS,
     META_ARCH_REGISTRY,
     SEM_SEG_HEADS_REGISTRY,
     Detector,
@@ -47,10 +53,12 @@ from .roi_heads import (
     build_mask_head,
     build_roi_heads,
 )
+from .test_time_augmentation import DatasetMapperTTA, GeneralizedRCNNWithTTA
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
     "BACKBONE_REGISTRY",
+    "FCOS",
     "FPN",
     "META_ARCH_REGISTRY",
     "PROPOSAL_GENERATOR_REGISTRY",
@@ -63,9 +71,12 @@ __all__ = [
     "Backbone",
     "BaseKeypointRCNNHead",
     "BaseMaskRCNNHead",
+    "DatasetMapperTTA",
     "Detector",
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
+    "GeneralizedRCNNWithTTA",
+    "MViT",
     "PanopticFPN",
     "ProposalNetwork",
     "ROIHeads",
@@ -74,7 +85,10 @@ __all__ = [
     "RetinaNet",
     "SemanticSegmentor",
     "ShapeSpec",
+    "SimpleFeaturePyramid",
     "StandardROIHeads",
+    "SwinTransformer",
+    "ViT",
     "build_anchor_generator",
     "build_backbone",
     "build_box_head",
@@ -87,5 +101,6 @@ __all__ = [
     "build_rpn_head",
     "build_sem_seg_head",
     "detector_postprocess",
+    "get_vit_lr_decay_rate",
     "make_stage",
 ]

@@ -10,11 +10,13 @@ from typing import IO, Any
 from iopath.common.file_io import HTTPURLHandler, PathHandler
 from iopath.common.file_io import PathManager as _PathManager
 
+from .download import cached_path, download
 from .errors import OutputError
 
 __all__ = ["PathHandler", "PathManager", "atomic_write", "cache_dir"]
 
-_ZOO_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
+_ZOO_HOST = "dl.fbaipublicfiles.com"
+_ZOO_ADDRESS = f"https://{_ZOO_HOST}/detectron2/"
 
 
 def cache_dir() -> Path:
@@ -28,8 +30,12 @@ class _CachedURLHandler(HTTPURLHandler):  # type: ignore[misc]  # iopath ships n
     def _get_local_path(
         self, path: str, force: bool = False, cache_folder: str | None = None, **kwargs: Any
     ) -> str:
-        folder = cache_folder or str(cache_dir())
-        return str(super()._get_local_path(path, force=force, cache_dir=folder, **kwargs))
+        folder = cache_dir() if cache_folder is None else Path(cache_folder)
+        place = cached_path(path, folder).relative_to(folder)
+        # Published weights lie as in detectron2's cache, so that people can bring theirs along.
+        if place.parts[0] == _ZOO_HOST:
+            place = place.relative_to(_ZOO_HOST)
+        return str(download(path, folder / place, force=force))
 
 
 class Detectron2Handler(PathHandler):  # type: ignore[misc]  # iopath ships no types

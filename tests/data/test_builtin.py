@@ -6,6 +6,7 @@ import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.builtin_meta import (
+    CITYSCAPES_CATEGORIES,
     COCO_CATEGORIES,
     COCO_PERSON_KEYPOINT_FLIP_MAP,
     COCO_PERSON_KEYPOINT_NAMES,
@@ -24,6 +25,11 @@ COCO = [
     for split in splits.split()
 ]
 VOC = ["voc_2007_train", "voc_2007_val", "voc_2007_trainval", "voc_2007_test"]
+PANOPTIC = ["train", "val", "val_100"]
+CITY = ["train", "val", "test"]
+LVIS = ["lvis_v0.5_train", "lvis_v0.5_val", "lvis_v0.5_val_rand_100", "lvis_v0.5_test"]
+LVIS += ["lvis_v0.5_train_cocofied", "lvis_v0.5_val_cocofied"]
+LVIS += ["lvis_v1_train", "lvis_v1_val", "lvis_v1_test_dev", "lvis_v1_test_challenge"]
 VOC += ["voc_2012_train", "voc_2012_val", "voc_2012_trainval"]
 
 
@@ -32,6 +38,16 @@ VOC += ["voc_2012_train", "voc_2012_val", "voc_2012_trainval"]
     [
         *((name, "coco") for name in [*COCO, "coco_2017_test", "coco_2017_test-dev"]),
         *((name, "pascal_voc") for name in VOC),
+        *((f"coco_2017_{s}_panoptic", "coco_panoptic_seg") for s in PANOPTIC),
+        *((f"coco_2017_{s}_panoptic_separated", "coco_panoptic_seg") for s in PANOPTIC),
+        *((f"coco_2017_{s}_panoptic_stuffonly", "sem_seg") for s in PANOPTIC),
+        *((name, "lvis") for name in LVIS),
+        *((f"cityscapes_fine_instance_seg_{s}", "cityscapes_instance") for s in CITY),
+        *((f"cityscapes_fine_sem_seg_{s}", "cityscapes_sem_seg") for s in CITY),
+        *((f"cityscapes_fine_panoptic_{s}", "cityscapes_panoptic_seg") for s in CITY[:2]),
+        *((f"ade20k_sem_seg_{s}", "sem_seg") for s in ("train", "val")),
+        ("shapes_train_panoptic", "coco_panoptic_seg"),
+        ("shapes_val_panoptic", "coco_panoptic_seg"),
         ("shapes_train", "coco"),
         ("shapes_val", "coco"),
     ],
@@ -45,7 +61,7 @@ def test_every_name_is_registered_with_its_evaluator(name, evaluator):
 def test_the_folder_is_looked_up_when_the_set_is_loaded(monkeypatch, tmp_path, variable):
     content = {
         "images": [{"id": 1, "file_name": "a.jpg", "height": 2, "width": 3}],
-        "categories": [{"id": c["id"], "name": c["name"]} for c in COCO_CATEGORIES],
+        "categories": [{"id": c["id"], "name": c["name"]} for c in COCO_CATEGORIES[:80]],
         "annotations": [],
     }
     path = tmp_path / "coco/annotations/instances_val2017.json"
@@ -77,24 +93,58 @@ def test_missing_files_name_path_variable_and_source(monkeypatch, tmp_path):
         DatasetCatalog.get("voc_2012_val")
 
 
-def test_the_table_of_coco_has_80_classes_in_order_of_id():
+def test_the_table_of_coco_has_80_things_and_53_kinds_of_stuff_in_order_of_id():
     ids = [category["id"] for category in COCO_CATEGORIES]
-    assert len(ids) == 80
     assert ids == sorted(set(ids))
-    assert (ids[0], ids[-1]) == (1, 90)
+    assert (ids[0], ids[79], ids[80], ids[-1]) == (1, 90, 92, 200)
+    assert [c["isthing"] for c in COCO_CATEGORIES] == [1] * 80 + [0] * 53
     assert COCO_CATEGORIES[11] == {
         "id": 13,
         "name": "stop sign",
         "color": [220, 220, 0],
         "isthing": 1,
     }
-    assert len({tuple(category["color"]) for category in COCO_CATEGORIES}) == 80
+    assert len({tuple(category["color"]) for category in COCO_CATEGORIES}) == 133
+
+
+def test_separated_stuff_begins_with_the_class_of_all_things():
+    metadata = MetadataCatalog.get("coco_2017_val_panoptic_separated")
+    assert len(metadata.thing_classes) == 80
+    assert len(metadata.stuff_classes) == len(metadata.stuff_colors) == 54
+    assert metadata.stuff_classes[:2] == ["things", "banner"]
+    # Endings that tell merged classes apart are left out: sky-other-merged, floor-wood.
+    assert {"sky", "floor-wood", "window", "door"} < set(metadata.stuff_classes)
+    assert metadata.stuff_dataset_id_to_contiguous_id[200] == 53
+
+
+def test_one_row_of_numbers_names_things_and_stuff():
+    metadata = MetadataCatalog.get("coco_2017_val_panoptic")
+    assert metadata.thing_classes == metadata.stuff_classes
+    assert len(metadata.thing_classes) == 133
+    assert metadata.thing_dataset_id_to_contiguous_id[90] == 79
+    assert metadata.stuff_dataset_id_to_contiguous_id[92] == 80
+    assert not {92} & set(metadata.thing_dataset_id_to_contiguous_id)
+
+
+def test_cityscapes_has_8_things_among_19_classes():
+    assert [c["trainId"] for c in CITYSCAPES_CATEGORIES] == list(range(19))
+    assert [c["id"] for c in CITYSCAPES_CATEGORIES if c["isthing"]] == [*range(24, 29), 31, 32, 33]
+
+
+def test_panoptic_files_are_found_below_the_folder(monkeypatch):
+    monkeypatch.setenv("D2LITE_DATASETS", "root")
+    metadata = MetadataCatalog.get("coco_2017_val_100_panoptic_separated")
+    assert metadata.panoptic_root == "root/coco/panoptic_val2017_100"
+    assert metadata.panoptic_json == "root/coco/annotations/panoptic_val2017_100.json"
+    assert metadata.sem_seg_root == "root/coco/panoptic_stuff_val2017_100"
+    assert metadata.json_file == "root/coco/annotations/instances_val2017_100.json"
+    assert metadata.image_root == "root/coco/val2017"
 
 
 def test_the_table_of_coco_agrees_with_its_files():
     path = shared_data("coco_tiny/annotations/instances_val2017.json")
     found = {c["id"]: c["name"] for c in json.loads(path.read_text())["categories"]}
-    assert found == {c["id"]: c["name"] for c in COCO_CATEGORIES}
+    assert found == {c["id"]: c["name"] for c in COCO_CATEGORIES if c["isthing"]}
 
 
 def test_keypoints_are_17_and_mirror_in_pairs():

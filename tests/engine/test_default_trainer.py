@@ -259,9 +259,9 @@ def test_batch_that_cannot_be_split_is_refused(toy_cfg):
         DefaultTrainer(toy_cfg)
 
 
-def test_test_time_augmentation_is_refused_rather_than_skipped(toy_cfg):
+def test_model_without_test_time_augmentation_is_refused_before_training(toy_cfg):
     toy_cfg.TEST.AUG.ENABLED = True
-    with pytest.raises(ConfigError, match=r"TEST\.AUG\.ENABLED"):
+    with pytest.raises(ConfigError, match=r"TEST\.AUG"):
         DefaultTrainer(toy_cfg)
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.evaluation import SemSegEvaluator
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -78,3 +78,9 @@ def test_other_number_of_classes_is_refused(dataset):
 def test_dataset_without_stuff_is_refused():
     with pytest.raises(ConfigError, match="no stuff_classes"):
         SemSegEvaluator("nothing_known")
+
+
+def test_a_model_without_maps_of_classes_is_told():
+    evaluator = SemSegEvaluator("shapes_val_panoptic", distributed=False)
+    with pytest.raises(DataError, match=r"no 'sem_seg' \(it gives instances\)"):
+        evaluator.process([{"file_name": "shapes://val/0"}], [{"instances": None}])

@@ -45,7 +45,7 @@ class Finished(NamedTuple):
 
 @pytest.fixture
 def run(monkeypatch, capfd) -> Callable[..., Finished]:
-    """run("train_net", "--config-file", ...) -> status and what it printed."""
+    """A function that runs a tool by name with arguments and says how it ended."""
 
     def run_one(name: str, *args: object) -> Finished:
         spec = importlib.util.spec_from_file_location(f"d2lite_tool_{name}", TOOLS / f"{name}.py")

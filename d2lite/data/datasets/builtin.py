@@ -11,13 +11,35 @@ from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.class_order import OrderedLoader
-from d2lite.data.datasets.builtin_meta import coco_instances_metadata, coco_person_metadata
-from d2lite.data.datasets.coco import load_coco_json
+from d2lite.data.datasets.ade20k import load_ade20k_sem_seg
+from d2lite.data.datasets.builtin_meta import (
+    ADE20K_SEM_SEG_CATEGORIES,
+    cityscapes_metadata,
+    coco_instances_metadata,
+    coco_panoptic_metadata,
+    coco_panoptic_separated_metadata,
+    coco_person_metadata,
+)
+from d2lite.data.datasets.cityscapes import load_cityscapes_instances, load_cityscapes_semantic
+from d2lite.data.datasets.cityscapes_panoptic import register_all_cityscapes_panoptic
+from d2lite.data.datasets.coco import load_coco_json, load_sem_seg
+from d2lite.data.datasets.coco_panoptic import (
+    load_coco_panoptic_json,
+    load_coco_panoptic_separated,
+)
+from d2lite.data.datasets.lvis import load_lvis_json, lvis_class_image_count, lvis_class_names
 from d2lite.data.datasets.missing import datasets_root
 from d2lite.data.datasets.pascal_voc import CLASS_NAMES, load_voc_instances
 from d2lite.data.datasets.shapes import register_shapes
 
-__all__ = ["register_all_coco", "register_all_pascal_voc", "register_builtin_datasets"]
+__all__ = [
+    "register_all_ade20k",
+    "register_all_cityscapes",
+    "register_all_coco",
+    "register_all_lvis",
+    "register_all_pascal_voc",
+    "register_builtin_datasets",
+]
 
 # Names of one group share their metadata: split -> (image folder, annotation file), below coco/.
 _COCO = {
@@ -48,6 +70,33 @@ _COCO_METADATA: dict[str, Callable[[], dict[str, Any]]] = {
     "keypoints_coco": coco_person_metadata,
 }
 
+# Split -> what the names of its files end in; all below coco/.
+_COCO_PANOPTIC = {
+    "2017_train": ("train2017", "train2017"),
+    "2017_val": ("val2017", "val2017"),
+    "2017_val_100": ("val2017", "val2017_100"),
+}
+
+# Set -> annotation file, below lvis/; the images are those of coco/.
+_LVIS = {
+    "lvis_v1_train": "lvis_v1_train",
+    "lvis_v1_val": "lvis_v1_val",
+    "lvis_v1_test_dev": "lvis_v1_image_info_test_dev",
+    "lvis_v1_test_challenge": "lvis_v1_image_info_test_challenge",
+    "lvis_v0.5_train": "lvis_v0.5_train",
+    "lvis_v0.5_val": "lvis_v0.5_val",
+    "lvis_v0.5_val_rand_100": "lvis_v0.5_val_rand_100",
+    "lvis_v0.5_test": "lvis_v0.5_image_info_test",
+    "lvis_v0.5_train_cocofied": "lvis_v0.5_train_cocofied",
+    "lvis_v0.5_val_cocofied": "lvis_v0.5_val_cocofied",
+}
+
+_CITYSCAPES_SPLITS = ("train", "val", "test")
+
+_ADE20K = {"train": "training", "val": "validation"}
+
+_IGNORE_LABEL = 255
+
 _VOC = {2007: ("train", "val", "trainval", "test"), 2012: ("train", "val", "trainval")}
 
 
@@ -60,6 +109,8 @@ def _register(
     name: str,
     load: Callable[..., list[dict[str, Any]]],
     paths: dict[str, Callable[[], str]],
+    *,
+    is_ordered: bool = False,
     **metadata: Any,
 ) -> None:
     """Register a dataset whose paths are worked out when they are needed.
@@ -68,19 +119,24 @@ def _register(
         name: of the dataset.
         load: takes the paths by keyword and returns the dataset dicts.
         paths: metadata key -> function that returns the path.
+        is_ordered: whether `load` numbers classes as the metadata's thing_classes does.
         metadata: what does not depend on a path.
     """
-    loader = OrderedLoader(lambda: load(**{key: path() for key, path in paths.items()}))
-    DatasetCatalog.register(name, loader)
+
+    def loader() -> list[dict[str, Any]]:
+        return load(**{key: path() for key, path in paths.items()})
+
+    DatasetCatalog.register(name, OrderedLoader(loader) if is_ordered else loader)
     MetadataCatalog.get(name).set(**metadata).set_deferred(**paths)
 
 
 def register_all_coco(root: str | None = None) -> None:
-    """Register the COCO sets of instances and keypoints, 2014 and 2017.
+    """Register the COCO sets: instances and keypoints of 2014 and 2017, panoptic of 2017.
 
     Args:
         root: folder that holds coco/; the one that the environment names at the time if None.
     """
+    _register_coco_panoptic(root)
     for group, splits in _COCO.items():
         for split, (images, annotations) in splits.items():
             name = f"{group}_{split}"
@@ -89,12 +145,136 @@ def register_all_coco(root: str | None = None) -> None:
                 "image_root": partial(_below, root, "coco", images),
             }
             load = partial(load_coco_json, dataset_name=name)
-            _register(name, load, paths, evaluator_type="coco", **_COCO_METADATA[group]())
+            metadata = _COCO_METADATA[group]()
+            _register(name, load, paths, is_ordered=True, evaluator_type="coco", **metadata)
 
 
 def _load_voc(name: str, split: str, dirname: str) -> list[dict[str, Any]]:
     """A split, its classes numbered as the metadata says."""
     return load_voc_instances(dirname, split, MetadataCatalog.get(name).thing_classes)
+
+
+def _register_coco_panoptic(root: str | None) -> None:
+    """Three sets for each split: one row of classes, things and stuff apart, stuff alone."""
+    whole, apart = coco_panoptic_metadata(), coco_panoptic_separated_metadata()
+    for split, (images, ending) in _COCO_PANOPTIC.items():
+        name = f"coco_{split}_panoptic"
+        below = partial(_below, root, "coco")
+        image_root = {"image_root": partial(below, images)}
+        maps = {"sem_seg_root": partial(below, f"panoptic_stuff_{ending}")}
+        panoptic = {
+            "panoptic_root": partial(below, f"panoptic_{ending}"),
+            "panoptic_json": partial(below, "annotations", f"panoptic_{ending}.json"),
+        }
+        objects = {"json_file": partial(below, "annotations", f"instances_{ending}.json")}
+        _register(
+            name,
+            partial(_load_panoptic, whole),
+            {**image_root, **panoptic, **objects},
+            evaluator_type="coco_panoptic_seg",
+            ignore_label=_IGNORE_LABEL,
+            label_divisor=1000,
+            **whole,
+        )
+        _register(
+            f"{name}_separated",
+            partial(_load_separated, f"{name}_separated"),
+            {**image_root, **panoptic, **objects, **maps},
+            is_ordered=True,
+            evaluator_type="coco_panoptic_seg",
+            ignore_label=_IGNORE_LABEL,
+            **apart,
+        )
+        _register(
+            f"{name}_stuffonly",
+            lambda image_root, sem_seg_root: load_sem_seg(sem_seg_root, image_root),
+            {**image_root, **maps},
+            evaluator_type="sem_seg",
+            ignore_label=_IGNORE_LABEL,
+            **apart,
+        )
+
+
+def _load_panoptic(metadata: dict[str, Any], **paths: str) -> list[dict[str, Any]]:
+    image_root, panoptic_root = paths["image_root"], paths["panoptic_root"]
+    return load_coco_panoptic_json(paths["panoptic_json"], image_root, panoptic_root, metadata)
+
+
+def _load_separated(dataset_name: str, **paths: str) -> list[dict[str, Any]]:
+    return load_coco_panoptic_separated(
+        paths["json_file"], paths["image_root"], paths["sem_seg_root"], dataset_name
+    )
+
+
+def register_all_lvis(root: str | None = None) -> None:
+    """Register the sets of LVIS v0.5 and v1, whose class names come from their files.
+
+    Args:
+        root: folder that holds lvis/ and coco/; by the environment if None.
+    """
+    for name, annotations in _LVIS.items():
+        json_file = partial(_below, root, "lvis", f"{annotations}.json")
+        is_coco = name.endswith("cocofied")
+        _register(
+            name,
+            partial(load_lvis_json, dataset_name=name),
+            {"json_file": json_file, "image_root": partial(_below, root, "coco")},
+            evaluator_type="lvis",
+            **(coco_instances_metadata() if is_coco else {}),
+        )
+        if not is_coco:
+            MetadataCatalog.get(name).set_deferred(
+                thing_classes=partial(_read, lvis_class_names, json_file),
+                class_image_count=partial(_read, lvis_class_image_count, json_file),
+            )
+
+
+def _read(read: Callable[[str], Any], path: Callable[[], str]) -> Any:
+    return read(path())
+
+
+def register_all_cityscapes(root: str | None = None) -> None:
+    """Register the fine annotations of Cityscapes: instances, and classes of pixels.
+
+    Args:
+        root: folder that holds cityscapes/; by the environment if None.
+    """
+    loaders = {"instance": load_cityscapes_instances, "sem": load_cityscapes_semantic}
+    evaluators = {"instance": "cityscapes_instance", "sem": "cityscapes_sem_seg"}
+    for task, load in loaders.items():
+        for split in _CITYSCAPES_SPLITS:
+            _register(
+                f"cityscapes_fine_{task}_seg_{split}",
+                load,
+                {
+                    "image_dir": partial(_below, root, "cityscapes", "leftImg8bit", split),
+                    "gt_dir": partial(_below, root, "cityscapes", "gtFine", split),
+                },
+                evaluator_type=evaluators[task],
+                **({"ignore_label": _IGNORE_LABEL} if task == "sem" else {}),
+                **cityscapes_metadata(),
+            )
+
+
+def register_all_ade20k(root: str | None = None) -> None:
+    """Register the scene parsing benchmark of ADE20K.
+
+    Args:
+        root: folder that holds ADEChallengeData2016/; by the environment if None.
+    """
+    for split, folder in _ADE20K.items():
+        below = partial(_below, root, "ADEChallengeData2016")
+        _register(
+            f"ade20k_sem_seg_{split}",
+            load_ade20k_sem_seg,
+            {
+                "image_root": partial(below, "images", folder),
+                "sem_seg_root": partial(below, "annotations_detectron2", folder),
+            },
+            evaluator_type="sem_seg",
+            ignore_label=_IGNORE_LABEL,
+            stuff_classes=list(ADE20K_SEM_SEG_CATEGORIES),
+        )
 
 
 def register_all_pascal_voc(root: str | None = None) -> None:
@@ -110,6 +290,7 @@ def register_all_pascal_voc(root: str | None = None) -> None:
                 name,
                 partial(_load_voc, name, split),
                 {"dirname": partial(_below, root, f"VOC{year}")},
+                is_ordered=True,
                 evaluator_type="pascal_voc",
                 thing_classes=list(CLASS_NAMES),
                 year=year,
@@ -120,6 +301,10 @@ def register_all_pascal_voc(root: str | None = None) -> None:
 def register_builtin_datasets() -> None:
     """Register everything that d2lite knows by name."""
     register_all_coco()
+    register_all_lvis()
+    register_all_cityscapes()
+    register_all_cityscapes_panoptic()
+    register_all_ade20k()
     register_all_pascal_voc()
     register_shapes()
 

@@ -17,7 +17,13 @@ from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
 
-__all__ = ["CLASS_NAMES", "load_voc_instances", "register_pascal_voc"]
+__all__ = [
+    "CLASS_NAMES",
+    "load_voc_instances",
+    "register_pascal_voc",
+    "voc_labels",
+    "voc_split_ids",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +76,7 @@ def load_voc_instances(
     strangers: Counter[str] = Counter()
     number_of = {label: i for i, label in enumerate(class_names)}
     records = []
-    for image_id in _split_ids(dirname, split):
+    for image_id in voc_split_ids(dirname, split):
         path = folder / f"{image_id}.xml"
         image = os.path.join(dirname, "JPEGImages", f"{image_id}.jpg")
         root = _read_xml(path)
@@ -105,7 +111,7 @@ def load_voc_instances(
     return records
 
 
-def _split_ids(dirname: str, split: str) -> list[str]:
+def voc_split_ids(dirname: str | os.PathLike[str], split: str) -> list[str]:
     """The image names of a split; a second column, as class-wise lists have, is ignored."""
     listing = os.path.join(dirname, "ImageSets", "Main", f"{split}.txt")
     try:
@@ -113,6 +119,11 @@ def _split_ids(dirname: str, split: str) -> list[str]:
     except FileNotFoundError as err:
         raise missing_file("VOC annotations", listing) from err
     return [line.split()[0] for line in text.splitlines() if line.strip()]
+
+
+def voc_labels(path: Path) -> set[str]:
+    """The class names in one annotation file."""
+    return {(o.findtext("name") or "").strip() for o in _read_xml(path).iter("object")}
 
 
 def _read_xml(path: Path) -> ElementTree.Element:

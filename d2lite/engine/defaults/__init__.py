@@ -1,9 +1,11 @@
 """FACE: what most training scripts need, built from a config."""
 
-from .cli import run_tool
+from .cli import launch_tool, run_tool
 from .evaluation import evaluate_checkpoint
 from .predictor import DefaultPredictor
 from .setup import (
+    add_config_arguments,
+    add_config_options,
     create_ddp_model,
     default_argument_parser,
     default_setup,
@@ -16,12 +18,15 @@ from .user_code import import_user_code
 __all__ = [
     "DefaultPredictor",
     "DefaultTrainer",
+    "add_config_arguments",
+    "add_config_options",
     "create_ddp_model",
     "default_argument_parser",
     "default_setup",
     "default_writers",
     "evaluate_checkpoint",
     "import_user_code",
+    "launch_tool",
     "run_tool",
     "setup_cfg",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog
+from d2lite.data.class_order import follow_class_order
 from d2lite.utils.errors import ConfigError
 
 from .classes import get_class_names, get_num_classes, num_classes_key
@@ -44,24 +45,26 @@ def check_solver(cfg: CfgNode, world_size: int) -> None:
             f"SOLVER.AMP.PRECISION={solver.AMP.PRECISION!r} is not known; use 'float16' or "
             "'bfloat16'."
         )
-    if cfg.TEST.AUG.ENABLED:
-        raise ConfigError(
-            "TEST.AUG.ENABLED True: test-time augmentation is not part of the trainer's "
-            "evaluation. Leave it False."
-        )
 
 
-def load_test_classes(dataset_names: Iterable[str]) -> dict[str, list[str]]:
+def load_test_classes(
+    dataset_names: Iterable[str], train_classes: Sequence[str] | None = None
+) -> dict[str, list[str]]:
     """Load each evaluation set once, so that missing files are told now and not hours later.
+
+    A set of the same classes in another order takes over that of the training.
 
     Args:
         dataset_names: registered names.
+        train_classes: class names of the training data; None if they are not known.
 
     Returns:
         Set's name -> class names, for the sets that have classes.
     """
     found = {}
     for name in dataset_names:
+        if train_classes is not None:
+            follow_class_order(name, train_classes)
         DatasetCatalog.get(name)
         class_names = get_class_names(name)
         if class_names is not None:
@@ -82,6 +85,8 @@ def check_test_classes(
     Raises:
         ConfigError: if number or names differ.
     """
+    if model_classes is not None:
+        follow_class_order(dataset_name, model_classes)
     names = get_class_names(dataset_name)
     if names is None:
         return
@@ -90,7 +95,7 @@ def check_test_classes(
             f"The evaluation set {dataset_name!r} has other classes than the model.\n"
             f"  model: {len(model_classes)} classes: {', '.join(model_classes)}\n"
             f"  data:  {len(names)} classes: {', '.join(names)}\n"
-            "Evaluate on a set with the model's classes, in their order."
+            "Evaluate on a set with the model's classes."
         )
     count = get_num_classes(cfg)
     if count is not None and count != len(names):

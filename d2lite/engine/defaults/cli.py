@@ -1,13 +1,15 @@
-"""run_tool: how a command-line tool ends, with a result, a user's mistake, or our own."""
+"""How a command-line tool starts its processes, and how it ends."""
 
+import argparse
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from d2lite.engine.failure_log import log_failure
+from d2lite.engine.launch import launch
 from d2lite.utils.errors import UserError
 
-__all__ = ["run_tool"]
+__all__ = ["launch_tool", "run_tool"]
 
 # What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
 _INTERRUPTED = 130
@@ -39,3 +41,23 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         log_failure(error, "The run ended with an unexpected error")
         raise
     raise SystemExit(status or 0)
+
+
+def launch_tool(
+    main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser
+) -> None:
+    """Read the command line of a training tool and run it in the processes that it asks for.
+
+    Args:
+        main: what each process does; it gets the arguments.
+        parser: as `default_argument_parser` makes it.
+    """
+    args = parser.parse_args()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )

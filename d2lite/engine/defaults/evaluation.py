@@ -11,6 +11,7 @@ from d2lite.evaluation import verify_results
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 
+from .augmented_test import evaluate_augmented
 from .checkpoint_peek import class_names_of_weights
 from .classes import follow_data_classes
 from .trainer import DefaultTrainer
@@ -56,6 +57,8 @@ def evaluate_checkpoint(
     if not weights:
         logger.warning("The weights that are evaluated are random; set MODEL.WEIGHTS")
     results = trainer_class.test(cfg, model)
+    if cfg.TEST.AUG.ENABLED:
+        results.update(evaluate_augmented(trainer_class, cfg, model))
     if comm.is_main_process() and not verify_results(cfg, results):
         raise UserError("The results are not those of TEST.EXPECTED_RESULTS; the log says which.")
     return results

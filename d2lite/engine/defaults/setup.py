@@ -28,6 +28,8 @@ from .checkpoint_peek import seed_of_last_checkpoint
 from .user_code import import_user_code
 
 __all__ = [
+    "add_config_arguments",
+    "add_config_options",
     "create_ddp_model",
     "default_argument_parser",
     "default_setup",
@@ -64,21 +66,7 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
         epilog=epilog or _EXAMPLES.format(program=Path(sys.argv[0]).name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--config-file",
-        default="",
-        metavar="FILE",
-        help="path of a config, or (part of) the name of one under configs/ and projects/*/configs",
-    )
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="your own Python file (or module) with models, datasets or an add_config(cfg); "
-        "may be given several times",
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -95,13 +83,47 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
         default="auto",
         help="where the processes meet, as tcp://HOST:PORT; 'auto' finds a port on one machine",
     )
+    add_config_options(parser, "opts")
+    return parser
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every tool has that reads a config: --config-file and --import.
+
+    Args:
+        parser: changed in place.
+    """
     parser.add_argument(
-        "opts",
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="path of a config, or (part of) the name of one under configs/ and projects/*/configs",
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="your own Python file (or module) with models, datasets or an add_config(cfg); "
+        "may be given several times",
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add KEY VALUE pairs that come last on the command line and win over the config file.
+
+    Args:
+        parser: changed in place.
+        name: "opts" for trailing pairs, "--opts" for pairs behind that word.
+    """
+    parser.add_argument(
+        name,
         nargs=argparse.REMAINDER,
+        default=[],
         metavar="KEY VALUE",
         help="options that come last and win over the config file",
     )
-    return parser
 
 
 def setup_cfg(

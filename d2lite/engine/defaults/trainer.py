@@ -27,12 +27,13 @@ from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 from d2lite.utils.events import EventWriter
-from d2lite.utils.logger import setup_logger
+from d2lite.utils.logger import append_to_log_file, setup_logger
 
 from .. import hooks
 from ..amp_trainer import AMPTrainer
 from ..simple_trainer import SimpleTrainer
 from ..trainer_base import HookBase, TrainerBase
+from .augmented_test import augmented_model, evaluate_augmented
 from .checkpoint_peek import class_names_of_weights
 from .checks import check_solver, check_test_classes, load_test_classes
 from .classes import find_data_classes, follow_data_classes, get_num_classes, num_classes_key
@@ -101,6 +102,9 @@ class DefaultTrainer(TrainerBase):
             write_config(cfg)
         model = self.build_model(cfg)
         model.class_names = self.class_names
+        if cfg.TEST.AUG.ENABLED:
+            # Now, and not after the training, is the time to hear that it cannot be done.
+            augmented_model(cfg, model)
         optimizer = self.build_optimizer(cfg, model)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         model = create_ddp_model(model, broadcast_buffers=False)
@@ -193,6 +197,9 @@ class DefaultTrainer(TrainerBase):
             if len(cfg.DATASETS.TEST)
             else None,
         ]
+        if cfg.TEST.AUG.ENABLED and len(cfg.DATASETS.TEST):
+            # At the end alone: it takes as long as some twenty evaluations.
+            built.append(hooks.EvalHook(0, lambda: trainer._evaluate_augmented()))
         if is_main and solver.BEST_CHECKPOINT.METRIC:
             built.append(
                 hooks.BestCheckpointer(
@@ -216,7 +223,7 @@ class DefaultTrainer(TrainerBase):
             self.class_names,
             get_num_classes(self.cfg),
             key=num_classes_key(self.cfg) or "NUM_CLASSES",
-            test_classes=load_test_classes(self.cfg.DATASETS.TEST),
+            test_classes=load_test_classes(self.cfg.DATASETS.TEST, self.class_names),
         )
 
     def _build_precise_bn(self) -> HookBase | None:
@@ -280,6 +287,9 @@ class DefaultTrainer(TrainerBase):
         self._last_eval_results = self.test(self.cfg, unwrap(self.model))
         return self._last_eval_results
 
+    def _evaluate_augmented(self) -> Mapping[str, Any]:
+        return evaluate_augmented(type(self), self.cfg, unwrap(self.model))
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the run: iteration, hooks, seed, optimizer."""
         return {
@@ -316,7 +326,14 @@ class DefaultTrainer(TrainerBase):
             class_names, source = find_data_classes(cfg)
             follow_data_classes(cfg, class_names, f"the dataset {source}")
         model = build_model(cfg)
-        logger.info(f"Model:\n{model}")
+        total = sum(parameter.numel() for parameter in model.parameters())
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        logger.info(
+            f"Model: {type(model).__name__} of {total / 1e6:.2f} million parameters, "
+            f"{trained / 1e6:.2f} of them trained"
+        )
+        # Hundreds of lines, which on the console bury what a person has to see.
+        append_to_log_file(f"{model}\n")
         return model
 
     @classmethod
@@ -340,11 +357,13 @@ class DefaultTrainer(TrainerBase):
         return build_detection_test_loader(cfg, dataset_name)
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """Build the evaluator that a set's own type asks for."""
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """Build the evaluator that a set's own type asks for; OUTPUT_DIR/inference by default."""
         return build_evaluator(
             dataset_name,
-            output_dir=f"{cfg.OUTPUT_DIR}/inference",
+            output_dir=output_folder or f"{cfg.OUTPUT_DIR}/inference",
             kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
         )
 

@@ -115,7 +115,8 @@ def probe(net: nn.Module, in_channels: int) -> list[Tensor]:
     except (RuntimeError, ValueError, AssertionError, TypeError) as err:
         raise ConfigError(
             f"The network of MODEL.BACKBONE.NAME does not take {_PROBE_TEXT}: {err} A detector "
-            "needs one that takes any size. Some do with an option of their own, for instance MODEL.ADAPTER.OPTIONS={'dynamic_img_size': True}."
+            "needs one that takes any size. Some do with an option of their own, for instance "
+            "MODEL.ADAPTER.OPTIONS={'dynamic_img_size': True}."
         ) from err
     finally:
         net.train(was_training)

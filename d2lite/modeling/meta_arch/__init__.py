@@ -3,6 +3,8 @@
 from .build import META_ARCH_REGISTRY, build_model
 from .dense_detector import DenseDetector
 from .detector import Detector, TrainingState
+from .fcos import FCOS
+from .fcos_head import FCOSHead
 from .panoptic_fpn import PanopticFPN, combine_semantic_and_instance_outputs
 from .rcnn import GeneralizedRCNN, ProposalNetwork
 from .retinanet import RetinaNet
@@ -15,10 +17,12 @@ from .semantic_seg import (
 )
 
 __all__ = [
+    "FCOS",
     "META_ARCH_REGISTRY",
     "SEM_SEG_HEADS_REGISTRY",
     "DenseDetector",
     "Detector",
+    "FCOSHead",
     "GeneralizedRCNN",
     "PanopticFPN",
     "ProposalNetwork",

@@ -1,0 +1,53 @@
+"""A folder of images without annotations, to predict on."""
+
+import logging
+from typing import Any
+
+from d2lite.data.datasets.source import find_path, image_size, images_below
+from d2lite.utils.errors import DataError
+
+__all__ = ["ImagesSource"]
+
+logger = logging.getLogger(__name__)
+
+
+class ImagesSource:
+    """All images of a folder, subfolders included."""
+
+    evaluator_type = "coco"
+
+    def __init__(self, path: str) -> None:
+        """Find the folder.
+
+        Args:
+            path: the folder, or one image.
+        """
+        self._folder = find_path(path)
+
+    def metadata(self) -> dict[str, Any]:
+        """Where the images are."""
+        return {"image_root": str(self._folder)}
+
+    def classes(self) -> None:
+        """None: there are no annotations."""
+
+    def category_ids(self) -> None:
+        """None: there are no annotations."""
+
+    def load(self) -> list[dict[str, Any]]:
+        """One dict an image, without "annotations", in order of the path.
+
+        Raises:
+            DataError: if there are no images.
+        """
+        images = [self._folder] if self._folder.is_file() else images_below(self._folder)
+        if not images:
+            raise DataError(f"There are no images in {self._folder} or its subfolders.")
+        records = []
+        for number, image in enumerate(images, start=1):
+            height, width = image_size(image)
+            records.append(
+                {"file_name": str(image), "image_id": number, "height": height, "width": width}
+            )
+        logger.info("Found %d images in %s", len(records), self._folder)
+        return records

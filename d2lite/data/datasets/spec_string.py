@@ -1,0 +1,152 @@
+"""The text of a dataset string: its parts, its options, and what is said of a malformed one."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from d2lite.utils.errors import ConfigError
+
+__all__ = ["KINDS", "DatasetSpec", "Kind", "parse_spec"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of string looks like.
+
+    Attributes:
+        form: for messages.
+        options: what may stand behind the question mark.
+        has_part: whether an @ may follow the path.
+    """
+
+    form: str
+    options: tuple[str, ...] = ("classes",)
+    has_part: bool = True
+
+
+KINDS = {
+    "coco": Kind("coco:ANNOTATIONS.json@IMAGES_DIR"),
+    "voc": Kind("voc:ROOT@SPLIT", options=("classes", "year")),
+    "yolo": Kind("yolo:DATA.yaml@SPLIT"),
+    "labelme": Kind("labelme:DIR", has_part=False),
+    "images": Kind("images:DIR", options=(), has_part=False),
+    "auto": Kind("auto:DIR@SPLIT", options=("classes", "year", "val_fraction", "seed")),
+}
+
+_EXAMPLES = {"classes": "cat,dog", "year": "2007", "val_fraction": "0.2", "seed": "1"}
+
+# VOC's metric since 2010, and the one for new data.
+_DEFAULT_YEAR = 2012
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """The parts of a dataset string.
+
+    Attributes:
+        name: the whole string.
+        kind: "coco", "voc" ...
+        path: as written, relative or absolute.
+        part: what follows the last @: an image folder or a split; None if left out.
+        classes: names to keep, in this order; None for all.
+        year: 2007 or 2012, the metric of VOC.
+        val_fraction: the share of images that validation gets, of data without such a split.
+        seed: draws that share.
+    """
+
+    name: str
+    kind: str
+    path: str
+    part: str | None = None
+    classes: list[str] | None = None
+    year: int = _DEFAULT_YEAR
+    val_fraction: float | None = None
+    seed: int = 0
+
+
+def parse_spec(name: str) -> DatasetSpec:
+    """Read a dataset string; the disk is not looked at.
+
+    Raises:
+        ConfigError: if it is malformed, with the right form.
+    """
+    prefix, _, rest = name.partition(":")
+    kind = KINDS.get(prefix)
+    if kind is None:
+        forms = ", ".join(k.form for k in KINDS.values())
+        raise ConfigError(f"The dataset string {name!r} begins with no known kind; use {forms}.")
+    # Only a question mark before an option ends the path: file names may have one too.
+    body, *options = re.split(r"\?(?=\w+=)", rest, maxsplit=1)
+    path, at, part = body.rpartition("@") if "@" in body else (body, "", "")
+    if not path.strip() or (at and not part.strip()):
+        raise _malformed(name, kind, "a part of it is empty")
+    if at and not kind.has_part:
+        raise _malformed(name, kind, f"it has '@{part}'")
+    given = _parse_options(options[0], name, kind) if options else {}
+    return DatasetSpec(name=name, kind=prefix, path=path, part=part or None, **given)
+
+
+def _malformed(name: str, kind: Kind, why: str) -> ConfigError:
+    options = "&".join(f"{option}={_EXAMPLES[option]}" for option in kind.options)
+    return ConfigError(
+        f"The dataset string {name!r} is malformed: {why}. The form is {kind.form}"
+        f"{', where the part from the @ on may be left out' if kind.has_part else ''}"
+        f"{f'; options stand at the end, as in ?{options}' if options else ''}."
+    )
+
+
+def _parse_options(text: str, name: str, kind: Kind) -> dict[str, Any]:
+    # A class name may have an ampersand, so only one before an option separates.
+    pairs = dict(
+        pair.split("=", maxsplit=1) for pair in re.split(r"&(?=\w+=)", text) if "=" in pair
+    )
+    unknown = [key for key in pairs if key not in kind.options]
+    if unknown:
+        raise _malformed(name, kind, f"it has the option {unknown[0]!r}")
+    found: dict[str, Any] = {}
+    for key, value in pairs.items():
+        try:
+            found[key] = _READ_OPTION[key](value)
+        except ValueError as err:
+            raise _malformed(name, kind, f"{key}={value!r} is not {err}") from err
+    if "seed" in found and "val_fraction" not in found:
+        raise _malformed(name, kind, "seed draws the share of val_fraction, which is not given")
+    return found
+
+
+def _class_list(text: str) -> list[str]:
+    names = [label.strip() for label in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError("a list of different class names with commas between them")
+    return names
+
+
+def _year(text: str) -> int:
+    if text not in ("2007", "2012"):
+        raise ValueError("2007 (11 points) or 2012 (area), the metrics of VOC")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise ValueError("a number between 0 and 1")
+    return value
+
+
+def _whole_number(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError("a whole number from 0")
+    return int(text)
+
+
+_READ_OPTION: dict[str, Callable[[str], Any]] = {
+    "classes": _class_list,
+    "year": _year,
+    "val_fraction": _fraction,
+    "seed": _whole_number,
+}

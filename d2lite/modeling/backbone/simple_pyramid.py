@@ -1,0 +1,126 @@
+"""SimpleFeaturePyramid: several maps from the one map of a plain transformer.
+
+Source: Li 2022, arXiv:2203.16527, section 3.
+"""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from d2lite.layers import Conv2d, get_norm
+from d2lite.utils.errors import ConfigError
+
+from .backbone import Backbone
+
+__all__ = ["SimpleFeaturePyramid"]
+
+
+class SimpleFeaturePyramid(Backbone):
+    """Maps "p2", "p3", ... from one map of a network, by up- and downsampling it.
+
+    Args:
+        net: the network below.
+        in_feature: its map to use.
+        out_channels: channels of every result.
+        scale_factors: sizes of the results over the size of the map: 4, 2, 1 or 0.5, fine to
+            coarse.
+        top_block: makes further, coarser maps, as in `FPN`.
+        norm: a name or callable for `get_norm`; "" for none, and then with bias.
+        square_pad: pad images to a square of at least so many pixels a side; 0 for no such wish.
+
+    Raises:
+        ConfigError: if the map is missing, or for another scale factor.
+    """
+
+    def __init__(
+        self,
+        net: Backbone,
+        in_feature: str,
+        out_channels: int,
+        scale_factors: Sequence[float],
+        top_block: nn.Module | None = None,
+        norm: object = "LN",
+        square_pad: int = 0,
+    ) -> None:
+        super().__init__()
+        below = net.output_shape()
+        if in_feature not in below:
+            raise ConfigError(
+                f"The simple pyramid wants {in_feature!r} of {type(net).__name__}, which returns "
+                f"{list(below)}. Name one of these."
+            )
+        source = below[in_feature]
+        strides = [int(source.stride / scale) for scale in scale_factors]
+        levels = [int(math.log2(stride)) for stride in strides]
+        for level, scale in zip(levels, scale_factors, strict=True):
+            self.add_module(
+                f"simfp_{level}", _rescaling(scale, source.channels, out_channels, norm)
+            )
+        self.net = net
+        self.in_feature = in_feature
+        self.top_block = top_block
+        self._levels = levels
+        self._size_divisibility = max(strides)
+        self._square_pad = square_pad
+        if top_block is not None:
+            levels = [*levels, *range(levels[-1] + 1, levels[-1] + 1 + top_block.num_levels)]
+        self._out_features = [f"p{level}" for level in levels]
+        self._out_feature_strides = {f"p{level}": 2**level for level in levels}
+        self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
+
+    @property
+    def size_divisibility(self) -> int:
+        """The coarsest stride that comes from a scale factor."""
+        return self._size_divisibility
+
+    @property
+    def padding_constraints(self) -> dict[str, int]:
+        """The wishes for a multiple (`size_divisibility`) and a square (`square_size`, 0: none)."""
+        return {"size_divisibility": self._size_divisibility, "square_size": self._square_pad}
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Compute the pyramid.
+
+        Args:
+            x: (N, C, H, W) float; H and W multiples of `size_divisibility`.
+
+        Returns:
+            "p2", ... -> (N, out_channels, H / stride, W / stride), in the order of the scales.
+        """
+        below = self.net(x)
+        source = below[self.in_feature]
+        maps = [getattr(self, f"simfp_{level}")(source) for level in self._levels]
+        if self.top_block is not None:
+            known = {**below, **dict(zip(self._out_features, maps, strict=False))}
+            maps += self.top_block(known[self.top_block.in_feature])
+        return dict(zip(self._out_features, maps, strict=True))
+
+
+def _rescaling(scale: float, channels: int, out_channels: int, norm: object) -> nn.Sequential:
+    """The layers from the map of the transformer to one level of the pyramid."""
+    use_bias = norm == ""
+    if scale == 4.0:
+        resize = [
+            nn.ConvTranspose2d(channels, channels // 2, 2, stride=2),
+            # Layers are known by number, so a missing norm leaves a blank.
+            get_norm(norm, channels // 2) or nn.Identity(),
+            nn.GELU(),
+            nn.ConvTranspose2d(channels // 2, channels // 4, 2, stride=2),
+        ]
+        channels //= 4
+    elif scale == 2.0:
+        resize = [nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)]
+        channels //= 2
+    elif scale == 1.0:
+        resize = []
+    elif scale == 0.5:
+        resize = [nn.MaxPool2d(2, stride=2)]
+    else:
+        raise ConfigError(f"The simple pyramid has no scale {scale}; use 4, 2, 1 and 0.5.")
+    mix = [
+        Conv2d(before, out_channels, size, padding=size // 2, bias=use_bias, norm=made)
+        for before, size in ((channels, 1), (out_channels, 3))
+        for made in [get_norm(norm, out_channels)]
+    ]
+    return nn.Sequential(*resize, *mix)

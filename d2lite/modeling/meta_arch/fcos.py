@@ -1,0 +1,341 @@
+"""FCOS: every cell that lies in an object predicts the distances to its four sides.
+
+N images, L levels, Ri cells of level i, R their sum, M objects of one image, C classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import batched_nms, cat, sigmoid_focal_loss
+from d2lite.structures import Boxes, ImageList, Instances, pairwise_point_box_distance
+from d2lite.utils.events import log_scalars
+
+from ..anchor_generator import DefaultAnchorGenerator
+from ..backbone import Backbone, build_backbone
+from ..box_regression import Box2BoxTransformLinear, _dense_box_regression_loss
+from .build import META_ARCH_REGISTRY
+from .dense_detector import DenseDetector
+from .detector import Batch
+from .fcos_head import FCOSHead
+
+__all__ = ["FCOS", "FCOSHead"]
+
+# How fast the running count of foreground cells follows, and where it starts.
+_MOMENTUM = 0.9
+_FIRST_NORMALIZER = 300.0
+# A level is for objects whose farthest side is so many strides away from the cell.
+_REACH_IN_STRIDES = (4.0, 8.0)
+
+
+@META_ARCH_REGISTRY.register()
+class FCOS(DenseDetector):
+    """One-stage detection without anchor boxes.
+
+    A cell is described by a box of the stride's size around its point, so that what is made for
+    anchors serves here too.
+
+    Args:
+        backbone: images -> feature maps.
+        head: maps -> class logits, distances and centerness of each.
+        head_in_features: the maps that the head is given; all, fine to coarse, when left out.
+        box2box_transform: distances <-> boxes; in units of the stride when left out.
+        num_classes: C, without background.
+        center_sampling_radius: a cell learns an object whose centre is at most so many strides
+            away, in x and in y.
+        focal_loss_alpha: weight of foreground in the focal loss.
+        focal_loss_gamma: how much easy examples are held back.
+        test_score_thresh: detections must score higher.
+        test_topk_candidates: detections of each level that NMS is given.
+        test_nms_thresh: IoU above which detections of a class suppress each other.
+        max_detections_per_image: at most so many are returned.
+        pixel_mean: of each channel.
+        pixel_std: of each channel.
+
+    Attributes:
+        loss_normalizer: running number of foreground cells in a batch, by which losses are
+            divided. It is no part of `state_dict()` but of `training_state`.
+
+    Source: Tian 2019, arXiv:1904.01355; score and targets by stride as in arXiv:2006.09214.
+    """
+
+    training_buffers = ("loss_normalizer",)
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        head: nn.Module,
+        head_in_features: list[str] | None = None,
+        box2box_transform: Box2BoxTransformLinear | None = None,
+        num_classes: int,
+        center_sampling_radius: float = 1.5,
+        focal_loss_alpha: float = 0.25,
+        focal_loss_gamma: float = 2.0,
+        test_score_thresh: float = 0.2,
+        test_topk_candidates: int = 1000,
+        test_nms_thresh: float = 0.6,
+        max_detections_per_image: int = 100,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__(
+            backbone, head, head_in_features, pixel_mean=pixel_mean, pixel_std=pixel_std
+        )
+        shapes = backbone.output_shape()
+        strides = [shapes[name].stride for name in self.head_in_features]
+        self.anchor_generator = DefaultAnchorGenerator(
+            sizes=[[stride] for stride in strides], aspect_ratios=[1.0], strides=strides
+        )
+        self.box2box_transform = box2box_transform or Box2BoxTransformLinear(normalize_by_size=True)
+        self.num_classes = num_classes
+        self.center_sampling_radius = center_sampling_radius
+        self.focal_loss_alpha = focal_loss_alpha
+        self.focal_loss_gamma = focal_loss_gamma
+        self.test_score_thresh = test_score_thresh
+        self.test_topk_candidates = test_topk_candidates
+        self.test_nms_thresh = test_nms_thresh
+        self.max_detections_per_image = max_detections_per_image
+        first = torch.tensor(_FIRST_NORMALIZER)
+        self.register_buffer("loss_normalizer", first, persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Arguments from `MODEL.FCOS` and `TEST.DETECTIONS_PER_IMAGE`."""
+        node = cfg.MODEL.FCOS
+        backbone = build_backbone(cfg)
+        known = backbone.output_shape()
+        return {
+            "backbone": backbone,
+            "head": FCOSHead(cfg, [known[name] for name in node.IN_FEATURES]),
+            "head_in_features": list(node.IN_FEATURES),
+            "num_classes": node.NUM_CLASSES,
+            "center_sampling_radius": node.CENTER_SAMPLING_RADIUS,
+            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
+            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
+            "test_score_thresh": node.SCORE_THRESH_TEST,
+            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
+            "test_nms_thresh": node.NMS_THRESH_TEST,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    def forward_training(
+        self,
+        images: ImageList,
+        features: list[Tensor],
+        predictions: Sequence[list[Tensor]],
+        gt_instances: list[Instances],
+    ) -> dict[str, Tensor]:
+        """Label the cells and compare; arguments as in `DenseDetector`.
+
+        Returns:
+            `loss_fcos_cls`, `loss_fcos_loc` and `loss_fcos_ctr`.
+        """
+        logits, deltas, centerness = self._by_cell(predictions)
+        anchors = self.anchor_generator(features)
+        gt_labels, gt_boxes = self.label_anchors(anchors, gt_instances)
+        return self.losses(anchors, logits, gt_labels, deltas, gt_boxes, centerness)
+
+    def _by_cell(self, predictions: Sequence[list[Tensor]]) -> list[list[Tensor]]:
+        return self._transpose_dense_predictions(predictions, [self.num_classes, 4, 1])
+
+    def losses(
+        self,
+        anchors: list[Boxes] | Batch,
+        pred_logits: list[Tensor] | None = None,
+        gt_labels: list[Tensor] | None = None,
+        pred_anchor_deltas: list[Tensor] | None = None,
+        gt_boxes: list[Tensor] | None = None,
+        pred_centerness: list[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compare predictions with labelled cells; given a batch alone, do the whole way.
+
+        Args:
+            anchors: the cells of each level; or a batch, and nothing else (see `RetinaNet`).
+            pred_logits: one (N, Ri, C) a level.
+            gt_labels: one (R,) an image, as `label_anchors` returns them.
+            pred_anchor_deltas: one (N, Ri, 4) of distances a level.
+            gt_boxes: one (R, 4) an image.
+            pred_centerness: one (N, Ri, 1) of logits a level.
+
+        Returns:
+            `loss_fcos_cls`, `loss_fcos_loc` and `loss_fcos_ctr`, scalars.
+        """
+        if pred_logits is None:
+            return super().losses(anchors)
+        labels_NR = torch.stack(gt_labels)
+        is_object = (labels_NR >= 0) & (labels_NR != self.num_classes)
+        num_objects = is_object.sum()
+        log_scalars(num_pos_anchors=num_objects / len(gt_labels))
+        normalizer = self._update_normalizer(num_objects)
+
+        box_loss = _dense_box_regression_loss(
+            anchors,
+            self.box2box_transform,
+            pred_anchor_deltas,
+            gt_boxes,
+            is_object,
+            box_reg_loss_type="giou",
+        )
+        # A weight of 0 instead of a selection, whose size would have to be fetched first.
+        centerness_loss = F.binary_cross_entropy_with_logits(
+            cat(pred_centerness, dim=1).squeeze(2).float(),
+            self.compute_ctrness_targets(anchors, gt_boxes),
+            weight=is_object.float(),
+            reduction="sum",
+        )
+        return {
+            "loss_fcos_cls": self._class_loss(cat(pred_logits, dim=1), labels_NR) / normalizer,
+            "loss_fcos_loc": box_loss / normalizer,
+            "loss_fcos_ctr": centerness_loss / normalizer,
+        }
+
+    def _class_loss(self, logits_NRC: Tensor, labels_NR: Tensor) -> Tensor:
+        """The summed focal loss, in which background is the lack of all classes."""
+        classes = torch.arange(self.num_classes, device=labels_NR.device)
+        return sigmoid_focal_loss(
+            logits_NRC,
+            (labels_NR[..., None] == classes).to(logits_NRC.dtype),
+            alpha=self.focal_loss_alpha,
+            gamma=self.focal_loss_gamma,
+            reduction="sum",
+        )
+
+    @torch.no_grad()
+    def _update_normalizer(self, num_objects: Tensor) -> Tensor:
+        """Let the running count follow the batch, and return it."""
+        count = num_objects.clamp(min=1).to(self.loss_normalizer.dtype)
+        self.loss_normalizer = torch.lerp(count, self.loss_normalizer, _MOMENTUM)
+        return self.loss_normalizer
+
+    @torch.no_grad()
+    def label_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Say of each cell which class and box it should give.
+
+        Args:
+            anchors: the cells of each level.
+            gt_instances: of each image, with `gt_boxes` and `gt_classes`.
+
+        Returns:
+            for each image (R,) int64: the class, C for background; and (R, 4) float, the box
+            (arbitrary for background).
+        """
+        labels_per_image, boxes_per_image = [], []
+        for gt in gt_instances:
+            if len(gt):
+                area, owner = self._areas_where_learnt(gt.gt_boxes, anchors).min(dim=1)
+                labels = gt.gt_classes[owner].masked_fill(area.isinf(), self.num_classes)
+                boxes = gt.gt_boxes.tensor[owner]
+            else:
+                boxes = Boxes.cat(anchors).tensor
+                labels = torch.full(
+                    (len(boxes),), self.num_classes, dtype=torch.int64, device=boxes.device
+                )
+            labels_per_image.append(labels)
+            boxes_per_image.append(boxes)
+        return labels_per_image, boxes_per_image
+
+    def _areas_where_learnt(self, gt_boxes: Boxes, anchors: list[Boxes]) -> Tensor:
+        """(R, M) areas of objects in pixels, infinite where the cell does not learn the object.
+
+        Of the objects that a cell may learn, the smallest is the one it should.
+        """
+        # DIFFERS: exact areas; the reference subtracts them from 1e8, which in float32 makes
+        # objects whose areas differ by less than 8 pixels alike.
+        cells = Boxes.cat(anchors)
+        points = cells.get_centers()
+        strides_R1 = cells.tensor[:, 2:3] - cells.tensor[:, 0:1]
+        low, high = (strides_R1 * strides for strides in _REACH_IN_STRIDES)
+        low[: len(anchors[0])] = 0
+        high[len(high) - len(anchors[-1]) :] = torch.inf
+
+        distances_RM4 = pairwise_point_box_distance(points, gt_boxes)
+        reach = distances_RM4.amax(dim=2)
+        off_centre = (points[:, None] - gt_boxes.get_centers()).abs().amax(dim=2)
+        is_learnt = (
+            (distances_RM4.amin(dim=2) > 0)
+            & (off_centre < self.center_sampling_radius * strides_R1)
+            & (reach > low)
+            & (reach < high)
+        )
+        return torch.where(is_learnt, gt_boxes.area(), torch.inf)
+
+    @torch.no_grad()
+    def compute_ctrness_targets(self, anchors: list[Boxes], gt_boxes: list[Tensor]) -> Tensor:
+        """Say how central each cell is in its object.
+
+        Args:
+            anchors: the cells of each level.
+            gt_boxes: one (R, 4) an image.
+
+        Returns:
+            (N, R) float, 1 at the centre of the box, 0 on its sides and outside.
+        """
+        cells = Boxes.cat(anchors).tensor
+        distances_NR4 = torch.stack(
+            [self.box2box_transform.get_deltas(cells, boxes) for boxes in gt_boxes]
+        )
+        # (N, R, 2, 2): the last two axes are (low side, high side) and (x, y).
+        low_high_xy = distances_NR4.clamp(min=0).unflatten(2, (2, 2))
+        near, far = low_high_xy.aminmax(dim=2)
+        # Where even the far side has no distance, the near one is 0 and so is the ratio.
+        ratios = near / far.clamp(min=torch.finfo(far.dtype).tiny)
+        return ratios.prod(dim=2).sqrt()
+
+    def forward_inference(
+        self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]
+    ) -> list[Instances]:
+        """Detect in each image; arguments as in `DenseDetector`."""
+        logits, deltas, centerness = self._by_cell(predictions)
+        anchors = self.anchor_generator(features)
+        # The geometric mean of both keeps scores on the scale of probabilities.
+        scores = [
+            (cls.sigmoid() * centre.sigmoid()).sqrt()
+            for cls, centre in zip(logits, centerness, strict=True)
+        ]
+        return [
+            self.inference_single_image(anchors, [x[i] for x in scores], [x[i] for x in deltas], s)
+            for i, s in enumerate(images.image_sizes)
+        ]
+
+    def inference_single_image(
+        self,
+        anchors: list[Boxes],
+        box_cls: list[Tensor],
+        box_delta: list[Tensor],
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """Choose the detections of one image.
+
+        Args:
+            anchors: the cells of each level.
+            box_cls: one (Ri, C) of scores in [0, 1] a level.
+            box_delta: one (Ri, 4) of distances a level.
+            image_size: (height, width).
+
+        Returns:
+            `pred_boxes`, `scores` and `pred_classes`, best first, in pixels of the network's
+            input.
+        """
+        found = self._decode_best(
+            anchors,
+            box_cls,
+            box_delta,
+            self.box2box_transform,
+            self.test_score_thresh,
+            self.test_topk_candidates,
+            image_size,
+        )
+        best_first = batched_nms(
+            found.pred_boxes.tensor, found.scores, found.pred_classes, self.test_nms_thresh
+        )
+        return found[best_first[: self.max_detections_per_image]]

@@ -1,0 +1,205 @@
+"""Fetching a file over http(s): resumed where it broke off, checked, whole or absent."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+
+from iopath.common.file_io import file_lock
+
+from .errors import DataError, MissingFileError
+from .live_line import live_line
+
+__all__ = ["cached_path", "download"]
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+_ATTEMPTS = 4
+_TIMEOUT_S = 60
+_LINE_PERIOD_S = 0.2
+# torchvision's way of naming: the first digits of the SHA-256 stand before the ending.
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[^.-]+$")
+
+
+def cached_path(url: str, folder: Path) -> Path:
+    """Where a file is kept.
+
+    Args:
+        url: its address.
+        folder: of all downloads.
+
+    Returns:
+        The folder, then host and path of the address; a query becomes part of the name.
+    """
+    parts = urllib.parse.urlsplit(url)
+    steps = [urllib.parse.unquote(step) for step in parts.path.split("/")]
+    safe = [re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", step) for step in steps]
+    safe = [step for step in safe if step not in ("", ".", "..")] or ["index"]
+    if parts.query:
+        safe[-1] = f"{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}-of-{safe[-1]}"
+    host = re.sub(r"[^\w.-]", "_", parts.netloc.rpartition("@")[2])
+    return folder.joinpath(host, *safe)
+
+
+def download(url: str, target: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Fetch a file, unless it is there already.
+
+    The content goes to `TARGET.part` first. What is there from an attempt that broke off is kept
+    and gone on from, if the server still has the same file. Processes that want the same file wait
+    for the one that fetches it.
+
+    Args:
+        url: address, http or https.
+        target: where the file goes. If its name ends in a dash and 8 or more hexadecimal digits
+            before its suffix, they must be the beginning of the file's SHA-256.
+        force: fetch it anew.
+
+    Returns:
+        `target`.
+
+    Raises:
+        MissingFileError: if the server has no such file or cannot be reached.
+        DataError: if the content is not what the name says.
+    """
+    path = Path(target)
+    if path.is_file() and not force:
+        return path
+    try:
+        with file_lock(str(path)):
+            if not path.is_file() or force:
+                part = path.with_name(f"{path.name}.part")
+                _fetch(url, part)
+                _check_hash(url, path.name, part)
+                os.replace(part, path)
+                logger.info("Fetched %s to %s (%s)", url, path, _size(path.stat().st_size))
+    finally:
+        # Whoever still waits at the lock finds the file when his turn comes.
+        with contextlib.suppress(OSError):
+            Path(f"{path}.lock").unlink()
+    return path
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Fill a partial file up, in several attempts."""
+    logger.info("Fetching %s", url)
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(2 ** (attempt - 1))
+        try:
+            if _fetch_rest(url, part):
+                return
+            reason = "the connection ended early"
+        except urllib.error.HTTPError as err:
+            reason = f"the server answers {err.code} {err.reason}"
+            if err.code == 416:  # what we have is longer than the server's file, so another one
+                part.unlink(missing_ok=True)
+            elif err.code < 500:
+                break
+        except (OSError, HTTPException) as err:
+            reason = str(getattr(err, "reason", err) or type(err).__name__)
+    kept = f" {_size(part.stat().st_size)} are kept." if part.is_file() else ""
+    raise MissingFileError(
+        f"{url} cannot be fetched: {reason}.{kept} Check the address and the network and start "
+        "again, which goes on where it broke off; or fetch the file by other means and give its "
+        "path."
+    )
+
+
+def _fetch_rest(url: str, part: Path) -> bool:
+    """Ask for what is missing of a file; returns whether all of it has come."""
+    validator = part.with_name(f"{part.name}.tag")
+    begin = part.stat().st_size if part.is_file() and validator.is_file() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "d2lite"})
+    if begin:
+        request.add_header("Range", f"bytes={begin}-")
+        # The server sends the whole file if it is not the one that we have a part of.
+        request.add_header("If-Range", validator.read_text(encoding="utf-8"))
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+        is_rest = answer.status == 206
+        begin = begin if is_rest else 0
+        part.parent.mkdir(parents=True, exist_ok=True)
+        if not is_rest:
+            _note_validator(answer, validator)
+        length = answer.headers.get("Content-Length")
+        total = None if length is None else begin + int(length)
+        have = _copy(answer, part, "ab" if is_rest else "wb", _progress(part.stem, begin, total))
+    is_whole = total is None or begin + have == total
+    if is_whole:
+        validator.unlink(missing_ok=True)
+    return is_whole
+
+
+def _note_validator(answer: HTTPResponse, validator: Path) -> None:
+    """Remember which version of the file is being fetched; without a mark, none is resumed."""
+    tag = answer.headers.get("ETag") or ""
+    mark = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
+    if mark:
+        validator.write_text(mark, encoding="utf-8")
+    else:
+        validator.unlink(missing_ok=True)
+
+
+def _copy(answer: HTTPResponse, part: Path, mode: str, tell: Callable[[int], None]) -> int:
+    have = 0
+    try:
+        with open(part, mode) as stream:
+            while chunk := answer.read(_CHUNK):
+                stream.write(chunk)
+                have += len(chunk)
+                tell(have)
+            stream.flush()
+            os.fsync(stream.fileno())
+    finally:
+        live_line.finish()
+    return have
+
+
+def _progress(name: str, begin: int, total: int | None) -> Callable[[int], None]:
+    """A function that shows how far it has come, where somebody watches."""
+    if not sys.stdout.isatty():
+        return lambda have: None
+    started = shown = time.monotonic()
+
+    def tell(have: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < _LINE_PERIOD_S:
+            return
+        shown = now
+        speed = have / max(now - started, 1e-9)
+        share = "" if total is None else f" of {_size(total)} ({(begin + have) / total:.0%})"
+        left = "" if total is None else f", {(total - begin - have) / max(speed, 1):.0f} s left"
+        live_line.show(f"{name}: {_size(begin + have)}{share}, {_size(int(speed))}/s{left}")
+
+    return tell
+
+
+def _check_hash(url: str, name: str, part: Path) -> None:
+    wanted = _HASH_IN_NAME.search(name)
+    if wanted is None:
+        return
+    digest = hashlib.sha256()
+    with open(part, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    found = digest.hexdigest()
+    if not found.startswith(wanted[1]):
+        part.unlink()
+        raise DataError(
+            f"{url} is damaged or another file: its SHA-256 begins with {found[: len(wanted[1])]}, "
+            f"its name says {wanted[1]}. What came was deleted; try again, or ask who publishes it."
+        )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB"

@@ -1,0 +1,77 @@
+"""Evaluation sets follow the class order of the training."""
+
+import pytest
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.class_order import follow_class_order, select_classes
+from d2lite.data.datasets import register_coco_instances, register_pascal_voc
+from d2lite.engine.defaults.checks import load_test_classes
+from d2lite.evaluation import build_evaluator
+from tests.data import spec_files as make
+from tests.data.spec_files import detections, labels_of
+
+pytestmark = pytest.mark.usefixtures("own_folders")
+
+
+@pytest.fixture
+def names(tmp_path):
+    """Sets with an "ant" in the first image and an "owl" in the second; ids 5 and 2 in the file."""
+    work = tmp_path / "work"
+    make.coco(work / "a.json", ("ant", "owl"), (5, 2), [(0, 5), (1, 2)])
+    make.picture(work / "a.jpg")
+    make.voc(work / "voc", val={"a": ["ant"], "b": ["owl"]})
+    register_coco_instances("by_code", {}, work / "a.json", work)
+    register_pascal_voc("voc_by_code", str(work / "voc"), "val", 2012, ["owl", "ant"])
+    line = "{} 0.25 0.5 0.3 0.6\n"
+    make.yolo(work / "y", "[ant, owl]", val_a=line.format(0), val_b=line.format(1))
+    return ["coco:a.json", "voc:voc@val", "by_code", "voc_by_code", "yolo:y@val"]
+
+
+@pytest.mark.parametrize("order", [["ant", "owl"], ["owl", "ant"]])
+def test_records_metadata_and_evaluation_follow_together(names, order, tmp_path):
+    for name in names:
+        before = labels_of(name)
+        assert load_test_classes([name], order) == {name: order}
+        assert labels_of(name) == before == [["ant"], ["owl"]]
+        evaluator = build_evaluator(name, output_dir=tmp_path / "out")
+        for record, label in zip(DatasetCatalog.get(name), ("ant", "owl"), strict=True):
+            evaluator.process(*detections(record["image_id"], [order.index(label)]))
+        found = evaluator.evaluate()["bbox"]
+        assert found["AP-ant"] == pytest.approx(100)
+        assert found["AP-owl"] == pytest.approx(100)
+
+
+def test_the_files_own_ids_stay_with_their_names(names):
+    name = names[0]
+    assert MetadataCatalog.get(name).thing_classes == ["owl", "ant"]
+    follow_class_order(name, ["ant", "owl"])
+    metadata = MetadataCatalog.get(name)
+    assert metadata.thing_dataset_id_to_contiguous_id == {2: 1, 5: 0}
+    assert [r["annotations"][0]["category_id"] for r in DatasetCatalog.get(name)] == [0, 1]
+    follow_class_order(name, ["owl", "ant"])
+    assert metadata.thing_dataset_id_to_contiguous_id == {2: 0, 5: 1}
+
+
+def test_other_classes_and_functions_of_ones_own_are_left_alone(names):
+    follow_class_order(names[0], ["ant", "cat"])
+    assert MetadataCatalog.get(names[0]).thing_classes == ["owl", "ant"]
+    DatasetCatalog.register("mine", lambda: [{"file_name": "m", "annotations": []}])
+    MetadataCatalog.get("mine").thing_classes = ["owl", "ant"]
+    follow_class_order("mine", ["ant", "owl"])
+    assert MetadataCatalog.get("mine").thing_classes == ["owl", "ant"]
+    follow_class_order("of nobody", ["ant"])
+
+
+def test_images_alone_take_over_the_names(tmp_path):
+    make.picture(tmp_path / "work/in/a.png")
+    follow_class_order("images:in", ["ant", "owl"])
+    assert MetadataCatalog.get("images:in").thing_classes == ["ant", "owl"]
+    assert len(DatasetCatalog.get("images:in")) == 1
+
+
+def test_selecting_classes_drops_objects_and_keeps_images():
+    records = [{"annotations": [{"category_id": 0}, {"category_id": 2}]}, {"file_name": "a"}]
+    found = select_classes(records, ["a", "b", "c"], ["c", "b"])
+    assert found == [{"annotations": [{"category_id": 0}]}, {"file_name": "a"}]
+    assert records[0]["annotations"][1] == {"category_id": 2}
+    assert select_classes(records, ["a"], ["a"]) is records

@@ -1,0 +1,147 @@
+import json
+import uuid
+
+import pytest
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.datasets import (
+    get_lvis_instances_meta,
+    load_lvis_json,
+    register_lvis_instances,
+)
+from d2lite.utils.errors import DataError, MissingFileError
+
+
+def content() -> dict:
+    return {
+        "images": [
+            {
+                "id": 5,
+                "coco_url": "http://images.host/train2017/000000000005.jpg",
+                "height": 40,
+                "width": 50,
+                "neg_category_ids": [2],
+                "not_exhaustive_category_ids": [1],
+            }
+        ],
+        "categories": [
+            {"id": 2, "name": "b", "synonyms": ["bee", "b"], "image_count": 7},
+            {"id": 1, "name": "a", "synonyms": ["ant"], "image_count": 3},
+        ],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 5,
+                "category_id": 2,
+                "bbox": [1, 2, 3, 4],
+                "area": 12,
+                "segmentation": [[1, 2, 4, 2, 4, 6]],
+            }
+        ],
+    }
+
+
+@pytest.fixture
+def json_file(tmp_path):
+    path = tmp_path / "lvis.json"
+    path.write_text(json.dumps(content()))
+    return path
+
+
+@pytest.fixture
+def name():
+    made = f"lvis_{uuid.uuid4().hex}"
+    yield made
+    if made in DatasetCatalog:
+        DatasetCatalog.remove(made)
+    if made in MetadataCatalog.list():
+        MetadataCatalog.remove(made)
+
+
+def test_an_image_knows_what_was_not_looked_for(json_file):
+    [record] = load_lvis_json(json_file, "coco")
+    assert record["file_name"] == "coco/train2017/000000000005.jpg"
+    assert record["neg_category_ids"] == [2]
+    assert record["not_exhaustive_category_ids"] == [1]
+    [obj] = record["annotations"]
+    assert (obj["category_id"], obj["bbox"]) == (1, [1, 2, 3, 4])
+    assert obj["segmentation"] == [[1, 2, 4, 2, 4, 6]]
+
+
+def test_class_names_are_known_before_the_set_is_loaded(json_file, name):
+    """A model is built from their number; nobody should load a gigabyte twice for it."""
+    register_lvis_instances(name, {}, json_file, "coco")
+    metadata = MetadataCatalog.get(name)
+    assert metadata.thing_classes == ["ant", "bee"]
+    assert metadata.class_image_count == [
+        {"id": 1, "image_count": 3},
+        {"id": 2, "image_count": 7},
+    ]
+    assert metadata.evaluator_type == "lvis"
+    assert len(DatasetCatalog.get(name)) == 1
+    assert metadata.thing_dataset_id_to_contiguous_id == {1: 0, 2: 1}
+    assert get_lvis_instances_meta(name)["thing_classes"] == ["ant", "bee"]
+
+
+def test_names_are_unset_while_the_file_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("D2LITE_DATASETS", str(tmp_path))
+    metadata = MetadataCatalog.get("lvis_v1_train")
+    assert metadata.get("thing_classes") is None
+    with pytest.raises(MissingFileError, match=r"lvis_v1_train\.json.*lvisdataset"):
+        _ = metadata.thing_classes
+    with pytest.raises(MissingFileError):
+        get_lvis_instances_meta("lvis_v1")
+
+
+def test_files_reduced_to_coco_keep_cocos_classes(json_file, name):
+    register_lvis_instances(
+        name,
+        {"thing_classes": ["x"], "thing_dataset_id_to_contiguous_id": {2: 0}},
+        json_file,
+        "coco",
+    )
+    assert DatasetCatalog.get(name)[0]["annotations"][0]["category_id"] == 0
+    assert len(get_lvis_instances_meta("lvis_v0.5_train_cocofied")["thing_classes"]) == 80
+
+
+def test_a_file_without_counts_has_no_counts(tmp_path, name):
+    found = content()
+    del found["categories"][0]["image_count"]
+    (tmp_path / "lvis.json").write_text(json.dumps(found))
+    register_lvis_instances(name, {}, tmp_path / "lvis.json", "coco")
+    assert MetadataCatalog.get(name).get("class_image_count") is None
+    assert "class_image_count" not in get_lvis_instances_meta(name)
+
+
+def test_an_unregistered_name_has_no_classes():
+    with pytest.raises(MissingFileError, match="no file is registered"):
+        get_lvis_instances_meta("nobody")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 1 has a segmentation"),
+        ({"category_id": 9}, "annotation 1 is of image 5 and category 9"),
+        ({"image_id": 9}, "annotation 1 is of image 9"),
+    ],
+)
+def test_broken_annotations_are_named(tmp_path, change, words):
+    found = content()
+    found["annotations"][0].update(change)
+    path = tmp_path / "lvis.json"
+    path.write_text(json.dumps(found))
+    with pytest.raises(DataError, match=words):
+        load_lvis_json(path, "coco")
+
+
+@pytest.mark.parametrize("text", ["[1]", "{"])
+def test_other_files_are_refused(tmp_path, text):
+    (tmp_path / "lvis.json").write_text(text)
+    with pytest.raises(DataError, match=r"not (an LVIS annotation file|valid JSON)"):
+        load_lvis_json(tmp_path / "lvis.json", "coco")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"gone\.json"):
+        load_lvis_json(tmp_path / "gone.json", "coco")

@@ -1,0 +1,219 @@
+"""YOLO, LabelMe and what auto: recognises."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.structures import BoxMode
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+from tests.data import spec_files as make
+from tests.data.spec_files import labels_of
+
+pytestmark = pytest.mark.usefixtures("own_folders")
+
+
+def xyxy(obj):
+    return BoxMode.convert(obj["bbox"], obj["bbox_mode"], BoxMode.XYXY_ABS)
+
+
+def test_yolo_boxes_and_polygons_become_pixels(tmp_path):
+    make.yolo(
+        tmp_path / "work/y",
+        train_a="1 0.5 0.5 0.2 0.4\n\n0 0.1 0.1 0.5 0.1 0.5 0.9\n",
+        train_b=None,
+    )
+    first, second = DatasetCatalog.get("yolo:y/data.yaml")
+    box, polygon = first["annotations"]
+    np.testing.assert_allclose(xyxy(box), [8, 3, 12, 7])
+    np.testing.assert_allclose(xyxy(polygon), [2, 1, 10, 9])
+    np.testing.assert_allclose(polygon["segmentation"], [[2, 1, 10, 1, 10, 9]])
+    assert (first["height"], first["width"]) == (10, 20)
+    assert second["annotations"] == []
+    assert labels_of("yolo:y/data.yaml@train") == [["owl", "cat"], []]
+    assert MetadataCatalog.get("yolo:y").evaluator_type == "coco"
+
+
+def test_yolo_names_may_be_a_mapping_with_gaps_and_labels_may_be_names(tmp_path):
+    box = "0.5 0.5 0.2 0.4\n"
+    make.yolo(tmp_path / "work/y", "{3: owl, 1: cat}", train_a=f"3 {box}1.0 {box}owl {box}")
+    assert MetadataCatalog.get("yolo:y").thing_classes == ["cat", "owl"]
+    assert labels_of("yolo:y") == [["owl", "cat", "owl"]]
+
+
+def test_yolo_lines_that_cannot_be_read_are_counted(tmp_path, caplog):
+    make.yolo(tmp_path / "work/y", train_a="0 0.1 0.1\n0 x 0.1 0.1 0.1\n0 0.5 0.5 0.2 0.4\n")
+    with caplog.at_level(logging.INFO, "d2lite"):
+        assert labels_of("yolo:y") == [["cat"]]
+    assert "2 values behind the class: 1" in caplog.text
+    assert "no numbers: 1" in caplog.text
+    assert "a.txt, line 1" in caplog.text
+
+
+def test_yolo_classes_beyond_the_list_are_named_with_file_and_line(tmp_path):
+    make.yolo(tmp_path / "work/y", train_a="0 0.5 0.5 0.2 0.4\n7 0.5 0.5 0.2 0.4\n")
+    with pytest.raises(DataError, match=r"a\.txt, line 2 has the class '7'; data.yaml knows 0"):
+        DatasetCatalog.get("yolo:y")
+
+
+@pytest.mark.parametrize("entry", ["../images/train", "./images/train", "[images/train]", "l.txt"])
+def test_yolo_finds_images_by_every_way_to_write_them(tmp_path, entry):
+    """Roboflow writes paths of another folder; Darknet lists files."""
+    make.yolo(tmp_path / "work/y", train=entry, train_a="0 0.5 0.5 0.2 0.4\n")
+    (tmp_path / "work/y/l.txt").write_text("./images/train/a.jpg\n")
+    assert labels_of("yolo:y") == [["cat"]]
+
+
+def test_yolo_files_that_are_none_are_told(tmp_path):
+    make.yolo(tmp_path / "work/y", train_a="")
+    with pytest.raises(ConfigError, match="no split 'test'; it has train, val"):
+        DatasetCatalog.get("yolo:y@test")
+    with pytest.raises(MissingFileError, match="images/val"):
+        DatasetCatalog.get("yolo:y@val")
+    (tmp_path / "work/bad.yaml").write_text("a: [")
+    with pytest.raises(DataError, match="not valid YAML"):
+        DatasetCatalog.get("yolo:bad.yaml")
+    (tmp_path / "work/odd.yaml").write_text("a: 1")
+    with pytest.raises(DataError, match="needs 'names'"):
+        DatasetCatalog.get("yolo:odd.yaml")
+
+
+def shape(label, points, kind="polygon", **more):
+    return {"label": label, "points": points, "shape_type": kind, **more}
+
+
+def test_labelme_shapes_become_polygons(tmp_path, caplog):
+    make.labelme(
+        tmp_path / "work/l/a.json",
+        shape("owl", [[8, 6], [2, 1]], "rectangle"),
+        shape("cat", [[1, 1], [5, 1], [5, 4]], group_id=1),
+        shape("cat", [[9, 1], [12, 1], [12, 4]], group_id=1),
+        shape("ant", [[10, 5], [13, 5]], "circle"),
+        shape("ant", [[1, 1]], "point"),
+        shape("ant", [[1, 1], [2, 2]]),
+    )
+    with caplog.at_level(logging.INFO, "d2lite"):
+        assert labels_of("labelme:l") == [["owl", "cat", "ant"]]
+    owl, cat, ant = DatasetCatalog.get("labelme:l")[0]["annotations"]
+    assert xyxy(owl) == [2, 1, 8, 6]
+    assert xyxy(cat) == [1, 1, 12, 4]
+    assert len(cat["segmentation"]) == 2
+    np.testing.assert_allclose(xyxy(ant), [7, 2, 13, 8])
+    assert "left out shapes that have no area: 1 point, 1 polygon" in caplog.text
+    assert MetadataCatalog.get("labelme:l").thing_classes == ["ant", "cat", "owl"]
+
+
+def test_labelme_images_are_found_beside_their_file(tmp_path):
+    """ImagePath often is a path of the machine where it was labelled."""
+    triangle = shape("owl", [[1, 1], [5, 1], [5, 4]])
+    make.labelme(tmp_path / "work/l/a.json", triangle, imagePath="C:\\me\\a.jpg", imageWidth=None)
+    make.labelme(tmp_path / "work/l/b.json", triangle, imagePath=None)
+    (tmp_path / "work/l/other.json").write_text("{}")
+    names = [record["file_name"] for record in DatasetCatalog.get("labelme:l")]
+    assert names == [str(tmp_path / "work/l" / name) for name in ("a.jpg", "b.jpg")]
+    assert DatasetCatalog.get("labelme:l")[0]["width"] == 20
+    (tmp_path / "work/none").mkdir()
+    with pytest.raises(DataError, match="no LabelMe files"):
+        DatasetCatalog.get("labelme:none")
+
+
+def roboflow(root):
+    for split in ("train", "valid", "test"):
+        make.coco(root / split / "_annotations.coco.json", objects=[(0, 1)], files=["a.jpg"])
+        make.picture(root / split / "a.jpg")
+
+
+def cvat(root):
+    make.coco(root / "annotations/instances_default.json", objects=[(0, 1)], files=["a.jpg"])
+    make.picture(root / "images/default/a.jpg")
+
+
+def label_studio(root):
+    make.coco(root / "result.json", ids=(0, 1), objects=[(0, 0)], files=["images/1-a.jpg"])
+    make.picture(root / "images/1-a.jpg")
+
+
+def coco_folders(root):
+    for split in ("train2017", "val2017"):
+        make.coco(root / f"annotations/instances_{split}.json", objects=[(0, 1)], files=["a.jpg"])
+        make.coco(root / f"annotations/captions_{split}.json", files=["a.jpg"])
+        make.coco(root / f"annotations/person_keypoints_{split}.json", ["man"], files=["a.jpg"])
+        make.picture(root / split / "a.jpg")
+
+
+def yolo(root):
+    make.yolo(root, train_a="0 0.5 0.5 0.2 0.4\n", val_a="0 0.5 0.5 0.2 0.4\n")
+
+
+def voc(root):
+    make.voc(root, train={"a": ["cat"]}, val={"b": ["cat"]})
+
+
+def labelme(root):
+    for split in ("train", "val"):
+        make.labelme(root / split / "a.json", shape("cat", [[1, 1], [5, 1], [5, 4]]))
+
+
+@pytest.mark.parametrize(
+    ("layout", "splits"),
+    [
+        (roboflow, [None, "train", "val", "valid", "test"]),
+        (cvat, [None]),
+        (label_studio, [None]),
+        (coco_folders, [None, "train", "val"]),
+        (yolo, [None, "train", "val"]),
+        (voc, [None, "train", "val"]),
+        (labelme, [None, "train", "val"]),
+    ],
+)
+def test_auto_recognises_what_tools_export(tmp_path, layout, splits):
+    root = tmp_path / "work/d"
+    root.mkdir()
+    layout(root)
+    for split in splits:
+        name = f"auto:d@{split}" if split else "auto:d"
+        assert labels_of(name) == [["cat"]]
+        expected = "pascal_voc" if layout is voc else "coco"
+        assert MetadataCatalog.get(name).evaluator_type == expected
+    with pytest.raises(ConfigError, match="there is no split 'nope'"):
+        DatasetCatalog.get("auto:d@nope")
+
+
+def test_auto_draws_a_validation_share_that_training_does_not_have(tmp_path):
+    root = tmp_path / "work/d"
+    files = [f"{i}.jpg" for i in range(10)]
+    make.coco(root / "result.json", objects=[(i, 1) for i in range(10)], files=files)
+    make.picture(root / "images/0.jpg")
+
+    def names(split, more=""):
+        records = DatasetCatalog.get(f"auto:d@{split}?val_fraction=0.3{more}")
+        return {record["file_name"] for record in records}
+
+    assert len(names("val")) == 3
+    assert names("val") | names("train") == names("val", "&classes=cat") | names("train")
+    assert not names("val") & names("train")
+    assert len(names("val") | names("train")) == 10
+    assert names("val", "&seed=1") != names("val")
+    metadata = MetadataCatalog.get("auto:d@val?val_fraction=0.3")
+    assert metadata.json_file is None  # it has the training images too
+    assert metadata.evaluator_type == "coco"
+    with pytest.raises(ConfigError, match=r"no split 'val'.*val_fraction=0\.2"):
+        DatasetCatalog.get("auto:d@val")
+    with pytest.raises(DataError, match="cannot be split"):
+        DatasetCatalog.get("auto:d@val?val_fraction=0.99")
+
+
+def test_auto_draws_nothing_where_the_data_are_split(tmp_path):
+    (tmp_path / "work/d").mkdir()
+    roboflow(tmp_path / "work/d")
+    with pytest.raises(ConfigError, match="validation split of their own"):
+        DatasetCatalog.get("auto:d@val?val_fraction=0.2")
+
+
+def test_auto_says_what_it_found_and_what_it_knows(tmp_path):
+    make.picture(tmp_path / "work/d/x.png")
+    with pytest.raises(DataError, match=r"holds x\.png\. Known are Roboflow"):
+        DatasetCatalog.get("auto:d")
+    with pytest.raises(DataError, match="needs a folder"):
+        DatasetCatalog.get("auto:d/x.png")

@@ -1,0 +1,158 @@
+"""Downloads, against a server of our own that breaks off, changes its file, or knows no ranges."""
+
+import hashlib
+import http.server
+import re
+import threading
+
+import pytest
+
+from d2lite.utils import download as module
+from d2lite.utils.download import cached_path, download
+from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.file_io import PathManager
+
+CONTENT = bytes(range(256)) * 40
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server = self.server
+        server.requests.append(dict(self.headers))
+        if self.path.startswith("/gone"):
+            self.send_error(404)
+            return
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        is_same = self.headers.get("If-Range") == server.tag
+        start = int(wanted[1]) if wanted and is_same and server.knows_ranges else 0
+        body = server.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        if server.tag:
+            self.send_header("ETag", server.tag)
+        self.end_headers()
+        limit = server.limits.pop(0) if server.limits else len(body)
+        self.wfile.write(body[:limit])
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    made = http.server.HTTPServer(("127.0.0.1", 0), _Handler)
+    made.content, made.tag, made.knows_ranges = CONTENT, '"one"', True
+    made.limits, made.requests = [], []
+    made.url = f"http://127.0.0.1:{made.server_port}"
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def test_a_file_comes_whole_and_leaves_nothing_else(server, tmp_path):
+    path = download(f"{server.url}/a.pth", tmp_path / "deep" / "a.pth")
+    assert path.read_bytes() == CONTENT
+    assert [p.name for p in path.parent.iterdir()] == ["a.pth"]
+
+
+def test_a_file_that_is_there_is_not_fetched_again(server, tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"mine")
+    assert download(f"{server.url}/a.pth", tmp_path / "a.pth").read_bytes() == b"mine"
+    assert not server.requests
+    assert download(f"{server.url}/a.pth", tmp_path / "a.pth", force=True).stat().st_size > 4
+
+
+def test_a_broken_connection_is_resumed_where_it_broke(server, tmp_path):
+    server.limits = [3000, 1000]
+    path = download(f"{server.url}/a.pth", tmp_path / "a.pth")
+    assert path.read_bytes() == CONTENT
+    assert [r.get("Range") for r in server.requests] == [None, "bytes=3000-", "bytes=4000-"]
+
+
+def test_a_later_run_goes_on_with_what_is_kept(server, tmp_path):
+    server.limits = [100] * 4
+    with pytest.raises(MissingFileError, match=r"ended early.*are kept"):
+        download(f"{server.url}/a.pth", tmp_path / "a.pth")
+    assert not (tmp_path / "a.pth").exists()
+    assert (tmp_path / "a.pth.part").stat().st_size == 400
+    assert download(f"{server.url}/a.pth", tmp_path / "a.pth").read_bytes() == CONTENT
+    assert server.requests[-1]["Range"] == "bytes=400-"
+
+
+@pytest.mark.parametrize("change", ["another file", "no ranges", "no mark"])
+def test_halves_of_two_files_are_never_joined(server, tmp_path, change):
+    server.limits = [100] * 4
+    if change == "no mark":
+        server.tag = ""
+    with pytest.raises(MissingFileError):
+        download(f"{server.url}/a.pth", tmp_path / "a.pth")
+    server.content = CONTENT[::-1]
+    if change == "another file":
+        server.tag = '"two"'
+    server.knows_ranges = change != "no ranges"
+    assert download(f"{server.url}/a.pth", tmp_path / "a.pth").read_bytes() == CONTENT[::-1]
+
+
+def test_a_hash_in_the_name_is_checked(server, tmp_path):
+    right = hashlib.sha256(CONTENT).hexdigest()[:8]
+    download(f"{server.url}/a", tmp_path / f"net-{right}.pth")
+    with pytest.raises(DataError, match=rf"begins with {right}, its name says 0123abcd"):
+        download(f"{server.url}/a", tmp_path / "net-0123abcd.pth")
+    assert not list(tmp_path.glob("net-0123abcd*"))
+
+
+def test_a_missing_file_is_told_at_once(server, tmp_path):
+    with pytest.raises(MissingFileError, match="answers 404"):
+        download(f"{server.url}/gone.pth", tmp_path / "a.pth")
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_is_not_there_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    with pytest.raises(MissingFileError, match="cannot be fetched"):
+        download("http://127.0.0.1:9/a.pth", tmp_path / "a.pth")
+
+
+def test_progress_is_shown_to_who_watches(server, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(module.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(module, "_LINE_PERIOD_S", 0)
+    monkeypatch.setattr(module, "_CHUNK", 4096)
+    monkeypatch.setattr(module.live_line, "show", shown.append)
+    download(f"{server.url}/a.pth", tmp_path / "a.pth")
+    assert len(shown) == 3
+    assert "a.pth: 0.0 MB of 0.0 MB (40%)" in shown[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://host.org/x/net.pth", "host.org/x/net.pth"),
+        ("https://me:secret@host.org:80/net.pth", "host.org_80/net.pth"),
+        ("https://host.org/../../etc/passwd", "host.org/etc/passwd"),
+        ("https://host.org/%2e%2e/%2Fetc", "host.org/_etc"),
+        ("https://host.org/", "host.org/index"),
+    ],
+)
+def test_files_are_kept_by_host_and_path_inside_the_folder(tmp_path, url, place):
+    assert cached_path(url, tmp_path) == tmp_path / place
+
+
+def test_another_query_is_another_file(tmp_path):
+    first, second = (cached_path(f"https://h/get?id={i}", tmp_path) for i in (1, 2))
+    assert first != second
+
+
+def test_addresses_go_through_the_path_manager_into_the_cache(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("D2LITE_CACHE", str(tmp_path))
+    local = PathManager.get_local_path(f"{server.url}/a.pth")
+    assert local.startswith(str(tmp_path))
+    with PathManager.open(f"{server.url}/a.pth", "rb") as stream:
+        assert stream.read() == CONTENT
+    assert len(server.requests) == 1
