@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from .separable_roi_align import pays_separable, separable_roi_align
+
 __all__ = ["ROIAlign", "roi_align"]
 
 
@@ -58,10 +60,11 @@ class ROIAlign(nn.Module):
             )
         # Half precision would round a corner at x = 1500 to whole pixels.
         exact = torch.promote_types(input.dtype, torch.float32)
-        pooled: Tensor = roi_align(
+        size = self.output_size
+        pooled: Tensor = (separable_roi_align if pays_separable(input) else roi_align)(
             input.to(exact),
             rois.to(exact),
-            self.output_size,
+            (size, size) if isinstance(size, int) else tuple(size),
             self.spatial_scale,
             self.sampling_ratio,
             self.aligned,
