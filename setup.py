@@ -87,8 +87,15 @@ setup(
     ],
     extras_require={
         "dev": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "pre-commit"],
-        # COCO metrics some 80 times as fast as pycocotools', with the same numbers.
+        # Networks of timm as backbones (MODEL.BACKBONE.NAME "timm:...").
+        "timm": ["timm"],
+        # Weights as .safetensors.
+        "safetensors": ["safetensors"],
+        # The evaluators of Cityscapes.
+        "cityscapes": ["cityscapesscripts"],
+        # COCO metrics some 80 times as fast as pycocotools', with the same numbers; LVIS's too.
         "fast": ["hotcoco"],
+        "lvis": ["hotcoco"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

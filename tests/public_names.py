@@ -97,13 +97,16 @@ PUBLIC_NAMES: dict[str, str] = {
     "layers.shape_spec": "ShapeSpec",
     "layers.wrappers": "Conv2d cat cross_entropy move_device_like nonzero_tuple shapes_to_tensor",
     "model_zoo": "get get_checkpoint_url get_config get_config_file",
-    "modeling": """ANCHOR_GENERATOR_REGISTRY BACKBONE_REGISTRY Backbone FPN FastRCNNOutputLayers
-        GeneralizedRCNN META_ARCH_REGISTRY PROPOSAL_GENERATOR_REGISTRY ProposalNetwork
-        ROIHeads ROI_BOX_HEAD_REGISTRY ROI_HEADS_REGISTRY ROI_KEYPOINT_HEAD_REGISTRY
-        ROI_MASK_HEAD_REGISTRY RPN_HEAD_REGISTRY ResNet ResNetBlockBase SEM_SEG_HEADS_REGISTRY
-        StandardROIHeads build_anchor_generator build_backbone build_box_head build_mask_head
-        build_model build_proposal_generator build_resnet_backbone build_roi_heads build_rpn_head
-        detector_postprocess make_stage""",
+    "modeling": """ANCHOR_GENERATOR_REGISTRY BACKBONE_REGISTRY Backbone BaseKeypointRCNNHead
+        BaseMaskRCNNHead DatasetMapperTTA FCOS FPN FastRCNNOutputLayers GeneralizedRCNN
+        GeneralizedRCNNWithTTA META_ARCH_REGISTRY MViT PROPOSAL_GENERATOR_REGISTRY PanopticFPN
+        ProposalNetwork ROIHeads ROI_BOX_HEAD_REGISTRY ROI_HEADS_REGISTRY
+        ROI_KEYPOINT_HEAD_REGISTRY ROI_MASK_HEAD_REGISTRY RPN_HEAD_REGISTRY ResNet ResNetBlockBase
+        RetinaNet SEM_SEG_HEADS_REGISTRY SemanticSegmentor ShapeSpec SimpleFeaturePyramid
+        StandardROIHeads SwinTransformer ViT build_anchor_generator build_backbone build_box_head
+        build_keypoint_head build_mask_head build_model build_proposal_generator
+        build_resnet_backbone build_roi_heads build_rpn_head build_sem_seg_head
+        detector_postprocess get_vit_lr_decay_rate make_stage""",
     "modeling.anchor_generator": """ANCHOR_GENERATOR_REGISTRY DefaultAnchorGenerator
         build_anchor_generator""",
     "modeling.backbone": """BACKBONE_REGISTRY Backbone BasicStem BottleneckBlock FPN MViT RegNet
@@ -111,7 +114,8 @@ PUBLIC_NAMES: dict[str, str] = {
         build_resnet_backbone get_vit_lr_decay_rate make_stage""",
     "modeling.backbone.backbone": "Backbone",
     "modeling.backbone.build": "BACKBONE_REGISTRY build_backbone",
-    "modeling.backbone.fpn": "FPN build_resnet_fpn_backbone build_retinanet_resnet_fpn_backbone",
+    "modeling.backbone.fpn": """FPN build_fcos_resnet_fpn_backbone build_resnet_fpn_backbone
+        build_retinanet_resnet_fpn_backbone""",
     "modeling.backbone.mvit": "MViT MultiScaleAttention MultiScaleBlock attention_pool",
     "modeling.backbone.regnet": """AnyNet RegNet ResBasicBlock ResBottleneckBlock ResStem SimpleStem
         VanillaBlock""",
@@ -125,9 +129,17 @@ PUBLIC_NAMES: dict[str, str] = {
         get_vit_lr_decay_rate""",
     "modeling.box_regression": "Box2BoxTransform",
     "modeling.matcher": "Matcher",
-    "modeling.meta_arch": "GeneralizedRCNN META_ARCH_REGISTRY ProposalNetwork build_model",
+    "modeling.meta_arch": """DenseDetector FCOS GeneralizedRCNN META_ARCH_REGISTRY PanopticFPN
+        ProposalNetwork RetinaNet SEM_SEG_HEADS_REGISTRY SemanticSegmentor build_model
+        build_sem_seg_head""",
     "modeling.meta_arch.build": "META_ARCH_REGISTRY build_model",
+    "modeling.meta_arch.dense_detector": "DenseDetector permute_to_N_HWA_K",
+    "modeling.meta_arch.fcos": "FCOS FCOSHead",
+    "modeling.meta_arch.panoptic_fpn": "PanopticFPN combine_semantic_and_instance_outputs",
     "modeling.meta_arch.rcnn": "GeneralizedRCNN ProposalNetwork",
+    "modeling.meta_arch.retinanet": "RetinaNet RetinaNetHead",
+    "modeling.meta_arch.semantic_seg": """SEM_SEG_HEADS_REGISTRY SemSegFPNHead SemanticSegmentor
+        build_sem_seg_head""",
     "modeling.poolers": "ROIPooler",
     "modeling.postprocessing": "detector_postprocess",
     "modeling.proposal_generator": """PROPOSAL_GENERATOR_REGISTRY RPN RPN_HEAD_REGISTRY
@@ -135,17 +147,21 @@ PUBLIC_NAMES: dict[str, str] = {
     "modeling.proposal_generator.proposal_utils": """add_ground_truth_to_proposals
         find_top_rpn_proposals""",
     "modeling.proposal_generator.rpn": "RPN StandardRPNHead build_rpn_head",
-    "modeling.roi_heads": """BaseMaskRCNNHead FastRCNNConvFCHead FastRCNNOutputLayers
-        MaskRCNNConvUpsampleHead ROIHeads ROI_BOX_HEAD_REGISTRY ROI_HEADS_REGISTRY
-        ROI_KEYPOINT_HEAD_REGISTRY ROI_MASK_HEAD_REGISTRY StandardROIHeads build_box_head
-        build_mask_head build_roi_heads select_foreground_proposals""",
+    "modeling.roi_heads": """BaseKeypointRCNNHead BaseMaskRCNNHead CascadeROIHeads
+        FastRCNNConvFCHead FastRCNNOutputLayers KRCNNConvDeconvUpsampleHead
+        MaskRCNNConvUpsampleHead ROIHeads RROIHeads Res5ROIHeads ROI_BOX_HEAD_REGISTRY
+        ROI_HEADS_REGISTRY ROI_KEYPOINT_HEAD_REGISTRY ROI_MASK_HEAD_REGISTRY StandardROIHeads
+        build_box_head build_mask_head build_roi_heads select_foreground_proposals""",
     "modeling.roi_heads.box_head": "FastRCNNConvFCHead ROI_BOX_HEAD_REGISTRY build_box_head",
     "modeling.roi_heads.fast_rcnn": "FastRCNNOutputLayers fast_rcnn_inference",
     "modeling.roi_heads.mask_head": """BaseMaskRCNNHead MaskRCNNConvUpsampleHead
         ROI_MASK_HEAD_REGISTRY build_mask_head mask_rcnn_inference mask_rcnn_loss""",
+    "modeling.roi_heads.rotated_fast_rcnn": """RROIHeads RotatedFastRCNNOutputLayers
+        fast_rcnn_inference_rotated fast_rcnn_inference_single_image_rotated""",
     "modeling.roi_heads.roi_heads": """ROIHeads ROI_HEADS_REGISTRY StandardROIHeads
         build_roi_heads select_foreground_proposals""",
     "modeling.sampling": "subsample_labels",
+    "modeling.test_time_augmentation": "DatasetMapperTTA GeneralizedRCNNWithTTA",
     "projects": "add_project_configs project_names",
     "solver": """LRMultiplier LRScheduler WarmupCosineLR WarmupMultiStepLR WarmupParamScheduler
         build_lr_scheduler build_optimizer get_default_optimizer_params""",
@@ -161,6 +177,8 @@ PUBLIC_NAMES: dict[str, str] = {
     "structures.instances": "Instances",
     "structures.keypoints": "Keypoints heatmaps_to_keypoints",
     "structures.masks": "BitMasks PolygonMasks ROIMasks polygon_area polygons_to_bitmask",
+    "utils.analysis": """FlopCountAnalysis activation_count_operators find_unused_parameters
+        flop_count_operators parameter_count parameter_count_table""",
     "utils.collect_env": "collect_env_info",
     "utils.colormap": "colormap random_color random_colors",
     "utils.comm": """all_gather create_local_process_group gather get_local_process_group

@@ -1,6 +1,9 @@
 """DetectionCheckpointer: a Checkpointer that also reads the weights other libraries publish."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from d2lite.checkpoint.c2_model_loading import (
     align_and_update_state_dicts,
@@ -8,30 +11,84 @@ from d2lite.checkpoint.c2_model_loading import (
 )
 
 from .checkpointer import Checkpointer
-from .matching import LoadReport
+from .class_rows import carry_class_rows
+from .matching import LoadReport, without_wrapper
+from .torchvision_detectors import convert_torchvision_detector, is_torchvision_detector
 from .torchvision_names import is_torchvision_resnet, rename_torchvision_resnet
 
-__all__ = ["DetectionCheckpointer"]
+__all__ = ["DetectionCheckpointer", "translate_names"]
 
 
 class DetectionCheckpointer(Checkpointer):
-    """Loads detectron2's .pth and .pkl, Caffe2 Detectron's .pkl and torchvision's ResNets.
+    """Loads detectron2's .pth and .pkl, Caffe2 Detectron's .pkl, torchvision's and timm's weights.
 
     Where the file is of another library (`matching_heuristics` inside, Caffe2 blobs, torchvision
-    names), its names are translated, and each parameter takes the weight whose name is the
-    longest ending of its own: `backbone.bottom_up.res2.0.conv1.weight` takes
-    `res2.0.conv1.weight`.
+    names, or names none of which is the model's), its names are translated, and each parameter
+    takes the weight whose name is the longest ending of its own:
+    `backbone.bottom_up.res2.0.conv1.weight` takes `res2.0.conv1.weight`.
+
+    Attributes:
+        keep_matching_classes: when a file of other classes is loaded, take over the rows of the
+            classes that the file (`class_names` under "d2lite") and the model
+            (`model.class_names`) both name.
     """
 
+    keep_matching_classes: bool = False
+
     def _load_model(self, content: dict[str, Any], path: str) -> LoadReport:
-        weights = content["model"]
-        by_ending = bool(content.pop("matching_heuristics", False))
-        if is_torchvision_resnet(weights):
-            weights, by_ending = rename_torchvision_resnet(weights), True
-        elif content.get("__author__") == "Caffe2":
-            weights, _ = convert_c2_detectron_names(weights)
+        own = self.model.state_dict()
+        weights, by_ending = translate_names(content, own)
         if by_ending:
-            weights = align_and_update_state_dicts(
-                self.model.state_dict(), weights, c2_conversion=False
+            weights = align_and_update_state_dicts(own, weights, c2_conversion=False)
+        carried: list[str] | None = None
+        ours = getattr(self.model, "class_names", None)
+        theirs = _class_names(content)
+        if self.keep_matching_classes and ours and theirs and list(ours) != theirs:
+            weights = without_wrapper(weights)
+            weights, carried = carry_class_rows(weights, own, theirs, list(ours))
+        elif self.keep_matching_classes and ours and not theirs:
+            self.logger.warning(
+                "MODEL.KEEP_MATCHING_CLASSES has no effect: %s does not name its classes. Write "
+                "them into it: python tools/convert_checkpoint.py FILE NEW_FILE --classes DATASET",
+                path,
             )
-        return super()._load_model({**content, "model": weights}, path)
+        report = super()._load_model({**content, "model": weights}, path)
+        report.carried_classes = carried
+        report.num_classes = len(ours or ())
+        content.pop("matching_heuristics", None)
+        return report
+
+
+def translate_names(
+    content: Mapping[str, Any], own: Mapping[str, torch.Tensor] | None = None
+) -> tuple[dict[str, torch.Tensor], bool]:
+    """Give the weights of a file our names, as far as the file alone tells.
+
+    Args:
+        content: what `read_checkpoint` returned.
+        own: the names of the model that they are for, if there is one.
+
+    Returns:
+        The weights, and whether the names are only the ends of the model's.
+    """
+    weights: dict[str, torch.Tensor] = content["model"]
+    known = own or {}
+    by_ending = bool(content.get("matching_heuristics", False))
+    if is_torchvision_detector(weights):
+        return convert_torchvision_detector(weights), False
+    # A backbone of torchvision itself, as `torchvision:resnet50`, has these names inside.
+    is_theirs = any(name.endswith(".layer1.0.conv1.weight") for name in known)
+    if is_torchvision_resnet(weights) and not is_theirs:
+        return rename_torchvision_resnet(weights), True
+    if content.get("__author__") == "Caffe2":
+        weights, _ = convert_c2_detectron_names(weights)
+    if own and not any(name in own for name in without_wrapper(weights)):
+        # Not one name fits: a bare backbone, for instance of timm.
+        by_ending = True
+    return weights, by_ending
+
+
+def _class_names(content: Mapping[str, Any]) -> list[str]:
+    own = content.get("d2lite")
+    names = own.get("class_names") if isinstance(own, Mapping) else None
+    return list(names or ())

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["LoadReport", "fit_to_model"]
+__all__ = ["LoadReport", "fit_to_model", "without_wrapper"]
 
 _WRAPPER = "module."
 # Constants that older files carry and models compute or are configured with.
@@ -26,12 +26,17 @@ class LoadReport:
         missing: names of the model that the file lacks; they keep their values.
         unexpected: names of the file that the model lacks.
         other_shape: (name, shape in the file, shape in the model) of those that were left out.
+        carried_classes: names of the classes whose rows were taken over from a file of other
+            classes; None where that was not asked for or needed.
+        num_classes: of the model, where the former is not None.
     """
 
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     other_shape: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    carried_classes: list[str] | None = None
+    num_classes: int = 0
 
     @property
     def level(self) -> int:
@@ -59,6 +64,13 @@ class LoadReport:
             more = len(self.other_shape) - _SHOWN
             tail = f" and {more} more" if more > 0 else ""
             lines.append(f"of another shape, left as they were: {', '.join(shown)}{tail}")
+        if self.carried_classes is not None:
+            carried = self.carried_classes
+            known = ", ".join(carried[:_SHOWN]) + (", ..." if len(carried) > _SHOWN else "")
+            lines.append(
+                f"{len(carried)} of {self.num_classes} classes known by name, their rows taken "
+                f"over: {known or 'none'}"
+            )
         return "\n  ".join(lines)
 
 
@@ -75,7 +87,7 @@ def fit_to_model(
     Returns:
         A state dict for `load_state_dict(..., strict=False)`, and the report.
     """
-    named = _without_wrapper(weights)
+    named = without_wrapper(weights)
     own = model.state_dict()
     fitting: dict[str, Any] = OrderedDict()
     metadata = getattr(weights, "_metadata", None)
@@ -96,7 +108,8 @@ def fit_to_model(
     return fitting, report
 
 
-def _without_wrapper(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def without_wrapper(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights without the "module." that a wrapper for several devices put before all names."""
     if all(name.startswith(_WRAPPER) for name in weights):
         return {name.removeprefix(_WRAPPER): value for name, value in weights.items()}
     return dict(weights)

@@ -1,5 +1,6 @@
 """Files of weights, of every age and origin, read into one form: {"model": name -> tensor, ...}."""
 
+import json
 import pickle
 import re
 import warnings
@@ -17,8 +18,10 @@ from d2lite.utils.file_io import PathManager
 
 from .pickles import NUMPY_FOR_TORCH, read_pickle
 
-__all__ = ["read_checkpoint"]
+__all__ = ["read_checkpoint", "refuse_zip_bomb"]
 
+# Entry of the metadata of a .safetensors file that holds what is not a tensor, as JSON.
+NOTE_IN_SAFETENSORS = "d2lite"
 # Other trainers' names for the entry that holds the weights.
 _MODEL_KEYS = ("model", "state_dict", "model_state", "model_state_dict")
 
@@ -41,7 +44,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     local = _fetch(path)
     is_pickle = local.suffix == ".pkl"
     if local.suffix == ".safetensors":
-        return {"model": _read_safetensors(local)}
+        return _read_safetensors(local)
     content = read_pickle(local) if is_pickle else _read_torch(local)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds {type(content).__name__}, expected a dict of weights.")
@@ -74,7 +77,35 @@ def _fetch(path: str) -> Path:
         ) from err
 
 
+def refuse_zip_bomb(path: Path) -> None:
+    """Look at the sizes that a .pth declares before anything of it is unpacked.
+
+    torch stores its tensors as they are. A few kilobytes that declare terabytes would fill the
+    memory of whoever loads them.
+
+    Args:
+        path: any file; one that is no zip archive passes.
+
+    Raises:
+        WeightsError: if the content would be larger than the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        # Older files of torch are no archives, and damage is told by who reads the file.
+        return
+    size = path.stat().st_size
+    if declared > size:
+        raise WeightsError(
+            f"{path} is refused: {size} bytes that would unpack to {declared}. torch never "
+            "compresses its files. If you trust it, unpack it, load it with torch and save it "
+            "anew."
+        )
+
+
 def _read_torch(path: Path) -> Any:
+    refuse_zip_bomb(path)
     try:
         with warnings.catch_warnings():
             # torch remarks on files of another pickle protocol; what matters is whether it reads.
@@ -91,17 +122,19 @@ def _read_torch(path: Path) -> Any:
         ) from err
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         # Optional: the form is one of several.
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
     except ImportError as err:
         raise WeightsError(
             f"{path} can be read with the package safetensors only: pip install safetensors"
         ) from err
     try:
-        weights: dict[str, torch.Tensor] = load_file(path, device="cpu")
+        with safe_open(path, framework="pt", device="cpu") as stream:
+            weights = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            noted = (stream.metadata() or {}).get(NOTE_IN_SAFETENSORS)
+        content: dict[str, Any] = json.loads(noted) if noted else {}
     except (SafetensorError, OSError, ValueError) as err:
         raise WeightsError(
             f"{path} ({path.stat().st_size} bytes) is no whole safetensors file "
@@ -109,7 +142,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         ) from err
     if not weights:
         raise WeightsError(f"{path} holds no weights.")
-    return weights
+    return {**content, "model": weights}
 
 
 def _refusal(text: str) -> str:

@@ -25,6 +25,8 @@ _C.MODEL.WEIGHTS = ""
 _C.MODEL.MASK_ON = False
 # Predict keypoints for each object.
 _C.MODEL.KEYPOINT_ON = False
+# From weights of other classes, take over what belongs to the classes that both sides name.
+_C.MODEL.KEEP_MATCHING_CLASSES = False
 # Read proposals from DATASETS.PROPOSAL_FILES_* in place of computing them.
 _C.MODEL.LOAD_PROPOSALS = False
 # Subtracted from each channel of the image, in the channel order of INPUT.FORMAT, range 0-255.
@@ -321,11 +323,36 @@ _C.INPUT.CROP.ENABLED = False
 _C.INPUT.CROP.TYPE = "relative_range"
 # Height and width: shares of the image for the relative types, pixels for the absolute ones.
 _C.INPUT.CROP.SIZE = [0.9, 0.9]
+# Further augmentations in training (d2lite).
+_C.INPUT.AUG = CN()
+# Large-scale jitter, in place of MIN_SIZE_TRAIN and MAX_SIZE_TRAIN: fit into SIZE (height, width),
+# scaled by a factor drawn from SCALE, then crop to SIZE. Smaller ones are padded by the batch.
+_C.INPUT.AUG.LARGE_SCALE_JITTER = CN()
+_C.INPUT.AUG.LARGE_SCALE_JITTER.ENABLED = False
+_C.INPUT.AUG.LARGE_SCALE_JITTER.SCALE = (0.1, 2.0)
+_C.INPUT.AUG.LARGE_SCALE_JITTER.SIZE = (1024, 1024)
+# Colours, each of the four with probability one half: grey levels added or taken away, factors of
+# contrast and of saturation (least, greatest), degrees of hue.
+_C.INPUT.AUG.PHOTOMETRIC = CN()
+_C.INPUT.AUG.PHOTOMETRIC.ENABLED = False
+_C.INPUT.AUG.PHOTOMETRIC.BRIGHTNESS = 32.0
+_C.INPUT.AUG.PHOTOMETRIC.CONTRAST = (0.5, 1.5)
+_C.INPUT.AUG.PHOTOMETRIC.SATURATION = (0.5, 1.5)
+_C.INPUT.AUG.PHOTOMETRIC.HUE = 18.0
+# SSD's crop before resizing: every object overlaps it by an IoU drawn from MIN_IOUS, 0 and 1 (no
+# crop); its sides are at least this share of the image's.
+_C.INPUT.AUG.MIN_IOU_CROP = CN()
+_C.INPUT.AUG.MIN_IOU_CROP.ENABLED = False
+_C.INPUT.AUG.MIN_IOU_CROP.MIN_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9)
+_C.INPUT.AUG.MIN_IOU_CROP.MIN_SIZE = 0.3
 
 # ------------------------------------------------------------------------------------- DATASETS
 _C.DATASETS = CN()
 # Registered names to train on; several are joined by class name.
 _C.DATASETS.TRAIN = ()
+# How many times an epoch shows the images of each set of TRAIN, for instance (1.0, 2.5); empty:
+# once (d2lite). Other samplers than RandomSubsetTrainingSampler multiply it with their own factors.
+_C.DATASETS.TRAIN_REPEATS = ()
 # Registered names to evaluate on, one table each.
 _C.DATASETS.TEST = ()
 # Files of ready-made proposals, one a data set, and how many of each image's are used.
@@ -340,6 +367,9 @@ _C.DATALOADER = CN()
 _C.DATALOADER.NUM_WORKERS = 4
 # Batches that each loader process keeps ready (d2lite).
 _C.DATALOADER.PREFETCH = 2
+# Training stops when more than this share of its images cannot be read, or of its objects cannot be
+# used; fewer are replaced by the next sample, or skipped, and counted in the log (d2lite).
+_C.DATALOADER.MAX_BAD_SHARE = 0.1
 # Share of the images that RandomSubsetTrainingSampler draws once and keeps to, in (0, 1].
 _C.DATALOADER.RANDOM_SUBSET_RATIO = 1.0
 # Batch wide images with wide ones and tall with tall, which saves padding.

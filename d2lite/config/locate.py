@@ -1,6 +1,7 @@
 """Finding a config file: by path, or by a part of its name among the configs that we carry."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def find_config_file(name: str) -> Path:
 
     A path that exists is taken as it is. Otherwise the carried configs are searched: for the end
     of an address ("COCO-Detection/retinanet_R_50_FPN_1x.yaml"), then a file name with or without
-    its ending, then a part of an address.
+    its ending, then a project's name as the folder ("SOLOv2/R50_3x.yaml" for
+    "projects/solov2/configs/R50_3x.yaml"), then a part of an address.
 
     Args:
         name: path, address (http, detectron2://) or (partial) name.
@@ -78,9 +80,16 @@ def _fitting(name: str, addresses: list[str]) -> list[str]:
     wanted = Path(name).as_posix().removeprefix("./").lower()
     if wanted in ("", "."):
         return []
+    wanted_folder, _, name_only = wanted.rpartition("/")
+    wanted_file = re.escape(name_only.removesuffix(".yaml")) + r"\.ya?ml"
     rules = (
         lambda address: address == wanted or address.endswith(f"/{wanted}"),
         lambda address: address.rpartition(".")[0].endswith(f"/{wanted}"),
+        # The projects of others keep their configs in a folder of the project's name.
+        lambda address: (
+            re.fullmatch(rf"projects/{re.escape(wanted_folder)}/configs/{wanted_file}", address)
+            is not None
+        ),
         lambda address: wanted.removesuffix(".yaml") in address,
     )
     for rule in rules:

@@ -32,6 +32,7 @@ def build_batch_data_loader(
     persistent_workers: bool = False,
     pin_memory: bool = False,
     seed: int | None = None,
+    max_bad_share: float | None = None,
     **kwargs: Any,
 ) -> StreamLoader:
     """Batch a dataset for training.
@@ -52,6 +53,8 @@ def build_batch_data_loader(
         persistent_workers: keep the workers when a loop over the loader is left.
         pin_memory: as in torch's DataLoader.
         seed: keys the draws; the sampler's own seed if None.
+        max_bad_share: the share of images that may be unreadable and are replaced by others; None
+            raises at the first one.
         kwargs: further arguments of torch's DataLoader.
 
     Returns:
@@ -90,7 +93,7 @@ def build_batch_data_loader(
         per_epoch = order.mean_epoch_size / total
     else:
         batches = CountedBatches(sampler, local, groups=groups, drop_last=drop_last, **place)
-    samples = StreamDataset(dataset, seed)
+    samples = StreamDataset(dataset, seed, max_bad_share=max_bad_share)
     return StreamLoader(samples, batches, batches_per_epoch=per_epoch, **options)
 
 

@@ -5,10 +5,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from d2lite.config import CfgNode, configurable
 from d2lite.data.batch_loader import build_batch_data_loader
+from d2lite.data.checking import check_image_files
 from d2lite.data.common import DatasetFromList, MapDataset
 from d2lite.data.dataset_dicts import (
     filter_images_with_few_keypoints,
@@ -77,15 +79,26 @@ def _training_sampler(cfg: CfgNode, dataset: Any) -> Sampler | None:
     if isinstance(dataset, IterableDataset):
         return None
     name, seed = cfg.DATALOADER.SAMPLER_TRAIN, _seed_of(cfg)
+    # A dataset of the caller's own has other parts than DATASETS.TRAIN, if any.
+    is_repeated = len(cfg.DATASETS.TRAIN_REPEATS) > 0 and isinstance(dataset, list)
     logger.info("Training sampler: %s over %d images", name, len(dataset))
+    repeats = torch.tensor([r.get("repeat_factor", 1.0) for r in dataset] if is_repeated else [])
     if name == "TrainingSampler":
+        if is_repeated:
+            return RepeatFactorTrainingSampler(repeats, seed=seed)
         return TrainingSampler(len(dataset), seed=seed)
     if name == "RepeatFactorTrainingSampler":
         factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
             dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
         )
-        return RepeatFactorTrainingSampler(factors, seed=seed)
+        return RepeatFactorTrainingSampler(factors * repeats if is_repeated else factors, seed=seed)
     if name == "RandomSubsetTrainingSampler":
+        if is_repeated:
+            raise ConfigError(
+                "RandomSubsetTrainingSampler does not go with DATASETS.TRAIN_REPEATS. Draw the "
+                "share by the dataset string, as in 'coco:a.json?fraction=0.1', and leave "
+                "DATALOADER.SAMPLER_TRAIN as it is."
+            )
         ratio = cfg.DATALOADER.get("RANDOM_SUBSET_RATIO", None)
         if ratio is None:
             raise ConfigError(
@@ -108,6 +121,9 @@ def _train_loader_from_config(
     sampler: Sampler | None = None,
 ) -> dict[str, Any]:
     """The arguments of `build_detection_train_loader` that a configuration says."""
+    max_bad_share = cfg.DATALOADER.MAX_BAD_SHARE
+    if not 0 <= max_bad_share <= 1:
+        raise ConfigError(f"DATALOADER.MAX_BAD_SHARE is {max_bad_share}; it is a share, 0 to 1.")
     if dataset is None:
         keypoints = cfg.MODEL.KEYPOINT_ON
         dataset = get_detection_dataset_dicts(
@@ -115,7 +131,11 @@ def _train_loader_from_config(
             filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if keypoints else 0,
             proposal_files=_proposal_files(cfg, cfg.DATASETS.PROPOSAL_FILES_TRAIN),
+            max_bad_share=max_bad_share,
+            repeats=cfg.DATASETS.TRAIN_REPEATS,
         )
+        if mapper is None:  # another one may find images by other means
+            check_image_files(dataset, max_bad_share)
     return {
         "dataset": dataset,
         "sampler": _training_sampler(cfg, dataset) if sampler is None else sampler,
@@ -125,6 +145,7 @@ def _train_loader_from_config(
         "num_workers": _num_workers(cfg),
         "prefetch_factor": cfg.DATALOADER.PREFETCH,
         "seed": _seed_of(cfg),
+        "max_bad_share": max_bad_share,
     }
 
 

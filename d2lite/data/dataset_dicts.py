@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.checking import sound_records
+from d2lite.data.faults import collecting_faults
 from d2lite.data.proposals import load_proposals_into_dataset
 from d2lite.utils.errors import ConfigError, DataError
 
@@ -64,6 +66,9 @@ def get_detection_dataset_dicts(
     min_keypoints: int = 0,
     proposal_files: Sequence[str] | None = None,
     check_consistency: bool = True,
+    *,
+    max_bad_share: float | None = None,
+    repeats: Sequence[float] = (),
 ) -> Records:
     """Load one or several datasets as one list.
 
@@ -76,12 +81,16 @@ def get_detection_dataset_dicts(
         min_keypoints: leave out images with fewer labelled keypoints; 0 keeps all.
         proposal_files: one file of precomputed proposals for each set.
         check_consistency: join by class name and print how often each class occurs.
+        max_bad_share: also leave out objects that cannot be used (see `data.checking`), and stop
+            if they, or images that could not be loaded, are more than this share; None does not.
+        repeats: for each set, how many times an epoch shows its images; noted in each dict as
+            "repeat_factor". Empty notes nothing.
 
     Returns:
         Dataset dicts.
 
     Raises:
-        ConfigError: if no name is given, or not as many proposal files as sets.
+        ConfigError: if no name is given, or not as many proposal files or repeats as sets.
         DataError: if a set is empty, the classes differ, or nothing is left.
         UnknownNameError: if a name is not registered.
     """
@@ -91,7 +100,13 @@ def get_detection_dataset_dicts(
             "No dataset is named. Set DATASETS.TRAIN (and DATASETS.TEST), for instance "
             "DATASETS.TRAIN \"('shapes_train',)\"."
         )
-    datasets = [_load(name) for name in names]
+    with collecting_faults(", ".join(names)) as book:
+        datasets = [_load(name) for name in names]
+        if max_bad_share is not None:
+            datasets = [sound_records(records, book) for records in datasets]
+    if max_bad_share is not None:
+        num_objects = sum(len(r.get("annotations", ())) for r in itertools.chain(*datasets))
+        book.check_share(sum(map(len, datasets)), num_objects, max_bad_share)
     if proposal_files is not None:
         if len(proposal_files) != len(names):
             raise ConfigError(
@@ -102,6 +117,8 @@ def get_detection_dataset_dicts(
             load_proposals_into_dataset(records, file)
             for records, file in zip(datasets, proposal_files, strict=True)
         ]
+    if repeats:
+        datasets = _with_repeats(datasets, names, repeats)
     has_objects = any("annotations" in record for record in itertools.chain(*datasets))
     if check_consistency and has_objects:
         datasets = _join_by_class_name(names, datasets)
@@ -135,6 +152,22 @@ def _load(name: str) -> Records:
             f"Dataset {name!r} has no images. Check the file or folder that it is registered with."
         )
     return list(records)
+
+
+def _with_repeats(
+    datasets: list[Records], names: Sequence[str], repeats: Sequence[float]
+) -> list[Records]:
+    if len(repeats) != len(names) or min(repeats) < 0 or not sum(repeats) > 0:
+        raise ConfigError(
+            f"DATASETS.TRAIN_REPEATS is {tuple(repeats)} for the {len(names)} sets of "
+            "DATASETS.TRAIN; give one number for each, 0 or more, as in (1.0, 2.5)."
+        )
+    for name, records, times in zip(names, datasets, repeats, strict=True):
+        logger.info("Dataset %s: %d images, each %g times an epoch", name, len(records), times)
+    return [
+        [{**record, "repeat_factor": float(times)} for record in records]
+        for records, times in zip(datasets, repeats, strict=True)
+    ]
 
 
 def _filtered(

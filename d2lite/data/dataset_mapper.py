@@ -9,7 +9,7 @@ import torch
 
 from d2lite.config import configurable
 from d2lite.structures import BitMasks, Keypoints, PolygonMasks
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, DataError
 
 from . import transforms as T
 from .annotations import (
@@ -27,7 +27,7 @@ __all__ = ["DatasetMapper", "build_augmentation", "build_transform_gen"]
 
 
 def build_augmentation(cfg: Any, is_train: bool) -> list[T.Augmentation]:
-    """The resize, and in training the flip, that cfg.INPUT asks for.
+    """The resize, and in training the flip and what INPUT.AUG has, that cfg.INPUT asks for.
 
     Args:
         cfg: the configuration.
@@ -44,15 +44,44 @@ def build_augmentation(cfg: Any, is_train: bool) -> list[T.Augmentation]:
             f"INPUT.RANDOM_FLIP is {options.RANDOM_FLIP!r}; choose one of horizontal, vertical, "
             "none."
         )
-    augmentations: list[T.Augmentation] = [
-        T.ResizeShortestEdge(
-            options.MIN_SIZE_TRAIN, options.MAX_SIZE_TRAIN, options.MIN_SIZE_TRAIN_SAMPLING
+    augmentations: list[T.Augmentation] = []
+    if options.AUG.MIN_IOU_CROP.ENABLED:
+        crop = options.AUG.MIN_IOU_CROP
+        augmentations.append(T.MinIoURandomCrop(tuple(crop.MIN_IOUS), crop.MIN_SIZE))
+    jitter = options.AUG.LARGE_SCALE_JITTER
+    if jitter.ENABLED:
+        augmentations.append(T.ResizeScale(*jitter.SCALE, *jitter.SIZE))
+    else:
+        augmentations.append(
+            T.ResizeShortestEdge(
+                options.MIN_SIZE_TRAIN, options.MAX_SIZE_TRAIN, options.MIN_SIZE_TRAIN_SAMPLING
+            )
         )
-    ]
+    if options.AUG.PHOTOMETRIC.ENABLED:
+        # After resizing, since it costs by the pixel.
+        augmentations.append(_photometric(cfg))
+    if jitter.ENABLED:
+        # Not padded here: the batch is, and boxes and keypoints that an earlier crop cut off would
+        # come to lie in the padding.
+        augmentations.append(T.FixedSizeCrop(tuple(jitter.SIZE), pad=False))
     if options.RANDOM_FLIP != "none":
         is_horizontal = options.RANDOM_FLIP == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=is_horizontal, vertical=not is_horizontal))
     return augmentations
+
+
+def _photometric(cfg: Any) -> T.Augmentation:
+    if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
+        raise ConfigError(
+            f"INPUT.AUG.PHOTOMETRIC needs INPUT.FORMAT RGB or BGR, found {cfg.INPUT.FORMAT!r}."
+        )
+    options = cfg.INPUT.AUG.PHOTOMETRIC
+    try:
+        return T.PhotometricDistortion(
+            options.BRIGHTNESS, tuple(options.CONTRAST), tuple(options.SATURATION), options.HUE
+        )
+    except ValueError as err:
+        raise ConfigError(f"INPUT.AUG.PHOTOMETRIC: {err}") from err
 
 
 build_transform_gen = build_augmentation
@@ -127,6 +156,8 @@ class DatasetMapper:
         use_crop = cfg.INPUT.CROP.ENABLED and is_train
         if use_crop:
             augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+        aug = cfg.INPUT.AUG
+        cuts = use_crop or aug.MIN_IOU_CROP.ENABLED or aug.LARGE_SCALE_JITTER.ENABLED
         flip_indices = None
         if cfg.MODEL.KEYPOINT_ON and is_train:
             flip_indices = np.array(create_keypoint_hflip_indices(cfg.DATASETS.TRAIN))
@@ -148,7 +179,7 @@ class DatasetMapper:
             "keypoint_hflip_indices": flip_indices,
             "precomputed_proposal_topk": topk,
             # A crop leaves boxes larger than what is still to be seen of the object.
-            "recompute_boxes": bool(use_crop and cfg.MODEL.MASK_ON),
+            "recompute_boxes": bool(is_train and cuts and cfg.MODEL.MASK_ON),
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -208,14 +239,19 @@ class DatasetMapper:
             if anno.get("iscrowd", 0) == 0
         ]
         instances = annotations_to_instances(annos, image_shape, self.instance_mask_format)
-        self._add_empty_fields(instances)
+        self._add_empty_fields(instances, str(dataset_dict.get("file_name", "an image")))
         if self.recompute_boxes and len(instances):
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         dataset_dict["instances"] = filter_empty_instances(instances)
 
-    def _add_empty_fields(self, instances: Any) -> None:
+    def _add_empty_fields(self, instances: Any, name: str) -> None:
         """Give an image without objects the fields that other images have."""
         if len(instances) > 0:
+            if self.use_instance_mask and not instances.has("gt_masks"):
+                raise DataError(
+                    f"No object of {name} has a mask ('segmentation'), and MODEL.MASK_ON is True. "
+                    "Set MODEL.MASK_ON False to train on boxes alone, or add the masks."
+                )
             return
         if self.use_instance_mask:
             no_maps = torch.zeros((0, *instances.image_size), dtype=torch.bool)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
@@ -121,6 +121,8 @@ def _decode(file_name: str, content: bytes) -> tuple[Image.Image, int]:
         ) from err
     except _DECODING_ERRORS as err:
         reason = str(err).splitlines()[0] if str(err) else type(err).__name__
+        if isinstance(err, UnidentifiedImageError):
+            reason = "it begins like no image format"  # Pillow names our buffer in memory here
         raise DataError(
             f"Cannot decode the image {file_name} ({len(content)} bytes): {reason}. It is broken, "
             "cut off or no image; fetch it again or take it out of the dataset."

@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_
 
 from d2lite.data.aspect_ratio import AspectRatioGroupedDataset
 from d2lite.data.common import MapDataset, refused_everything, substitutes
+from d2lite.data.faults import too_much_is_bad
 from d2lite.utils.draws import draw_key, keyed_draws
 from d2lite.utils.env import seed_all_rng
-from d2lite.utils.errors import DataError, UserError
+from d2lite.utils.errors import DataError, MissingFileError, UserError
 
 __all__ = [
     "IterableStream",
@@ -55,6 +56,20 @@ class _Failure:
         self.error = error
 
 
+class _Substitute:
+    """A sample that took the place of bad images, which the process that trains shall hear of."""
+
+    def __init__(self, sample: Any, bad: dict[int, str]) -> None:
+        self.sample, self.bad = sample, bad
+
+
+class _BatchWithSubstitutes:
+    """A collated batch, and the bad images in whose places some of its samples came."""
+
+    def __init__(self, batch: Any, bad: dict[int, str]) -> None:
+        self.batch, self.bad = batch, bad
+
+
 class _Reporting(Dataset):
     """A dataset that returns a user's mistake instead of raising it.
 
@@ -86,6 +101,11 @@ class _Collating:
             failure = next(failures, None)
             if failure is not None:
                 return failure
+            replaced = [sample for sample in batch if isinstance(sample, _Substitute)]
+            if replaced:
+                bad = {index: why for one in replaced for index, why in one.bad.items()}
+                samples = [s.sample if isinstance(s, _Substitute) else s for s in batch]
+                return _BatchWithSubstitutes(self.collate(samples), bad)
         return self.collate(batch)
 
 
@@ -117,15 +137,18 @@ class ReportingLoader(DataLoader):
 class StreamDataset(Dataset):
     """(position, index) -> the sample at that position, with all draws keyed by the position."""
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
+    def __init__(self, dataset: Dataset, seed: int, *, max_bad_share: float | None = None) -> None:
         """Wrap a dataset.
 
         Args:
             dataset: map-style; if it is a `MapDataset`, what its function refuses is replaced.
             seed: of the stream.
+            max_bad_share: the share of elements that may be unreadable (`DataError`, missing
+                file) and are replaced; None raises what the first one raises.
         """
         self.dataset = dataset
         self.seed = seed
+        self.max_bad_share = max_bad_share
         self._load = dataset.try_get if isinstance(dataset, MapDataset) else dataset.__getitem__
 
     def __len__(self) -> int:
@@ -134,14 +157,38 @@ class StreamDataset(Dataset):
     def __getitem__(self, place: tuple[int, int]) -> Any:
         position, index = place
         key = draw_key(self.seed, position)
+        bad: dict[int, str] = {}
         attempts = enumerate(substitutes(len(self), index, self.seed, position))
         for attempt, candidate in attempts:
             # Each candidate draws afresh: what the first one drew must not reach the second.
             with keyed_draws(draw_key(key, attempt) if attempt else key):
-                sample = self._load(candidate)
+                try:
+                    sample = self._load(candidate)
+                except (DataError, MissingFileError) as error:
+                    if self.max_bad_share is None:
+                        raise
+                    bad[candidate] = str(error)
+                    if len(bad) > self.max_bad_share * len(self):
+                        raise self.too_many(bad) from error
+                    continue
             if sample is not None:
-                return _tagged(sample, key)
+                sample = _tagged(sample, key)
+                return _Substitute(sample, bad) if bad else sample
+        if bad:
+            raise DataError(
+                f"Element {index} and {len(bad) - 1} others that were drawn in its place cannot "
+                f"be used. The first one: {next(iter(bad.values()))}"
+            )
         raise refused_everything(index)
+
+    def too_many(self, bad: dict[int, str]) -> DataError:
+        """The error for more bad elements than may be.
+
+        Args:
+            bad: index -> why.
+        """
+        first = next(iter(bad.values()))
+        return too_much_is_bad("images", len(bad), len(self), self.max_bad_share or 0.0, first)
 
 
 class IterableStream(IterableDataset):
@@ -202,7 +249,12 @@ class IterableStream(IterableDataset):
 
 
 class StreamLoader(ReportingLoader):
-    """The training loader: endless batches, from whichever batch one asks for."""
+    """The training loader: endless batches, from whichever batch one asks for.
+
+    Attributes:
+        batches_per_epoch: batches that show every image once, on average.
+        bad_images: index -> why, of the images that others were taken for.
+    """
 
     def __init__(
         self,
@@ -229,6 +281,7 @@ class StreamLoader(ReportingLoader):
         sampling = {"batch_size": None} if batches is None else {"batch_sampler": batches}
         super().__init__(dataset, generator=generator, **sampling, **kwargs)
         self.batches_per_epoch = batches_per_epoch
+        self.bad_images: dict[int, str] = {}
         self._batches = batches
         self._skip = 0
 
@@ -246,7 +299,30 @@ class StreamLoader(ReportingLoader):
             self._batches.start = batch  # type: ignore[attr-defined]
 
     def __iter__(self) -> Iterator[Any]:
-        return itertools.islice(super().__iter__(), self._skip, None)
+        for batch in itertools.islice(super().__iter__(), self._skip, None):
+            if isinstance(batch, _BatchWithSubstitutes):
+                self._note_bad(batch.bad)
+                yield batch.batch
+            else:
+                yield batch
+
+    def _note_bad(self, bad: dict[int, str]) -> None:
+        """Name each bad image once, and stop when they are too many.
+
+        Counted here and not where images are read, since each worker meets a part of them.
+        """
+        dataset = self.dataset.dataset if isinstance(self.dataset, _Reporting) else self.dataset
+        for index, why in bad.items():
+            if index not in self.bad_images:
+                self.bad_images[index] = why
+                logger.warning(
+                    "Another image is trained on in place of a bad one (%d so far): %s",
+                    len(self.bad_images),
+                    why,
+                )
+        limit = dataset.max_bad_share * len(dataset)
+        if len(self.bad_images) > limit:
+            raise dataset.too_many(self.bad_images)
 
 
 def _tagged(sample: Any, key: int) -> Any:

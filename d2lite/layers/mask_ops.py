@@ -63,9 +63,9 @@ def paste_masks_in_image(
     height, width = int(image_shape[0]), int(image_shape[1])
     dtype = torch.bool if threshold >= 0 else torch.uint8
     # Far from its box a mask is 0, which only a threshold of 0 is content with.
-    pasted = torch.full(
-        (len(masks), height, width), threshold == 0, dtype=dtype, device=masks.device
-    )
+    # A number, since tracing cannot record a bool here.
+    everywhere = int(threshold == 0)
+    pasted = torch.full((len(masks), height, width), everywhere, dtype=dtype, device=masks.device)
     masks, corners = masks.float(), corners.float()
     # Automatic mixed precision would do the products below in half precision.
     with torch.autocast(masks.device.type, enabled=False):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.ops.boxes import nms
 
-from .rotated_boxes import pairwise_iou_rotated
+from .rotated_boxes import can_touch, iou_of_pairs
 
 __all__ = ["batched_nms", "batched_nms_rotated", "nms", "nms_rotated"]
 
@@ -91,8 +91,10 @@ def batched_nms_rotated(
         raise ValueError(f"boxes of rotated NMS have shape {tuple(boxes.shape)}; give (N, 5).")
     order = scores.argsort(descending=True, stable=True)
     ranked, groups = boxes[order].float(), idxs[order]
-    overlaps = pairwise_iou_rotated(ranked, ranked) > iou_threshold
-    rivals = (overlaps & (groups[:, None] == groups)).triu(diagonal=1).cpu().numpy()
+    is_rival = (can_touch(ranked, ranked) & (groups[:, None] == groups)).triu(diagonal=1)
+    better, worse = is_rival.nonzero(as_tuple=True)
+    is_rival[better, worse] = iou_of_pairs(ranked[better], ranked[worse]) > iou_threshold
+    rivals = is_rival.cpu().numpy()
     kept = torch.ones(len(ranked), dtype=torch.bool)
     alive = kept.numpy()
     # Each decision rests on all earlier ones, so this loop cannot be a tensor operation.

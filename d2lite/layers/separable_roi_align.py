@@ -95,7 +95,9 @@ def _axis_weights(
 class _Pooling(torch.autograd.Function):
     """Wy @ F @ Wx' of every box; half-pooled maps are made again in the backward pass."""
 
+    # Autocast would hand the products half precision, in which box corners are off by pixels.
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx: Any, features: Tensor, image: Tensor, down: Tensor, across: Tensor) -> Tensor:
         ctx.save_for_backward(image, down, across)
         ctx.shape = features.shape
@@ -109,6 +111,7 @@ class _Pooling(torch.autograd.Function):
         return pooled.permute(0, 3, 1, 2)
 
     @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         image, down, across = ctx.saved_tensors
         num_images, channels, height, width = ctx.shape

@@ -13,6 +13,7 @@ FILES = (
     "configs/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
     "projects/solov2/configs/SOLOv2/R50_3x.yaml",
     "projects/solov2/configs/SOLOv2/Base-SOLOv2.yaml",
+    "projects/flat/configs/R18_3x.yaml",
 )
 
 
@@ -51,6 +52,8 @@ def package(request, tmp_path, monkeypatch):
         ("r50_3x", FILES[5]),
         ("SOLOv2/R50_3x", FILES[5]),
         ("projects/solov2/configs/SOLOv2/R50_3x.yaml", FILES[5]),
+        ("Flat/R18_3x.yaml", FILES[7]),
+        ("flat/R18_3x", FILES[7]),
         ("mask_rcnn", FILES[4]),
         ("retinanet", FILES[3]),
     ],

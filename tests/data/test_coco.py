@@ -87,9 +87,8 @@ def test_polygons_of_fewer_than_three_points_are_dropped_and_counted(write, capl
     half_good = {"segmentation": [[1, 1, 2, 2], *SQUARE, [1, 2, 3, 4, 5, 6, 7]]}
     records = load_coco_json(write(coco(half_good, {"segmentation": [[1, 1, 2, 2]]})), "")
     assert [o["segmentation"] for o in records[1]["annotations"]] == [SQUARE]
-    assert "left out 3 polygons" in caplog.text
-    assert "1 objects had no other" in caplog.text
-    assert "annotation 2" in caplog.text
+    assert "3 x polygon of fewer than three points" in caplog.text
+    assert "annotation 1 of image 9" in caplog.text
 
 
 def test_an_empty_mask_leaves_the_box(write):
@@ -130,14 +129,14 @@ def test_a_test_file_without_annotations_loads(write):
 def test_annotations_of_unknown_images_are_left_out_and_counted(write, caplog):
     records = load_coco_json(write(coco({"image_id": 5}, {})), "")
     assert len(records[1]["annotations"]) == 1
-    assert "left out 1 annotations of images that it does not list, for instance image 5" in (
-        caplog.text
-    )
+    assert "1 x annotation of an image that is not listed" in caplog.text
+    assert "annotation 1 of image 5; skipped" in caplog.text
 
 
 def test_annotation_ids_used_twice_are_reported(write, caplog):
     load_coco_json(write(coco({"id": 3}, {"id": 3})), "")
-    assert "1 annotation ids occur more than once, for instance 3" in caplog.text
+    assert "1 x annotation id that occurs more than once" in caplog.text
+    assert "id 3, 2 times" in caplog.text
 
 
 @pytest.mark.parametrize(

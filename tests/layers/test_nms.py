@@ -15,6 +15,7 @@ from d2lite.layers import (
     nms_rotated,
     pairwise_iou_rotated,
 )
+from d2lite.layers.rotated_boxes import can_touch, iou_of_pairs
 
 
 def some_boxes(count: int, seed: int = 0) -> torch.Tensor:
@@ -133,3 +134,18 @@ def test_positive_angles_turn_counter_clockwise_on_the_screen():
 def test_rotated_iou_of_nothing_has_its_shape():
     assert pairwise_iou_rotated(torch.zeros(0, 5), torch.zeros(3, 5)).shape == (0, 3)
     assert pairwise_iou_rotated(torch.zeros(3, 5), torch.zeros(0, 5)).shape == (3, 0)
+
+
+def test_far_boxes_are_skipped_without_a_change():
+    """IoU is worked out only where two boxes can touch; a box in every corner shows the rest."""
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.rand(40, 5, generator=generator) * torch.tensor([90.0, 90, 30, 30, 360])
+    others = torch.rand(30, 5, generator=generator) * torch.tensor([90.0, 90, 60, 5, 360])
+    row, column = (
+        grid.flatten() for grid in torch.meshgrid(torch.arange(40), torch.arange(30), indexing="ij")
+    )
+    every_pair = iou_of_pairs(boxes[row], others[column]).reshape(40, 30)
+    skipped = ~can_touch(boxes, others)
+    assert 0 < skipped.sum() < skipped.numel()
+    assert every_pair[skipped].max() < 1e-12
+    torch.testing.assert_close(pairwise_iou_rotated(boxes, others), every_pair, rtol=0, atol=1e-12)

@@ -59,3 +59,15 @@ def test_pieces_do_not_show_in_the_result():
     rois = boxes(300, images=1).double()
     found = separable_roi_align(features, rois, (3, 3), 0.25, 2, True)
     torch.testing.assert_close(found, roi_align(features, rois, (3, 3), 0.25, 2, True))
+
+
+def test_autocast_does_not_reach_the_products():
+    """Under it matrix products come out in bfloat16, with two or three digits."""
+    features = torch.randn(2, 3, 30, 40, requires_grad=True)
+    rois = boxes(60)
+    wanted = roi_align(features.detach(), rois, (7, 7), 0.25, 0, True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = ROIAlign(7, 0.25, 0)(features, rois)
+        found.sum().backward()
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    assert features.grad.dtype == torch.float32

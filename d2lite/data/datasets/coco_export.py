@@ -93,7 +93,7 @@ def _annotation(
         "category_id": id_of[obj["category_id"]],
     }
     if "segmentation" in obj:
-        entry["segmentation"], entry["area"] = _mask_and_area(obj["segmentation"], record)
+        entry["segmentation"], entry["area"] = mask_and_area(obj["segmentation"], record)
     if "keypoints" in obj:
         flat = [float(value) for value in obj["keypoints"]]
         # COCO counts keypoints by pixel number: see load_coco_json.
@@ -103,7 +103,7 @@ def _annotation(
     return entry
 
 
-def _mask_and_area(mask: Any, record: dict[str, Any]) -> tuple[Any, float]:
+def mask_and_area(mask: Any, record: dict[str, Any]) -> tuple[Any, float]:
     """The mask in a form that JSON can hold, and its area in pixels."""
     if isinstance(mask, list):
         polygons = [np.asarray(p, dtype=np.float64).reshape(-1) for p in mask]

@@ -11,6 +11,7 @@ from typing import Any
 from pycocotools import mask as mask_util
 
 from d2lite.data.datasets.missing import missing_file
+from d2lite.data.faults import FaultBook, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
@@ -124,92 +125,93 @@ def read_coco_objects(
         One dict an image, by ascending image id.
     """
     index_of = {number: index for index, number in enumerate(categories)}
-    images = _images(content, json_file)
-    reader = _ObjectReader(index_of, extra_annotation_keys or (), str(json_file))
-    objects_of = _by_image(content.get("annotations", ()), images, json_file)
-    records = []
-    for image_id, image in images.items():
-        record = {
-            "file_name": os.path.join(image_root, image["file_name"]),
-            "height": image["height"],
-            "width": image["width"],
-            "image_id": image_id,
-        }
-        found = (reader.read(annotation) for annotation in objects_of[image_id])
-        record["annotations"] = [obj for obj in found if obj is not None]
-        records.append(record)
+    with reading_faults(str(json_file)) as book:
+        images = _images(content, json_file, book)
+        reader = _ObjectReader(index_of, extra_annotation_keys or (), str(json_file), book)
+        objects_of = _by_image(content.get("annotations", ()), images, json_file, book)
+        records = []
+        for image_id, image in images.items():
+            record = {
+                "file_name": os.path.join(image_root, image["file_name"]),
+                "height": image["height"],
+                "width": image["width"],
+                "image_id": image_id,
+            }
+            found = (reader.read(annotation) for annotation in objects_of[image_id])
+            record["annotations"] = [obj for obj in found if obj is not None]
+            records.append(record)
     logger.info("Loaded %d images in COCO format from %s", len(records), json_file)
-    reader.report()
     return records
 
 
-def _images(content: dict[str, Any], json_file: Any) -> dict[Any, dict[str, Any]]:
+def _images(content: dict[str, Any], json_file: Any, book: FaultBook) -> dict[Any, dict[str, Any]]:
     """The image entries by id, in ascending order."""
     images: dict[Any, dict[str, Any]] = {}
+    ambiguous = set()
     for image in sorted(content["images"], key=lambda entry: entry["id"]):
-        lacking = [key for key in ("file_name", "height", "width") if key not in image]
+        number = image["id"]
+        lacking = [key for key in ("file_name", "height", "width") if not image.get(key)]
         if lacking:
-            raise DataError(f"{json_file}: image {image['id']} lacks {', '.join(lacking)}.")
-        if image["id"] in images:
-            raise DataError(
-                f"{json_file} has two images of id {image['id']}: "
-                f"{images[image['id']]['file_name']} and {image['file_name']}. Ids must differ."
-            )
-        images[image["id"]] = image
-    return images
+            text = f"{json_file}: image {number} lacks {', '.join(lacking)}."
+            book.refuse("incomplete_image", text[:-1], DataError(text))
+            continue
+        other = images.setdefault(number, image)
+        if other is image:
+            continue
+        names = f"{other['file_name']} and {image['file_name']}"
+        text = f"{json_file} has two images of id {number}: {names}. Ids must differ."
+        is_same = other["file_name"] == image["file_name"]
+        kind = "repeated_image" if is_same else "duplicate_image_id"
+        book.refuse(kind, f"id {number}: {names}", DataError(text))
+        if not is_same and number not in ambiguous:
+            # Whose the annotations are cannot be told, so both go.
+            ambiguous.add(number)
+            book.lost_images += 1
+    return {number: image for number, image in images.items() if number not in ambiguous}
 
 
 def _by_image(
-    annotations: Iterable[dict[str, Any]], images: dict[Any, Any], json_file: Any
+    annotations: Iterable[dict[str, Any]], images: dict[Any, Any], json_file: Any, book: FaultBook
 ) -> dict[Any, list[dict[str, Any]]]:
     """The annotations of each image; those of unknown images are counted and left out."""
     objects_of: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in images}
     ids: Counter[Any] = Counter()
-    strays = []
     for annotation in annotations:
-        ids[annotation.get("id")] += 1
-        if annotation["image_id"] in objects_of:
-            objects_of[annotation["image_id"]].append(annotation)
+        number, image_id = annotation.get("id"), annotation.get("image_id")
+        ids[number] += 1
+        if image_id in objects_of:
+            objects_of[image_id].append(annotation)
         else:
-            strays.append(annotation["image_id"])
-    if strays:
-        logger.warning(
-            "%s: left out %d annotations of images that it does not list, for instance image %s.",
-            json_file,
-            len(strays),
-            strays[0],
-        )
-    twice = [number for number, count in ids.items() if count > 1 and number is not None]
-    if twice:
-        logger.warning(
-            "%s: %d annotation ids occur more than once, for instance %s. Training uses all of "
-            "them; COCO's evaluation needs ids that differ.",
-            json_file,
-            len(twice),
-            twice[0],
-        )
+            book.add("unknown_image", f"{json_file}: annotation {number} of image {image_id}")
+    for number, count in ids.items():
+        if count > 1 and number is not None:
+            book.add("duplicate_annotation_id", f"{json_file}: id {number}, {count} times")
     return objects_of
 
 
 class _ObjectReader:
     """Turns COCO annotations into objects of a dataset dict, and counts what is left out."""
 
-    def __init__(self, index_of: dict[int, int], extra_keys: Sequence[str], json_file: str) -> None:
+    def __init__(
+        self, index_of: dict[int, int], extra_keys: Sequence[str], json_file: str, book: FaultBook
+    ) -> None:
         self._index_of = index_of
         self._keys = ("iscrowd", "bbox", *extra_keys)
         self._json_file = json_file
-        self._without_mask: list[Any] = []
-        self._dropped_polygons = 0
+        self._book = book
 
     def read(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
-        """The object, or None if its mask is unusable."""
+        """The object, or None if it is unusable."""
         obj = {key: annotation[key] for key in self._keys if key in annotation}
-        if len(obj.get("bbox", (0, 0, 0, 0))) not in (4, 5):
-            raise self._error(annotation, f"has the box {obj['bbox']}, not [x, y, width, height]")
+        box = obj.get("bbox", (0, 0, 0, 0))
+        if not isinstance(box, list | tuple) or len(box) not in (4, 5):
+            what = f"has the box {box}, not [x, y, width, height]"
+            return self._refuse("malformed", annotation, what)
         category = annotation.get("category_id")
         if category not in self._index_of:
             known = ", ".join(map(str, list(self._index_of)[:20]))
-            raise self._error(annotation, f"has category id {category}; 'categories' has {known}")
+            what = f"has category id {category}; 'categories' has {known}"
+            return self._refuse("unknown_category", annotation, what)
         obj["category_id"] = self._index_of[category]
         obj["bbox_mode"] = BoxMode.XYWH_ABS
         if annotation.get("keypoints"):
@@ -220,7 +222,6 @@ class _ObjectReader:
         if annotation.get("segmentation"):
             mask = self._mask(annotation)
             if mask is None:
-                self._without_mask.append(annotation.get("id"))
                 return None
             obj["segmentation"] = mask
         return obj
@@ -230,29 +231,25 @@ class _ObjectReader:
         mask = annotation["segmentation"]
         if isinstance(mask, list):
             # A polygon is a flat list x0, y0, x1, y1, ... of three points or more.
-            polygons = [p for p in mask if len(p) >= 6 and len(p) % 2 == 0]
-            self._dropped_polygons += len(mask) - len(polygons)
+            polygons = [p for p in mask if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0]
+            for number in range(len(polygons), len(mask)):
+                is_lost = not polygons and number == len(mask) - 1
+                self._book.add("few_points", self._where(annotation), is_lost=is_lost)
             return polygons or None
         if not isinstance(mask, dict) or not {"counts", "size"} <= set(mask):
-            raise self._error(annotation, "has a segmentation that is neither polygons nor RLE")
+            what = "has a segmentation that is neither polygons nor RLE"
+            return self._refuse("bad_mask", annotation, what)
         if isinstance(mask["counts"], list):
-            return mask_util.frPyObjects(mask, *mask["size"])
+            try:
+                return mask_util.frPyObjects(mask, *mask["size"])
+            except (TypeError, ValueError, OverflowError):
+                return self._refuse("bad_mask", annotation, "has counts that are no RLE")
         return mask
 
-    def _error(self, annotation: dict[str, Any], what: str) -> DataError:
-        return DataError(
-            f"{self._json_file}: annotation {annotation.get('id')} of image "
-            f"{annotation.get('image_id')} {what}."
-        )
+    def _where(self, annotation: dict[str, Any]) -> str:
+        number, image_id = annotation.get("id"), annotation.get("image_id")
+        return f"{self._json_file}: annotation {number} of image {image_id}"
 
-    def report(self) -> None:
-        """Log what was left out."""
-        if self._dropped_polygons:
-            logger.warning(
-                "%s: left out %d polygons of fewer than three points or an odd number of "
-                "coordinates; %d objects had no other and were left out too%s.",
-                self._json_file,
-                self._dropped_polygons,
-                len(self._without_mask),
-                f", for instance annotation {self._without_mask[0]}" if self._without_mask else "",
-            )
+    def _refuse(self, kind: str, annotation: dict[str, Any], what: str) -> None:
+        text = f"{self._where(annotation)} {what}"
+        self._book.refuse(kind, text, DataError(f"{text}."))

@@ -3,7 +3,8 @@
 import logging
 from typing import Any
 
-from d2lite.data.datasets.source import find_path, image_size, images_below
+from d2lite.data.datasets.source import find_path, images_below, noted_size
+from d2lite.data.faults import reading_faults
 from d2lite.utils.errors import DataError
 
 __all__ = ["ImagesSource"]
@@ -43,11 +44,12 @@ class ImagesSource:
         images = [self._folder] if self._folder.is_file() else images_below(self._folder)
         if not images:
             raise DataError(f"There are no images in {self._folder} or its subfolders.")
-        records = []
-        for number, image in enumerate(images, start=1):
-            height, width = image_size(image)
-            records.append(
-                {"file_name": str(image), "image_id": number, "height": height, "width": width}
-            )
+        with reading_faults(str(self._folder)) as book:
+            sizes = [noted_size(image, book) for image in images]
+        records = [
+            {"file_name": str(image), "image_id": number, "height": size[0], "width": size[1]}
+            for number, (image, size) in enumerate(zip(images, sizes, strict=True), start=1)
+            if size is not None
+        ]
         logger.info("Found %d images in %s", len(records), self._folder)
         return records

@@ -3,11 +3,11 @@
 import json
 import logging
 import math
-from collections import Counter
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from d2lite.data.datasets.source import IMAGE_ENDINGS, find_path, image_size
+from d2lite.data.datasets.source import IMAGE_ENDINGS, find_path, noted_size
+from d2lite.data.faults import FaultBook, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 
@@ -32,6 +32,7 @@ class LabelMeSource:
         """
         self._folder = find_path(path)
         self._files: list[tuple[Path, dict[str, Any]]] | None = None
+        self._broken: list[tuple[Path, str]] = []
 
     def metadata(self) -> dict[str, Any]:
         """Nothing: evaluation reads the dataset dicts."""
@@ -53,26 +54,27 @@ class LabelMeSource:
             MissingFileError: if an image is not there.
         """
         index_of = {label: index for index, label in enumerate(self.classes())}
-        left_out: Counter[str] = Counter()
         records = []
-        for number, (path, content) in enumerate(self._read(), start=1):
-            image = _image_of(path, content)
-            height, width = content.get("imageHeight"), content.get("imageWidth")
-            if not height or not width:
-                height, width = image_size(image)
-            records.append(
-                {
-                    "file_name": str(image),
-                    "image_id": number,
-                    "height": int(height),
-                    "width": int(width),
-                    "annotations": _objects(content["shapes"], index_of, left_out),
-                }
-            )
+        with reading_faults(str(self._folder)) as book:
+            for path, why in self._broken:
+                book.add("unreadable_annotations", f"{path}: {why}")
+            for number, (path, content) in enumerate(self._read(), start=1):
+                image = _image_of(path, content)
+                size = content.get("imageHeight"), content.get("imageWidth")
+                if not all(size):
+                    size = noted_size(image, book)
+                if size is None:
+                    continue
+                records.append(
+                    {
+                        "file_name": str(image),
+                        "image_id": number,
+                        "height": int(size[0]),
+                        "width": int(size[1]),
+                        "annotations": _objects(content["shapes"], index_of, path, book),
+                    }
+                )
         logger.info("Loaded %d images in LabelMe format from %s", len(records), self._folder)
-        if left_out:
-            found = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common())
-            logger.warning("%s: left out shapes that have no area: %s.", self._folder, found)
         return records
 
     def _read(self) -> list[tuple[Path, dict[str, Any]]]:
@@ -83,14 +85,16 @@ class LabelMeSource:
                 try:
                     content = json.loads(path.read_bytes())
                 except ValueError as err:
-                    raise DataError(f"{path} is not valid JSON: {err}.") from err
+                    self._broken.append((path, f"not valid JSON: {err}"))
+                    continue
                 if isinstance(content, dict) and isinstance(content.get("shapes"), list):
                     content.pop("imageData", None)
                     found.append((path, content))
             if not found:
+                broken = f" ({len(self._broken)} are broken)" if self._broken else ""
                 raise DataError(
-                    f"{self._folder} has no LabelMe files: expected .json files with a list "
-                    "'shapes', one an image."
+                    f"{self._folder} has no LabelMe files{broken}: expected .json files with a "
+                    "list 'shapes', one an image."
                 )
             self._files = found
         return self._files
@@ -112,14 +116,16 @@ def _is(image: Path) -> bool:
 
 
 def _objects(
-    shapes: list[dict[str, Any]], index_of: dict[str, int], left_out: Counter[str]
+    shapes: list[dict[str, Any]], index_of: dict[str, int], path: Path, book: FaultBook
 ) -> list[dict[str, Any]]:
     """Shapes of one label and one group are the parts of one object."""
     parts: dict[Any, tuple[str, list[list[float]]]] = {}
     for place, shape in enumerate(shapes):
         outline = _outline(shape)
         if outline is None:
-            left_out[str(shape.get("shape_type", "shape"))] += 1
+            what = str(shape.get("shape_type") or "polygon")
+            kind = "few_points" if what == "polygon" else "no_area"
+            book.add(kind, f"{path}: shape {place}, a {what} that has no area")
             continue
         label, group = str(shape.get("label")), shape.get("group_id")
         key = ("alone", place) if group is None else (label, group)

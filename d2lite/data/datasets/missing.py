@@ -16,6 +16,19 @@ _SITES = {
     "voc20": "Pascal VOC: host.robots.ox.ac.uk/pascal/VOC",
 }
 
+# Beginning of a path below the root -> what tools/download_dataset.py calls it.
+_DOWNLOADS = {
+    "coco/annotations/": "coco2017",
+    "coco/train2017": "coco2017",
+    "coco/val2017": "coco2017",
+    "coco/train2014": "coco2014",
+    "coco/val2014": "coco2014",
+    "lvis/lvis_v1": "lvis",
+    "voc2007": "voc2007",
+    "voc2012": "voc2012",
+    "bccd": "bccd",
+}
+
 
 def datasets_root() -> str:
     """The folder of the built-in datasets, by the environment as it is now."""
@@ -42,6 +55,13 @@ def missing_file(what: str, path: str | os.PathLike[str]) -> MissingFileError:
     below = os.path.relpath(full, root).lower()
     site = next((site for key, site in _SITES.items() if below.startswith(key)), None)
     get = f" Get the data from {site}." if site else ""
+    download = next((name for begin, name in _DOWNLOADS.items() if below.startswith(begin)), None)
+    if download == "coco2017" and "2014" in below:
+        download = "coco2014"
+    if download and "minusminival" not in below and "minival" not in below:
+        get = f" Fetch the data with `python tools/download_dataset.py {download}`" + (
+            f", or from {site}." if site else "."
+        )
     return MissingFileError(
         f"{text}Built-in datasets lie under the folder that ${_VARIABLES[0]} or ${_VARIABLES[1]} "
         f"names, else under ./datasets ({told}).{get} Then set {_VARIABLES[0]} to the folder that "

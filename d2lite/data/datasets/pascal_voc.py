@@ -13,8 +13,9 @@ from PIL import Image
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.class_order import OrderedLoader
 from d2lite.data.datasets.missing import missing_file
+from d2lite.data.faults import FaultBook, reading_faults
 from d2lite.structures import BoxMode
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
 __all__ = [
@@ -76,30 +77,36 @@ def load_voc_instances(
     strangers: Counter[str] = Counter()
     number_of = {label: i for i, label in enumerate(class_names)}
     records = []
-    for image_id in voc_split_ids(dirname, split):
-        path = folder / f"{image_id}.xml"
-        image = os.path.join(dirname, "JPEGImages", f"{image_id}.jpg")
-        root = _read_xml(path)
-        height, width = _image_size(root, path, image)
-        boxes = [_read_object(element, path) for element in root.iter("object")]
-        strangers.update(label for label, _, _ in boxes if label not in number_of)
-        records.append(
-            {
-                "file_name": image,
-                "image_id": image_id,
-                "height": height,
-                "width": width,
-                "annotations": [
-                    {
-                        "category_id": number_of.get(label, -1),
-                        "bbox": box,
-                        "bbox_mode": BoxMode.XYXY_ABS,
-                        "difficult": difficult,
-                    }
-                    for label, box, difficult in boxes
-                ],
-            }
-        )
+    with reading_faults(f"{dirname}, split {split!r}") as book:
+        for image_id in voc_split_ids(dirname, split):
+            path = folder / f"{image_id}.xml"
+            image = os.path.join(dirname, "JPEGImages", f"{image_id}.jpg")
+            try:
+                root = _read_xml(path)
+                height, width = _image_size(root, path, image)
+            except (MissingFileError, DataError) as err:
+                book.refuse("unreadable_annotations", str(path), err)
+                continue
+            found = (_noted_object(element, path, book) for element in root.iter("object"))
+            boxes = [obj for obj in found if obj is not None]
+            strangers.update(label for label, _, _ in boxes if label not in number_of)
+            records.append(
+                {
+                    "file_name": image,
+                    "image_id": image_id,
+                    "height": height,
+                    "width": width,
+                    "annotations": [
+                        {
+                            "category_id": number_of.get(label, -1),
+                            "bbox": box,
+                            "bbox_mode": BoxMode.XYXY_ABS,
+                            "difficult": difficult,
+                        }
+                        for label, box, difficult in boxes
+                    ],
+                }
+            )
     if strangers:
         found = ", ".join(f"{label!r} ({count})" for label, count in strangers.most_common())
         raise DataError(
@@ -112,13 +119,21 @@ def load_voc_instances(
 
 
 def voc_split_ids(dirname: str | os.PathLike[str], split: str) -> list[str]:
-    """The image names of a split; a second column, as class-wise lists have, is ignored."""
+    """The image names of a split; a second column, as class-wise lists have, is ignored.
+
+    A name may have blanks: it is the whole line, if there is an annotation file of that name.
+    """
     listing = os.path.join(dirname, "ImageSets", "Main", f"{split}.txt")
     try:
         text = Path(PathManager.get_local_path(listing)).read_text(encoding="utf-8")
     except FileNotFoundError as err:
         raise missing_file("VOC annotations", listing) from err
-    return [line.split()[0] for line in text.splitlines() if line.strip()]
+    ids = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        first = line.split()[0]
+        whole = os.path.join(dirname, "Annotations", f"{line}.xml")
+        ids.append(line if first != line and PathManager.isfile(whole) else first)
+    return ids
 
 
 def voc_labels(path: Path) -> set[str]:
@@ -147,6 +162,17 @@ def _image_size(root: ElementTree.Element, path: Path, image: str) -> tuple[int,
         raise missing_file("VOC images", image)
     with Image.open(PathManager.get_local_path(image)) as picture:
         return picture.height, picture.width
+
+
+def _noted_object(
+    element: ElementTree.Element, path: Path, book: FaultBook
+) -> tuple[str, list[float], int] | None:
+    """`_read_object`, or None for one that the book has taken down."""
+    try:
+        return _read_object(element, path)
+    except DataError as err:
+        book.refuse("malformed", str(err), err)
+        return None
 
 
 def _read_object(element: ElementTree.Element, path: Path) -> tuple[str, list[float], int]:

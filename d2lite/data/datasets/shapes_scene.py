@@ -27,11 +27,11 @@ KEYPOINTS = ("centre", "top", "bottom", "left", "right")
 # (height, width) in pixels.
 _SIZES = ((128, 160), (128, 176), (144, 160), (144, 144), (160, 144), (160, 128), (176, 128))
 
-_RADII = (9.0, 38.0)
+_RADII = (11.0, 40.0)
 _MAX_STRETCH = 1.18
 _MAX_ANGLE = np.deg2rad(35)
-_MIN_INSIDE = 0.65  # share of a figure that lies in the picture
-_MIN_VISIBLE = 0.5  # share of that which later figures leave free
+_MIN_INSIDE = 0.75  # share of a figure that lies in the picture
+_MIN_VISIBLE = 0.7  # share of that which later figures leave free
 _MIN_PIECE = 10.0  # square pixels: smaller visible pieces are not worth a polygon
 _ATTEMPTS = 12
 
@@ -240,7 +240,7 @@ def lay_out(split: str, index: int) -> Scene:
     draws = scene_draws(split, index, purpose=0)
     height, width = _SIZES[draws.randint(len(_SIZES))]
     laid: list[_Laid] = []
-    wanted = draws.randint(2, 9)
+    wanted = draws.randint(1, 7)
     for _ in range(wanted * _ATTEMPTS):
         if len(laid) == wanted:
             break

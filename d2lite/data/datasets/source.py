@@ -8,9 +8,18 @@ from typing import Any, Protocol
 from PIL import Image
 
 from d2lite.data.datasets.missing import datasets_root
+from d2lite.data.faults import FaultBook
 from d2lite.utils.errors import DataError, MissingFileError
 
-__all__ = ["IMAGE_ENDINGS", "Source", "find_path", "image_size", "images_below", "no_such_path"]
+__all__ = [
+    "IMAGE_ENDINGS",
+    "Source",
+    "find_path",
+    "image_size",
+    "images_below",
+    "no_such_path",
+    "noted_size",
+]
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -96,3 +105,14 @@ def image_size(path: Path) -> tuple[int, int]:
         raise DataError(
             f"{path} is no image that can be read: {err}. Fetch it again or take it away."
         ) from err
+
+
+def noted_size(path: Path, book: FaultBook) -> tuple[int, int] | None:
+    """(height, width) as `image_size` has it; None for an image that the book has taken down."""
+    try:
+        return image_size(path)
+    except MissingFileError as err:
+        book.refuse("missing_image", str(path), err)
+    except DataError as err:
+        book.refuse("unreadable_image", str(path), err)
+    return None

@@ -1,7 +1,7 @@
 """Datasets that one string names, in YAML and on the command line: no registration is needed.
 
 Forms: coco:ANNOTATIONS.json@IMAGES_DIR, voc:ROOT@SPLIT, yolo:DATA.yaml@SPLIT, labelme:DIR,
-images:DIR, auto:DIR@SPLIT, with options behind a question mark: ?classes=cat,dog.
+masks:DIR, images:DIR, auto:DIR@SPLIT, with options behind a question mark: ?classes=cat,dog.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,13 @@ from d2lite.data.datasets.auto_layout import choose_split, recognise
 from d2lite.data.datasets.coco_source import CocoSource
 from d2lite.data.datasets.images import ImagesSource
 from d2lite.data.datasets.labelme import LabelMeSource
+from d2lite.data.datasets.masks import MasksSource
 from d2lite.data.datasets.source import Source, find_path
 from d2lite.data.datasets.spec_string import KINDS, DatasetSpec, parse_spec
+from d2lite.data.datasets.subset import choose_images
 from d2lite.data.datasets.voc_source import VocSource
 from d2lite.data.datasets.yolo import YoloSource
+from d2lite.data.faults import collecting_faults
 from d2lite.utils.errors import ConfigError, DataError
 
 __all__ = ["DatasetSpec", "parse_spec", "register_spec"]
@@ -37,6 +40,7 @@ _SOURCES: dict[str, Callable[..., Source]] = {
     "voc": VocSource,
     "yolo": YoloSource,
     "labelme": LabelMeSource,
+    "masks": MasksSource,
     "images": ImagesSource,
 }
 
@@ -73,7 +77,7 @@ class _SpecLoader:
     def is_altered(self) -> bool:
         """Whether the files hold more than the dataset, so that evaluation must not read them."""
         chosen = self.spec.classes is not None and self.source.evaluator_type == "coco"
-        return self._is_share or chosen
+        return self._is_share or chosen or self.spec.is_subset
 
     def fact(self, key: str) -> Any:
         """The value of a metadata key that stands in the files; None if it does not apply."""
@@ -120,12 +124,15 @@ class _SpecLoader:
 
     def __call__(self) -> list[dict[str, Any]]:
         """The dataset dicts, numbered as the metadata's thing_classes says."""
-        records = self.source.load()
+        with collecting_faults(self.spec.name):
+            records = self.source.load()
         own = self.source.classes()
         if own is not None:
             wanted = MetadataCatalog.get(self.spec.name).thing_classes
             records = select_classes(records, own, wanted)
-        return self._share(records) if self._is_share else records
+        if self._is_share:
+            records = self._share(records)
+        return choose_images(records, self.spec) if self.spec.is_subset else records
 
     def _share(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The training or the validation share of data that are not split."""
@@ -168,7 +175,7 @@ def register_spec(name: str) -> None:
     )
     if _ID_MAP in keys:
         metadata.set_deferred(**{_ID_MAP: partial(loader.class_fact, _ID_MAP)})
-    if loader.spec.kind == "voc":
+    if loader.spec.kind == "voc" and not loader.spec.is_subset:
         metadata.set(evaluator_type="pascal_voc", year=loader.spec.year)
     elif loader.spec.kind != "auto":
         metadata.set(evaluator_type="coco")

@@ -10,6 +10,9 @@ from d2lite.utils.errors import ConfigError
 __all__ = ["KINDS", "DatasetSpec", "Kind", "parse_spec"]
 
 
+_SUBSET = ("fraction", "images", "seed")
+
+
 @dataclass(frozen=True)
 class Kind:
     """What a kind of string looks like.
@@ -21,20 +24,28 @@ class Kind:
     """
 
     form: str
-    options: tuple[str, ...] = ("classes",)
+    options: tuple[str, ...] = ("classes", *_SUBSET)
     has_part: bool = True
 
 
 KINDS = {
     "coco": Kind("coco:ANNOTATIONS.json@IMAGES_DIR"),
-    "voc": Kind("voc:ROOT@SPLIT", options=("classes", "year")),
+    "voc": Kind("voc:ROOT@SPLIT", options=("classes", "year", *_SUBSET)),
     "yolo": Kind("yolo:DATA.yaml@SPLIT"),
     "labelme": Kind("labelme:DIR", has_part=False),
-    "images": Kind("images:DIR", options=(), has_part=False),
-    "auto": Kind("auto:DIR@SPLIT", options=("classes", "year", "val_fraction", "seed")),
+    "masks": Kind("masks:DIR", has_part=False),
+    "images": Kind("images:DIR", options=_SUBSET, has_part=False),
+    "auto": Kind("auto:DIR@SPLIT", options=("classes", "year", "val_fraction", *_SUBSET)),
 }
 
-_EXAMPLES = {"classes": "cat,dog", "year": "2007", "val_fraction": "0.2", "seed": "1"}
+_EXAMPLES = {
+    "classes": "cat,dog",
+    "year": "2007",
+    "val_fraction": "0.2",
+    "fraction": "0.1",
+    "images": "list.txt",
+    "seed": "1",
+}
 
 # VOC's metric since 2010, and the one for new data.
 _DEFAULT_YEAR = 2012
@@ -52,7 +63,9 @@ class DatasetSpec:
         classes: names to keep, in this order; None for all.
         year: 2007 or 2012, the metric of VOC.
         val_fraction: the share of images that validation gets, of data without such a split.
-        seed: draws that share.
+        fraction: the share of images to use; None for all.
+        images: a text file of the names of the images to use; None for all.
+        seed: draws both shares.
     """
 
     name: str
@@ -62,7 +75,14 @@ class DatasetSpec:
     classes: list[str] | None = None
     year: int = _DEFAULT_YEAR
     val_fraction: float | None = None
+    fraction: float | None = None
+    images: str | None = None
     seed: int = 0
+
+    @property
+    def is_subset(self) -> bool:
+        """Whether only some of the images are meant."""
+        return self.fraction is not None or self.images is not None
 
 
 def parse_spec(name: str) -> DatasetSpec:
@@ -110,8 +130,10 @@ def _parse_options(text: str, name: str, kind: Kind) -> dict[str, Any]:
             found[key] = _READ_OPTION[key](value)
         except ValueError as err:
             raise _malformed(name, kind, f"{key}={value!r} is not {err}") from err
-    if "seed" in found and "val_fraction" not in found:
-        raise _malformed(name, kind, "seed draws the share of val_fraction, which is not given")
+    if "seed" in found and not found.keys() & {"val_fraction", "fraction"}:
+        why = "seed draws the share of fraction"
+        why += " or val_fraction" if "val_fraction" in kind.options else ""
+        raise _malformed(name, kind, f"{why}, which is not given")
     return found
 
 
@@ -138,6 +160,12 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _path(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a text file of image names")
+    return text
+
+
 def _whole_number(text: str) -> int:
     if not text.isdigit():
         raise ValueError("a whole number from 0")
@@ -148,5 +176,7 @@ _READ_OPTION: dict[str, Callable[[str], Any]] = {
     "classes": _class_list,
     "year": _year,
     "val_fraction": _fraction,
+    "fraction": _fraction,
+    "images": _path,
     "seed": _whole_number,
 }

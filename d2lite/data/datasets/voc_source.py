@@ -17,6 +17,13 @@ def voc_splits(root: Path) -> list[str]:
     return sorted(n for n in names if "_" not in n or n.rpartition("_")[2] not in names)
 
 
+def _labels(path: Path) -> set[str]:
+    try:
+        return voc_labels(path)
+    except DataError:
+        return set()  # told when the image itself is read
+
+
 class VocSource:
     """One split of a folder with Annotations, ImageSets/Main and JPEGImages."""
 
@@ -62,7 +69,7 @@ class VocSource:
         ids = {i for split in voc_splits(self._root) for i in voc_split_ids(self._root, split)}
         # The test images of some years have no annotations.
         files = [path for i in sorted(ids) if (path := folder / f"{i}.xml").is_file()]
-        labels = sorted({label for path in files for label in voc_labels(path)})
+        labels = sorted({label for path in files for label in _labels(path)})
         if not labels:
             raise DataError(
                 f"No annotation of {folder} has an object, so there are no classes. Expected one "

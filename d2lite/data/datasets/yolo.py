@@ -5,7 +5,6 @@ A line is "class x y width height" (centre and size of a box) or "class x0 y0 x1
 """
 
 import logging
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ import yaml
 from d2lite.data.datasets.source import (
     IMAGE_ENDINGS,
     find_path,
-    image_size,
     images_below,
     no_such_path,
+    noted_size,
 )
+from d2lite.data.faults import FaultBook, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError, DataError
 
@@ -92,22 +92,30 @@ class YoloSource:
     def load(self) -> list[dict[str, Any]]:
         """One dict an image; an image without a label file has no objects."""
         images = self._images()
-        reader = _LabelReader(self._names)
         records = []
-        for number, image in enumerate(images, start=1):
-            height, width = image_size(image)
-            objects = reader.read(_label_file(image), height, width)
-            records.append(
-                {
-                    "file_name": str(image),
-                    "image_id": number,
-                    "height": height,
-                    "width": width,
-                    "annotations": objects,
-                }
-            )
+        with reading_faults(str(self._file)) as book:
+            reader = _LabelReader(self._names, book)
+            for number, image in enumerate(images, start=1):
+                size = noted_size(image, book)
+                if size is None:
+                    continue
+                records.append(
+                    {
+                        "file_name": str(image),
+                        "image_id": number,
+                        "height": size[0],
+                        "width": size[1],
+                        "annotations": reader.read(_label_file(image), *size),
+                    }
+                )
         logger.info("Loaded %d images in YOLO format from %s", len(records), self._file)
-        reader.report(self._file, len(images))
+        if reader.num_without:
+            logger.info(
+                "%s: %d of %d images have no label file and count as images without objects.",
+                self._file,
+                reader.num_without,
+                len(images),
+            )
         return records
 
     def _images(self) -> list[Path]:
@@ -159,26 +167,21 @@ def _label_file(image: Path) -> Path:
 class _LabelReader:
     """Reads label files and counts what cannot be used."""
 
-    def __init__(self, names: dict[str, str]) -> None:
+    def __init__(self, names: dict[str, str], book: FaultBook) -> None:
+        self.num_without = 0
         self._index_of = {number: index for index, number in enumerate(names)}
         # A few tools write the class's name in place of its number.
         self._index_of |= {
             name: index for index, name in enumerate(names.values()) if name not in self._index_of
         }
-        self._faults: Counter[str] = Counter()
-        self._example = ""
-        self._num_without = 0
+        self._book = book
 
     def read(self, path: Path, height: int, width: int) -> list[dict[str, Any]]:
-        """The objects of one image.
-
-        Raises:
-            DataError: if a line has a class that data.yaml does not name.
-        """
+        """The objects of one image."""
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
-            self._num_without += 1
+            self.num_without += 1
             return []
         objects = []
         for number, line in enumerate(lines, start=1):
@@ -196,19 +199,19 @@ class _LabelReader:
         if index is None and label.replace(".", "", 1).isdigit():
             index = self._index_of.get(str(int(float(label))))
         if index is None:
-            raise DataError(
-                f"{where} has the class {label!r}; data.yaml knows {', '.join(self._index_of)}."
-            )
+            known = f"{where} has the class {label!r}; data.yaml knows {', '.join(self._index_of)}"
+            return self._book.refuse("unknown_category", known, DataError(f"{known}."))
         try:
             values = [float(number) for number in numbers]
         except ValueError:
-            return self._skip("values that are no numbers", where)
+            return self._book.add("malformed", f"{where}: values that are no numbers")
         if len(values) == 4:
             x, y, w, h = values
             box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
             return {"category_id": index, "bbox": box, "bbox_mode": BoxMode.XYWH_ABS}
         if len(values) < 6 or len(values) % 2:
-            return self._skip(f"{len(values)} values behind the class", where)
+            kind = "few_points" if len(values) > 1 else "malformed"
+            return self._book.add(kind, f"{where}: {len(values)} values behind the class")
         xs = [x * width for x in values[0::2]]
         ys = [y * height for y in values[1::2]]
         return {
@@ -217,25 +220,3 @@ class _LabelReader:
             "bbox_mode": BoxMode.XYXY_ABS,
             "segmentation": [[value for point in zip(xs, ys, strict=True) for value in point]],
         }
-
-    def _skip(self, fault: str, where: str) -> None:
-        self._faults[fault] += 1
-        self._example = self._example or where
-
-    def report(self, file: Path, num_images: int) -> None:
-        """Log what was left out and what was not there."""
-        if self._faults:
-            found = ", ".join(f"{fault}: {count}" for fault, count in self._faults.items())
-            logger.warning(
-                "%s: left out label lines that cannot be read (%s), for instance %s.",
-                file,
-                found,
-                self._example,
-            )
-        if self._num_without:
-            logger.info(
-                "%s: %d of %d images have no label file and count as images without objects.",
-                file,
-                self._num_without,
-                num_images,
-            )

@@ -28,6 +28,7 @@ from .augmentation_impl import (
     ResizeScale,
     ResizeShortestEdge,
 )
+from .photometric import PhotometricDistortion
 from .transform import (
     BlendTransform,
     ColorTransform,
@@ -61,6 +62,7 @@ __all__ = [
     "NoOpTransform",
     "PILColorTransform",
     "PadTransform",
+    "PhotometricDistortion",
     "RandomApply",
     "RandomBrightness",
     "RandomContrast",

@@ -32,8 +32,9 @@ def evaluate_augmented(trainer_class: Any, cfg: CfgNode, model: nn.Module) -> di
     """Evaluate with test-time augmentation.
 
     Args:
-        trainer_class: DefaultTrainer or a subclass, whose `build_evaluator` and `test` are used; files go to
-            OUTPUT_DIR/inference_TTA where its `build_evaluator` takes `output_folder`.
+        trainer_class: DefaultTrainer or a subclass, whose `build_evaluator` and `test` are used;
+            files go to OUTPUT_DIR/inference_TTA where its `build_evaluator` takes
+            `output_folder`.
         cfg: the whole config.
         model: without wrapper.
 

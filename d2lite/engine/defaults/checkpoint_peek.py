@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from d2lite.checkpoint.reading import refuse_zip_bomb
+from d2lite.utils.errors import WeightsError
 from d2lite.utils.file_io import PathManager
 
 __all__ = ["class_names_of_weights", "seed_of_last_checkpoint"]
@@ -48,8 +50,9 @@ def _peek(path: str) -> dict[str, Any]:
         return {}
     try:
         file = PathManager.get_local_path(path)
+        refuse_zip_bomb(Path(file))
         # Mapped, not read: the weights stay on the disk.
         content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
-    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
+    except (OSError, RuntimeError, ValueError, WeightsError, pickle.UnpicklingError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -114,6 +114,7 @@ class DefaultTrainer(TrainerBase):
         self.checkpointer = DetectionCheckpointer(
             unwrap(model), cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
+        self.checkpointer.keep_matching_classes = cfg.MODEL.KEEP_MATCHING_CLASSES
         if isinstance(unwrap(model), Detector):
             # Running numbers that published weights do not hold, such as RetinaNet's normaliser.
             self.checkpointer.add_checkpointable("model_state", unwrap(model).training_state)
@@ -170,8 +171,10 @@ class DefaultTrainer(TrainerBase):
         if is_resumed:
             self.start_iter = self.iter + 1
             logger.info(f"Resumed from {source}: going on at iteration {self.start_iter}")
+        report = self.checkpointer.report
+        is_carried = report is not None and report.carried_classes is not None
         for hook in self._hooks:
-            if isinstance(hook, hooks.ClassCheckHook):
+            if isinstance(hook, hooks.ClassCheckHook) and not is_carried:
                 hook.loaded_classes = loaded_classes
 
     def build_hooks(self) -> list[HookBase | None]:

@@ -7,6 +7,7 @@ from .fpn import (
     FPN,
     LastLevelMaxPool,
     LastLevelP6P7,
+    build_fcos_resnet_fpn_backbone,
     build_resnet_fpn_backbone,
     build_retinanet_resnet_fpn_backbone,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "SwinTransformer",
     "ViT",
     "build_backbone",
+    "build_fcos_resnet_fpn_backbone",
     "build_mvit_backbone",
     "build_mvit_fpn_backbone",
     "build_regnet_backbone",

@@ -23,6 +23,7 @@ __all__ = [
     "FPN",
     "LastLevelMaxPool",
     "LastLevelP6P7",
+    "build_fcos_resnet_fpn_backbone",
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
 ]
@@ -219,3 +220,14 @@ def build_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) ->
         )
     top = LastLevelP6P7(shapes["res5"].channels, cfg.MODEL.FPN.OUT_CHANNELS)
     return _resnet_fpn(cfg, bottom_up, top)
+
+
+@BACKBONE_REGISTRY.register()
+def build_fcos_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """A ResNet under a feature pyramid "p3" to "p7" whose "p6" is made from "p5".
+
+    FCOS has it so, and torchvision's RetinaNet; detectron2's RetinaNet makes "p6" from "res5".
+    """
+    width = cfg.MODEL.FPN.OUT_CHANNELS
+    top = LastLevelP6P7(width, width, in_feature="p5")
+    return _resnet_fpn(cfg, build_resnet_backbone(cfg, input_shape), top)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from d2lite.layers import cat
+from d2lite.layers import batched_nms, cat
 from d2lite.structures import Boxes, ImageList, Instances
 
 from ..backbone import Backbone
@@ -21,11 +21,17 @@ from .training_pictures import is_picture_due, log_boxes_beside_truth
 
 __all__ = ["DenseDetector", "permute_to_N_HWA_K"]
 
+# How fast the running count of foreground follows.
+_MOMENTUM = 0.9
+
 
 class DenseDetector(Detector):
     """A detector whose head predicts for every cell of every level.
 
     A subclass gives `forward_training` and `forward_inference`. The batch is as `Detector` says.
+    If it calls `inference_single_image`, it has `box2box_transform`, `test_score_thresh`,
+    `test_topk_candidates`, `test_nms_thresh` and `max_detections_per_image`; if it calls
+    `update_normalizer`, the buffer `loss_normalizer`.
 
     Args:
         backbone: images -> feature maps.
@@ -37,6 +43,12 @@ class DenseDetector(Detector):
 
     vis_period: int = 0
     input_format: str = "BGR"
+    box2box_transform: Box2BoxTransform | Box2BoxTransformLinear
+    test_score_thresh: float
+    test_topk_candidates: int
+    test_nms_thresh: float
+    max_detections_per_image: int
+    loss_normalizer: Tensor
 
     def __init__(
         self,
@@ -97,6 +109,56 @@ class DenseDetector(Detector):
     ) -> list[Instances]:
         """Detections of each image in pixels of the network's input, from the predictions."""
         raise NotImplementedError
+
+    def inference_single_image(
+        self,
+        anchors: list[Boxes],
+        box_cls: list[Tensor],
+        box_delta: list[Tensor],
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """Choose the detections of one image.
+
+        Args:
+            anchors: of each level.
+            box_cls: one (Ri, C) of scores in [0, 1] a level.
+            box_delta: one (Ri, 4) a level.
+            image_size: (height, width).
+
+        Returns:
+            `pred_boxes`, `scores` and `pred_classes`, best first, in pixels of the network's
+            input.
+        """
+        candidates = self._decode_best(
+            anchors,
+            box_cls,
+            box_delta,
+            self.box2box_transform,
+            self.test_score_thresh,
+            self.test_topk_candidates,
+            image_size,
+        )
+        keep = batched_nms(
+            candidates.pred_boxes.tensor,
+            candidates.scores,
+            candidates.pred_classes,
+            self.test_nms_thresh,
+        )
+        return candidates[keep[: self.max_detections_per_image]]
+
+    @torch.no_grad()
+    def update_normalizer(self, num_foreground: Tensor) -> Tensor:
+        """Let the running count of foreground, by which losses are divided, follow the batch.
+
+        Args:
+            num_foreground: scalar, anchors that are an object in the batch.
+
+        Returns:
+            the running count, a scalar.
+        """
+        count = num_foreground.clamp(min=1).to(self.loss_normalizer.dtype)
+        self.loss_normalizer = torch.lerp(count, self.loss_normalizer, _MOMENTUM)
+        return self.loss_normalizer
 
     def visualize_training(self, batched_inputs: Batch, results: Sequence[Instances]) -> None:
         """Log a picture of the truth and of the best detections of the first image.

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import batched_nms, cat, sigmoid_focal_loss
+from d2lite.layers import cat, sigmoid_focal_loss
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_point_box_distance
 from d2lite.utils.events import log_scalars
 
@@ -25,8 +25,7 @@ from .fcos_head import FCOSHead
 
 __all__ = ["FCOS", "FCOSHead"]
 
-# How fast the running count of foreground cells follows, and where it starts.
-_MOMENTUM = 0.9
+# Where the running count of foreground cells starts.
 _FIRST_NORMALIZER = 300.0
 # A level is for objects whose farthest side is so many strides away from the cell.
 _REACH_IN_STRIDES = (4.0, 8.0)
@@ -174,7 +173,7 @@ class FCOS(DenseDetector):
         is_object = (labels_NR >= 0) & (labels_NR != self.num_classes)
         num_objects = is_object.sum()
         log_scalars(num_pos_anchors=num_objects / len(gt_labels))
-        normalizer = self._update_normalizer(num_objects)
+        normalizer = self.update_normalizer(num_objects)
 
         box_loss = _dense_box_regression_loss(
             anchors,
@@ -207,13 +206,6 @@ class FCOS(DenseDetector):
             gamma=self.focal_loss_gamma,
             reduction="sum",
         )
-
-    @torch.no_grad()
-    def _update_normalizer(self, num_objects: Tensor) -> Tensor:
-        """Let the running count follow the batch, and return it."""
-        count = num_objects.clamp(min=1).to(self.loss_normalizer.dtype)
-        self.loss_normalizer = torch.lerp(count, self.loss_normalizer, _MOMENTUM)
-        return self.loss_normalizer
 
     @torch.no_grad()
     def label_anchors(
@@ -306,36 +298,3 @@ class FCOS(DenseDetector):
             self.inference_single_image(anchors, [x[i] for x in scores], [x[i] for x in deltas], s)
             for i, s in enumerate(images.image_sizes)
         ]
-
-    def inference_single_image(
-        self,
-        anchors: list[Boxes],
-        box_cls: list[Tensor],
-        box_delta: list[Tensor],
-        image_size: tuple[int, int],
-    ) -> Instances:
-        """Choose the detections of one image.
-
-        Args:
-            anchors: the cells of each level.
-            box_cls: one (Ri, C) of scores in [0, 1] a level.
-            box_delta: one (Ri, 4) of distances a level.
-            image_size: (height, width).
-
-        Returns:
-            `pred_boxes`, `scores` and `pred_classes`, best first, in pixels of the network's
-            input.
-        """
-        found = self._decode_best(
-            anchors,
-            box_cls,
-            box_delta,
-            self.box2box_transform,
-            self.test_score_thresh,
-            self.test_topk_candidates,
-            image_size,
-        )
-        best_first = batched_nms(
-            found.pred_boxes.tensor, found.scores, found.pred_classes, self.test_nms_thresh
-        )
-        return found[best_first[: self.max_detections_per_image]]

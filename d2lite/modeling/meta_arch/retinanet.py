@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import batched_nms, cat, sigmoid_focal_loss
+from d2lite.layers import cat, sigmoid_focal_loss
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
 from d2lite.utils.events import log_scalars
 from d2lite.utils.memory import retry_if_cuda_oom
@@ -25,8 +25,7 @@ from .retinanet_head import RetinaNetHead
 
 __all__ = ["RetinaNet", "RetinaNetHead"]
 
-# How fast the running count of foreground anchors follows, and where it starts.
-_MOMENTUM = 0.9
+# Where the running count of foreground anchors starts.
 _FIRST_NORMALIZER = 100.0
 
 
@@ -185,7 +184,7 @@ class RetinaNet(DenseDetector):
         is_positive = (labels_NR >= 0) & (labels_NR != self.num_classes)
         num_positive = is_positive.sum()
         log_scalars(num_pos_anchors=num_positive / len(gt_labels))
-        normalizer = self._update_normalizer(num_positive)
+        normalizer = self.update_normalizer(num_positive)
 
         box_loss = _dense_box_regression_loss(
             anchors,
@@ -212,13 +211,6 @@ class RetinaNet(DenseDetector):
             logits_NRC, target, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
         )
         return (loss.sum(dim=2) * (labels_NR >= 0)).sum()
-
-    @torch.no_grad()
-    def _update_normalizer(self, num_positive: Tensor) -> Tensor:
-        """Let the running count follow the batch, and return it."""
-        target = num_positive.clamp(min=1).to(self.loss_normalizer.dtype)
-        self.loss_normalizer = torch.lerp(target, self.loss_normalizer, _MOMENTUM)
-        return self.loss_normalizer
 
     @torch.no_grad()
     def label_anchors(
@@ -264,39 +256,3 @@ class RetinaNet(DenseDetector):
             )
             for i, size in enumerate(images.image_sizes)
         ]
-
-    def inference_single_image(
-        self,
-        anchors: list[Boxes],
-        box_cls: list[Tensor],
-        box_delta: list[Tensor],
-        image_size: tuple[int, int],
-    ) -> Instances:
-        """Choose the detections of one image.
-
-        Args:
-            anchors: of each level.
-            box_cls: one (Ri, C) of scores in [0, 1] a level.
-            box_delta: one (Ri, 4) a level.
-            image_size: (height, width).
-
-        Returns:
-            `pred_boxes`, `scores` and `pred_classes`, best first, in pixels of the network's
-            input.
-        """
-        candidates = self._decode_best(
-            anchors,
-            box_cls,
-            box_delta,
-            self.box2box_transform,
-            self.test_score_thresh,
-            self.test_topk_candidates,
-            image_size,
-        )
-        keep = batched_nms(
-            candidates.pred_boxes.tensor,
-            candidates.scores,
-            candidates.pred_classes,
-            self.test_nms_thresh,
-        )
-        return candidates[keep[: self.max_detections_per_image]]

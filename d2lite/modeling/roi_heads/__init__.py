@@ -18,6 +18,7 @@ from .keypoint_head import BaseKeypointRCNNHead, KRCNNConvDeconvUpsampleHead
 from .label_proposals import select_foreground_proposals
 from .mask_head import BaseMaskRCNNHead, MaskRCNNConvUpsampleHead
 from .res5 import Res5ROIHeads
+from .rotated_fast_rcnn import RROIHeads
 from .standard import StandardROIHeads
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "KRCNNConvDeconvUpsampleHead",
     "MaskRCNNConvUpsampleHead",
     "ROIHeads",
+    "RROIHeads",
     "Res5ROIHeads",
     "StandardROIHeads",
     "build_box_head",

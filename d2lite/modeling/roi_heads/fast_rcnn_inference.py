@@ -1,9 +1,9 @@
 """Scores and boxes of regions -> the detections that are kept.
 
-R regions of one image, K classes.
+R regions of one image, K classes, D numbers a box.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from d2lite.layers import batched_nms
 from d2lite.structures import Boxes, Instances
 
-__all__ = ["fast_rcnn_inference", "fast_rcnn_inference_single_image"]
+__all__ = ["choose_detections", "fast_rcnn_inference", "fast_rcnn_inference_single_image"]
 
 
 def fast_rcnn_inference(
@@ -64,20 +64,53 @@ def fast_rcnn_inference_single_image(
     Returns:
         The detections, and (D,) int64 the region of each.
     """
+    return choose_detections(
+        boxes,
+        scores,
+        image_shape,
+        score_thresh=score_thresh,
+        topk=topk_per_image,
+        box_class=Boxes,
+        nms=lambda candidates, best, groups: batched_nms(candidates, best, groups, nms_thresh),
+    )
+
+
+def choose_detections(
+    boxes: Tensor,
+    scores: Tensor,
+    image_shape: tuple[int, int],
+    *,
+    score_thresh: float,
+    topk: int,
+    box_class: type[Boxes],
+    nms: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> tuple[Instances, Tensor]:
+    """`fast_rcnn_inference_single_image` for any kind of boxes.
+
+    Args:
+        boxes: (R, K * D) or (R, D).
+        scores: (R, K + 1).
+        image_shape: (height, width).
+        score_thresh: only detections above it.
+        topk: at most so many; below 0 for all.
+        box_class: `Boxes` or a kind of them; says how they are clipped.
+        nms: (boxes, scores, classes) -> positions to keep, best first.
+    """
     num_classes = scores.shape[1] - 1
     # A diverged model gives NaN or infinity; such regions are worth nothing and break NMS.
     is_finite = boxes.isfinite().all(dim=1) & scores.isfinite().all(dim=1)
     is_candidate = (scores[:, :num_classes] > score_thresh) & is_finite[:, None]
     region, category = is_candidate.nonzero(as_tuple=True)
-    boxes_RC4 = boxes.reshape(len(boxes), boxes.shape[1] // 4, 4)
+    size = box_class([]).tensor.shape[1]
+    boxes_RCD = boxes.reshape(len(boxes), boxes.shape[1] // size, size)
     # With one box for all classes, every class reads column 0.
-    column = category if boxes_RC4.shape[1] > 1 else torch.zeros_like(category)
-    candidates = Boxes(boxes_RC4[region, column])
+    column = category if boxes_RCD.shape[1] > 1 else torch.zeros_like(category)
+    candidates = box_class(boxes_RCD[region, column])
     candidates.clip(image_shape)
     candidate_scores = scores[region, category]
-    kept = batched_nms(candidates.tensor, candidate_scores, category, nms_thresh)
-    if topk_per_image >= 0:
-        kept = kept[:topk_per_image]
+    kept = nms(candidates.tensor, candidate_scores, category)
+    if topk >= 0:
+        kept = kept[:topk]
     instances = Instances(
         image_shape,
         pred_boxes=candidates[kept],

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from d2lite.layers import cat
-from d2lite.structures import Boxes, Instances, pairwise_iou
+from d2lite.structures import (
+    Boxes,
+    Instances,
+    RotatedBoxes,
+    pairwise_iou,
+    pairwise_iou_rotated,
+)
 from d2lite.utils.events import log_scalars
 
 from ..matcher import Matcher
@@ -52,7 +58,7 @@ def label_boxes(
     """Match boxes with the objects of an image.
 
     Args:
-        boxes: R boxes.
+        boxes: R boxes, upright or rotated.
         targets: with gt_boxes and gt_classes of G objects; G may be 0.
         matcher: (G, R) IoU -> matches and labels.
         num_classes: K.
@@ -61,7 +67,8 @@ def label_boxes(
         (R,) int64 object of each box, 0 where there is none; (R,) int64 class in [0, K], -1 for
         ignored boxes.
     """
-    matches, match_labels = matcher(pairwise_iou(targets.gt_boxes, boxes))
+    overlap = pairwise_iou_rotated if isinstance(boxes, RotatedBoxes) else pairwise_iou
+    matches, match_labels = matcher(overlap(targets.gt_boxes, boxes))
     return matches, classes_of_matches(targets.gt_classes, matches, match_labels, num_classes)
 
 
@@ -79,8 +86,8 @@ def attach_targets(proposals: Instances, targets: Instances, matches: Tensor) ->
                 proposals.set(name, value[matches])
     elif not proposals.has("gt_boxes"):
         # All of these are background: the box is asked for, but nothing is read from it.
-        gt_boxes = targets.gt_boxes.tensor.new_zeros((len(proposals), 4))
-        proposals.gt_boxes = Boxes(gt_boxes)
+        kind, numbers = type(targets.gt_boxes), targets.gt_boxes.tensor
+        proposals.gt_boxes = kind(numbers.new_zeros((len(proposals), numbers.shape[1])))
 
 
 def sample_proposals(

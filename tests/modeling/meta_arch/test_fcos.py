@@ -7,8 +7,9 @@ import pytest
 import torch
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
+from d2lite.config import find_config_file, get_cfg
 from d2lite.layers import ShapeSpec
-from d2lite.modeling import build_model
+from d2lite.modeling import META_ARCH_REGISTRY, build_model
 from d2lite.modeling.meta_arch import FCOSHead
 from d2lite.structures import Boxes, Instances
 
@@ -217,3 +218,15 @@ def test_the_head_needs_all_its_levels():
     assert head.ctrness.weight.shape == (1, 4, 3, 3)
     with pytest.raises(ValueError, match="1 feature maps; this head has 2"):
         head([torch.zeros(1, 4, 2, 2)])
+
+
+def test_the_published_schedule_builds_the_network_of_the_paper():
+    """The map p6 is made from p5, and the head works on strides 8 to 128."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(find_config_file("COCO-Detection/fcos_R_50_FPN_1x.yaml")))
+    with torch.device("meta"):
+        net = META_ARCH_REGISTRY.get("FCOS")(cfg)
+    assert net.backbone.top_block.in_feature == "p5"
+    assert net.backbone.top_block.p6.in_channels == 256
+    shapes = net.backbone.output_shape()
+    assert [shapes[name].stride for name in net.head_in_features] == [8, 16, 32, 64, 128]

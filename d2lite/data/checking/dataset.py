@@ -1,0 +1,204 @@
+"""A whole dataset checked: its objects, its image files, its classes, and what it shares."""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.checking.annotations import sound_records
+from d2lite.data.checking.image_files import check_images
+from d2lite.data.converting.coco_writer import coco_content, coco_object
+from d2lite.data.converting.labelled_set import LabelledSet
+from d2lite.data.datasets.coco_reading import coco_categories, read_coco_json, read_coco_objects
+from d2lite.data.faults import FAULTS, FaultBook, collecting_faults
+from d2lite.utils.errors import DataError
+
+__all__ = ["CheckedSet", "check_dataset", "cleaned_coco", "compare_sets", "fault_table"]
+
+Record = dict[str, Any]
+
+
+@dataclass
+class CheckedSet:
+    """A dataset and what was found about it.
+
+    Attributes:
+        name: dataset string or registered name.
+        classes: names.
+        records: dataset dicts of the images that can be read, with sound objects.
+        book: faults.
+        digests: of the pixels -> file name.
+    """
+
+    name: str
+    classes: list[str] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    book: FaultBook = field(default_factory=FaultBook)
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+def check_dataset(
+    name: str, *, num_threads: int = 1, progress: Callable[[int, int], None] | None = None
+) -> CheckedSet:
+    """Check one dataset thoroughly; every image is decoded.
+
+    Args:
+        name: dataset string or registered name.
+        num_threads: images that are read at a time.
+        progress: called with how many images are done, and of how many.
+
+    Raises:
+        ConfigError: if the name is malformed or says what the data do not have.
+        MissingFileError: if the dataset is not there.
+    """
+    result = CheckedSet(name)
+    with collecting_faults() as book:
+        result.book = book
+        try:
+            records = list(DatasetCatalog.get(name))
+            result.classes = list(MetadataCatalog.get(name).get("thing_classes") or ())
+        except DataError as err:
+            book.add("unusable", str(err))
+            return result
+        records = sound_records(records, book)
+    for done, (record, found) in enumerate(
+        zip(records, check_images(records, num_threads), strict=True), start=1
+    ):
+        if progress:
+            progress(done, len(records))
+        if found.digest:
+            result.digests.setdefault(found.digest, str(record["file_name"]))
+        if found.fault:
+            book.add(found.fault, found.text)
+        if found.fault is None or FAULTS[found.fault].subject != "image":
+            result.records.append(record)
+    if any("annotations" in record for record in records):
+        _note_empty_classes(result)
+    return result
+
+
+def _note_empty_classes(checked: CheckedSet) -> None:
+    used = Counter(o["category_id"] for r in checked.records for o in r.get("annotations", ()))
+    for number in sorted(used.keys() - set(range(len(checked.classes)))):
+        # Only a function of somebody's own can give such numbers; no reader does.
+        known = f"{len(checked.classes)} classes are numbered from 0"
+        for _ in range(used[number]):
+            checked.book.add("unknown_category", f"category id {number}, and {known}")
+    for number, label in enumerate(checked.classes):
+        if not used[number]:
+            checked.book.add("empty_class", repr(label))
+
+
+def compare_sets(sets: list[CheckedSet]) -> None:
+    """Write into the later sets' books what they share with earlier ones, and must not.
+
+    Args:
+        sets: training first, then test; what is used together.
+    """
+    for place, later in enumerate(sets):
+        for earlier in sets[:place]:
+            for digest in later.digests.keys() & earlier.digests.keys():
+                both = f"{later.digests[digest]} is {earlier.digests[digest]} of {earlier.name}"
+                later.book.add("shared_image", both)
+            if later.classes and earlier.classes:
+                for label in sorted(set(later.classes) ^ set(earlier.classes)):
+                    only = later if label in later.classes else earlier
+                    later.book.add("classes_differ", f"{label!r} is only in {only.name}")
+
+
+def fault_table(checked: CheckedSet, *, action: str = "in_training") -> str:
+    """One table of all that was found.
+
+    Args:
+        checked: the dataset.
+        action: which of a `Fault`'s actions to show, "in_training" or "in_copy".
+    """
+    num_objects = sum(len(record.get("annotations", ())) for record in checked.records)
+    head = (
+        f"{checked.name}: {len(checked.records)} usable images, {num_objects} usable objects, "
+        f"{len(checked.classes)} classes"
+    )
+    kinds = [kind for kind in FAULTS if kind in checked.book.counts]
+    if not kinds:
+        return f"{head}\n  no faults"
+    column = "in training" if action == "in_training" else "in the copy"
+    rows = [("count", "fault", column)]
+    rows += [
+        (
+            str(checked.book.counts[kind]),
+            f"{'(note) ' if FAULTS[kind].is_note else ''}{FAULTS[kind].what}",
+            getattr(FAULTS[kind], action),
+        )
+        for kind in kinds
+    ]
+    first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
+    lines = [head]
+    for kind, (count, what, done) in zip([None, *kinds], rows, strict=True):
+        lines.append(f"  {count:>{first}}  {what:<{second}}  {done}")
+        examples = checked.book.examples[kind] if kind else []
+        lines += [f"  {'':>{first}}    {example}" for example in examples]
+    return "\n".join(lines)
+
+
+def cleaned_coco(checked: CheckedSet) -> tuple[dict[str, Any], str]:
+    """The content of a COCO file without the faults, and the folder that its names start from.
+
+    The copy of a COCO file keeps the ids of images and categories and all keys that d2lite does
+    not know; annotations get new ids where one occurs twice.
+
+    Raises:
+        DataError: if the dataset cannot be loaded.
+    """
+    if "unusable" in checked.book.counts:
+        raise DataError(f"{checked.name}: {checked.book.examples['unusable'][0]}")
+    metadata = MetadataCatalog.get(checked.name)
+    json_file = metadata.get("json_file")
+    if json_file:
+        return _cleaned_file(checked, json_file), str(metadata.image_root)
+    files = [os.path.abspath(str(record["file_name"])) for record in checked.records]
+    root = os.path.commonpath([os.path.dirname(file) for file in files]) if files else "."
+    data = LabelledSet(checked.classes, checked.records, list(range(1, len(checked.classes) + 1)))
+    return coco_content(
+        data, [Path(f).relative_to(root).as_posix() for f in files], Counter()
+    ), root
+
+
+# What of an annotation is written from what was read.
+_OWN_KEYS = {"id", "image_id", "category_id", "bbox", "segmentation", "iscrowd", "keypoints"}
+
+
+def _cleaned_file(checked: CheckedSet, json_file: str) -> dict[str, Any]:
+    content = read_coco_json(json_file)
+    categories = coco_categories(content, json_file)
+    ids = list(categories)
+    extra = {key for a in content.get("annotations", ()) for key in a} - (_OWN_KEYS - {"id"})
+    kept_ids = {record["image_id"] for record in checked.records}
+    with collecting_faults() as book:
+        records = read_coco_objects(content, categories, json_file, "", sorted(extra))
+        records = sound_records(records, book)
+    records = [record for record in records if record["image_id"] in kept_ids]
+    annotations: list[Record] = []
+    used: set[Any] = set()
+    free = 1 + max(
+        (n for a in content.get("annotations", ()) if isinstance(n := a.get("id"), int)), default=0
+    )
+    for record in records:
+        for obj in record["annotations"]:
+            number = obj.get("id")
+            if number is None or number in used:
+                number, free = free, free + 1
+            used.add(number)
+            entry = coco_object(obj, record)
+            others = {key: obj[key] for key in extra & obj.keys()}
+            place = {"image_id": record["image_id"], "category_id": ids[obj["category_id"]]}
+            annotations.append({**entry, **others, "id": number, **place})
+    images = {image["id"]: image for image in content["images"] if image["id"] in kept_ids}
+    return {
+        **content,
+        "images": list(images.values()),
+        "annotations": annotations,
+        "categories": [c for c in content["categories"] if c["id"] in categories],
+    }

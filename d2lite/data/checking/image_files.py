@@ -1,0 +1,123 @@
+"""Faults of image files: not there, broken, of another size, turned."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from d2lite.data.faults import FaultBook
+from d2lite.data.image_io import read_image
+from d2lite.utils.errors import DataError, MissingFileError
+
+__all__ = ["ImageCheck", "check_image", "check_image_files", "check_images", "missing_images"]
+
+logger = logging.getLogger(__name__)
+
+_EXIF_ORIENTATION = 0x0112
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """What was found about an image.
+
+    Attributes:
+        fault: a key of `FAULTS`, or None.
+        text: where and what it is.
+        digest: of its pixels; None if they cannot be read.
+    """
+
+    fault: str | None
+    text: str
+    digest: str | None = None
+
+
+def check_image(record: Record) -> ImageCheck:
+    """Read one image of a dataset to its last pixel.
+
+    Args:
+        record: "file_name", and "height" and "width" where the dataset gives them.
+    """
+    name = str(record["file_name"])
+    try:
+        pixels = read_image(name)
+    except MissingFileError:
+        return ImageCheck("missing_image", name)
+    except DataError as err:
+        return ImageCheck("unreadable_image", str(err))
+    height, width = pixels.shape[:2]
+    sketch = f"{pixels.shape}{pixels.dtype}".encode()
+    digest = hashlib.blake2b(sketch + pixels.tobytes(), digest_size=16).hexdigest()
+    turn = _orientation(name)
+    said = record.get("width", width), record.get("height", height)
+    if said != (width, height):
+        text = f"{name}: {width} x {height}, annotations made for {said[0]} x {said[1]}"
+        is_turned = turn >= 5 and said == (height, width)
+        return ImageCheck("exif_rotation" if is_turned else "size_differs", text, digest)
+    return ImageCheck("exif_turned" if turn != 1 else None, f"{name} (EXIF {turn})", digest)
+
+
+def _orientation(name: str) -> int:
+    if not os.path.isfile(name):
+        return 1
+    try:
+        with Image.open(name) as image:
+            return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (OSError, ValueError, TypeError, KeyError, SyntaxError):
+        return 1  # a broken tag; reading ignores it too
+
+
+def check_images(records: Iterable[Record], num_threads: int) -> Iterator[ImageCheck]:
+    """`check_image` of each record, in their order.
+
+    Args:
+        records: dataset dicts.
+        num_threads: images read at a time; decoding runs outside of Python's lock.
+    """
+    with ThreadPoolExecutor(max_workers=num_threads) as pool:
+        yield from pool.map(check_image, records)
+
+
+def missing_images(records: Iterable[Record]) -> list[str]:
+    """The names of local image files that are not there; no image is opened.
+
+    Each folder is listed once, which for COCO takes a fraction of asking for every file.
+    """
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for record in records:
+        name = str(record.get("file_name", ""))
+        if not name or "://" in name:
+            continue
+        folder, file = os.path.split(name)
+        if folder not in listings:
+            try:
+                listings[folder] = set(os.listdir(folder or "."))
+            except OSError:
+                listings[folder] = set()
+        # A file system may tell other cases or spellings apart less strictly than a list does.
+        if file not in listings[folder] and not os.path.exists(name):
+            missing.append(name)
+    return missing
+
+
+def check_image_files(records: list[Record], max_share: float) -> None:
+    """The short check before a training: whether the image files are there.
+
+    Raises:
+        DataError: if more than a share of them is not.
+    """
+    missing = missing_images(records)
+    if not missing:
+        return
+    book = FaultBook()
+    for name in missing:
+        book.add("missing_image", name)
+    book.log("Training images")
+    book.check_share(len(records) - len(missing), 0, max_share)

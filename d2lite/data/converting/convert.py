@@ -1,0 +1,95 @@
+"""convert: datasets of any format into the files of one."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from d2lite.data.converting.image_copies import place_image, unique_names
+from d2lite.data.converting.labelled_set import (
+    LabelledSet,
+    load_labelled_set,
+    merge,
+    select,
+    split,
+)
+from d2lite.data.converting.writers import WRITERS, image_folder
+from d2lite.utils.errors import ConfigError, OutputError
+
+__all__ = ["convert", "write_set"]
+
+
+def convert(
+    names: Sequence[str],
+    kind: str,
+    folder: Path,
+    *,
+    shares: Mapping[str, float] | None = None,
+    split_name: str = "train",
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    images: str = "copy",
+) -> tuple[dict[str, str], Counter[str]]:
+    """Read datasets, join them, and write them in another format.
+
+    Args:
+        names: dataset strings or registered names; several are merged, classes by name.
+        kind: "coco", "voc", "yolo", "labelme" or "masks".
+        folder: where to; it must not hold a dataset already.
+        shares: split -> share of the images; None writes one split.
+        split_name: the name of that one.
+        seed: of the draw.
+        classes: keep these only, in this order.
+        images: "copy" or "link".
+
+    Returns:
+        Split -> the dataset string that reads it, and how many of what were lost.
+
+    Raises:
+        ConfigError: for an unknown kind, class or share.
+        OutputError: if the folder has files in it.
+    """
+    if kind not in WRITERS:
+        raise ConfigError(f"--to is {kind!r}; choose one of {', '.join(WRITERS)}.")
+    if folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"--output {folder} is not empty. Name a new folder, or empty this one.")
+    data = merge([load_labelled_set(name) for name in names])
+    if classes is not None:
+        data = select(data, classes)
+    parts = split(data, dict(shares), seed) if shares else {split_name: data}
+    lost: Counter[str] = Counter()
+    taken: set[str] = set()
+    strings = {}
+    for name, part in parts.items():
+        strings[name] = write_set(part, kind, folder, name, lost, images=images, taken=taken)
+    return strings, +lost  # without those that are zero
+
+
+def write_set(
+    data: LabelledSet,
+    kind: str,
+    folder: Path,
+    split_name: str,
+    lost: Counter[str],
+    *,
+    images: str = "copy",
+    taken: set[str] | None = None,
+) -> str:
+    """Write one split and its images.
+
+    Args:
+        data: the set.
+        kind: as in `convert`.
+        folder: of the dataset.
+        split_name: of the split.
+        lost: what the format cannot hold is counted here.
+        images: "copy" or "link".
+        taken: names of images that the folder has already.
+
+    Returns:
+        The dataset string that reads it.
+    """
+    names = unique_names(data.records, set() if taken is None else taken)
+    home = folder / image_folder(kind, split_name)
+    for name, record in zip(names, data.records, strict=True):
+        place_image(str(record["file_name"]), home / name, images)
+    return WRITERS[kind](data, names, folder, split_name, lost)

@@ -1,0 +1,133 @@
+"""LabelledSet: a dataset of any format in memory, joined, selected from and split."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.checking import sound_records
+from d2lite.data.class_order import select_classes
+from d2lite.data.faults import collecting_faults
+from d2lite.utils.errors import ConfigError, DataError
+
+__all__ = ["LabelledSet", "load_labelled_set", "merge", "select", "split"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Images, their objects, and the classes of these.
+
+    Attributes:
+        classes: names in the order of their numbers.
+        records: dataset dicts whose category ids count `classes`.
+        category_ids: the number of each class in a COCO file.
+    """
+
+    classes: list[str]
+    records: list[dict[str, Any]]
+    category_ids: list[int]
+
+    @property
+    def num_objects(self) -> int:
+        """Objects of all images."""
+        return sum(len(record.get("annotations", ())) for record in self.records)
+
+
+def load_labelled_set(name: str) -> LabelledSet:
+    """Load a dataset by its string or registered name; what cannot be used is logged and left out.
+
+    Raises:
+        DataError: if it has no classes.
+    """
+    with collecting_faults(name) as book:
+        # Boxes are not cut to their images: a conversion changes no number.
+        records = sound_records(list(DatasetCatalog.get(name)), book, cut=False)
+    metadata = MetadataCatalog.get(name)
+    classes = metadata.get("thing_classes")
+    if classes is None:
+        raise DataError(f"{name} has no classes, so there is nothing to convert.")
+    mapping = metadata.get("thing_dataset_id_to_contiguous_id") or {}
+    id_of = {index: number for number, index in mapping.items()}
+    # COCO's own ids begin at 1, and some tools take 0 for the background.
+    ids = [id_of.get(index, index + 1) for index in range(len(classes))]
+    return LabelledSet(list(classes), records, ids)
+
+
+def merge(sets: Sequence[LabelledSet]) -> LabelledSet:
+    """One set of all images; classes are joined by name, in the order in which they come up."""
+    if len(sets) == 1:
+        return sets[0]
+    classes = list(dict.fromkeys(label for one in sets for label in one.classes))
+    number = {label: index for index, label in enumerate(classes)}
+    records = []
+    for one in sets:
+        for record in one.records:
+            objects = [
+                {**obj, "category_id": number[one.classes[obj["category_id"]]]}
+                for obj in record.get("annotations", ())
+            ]
+            records.append({**record, "annotations": objects})
+    is_same = all(
+        (one.classes, one.category_ids) == (classes, sets[0].category_ids) for one in sets
+    )
+    ids = sets[0].category_ids if is_same else list(range(1, len(classes) + 1))
+    return LabelledSet(classes, records, ids)
+
+
+def select(data: LabelledSet, classes: Sequence[str]) -> LabelledSet:
+    """Only some classes, in a new order; images stay.
+
+    Raises:
+        ConfigError: if the set lacks one of them.
+    """
+    unknown = [label for label in classes if label not in data.classes]
+    if unknown:
+        raise ConfigError(
+            f"--classes: the data have no {', '.join(map(repr, unknown))}. They have "
+            f"{', '.join(data.classes)}."
+        )
+    records = select_classes(data.records, data.classes, classes)
+    id_of = dict(zip(data.classes, data.category_ids, strict=True))
+    return LabelledSet(list(classes), records, [id_of[label] for label in classes])
+
+
+def split(data: LabelledSet, shares: dict[str, float], seed: int) -> dict[str, LabelledSet]:
+    """Draw parts of the images.
+
+    The draw goes by file name and seed alone, not by the order of the images or their ids.
+
+    Args:
+        data: the whole.
+        shares: name of a part -> its share; they add up to 1 at most.
+        seed: draws another split.
+
+    Returns:
+        The parts, in the order of `shares`; images in the order that they had.
+
+    Raises:
+        ConfigError: if the shares are no shares, or a part would be empty.
+    """
+    total = sum(shares.values())
+    if not shares or min(shares.values()) <= 0 or total > 1 + 1e-9:
+        raise ConfigError(
+            f"--split has the shares {', '.join(f'{k}={v:g}' for k, v in shares.items())}; each "
+            "must be above 0, and together at most 1, as in train=0.8,val=0.2."
+        )
+    order = sorted(range(len(data.records)), key=lambda i: str(data.records[i]["file_name"]))
+    drawn = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
+    ends = [math.floor(len(order) * end + 0.5) for end in np.cumsum(list(shares.values()))]
+    parts = {}
+    for name, start, end in zip(shares, [0, *ends[:-1]], ends, strict=True):
+        places = sorted(drawn[start:end])
+        if not places:
+            raise ConfigError(
+                f"--split: {len(order)} images are too few for the share {name}={shares[name]:g}."
+            )
+        parts[name] = replace(data, records=[data.records[i] for i in places])
+    return parts

@@ -1,0 +1,76 @@
+"""tools/check_dataset.py says what is wrong with a dataset and ends accordingly."""
+
+import json
+
+import pytest
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from tests.data import spoilt
+from tests.data.spec_files import coco
+from tests.tools.conftest import TINY
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = set(DatasetCatalog.list())
+    yield tmp_path
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_a_spoilt_dataset_ends_with_1_and_a_table(run, folder):
+    spoilt.spoilt(folder)
+    result = run("check_dataset", "coco:spoilt.json", "--threads", 1)
+    assert result.status == 1
+    assert "5  box of zero, negative or non-finite size" in result.out
+    assert "03.png" in result.out
+
+
+def test_a_cleaned_copy_is_written_and_sound(run, folder):
+    spoilt.spoilt(folder)
+    result = run("check_dataset", "coco:spoilt.json", "--fix", "sound.json")
+    assert result.status == 1
+    assert f"Wrote {spoilt.NUM_SOUND_IMAGES} images" in result.out
+    name = result.out.split("Use it as ")[1].strip()
+    again = run("check_dataset", name)
+    assert again.status == 0, again.out
+    assert len(json.loads((folder / "sound.json").read_text())["images"]) == 21
+
+
+def test_a_sound_dataset_ends_with_0(run, folder):
+    coco(folder / "a.json", objects=[(0, 1), (1, 2)])
+    for number, name in enumerate("ab"):
+        spoilt.photo(folder / f"{name}.jpg", number)
+    result = run("check_dataset", "coco:a.json")
+    assert (result.status, "no faults" in result.out) == (0, True)
+
+
+def test_training_on_a_spoilt_dataset_runs_to_the_end(run, folder):
+    """Bad objects are skipped, bad images replaced, and both are counted."""
+    spoilt.spoilt(folder)
+    result = run(
+        "train_net", "--config-file", "quick_start.yaml", *TINY,
+        "DATASETS.TRAIN", "('coco:spoilt.json',)", "DATASETS.TEST", "()",
+        "DATALOADER.MAX_BAD_SHARE", "0.6", "OUTPUT_DIR", "out",
+        "MODEL.ROI_HEADS.NUM_CLASSES", "3", "MODEL.MASK_ON", "False",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    text = (folder / "out/log.txt").read_text()
+    assert "5 x box of zero, negative or non-finite size" in text
+    assert (folder / "out/model_final.pth").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["coco:none.json"], "none.json does not exist"),
+        (["coco:a.json", "coco:b.json", "--fix", "c.json"], "--fix takes one SPEC"),
+        (["coco:a.json", "--threads", "0"], "--threads is 0"),
+    ],
+)
+def test_mistakes_end_with_2_and_say_why(run, folder, arguments, why):
+    result = run("check_dataset", *arguments)
+    assert result.status == 2
+    assert why in result.err

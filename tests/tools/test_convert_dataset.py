@@ -1,0 +1,48 @@
+"""tools/convert_dataset.py writes datasets that its last lines name."""
+
+import pytest
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from tests.data.spec_files import voc
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    voc(tmp_path / "v", train={f"i{n}": ["cat", "owl"] for n in range(10)})
+    before = set(DatasetCatalog.list())
+    yield tmp_path
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_the_strings_of_the_splits_are_printed(run, folder):
+    result = run(
+        "convert_dataset", "voc:v", "--to", "yolo", "--output", "out",
+        "--split", "train=0.8,val=0.2", "--classes", "owl",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    lines = dict(line.split(": ", 1) for line in result.out.splitlines() if line[0] in "tvl")
+    assert lines["lost"] == "nothing"
+    records = {name: DatasetCatalog.get(lines[name]) for name in ("train", "val")}
+    assert [len(r) for r in records.values()] == [8, 2]
+    assert all(len(r["annotations"]) == 1 for r in records["train"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--split", "train"], "train=0.8,val=0.2"),
+        (["--split", "a=0.5,a=0.5"], "names must differ"),
+        (["--split", "a=0.5,../b=0.5"], "letters and digits"),
+        (["--split-name", "../x"], "letters and digits"),
+        (["--classes", "dog"], "no 'dog'"),
+        (["--output", "v"], "not empty"),
+    ],
+)
+def test_mistakes_end_with_2_and_say_why(run, folder, arguments, why):
+    options = ["--to", "coco", "--output", "out", *arguments]
+    result = run("convert_dataset", "voc:v", *options)
+    assert result.status == 2
+    assert why in result.err

@@ -1,0 +1,103 @@
+#!/usr/bin/env python
+"""Turn weights of torchvision, timm, detectron2, Caffe2 or AdelaiDet into a checkpoint of d2lite.
+
+    python tools/convert_checkpoint.py resnet50-0676ba61.pth R-50.pth
+    python tools/convert_checkpoint.py fasterrcnn_resnet50_fpn_coco-258fb6c6.pth detector.pth
+    python tools/convert_checkpoint.py output/model_final.pth small.safetensors --strip
+    python tools/convert_checkpoint.py model_final_280758.pkl coco.pth --classes coco_2017_val
+
+Training reads all these files without this tool. It makes files that are small (--strip), that
+say which classes they know (--classes; see MODEL.KEEP_MATCHING_CLASSES), that carry whole names
+(--config-file), and whose name is checked when they are downloaded (--hash).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from d2lite.checkpoint.conversion import convert_checkpoint, is_of_torchvision
+from d2lite.checkpoint.reading import read_checkpoint
+from d2lite.checkpoint.writing import write_weights
+from d2lite.config import CfgNode
+from d2lite.data.datasets.builtin_meta import COCO_CATEGORIES
+from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
+from d2lite.engine.defaults.classes import get_class_names
+from d2lite.modeling import build_model
+
+# torchvision counts up to the largest id of COCO.
+_TORCHVISION_COCO_CLASSES = 90
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="file or address: .pth, .pt, .pkl, .safetensors")
+    parser.add_argument("target", help="file to write: .pth, .pt or .safetensors")
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--strip", action="store_true", help="leave out optimizer, schedule and the run's state"
+    )
+    parser.add_argument(
+        "--hash", action="store_true", help="write NAME-0676ba61.pth, with the file's SHA-256"
+    )
+    parser.add_argument(
+        "--classes",
+        default="",
+        help="a dataset's name, or a file with one class name a line: written into the file",
+    )
+    add_config_options(parser, "--opts")
+    return parser.parse_args()
+
+
+def class_names_for(args: argparse.Namespace) -> list[str]:
+    """The names to write into the file; none where nothing is known."""
+    if args.classes and Path(args.classes).is_file():
+        lines = Path(args.classes).read_text(encoding="utf-8").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+    if args.classes:
+        return get_class_names(args.classes) or []
+    content = read_checkpoint(args.source)
+    scores = content["model"].get("roi_heads.box_predictor.cls_score.bias")
+    is_coco = scores is not None and len(scores) == _TORCHVISION_COCO_CLASSES + 1
+    if not (is_coco and is_of_torchvision(content)):
+        return []
+    names = [f"unused {number}" for number in range(1, _TORCHVISION_COCO_CLASSES + 1)]
+    for category in COCO_CATEGORIES:
+        if category["isthing"]:
+            names[category["id"] - 1] = category["name"]
+    return names
+
+
+def build_on_cpu(cfg: CfgNode):
+    """The model of a config with random weights."""
+    cfg.MODEL.DEVICE = "cpu"
+    return build_model(cfg)
+
+
+def main() -> None:
+    """Convert one file."""
+    args = parse_args()
+    model = None
+    if args.config_file:
+        model = build_on_cpu(setup_cfg(args.config_file, args.opts, args.imports))
+    names = class_names_for(args)
+    content = convert_checkpoint(args.source, model=model, class_names=names, strip=args.strip)
+    written = write_weights(Path(args.target), content, hash_in_name=args.hash)
+    numbers = sum(value.numel() for value in content["model"].values())
+    print(
+        f"{written}: {len(content['model'])} tensors, {numbers / 1e6:.2f} million numbers, "
+        f"{written.stat().st_size / 1e6:.1f} MB"
+    )
+    others = sorted(key for key in content if key != "model")
+    print(f"Beside the weights: {', '.join(others) or 'nothing'}")
+    if names:
+        print(f"Classes: {len(names)}, {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+    if content.get("matching_heuristics"):
+        print("The names are those inside of a backbone; a model completes them when it loads.")
+
+
+if __name__ == "__main__":
+    run_tool(main)
