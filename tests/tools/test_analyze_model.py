@@ -35,8 +35,13 @@ def test_weights_are_loaded_on_demand(run, trained):
         "--depth", 0, "MODEL.WEIGHTS", trained / "model_final.pth",
     )  # fmt: skip
     assert ended.status == 0, ended.err
-    assert "Loaded" in ended.out
     assert ended.out.splitlines()[-1].startswith("whole model")
+    missing = run(
+        "analyze_model", "--config-file", trained / "config.yaml", "--size", 64, 64, "--weights",
+        "MODEL.WEIGHTS", trained / "no_such.pth",
+    )  # fmt: skip
+    assert missing.status == 2
+    assert "no_such.pth" in missing.err
 
 
 def test_impossible_sizes_and_depths_are_refused(run):
