@@ -71,10 +71,7 @@ def _fetch(path: str) -> Path:
     try:
         return Path(PathManager.get_local_path(path))
     except OSError as err:
-        raise MissingFileError(
-            f"The weights at {path} (MODEL.WEIGHTS) cannot be fetched: {err}. Check the address "
-            "and the network, or fetch the file by other means and give its path."
-        ) from err
+        raise MissingFileError(f"MODEL.WEIGHTS {path}: {err}") from err
 
 
 def refuse_zip_bomb(path: Path) -> None:

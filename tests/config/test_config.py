@@ -33,7 +33,11 @@ def test_global_config_shows_the_keys_of_the_one_that_was_set():
 def test_every_carried_config_loads_and_is_found_by_its_address(address):
     cfg = get_cfg()
     add_project_configs(cfg)
-    cfg.merge_from_file(find_config_file(address))
+    found = find_config_file(address)
+    assert found.resolve() == carried_configs()[address].resolve()
+    defaults = cfg.clone()
+    cfg.merge_from_file(found)
+    assert cfg != defaults
 
 
 def test_project_keys_can_be_added_by_name():

@@ -318,7 +318,9 @@ class TestPreciseBN:
 class TestClassCheck:
     def test_equal_classes_pass(self):
         hook = ClassCheckHook(["a", "b"], 2, test_classes={"val": ["a", "b"]})
-        make_trainer([hook]).train(0, 1)
+        trainer = make_trainer([hook])
+        trainer.train(0, 1)
+        assert trainer.iter == 1
 
     def test_wrong_count_shows_both_lists_and_the_key(self):
         hook = ClassCheckHook(
