@@ -18,16 +18,23 @@ from d2lite.structures import (
     Keypoints,
     PolygonMasks,
     RotatedBoxes,
-    polygons_to_bitmask,
+    draw_polygons,
 )
 from d2lite.utils.errors import ConfigError, DataError
 
 from .transforms import (
+    AffineTransform,
     CropTransform,
     HFlipTransform,
     Transform,
     TransformList,
     VFlipTransform,
+)
+from .transforms.labels import (
+    transform_boxes,
+    transform_mask,
+    transform_points,
+    transform_polygons,
 )
 
 __all__ = [
@@ -76,7 +83,8 @@ def transform_instance_annotations(
     changed = dict(annotation)
     if "bbox" in annotation:
         height, width = image_size
-        box = transforms.apply_box(get_bbox(annotation)[None])[0]
+        # DIFFERS: what a crop cut off stays cut off, whatever follows.
+        box = transform_boxes(transforms, get_bbox(annotation))[0]
         changed["bbox"] = box.clip(0, [width, height, width, height])
         changed["bbox_mode"] = BoxMode.XYXY_ABS
     if "segmentation" in annotation:
@@ -99,10 +107,8 @@ def _transform_segmentation(
 ) -> list[np.ndarray] | np.ndarray:
     """Polygons or a bitmap, in pixels of the transformed image."""
     if isinstance(segmentation, list):
-        # A copy each: transforms may write into what they are given.
-        points = [np.array(p, dtype=np.float64).reshape(-1, 2) for p in segmentation]
-        return [p.reshape(-1) for p in transforms.apply_polygons(points)]
-    mask = transforms.apply_segmentation(_bitmap(segmentation))
+        return [p.reshape(-1) for p in transform_polygons(transforms, segmentation)]
+    mask = transform_mask(transforms, bitmap(segmentation))
     if mask.shape[:2] != tuple(image_size):
         raise DataError(
             f"A mask became {mask.shape[:2]} by the transforms of its image, which is "
@@ -111,7 +117,7 @@ def _transform_segmentation(
     return mask
 
 
-def _bitmap(segmentation: Any) -> np.ndarray:
+def bitmap(segmentation: Any) -> np.ndarray:
     """(H, W) uint8 bitmap of a COCO RLE (packed or as counts) or of a bitmap."""
     if isinstance(segmentation, np.ndarray) and segmentation.ndim == 2:
         return segmentation
@@ -150,9 +156,9 @@ def transform_keypoint_annotations(
     """
     transforms = _as_one(transforms)
     points = np.array(keypoints, dtype=np.float64).reshape(-1, 3)
-    points[:, :2] = transforms.apply_coords(points[:, :2].copy())
+    points[:, :2], was_inside = transform_points(transforms, points[:, :2])
     height, width = image_size
-    is_inside = ((points[:, :2] >= 0) & (points[:, :2] <= [width, height])).all(axis=1)
+    is_inside = was_inside & ((points[:, :2] >= 0) & (points[:, :2] <= [width, height])).all(axis=1)
     points[~is_inside, 2] = 0
     if keypoint_hflip_indices is not None:
         if len(keypoint_hflip_indices) != len(points):
@@ -170,7 +176,13 @@ def _is_mirrored(transforms: Transform) -> bool:
     """Whether left has become right: after an odd number of flips."""
     steps = transforms.transforms if isinstance(transforms, TransformList) else [transforms]
     # DIFFERS: a vertical flip counts too; it shows the mirrored person, upside down.
-    return sum(isinstance(step, (HFlipTransform, VFlipTransform)) for step in steps) % 2 == 1
+    return sum(map(_turns_over, steps)) % 2 == 1
+
+
+def _turns_over(step: Transform) -> bool:
+    if isinstance(step, AffineTransform):
+        return step.is_mirroring
+    return isinstance(step, (HFlipTransform, VFlipTransform))
 
 
 def transform_proposals(
@@ -196,7 +208,7 @@ def transform_proposals(
     raw = np.asarray(dataset_dict.pop("proposal_boxes"), dtype=np.float32).reshape(-1, 4)
     xyxy = BoxMode.convert(raw, dataset_dict.pop("proposal_bbox_mode"), BoxMode.XYXY_ABS)
     logits = np.asarray(dataset_dict.pop("proposal_objectness_logits"), dtype=np.float32)
-    boxes = Boxes(torch.as_tensor(_as_one(transforms).apply_box(xyxy), dtype=torch.float32))
+    boxes = Boxes(torch.as_tensor(transform_boxes(_as_one(transforms), xyxy), dtype=torch.float32))
     boxes.clip(image_shape)
     keep = torch.nonzero(boxes.nonempty(threshold=min_box_size)).flatten()[:proposal_topk]
     proposals = Instances(image_shape)
@@ -263,13 +275,13 @@ def _masks(
     segmentations: list[Any], image_size: tuple[int, int], mask_format: str
 ) -> PolygonMasks | BitMasks:
     if mask_format == "bitmask":
-        maps = [
-            polygons_to_bitmask([np.asarray(p, np.float64).reshape(-1) for p in s], *image_size)
-            if isinstance(s, list)
-            else _bitmap(s)
-            for s in segmentations
-        ]
-        return BitMasks(torch.as_tensor(np.stack(maps).astype(bool)))
+        maps = np.zeros((len(segmentations), *image_size), dtype=bool)
+        for row, mask in zip(maps, segmentations, strict=True):
+            if isinstance(mask, list):
+                draw_polygons(row, mask)
+            else:
+                row[:] = bitmap(mask)
+        return BitMasks(torch.from_numpy(maps))
     if not all(isinstance(s, list) for s in segmentations):
         raise ConfigError(
             "Some objects have bitmaps or RLE as segmentation, which INPUT.MASK_FORMAT 'polygon' "
@@ -325,7 +337,8 @@ def filter_empty_instances(
     keep = torch.ones(len(instances), dtype=torch.bool)
     for check in checks:
         keep = keep & check
-    kept = instances if not checks else instances[keep]
+    # Picking all would copy every bitmap.
+    kept = instances if bool(keep.all()) else instances[keep]
     return (kept, keep) if return_mask else kept
 
 

@@ -1,5 +1,6 @@
-"""DatasetMapper: one dataset dict -> one model input; and the augmentations that cfg asks for."""
+"""DatasetMapper: one dataset dict -> one model input."""
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 
 from d2lite.config import configurable
+from d2lite.data.stream import EpochOrder
 from d2lite.structures import BitMasks, Keypoints, PolygonMasks
 from d2lite.utils.errors import ConfigError, DataError
 
@@ -16,76 +18,23 @@ from .annotations import (
     MASK_FORMATS,
     annotations_to_instances,
     filter_empty_instances,
-    get_bbox,
     transform_instance_annotations,
     transform_proposals,
 )
+from .augmentation_config import (
+    build_augmentation,
+    build_steps,
+    build_transform_gen,
+    may_cut,
+    mixing_ends_at,
+)
 from .image_io import check_image_size, read_image
+from .mixing import PictureAugmentation
+from .picture import Picture
+from .picture_steps import PictureSteps
 from .shared_metadata import create_keypoint_hflip_indices
 
 __all__ = ["DatasetMapper", "build_augmentation", "build_transform_gen"]
-
-
-def build_augmentation(cfg: Any, is_train: bool) -> list[T.Augmentation]:
-    """The resize, and in training the flip and what INPUT.AUG has, that cfg.INPUT asks for.
-
-    Args:
-        cfg: the configuration.
-        is_train: training or testing.
-
-    Raises:
-        ConfigError: for an unknown flip, or a key that we do not support.
-    """
-    options = cfg.INPUT
-    if not is_train:
-        return [T.ResizeShortestEdge(options.MIN_SIZE_TEST, options.MAX_SIZE_TEST, "choice")]
-    if options.RANDOM_FLIP not in ("none", "horizontal", "vertical"):
-        raise ConfigError(
-            f"INPUT.RANDOM_FLIP is {options.RANDOM_FLIP!r}; choose one of horizontal, vertical, "
-            "none."
-        )
-    augmentations: list[T.Augmentation] = []
-    if options.AUG.MIN_IOU_CROP.ENABLED:
-        crop = options.AUG.MIN_IOU_CROP
-        augmentations.append(T.MinIoURandomCrop(tuple(crop.MIN_IOUS), crop.MIN_SIZE))
-    jitter = options.AUG.LARGE_SCALE_JITTER
-    if jitter.ENABLED:
-        augmentations.append(T.ResizeScale(*jitter.SCALE, *jitter.SIZE))
-    else:
-        augmentations.append(
-            T.ResizeShortestEdge(
-                options.MIN_SIZE_TRAIN, options.MAX_SIZE_TRAIN, options.MIN_SIZE_TRAIN_SAMPLING
-            )
-        )
-    if options.AUG.PHOTOMETRIC.ENABLED:
-        # After resizing, since it costs by the pixel.
-        augmentations.append(_photometric(cfg))
-    if jitter.ENABLED:
-        # Not padded here: the batch is, and boxes and keypoints that an earlier crop cut off would
-        # come to lie in the padding.
-        augmentations.append(T.FixedSizeCrop(tuple(jitter.SIZE), pad=False))
-    if options.RANDOM_FLIP != "none":
-        is_horizontal = options.RANDOM_FLIP == "horizontal"
-        augmentations.append(T.RandomFlip(horizontal=is_horizontal, vertical=not is_horizontal))
-    return augmentations
-
-
-def _photometric(cfg: Any) -> T.Augmentation:
-    if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
-        raise ConfigError(
-            f"INPUT.AUG.PHOTOMETRIC needs INPUT.FORMAT RGB or BGR, found {cfg.INPUT.FORMAT!r}."
-        )
-    options = cfg.INPUT.AUG.PHOTOMETRIC
-    try:
-        return T.PhotometricDistortion(
-            options.BRIGHTNESS, tuple(options.CONTRAST), tuple(options.SATURATION), options.HUE
-        )
-    except ValueError as err:
-        raise ConfigError(f"INPUT.AUG.PHOTOMETRIC: {err}") from err
-
-
-build_transform_gen = build_augmentation
-"""The name of before the rewrite."""
 
 
 class DatasetMapper:
@@ -100,7 +49,7 @@ class DatasetMapper:
         self,
         is_train: bool,
         *,
-        augmentations: Sequence[T.Augmentation | T.Transform],
+        augmentations: Sequence[T.Augmentation | T.Transform | PictureAugmentation],
         image_format: str,
         use_instance_mask: bool = False,
         use_keypoint: bool = False,
@@ -108,12 +57,15 @@ class DatasetMapper:
         keypoint_hflip_indices: np.ndarray | None = None,
         precomputed_proposal_topk: int | None = None,
         recompute_boxes: bool = False,
+        mixing_ends_at: int | None = None,
+        ignore_value: int = 255,
     ) -> None:
         """Store what is to be done.
 
         Args:
             is_train: in testing, annotations are left out of the result.
-            augmentations: applied in order.
+            augmentations: applied in order. Those that mix pictures need `with_partners`, which
+                the training loader sees to.
             image_format: as in `read_image`.
             use_instance_mask: carry masks along.
             use_keypoint: carry keypoints along.
@@ -123,6 +75,9 @@ class DatasetMapper:
                 leaves stored proposals alone.
             recompute_boxes: draw the boxes anew around the transformed masks, which is tighter
                 after crops and rotations.
+            mixing_ends_at: the position in the sample stream from which on no pictures are
+                mixed; None: never.
+            ignore_value: the class, in maps of classes, of pixels that have none.
 
         Raises:
             ConfigError: if boxes shall follow masks that are not used, or for an unknown format.
@@ -138,7 +93,10 @@ class DatasetMapper:
                 f"{', '.join(MASK_FORMATS)}."
             )
         self.is_train = is_train
-        self.augmentations = T.AugmentationList(augmentations)
+        plain = [step for step in augmentations if not isinstance(step, PictureAugmentation)]
+        self.augmentations = T.AugmentationList(plain)
+        self.steps = PictureSteps(augmentations, mixing_ends_at)
+        self.ignore_value = ignore_value
         self.image_format = image_format
         self.use_instance_mask = use_instance_mask
         self.instance_mask_format = instance_mask_format
@@ -147,17 +105,14 @@ class DatasetMapper:
         self.proposal_topk = precomputed_proposal_topk
         self.recompute_boxes = recompute_boxes
         mode = "training" if is_train else "testing"
-        logging.getLogger(__name__).info("Augmentations in %s: %s", mode, self.augmentations)
+        logging.getLogger(__name__).info(
+            "Augmentations in %s: %s", mode, ", ".join(map(repr, augmentations)) or "none"
+        )
 
     @classmethod
     def from_config(cls, cfg: Any, is_train: bool = True) -> dict[str, Any]:
         """The arguments of `__init__` that a configuration stands for."""
-        augmentations = build_augmentation(cfg, is_train)
-        use_crop = cfg.INPUT.CROP.ENABLED and is_train
-        if use_crop:
-            augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
-        aug = cfg.INPUT.AUG
-        cuts = use_crop or aug.MIN_IOU_CROP.ENABLED or aug.LARGE_SCALE_JITTER.ENABLED
+        augmentations = build_steps(cfg, is_train)
         flip_indices = None
         if cfg.MODEL.KEYPOINT_ON and is_train:
             flip_indices = np.array(create_keypoint_hflip_indices(cfg.DATASETS.TRAIN))
@@ -179,8 +134,26 @@ class DatasetMapper:
             "keypoint_hflip_indices": flip_indices,
             "precomputed_proposal_topk": topk,
             # A crop leaves boxes larger than what is still to be seen of the object.
-            "recompute_boxes": bool(is_train and cuts and cfg.MODEL.MASK_ON),
+            "recompute_boxes": is_train and cfg.MODEL.MASK_ON and may_cut(augmentations),
+            "mixing_ends_at": mixing_ends_at(cfg) if is_train else None,
+            "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         }
+
+    @property
+    def needs_partners(self) -> bool:
+        """Whether an augmentation asks for other pictures of the dataset."""
+        return self.steps.needs_partners
+
+    def with_partners(self, dataset: Any, order: EpochOrder | None = None) -> "DatasetMapper":
+        """A copy that knows where to draw the other pictures of a mixture from.
+
+        Args:
+            dataset: map-style, of dataset dicts.
+            order: of the training's sampler, if it has one; see `PartnerSource`.
+        """
+        made = copy.copy(self)
+        made.steps = self.steps.with_partners(dataset, order)
+        return made
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Make a model input.
@@ -196,25 +169,50 @@ class DatasetMapper:
             proposals: `Instances`, where they are stored and wanted.
         """
         sample = dict(dataset_dict)
-        image = read_image(sample["file_name"], format=self.image_format)
-        check_image_size(sample, image)
-        sem_seg = None
-        if self.is_train and "sem_seg_file_name" in sample:
-            sem_seg = _read_labels(sample.pop("sem_seg_file_name"))
-        aug_input = T.AugInput(image, boxes=_boxes_of(sample), sem_seg=sem_seg)
-        transforms = self.augmentations(aug_input)
-        image_shape = aug_input.image.shape[:2]
-        sample["image"] = _to_planes(aug_input.image)
-        if sem_seg is not None:
-            sample["sem_seg"] = torch.as_tensor(aug_input.sem_seg.astype(np.int64))
+        picture, transforms = self.steps(self._read(sample), self._read)
+        if self.steps.mixing and picture.has_annotations:
+            sample["annotations"] = picture.annotations
+        sample["image"] = _to_planes(picture.image)
+        if picture.sem_seg is not None:
+            sample["sem_seg"] = torch.as_tensor(picture.sem_seg.astype(np.int64))
+        sample.pop("sem_seg_file_name", None)
         if self.proposal_topk is not None:
-            transform_proposals(sample, image_shape, transforms, proposal_topk=self.proposal_topk)
+            transform_proposals(sample, picture.size, transforms, proposal_topk=self.proposal_topk)
         if not self.is_train:
             sample.pop("annotations", None)
-            sample.pop("sem_seg_file_name", None)
         elif "annotations" in sample:
-            self._transform_annotations(sample, transforms, image_shape)
+            self._transform_annotations(sample, transforms, picture.size)
         return sample
+
+    def _read(self, record: dict[str, Any]) -> Picture:
+        """The picture of a dataset dict, as it lies on the disk."""
+        image = read_image(record["file_name"], format=self.image_format)
+        check_image_size(record, image)
+        labels = None
+        if self.is_train and "sem_seg_file_name" in record:
+            labels = _read_labels(record["sem_seg_file_name"])
+            if self.steps.mixing or self.ignore_value > 255:
+                labels = labels.astype(np.int32)  # pictures of two datasets may be mixed
+        annos = [a for a in record.get("annotations", ()) if a.get("iscrowd", 0) == 0]
+        if self.steps.mixing:
+            unused = self._unused_keys(self.steps.needs_masks)
+            annos = [{k: v for k, v in anno.items() if k not in unused} for anno in annos]
+        return Picture(
+            image,
+            annos,
+            labels,
+            has_annotations="annotations" in record,
+            ignore_value=self.ignore_value,
+            hflip_indices=self.keypoint_hflip_indices,
+        )
+
+    def _unused_keys(self, needs_masks: bool) -> set[str]:
+        unused = set()
+        if not (self.use_instance_mask or needs_masks):
+            unused.add("segmentation")
+        if not self.use_keypoint:
+            unused.add("keypoints")
+        return unused
 
     def _transform_annotations(
         self,
@@ -223,11 +221,7 @@ class DatasetMapper:
         image_shape: tuple[int, int],
     ) -> None:
         """Replace the annotations of a sample by instances, in place. A subclass may change it."""
-        unused = set()
-        if not self.use_instance_mask:
-            unused.add("segmentation")
-        if not self.use_keypoint:
-            unused.add("keypoints")
+        unused = self._unused_keys(needs_masks=False)
         annos = [
             transform_instance_annotations(
                 {key: value for key, value in anno.items() if key not in unused},
@@ -262,14 +256,6 @@ class DatasetMapper:
             instances.gt_keypoints = Keypoints(
                 torch.zeros((0, 0 if indices is None else len(indices), 3))
             )
-
-
-def _boxes_of(sample: dict[str, Any]) -> np.ndarray | None:
-    """(N, 4) xyxy boxes of the objects that are no crowd, for augmentations that look at them."""
-    annos = [a for a in sample.get("annotations", ()) if a.get("iscrowd", 0) == 0 and "bbox" in a]
-    if "annotations" not in sample:
-        return None
-    return np.stack([get_bbox(a) for a in annos]) if annos else np.zeros((0, 4))
 
 
 def _read_labels(file_name: str) -> np.ndarray:

@@ -13,9 +13,17 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["draw_key", "image_generator", "keyed_draws", "keyed_images"]
+__all__ = [
+    "at_position",
+    "draw_key",
+    "image_generator",
+    "keyed_draws",
+    "keyed_images",
+    "stream_position",
+]
 
 _image_keys: list[Sequence[int | None]] = []
+_positions: list[int] = []
 
 
 def draw_key(seed: int, *counters: int) -> int:
@@ -46,6 +54,29 @@ def keyed_draws(key: int) -> Iterator[None]:
         random.setstate(kept[0])
         np.random.set_state(kept[1])
         torch.set_rng_state(kept[2])
+
+
+@contextmanager
+def at_position(position: int) -> Iterator[None]:
+    """Inside, `stream_position()` is this place of the sample stream.
+
+    Args:
+        position: counted from 0 over all samples of the run, in all processes.
+    """
+    _positions.append(position)
+    try:
+        yield
+    finally:
+        _positions.pop()
+
+
+def stream_position() -> int | None:
+    """The place in the stream of the sample that is being made; None outside of a training loader.
+
+    What shall change in the course of a training follows from it and not from a count of calls,
+    which would be another one in each worker and after a resume.
+    """
+    return _positions[-1] if _positions else None
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from PIL import Image
 from d2lite.config import get_cfg
 from d2lite.data import DatasetMapper
 from d2lite.data import transforms as T
+from d2lite.data.augmentation_text import AUGMENTATION_REGISTRY
 from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.structures import BoxMode
 from d2lite.utils.draws import keyed_draws
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, UnknownNameError
 
 
 def config(*options):
@@ -146,3 +147,157 @@ def test_distortions_that_make_no_sense_are_refused(photo):
         build_augmentation(config(*COLOUR, "INPUT.FORMAT", "L"), True)
     with pytest.raises(ConfigError, match=r"INPUT\.AUG\.PHOTOMETRIC: brightness -1"):
         build_augmentation(config(*COLOUR, "INPUT.AUG.PHOTOMETRIC.BRIGHTNESS", -1.0), True)
+
+
+# ------------------------------------------------------------------ INPUT.AUGMENTATIONS
+def listed(*texts, extra=(), is_train=True):
+    key = "INPUT.AUGMENTATIONS" if is_train else "INPUT.AUGMENTATIONS_TEST"
+    return build_augmentation(config(key, list(texts), *extra), is_train)
+
+
+EVERY = [
+    "Albumentations(HorizontalFlip(p=0.5), OneOf([RandomGamma(p=1), Blur(p=1)], p=0.3))",
+    "CopyPaste(share=0.5, prob=0.5)",
+    "FixedSizeCrop(crop_size=(640, 640))",
+    "MinIoURandomCrop()",
+    "MixUp(alpha=32.0, prob=0.15)",
+    "Mosaic(size=(640, 640), scale=(0.4, 1.0))",
+    "PhotometricDistortion(hue=9)",
+    "RandAugment(num_ops=2, magnitude=9)",
+    "RandomAffine(angle=(-10, 10), fill=114)",
+    "RandomApply(RandomRotation(angle=[-10, 10]), prob=0.3)",
+    "RandomBrightness(0.5, 1.5)",
+    "RandomChoice([RandomBrightness(0.5, 1.5), RandomContrast(0.5, 1.5)], weights=[1, 2])",
+    "RandomContrast(0.5, 1.5)",
+    "RandomCrop('relative_range', (0.5, 0.5))",
+    "RandomCrop_CategoryAreaConstraint('absolute', (512, 512), 0.75, 255)",
+    "RandomExtent(scale_range=(0.5, 1.2), shift_range=(0.3, 0.3))",
+    "RandomFlip(horizontal=False, vertical=True)",
+    "RandomLighting(25.5)",
+    "RandomResize([(640, 640), (800, 800)])",
+    "RandomRotation(angle=[0, 90, 180], sample_style='choice')",
+    "RandomSaturation(0.5, 1.5)",
+    "Resize(shape=(640, 640))",
+    "ResizeScale(0.1, 2.0, 1024, 1024)",
+    "ResizeShortestEdge([640, 800], 1333, 'range')",
+]
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_every_augmentation_can_be_named(text):
+    if text.startswith("Albu"):
+        pytest.importorskip("albumentations")
+    (made,) = listed(text, extra=("INPUT.MASK_FORMAT", "bitmask"))
+    assert type(made).__name__ == text.partition("(")[0]
+
+
+def test_the_registry_holds_no_more_and_no_less():
+    names = {text.partition("(")[0] for text in EVERY} | {"AugmentationList"}
+    assert {name for name, _ in AUGMENTATION_REGISTRY} == names
+
+
+def test_default_stands_for_the_other_keys():
+    names = [type(a).__name__ for a in listed("RandAugment", "Default", extra=COLOUR)]
+    assert names == ["RandAugment", "ResizeShortestEdge", "PhotometricDistortion", "RandomFlip"]
+    assert repr(listed("Default")) == repr(build_augmentation(config(), True))
+
+
+def test_what_is_named_without_arguments_takes_them_from_the_other_keys():
+    resize, crop = listed(
+        "ResizeShortestEdge", "RandomCrop()",
+        extra=("INPUT.MIN_SIZE_TRAIN", (320, 352), "INPUT.CROP.SIZE", [0.7, 0.6]),
+    )  # fmt: skip
+    assert (tuple(resize.short_edge_length), resize.max_size) == ((320, 352), 1333)
+    assert list(crop.crop_size) == [0.7, 0.6]
+
+
+def test_a_probability_wraps_what_has_none():
+    (made,) = listed("RandomRotation(angle=9, prob=0.25)")
+    assert (made.prob, type(made.aug).__name__) == (0.25, "RandomRotation")
+    (flip,) = listed("RandomFlip(prob=0.25)")
+    assert (type(flip).__name__, flip.prob) == ("RandomFlip", 0.25)
+
+
+def test_the_list_survives_a_file_and_names_can_be_added(tmp_path):
+    @AUGMENTATION_REGISTRY.register()
+    class Mine(T.Augmentation):
+        def get_transform(self, image):
+            return T.NoOpTransform()
+
+    cfg = config("INPUT.AUGMENTATIONS", "['RandomAffine(angle=(-5, 5))', 'Mine', 'Default']")
+    (tmp_path / "a.yaml").write_text(cfg.dump())
+    again = get_cfg()
+    again.merge_from_file(str(tmp_path / "a.yaml"))
+    AUGMENTATION_REGISTRY._obj_map.pop("Mine")
+    assert again.INPUT.AUGMENTATIONS == cfg.INPUT.AUGMENTATIONS
+    with pytest.raises(UnknownNameError, match="has nothing named 'Mine'"):
+        build_augmentation(again, True)
+
+
+def test_boxes_are_drawn_anew_where_objects_may_have_been_cut():
+    def recomputes(*texts):
+        cfg = config("INPUT.AUGMENTATIONS", list(texts), "MODEL.MASK_ON", True)
+        return DatasetMapper(cfg, True).recompute_boxes
+
+    assert not recomputes("Default", "RandomBrightness(0.9, 1.1)")
+    assert recomputes("RandomRotation(9)")
+    assert recomputes("Mosaic")
+    assert recomputes("RandomChoice([RandomFlip(), RandomCrop('relative', (0.5, 0.5))])")
+    assert recomputes("RandomApply(RandomAffine())")
+    assert not recomputes("RandomApply(RandomFlip())")
+
+
+def test_a_test_resizes_as_it_is_told(record):
+    cfg = config("INPUT.AUGMENTATIONS_TEST", ["ResizeScale(1, 1, 90, 200)"])
+    assert DatasetMapper(cfg, False)(record)["image"].shape == (3, 90, 120)
+    assert kinds(config(), is_train=False) == kinds(
+        config("INPUT.AUGMENTATIONS_TEST", ["Default"]), is_train=False
+    )
+    with pytest.raises(ConfigError, match=r"RandomFlip.*brought back.*TEST\.AUG"):
+        listed("RandomFlip", is_train=False)
+    with pytest.raises(ConfigError, match="has Mosaic"):
+        listed("Mosaic", is_train=False)
+
+
+@pytest.mark.parametrize(
+    ("texts", "extra", "message"),
+    [
+        (["RandomFlip("], (), "cannot be read. Write a name with arguments"),
+        (["RandomFlip(prob=2*3)"], (), "RandomFlip"),
+        (["RandomFlip(**{})"], (), "write the arguments out"),
+        (["RandomFlip(wrong=1)"], (), "unexpected keyword argument 'wrong'"),
+        (["RandomAffine(scale=(0, 1))"], (), "least and greatest, above 0"),
+        (["__import__('os').system('true')"], (), "INPUT.AUGMENTATIONS"),
+        (["(1, 2)"], (), "is no augmentation"),
+        ([3], (), "texts are expected"),
+        (["RandomApply(Mosaic())"], (), "Mosaic cannot stand inside RandomApply.*own prob"),
+        (["RandomChoice([Mosaic(), RandomFlip()])"], (), "cannot stand inside RandomChoice"),
+        (["RandomFlip"], COLOUR, r"INPUT\.AUG\.PHOTOMETRIC\.ENABLED is True.*Add 'Default'"),
+        (["CopyPaste"], ("MODEL.MASK_ON", True), r"Set INPUT\.MASK_FORMAT bitmask"),
+        (["Mosaic"], ("MODEL.LOAD_PROPOSALS", True), "Mosaic cannot carry stored proposals"),
+        (["Default"], ("INPUT.MIXING_OFF_LAST_ITERS", 9), "mixes no pictures"),
+        ([], ("INPUT.MIXING_OFF_LAST_ITERS", 9), "mixes no pictures"),
+    ],
+)  # fmt: skip
+def test_lists_that_make_no_sense_are_refused(texts, extra, message):
+    with pytest.raises(ConfigError, match=message):
+        listed(*texts, extra=extra)
+
+
+def test_an_unknown_name_lists_near_ones_and_a_negative_number_is_refused():
+    with pytest.raises(UnknownNameError, match=r"(?s)'Mosiac'.*Known: Mosaic"):
+        listed("Mosiac")
+    with pytest.raises(ConfigError, match="must be 0 or more"):
+        DatasetMapper(
+            config("INPUT.MIXING_OFF_LAST_ITERS", -1, "INPUT.AUGMENTATIONS", ["MixUp"]), True
+        )
+
+
+def test_labels_above_a_byte_keep_their_ignored_class(record, tmp_path):
+    Image.fromarray(np.full((60, 80), 7, np.uint8)).save(tmp_path / "labels.png")
+    record["sem_seg_file_name"] = str(tmp_path / "labels.png")
+    cfg = config(
+        "INPUT.AUGMENTATIONS", ["RandomAffine(translate=(0.5, 0.5))"],
+        "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", 65535,
+    )  # fmt: skip
+    assert set(DatasetMapper(cfg, True)(record)["sem_seg"].unique().tolist()) == {7, 65535}

@@ -1,6 +1,7 @@
 """Transforms, what was done to an image, and augmentations, how that is drawn."""
 
 from . import augmentation, augmentation_impl, transform
+from .affine import AffineTransform, RandomAffine
 from .augmentation import (
     AugInput,
     Augmentation,
@@ -28,7 +29,9 @@ from .augmentation_impl import (
     ResizeScale,
     ResizeShortestEdge,
 )
+from .choice import RandomChoice
 from .photometric import PhotometricDistortion
+from .rand_augment import RandAugment
 from .transform import (
     BlendTransform,
     ColorTransform,
@@ -48,6 +51,7 @@ from .transform import (
 )
 
 __all__ = [
+    "AffineTransform",
     "AugInput",
     "Augmentation",
     "AugmentationList",
@@ -63,8 +67,11 @@ __all__ = [
     "PILColorTransform",
     "PadTransform",
     "PhotometricDistortion",
+    "RandAugment",
+    "RandomAffine",
     "RandomApply",
     "RandomBrightness",
+    "RandomChoice",
     "RandomContrast",
     "RandomCrop",
     "RandomCrop_CategoryAreaConstraint",

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
 
+from .labels import transform_labels
+
 __all__ = [
     "AugInput",
     "Augmentation",
@@ -167,6 +169,7 @@ class AugInput:
         *,
         boxes: np.ndarray | None = None,
         sem_seg: np.ndarray | None = None,
+        ignore_value: int = 255,
     ) -> None:
         """Check and store the parts.
 
@@ -175,6 +178,7 @@ class AugInput:
                 caller's.
             boxes: (N, 4) float, xyxy in pixels.
             sem_seg: (H, W) class of each pixel, uint8 or another integer.
+            ignore_value: the class that pixels get which come in from outside the image.
 
         Raises:
             TypeError: if the image is no array of such a dtype.
@@ -191,6 +195,7 @@ class AugInput:
         self.image = image
         self.boxes = boxes
         self.sem_seg = sem_seg
+        self.ignore_value = ignore_value
 
     def transform(self, tfm: Transform) -> None:
         """Apply a transform to every part, in place."""
@@ -198,7 +203,7 @@ class AugInput:
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)
         if self.sem_seg is not None:
-            self.sem_seg = tfm.apply_segmentation(self.sem_seg)
+            self.sem_seg = transform_labels(tfm, self.sem_seg, self.ignore_value)
 
     def apply_augmentations(
         self, augmentations: Sequence[Augmentation | Transform]

@@ -69,6 +69,10 @@ class CropTransform(fvcore_transform.CropTransform):
 class PadTransform(fvcore_transform.PadTransform):
     """Add x0, y0, x1, y1 pixels of one value on the left, top, right and bottom."""
 
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Pad an object's (H, W) mask with nothing, whatever class the padding has."""
+        return np.pad(mask, ((self.y0, self.y1), (self.x0, self.x1)))
+
     def inverse(self) -> Transform:
         """Crop the padding off again.
 
@@ -156,6 +160,9 @@ class ResizeTransform(Transform):
 class ExtentTransform(Transform):
     """Take a rectangle of the image, which may reach beyond it, and stretch it to a size."""
 
+    # What comes in from outside has no label; see `labels.transform_labels`.
+    shows_outside = True
+
     def __init__(
         self,
         src_rect: Sequence[float],
@@ -182,12 +189,14 @@ class ExtentTransform(Transform):
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
         """Sample a (H, W) or (H, W, C) image; `interp` overrules the transform's filter."""
-        method = self.interp if interp is None else int(interp)
+        return self._sample(img, self.interp if interp is None else int(interp), self.fill)
+
+    def _sample(self, img: np.ndarray, method: int, fill: float) -> np.ndarray:
         size = (self.output_size[1], self.output_size[0])
 
         def sample(plane: Image.Image) -> Image.Image:
             return plane.transform(
-                size, Image.Transform.EXTENT, tuple(self.src_rect), method, fillcolor=self.fill
+                size, Image.Transform.EXTENT, tuple(self.src_rect), method, fillcolor=fill
             )
 
         return _per_channel_pillow(img, sample)
@@ -200,8 +209,9 @@ class ExtentTransform(Transform):
         return (coords - np.array([x0, y0])) * scale
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Sample a (H, W) segmentation with `seg_interp`."""
-        return self.apply_image(segmentation, interp=self.seg_interp)
+        """Sample a (H, W) segmentation with `seg_interp`; 0 comes in from outside."""
+        method = self.interp if self.seg_interp is None else int(self.seg_interp)
+        return self._sample(segmentation, method, 0)
 
 
 def _resize_nearest(img: np.ndarray, new_h: int, new_w: int) -> np.ndarray:

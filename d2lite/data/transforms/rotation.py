@@ -15,6 +15,9 @@ __all__ = ["RotationTransform"]
 class RotationTransform(Transform):
     """Turn the image counter-clockwise around a point."""
 
+    # What comes in from outside has no label; see `labels.transform_labels`.
+    shows_outside = True
+
     def __init__(
         self,
         h: int,
@@ -45,6 +48,11 @@ class RotationTransform(Transform):
             self.bound_w = int(np.rint(h * sin + w * cos))
             self.bound_h = int(np.rint(h * cos + w * sin))
 
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Height and width after the turn."""
+        return self.bound_h, self.bound_w
+
     def create_rotation_matrix(self, offset: float = 0) -> np.ndarray:
         """The (2, 3) matrix that takes (x, y, 1) to its place after the turn.
 
@@ -71,7 +79,7 @@ class RotationTransform(Transform):
             )
         method = self.interp if interp is None else int(interp)
         size = (self.bound_w, self.bound_h)
-        return _warp_affine(img, self.create_rotation_matrix(offset=-0.5), size, method)
+        return warp_affine(img, self.create_rotation_matrix(offset=-0.5), size, method)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Turn (N, 2) coordinates; returns a new float array."""
@@ -104,10 +112,18 @@ class RotationTransform(Transform):
         return TransformList([back, cut])
 
 
-def _warp_affine(
-    img: np.ndarray, matrix: np.ndarray, size: tuple[int, int], method: int
+def warp_affine(
+    img: np.ndarray, matrix: np.ndarray, size: tuple[int, int], method: int, fill: float = 0
 ) -> np.ndarray:
-    """OpenCV's warpAffine for arrays of any dtype and number of channels."""
+    """OpenCV's warpAffine for arrays of any dtype and number of channels.
+
+    Args:
+        img: (H, W) or (H, W, C).
+        matrix: (2, 3) float, from indices of pixels to such indices.
+        size: width and height after.
+        method: an OpenCV interpolation flag.
+        fill: value of what comes in from outside.
+    """
     try:
         import cv2  # optional: minimal systems lack the libraries that it loads
     except ImportError as err:
@@ -124,7 +140,13 @@ def _warp_affine(
     # OpenCV takes at most four channels at a time and drops an axis of length one.
     planes = source.reshape(*source.shape[:2], -1)
     blocks = [
-        cv2.warpAffine(np.ascontiguousarray(planes[:, :, i : i + 4]), matrix, size, flags=method)
+        cv2.warpAffine(
+            np.ascontiguousarray(planes[:, :, i : i + 4]),
+            matrix,
+            size,
+            flags=method,
+            borderValue=(fill,) * 4,
+        )
         for i in range(0, planes.shape[2], 4)
     ]
     warped = np.concatenate([block.reshape(size[1], size[0], -1) for block in blocks], axis=2)
