@@ -86,11 +86,15 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "dev": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "pre-commit"],
+        "dev": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "pre-commit", "tifffile"],
         # Networks of timm as backbones (MODEL.BACKBONE.NAME "timm:...").
         "timm": ["timm"],
+        # Its augmentations in INPUT.AUGMENTATIONS, as Albumentations(...).
+        "albumentations": ["albumentations"],
         # Weights as .safetensors.
         "safetensors": ["safetensors"],
+        # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").
+        "tiff": ["tifffile"],
         # The evaluators of Cityscapes.
         "cityscapes": ["cityscapesscripts"],
         # COCO metrics some 80 times as fast as pycocotools', with the same numbers; LVIS's too.

@@ -15,7 +15,6 @@ import logging
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -26,13 +25,12 @@ from d2lite.data import (
     MetadataCatalog,
     build_detection_train_loader,
 )
-from d2lite.data.catalog import Metadata
-from d2lite.data.image_io import convert_image_to_rgb, read_image
+from d2lite.data.image_io import read_image
 from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
-from d2lite.structures import Instances
+from d2lite.engine.defaults.drawn_samples import draw_sample
 from d2lite.utils.errors import ConfigError, OutputError
 from d2lite.utils.logger import setup_logger
-from d2lite.visualization import Visualizer
+from d2lite.visualization import Visualizer, legible_scale
 
 logger = logging.getLogger("d2lite.visualize_data")
 
@@ -61,23 +59,9 @@ def annotated(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
     for name in cfg.DATASETS.TRAIN:
         metadata = MetadataCatalog.get(name)
         for record in DatasetCatalog.get(name):
-            canvas = Visualizer(read_image(record["file_name"], "RGB"), metadata)
+            image = read_image(record["file_name"], "RGB")
+            canvas = Visualizer(image, metadata, scale=legible_scale(image))
             yield record["file_name"], canvas.draw_dataset_dict(record).get_image()
-
-
-def _drawn_sample(sample: dict[str, Any], image_format: str, metadata: Metadata) -> np.ndarray:
-    image = sample["image"].permute(1, 2, 0).numpy()
-    canvas = Visualizer(convert_image_to_rgb(image, image_format), metadata)
-    truth: Instances = sample["instances"].to("cpu")
-    classes = metadata.get("thing_classes", None)
-    labels = [classes[i] if classes else str(i) for i in truth.gt_classes.tolist()]
-    canvas.overlay_instances(
-        boxes=truth.gt_boxes,
-        masks=truth.gt_masks if truth.has("gt_masks") else None,
-        keypoints=truth.gt_keypoints if truth.has("gt_keypoints") else None,
-        labels=labels,
-    )
-    return canvas.get_output().get_image()
 
 
 def yielded(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
@@ -85,7 +69,7 @@ def yielded(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     for batch in build_detection_train_loader(cfg):
         for sample in batch:
-            yield sample["file_name"], _drawn_sample(sample, cfg.INPUT.FORMAT, metadata)
+            yield sample["file_name"], draw_sample(sample, cfg.INPUT.FORMAT, metadata)
 
 
 def main() -> None:

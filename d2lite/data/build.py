@@ -195,6 +195,9 @@ def build_detection_train_loader(
             )
         sampler = TrainingSampler(len(dataset), seed=kwargs.get("seed"))
     if mapper is not None:
+        if getattr(mapper, "needs_partners", False) and not isinstance(dataset, IterableDataset):
+            with_partners = mapper.with_partners  # type: ignore[attr-defined]  # a DatasetMapper
+            mapper = with_partners(dataset, getattr(sampler, "order", None))
         dataset = MapDataset(dataset, mapper)
     return build_batch_data_loader(
         dataset,

@@ -9,11 +9,13 @@ import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.checking import sound_records
+from d2lite.data.class_counts import ClassCounts, count_classes
 from d2lite.data.faults import collecting_faults
 from d2lite.data.proposals import load_proposals_into_dataset
 from d2lite.utils.errors import ConfigError, DataError
 
 __all__ = [
+    "counted_classes",
     "filter_images_with_few_keypoints",
     "filter_images_with_only_crowd_annotations",
     "get_detection_dataset_dicts",
@@ -131,18 +133,33 @@ def get_detection_dataset_dicts(
     return records
 
 
-# Names of sets -> the table last shown for them. Evaluation loads its sets again and again.
-_shown: dict[tuple[str, ...], str] = {}
+# Names of sets -> their classes as last counted. Evaluation loads its sets again and again, and
+# is told of them once.
+_counted: dict[tuple[str, ...], ClassCounts] = {}
 
 
 def _show_classes(names: Sequence[str], records: Records, classes: Sequence[str]) -> None:
     """Log the table of classes, with the files' own ids, unless it was shown already."""
     mapping = MetadataCatalog.get(names[0]).get("thing_dataset_id_to_contiguous_id") or {}
-    id_of = {index: str(number) for number, index in mapping.items()}
-    table = _class_table(records, classes, [id_of.get(i, "") for i in range(len(classes))])
-    if _shown.get(tuple(names)) != table:
-        _shown[tuple(names)] = table
-        logger.info("Dataset %s. %s", ", ".join(names), table)
+    id_of = {index: number for number, index in mapping.items()}
+    counts = count_classes(records, classes, [id_of.get(i) for i in range(len(classes))])
+    if _counted.get(tuple(names)) != counts:
+        _counted[tuple(names)] = counts
+        logger.info("Dataset %s. %s", ", ".join(names), counts.table())
+
+
+def counted_classes(names: Sequence[str]) -> list[dict[str, Any]] | None:
+    """The classes of sets that were loaded together, as plain values to keep with a checkpoint.
+
+    Args:
+        names: as given to `get_detection_dataset_dicts`.
+
+    Returns:
+        For each class its "index", "name", "id" in the file (None where that is the index, or is
+        not known), and the number of "objects" and "images"; None if they were not loaded.
+    """
+    counts = _counted.get(tuple(names))
+    return None if counts is None else counts.rows()
 
 
 def _load(name: str) -> Records:
@@ -248,51 +265,4 @@ def print_instances_class_histogram(dataset_dicts: Records, class_names: Sequenc
     Raises:
         DataError: if an annotation's category id is not a number of a class.
     """
-    logger.info(_class_table(dataset_dicts, class_names))
-
-
-def _class_table(
-    dataset_dicts: Sequence[dict[str, Any]],
-    class_names: Sequence[str],
-    file_ids: Sequence[str] = (),
-) -> str:
-    """Count objects and images of each class; `file_ids` are told where they are not 0, 1, ..."""
-    objects = np.zeros(len(class_names), dtype=np.int64)
-    images = np.zeros(len(class_names), dtype=np.int64)
-    for record in dataset_dicts:
-        found = [o["category_id"] for o in record.get("annotations", ()) if not o.get("iscrowd", 0)]
-        numbers = np.asarray(found, dtype=np.int64)
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(class_names):
-            raise DataError(
-                f"{record.get('file_name', 'An image')} has an object of category id "
-                f"{numbers[(numbers < 0) | (numbers >= len(class_names))][0]}, but the dataset's "
-                f"{len(class_names)} classes are numbered 0 to {len(class_names) - 1}. Correct "
-                "category_id in the function that loads it, or the metadata's thing_classes."
-            )
-        np.add.at(objects, numbers, 1)
-        images[np.unique(numbers)] += 1
-    table = _histogram(class_names, file_ids, objects, images)
-    return f"Objects of each class over {len(dataset_dicts)} images:\n{table}"
-
-
-def _histogram(
-    class_names: Sequence[str], file_ids: Sequence[str], objects: np.ndarray, images: np.ndarray
-) -> str:
-    """A table of class, objects, images; long lists stand in several columns side by side."""
-    numbers = [str(i) for i in range(len(class_names))]
-    columns = [["id", *numbers], ["class", *(name[:24] for name in class_names)]]
-    columns += [["objects", *map(str, objects)], ["images", *map(str, images)]]
-    if any(file_ids) and list(file_ids) != numbers:
-        columns.insert(1, ["file id", *file_ids])
-    cells = [
-        [text.ljust(width) if texts[0] == "class" else text.rjust(width) for text in texts]
-        for texts in columns
-        for width in [max(map(len, texts))]
-    ]
-    head, *body = ("  ".join(row) for row in zip(*cells, strict=True))
-    blocks = 1 if len(body) <= 20 else 3
-    height = -(-len(body) // blocks)
-    lines = [" | ".join([head] * min(blocks, max(1, len(body))))]
-    lines += [" | ".join(body[i::height]) for i in range(height)]
-    lines.append(f"total: {int(objects.sum())} objects of {len(body)} classes")
-    return "\n".join(lines)
+    logger.info(count_classes(dataset_dicts, class_names).table())

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from d2lite.data import channels
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
@@ -81,11 +82,13 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
     Args:
         file_name: a path, an address that PathManager knows, or `SCHEME://...` of a registered
             source.
-        format: "RGB", "BGR", "L", "YUV-BT.601" (float), or another mode of Pillow ("RGBA",
-            "CMYK", ...); None leaves the file's own mode.
+        format: "RGB", "BGR", "L", "YUV-BT.601" (float), another mode of Pillow ("RGBA",
+            "CMYK", ...), or a list of channels ("RGBN"), see `data.channels`; None leaves the
+            file's own mode.
 
     Returns:
-        (H, W, C) uint8, or float64 for YUV; with format None also (H, W) and other dtypes.
+        (H, W, C) uint8, or float64 for YUV; of a list of channels uint8 or float32, with all
+        bits of the file; with format None also (H, W) and other dtypes.
 
     Raises:
         MissingFileError: if there is no such file.
@@ -97,18 +100,50 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
     if separator and scheme in _sources:
         rgb = _sources[scheme](file_name)
         return rgb if format is None else convert_PIL_to_numpy(Image.fromarray(rgb), format)
-    image, orientation = _decode(file_name, _read_bytes(file_name))
-    pixels = convert_PIL_to_numpy(image, format)
+    image, orientation = _decode(file_name, _read_bytes(file_name), format)
+    if format is not None and channels.is_channel_list(format):
+        raw = image if isinstance(image, np.ndarray) else _own_channels(image)
+        pixels = channels.ordered_channels(raw, format, file_name)
+    elif isinstance(image, np.ndarray):
+        pixels = _converted_array(image, format)
+    else:
+        pixels = convert_PIL_to_numpy(image, format)
     turn = _UPRIGHT.get(orientation)
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
-def _decode(file_name: str, content: bytes) -> tuple[Image.Image, int]:
-    """The decoded image and its EXIF orientation.
+def _own_channels(image: Image.Image) -> np.ndarray:
+    """(H, W, C) of an image in its own mode; a palette by its colours."""
+    if image.mode in ("P", "PA", "1"):
+        has_alpha = image.mode == "PA" or "transparency" in image.info
+        image = image.convert("L" if image.mode == "1" else "RGBA" if has_alpha else "RGB")
+    pixels = np.asarray(image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _converted_array(pixels: np.ndarray, format: str | None) -> np.ndarray:
+    """What `read_image` returns of an image that came as an array."""
+    if format is None:
+        return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    simple = channels.array_to_8_bits(pixels)
+    if simple.shape[2] == 1:
+        simple = simple[:, :, 0]
+    return convert_PIL_to_numpy(Image.fromarray(simple), format)
+
+
+def _decode(
+    file_name: str, content: bytes, format: str | None
+) -> tuple[Image.Image | np.ndarray, int]:
+    """The decoded image, of Pillow or (H, W, C), and its EXIF orientation.
 
     Pillow decodes a COCO photograph in 2.8 ms, as OpenCV does. torchvision's decoder, which is
     to be removed, is no faster, and OpenCV takes an image that is cut off for a whole one.
     """
+    if channels.is_array_file(file_name):
+        return channels.read_npy(file_name, content), 1
+    if channels.is_tiff(content) and channels.is_channel_list(format):
+        # Pillow leaves out what is more than three bands of eight bits, without a word.
+        return channels.read_tiff(file_name, content)
     try:
         with Image.open(io.BytesIO(content)) as image:
             # Before the tag is asked for: loading turns TIFFs itself and drops their tag.
@@ -120,6 +155,8 @@ def _decode(file_name: str, content: bytes) -> tuple[Image.Image, int]:
             "no mistake, raise PIL.Image.MAX_IMAGE_PIXELS or cut the image into tiles."
         ) from err
     except _DECODING_ERRORS as err:
+        if isinstance(err, UnidentifiedImageError) and channels.is_tiff(content):
+            return channels.read_tiff(file_name, content)
         reason = str(err).splitlines()[0] if str(err) else type(err).__name__
         if isinstance(err, UnidentifiedImageError):
             reason = "it begins like no image format"  # Pillow names our buffer in memory here
@@ -186,7 +223,8 @@ def convert_PIL_to_numpy(  # noqa: N802 - the reference's name
         except ValueError as err:
             raise ConfigError(
                 f"Cannot convert an image of mode {image.mode} to {format!r} (INPUT.FORMAT): "
-                f"{err}. Use BGR, RGB, L, YUV-BT.601 or a mode of Pillow."
+                f"{err}. Use BGR, RGB, L, YUV-BT.601, a mode of Pillow, or one letter for each "
+                "channel as in RGBN."
             ) from err
     if format == "BGR":
         # Pillow swaps while it copies the pixels out; swapping in numpy costs a second pass.
@@ -220,6 +258,8 @@ def convert_image_to_rgb(image: np.ndarray | torch.Tensor, format: str) -> np.nd
         (H, W, 3) uint8, 0 to 255.
     """
     pixels = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+    if channels.is_channel_list(format):
+        return channels.channels_as_rgb(pixels, format)
     if format == "YUV-BT.601":
         return (pixels @ _RGB_FROM_YUV.T * 255.0).round().clip(0, 255).astype(np.uint8)
     if pixels.dtype != np.uint8:

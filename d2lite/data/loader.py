@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_
 from d2lite.data.aspect_ratio import AspectRatioGroupedDataset
 from d2lite.data.common import MapDataset, refused_everything, substitutes
 from d2lite.data.faults import too_much_is_bad
-from d2lite.utils.draws import draw_key, keyed_draws
+from d2lite.data.worker_signals import leave_signals_to_parent
+from d2lite.utils.draws import at_position, draw_key, keyed_draws
 from d2lite.utils.env import seed_all_rng
 from d2lite.utils.errors import DataError, MissingFileError, UserError
 
@@ -47,6 +48,7 @@ def worker_init_reset_seed(worker_id: int) -> None:
     seed_all_rng(torch.initial_seed() % 2**31)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    leave_signals_to_parent()
 
 
 class _Failure:
@@ -161,7 +163,8 @@ class StreamDataset(Dataset):
         attempts = enumerate(substitutes(len(self), index, self.seed, position))
         for attempt, candidate in attempts:
             # Each candidate draws afresh: what the first one drew must not reach the second.
-            with keyed_draws(draw_key(key, attempt) if attempt else key):
+            draws = keyed_draws(draw_key(key, attempt) if attempt else key)
+            with draws, at_position(position):
                 try:
                     sample = self._load(candidate)
                 except (DataError, MissingFileError) as error:
@@ -240,7 +243,7 @@ class IterableStream(IterableDataset):
         for count in itertools.count():
             position = (count * workers + number) * self._world_size + self._rank
             key = draw_key(self.seed, position)
-            with keyed_draws(key):
+            with keyed_draws(key), at_position(position):
                 try:
                     sample = next(source)
                 except StopIteration:

@@ -12,7 +12,7 @@ from .boxes import (
 from .image_list import ImageList
 from .instances import Instances
 from .keypoints import Keypoints, heatmaps_to_keypoints
-from .masks import BitMasks, PolygonMasks, ROIMasks, polygons_to_bitmask
+from .masks import BitMasks, PolygonMasks, ROIMasks, draw_polygons, polygons_to_bitmask
 from .rotated_boxes import RotatedBoxes
 from .rotated_boxes import pairwise_iou as pairwise_iou_rotated
 
@@ -26,6 +26,7 @@ __all__ = [
     "PolygonMasks",
     "ROIMasks",
     "RotatedBoxes",
+    "draw_polygons",
     "heatmaps_to_keypoints",
     "matched_pairwise_iou",
     "pairwise_intersection",

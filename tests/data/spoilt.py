@@ -14,22 +14,22 @@ COUNTS = {
     "unreadable_image": 3,
     "size_differs": 2,
     "exif_rotation": 2,
-    "exif_turned": 1,
+    "exif_turned": 2,
     "incomplete_image": 2,
-    "duplicate_image_id": 1,
-    "repeated_image": 1,
+    "duplicate_image_id": 2,
+    "repeated_image": 2,
     "unknown_image": 3,
     "unknown_category": 2,
-    "duplicate_annotation_id": 1,
-    "malformed": 1,
+    "duplicate_annotation_id": 2,
+    "malformed": 2,
     "bad_box": 5,
     "box_outside": 2,
     "box_beyond": 2,
     "few_points": 3,
     "bad_mask": 4,
-    "empty_class": 1,
+    "empty_class": 2,
 }
-NUM_IMAGES, NUM_SOUND_IMAGES, NUM_SOUND_OBJECTS = 30, 21, 23
+NUM_IMAGES, NUM_SOUND_IMAGES, NUM_SOUND_OBJECTS = 30, 21, 24
 
 SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 8.0, 2.0, 8.0]
 
@@ -54,6 +54,7 @@ def _bad_objects() -> list[dict]:
         {"category_id": 77},
         {"category_id": 0},
         {"bbox": [1, 2]},
+        {"bbox": "wide"},
         {"bbox": [2, 2, 0, 5]},
         {"bbox": [2, 2, 5, -1]},
         {"bbox": [2, NAN, 5, 5]},
@@ -77,6 +78,7 @@ def _odd_objects() -> list[dict]:
         {"bbox": [15, 2, 10, 5]},
         {"segmentation": [SQUARE, [1, 1, 2, 2]]},
         {"id": 1},
+        {"id": 2},
     ]
 
 
@@ -97,17 +99,21 @@ def spoilt(folder: Path) -> Path:
     photo(folder / "06.png", 6, (20, 9))
     for number in (7, 8):
         photo(folder / f"{number:02d}.png", number, orientation=6)
-    photo(folder / "09.png", 9, (10, 20), orientation=8)
+    for number in (9, 10):
+        photo(folder / f"{number:02d}.png", number, (10, 20), orientation=8)
     images.append({"id": 100, "file_name": "x.png"})
     images.append({"id": 101, "height": 10, "width": 20})
-    images.append({**images[10]})
-    images += [{**images[10], "id": 102}, {**images[11], "id": 102}]
+    images += [{**images[10]}, {**images[12]}]
+    for number in (102, 103):
+        images += [{**images[10], "id": number}, {**images[11], "id": number}]
     sound = [{"image_id": number} for number in range(11, NUM_IMAGES)]
     objects = [*sound, *_bad_objects(), *_odd_objects()]
     content = {
         "info": {"from": "a tool"},
         "images": images,
-        "categories": [{"id": i, "name": n} for i, n in ((3, "owl"), (9, "cat"), (5, "ant"))],
+        "categories": [
+            {"id": i, "name": n} for i, n in ((3, "owl"), (9, "cat"), (5, "ant"), (4, "bee"))
+        ],
         "annotations": [
             {
                 "id": number,

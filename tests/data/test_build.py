@@ -261,7 +261,7 @@ def cfg():
 
 def test_a_configuration_builds_a_training_loader(cfg):
     batches = build_train_loader(cfg)
-    assert batches.batches_per_epoch == 100
+    assert batches.batches_per_epoch == 200
     batch = take(batches, 1)[0]
     assert len(batch) == 4
     for sample in batch:
@@ -282,7 +282,7 @@ def test_samplers_are_chosen_by_name(cfg, name):
     cfg.DATALOADER.REPEAT_THRESHOLD = 0.9
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.5
     per_epoch = build_train_loader(cfg, mapper=dice).batches_per_epoch
-    assert per_epoch == 50 if "Subset" in name else per_epoch > 105
+    assert per_epoch == 100 if "Subset" in name else per_epoch > 205
 
 
 def test_an_unknown_sampler_lists_the_known_ones(cfg):

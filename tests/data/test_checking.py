@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as mask_util
@@ -72,6 +72,7 @@ def test_polygons_need_three_points_of_finite_numbers(polygon):
     assert polygon_is_sound([1, 1, 5, 1, 5, 5])
 
 
+@settings(deadline=None)
 @given(arrays(np.uint8, (13, 17), elements=st.integers(0, 1)))
 def test_runs_of_a_packed_mask_are_read_without_drawing_it(mask):
     code = mask_util.encode(np.asfortranarray(mask))
@@ -172,7 +173,7 @@ def test_bad_images_met_by_a_worker_are_told_by_the_process_that_trains(name):
     del batches
 
 
-@pytest.mark.parametrize(("share", "what"), [(0.0, "images"), (0.15, "objects")])
+@pytest.mark.parametrize(("share", "what"), [(0.0, "images"), (0.2, "objects")])
 def test_training_stops_when_too_much_is_bad(name, share, what):
     with pytest.raises(DataError, match=rf"of \d+ {what} .*MAX_BAD_SHARE.*check_dataset") as info:
         build_detection_train_loader(config(name, MAX_BAD_SHARE=share))

@@ -264,3 +264,16 @@ def test_fruit_nuts_loads(name):
     assert len(records) == 18
     assert sum(len(r["annotations"]) for r in records) == 165
     assert MetadataCatalog.get(name).thing_classes == ["date", "fig", "hazelnut"]
+
+
+def test_an_object_without_a_box_gets_that_of_its_mask(write):
+    """Some tools write masks alone; box and mask evaluation both have to see such objects."""
+    rle = {"size": [10, 20], "counts": [21, 5, 174]}
+    content = coco(
+        {"segmentation": [[1, 2, 5, 2, 5, 9], [7, 1, 8, 1, 8, 2]], "bbox": None},
+        {"segmentation": rle, "bbox": []},
+        {"segmentation": {**rle, "counts": [3]}, "bbox": None},
+    )
+    _, record = load_coco_json(write(content), "images")
+    boxes = [(o["bbox"], o["bbox_mode"]) for o in record["annotations"]]
+    assert boxes == [(box, BoxMode.XYWH_ABS) for box in ([1, 1, 7, 8], [2, 1, 1, 5], [0, 0, 0, 0])]

@@ -3,6 +3,7 @@
 import copy
 import logging
 import pickle
+import shutil
 
 import pytest
 
@@ -73,6 +74,32 @@ def test_files_are_looked_for_in_the_working_folder_and_then_under_the_root(tmp_
     make.picture(tmp_path / "work/set/images/a.jpg")
     record = DatasetCatalog.get("coco:set/b.json@set/images")[0]
     assert record["file_name"] == str(tmp_path / "work/set/images/a.jpg")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["voc:d@val", "yolo:d@val", "labelme:d", "masks:d", "images:d", "auto:d@val", "coco:a.json@d"],
+)
+def test_a_folder_that_has_only_the_name_hides_no_dataset(tmp_path, name):
+    """An output folder called as the dataset lies in the working folder of many people."""
+    kind = name.partition(":")[0]
+    root = tmp_path / "root/d"
+    (tmp_path / "work/d/metrics").mkdir(parents=True)
+    make.picture(root / "a.jpg")
+    if kind in ("voc", "auto"):
+        make.voc(root, val={"a": ["cat"]})
+    elif kind == "yolo":
+        make.yolo(root, val_a="0 0.5 0.5 0.2 0.4")
+    elif kind == "labelme":
+        make.labelme(root / "a.json")
+    elif kind == "masks":
+        make.picture(root / "images/a.jpg")
+        (root / "masks").mkdir()
+        (root / "classes.txt").write_text("cat\n")
+    elif kind == "coco":
+        make.coco(tmp_path / "work/a.json", objects=[(0, 1)])
+    (record, *_) = DatasetCatalog.get(name)
+    assert record["file_name"].startswith(str(root))
 
 
 def test_missing_files_are_told_with_every_place_and_the_variable(tmp_path):
@@ -222,18 +249,24 @@ def test_a_folder_of_images_has_no_annotations_and_can_be_predicted(tmp_path):
         DatasetCatalog.get("images:none")
 
 
-@pytest.mark.parametrize("kind", ["coco", "selected", "voc", "yolo"])
+@pytest.mark.parametrize("kind", ["coco", "masks alone", "selected", "voc", "unlisted", "yolo"])
 def test_perfect_predictions_score_100_whatever_the_files(tmp_path, kind):
     """Class numbers find their way back to the files' ids or names."""
     work = tmp_path / "work"
     make.coco(work / "a.json", ("ant", "cat", "owl"), (9, 4, 0), [(0, 9), (1, 0)])
     make.picture(work / "a.jpg")
+    text = (work / "a.json").read_text()
+    (work / "masks.json").write_text(text.replace('"bbox": [2, 2, 6, 6], ', ""))
     make.voc(work / "voc", val={"a": ["ant"], "b": ["owl"]})
+    make.voc(work / "unlisted", val={"a": ["ant"], "b": ["owl"]})
+    shutil.rmtree(work / "unlisted/ImageSets")
     line = "{} 0.25 0.5 0.3 0.6\n"
     make.yolo(work / "y", "[ant, owl]", val_a=line.format(0), val_b=line.format(1))
     name = {
         "coco": "coco:a.json",
+        "masks alone": "coco:masks.json",
         "selected": "coco:a.json?classes=owl,ant",
+        "unlisted": "voc:unlisted",
         "voc": "voc:voc@val",
         "yolo": "yolo:y@val",
     }[kind]

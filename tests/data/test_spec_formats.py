@@ -1,6 +1,8 @@
 """YOLO, LabelMe and what auto: recognises."""
 
 import logging
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,6 +152,31 @@ def voc(root):
     make.voc(root, train={"a": ["cat"]}, val={"b": ["cat"]})
 
 
+def xml_beside_images(root):
+    """As Roboflow writes VOC."""
+    for split in ("train", "valid", "test"):
+        made = make.voc(root / "made", train={"a": ["cat"]})
+        (root / split).mkdir()
+        (made / "Annotations/a.xml").rename(root / split / "a.xml")
+        (made / "JPEGImages/a.jpg").rename(root / split / "a.jpg")
+    shutil.rmtree(root / "made")
+
+
+def unlisted_voc(root):
+    """Annotations and pictures, and nothing that lists them."""
+    make.voc(root, ending=".png", train={"a": ["cat"]})
+    shutil.rmtree(root / "ImageSets")
+
+
+def labelimg(root):
+    """One folder of .xml and .jpg."""
+    xml_beside_images(root)
+    for path in (root / "train").iterdir():
+        path.rename(root / path.name)
+    for split in ("train", "valid", "test"):
+        shutil.rmtree(root / split)
+
+
 def labelme(root):
     for split in ("train", "val"):
         make.labelme(root / split / "a.json", shape("cat", [[1, 1], [5, 1], [5, 4]]))
@@ -164,6 +191,9 @@ def labelme(root):
         (coco_folders, [None, "train", "val"]),
         (yolo, [None, "train", "val"]),
         (voc, [None, "train", "val"]),
+        (xml_beside_images, [None, "train", "val", "test"]),
+        (unlisted_voc, [None]),
+        (labelimg, [None]),
         (labelme, [None, "train", "val"]),
     ],
 )
@@ -174,10 +204,38 @@ def test_auto_recognises_what_tools_export(tmp_path, layout, splits):
     for split in splits:
         name = f"auto:d@{split}" if split else "auto:d"
         assert labels_of(name) == [["cat"]]
+        assert all(Path(r["file_name"]).is_file() for r in DatasetCatalog.get(name))
         expected = "pascal_voc" if layout is voc else "coco"
         assert MetadataCatalog.get(name).evaluator_type == expected
     with pytest.raises(ConfigError, match="there is no split 'nope'"):
         DatasetCatalog.get("auto:d@nope")
+
+
+def test_voc_without_lists_of_images_is_all_of_it(tmp_path):
+    """LabelImg writes no ImageSets; COCO's metric then, as VOC's reads the lists."""
+    root = tmp_path / "work/d"
+    unlisted_voc(root)
+    assert labels_of("voc:d") == [["cat"]]
+    (record,) = DatasetCatalog.get("voc:d")
+    assert (record["file_name"], record["image_id"]) == (str(root / "JPEGImages/a.png"), 1)
+    assert MetadataCatalog.get("voc:d").evaluator_type == "coco"
+    with pytest.raises(ConfigError, match=r"no ImageSets/Main.*auto:d@train\?val_fraction"):
+        DatasetCatalog.get("voc:d@train")
+    (tmp_path / "work/e").mkdir()
+    xml_beside_images(tmp_path / "work/e")
+    assert labels_of("voc:e@valid") == [["cat"]]
+    with pytest.raises(ConfigError, match="has the splits test, train, valid"):
+        DatasetCatalog.get("voc:e")
+
+
+def test_other_xml_files_are_not_taken_for_voc(tmp_path):
+    """CVAT's own format, for one."""
+    make.picture(tmp_path / "work/d/a.jpg")
+    (tmp_path / "work/d/annotations.xml").write_text("<?xml version='1.0'?><annotations/>")
+    with pytest.raises(MissingFileError, match=r"annotations of VOC's format.*d/Annotations"):
+        DatasetCatalog.get("voc:d")
+    with pytest.raises(DataError, match="no layout"):
+        DatasetCatalog.get("auto:d")
 
 
 def test_auto_draws_a_validation_share_that_training_does_not_have(tmp_path):

@@ -1,6 +1,7 @@
 """BitMasks, PolygonMasks and ROIMasks."""
 
 import numpy as np
+import pycocotools.mask as coco_mask
 import pytest
 import torch
 from hypothesis import given, settings
@@ -189,3 +190,24 @@ def test_roi_masks_paste_into_bitmaps():
 
 def test_no_polygons_draw_an_empty_bitmap():
     assert polygons_to_bitmask([], 3, 4).sum() == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 3), st.integers(3, 7), st.just(2)),
+        elements=st.floats(-60, 260).map(lambda v: round(v, 2)),
+    )
+)
+def test_drawing_the_window_of_an_object_gives_what_drawing_the_image_gives(outlines):
+    """To the pixel: also across the borders, where COCO's rule treats points in its own way."""
+    polygons = [points.ravel() for points in outlines]
+    runs = coco_mask.merge(coco_mask.frPyObjects([p.tolist() for p in polygons], 170, 210))
+    np.testing.assert_array_equal(polygons_to_bitmask(polygons, 170, 210), coco_mask.decode(runs))
+
+
+def test_bitmaps_without_pixels_have_no_extent():
+    empty = BitMasks(torch.zeros(2, 0, 5, dtype=torch.bool))
+    assert empty.nonempty().tolist() == [False, False]
+    assert empty.get_bounding_boxes().tensor.tolist() == [[0.0] * 4] * 2

@@ -1,8 +1,11 @@
 """tools/visualize_data.py draws annotations and what the loader yields."""
 
 import pytest
+import torch
 
+from d2lite.data.catalog import Metadata
 from d2lite.data.image_io import read_image
+from d2lite.engine.defaults.drawn_samples import draw_sample
 
 
 @pytest.mark.parametrize("source", ["annotation", "dataloader"])
@@ -11,13 +14,14 @@ def test_as_many_pictures_as_asked_for(run, tmp_path, source):
     result = run(
         *("visualize_data", "--source", source, "--config-file", "quick_start.yaml"),
         *("--output-dir", tmp_path, "--limit", 3),
-        *("DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2, "INPUT.MIN_SIZE_TRAIN", "(64,)"),
+        *("DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2, "INPUT.MIN_SIZE_TRAIN", "(100,)"),
     )
     assert result.status == 0
     pictures = sorted(tmp_path.iterdir())
     assert len(pictures) == 3
     short_side = min(read_image(str(pictures[0]), "RGB").shape[:2])
-    assert (short_side == 64) == (source == "dataloader")
+    # Both are enlarged for their labels by a whole number: 100 pixels by 5, 128 or 144 by 4.
+    assert (short_side == 500) == (source == "dataloader")
 
 
 def test_endless_stream_wants_a_limit(run, tmp_path):
@@ -28,3 +32,15 @@ def test_endless_stream_wants_a_limit(run, tmp_path):
     )
     assert result.status == 2
     assert "--limit" in result.err
+
+
+def test_a_map_of_classes_is_drawn_too():
+    """A semantic model has nothing else to look at."""
+    sample = {"image": torch.zeros(3, 40, 50, dtype=torch.uint8)}
+    sample["sem_seg"] = torch.full((40, 50), 255)
+    sample["sem_seg"][:, 25:] = 1
+    metadata = Metadata(stuff_classes=["ground", "sky"], stuff_colors=[[255, 0, 0], [0, 0, 255]])
+    drawn = draw_sample(sample, "RGB", metadata)
+    width = drawn.shape[1]
+    assert drawn[2:-2, : width // 2 - 6].max() == 0
+    assert drawn[2:-2, width // 2 + 6 :, 2].max() > 50

@@ -13,7 +13,14 @@ from pycocotools import mask as mask_util
 from d2lite.data.faults import FaultBook
 from d2lite.structures import BoxMode
 
-__all__ = ["box_fault", "mask_fault", "polygon_is_sound", "sound_object", "sound_records"]
+__all__ = [
+    "box_around",
+    "box_fault",
+    "mask_fault",
+    "polygon_is_sound",
+    "sound_object",
+    "sound_records",
+]
 
 # Tools round boxes to whole pixels, or name the last pixel in place of the edge behind it.
 _SLACK = 1.0
@@ -132,7 +139,7 @@ def sound_object(
         book.add("bad_mask", _where(obj, record))
         return None
     if obj.get("bbox") is None:
-        box = _box_around(obj.get("segmentation"))
+        box = box_around(obj.get("segmentation"))
         if box is None:
             book.add("malformed", f"{record.get('file_name')}: neither box nor mask")
             return None
@@ -144,7 +151,8 @@ def _where(obj: Record, record: Record) -> str:
     return f"{record.get('file_name')}, box {obj.get('bbox')}"
 
 
-def _box_around(mask: Any) -> list[float] | None:
+def box_around(mask: Any) -> list[float] | None:
+    """The (4,) xyxy box of a sound mask of any kind, in pixels; None where there is no mask."""
     if isinstance(mask, np.ndarray):
         mask = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
     if not mask:

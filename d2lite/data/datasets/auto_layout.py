@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from d2lite.data.datasets.voc_source import voc_splits
+from d2lite.data.datasets.voc_source import unlisted_voc, voc_splits
 from d2lite.data.datasets.yolo import read_data_yaml
 from d2lite.utils.errors import ConfigError, DataError
 
-__all__ = ["WHOLE", "Found", "choose_split", "recognise"]
+__all__ = ["WHOLE", "Found", "choose_split", "is_recognised", "recognise"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +58,15 @@ def recognise(folder: Path) -> dict[str, Found]:
     raise DataError(
         f"{folder} is in no layout that auto: knows; it holds {inside}. Known are Roboflow "
         "(train/_annotations.coco.json), COCO (annotations/*.json or *.json), YOLO (data.yaml), "
-        "Pascal VOC (Annotations, ImageSets/Main, JPEGImages) and LabelMe (a .json beside each "
-        "image). Name the files themselves, as in coco:FILE.json@IMAGES_DIR, or images:DIR to "
-        "predict only."
+        "Pascal VOC (Annotations and JPEGImages, or an .xml beside each image) and LabelMe (a "
+        ".json beside each image). Name the files themselves, as in coco:FILE.json@IMAGES_DIR, or "
+        "images:DIR to predict only."
     )
+
+
+def is_recognised(folder: Path) -> bool:
+    """Whether some layout fits a folder."""
+    return folder.is_dir() and any(layout(folder) for layout in _LAYOUTS)
 
 
 def choose_split(
@@ -176,9 +181,16 @@ def _yolo(folder: Path) -> dict[str, Found]:
 
 
 def _voc(folder: Path) -> dict[str, Found]:
-    if not (folder / "Annotations").is_dir():
-        return {}
-    return {split: Found("voc", folder, split) for split in voc_splits(folder)}
+    if (folder / "Annotations").is_dir() and (splits := voc_splits(folder)):
+        return {split: Found("voc", folder, split) for split in splits}
+    found = unlisted_voc(folder)
+    if "" in found:
+        return {WHOLE: Found("voc", folder)}
+    return {
+        split: Found("voc", folder, path.name)
+        for split, path in _subfolders(folder).items()
+        if path.name in found
+    }
 
 
 def _labelme(folder: Path) -> dict[str, Found]:

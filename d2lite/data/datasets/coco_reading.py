@@ -10,6 +10,7 @@ from typing import Any
 
 from pycocotools import mask as mask_util
 
+from d2lite.data.checking.annotations import box_around, mask_fault
 from d2lite.data.datasets.missing import missing_file
 from d2lite.data.faults import FaultBook, reading_faults
 from d2lite.structures import BoxMode
@@ -203,8 +204,10 @@ class _ObjectReader:
     def read(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
         """The object, or None if it is unusable."""
         obj = {key: annotation[key] for key in self._keys if key in annotation}
+        # Some tools write masks alone; the box then follows from the mask, below.
+        has_box = bool(annotation.get("bbox")) or not annotation.get("segmentation")
         box = obj.get("bbox", (0, 0, 0, 0))
-        if not isinstance(box, list | tuple) or len(box) not in (4, 5):
+        if has_box and (not isinstance(box, list | tuple) or len(box) not in (4, 5)):
             what = f"has the box {box}, not [x, y, width, height]"
             return self._refuse("malformed", annotation, what)
         category = annotation.get("category_id")
@@ -224,6 +227,8 @@ class _ObjectReader:
             if mask is None:
                 return None
             obj["segmentation"] = mask
+            if not has_box:
+                obj["bbox"] = _box_of(mask)
         return obj
 
     def _mask(self, annotation: dict[str, Any]) -> dict[str, Any] | list[list[float]] | None:
@@ -253,3 +258,11 @@ class _ObjectReader:
     def _refuse(self, kind: str, annotation: dict[str, Any], what: str) -> None:
         text = f"{self._where(annotation)} {what}"
         self._book.refuse(kind, text, DataError(f"{text}."))
+
+
+def _box_of(mask: dict[str, Any] | list[list[float]]) -> list[float]:
+    """The box of a mask, x, y, width and height."""
+    is_sound = isinstance(mask, list) or not mask_fault(mask, *mask["size"])
+    # A mask that does not decode is found, and counted, when objects are checked.
+    x0, y0, x1, y1 = (box_around(mask) if is_sound else None) or [0.0] * 4
+    return [x0, y0, x1 - x0, y1 - y0]

@@ -12,7 +12,7 @@ from d2lite.data.datasets.coco_reading import (
     read_coco_json,
     read_coco_objects,
 )
-from d2lite.data.datasets.source import find_path
+from d2lite.data.datasets.source import find_path, find_paths
 from d2lite.utils.errors import MissingFileError
 
 __all__ = ["CocoSource"]
@@ -38,7 +38,7 @@ class CocoSource:
             path: the JSON file.
             image_root: the folder; may also be relative to the JSON's own.
         """
-        self._json = find_path(path)
+        self._json = find_path(path, suits=Path.is_file)
         self._said_root = image_root
         self._kept: dict[str, Any] | None = None
 
@@ -88,9 +88,11 @@ class CocoSource:
         """The folder of the images, and what to do to their names in the file."""
         names = [
             str(image["file_name"]) for image in self._content()["images"] if "file_name" in image
-        ][:_NUM_PROBES]
+        ]
+        # From all over the file: where images are missing, they often do so in a row.
+        names = names[:: -(-len(names) // _NUM_PROBES) or 1]
         if self._said_root is not None:
-            folders = [find_path(self._said_root, beside=self._json.parent)]
+            folders = find_paths(self._said_root, beside=self._json.parent)
         else:
             folders = [f for f in _folders_around(self._json) if f.is_dir()]
         for rename in _RENAMES:

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from d2lite.data.datasets.source import find_path, images_below, noted_size
+from d2lite.data.datasets.source import find_path, has_image, images_below, noted_size
 from d2lite.data.faults import reading_faults
 from d2lite.utils.errors import DataError
 
@@ -23,7 +23,7 @@ class ImagesSource:
         Args:
             path: the folder, or one image.
         """
-        self._folder = find_path(path)
+        self._folder = find_path(path, suits=has_image)
 
     def metadata(self) -> dict[str, Any]:
         """Where the images are."""

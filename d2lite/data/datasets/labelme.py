@@ -30,7 +30,7 @@ class LabelMeSource:
         Args:
             path: the folder.
         """
-        self._folder = find_path(path)
+        self._folder = find_path(path, suits=lambda place: any(place.rglob("*.json")))
         self._files: list[tuple[Path, dict[str, Any]]] | None = None
         self._broken: list[tuple[Path, str]] = []
 

@@ -21,6 +21,11 @@ __all__ = ["MasksSource"]
 logger = logging.getLogger(__name__)
 
 
+def _lacking(folder: Path) -> list[str]:
+    """Which parts of such a dataset a folder does not have."""
+    return [part for part in ("images", "masks", "classes.txt") if not (folder / part).exists()]
+
+
 class MasksSource:
     """A folder with images/, masks/ and classes.txt."""
 
@@ -32,8 +37,8 @@ class MasksSource:
         Args:
             path: the folder.
         """
-        self._folder = find_path(path)
-        lacking = [p for p in ("images", "masks", "classes.txt") if not (self._folder / p).exists()]
+        self._folder = find_path(path, suits=lambda place: not _lacking(place))
+        lacking = _lacking(self._folder)
         if lacking:
             places = [self._folder / p for p in lacking]
             raise no_such_path(f"A part of masks:{path} ({', '.join(lacking)})", places)

@@ -4,9 +4,9 @@ import logging
 import os
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -20,7 +20,9 @@ from d2lite.utils.file_io import PathManager
 
 __all__ = [
     "CLASS_NAMES",
+    "VocFile",
     "load_voc_instances",
+    "read_voc_files",
     "register_pascal_voc",
     "voc_labels",
     "voc_split_ids",
@@ -74,13 +76,47 @@ def load_voc_instances(
     """
     # A path behind a remote prefix becomes a local folder once, not for every file.
     folder = Path(PathManager.get_local_path(os.path.join(dirname, "Annotations/")))
+    files = [
+        VocFile(
+            image_id,
+            folder / f"{image_id}.xml",
+            os.path.join(dirname, "JPEGImages", f"{image_id}.jpg"),
+        )
+        for image_id in voc_split_ids(dirname, split)
+    ]
+    return read_voc_files(files, class_names, f"{dirname}, split {split!r}")
+
+
+class VocFile(NamedTuple):
+    """One image: its id in the dataset dict, its annotation file and its own path."""
+
+    image_id: str | int
+    path: Path
+    image: str
+
+
+def read_voc_files(
+    files: Iterable[VocFile], class_names: Sequence[str], where: str
+) -> list[dict[str, Any]]:
+    """Read annotation files.
+
+    Args:
+        files: one for each image.
+        class_names: the classes; a box's category id is its class's place here.
+        where: what they are, for messages.
+
+    Returns:
+        One dict an image, in their order.
+
+    Raises:
+        MissingFileError: if an annotation file is not there.
+        DataError: if a file cannot be read, or has a class that `class_names` lacks.
+    """
     strangers: Counter[str] = Counter()
     number_of = {label: i for i, label in enumerate(class_names)}
     records = []
-    with reading_faults(f"{dirname}, split {split!r}") as book:
-        for image_id in voc_split_ids(dirname, split):
-            path = folder / f"{image_id}.xml"
-            image = os.path.join(dirname, "JPEGImages", f"{image_id}.jpg")
+    with reading_faults(where) as book:
+        for image_id, path, image in files:
             try:
                 root = _read_xml(path)
                 height, width = _image_size(root, path, image)
@@ -110,11 +146,11 @@ def load_voc_instances(
     if strangers:
         found = ", ".join(f"{label!r} ({count})" for label, count in strangers.most_common())
         raise DataError(
-            f"{dirname}, split {split!r}, has objects of classes that are not in the given list: "
+            f"{where}, has objects of classes that are not in the given list: "
             f"{found}. The list is: {', '.join(class_names)}. Register the dataset with "
             "class_names that hold every class of the annotations."
         )
-    logger.info("Loaded %d images in VOC format from %s, split %s", len(records), dirname, split)
+    logger.info("Loaded %d images in VOC format from %s", len(records), where)
     return records
 
 

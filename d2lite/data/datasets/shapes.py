@@ -1,6 +1,6 @@
 """shapes_train and shapes_val: pictures drawn from their number, with nothing on the disk.
 
-Filled figures of six classes lie over each other on textured ground. Each has a box, polygons of
+Filled figures of five classes lie over each other on textured ground. Each has a box, polygons of
 what can be seen of it, and five keypoints: its centre and the ends of its own axes.
 shapes_train_panoptic and shapes_val_panoptic add maps of every pixel, which have addresses of
 their own below that of the picture: shapes://val/3/sem_seg and shapes://val/3/panoptic.

@@ -93,7 +93,7 @@ def _background(draws: np.random.RandomState, height: int, width: int) -> np.nda
     """(H, W, 3) float32: muted colours, a texture, and lines that belong to no figure."""
     near, far, third = (_colour(draws, (0.05, 0.5), (0.2, 0.9)) for _ in range(3))
     canvas = _mix(near, far, _clouds(draws, height, width, draws.randint(2, 6)))
-    share = np.float32(draws.uniform(0.15, 0.6)) * _pattern(draws, height, width, scale=24.0)
+    share = np.float32(draws.uniform(0.1, 0.4)) * _pattern(draws, height, width, scale=24.0)
     canvas *= _three(1 - share)
     canvas += _mix(np.zeros(3), third, share)
     for _ in range(draws.randint(0, 7)):
@@ -140,7 +140,7 @@ def _face(
             break
     second = 0.55 * base + 0.45 * _colour(draws, (0.2, 1.0), (0.2, 1.0))
     weights = _pattern(draws, size[1], size[0], scale=14.0)
-    return _mix(base, second, weights * np.float32(draws.uniform(0.2, 1.0)))
+    return _mix(base, second, weights * np.float32(draws.uniform(0.1, 0.4)))
 
 
 def _lean(size: tuple[int, int], light: float) -> np.ndarray:

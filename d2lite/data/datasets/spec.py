@@ -18,7 +18,7 @@ from d2lite.data.catalog import (
     register_name_scheme,
 )
 from d2lite.data.class_order import OrderedLoader, select_classes
-from d2lite.data.datasets.auto_layout import choose_split, recognise
+from d2lite.data.datasets.auto_layout import choose_split, is_recognised, recognise
 from d2lite.data.datasets.coco_source import CocoSource
 from d2lite.data.datasets.images import ImagesSource
 from d2lite.data.datasets.labelme import LabelMeSource
@@ -64,7 +64,7 @@ class _SpecLoader:
         kind, path, part = spec.kind, spec.path, spec.part
         if kind == "auto":
             found, self._is_share = choose_split(
-                recognise(find_path(path)),
+                recognise(find_path(path, suits=is_recognised)),
                 part,
                 has_fraction=spec.val_fraction is not None,
                 name=spec.name,
@@ -164,7 +164,7 @@ def register_spec(name: str) -> None:
     loader = _SpecLoader(parse_spec(name))
     keys = {
         "coco": _COCO_KEYS,
-        "voc": _VOC_KEYS,
+        "voc": (*_VOC_KEYS, "year", "evaluator_type"),
         "images": ("image_root",),
         "auto": (*_COCO_KEYS, *_VOC_KEYS, "year", "evaluator_type"),
     }.get(loader.spec.kind, ())
@@ -175,9 +175,7 @@ def register_spec(name: str) -> None:
     )
     if _ID_MAP in keys:
         metadata.set_deferred(**{_ID_MAP: partial(loader.class_fact, _ID_MAP)})
-    if loader.spec.kind == "voc" and not loader.spec.is_subset:
-        metadata.set(evaluator_type="pascal_voc", year=loader.spec.year)
-    elif loader.spec.kind != "auto":
+    if "evaluator_type" not in keys:
         metadata.set(evaluator_type="coco")
 
 

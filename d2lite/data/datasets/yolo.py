@@ -60,8 +60,7 @@ class YoloSource:
             path: of data.yaml, or the folder that holds it.
             split: "train" where None.
         """
-        file = find_path(path)
-        self._file = file / "data.yaml" if file.is_dir() else file
+        self._file = _data_yaml(find_path(path, suits=lambda place: _data_yaml(place).is_file()))
         if not self._file.is_file():
             raise no_such_path(path, [self._file])
         self._content = read_data_yaml(self._file)
@@ -147,6 +146,10 @@ class YoloSource:
         lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines()]
         # Path(a) / b is b where b is absolute.
         return [place.parent / line for line in lines if line]
+
+
+def _data_yaml(place: Path) -> Path:
+    return place / "data.yaml" if place.is_dir() else place
 
 
 def _by_key(pair: tuple[Any, Any]) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from ...layers.mask_ops import paste_masks_in_image
 from ...layers.roi_align import roi_align
 from ...layers.wrappers import cat
 from ..boxes import Boxes
-from .polygons import polygons_to_bitmask
+from .polygons import draw_polygons
 
 if TYPE_CHECKING:
     from .polygon_masks import PolygonMasks
@@ -94,11 +94,16 @@ class BitMasks:
 
     def nonempty(self) -> Tensor:
         """(N,) bool: whether a mask has a pixel."""
-        return self.tensor.flatten(1).any(dim=1)
+        if not self.tensor.numel():
+            return self.tensor.new_zeros(len(self))
+        # As numbers: torch's `any` takes ten times as long on the CPU.
+        return self.tensor.view(torch.uint8).flatten(1).amax(dim=1) > 0
 
     def get_bounding_boxes(self) -> Boxes:
         """The tight box of each mask; all zeros for one without a pixel."""
-        spans = [_span(self.tensor.any(dim=axis)) for axis in (1, 2)]
+        if not self.tensor.numel():
+            return Boxes(torch.zeros((len(self), 4), device=self.device))
+        spans = [_span(self.tensor.view(torch.uint8).amax(dim=axis) > 0) for axis in (1, 2)]
         return Boxes(torch.stack([span[end] for end in (0, 1) for span in spans], dim=1))
 
     def crop_and_resize(self, boxes: Tensor, mask_size: int) -> Tensor:
@@ -139,7 +144,7 @@ class BitMasks:
         """
         bits = np.zeros((len(polygon_masks), height, width), dtype=bool)
         for row, polygons in zip(bits, polygon_masks, strict=True):
-            row[:] = polygons_to_bitmask(polygons, height, width)
+            draw_polygons(row, polygons)
         return BitMasks(torch.from_numpy(bits))
 
     @staticmethod

@@ -1,0 +1,210 @@
+"""What tools/benchmark.py measures with: a clock in the mapper, and a plain pipeline to compare.
+
+The plain pipeline is what one would write with torch and torchvision alone for the same work.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from pycocotools import mask as mask_util
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from d2lite.config import CfgNode
+from d2lite.data import dataset_mapper, image_io
+from d2lite.data.dataset_mapper import DatasetMapper
+from d2lite.data.transforms import Augmentation
+from d2lite.structures import BoxMode
+from d2lite.utils.errors import ConfigError
+
+__all__ = ["PlainDataset", "StepClock", "timed_mapper"]
+
+_REST = "all else"
+
+
+class StepClock:
+    """Adds up the time of named steps; an inner step's time does not count for the outer one."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._open: list[float] = []
+
+    def clear(self) -> None:
+        """Forget what was measured."""
+        self._seconds.clear()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Inside, time counts for a step."""
+        start = time.perf_counter()
+        self._open.append(0.0)
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self._seconds[name] += spent - self._open.pop()
+            if self._open:
+                self._open[-1] += spent
+
+    def timed(self, name: str, action: Callable[..., Any]) -> Callable[..., Any]:
+        """A function whose time counts for a step."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with self.step(name):
+                return action(*args, **kwargs)
+
+        return run
+
+    def steps(self) -> list[tuple[str, float]]:
+        """Name and seconds of each step, the longest first."""
+        return sorted(self._seconds.items(), key=lambda item: -item[1])
+
+    def total(self) -> float:
+        """Seconds of all steps."""
+        return sum(self._seconds.values())
+
+
+class _TimedAugmentation(Augmentation):
+    """Another augmentation, whose time counts for a step of its name."""
+
+    def __init__(self, inner: Augmentation, clock: StepClock) -> None:
+        super().__init__()
+        self._inner, self._clock = inner, clock
+
+    def __call__(self, aug_input: Any) -> Any:
+        with self._clock.step(f"augment: {type(self._inner).__name__}"):
+            return self._inner(aug_input)
+
+
+# Where each step is done: module, function, and what it is called.
+_STEPS = (
+    (image_io, "_read_bytes", "read the file"),
+    (image_io, "_decode", "decode"),
+    (image_io, "convert_PIL_to_numpy", "bring channels into order"),
+    (dataset_mapper, "transform_instance_annotations", "transform annotations"),
+    (dataset_mapper, "annotations_to_instances", "make instances (masks)"),
+    (dataset_mapper, "filter_empty_instances", "drop empty instances"),
+    (dataset_mapper, "_to_planes", "make a tensor"),
+)
+
+
+class _TimedMapper(DatasetMapper):
+    """A mapper with a clock on each step."""
+
+    clock: StepClock
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        with _clocks_set(self.clock), self.clock.step(_REST):
+            return super().__call__(dataset_dict)
+
+
+def timed_mapper(cfg: CfgNode, clock: StepClock) -> DatasetMapper:
+    """The training mapper of a config, with a clock on each step.
+
+    Args:
+        cfg: as for `DatasetMapper`.
+        clock: takes the times; only calls in this process count.
+    """
+    options = DatasetMapper.from_config(cfg, True)
+    options["augmentations"] = [
+        _TimedAugmentation(step, clock) if isinstance(step, Augmentation) else step
+        for step in options["augmentations"]
+    ]
+    mapper = _TimedMapper(**options)
+    mapper.clock = clock
+    return mapper
+
+
+@contextmanager
+def _clocks_set(clock: StepClock) -> Iterator[None]:
+    """Inside, the functions of `_STEPS` are timed."""
+    kept = [(module, name, getattr(module, name)) for module, name, _ in _STEPS]
+    for module, name, what in _STEPS:
+        setattr(module, name, clock.timed(what, getattr(module, name)))
+    try:
+        yield
+    finally:
+        for module, name, action in kept:
+            setattr(module, name, action)
+
+
+class PlainDataset(Dataset):
+    """Images, boxes and bitmasks by torchvision's transforms, with the sizes of a config."""
+
+    def __init__(self, records: Sequence[dict[str, Any]], cfg: CfgNode) -> None:
+        """Take over the settings.
+
+        Args:
+            records: dataset dicts with annotations.
+            cfg: INPUT's sizes and flip, and MODEL.MASK_ON are read.
+
+        Raises:
+            ConfigError: for sizes that torchvision does not draw.
+        """
+        if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING != "choice" or cfg.INPUT.CROP.ENABLED:
+            raise ConfigError(
+                "The plain pipeline resizes by INPUT.MIN_SIZE_TRAIN_SAMPLING choice and does not "
+                "crop; set INPUT.CROP.ENABLED False for the comparison."
+            )
+        self._records = list(records)
+        self._has_masks = cfg.MODEL.MASK_ON
+        flip = 0.5 if cfg.INPUT.RANDOM_FLIP == "horizontal" else 0.0
+        self._transforms = v2.Compose(
+            [
+                v2.RandomShortestSize(
+                    list(cfg.INPUT.MIN_SIZE_TRAIN), max_size=cfg.INPUT.MAX_SIZE_TRAIN
+                ),
+                v2.RandomHorizontalFlip(flip),
+                v2.PILToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        record = self._records[index]
+        name = str(record["file_name"])
+        if "://" in name:
+            image = Image.fromarray(image_io.read_image(name, "RGB"))
+        else:
+            with Image.open(name) as opened:
+                image = ImageOps.exif_transpose(opened).convert("RGB")
+        objects = [obj for obj in record.get("annotations", ()) if not obj.get("iscrowd", 0)]
+        size = (image.height, image.width)
+        corners = [
+            BoxMode.convert(obj["bbox"], obj["bbox_mode"], BoxMode.XYXY_ABS) for obj in objects
+        ]
+        target: dict[str, Any] = {
+            "boxes": tv_tensors.BoundingBoxes(
+                torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
+                format="XYXY",
+                canvas_size=size,
+            ),
+            "labels": torch.tensor([obj["category_id"] for obj in objects]),
+        }
+        if self._has_masks:
+            target["masks"] = tv_tensors.Mask(_bitmasks(objects, *size))
+        return self._transforms(image, target)
+
+
+def _bitmasks(objects: Sequence[dict[str, Any]], height: int, width: int) -> torch.Tensor:
+    """(N, H, W) uint8 of all objects."""
+    maps = np.zeros((len(objects), height, width), dtype=np.uint8)
+    for place, obj in zip(maps, objects, strict=True):
+        mask = obj.get("segmentation")
+        if isinstance(mask, list):
+            code = mask_util.merge(mask_util.frPyObjects(mask, height, width))
+            place[:] = mask_util.decode(code)
+        elif isinstance(mask, np.ndarray):
+            place[:] = mask
+        elif mask is not None:
+            place[:] = mask_util.decode(mask)
+    return torch.from_numpy(maps)
