@@ -7,8 +7,8 @@
 One image of the given size goes through the model. A FLOP is a multiplication with its addition,
 an activation is a number that a convolution or a product of matrices puts out. How many regions a
 detector looks at depends on the image and the weights. Without --weights nothing is found, so the
-thresholds of scores are set to 0 and the heads work on as many as the config allows. fvcore does
-the counting.
+thresholds of scores are set to 0, boxes stay where their anchors are, and the heads work on as many
+as the config allows. fvcore does the counting.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from d2lite.utils.errors import ConfigError
 
 # The shape of most photographs.
 _WIDTH_BY_HEIGHT = 4 / 3
+# The layers that say how a box differs from an anchor or a proposal.
+_BOX_LAYERS = ("anchor_deltas", "bbox_pred")
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,11 +52,21 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def a_photograph(height: int, width: int) -> list[dict]:
+def a_photograph(channels: int, height: int, width: int) -> list[dict]:
     """A batch of one image of noise."""
     draws = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (3, height, width), generator=draws, dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (channels, height, width), generator=draws, dtype=torch.uint8)
     return [{"image": pixels, "height": height, "width": width}]
+
+
+def leave_boxes_in_place(model: nn.Module) -> None:
+    """Let a model of random weights move no box.
+
+    Its deltas are so large that all boxes become the whole image, of which one is kept.
+    """
+    for name, parameter in model.named_parameters():
+        if name.rpartition(".")[0].rpartition(".")[2] in _BOX_LAYERS:
+            nn.init.zeros_(parameter)
 
 
 def table(model: nn.Module, batch: list[dict], depth: int) -> str:
@@ -103,6 +115,8 @@ def main() -> None:
     model = build_model(cfg)
     if args.weights:
         DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    else:
+        leave_boxes_in_place(model)
     shortest = cfg.INPUT.MIN_SIZE_TEST or 800
     height, width = args.size or (shortest, round(shortest * _WIDTH_BY_HEIGHT))
     if min(height, width) < 1 or args.depth < 0:
@@ -111,7 +125,8 @@ def main() -> None:
             "or more."
         )
     print(f"{type(model).__name__} on one image of {height} x {width} pixels")
-    print(table(model, a_photograph(height, width), args.depth))
+    batch = a_photograph(len(cfg.MODEL.PIXEL_MEAN), height, width)
+    print(table(model, batch, args.depth))
 
 
 if __name__ == "__main__":

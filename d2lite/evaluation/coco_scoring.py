@@ -3,6 +3,8 @@
 import contextlib
 import copy
 import io
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,9 +14,12 @@ import numpy as np
 import pycocotools.mask as mask_util
 from pycocotools import coco, cocoeval
 
+from d2lite.data.checking import box_around, mask_fault, polygon_is_sound
 from d2lite.utils.errors import ConfigError, DataError
 
 __all__ = ["CocoScores", "complete_ground_truth", "fast_engine", "score_coco"]
+
+logger = logging.getLogger(__name__)
 
 _NUM_COCO_KEYPOINTS = 17
 
@@ -106,25 +111,68 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
             f"the COCO annotations have no {' and no '.join(repr(k) for k in missing)}; found "
             f"{sorted(dataset)}."
         )
-    sizes = {image["id"]: image for image in dataset["images"]}
+    # The first of an id, as in training; files of labelling tools have such entries twice.
+    sizes = {image["id"]: image for image in reversed(dataset["images"]) if "id" in image}
     needed = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[task]
     annotations = []
+    num_bad = 0
     for number, annotation in enumerate(dataset.get("annotations", ()), start=1):
-        if not annotation.get(needed) or annotation["image_id"] not in sizes:
-            continue
+        image = sizes.get(annotation.get("image_id"))
         whole = {"id": number, "iscrowd": 0, **annotation}
+        if image is None or not _made_sound(whole, image):
+            num_bad += image is not None
+            continue
+        if not whole.get(needed):
+            continue
         if "area" not in whole:
-            whole["area"] = _area(whole, sizes[whole["image_id"]])
+            whole["area"] = _area(whole, image)
         if task == "keypoints":
             visibility = np.asarray(whole["keypoints"]).reshape(-1, 3)[:, 2]
             whole.setdefault("num_keypoints", int((visibility > 0).sum()))
         annotations.append(whole)
+    if num_bad:
+        logger.warning(
+            "%d annotations of the ground truth have no box or mask that can be read; they are "
+            "not scored, as they are not trained on. tools/check_dataset.py shows them.",
+            num_bad,
+        )
+    if len({annotation["id"] for annotation in annotations}) < len(annotations):
+        annotations = [{**a, "id": number} for number, a in enumerate(annotations, start=1)]
     return {
         "info": {},
-        "images": list(dataset["images"]),
+        "images": list(sizes.values())[::-1],
         "categories": list(dataset["categories"]),
         "annotations": annotations,
     }
+
+
+def _made_sound(annotation: dict[str, Any], image: Mapping[str, Any]) -> bool:
+    """Whether engines can read an annotation, whose parts that they cannot are taken out.
+
+    Boxes of odd sizes stay, since the published numbers count them.
+    """
+    mask = annotation.get("segmentation")
+    if isinstance(mask, list):
+        mask = [polygon for polygon in mask if polygon_is_sound(polygon)]
+    elif mask and "height" in image and mask_fault(mask, image["height"], image["width"]):
+        return False
+    if annotation.get("segmentation"):
+        annotation["segmentation"] = mask
+        if not mask:
+            return False
+    if not annotation.get("bbox") and mask:
+        annotation["bbox"] = _box(mask)
+    box = annotation.get("bbox") or ()
+    try:
+        return all(map(math.isfinite, box)) and len(box) in (0, 4, 5)
+    except TypeError:
+        return False
+
+
+def _box(mask: Any) -> list[float]:
+    """The box of a mask, x, y, width and height, for annotations that have masks alone."""
+    corners = box_around(mask) or [0.0] * 4
+    return [*corners[:2], corners[2] - corners[0], corners[3] - corners[1]]
 
 
 def _area(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> float:

@@ -155,10 +155,11 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
         """
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
-            boxes = instances.pred_boxes.tensor.double().numpy()
-            # VOC counts pixels from 1. Scores and corners are rounded as its result files are:
-            # ties between scores, and with them AP, depend on it.
-            boxes = np.round(boxes + np.array([1.0, 1.0, 0.0, 0.0]), 1)
+            # VOC counts pixels from 1.
+            boxes = instances.pred_boxes.tensor.numpy() + np.float32([1, 1, 0, 0])
+            # Scores and corners are rounded as VOC's result files are: ties between scores, and
+            # with them AP, depend on it.
+            boxes = np.round(boxes.astype(np.float64), 1)
             scores = np.round(instances.scores.double().numpy(), 3)
             classes = instances.pred_classes.numpy()
             self._predictions.append((str(image["image_id"]), classes, scores, boxes))

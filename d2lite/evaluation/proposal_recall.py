@@ -58,6 +58,7 @@ def proposal_recall(
         objects = truth.get(prediction["image_id"], [])
         if "proposals" not in prediction or not objects:
             continue
+        # DIFFERS: the reference leaves out images without a proposal, and finds a higher recall.
         proposals = prediction["proposals"]
         order = proposals.objectness_logits.argsort(descending=True)
         boxes_xywh = torch.tensor([a["bbox"] for a in objects], dtype=torch.float32)

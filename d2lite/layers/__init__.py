@@ -17,6 +17,7 @@ from .roi_align import ROIAlign, roi_align
 from .roi_align_rotated import ROIAlignRotated
 from .rotated_boxes import pairwise_iou_rotated
 from .shape_spec import ShapeSpec
+from .sync_batch_norm import sync_on_cpu_
 from .wrappers import (
     BatchNorm2d,
     Conv2d,
@@ -70,4 +71,5 @@ __all__ = [
     "shapes_to_tensor",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "sync_on_cpu_",
 ]

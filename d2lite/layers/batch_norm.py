@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..utils.errors import ConfigError
 from .frozen_batch_norm import FrozenBatchNorm2d
+from .sync_batch_norm import SumOverProcesses
 
 __all__ = [
     "CycleBatchNormList",
@@ -21,22 +22,6 @@ __all__ = [
 ]
 
 NormFactory = Callable[[int], nn.Module]
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    """Sum a tensor over all processes; the gradient is summed likewise."""
-
-    @staticmethod
-    def forward(ctx: Any, local: Tensor) -> Tensor:
-        total = local.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        total = grad.clone()
-        dist.all_reduce(total)
-        return total
 
 
 class NaiveSyncBatchNorm(nn.BatchNorm2d):
@@ -79,7 +64,7 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         share = float(images) if self._stats_mode == "N" else 1.0
         cells = max(1, maps.numel() // self.num_features)
         moments = torch.stack([maps.sum((0, 2, 3)), maps.square().sum((0, 2, 3))]) / cells
-        summed = _SumOverProcesses.apply(
+        summed = SumOverProcesses.apply(
             torch.cat([moments.flatten() * share, moments.new_full((1,), share)])
         )
         weight_sum = summed[-1]

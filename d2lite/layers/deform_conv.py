@@ -14,21 +14,38 @@ __all__ = ["DeformConv", "ModulatedDeformConv"]
 
 
 class _DeformableConv(nn.Module):
-    """What both kinds share: settings, parameters, the call of the operator."""
+    """What both kinds share: settings, parameters, the call of the operator.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: taps, (height, width) or one number for both.
+        stride: input cells per output cell.
+        padding: zeros around the input.
+        dilation: cells between taps before they are moved.
+        groups: of channels that are convolved apart.
+        deformable_groups: of input channels that share their offsets.
+        bias: whether a bias is added.
+        norm: applied to the convolution's output.
+        activation: applied last.
+
+    Raises:
+        ValueError: if channels do not divide by the groups.
+    """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int],
-        padding: int | tuple[int, int],
-        dilation: int | tuple[int, int],
-        groups: int,
-        deformable_groups: int,
-        bias: bool,
-        norm: nn.Module | None,
-        activation: Callable[[Tensor], Tensor] | None,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        deformable_groups: int = 1,
+        bias: bool = False,
+        norm: nn.Module | None = None,
+        activation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         for name, count in (("groups", groups), ("deformable_groups", deformable_groups)):
@@ -93,50 +110,10 @@ class _DeformableConv(nn.Module):
 
 
 class DeformConv(_DeformableConv):
-    """Deformable convolution. Source: Dai 2017, arXiv:1703.06211."""
+    """Deformable convolution; arguments as for `Conv2d`, and `deformable_groups`.
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
-        groups: int = 1,
-        deformable_groups: int = 1,
-        bias: bool = False,
-        norm: nn.Module | None = None,
-        activation: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        """Make the layer; arguments as for `Conv2d` and one more.
-
-        Args:
-            in_channels: channels of the input.
-            out_channels: channels of the output.
-            kernel_size: taps, (height, width) or one number for both.
-            stride: input cells per output cell.
-            padding: zeros around the input.
-            dilation: cells between taps before they are moved.
-            groups: of channels that are convolved apart.
-            deformable_groups: of input channels that share their offsets.
-            bias: whether a bias is added.
-            norm: applied to the convolution's output.
-            activation: applied last.
-        """
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            deformable_groups,
-            bias,
-            norm,
-            activation,
-        )
+    Source: Dai 2017, arXiv:1703.06211.
+    """
 
     def forward(self, x: Tensor, offset: Tensor) -> Tensor:
         """Convolve.
@@ -152,7 +129,10 @@ class DeformConv(_DeformableConv):
 
 
 class ModulatedDeformConv(_DeformableConv):
-    """Deformable convolution whose taps are weighted too. Source: Zhu 2018, arXiv:1811.11168."""
+    """Deformable convolution whose taps are weighted too, by default with a bias.
+
+    Source: Zhu 2018, arXiv:1811.11168.
+    """
 
     def __init__(
         self,
@@ -168,7 +148,7 @@ class ModulatedDeformConv(_DeformableConv):
         norm: nn.Module | None = None,
         activation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        """Make the layer; arguments as for `DeformConv`, with a bias by default."""
+        """Make the layer; arguments as for `DeformConv`."""
         super().__init__(
             in_channels,
             out_channels,

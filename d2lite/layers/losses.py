@@ -39,11 +39,7 @@ def giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: floa
 def diou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
     """1 - IoU + squared distance of centres over that of the hull's corners.
 
-    Args:
-        boxes1: (N, 4) xyxy in pixels.
-        boxes2: (N, 4) likewise, matched by row.
-        reduction: "none" (N losses), "mean" or "sum".
-        eps: kept from dividing by zero.
+    Arguments as of `giou_loss`.
 
     Source: Zheng 2020, arXiv:1911.08287.
     """
@@ -53,11 +49,7 @@ def diou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: floa
 def ciou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
     """The DIoU loss plus a term for the difference in aspect ratio.
 
-    Args:
-        boxes1: (N, 4) xyxy in pixels.
-        boxes2: (N, 4) likewise, matched by row.
-        reduction: "none" (N losses), "mean" or "sum".
-        eps: kept from dividing by zero.
+    Arguments as of `giou_loss`.
 
     Source: Zheng 2020, arXiv:1911.08287.
     """

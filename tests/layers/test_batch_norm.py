@@ -11,6 +11,7 @@ from torch import nn
 
 from d2lite.layers import CycleBatchNormList, FrozenBatchNorm2d, NaiveSyncBatchNorm, get_norm
 from d2lite.layers.batch_norm import LayerNorm
+from d2lite.layers.sync_batch_norm import sync_on_cpu_
 from d2lite.utils.errors import ConfigError
 
 
@@ -153,6 +154,7 @@ def sync_worker(rank: int, port: int) -> None:
         torch.testing.assert_close(mine.grad, expected_input.grad[rows], rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(norm.running_mean, whole.mean((0, 2, 3)) * 0.1)
         refused = ""
+    check_sync_on_cpu(whole[:1] if rank == 0 else whole[1:], whole, expected, expected_input.grad)
     try:
         # Both ranks are empty, so that neither waits for the other.
         NaiveSyncBatchNorm(4)(whole[:0])
@@ -161,6 +163,27 @@ def sync_worker(rank: int, port: int) -> None:
     if "naiveSyncBN_N" not in refused:
         raise RuntimeError(f"an empty batch was not refused: {refused!r}")
     dist.destroy_process_group()
+
+
+def check_sync_on_cpu(mine, whole, expected, expected_grad):
+    """The norm that takes the place of torch's SyncBatchNorm, between DDP's two ends."""
+    rows = slice(0, 1) if len(mine) == 1 else slice(1, 3)
+    norm, alone = nn.SyncBatchNorm(4), nn.BatchNorm2d(4)
+    weight = norm.weight
+    model = nn.Sequential(norm)
+    sync_on_cpu_(model)
+    if model[0].weight is not weight or list(model.state_dict()) != [
+        f"0.{name}" for name in norm.state_dict()
+    ]:
+        raise RuntimeError("the parameters or their names changed")
+    mine = mine.clone().requires_grad_()
+    found = nn.parallel.DistributedDataParallel(model)(mine)
+    found.pow(3).sum().backward()
+    alone(whole)
+    torch.testing.assert_close(found, expected[rows], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mine.grad, expected_grad[rows], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(norm.running_mean, alone.running_mean)
+    torch.testing.assert_close(norm.running_var, alone.running_var)
 
 
 def test_naive_sync_norm_of_two_processes_equals_one_norm_of_both_batches():

@@ -1,9 +1,14 @@
 """The published models are found by name."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from d2lite import model_zoo
+from d2lite.config import get_cfg
 from d2lite.model_zoo.published import PUBLISHED
+from d2lite.projects import add_project_configs
 from d2lite.utils.errors import MissingFileError, UnknownNameError
 
 MASK_RCNN = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
@@ -40,3 +45,15 @@ def test_unknown_configuration_lists_near_ones():
     """Same for the file."""
     with pytest.raises(MissingFileError, match=r"mask_rcnn_R_50_FPN_3x\.yaml"):
         model_zoo.get_config_file("COCO-InstanceSegmentation/mask_rcnn_R50_FPN_3x.yaml")
+
+
+def test_a_copy_of_the_folder_elsewhere_loads_to_the_same_values(tmp_path):
+    """People keep such copies beside their own code, with _BASE_ pointing within the copy."""
+    known = Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).parent
+    copy = tmp_path / "my configs"
+    shutil.copytree(known, copy)
+    for name in sorted(PUBLISHED)[::6]:
+        mine = get_cfg()
+        add_project_configs(mine)
+        mine.merge_from_file(str(copy / f"{name}.yaml"))
+        assert mine == model_zoo.get_config(f"{name}.yaml"), name

@@ -29,6 +29,27 @@ def test_heads_work_although_nothing_is_learnt(run):
     assert float(mask_row.split()[-1]) > 0
 
 
+def test_heads_work_on_as_many_regions_as_the_config_allows(run):
+    """Random weights under frozen norms made every box the whole image, and one was kept."""
+    ended = run(
+        "analyze_model", "--config-file", "quick_start.yaml", "--size", 64, 96, *TINY,
+        "MODEL.RESNETS.NORM", "FrozenBN", "MODEL.ROI_BOX_HEAD.FC_DIM", 512,
+        "MODEL.RPN.POST_NMS_TOPK_TEST", 80,
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+    (row,) = [row for row in ended.out.splitlines() if row.startswith("roi_heads.box_head")]
+    # 80 regions of 16 x 7 x 7 numbers through one layer of 512.
+    assert float(row.split()[-2]) == round(80 * 16 * 7 * 7 * 512 / 1e9, 3)
+
+
+def test_images_of_other_channels_are_analysed_too(run):
+    ended = run(
+        "analyze_model", "--config-file", "quick_start.yaml", "--size", 64, 64, *TINY,
+        "MODEL.PIXEL_MEAN", "(100.0,)", "MODEL.PIXEL_STD", "(1.0,)",
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+
+
 def test_weights_are_loaded_on_demand(run, trained):
     ended = run(
         "analyze_model", "--config-file", trained / "config.yaml", "--size", 64, 64, "--weights",

@@ -157,10 +157,10 @@ def _checked_shapes(bottom_up: Backbone, in_features: Sequence[str]) -> list[Sha
 class LastLevelMaxPool(nn.Module):
     """One more level, "p6": every second cell of "p5"."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_feature: str = "p5") -> None:
         super().__init__()
         self.num_levels = 1
-        self.in_feature = "p5"
+        self.in_feature = in_feature
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, C, H, W) -> one map (N, C, H / 2, W / 2)."""
@@ -204,8 +204,14 @@ def _resnet_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
 
 @BACKBONE_REGISTRY.register()
 def build_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """A ResNet under a feature pyramid "p2" to "p6", for Faster R-CNN and kin."""
-    return _resnet_fpn(cfg, build_resnet_backbone(cfg, input_shape), LastLevelMaxPool())
+    """A ResNet under a feature pyramid, "p2" to "p6" by default, for Faster R-CNN and kin.
+
+    The last map is the one before at every other pixel: "p5" of "p4" where
+    MODEL.FPN.IN_FEATURES ends with "res4".
+    """
+    coarsest = cfg.MODEL.FPN.IN_FEATURES[-1].replace("res", "p")
+    top = LastLevelMaxPool(coarsest)
+    return _resnet_fpn(cfg, build_resnet_backbone(cfg, input_shape), top)
 
 
 @BACKBONE_REGISTRY.register()

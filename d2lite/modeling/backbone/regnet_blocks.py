@@ -67,19 +67,23 @@ def init_weights(m: nn.Module) -> None:
         nn.init.zeros_(m.bias)
 
 
-class _Chain(nn.Module):
+class _InOrder(nn.Module):
+    """The layers of a module, one after the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, w_in, H, W) -> (N, w_out, H / stride, W / stride)."""
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+
+class _Chain(_InOrder):
     """Layers under names, one after the other."""
 
     def __init__(self, **layers: nn.Module) -> None:
         super().__init__()
         for name, layer in layers.items():
             self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """All layers in order."""
-        for layer in self.children():
-            x = layer(x)
-        return x
 
 
 class SE(nn.Module):
@@ -174,7 +178,7 @@ class BottleneckTransform(_Chain):
         super().__init__(**layers)
 
 
-class VanillaBlock(CNNBlockBase):
+class VanillaBlock(_InOrder, CNNBlockBase):
     """Two 3 x 3 convolutions with nothing beside them; arguments as in `BasicTransform`."""
 
     def __init__(
@@ -191,12 +195,6 @@ class VanillaBlock(CNNBlockBase):
         for name, layer in transform.named_children():
             self.add_module(name, layer)
         self.b_af = activation_class()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, w_in, H, W) -> (N, w_out, H / stride, W / stride)."""
-        for layer in self.children():
-            x = layer(x)
-        return x
 
 
 class _ResidualBlock(CNNBlockBase):
@@ -240,14 +238,19 @@ class ResBottleneckBlock(_ResidualBlock):
     transform_class = BottleneckTransform
 
 
-class _Stem(CNNBlockBase):
-    """Layers with the norm and activation behind a first convolution."""
+class _Stem(_InOrder, CNNBlockBase):
+    """A convolution of stride 2 with norm and activation, and perhaps a pooling of stride 2."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, w_in, H, W) -> (N, w_out, H / stride, W / stride)."""
-        for layer in self.children():
-            x = layer(x)
-        return x
+    kernel_size: int
+    has_pool: bool
+
+    def __init__(self, w_in: int, w_out: int, norm: object, activation_class: Activation) -> None:
+        super().__init__(w_in, w_out, 4 if self.has_pool else 2)
+        self.conv = conv2d(w_in, w_out, self.kernel_size, stride=2)
+        self.bn = get_norm(norm, w_out)
+        self.af = activation_class()
+        if self.has_pool:
+            self.pool = pool2d(3, stride=2)
 
 
 class SimpleStem(_Stem):
@@ -260,19 +263,12 @@ class SimpleStem(_Stem):
         activation_class: makes the activation.
     """
 
-    def __init__(self, w_in: int, w_out: int, norm: object, activation_class: Activation) -> None:
-        super().__init__(w_in, w_out, 2)
-        self.conv = conv2d(w_in, w_out, 3, stride=2)
-        self.bn = get_norm(norm, w_out)
-        self.af = activation_class()
+    kernel_size = 3
+    has_pool = False
 
 
 class ResStem(_Stem):
     """A 7 x 7 convolution and a max pooling, stride 4 in all; arguments as in `SimpleStem`."""
 
-    def __init__(self, w_in: int, w_out: int, norm: object, activation_class: Activation) -> None:
-        super().__init__(w_in, w_out, 4)
-        self.conv = conv2d(w_in, w_out, 7, stride=2)
-        self.bn = get_norm(norm, w_out)
-        self.af = activation_class()
-        self.pool = pool2d(3, stride=2)
+    kernel_size = 7
+    has_pool = True

@@ -9,14 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from d2lite.layers import batched_nms, cat
+from d2lite.config import CfgNode
+from d2lite.layers import batched_nms, cat, sigmoid_focal_loss
 from d2lite.structures import Boxes, ImageList, Instances
+from d2lite.utils.events import log_scalars
+from d2lite.utils.process_means import mean_over_processes
 
 from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
 from ..dense_predictions import permute_to_N_HWA_K
+from ..keep_best import keep_best
 from ..postprocessing import detector_postprocess
-from .detector import Batch, Detector, output_sizes
+from .detector import Batch, Detector, common_arguments, output_sizes
 from .training_pictures import is_picture_due, log_boxes_beside_truth
 
 __all__ = ["DenseDetector", "permute_to_N_HWA_K"]
@@ -30,8 +34,9 @@ class DenseDetector(Detector):
 
     A subclass gives `forward_training` and `forward_inference`. The batch is as `Detector` says.
     If it calls `inference_single_image`, it has `box2box_transform`, `test_score_thresh`,
-    `test_topk_candidates`, `test_nms_thresh` and `max_detections_per_image`; if it calls
-    `update_normalizer`, the buffer `loss_normalizer`.
+    `test_topk_candidates`, `test_nms_thresh` and `max_detections_per_image`; for `_focal_loss` and
+    `_find_objects`, `num_classes`, `focal_loss_alpha`, `focal_loss_gamma` and the buffer
+    `loss_normalizer`, which `_start_normalizer` makes.
 
     Args:
         backbone: images -> feature maps.
@@ -43,6 +48,9 @@ class DenseDetector(Detector):
 
     vis_period: int = 0
     input_format: str = "BGR"
+    num_classes: int
+    focal_loss_alpha: float
+    focal_loss_gamma: float
     box2box_transform: Box2BoxTransform | Box2BoxTransformLinear
     test_score_thresh: float
     test_topk_candidates: int
@@ -138,13 +146,65 @@ class DenseDetector(Detector):
             self.test_topk_candidates,
             image_size,
         )
-        keep = batched_nms(
+        kept = keep_best(
+            batched_nms,
             candidates.pred_boxes.tensor,
             candidates.scores,
             candidates.pred_classes,
             self.test_nms_thresh,
+            self.max_detections_per_image,
         )
-        return candidates[keep[: self.max_detections_per_image]]
+        return candidates[kept]
+
+    def _detect(
+        self,
+        anchors: list[Boxes],
+        scores: Sequence[Tensor],
+        deltas: Sequence[Tensor],
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[Instances]:
+        """`inference_single_image` of each image, from (N, Ri, C) scores and (N, Ri, 4) deltas."""
+        return [
+            self.inference_single_image(anchors, [x[i] for x in scores], [x[i] for x in deltas], s)
+            for i, s in enumerate(image_sizes)
+        ]
+
+    def _find_objects(self, gt_labels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Which anchors learn an object, and what their losses are divided by.
+
+        Args:
+            gt_labels: one (R,) an image: the class, C for background, -1 to ignore.
+
+        Returns:
+            (N, R) labels; (N, R) bool, of an object; the running count of those, a scalar.
+        """
+        labels_NR = torch.stack(list(gt_labels))
+        is_object = (labels_NR >= 0) & (labels_NR != self.num_classes)
+        num_objects = is_object.sum()
+        log_scalars(num_pos_anchors=num_objects / len(gt_labels))
+        return labels_NR, is_object, self.update_normalizer(num_objects)
+
+    def _focal_loss(self, logits: Sequence[Tensor], labels_NR: Tensor) -> Tensor:
+        """The summed focal loss of all anchors but the ignored ones.
+
+        Args:
+            logits: one (N, Ri, C) a level.
+            labels_NR: as `_find_objects` gives them. Background is the lack of all classes.
+        """
+        logits_NRC = cat(list(logits), dim=1).float()
+        # One column more takes what is no class (background, and ignored, which is -1), so that
+        # nothing needs to be looked up on the CPU.
+        column = labels_NR.remainder(self.num_classes + 1)
+        target = logits_NRC.new_zeros((*labels_NR.shape, self.num_classes + 1))
+        target = target.scatter_(2, column[..., None], 1.0)[..., :-1]
+        loss = sigmoid_focal_loss(
+            logits_NRC, target, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
+        )
+        return (loss.sum(dim=2) * (labels_NR >= 0)).sum()
+
+    def _start_normalizer(self, count: float) -> None:
+        """Make the running count of foreground; published weights don't hold it."""
+        self.register_buffer("loss_normalizer", torch.tensor(count), persistent=False)
 
     @torch.no_grad()
     def update_normalizer(self, num_foreground: Tensor) -> Tensor:
@@ -156,7 +216,8 @@ class DenseDetector(Detector):
         Returns:
             the running count, a scalar.
         """
-        count = num_foreground.clamp(min=1).to(self.loss_normalizer.dtype)
+        # The same number in all processes, of which one alone is saved.
+        count = mean_over_processes(num_foreground).clamp(min=1).to(self.loss_normalizer.dtype)
         self.loss_normalizer = torch.lerp(count, self.loss_normalizer, _MOMENTUM)
         return self.loss_normalizer
 
@@ -182,6 +243,21 @@ class DenseDetector(Detector):
         maps = self.backbone(images.tensor)
         features = [maps[name] for name in self.head_in_features]
         return images, features, self.head(features)
+
+    @staticmethod
+    def _arguments_from(cfg: CfgNode, node: CfgNode) -> dict[str, Any]:
+        """What every dense detector takes from the configuration and from its own node of it."""
+        return {
+            **common_arguments(cfg),
+            "head_in_features": list(node.IN_FEATURES),
+            "num_classes": node.NUM_CLASSES,
+            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
+            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
+            "test_score_thresh": node.SCORE_THRESH_TEST,
+            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
+            "test_nms_thresh": node.NMS_THRESH_TEST,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
 
     @staticmethod
     def _transpose_dense_predictions(

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from d2lite.config import CfgNode
 from d2lite.structures import ImageList
 from d2lite.utils.draws import keyed_images
 from d2lite.utils.errors import DataError
+from d2lite.utils.process_means import padded_alike
 
-from ..backbone import Backbone
+from ..backbone import Backbone, build_backbone
 
 __all__ = ["Batch", "Detector", "TrainingState"]
 
@@ -115,7 +117,8 @@ class Detector(nn.Module):
                 raise DataError(
                     f"An image of shape {tuple(image.shape)} ({item.get('file_name', 'no name')}) "
                     f"for a model of {len(self.pixel_mean)} channels; expected "
-                    f"({len(self.pixel_mean)}, height, width)."
+                    f"({len(self.pixel_mean)}, height, width). MODEL.PIXEL_MEAN and PIXEL_STD need "
+                    "one number for each channel of INPUT.FORMAT."
                 )
             # uint8 travels at a quarter of the cost of float32.
             image = image.to(self.device, non_blocking=True)
@@ -125,6 +128,7 @@ class Detector(nn.Module):
             self.backbone.size_divisibility,
             padding_constraints=self.backbone.padding_constraints,
         )
+        batch.tensor = padded_alike(batch.tensor)
         if self.device.type == "cpu" and not torch.is_grad_enabled():
             # 13 % less time for a Faster R-CNN with ResNet-18; nothing won in training.
             batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
@@ -148,6 +152,15 @@ class Detector(nn.Module):
                     "Use a training loader, or call model.eval() to predict."
                 )
         return [item[key].to(self.device) for item in batched_inputs]
+
+
+def common_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """The arguments that every model has, from `MODEL`: the backbone and the pixels' statistics."""
+    return {
+        "backbone": build_backbone(cfg),
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+    }
 
 
 def output_sizes(

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import cat, sigmoid_focal_loss
+from d2lite.layers import cat
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_point_box_distance
-from d2lite.utils.events import log_scalars
 
 from ..anchor_generator import DefaultAnchorGenerator
-from ..backbone import Backbone, build_backbone
+from ..backbone import Backbone
 from ..box_regression import Box2BoxTransformLinear, _dense_box_regression_loss
 from .build import META_ARCH_REGISTRY
 from .dense_detector import DenseDetector
@@ -100,29 +99,18 @@ class FCOS(DenseDetector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
-        first = torch.tensor(_FIRST_NORMALIZER)
-        self.register_buffer("loss_normalizer", first, persistent=False)
+        self._start_normalizer(_FIRST_NORMALIZER)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL.FCOS` and `TEST.DETECTIONS_PER_IMAGE`."""
         node = cfg.MODEL.FCOS
-        backbone = build_backbone(cfg)
-        known = backbone.output_shape()
+        arguments = cls._arguments_from(cfg, node)
+        known = arguments["backbone"].output_shape()
         return {
-            "backbone": backbone,
+            **arguments,
             "head": FCOSHead(cfg, [known[name] for name in node.IN_FEATURES]),
-            "head_in_features": list(node.IN_FEATURES),
-            "num_classes": node.NUM_CLASSES,
             "center_sampling_radius": node.CENTER_SAMPLING_RADIUS,
-            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
-            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
-            "test_score_thresh": node.SCORE_THRESH_TEST,
-            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
-            "test_nms_thresh": node.NMS_THRESH_TEST,
-            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
     def forward_training(
@@ -169,12 +157,7 @@ class FCOS(DenseDetector):
         """
         if pred_logits is None:
             return super().losses(anchors)
-        labels_NR = torch.stack(gt_labels)
-        is_object = (labels_NR >= 0) & (labels_NR != self.num_classes)
-        num_objects = is_object.sum()
-        log_scalars(num_pos_anchors=num_objects / len(gt_labels))
-        normalizer = self.update_normalizer(num_objects)
-
+        labels_NR, is_object, normalizer = self._find_objects(gt_labels)
         box_loss = _dense_box_regression_loss(
             anchors,
             self.box2box_transform,
@@ -191,21 +174,10 @@ class FCOS(DenseDetector):
             reduction="sum",
         )
         return {
-            "loss_fcos_cls": self._class_loss(cat(pred_logits, dim=1), labels_NR) / normalizer,
+            "loss_fcos_cls": self._focal_loss(pred_logits, labels_NR) / normalizer,
             "loss_fcos_loc": box_loss / normalizer,
             "loss_fcos_ctr": centerness_loss / normalizer,
         }
-
-    def _class_loss(self, logits_NRC: Tensor, labels_NR: Tensor) -> Tensor:
-        """The summed focal loss, in which background is the lack of all classes."""
-        classes = torch.arange(self.num_classes, device=labels_NR.device)
-        return sigmoid_focal_loss(
-            logits_NRC,
-            (labels_NR[..., None] == classes).to(logits_NRC.dtype),
-            alpha=self.focal_loss_alpha,
-            gamma=self.focal_loss_gamma,
-            reduction="sum",
-        )
 
     @torch.no_grad()
     def label_anchors(
@@ -294,7 +266,4 @@ class FCOS(DenseDetector):
             (cls.sigmoid() * centre.sigmoid()).sqrt()
             for cls, centre in zip(logits, centerness, strict=True)
         ]
-        return [
-            self.inference_single_image(anchors, [x[i] for x in scores], [x[i] for x in deltas], s)
-            for i, s in enumerate(images.image_sizes)
-        ]
+        return self._detect(anchors, scores, deltas, images.image_sizes)

@@ -10,12 +10,12 @@ from d2lite.config import CfgNode, configurable
 from d2lite.structures import ImageList, Instances
 from d2lite.utils.errors import DataError
 
-from ..backbone import Backbone, build_backbone
+from ..backbone import Backbone
 from ..postprocessing import detector_postprocess, rescale_boxes_
 from ..proposal_generator import build_proposal_generator
 from ..roi_heads import build_roi_heads
 from .build import META_ARCH_REGISTRY
-from .detector import Batch, Detector, output_sizes
+from .detector import Batch, Detector, common_arguments, output_sizes
 from .training_pictures import is_picture_due, log_boxes_beside_truth
 
 __all__ = ["GeneralizedRCNN", "ProposalNetwork"]
@@ -58,15 +58,14 @@ class GeneralizedRCNN(Detector):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         """Arguments from `MODEL`, `INPUT.FORMAT` and `VIS_PERIOD`."""
-        backbone = build_backbone(cfg)
+        common = common_arguments(cfg)
+        maps = common["backbone"].output_shape()
         return {
-            "backbone": backbone,
-            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
-            "roi_heads": build_roi_heads(cfg, backbone.output_shape()),
+            **common,
+            "proposal_generator": build_proposal_generator(cfg, maps),
+            "roi_heads": build_roi_heads(cfg, maps),
             "input_format": cfg.INPUT.FORMAT,
             "vis_period": cfg.VIS_PERIOD,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
@@ -186,13 +185,9 @@ class ProposalNetwork(Detector):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         """Arguments from `MODEL`."""
-        backbone = build_backbone(cfg)
-        return {
-            "backbone": backbone,
-            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-        }
+        common = common_arguments(cfg)
+        maps = common["backbone"].output_shape()
+        return {**common, "proposal_generator": build_proposal_generator(cfg, maps)}
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
         """Losses of the proposal generator, by name."""

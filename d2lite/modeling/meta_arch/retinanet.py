@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import cat, sigmoid_focal_loss
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
-from d2lite.utils.events import log_scalars
 from d2lite.utils.memory import retry_if_cuda_oom
 
 from ..anchor_generator import build_anchor_generator
-from ..backbone import Backbone, build_backbone
+from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
 from ..matcher import Matcher
 from .build import META_ARCH_REGISTRY
@@ -104,36 +102,25 @@ class RetinaNet(DenseDetector):
         self.max_detections_per_image = max_detections_per_image
         self.vis_period = vis_period
         self.input_format = input_format
-        first = torch.tensor(_FIRST_NORMALIZER)
-        self.register_buffer("loss_normalizer", first, persistent=False)
+        self._start_normalizer(_FIRST_NORMALIZER)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         """Arguments from `MODEL`, `TEST.DETECTIONS_PER_IMAGE`, `INPUT.FORMAT` and `VIS_PERIOD`."""
         node = cfg.MODEL.RETINANET
-        backbone = build_backbone(cfg)
-        known = backbone.output_shape()
+        arguments = cls._arguments_from(cfg, node)
+        known = arguments["backbone"].output_shape()
         shapes = [known[name] for name in node.IN_FEATURES]
         return {
-            "backbone": backbone,
+            **arguments,
             "head": RetinaNetHead(cfg, shapes),
-            "head_in_features": node.IN_FEATURES,
             "anchor_generator": build_anchor_generator(cfg, shapes),
             "box2box_transform": Box2BoxTransform(weights=node.BBOX_REG_WEIGHTS),
             "anchor_matcher": Matcher(
                 node.IOU_THRESHOLDS, node.IOU_LABELS, allow_low_quality_matches=True
             ),
-            "num_classes": node.NUM_CLASSES,
-            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
-            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
             "smooth_l1_beta": node.SMOOTH_L1_LOSS_BETA,
             "box_reg_loss_type": node.BBOX_REG_LOSS_TYPE,
-            "test_score_thresh": node.SCORE_THRESH_TEST,
-            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
-            "test_nms_thresh": node.NMS_THRESH_TEST,
-            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
             "vis_period": cfg.VIS_PERIOD,
             "input_format": cfg.INPUT.FORMAT,
         }
@@ -180,12 +167,7 @@ class RetinaNet(DenseDetector):
         """
         if pred_logits is None:
             return super().losses(anchors)
-        labels_NR = torch.stack(gt_labels)
-        is_positive = (labels_NR >= 0) & (labels_NR != self.num_classes)
-        num_positive = is_positive.sum()
-        log_scalars(num_pos_anchors=num_positive / len(gt_labels))
-        normalizer = self.update_normalizer(num_positive)
-
+        labels_NR, is_positive, normalizer = self._find_objects(gt_labels)
         box_loss = _dense_box_regression_loss(
             anchors,
             self.box2box_transform,
@@ -196,21 +178,9 @@ class RetinaNet(DenseDetector):
             smooth_l1_beta=self.smooth_l1_beta,
         )
         return {
-            "loss_cls": self._score_loss(cat(pred_logits, dim=1).float(), labels_NR) / normalizer,
+            "loss_cls": self._focal_loss(pred_logits, labels_NR) / normalizer,
             "loss_box_reg": box_loss / normalizer,
         }
-
-    def _score_loss(self, logits_NRC: Tensor, labels_NR: Tensor) -> Tensor:
-        """The summed focal loss of all anchors but the ignored ones."""
-        # One column more takes what is no class (background, and ignored, which is -1), so that
-        # nothing needs to be looked up on the CPU.
-        column = labels_NR.remainder(self.num_classes + 1)
-        target = logits_NRC.new_zeros((*labels_NR.shape, self.num_classes + 1))
-        target = target.scatter_(2, column[..., None], 1.0)[..., :-1]
-        loss = sigmoid_focal_loss(
-            logits_NRC, target, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
-        )
-        return (loss.sum(dim=2) * (labels_NR >= 0)).sum()
 
     @torch.no_grad()
     def label_anchors(
@@ -250,9 +220,4 @@ class RetinaNet(DenseDetector):
         """Detect in each image; arguments as in `DenseDetector`."""
         logits, deltas = self._transpose_dense_predictions(predictions, [self.num_classes, 4])
         anchors = self.anchor_generator(features)
-        return [
-            self.inference_single_image(
-                anchors, [x[i].sigmoid() for x in logits], [x[i] for x in deltas], size
-            )
-            for i, size in enumerate(images.image_sizes)
-        ]
+        return self._detect(anchors, [x.sigmoid() for x in logits], deltas, images.image_sizes)

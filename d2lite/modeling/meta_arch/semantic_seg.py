@@ -15,13 +15,14 @@ from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ShapeSpec, get_norm
 from d2lite.structures import ImageList
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.process_means import mean_weight, padded_alike
 from d2lite.utils.registry import Registry
 
-from ..backbone import Backbone, build_backbone
+from ..backbone import Backbone
 from ..postprocessing import sem_seg_postprocess
 from ..weight_init import msra_fill
 from .build import META_ARCH_REGISTRY
-from .detector import Batch, Detector, output_sizes
+from .detector import Batch, Detector, common_arguments, output_sizes
 
 __all__ = [
     "SEM_SEG_HEADS_REGISTRY",
@@ -197,8 +198,9 @@ class SemSegFPNHead(nn.Module):
         scores = self._to_full_size(predictions.float())
         total = F.cross_entropy(scores, targets, ignore_index=self.ignore_value, reduction="sum")
         # DIFFERS: a batch without any label gives 0, where the mean of nothing gave NaN.
-        num_labelled = (targets != self.ignore_value).sum().clamp(min=1)
-        return {"loss_sem_seg": total / num_labelled * self.loss_weight}
+        num_labelled = (targets != self.ignore_value).sum()
+        share = mean_weight(num_labelled, total)
+        return {"loss_sem_seg": total / num_labelled.clamp(min=1) * self.loss_weight * share}
 
     def _to_full_size(self, scores: Tensor) -> Tensor:
         return F.interpolate(
@@ -224,7 +226,7 @@ def batch_label_maps(maps: Sequence[Tensor], backbone: Backbone, ignore_value: i
         ignore_value,
         backbone.padding_constraints,
     )
-    return padded.tensor
+    return padded_alike(padded.tensor, ignore_value)
 
 
 @META_ARCH_REGISTRY.register()
@@ -255,13 +257,9 @@ class SemanticSegmentor(Detector):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL`."""
-        backbone = build_backbone(cfg)
-        return {
-            "backbone": backbone,
-            "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-        }
+        common = common_arguments(cfg)
+        maps = common["backbone"].output_shape()
+        return {**common, "sem_seg_head": build_sem_seg_head(cfg, maps)}
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
         """Losses of the head, by name."""

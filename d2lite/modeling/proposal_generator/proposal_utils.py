@@ -4,13 +4,15 @@ N images, L levels, Ri anchors of level i, R proposals, D numbers a box.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from d2lite.layers import batched_nms
 from d2lite.structures import Boxes, Instances, RotatedBoxes
+
+from ..keep_best import Suppression
 
 __all__ = [
     "add_ground_truth_to_proposals",
@@ -54,7 +56,8 @@ def find_top_rpn_proposals(
         proposals,
         pred_objectness_logits,
         image_sizes,
-        nms=lambda boxes, scores, level: batched_nms(boxes, scores, level, nms_thresh),
+        nms=batched_nms,
+        nms_thresh=nms_thresh,
         box_class=Boxes,
         pre_nms_topk=pre_nms_topk,
         post_nms_topk=post_nms_topk,
@@ -68,7 +71,8 @@ def find_top_proposals(
     logits: Sequence[Tensor],
     image_sizes: Sequence[tuple[int, int]],
     *,
-    nms: Callable[[Tensor, Tensor, Tensor], Tensor],
+    nms: Suppression,
+    nms_thresh: float,
     box_class: type[Boxes] | type[RotatedBoxes],
     pre_nms_topk: int,
     post_nms_topk: int,
@@ -81,7 +85,8 @@ def find_top_proposals(
         proposals: one (N, Ri, D) a level.
         logits: one (N, Ri) a level.
         image_sizes: (height, width) of each image.
-        nms: (boxes, scores, levels) of one image -> positions to keep, best first.
+        nms: suppresses such boxes.
+        nms_thresh: see `find_top_rpn_proposals`.
         box_class: of the proposals.
         pre_nms_topk: see `find_top_rpn_proposals`, as the rest.
         post_nms_topk: likewise.
@@ -115,7 +120,7 @@ def find_top_proposals(
         boxes.clip(size)
         good = (finite_R & boxes.nonempty(threshold=min_box_size)).nonzero().flatten()
         boxes, scores_R = boxes[good], scores_R[good]
-        keep = nms(boxes.tensor, scores_R, levels_R[good])[:post_nms_topk]
+        keep = nms(boxes.tensor, scores_R, levels_R[good], nms_thresh)[:post_nms_topk]
         image = Instances(size)
         image.proposal_boxes = boxes[keep]
         image.objectness_logits = scores_R[keep]

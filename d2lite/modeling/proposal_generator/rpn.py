@@ -55,6 +55,9 @@ class RPN(nn.Module):
     Source: Ren 2015, arXiv:1506.01497.
     """
 
+    # How the proposals are chosen in the end; a kind of boxes of its own has its own.
+    _find_top = staticmethod(find_top_rpn_proposals)
+
     @configurable
     def __init__(
         self,
@@ -275,7 +278,7 @@ class RPN(nn.Module):
             `proposal_boxes` and `objectness_logits` of each image, best first.
         """
         logits, boxes = self._decode_best(anchors, pred_objectness_logits, pred_anchor_deltas)
-        return find_top_rpn_proposals(
+        return self._find_top(
             boxes,
             logits,
             image_sizes,

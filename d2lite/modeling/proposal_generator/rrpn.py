@@ -6,7 +6,6 @@ N images, Ri anchors of level i, R their sum. Boxes are (centre, size, angle).
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from d2lite.config import CfgNode
@@ -32,23 +31,13 @@ def find_top_rrpn_proposals(
     min_box_size: float,
     training: bool,
 ) -> list[Instances]:
-    """`find_top_rpn_proposals` for rotated boxes.
-
-    Args:
-        proposals: one (N, Ri, 5) a level.
-        pred_objectness_logits: one (N, Ri) a level.
-        image_sizes: (height, width) of each image.
-        nms_thresh: boxes of a larger IoU suppress each other.
-        pre_nms_topk: of each level and image.
-        post_nms_topk: of each image.
-        min_box_size: pixels; a box must be wider and higher.
-        training: whether a non-finite prediction is an error or is dropped.
-    """
+    """`find_top_rpn_proposals` for rotated boxes, (N, Ri, 5) a level."""
     return find_top_proposals(
         proposals,
         pred_objectness_logits,
         image_sizes,
-        nms=lambda boxes, scores, level: batched_nms_rotated(boxes, scores, level, nms_thresh),
+        nms=batched_nms_rotated,
+        nms_thresh=nms_thresh,
         box_class=RotatedBoxes,
         pre_nms_topk=pre_nms_topk,
         post_nms_topk=post_nms_topk,
@@ -70,6 +59,8 @@ class RRPN(RPN):
 
     Source: Ma 2017, arXiv:1703.01086.
     """
+
+    _find_top = staticmethod(find_top_rrpn_proposals)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,24 +84,3 @@ class RRPN(RPN):
 
     def _match_quality(self, gt_boxes: RotatedBoxes, anchors: RotatedBoxes) -> Tensor:
         return pairwise_iou_rotated(gt_boxes, anchors)
-
-    @torch.no_grad()
-    def predict_proposals(
-        self,
-        anchors: list[RotatedBoxes],
-        pred_objectness_logits: list[Tensor],
-        pred_anchor_deltas: list[Tensor],
-        image_sizes: list[tuple[int, int]],
-    ) -> list[Instances]:
-        """Decode the best predictions and choose among them; see `RPN.predict_proposals`."""
-        logits, boxes = self._decode_best(anchors, pred_objectness_logits, pred_anchor_deltas)
-        return find_top_rrpn_proposals(
-            boxes,
-            logits,
-            image_sizes,
-            self.nms_thresh,
-            self.pre_nms_topk[self.training],
-            self.post_nms_topk[self.training],
-            self.min_box_size,
-            self.training,
-        )

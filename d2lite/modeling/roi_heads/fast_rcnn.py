@@ -16,6 +16,7 @@ from d2lite.layers import ShapeSpec, cat, cross_entropy
 from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import has_event_storage, log_scalars
+from d2lite.utils.process_means import mean_weight
 
 from ..box_regression import Box2BoxTransform, box_regression_loss
 from ..weight_init import normal_fill
@@ -180,7 +181,10 @@ class FastRCNNOutputLayers(nn.Module):
             "loss_cls": loss_cls,
             "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
         }
-        return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
+        share = mean_weight(len(gt_classes), scores)
+        return {
+            name: loss * self.loss_weight.get(name, 1.0) * share for name, loss in losses.items()
+        }
 
     def sigmoid_cross_entropy_loss(self, pred_class_logits: Tensor, gt_classes: Tensor) -> Tensor:
         """Binary cross entropy of every class, summed over classes, mean over regions.

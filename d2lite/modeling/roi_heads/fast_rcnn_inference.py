@@ -11,6 +11,8 @@ from torch import Tensor
 from d2lite.layers import batched_nms
 from d2lite.structures import Boxes, Instances
 
+from ..keep_best import Suppression, keep_best
+
 __all__ = ["choose_detections", "fast_rcnn_inference", "fast_rcnn_inference_single_image"]
 
 
@@ -36,11 +38,8 @@ def fast_rcnn_inference(
         of each image pred_boxes, scores and pred_classes, best first; and the region that each
         detection comes from.
     """
-    kept = [
-        fast_rcnn_inference_single_image(b, s, shape, score_thresh, nms_thresh, topk_per_image)
-        for b, s, shape in zip(boxes, scores, image_shapes, strict=True)
-    ]
-    return [instances for instances, _ in kept], [regions for _, regions in kept]
+    limits = score_thresh, nms_thresh, topk_per_image
+    return in_each_image(fast_rcnn_inference_single_image, boxes, scores, image_shapes, limits)
 
 
 def fast_rcnn_inference_single_image(
@@ -69,10 +68,32 @@ def fast_rcnn_inference_single_image(
         scores,
         image_shape,
         score_thresh=score_thresh,
+        nms_thresh=nms_thresh,
         topk=topk_per_image,
         box_class=Boxes,
-        nms=lambda candidates, best, groups: batched_nms(candidates, best, groups, nms_thresh),
+        nms=batched_nms,
     )
+
+
+def in_each_image(
+    of_one_image: Callable[..., tuple[Instances, Tensor]],
+    boxes: Sequence[Tensor],
+    scores: Sequence[Tensor],
+    image_shapes: Sequence[tuple[int, int]],
+    limits: tuple[float, float, int],
+) -> tuple[list[Instances], list[Tensor]]:
+    """Two lists, of detections and of their regions, from a function of one image.
+
+    Args:
+        of_one_image: such as `fast_rcnn_inference_single_image`.
+        boxes: of each image.
+        scores: of each image.
+        image_shapes: (height, width) of each image.
+        limits: further arguments of the function.
+    """
+    images = zip(boxes, scores, image_shapes, strict=True)
+    results = [of_one_image(*image, *limits) for image in images]
+    return [instances for instances, _ in results], [regions for _, regions in results]
 
 
 def choose_detections(
@@ -81,9 +102,10 @@ def choose_detections(
     image_shape: tuple[int, int],
     *,
     score_thresh: float,
+    nms_thresh: float,
     topk: int,
     box_class: type[Boxes],
-    nms: Callable[[Tensor, Tensor, Tensor], Tensor],
+    nms: Suppression,
 ) -> tuple[Instances, Tensor]:
     """`fast_rcnn_inference_single_image` for any kind of boxes.
 
@@ -92,9 +114,10 @@ def choose_detections(
         scores: (R, K + 1).
         image_shape: (height, width).
         score_thresh: only detections above it.
+        nms_thresh: see `fast_rcnn_inference`.
         topk: at most so many; below 0 for all.
         box_class: `Boxes` or a kind of them; says how they are clipped.
-        nms: (boxes, scores, classes) -> positions to keep, best first.
+        nms: suppresses such boxes.
     """
     num_classes = scores.shape[1] - 1
     # A diverged model gives NaN or infinity; such regions are worth nothing and break NMS.
@@ -108,9 +131,7 @@ def choose_detections(
     candidates = box_class(boxes_RCD[region, column])
     candidates.clip(image_shape)
     candidate_scores = scores[region, category]
-    kept = nms(candidates.tensor, candidate_scores, category)
-    if topk >= 0:
-        kept = kept[:topk]
+    kept = keep_best(nms, candidates.tensor, candidate_scores, category, nms_thresh, topk)
     instances = Instances(
         image_shape,
         pred_boxes=candidates[kept],

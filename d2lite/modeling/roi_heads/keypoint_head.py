@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat, interpolate
 from d2lite.structures import Instances, heatmaps_to_keypoints
+from d2lite.utils.process_means import mean_weight
 
 from ..weight_init import msra_fill
 from .build import ROI_KEYPOINT_HEAD_REGISTRY, build_keypoint_head
@@ -46,7 +47,8 @@ def keypoint_rcnn_loss(
     side = pred_keypoint_logits.shape[-1]
     present = [found for found in instances if len(found)]
     if not present:
-        return pred_keypoint_logits.sum() * 0.0
+        share = mean_weight(0, pred_keypoint_logits) if normalizer is None else 1.0
+        return pred_keypoint_logits.sum() * 0.0 * share
     with torch.no_grad():
         maps = [f.gt_keypoints.to_heatmap(f.proposal_boxes.tensor, side) for f in present]
         cells = cat([cell.flatten() for cell, _ in maps])
@@ -59,7 +61,10 @@ def keypoint_rcnn_loss(
         reduction="sum",
         ignore_index=_UNSEEN,
     )
-    return loss / (is_visible.sum().clamp(min=1) if normalizer is None else normalizer)
+    if normalizer is not None:
+        return loss / normalizer
+    num_visible = is_visible.sum()
+    return loss / num_visible.clamp(min=1) * mean_weight(num_visible, loss)
 
 
 def keypoint_rcnn_inference(pred_keypoint_logits: Tensor, pred_instances: list[Instances]) -> None:

@@ -14,6 +14,7 @@ from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat, get_norm
 from d2lite.structures import Instances
 from d2lite.utils.events import get_event_storage, has_event_storage, log_image, log_scalars
+from d2lite.utils.process_means import mean_weight
 
 from ..weight_init import msra_fill, normal_fill
 from .build import ROI_MASK_HEAD_REGISTRY, build_mask_head
@@ -50,6 +51,7 @@ def mask_rcnn_loss(
         scalar; zero with a gradient where there is no foreground.
     """
     present = [found for found in instances if len(found)]
+    share = mean_weight(sum(len(found) for found in present), pred_mask_logits)
     if not present:
         return pred_mask_logits.sum() * 0.0
     side = pred_mask_logits.shape[-1]
@@ -66,7 +68,8 @@ def mask_rcnn_loss(
             "Left: mask prediction; right: truth",
             lambda: _side_by_side(logits_RSS.detach().sigmoid(), truth_RSS),
         )
-    return F.binary_cross_entropy_with_logits(logits_RSS, truth_RSS.to(logits_RSS.dtype))
+    loss = F.binary_cross_entropy_with_logits(logits_RSS, truth_RSS.to(logits_RSS.dtype))
+    return loss * share
 
 
 def _log_accuracy(logits_RSS: Tensor, is_inside: Tensor) -> None:

@@ -16,7 +16,7 @@ from d2lite.utils.errors import ConfigError
 from ..box_regression import Box2BoxTransformRotated
 from .build import ROI_HEADS_REGISTRY, build_box_head
 from .fast_rcnn import FastRCNNOutputLayers, Predictions
-from .fast_rcnn_inference import choose_detections
+from .fast_rcnn_inference import choose_detections, in_each_image
 from .standard import StandardROIHeads, build_pooler
 
 __all__ = [
@@ -35,22 +35,14 @@ def fast_rcnn_inference_rotated(
     nms_thresh: float,
     topk_per_image: int,
 ) -> tuple[list[Instances], list[Tensor]]:
-    """`fast_rcnn_inference` for rotated boxes.
+    """`fast_rcnn_inference` for rotated boxes: (R, K * 5) or (R, 5) of each image.
 
-    Args:
-        boxes: of each image (R, K * 5) or (R, 5).
-        scores: of each image (R, K + 1), the background last.
-        image_shapes: (height, width) of each image; boxes that are nearly upright are clipped.
-        score_thresh: see `fast_rcnn_inference`, as the rest.
-        nms_thresh: likewise.
-        topk_per_image: likewise.
+    Boxes that are nearly upright are clipped, the others are left as they are.
     """
     limits = score_thresh, nms_thresh, topk_per_image
-    results = [
-        fast_rcnn_inference_single_image_rotated(*one_image, *limits)
-        for one_image in zip(boxes, scores, image_shapes, strict=True)
-    ]
-    return [instances for instances, _ in results], [regions for _, regions in results]
+    return in_each_image(
+        fast_rcnn_inference_single_image_rotated, boxes, scores, image_shapes, limits
+    )
 
 
 def fast_rcnn_inference_single_image_rotated(
@@ -61,24 +53,16 @@ def fast_rcnn_inference_single_image_rotated(
     nms_thresh: float,
     topk_per_image: int,
 ) -> tuple[Instances, Tensor]:
-    """`fast_rcnn_inference_rotated` for one image.
-
-    Args:
-        boxes: (R, K * 5) or (R, 5).
-        scores: (R, K + 1).
-        image_shape: (height, width).
-        score_thresh: see `fast_rcnn_inference`, as the rest.
-        nms_thresh: likewise.
-        topk_per_image: likewise.
-    """
+    """`fast_rcnn_inference_rotated` for one image."""
     return choose_detections(
         boxes,
         scores,
         image_shape,
         score_thresh=score_thresh,
+        nms_thresh=nms_thresh,
         topk=topk_per_image,
         box_class=RotatedBoxes,
-        nms=lambda found, best, groups: batched_nms_rotated(found, best, groups, nms_thresh),
+        nms=batched_nms_rotated,
     )
 
 
