@@ -35,8 +35,14 @@ _RULES = [
         (r"kps\.score\.lowres(?=\.)", "keypoint_head.score_lowres"),
         (r"kps\.score(?=\.)", "keypoint_head.score"),
         (r"conv\.fcn(\d)(?=\.)", r"keypoint_head.conv_fcn\1"),
+        (r"fpn\.([67])(?=\.)", r"top_block.p\1"),
+        (r"retnet\.cls\.pred(\.fpn\d)?(?=\.)", "head.cls_score"),
+        (r"retnet\.bbox\.pred(\.fpn\d)?(?=\.)", "head.bbox_pred"),
     )
 ]
+
+# RetinaNet's towers count their convolutions; ours have a ReLU after each.
+_TOWER = re.compile(r"retnet\.(cls|bbox)\.conv\.n(\d)(\.fpn\d)?(?=\.)")
 
 
 def convert_c2_detectron_names(
@@ -69,6 +75,8 @@ def convert_c2_detectron_names(
 
 
 def _rename(name: str) -> str:
+    if tower := _TOWER.match(name):
+        return f"head.{tower[1]}_subnet.{2 * int(tower[2])}{name[tower.end() :]}"
     for pattern, ours in _RULES:
         renamed, count = pattern.subn(ours, name, count=1) if pattern.match(name) else (name, 0)
         if count:

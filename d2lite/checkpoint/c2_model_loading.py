@@ -23,7 +23,8 @@ def align_and_update_state_dicts(
     """Rename the weights of a backbone to the names they have inside a model.
 
     A weight fits a parameter if its name is the parameter's, or the end of it after a dot; of
-    several, the longest wins.
+    several, the longest wins. Where one weight fits several parameters, its shape may tell which
+    is meant; otherwise nobody guesses.
 
     Args:
         model_state_dict: the model's names and tensors.
@@ -34,22 +35,28 @@ def align_and_update_state_dicts(
         The file's tensors: under the model's names where they fit, else under their own.
 
     Raises:
-        WeightsError: if one weight fits several parameters equally.
+        WeightsError: if one weight fits several parameters equally, in shape too.
     """
     weights = dict(ckpt_state_dict)
     if c2_conversion:
         weights, _ = convert_c2_detectron_names(weights)
-    taken: dict[str, str] = {}
+    fitting: dict[str, list[str]] = {}
     for name in model_state_dict:
         source = _longest_ending(name, weights)
-        if source is None:
-            continue
-        if source in taken:
+        if source is not None:
+            fitting.setdefault(source, []).append(name)
+    taken = {}
+    for source, names in fitting.items():
+        shape = weights[source].shape
+        same = [n for n in names if model_state_dict[n].shape == shape]
+        if len(same) > 1:
             raise WeightsError(
-                f"The weight {source!r} fits both {taken[source]!r} and {name!r}; give the file's "
+                f"The weight {source!r} fits both {same[0]!r} and {same[1]!r}; give the file's "
                 "weights the model's full names."
             )
-        taken[source] = name
+        if same or len(names) == 1:
+            # One that fits by name alone is reported with both shapes.
+            taken[source] = (same or names)[0]
     return {taken.get(source, source): value for source, value in weights.items()}
 
 

@@ -1,25 +1,25 @@
 """Checkpointer: save and load a model with whatever else a run must remember."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import nn
 
 from d2lite import __version__
-from d2lite.utils.comm import is_main_process
-from d2lite.utils.errors import MissingFileError, WeightsError
+from d2lite.utils.comm import all_gather, is_main_process
+from d2lite.utils.errors import MissingFileError, OutputError, WeightsError
 from d2lite.utils.file_io import atomic_write
 
+from .folder import LAST_CHECKPOINT, checkpoints_by_age, read_mark
 from .matching import LoadReport, fit_to_model
 from .plain import to_plain
-from .reading import read_checkpoint
+from .reading import read_checkpoint, refuse_damaged_archive
+from .writing import save_to_stream
 
 __all__ = ["Checkpointer", "Stateful"]
 
-_LAST = "last_checkpoint"
 _OWN_KEY = "d2lite"
 
 
@@ -47,6 +47,11 @@ class Checkpointer:
             optimizer=...; anything else that is a plain value is saved by `save`.
 
     Attributes:
+        weights_to_save: returns what a file holds as "model": the state dict of the model, unless
+            another one with the same names is put here, such as averaged weights.
+        collect: where a state is spread over processes: called in all of them with what a file
+            will hold, it returns that whole in the main process. `save` is then for all of them
+            to call, and what it raises in one it raises in all.
         extra: plain values that every file carries under "d2lite"; class names, config.
         loaded_extra: what the last loaded file carried there.
         report: what happened to each parameter at the last load, or None.
@@ -66,6 +71,8 @@ class Checkpointer:
         self.checkpointables: dict[str, Stateful] = {}
         for key, obj in checkpointables.items():
             self.add_checkpointable(key, obj)
+        self.weights_to_save: Callable[[], dict[str, Any]] = self.model.state_dict
+        self.collect: Callable[[dict[str, Any]], dict[str, Any]] | None = None
         self.extra: dict[str, Any] = {}
         self.loaded_extra: dict[str, Any] = {}
         self.report: LoadReport | None = None
@@ -99,16 +106,30 @@ class Checkpointer:
             OutputError: if it cannot be written; an older file of that name stays whole.
             TypeError: if something in it is neither tensor nor plain value.
         """
-        if not self.save_dir or not self.save_to_disk:
+        if not self.save_dir or not (self.save_to_disk or self.collect):
             return
-        data: dict[str, Any] = {"model": self.model.state_dict()}
+        data: dict[str, Any] = {"model": self.weights_to_save()}
         data |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
         data |= kwargs
+        if self.collect is None:
+            self._write(name, data)
+            return
+        data, error = self.collect(data), None
+        try:
+            if self.save_to_disk:
+                self._write(name, data)
+        except OutputError as caught:
+            error = caught
+        error = all_gather(error)[0]
+        if error is not None:
+            raise error
+
+    def _write(self, name: str, data: dict[str, Any]) -> None:
         data[_OWN_KEY] = {"version": __version__, **self._model_facts(), **self.extra}
         path = Path(self.save_dir) / f"{name}.pth"
         plain = to_plain(data)
         with atomic_write(path, "wb") as stream:
-            torch.save(plain, stream)
+            save_to_stream(plain, stream)
         self.tag_last_checkpoint(path.name)
         self.logger.info("Saved checkpoint %s", path)
 
@@ -118,17 +139,24 @@ class Checkpointer:
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note which file of `save_dir` a resumed run starts from."""
-        with atomic_write(Path(self.save_dir) / _LAST) as stream:
+        with atomic_write(Path(self.save_dir) / LAST_CHECKPOINT) as stream:
             stream.write(last_filename_basename)
 
     # ------------------------------------------------------------------ loading
 
-    def load(self, path: str, checkpointables: Sequence[str] | None = None) -> dict[str, Any]:
+    def load(
+        self,
+        path: str,
+        checkpointables: Sequence[str] | None = None,
+        *,
+        content: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Load the model, and the checkpointables that the file holds.
 
         Args:
             path: file, or address that `PathManager` knows; empty loads nothing.
             checkpointables: keys to load beside the model; None for all.
+            content: what `read_newest` read from that file already; it is used up.
 
         Returns:
             What else the file holds, for instance {"iteration": 999, "d2lite": {...}}.
@@ -140,7 +168,7 @@ class Checkpointer:
         if not path:
             self.logger.info("No weights given (MODEL.WEIGHTS is empty): starting from random ones")
             return {}
-        content = self._read(path)
+        content = self._read(path) if content is None else content
         self.report = self._load_model(content, path)
         self.logger.log(self.report.level, "Loaded %s: %s", path, self.report)
         wanted = self.checkpointables if checkpointables is None else checkpointables
@@ -192,15 +220,55 @@ class Checkpointer:
         Returns:
             What `load` returns.
         """
-        if resume and self.has_checkpoint():
-            return self.load(self.get_checkpoint_file())
+        newest = self.read_newest() if resume else None
+        if newest is not None:
+            return self.load(newest[0], content=newest[1])
         if resume:
             self.logger.info("Nothing to resume in %s: starting anew", self.save_dir)
         return self.load(path, checkpointables=[])
 
+    def read_newest(self) -> tuple[str, dict[str, Any]] | None:
+        """Read the last checkpoint, or the one before where that one cannot be used.
+
+        Returns:
+            Its path and its content, for `load`; None if `save_dir` notes no checkpoint.
+
+        Raises:
+            MissingFileError: if the file that is noted as the last one is gone, with all others.
+            WeightsError: if there are files and none of them can be read.
+        """
+        if not self.has_checkpoint():
+            return None
+        refused: list[Exception] = []
+        for path in checkpoints_by_age(self.save_dir):
+            try:
+                if not path.is_file():
+                    # The noted one is the first: the text says what is left.
+                    self.get_checkpoint_file()
+                refuse_damaged_archive(path)
+                content = self._read(str(path))
+            except (WeightsError, MissingFileError, OSError) as error:
+                refused.append(error)
+                self.logger.error("Passing over %s, which cannot be used: %s", path.name, error)
+                continue
+            if self._is_whole(content):
+                if refused:
+                    self.logger.warning("Taking %s instead", path)
+                return str(path), content
+        if refused:
+            raise refused[0]
+        raise WeightsError(
+            f"No file in {self.save_dir} holds more than weights, so there is nothing to resume. "
+            "Set MODEL.WEIGHTS to one of them and leave --resume out."
+        )
+
+    def _is_whole(self, content: Mapping[str, Any]) -> bool:
+        """Whether a file holds the state of a run and not weights alone."""
+        return not self.checkpointables or any(key in content for key in self.checkpointables)
+
     def has_checkpoint(self) -> bool:
         """Whether `save_dir` notes a last checkpoint."""
-        return bool(self.save_dir) and (Path(self.save_dir) / _LAST).is_file()
+        return bool(self.save_dir) and read_mark(self.save_dir) is not None
 
     def get_checkpoint_file(self) -> str:
         """Path of the last checkpoint, or an empty text if there is none.
@@ -208,14 +276,14 @@ class Checkpointer:
         Raises:
             MissingFileError: if the file that is noted as the last one is gone.
         """
-        if not self.has_checkpoint():
+        path = read_mark(self.save_dir) if self.save_dir else None
+        if path is None:
             return ""
-        tag = Path(self.save_dir) / _LAST
-        path = tag.with_name(tag.read_text(encoding="utf-8").strip())
         if not path.is_file():
             raise MissingFileError(
-                f"{tag} names {path.name}, which is gone. Write the name of another checkpoint "
-                f"into it ({', '.join(_names(self.get_all_checkpoint_files())) or 'none left'}) "
+                f"{path.with_name(LAST_CHECKPOINT)} names {path.name}, which is gone. Write the "
+                "name of another checkpoint into it "
+                f"({', '.join(_names(self.get_all_checkpoint_files())) or 'none left'}) "
                 "or delete it to start anew."
             )
         return str(path)

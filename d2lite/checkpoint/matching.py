@@ -64,6 +64,7 @@ class LoadReport:
             more = len(self.other_shape) - _SHOWN
             tail = f" and {more} more" if more > 0 else ""
             lines.append(f"of another shape, left as they were: {', '.join(shown)}{tail}")
+            lines += [line for line in [_about_channels(self.other_shape)] if line]
         if self.carried_classes is not None:
             carried = self.carried_classes
             known = ", ".join(carried[:_SHOWN]) + (", ..." if len(carried) > _SHOWN else "")
@@ -72,6 +73,21 @@ class LoadReport:
                 f"over: {known or 'none'}"
             )
         return "\n  ".join(lines)
+
+
+def _about_channels(
+    other_shape: list[tuple[str, tuple[int, ...], tuple[int, ...]]],
+) -> str | None:
+    """What to know where the first layer was made for images of other channels."""
+    for name, theirs, ours in other_shape:
+        is_kernel = len(theirs) == len(ours) == 4 and theirs[0] == ours[0] and theirs[1] in (1, 3)
+        if is_kernel and theirs[2:] == ours[2:] and theirs[1] != ours[1]:
+            return (
+                f"{name} looks at images of {theirs[1]} channels in the file and of {ours[1]} in "
+                "the model (MODEL.PIXEL_MEAN), so it begins untrained; with MODEL.BACKBONE."
+                "FREEZE_AT above 0 it would stay so: set it to 0"
+            )
+    return None
 
 
 def fit_to_model(

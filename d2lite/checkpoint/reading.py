@@ -18,7 +18,12 @@ from d2lite.utils.file_io import PathManager
 
 from .pickles import NUMPY_FOR_TORCH, read_pickle
 
-__all__ = ["read_checkpoint", "refuse_zip_bomb"]
+__all__ = [
+    "local_weights_file",
+    "read_checkpoint",
+    "refuse_damaged_archive",
+    "refuse_zip_bomb",
+]
 
 # Entry of the metadata of a .safetensors file that holds what is not a tensor, as JSON.
 NOTE_IN_SAFETENSORS = "d2lite"
@@ -41,7 +46,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         MissingFileError: if there is no such file.
         WeightsError: if it cannot be read or holds no weights.
     """
-    local = _fetch(path)
+    local = local_weights_file(path)
     is_pickle = local.suffix == ".pkl"
     if local.suffix == ".safetensors":
         return _read_safetensors(local)
@@ -57,7 +62,15 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return found
 
 
-def _fetch(path: str) -> Path:
+def local_weights_file(path: str) -> Path:
+    """Find a file of weights on the disk, fetched first where it is an address.
+
+    Args:
+        path: as in MODEL.WEIGHTS.
+
+    Raises:
+        MissingFileError: if there is no such file.
+    """
     if "://" not in path:
         local = Path(path).expanduser()
         if local.is_file():
@@ -98,6 +111,28 @@ def refuse_zip_bomb(path: Path) -> None:
             f"{path} is refused: {size} bytes that would unpack to {declared}. torch never "
             "compresses its files. If you trust it, unpack it, load it with torch and save it "
             "anew."
+        )
+
+
+def refuse_damaged_archive(path: Path) -> None:
+    """Compare the content of a .pth with the checksums in it, which torch does not look at.
+
+    Args:
+        path: any file; one that is no zip archive passes.
+
+    Raises:
+        WeightsError: if a part of it is not what was written.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        # Whoever reads the file tells what is wrong with it.
+        return
+    if damaged is not None:
+        raise WeightsError(
+            f"{path} is damaged: the checksum of {damaged} in it is another one. Use an older "
+            "checkpoint of its folder or fetch it again."
         )
 
 

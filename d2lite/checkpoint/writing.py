@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -15,10 +15,28 @@ from d2lite.utils.file_io import atomic_write
 from .plain import to_plain
 from .reading import NOTE_IN_SAFETENSORS
 
-__all__ = ["write_weights"]
+__all__ = ["save_to_stream", "write_weights"]
 
 # Digits of the SHA-256 in a file name, as torchvision has them.
 _HASH_DIGITS = 8
+
+
+def save_to_stream(content: Any, stream: IO[bytes]) -> None:
+    """Write what `to_plain` returned in torch's format.
+
+    Args:
+        content: tensors and plain values.
+        stream: an open file.
+
+    Raises:
+        OSError: if the system refuses; torch alone would tell of a wrong position in its archive.
+    """
+    try:
+        torch.save(content, stream)
+    except RuntimeError as err:
+        if isinstance(err.__context__, OSError):
+            raise err.__context__ from None
+        raise
 
 
 def write_weights(path: Path, content: Mapping[str, Any], *, hash_in_name: bool = False) -> Path:

@@ -302,7 +302,8 @@ _C.MODEL.RESNETS.DEFORM_NUM_GROUPS = 1
 
 # ---------------------------------------------------------------------------------------- INPUT
 _C.INPUT = CN()
-# Channel order given to the model: "BGR", "RGB" or another mode of Pillow.
+# Channel order given to the model: "BGR", "RGB", another mode of Pillow, or one letter for each
+# channel of other images, as "RGBN"; MODEL.PIXEL_MEAN and PIXEL_STD have as many numbers.
 _C.INPUT.FORMAT = "BGR"
 # How masks are kept in training: "polygon" (small, exact under resizing) or "bitmask".
 _C.INPUT.MASK_FORMAT = "polygon"
@@ -323,6 +324,13 @@ _C.INPUT.CROP.ENABLED = False
 _C.INPUT.CROP.TYPE = "relative_range"
 # Height and width: shares of the image for the relative types, pixels for the absolute ones.
 _C.INPUT.CROP.SIZE = [0.9, 0.9]
+# All augmentations of training in their order, as texts such as "RandomAffine(angle=10)" (see
+# docs/augmentation.md); "Default" stands for what the other keys of INPUT say. Empty: that alone.
+_C.INPUT.AUGMENTATIONS = ()
+# The same in tests: resizing and colours; "Default" is MIN_SIZE_TEST. Empty: that alone.
+_C.INPUT.AUGMENTATIONS_TEST = ()
+# Mosaic, MixUp and CopyPaste are left out of this many iterations at the end of training.
+_C.INPUT.MIXING_OFF_LAST_ITERS = 0
 # Further augmentations in training (d2lite).
 _C.INPUT.AUG = CN()
 # Large-scale jitter, in place of MIN_SIZE_TRAIN and MAX_SIZE_TRAIN: fit into SIZE (height, width),
@@ -396,6 +404,8 @@ _C.SOLVER.ACCUMULATE_STEPS = 1
 _C.SOLVER.REFERENCE_WORLD_SIZE = 0
 # Steps of the whole training.
 _C.SOLVER.MAX_ITER = 40000
+# The same in passes over the training data, wins over MAX_ITER; 0 leaves MAX_ITER (d2lite).
+_C.SOLVER.MAX_EPOCHS = 0.0
 _C.SOLVER.BASE_LR = 0.001
 # Rate at the very end, for WarmupCosineLR.
 _C.SOLVER.BASE_LR_END = 0.0
@@ -403,11 +413,15 @@ _C.SOLVER.BASE_LR_END = 0.0
 _C.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
 # Iterations at which the rate is multiplied by GAMMA.
 _C.SOLVER.STEPS = (30000,)
+# The same in epochs, wins over STEPS (d2lite).
+_C.SOLVER.STEP_EPOCHS = ()
 _C.SOLVER.GAMMA = 0.1
 # Number of equally spaced drops, for WarmupStepWithFixedGammaLR.
 _C.SOLVER.NUM_DECAYS = 3
 # First iterations, with a rate that starts at WARMUP_FACTOR; "linear" or "constant".
 _C.SOLVER.WARMUP_ITERS = 1000
+# The same in epochs, wins over WARMUP_ITERS; 0 leaves it (d2lite).
+_C.SOLVER.WARMUP_EPOCHS = 0.0
 _C.SOLVER.WARMUP_FACTOR = 1.0 / 1000
 _C.SOLVER.WARMUP_METHOD = "linear"
 # Lengthen the schedule by the number of processes when rates are rescaled.
@@ -426,14 +440,28 @@ _C.SOLVER.WEIGHT_DECAY_BIAS = None
 _C.SOLVER.BIAS_LR_FACTOR = 1.0
 # Steps between checkpoints.
 _C.SOLVER.CHECKPOINT_PERIOD = 5000
+# The same in epochs, wins over CHECKPOINT_PERIOD; 0 leaves it (d2lite).
+_C.SOLVER.CHECKPOINT_EPOCHS = 0.0
 # Keep this many of the newest periodic checkpoints; 0 keeps all (d2lite).
 _C.SOLVER.CHECKPOINT_MAX_TO_KEEP = 0
+# End the run when a checkpoint cannot be written, instead of telling it and going on.
+_C.SOLVER.STOP_ON_SAVE_ERROR = False
 # Keep the checkpoint with the best result too (d2lite).
 _C.SOLVER.BEST_CHECKPOINT = CN()
 # For instance "bbox/AP50"; empty keeps none.
 _C.SOLVER.BEST_CHECKPOINT.METRIC = ""
 # "max" or "min".
 _C.SOLVER.BEST_CHECKPOINT.MODE = "max"
+# End the run when a metric does not get better any more (d2lite).
+_C.SOLVER.EARLY_STOPPING = CN()
+# For instance "bbox/AP50" or "validation/total_loss"; empty ends no run early.
+_C.SOLVER.EARLY_STOPPING.METRIC = ""
+# "max" or "min".
+_C.SOLVER.EARLY_STOPPING.MODE = "max"
+# Evaluations in a row without a better value after which the run ends.
+_C.SOLVER.EARLY_STOPPING.PATIENCE = 5
+# By how much a value has to exceed the best one to be better.
+_C.SOLVER.EARLY_STOPPING.MIN_DELTA = 0.0
 # Gradient clipping.
 _C.SOLVER.CLIP_GRADIENTS = CN()
 _C.SOLVER.CLIP_GRADIENTS.ENABLED = False
@@ -442,11 +470,38 @@ _C.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "value"
 _C.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 1.0
 # The p of the p-norm; not used by "value".
 _C.SOLVER.CLIP_GRADIENTS.NORM_TYPE = 2.0
+# What to do with a step whose loss or gradient is infinite or NaN (d2lite).
+_C.SOLVER.NONFINITE = CN()
+# "stop" ends the run with a report; "skip" leaves the step out, which waits for each step.
+_C.SOLVER.NONFINITE.ACTION = "stop"
+# Steps in a row that may be left out; one more ends the run.
+_C.SOLVER.NONFINITE.MAX_SKIPS = 5
+# Steps between two looks at the losses on a GPU; 1 looks at once and waits for each step.
+_C.SOLVER.NONFINITE.CHECK_PERIOD = 20
+# Log a gradient whose norm is this many times the median of the last 100; 0 measures none (d2lite).
+_C.SOLVER.GRADIENT_ALARM = 20.0
+
 # Automatic mixed precision.
 _C.SOLVER.AMP = CN()
 _C.SOLVER.AMP.ENABLED = False
 # "float16" (with a loss scaler) or "bfloat16" (d2lite).
 _C.SOLVER.AMP.PRECISION = "float16"
+
+# Fully sharded training: each process keeps a part of weights, gradients and optimizer state, so
+# that large backbones fit; with one process it changes nothing (d2lite).
+_C.SOLVER.FSDP = CN()
+_C.SOLVER.FSDP.ENABLED = False
+# Blocks of the backbone with at least this many parameters are gathered one by one.
+_C.SOLVER.FSDP.MIN_PARAMS = 100000
+
+# ------------------------------------------------------------------------------------ MODEL_EMA
+# A moving average of the weights, which is what is evaluated and saved as the model (d2lite).
+_C.MODEL_EMA = CN()
+_C.MODEL_EMA.ENABLED = False
+# Share of the old average in the new one: 0.999 averages about the last 1,000 steps.
+_C.MODEL_EMA.DECAY = 0.999
+# Let the first steps count for more, so that the weights of the start are soon forgotten.
+_C.MODEL_EMA.WARMUP = True
 
 # ----------------------------------------------------------------------------------------- TEST
 _C.TEST = CN()
@@ -458,6 +513,12 @@ _C.TEST.LOG_PERIOD = 5.0
 _C.TEST.EXPECTED_RESULTS = []
 # Steps between evaluations during training; 0 evaluates at the end only.
 _C.TEST.EVAL_PERIOD = 0
+# The same in epochs, wins over EVAL_PERIOD; 0 leaves it (d2lite).
+_C.TEST.EVAL_EPOCHS = 0.0
+# Steps between measurements of the losses on DATASETS.TEST; 0 measures none (d2lite).
+_C.TEST.LOSS_PERIOD = 0
+# The same in epochs, wins over LOSS_PERIOD; 0 leaves it (d2lite).
+_C.TEST.LOSS_EPOCHS = 0.0
 # Sigmas of the keypoint metric; empty takes COCO's 17.
 _C.TEST.KEYPOINT_OKS_SIGMAS = []
 # Detections kept in each image.

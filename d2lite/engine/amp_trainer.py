@@ -11,6 +11,7 @@ from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import get_event_storage
 
+from .loss_guard import LossGuard
 from .simple_trainer import SimpleTrainer
 
 __all__ = ["AMPTrainer"]
@@ -33,6 +34,7 @@ class AMPTrainer(SimpleTrainer):
         *,
         accumulate_steps: int = 1,
         seed: int | None = None,
+        guard: LossGuard | None = None,
     ) -> None:
         """Make a trainer; see SimpleTrainer for the arguments not named here.
 
@@ -49,6 +51,7 @@ class AMPTrainer(SimpleTrainer):
             async_write_metrics: as in SimpleTrainer.
             accumulate_steps: as in SimpleTrainer.
             seed: as in SimpleTrainer.
+            guard: as in SimpleTrainer.
 
         Raises:
             ConfigError: if the precision is another one, or float16 on the CPU.
@@ -62,6 +65,7 @@ class AMPTrainer(SimpleTrainer):
             async_write_metrics,
             accumulate_steps=accumulate_steps,
             seed=seed,
+            guard=guard,
         )
         if precision not in (torch.float16, torch.bfloat16):
             raise ConfigError(
@@ -95,6 +99,13 @@ class AMPTrainer(SimpleTrainer):
         if self.log_grad_scaler and is_due and comm.is_main_process():
             get_event_storage().put_scalar("[metric]grad_scaler", self.grad_scaler.get_scale())
         self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def _scales_gradients(self) -> bool:
+        return self.grad_scaler.is_enabled()
+
+    def _skip_update(self) -> None:
+        # The scaler counts the step, and lowers its scale if the gradients were infinite.
         self.grad_scaler.update()
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,8 +16,11 @@ from d2lite.utils import comm
 from d2lite.utils.draws import draw_key
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.events import get_event_storage
+from d2lite.utils.process_means import sharing_means
 
-from .loss_guard import LossGuard
+from .gradients import gradient_norm, main_group
+from .loss_guard import BlowUpError, LossGuard
+from .memory_advice import out_of_memory
 from .trainer_base import TrainerBase
 
 __all__ = ["SimpleTrainer", "split_batch"]
@@ -24,7 +28,7 @@ __all__ = ["SimpleTrainer", "split_batch"]
 logger = logging.getLogger(__name__)
 
 # Tells the draws of the step (dropout and kin) from those of the samples and the images.
-_STEP_DRAWS = 7
+STEP_DRAWS = 7
 
 # Steps on an accelerator after which losses are looked at: each look waits for the device.
 _GUARD_PERIOD = 20
@@ -52,6 +56,7 @@ class SimpleTrainer(TrainerBase):
         *,
         accumulate_steps: int = 1,
         seed: int | None = None,
+        guard: LossGuard | None = None,
     ) -> None:
         """Make a trainer.
 
@@ -71,6 +76,8 @@ class SimpleTrainer(TrainerBase):
                 images and nothing but the loss couples the images of a batch.
             seed: when given, torch's generators are seeded with (seed, iteration, rank) at each
                 step, so that dropout and its like are the same after a resume.
+            guard: looks at losses and gradients; one that ends the run at a loss that is not
+                finite if not given.
         """
         super().__init__()
         if accumulate_steps < 1:
@@ -93,7 +100,7 @@ class SimpleTrainer(TrainerBase):
         self.zero_grad_before_forward = zero_grad_before_forward
         self.accumulate_steps = accumulate_steps
         self.seed = seed
-        self._guard = LossGuard(max(gather_metric_period, _GUARD_PERIOD))
+        self.guard = guard or LossGuard(max(gather_metric_period, _GUARD_PERIOD))
         self._batches: Iterator[Any] | None = None
 
     def run_step(self) -> None:
@@ -104,8 +111,42 @@ class SimpleTrainer(TrainerBase):
         batch = self._next_batch()
         data_time = time.perf_counter() - started
         if self.seed is not None:
-            torch.manual_seed(draw_key(self.seed, self.iter, comm.get_rank(), _STEP_DRAWS))
+            torch.manual_seed(draw_key(self.seed, self.iter, comm.get_rank(), STEP_DRAWS))
 
+        buffers = self._kept_buffers() if self.guard.skips else []
+        try:
+            losses = self._make_gradients(batch)
+            self.after_backward()
+            norm = self._check_gradients()
+            is_left_out = self.guard.skips and not self._is_finite_everywhere()
+        except torch.cuda.OutOfMemoryError as error:
+            raise out_of_memory(error, batch, self.accumulate_steps) from error
+        except BlowUpError:
+            raise
+        except FloatingPointError as error:
+            # A model found that it has diverged before there was a loss.
+            self.guard.note_failure(self.iter, str(error), batch, self._learning_rate)
+            is_left_out = True
+        if is_left_out:
+            _put_back(buffers)
+            self.optimizer.zero_grad()
+            self._skip_update()
+            self.guard.skip()
+            return
+        if self.guard.skips:
+            self.guard.accept()
+        if (self.iter + 1) % self.gather_metric_period == 0:
+            self.write_metrics(losses, data_time, self.iter)
+        if norm is not None and comm.is_main_process():
+            get_event_storage().put_scalar("grad_norm", norm, cur_iter=self.iter)
+        self._update()
+
+    def _make_gradients(self, batch: Any) -> dict[str, Tensor]:
+        """Run the passes over a batch; the gradients are complete afterwards.
+
+        Returns:
+            The detached losses of the batch.
+        """
         if self.zero_grad_before_forward:
             self.optimizer.zero_grad()
         batch_losses: dict[str, Tensor] = {}
@@ -119,13 +160,40 @@ class SimpleTrainer(TrainerBase):
                 if number == 1 and not self.zero_grad_before_forward:
                     self.optimizer.zero_grad()
                 if is_last:
-                    self._guard.check(self.iter, batch_losses, batch)
+                    self.guard.check(self.iter, batch_losses, batch, self._learning_rate)
                 self._backward(sum(losses.values()), is_last=is_last)
+        return batch_losses
 
-        self.after_backward()
-        if (self.iter + 1) % self.gather_metric_period == 0:
-            self.write_metrics(batch_losses, data_time, self.iter)
-        self._update()
+    @property
+    def _learning_rate(self) -> float | Tensor:
+        rate: float | Tensor = main_group(self.optimizer)["lr"]
+        return rate
+
+    def _check_gradients(self) -> Tensor | None:
+        if not self.guard.watches_gradients:
+            return None
+        norm = gradient_norm(self.model.parameters())
+        self.guard.check_gradients(norm, may_be_infinite=self._scales_gradients())
+        return norm
+
+    def _scales_gradients(self) -> bool:
+        """Whether infinite gradients are looked after by a scaler."""
+        return False
+
+    def _is_finite_everywhere(self) -> bool:
+        is_finite = self.guard.is_finite()
+        if comm.get_world_size() > 1:
+            votes = is_finite.float()
+            dist.all_reduce(votes, dist.ReduceOp.MIN)
+            is_finite = votes > 0
+        return bool(is_finite)
+
+    def _kept_buffers(self) -> list[tuple[Tensor, Tensor]]:
+        """Copies of what a forward pass changes: the statistics of batch norm."""
+        return [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+
+    def _skip_update(self) -> None:
+        """Do what has to be done in place of an update."""
 
     def _next_batch(self) -> Any:
         if self._batches is None:
@@ -151,7 +219,8 @@ class SimpleTrainer(TrainerBase):
             )
 
     def _weighted_losses(self, chunk: Any, share: float) -> dict[str, Tensor]:
-        losses = self.model(chunk)
+        with sharing_means():
+            losses = self.model(chunk)
         if isinstance(losses, Tensor):
             losses = {"total_loss": losses}
         if not losses:
@@ -230,7 +299,7 @@ class SimpleTrainer(TrainerBase):
         """
         # Ends the loader's workers; a second train() makes new ones at its own iteration.
         self._batches = None
-        self._guard.look()
+        self.guard.look()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the run and of the optimizer.
@@ -239,13 +308,17 @@ class SimpleTrainer(TrainerBase):
             FloatingPointError: if a loss that nobody had looked at is not finite, so that broken
                 weights are never saved.
         """
-        self._guard.look()
-        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+        self.guard.look()
+        state = {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.guard.num_skipped:
+            state["num_skipped"] = self.guard.num_skipped
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
         super().load_state_dict(state_dict)
         self.optimizer.load_state_dict(state_dict["optimizer"])
+        self.guard.num_skipped = state_dict.get("num_skipped", 0)
 
 
 def split_batch(batch: Any, num_parts: int) -> list[tuple[Any, float]]:
@@ -271,6 +344,12 @@ def split_batch(batch: Any, num_parts: int) -> list[tuple[Any, float]]:
     return [
         (batch[start:stop], (stop - start) / count) for start, stop in itertools.pairwise(edges)
     ]
+
+
+def _put_back(kept: list[tuple[Tensor, Tensor]]) -> None:
+    with torch.no_grad():
+        for buffer, copy in kept:
+            buffer.copy_(copy)
 
 
 def _add_losses(total: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:

@@ -1,5 +1,6 @@
 """HookBase and TrainerBase: the loop of a training run and the doors that hooks open in it."""
 
+import itertools
 import logging
 import weakref
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from typing import Any
 from d2lite.utils.events import EventStorage
 
 from .failure_log import log_failure
+from .stop_signals import StopVote
 
 __all__ = ["HookBase", "TrainerBase"]
 
@@ -27,11 +29,19 @@ class HookBase:
     current step), `trainer.max_iter` and `trainer.storage`. A hook with a state that has to
     survive a resume returns it from `state_dict` and takes it back in `load_state_dict`.
 
+    A checkpoint is written while the hooks work after a step, so the turn of those behind the one
+    that writes it is still to come. A hook for which this matters sets `runs_again = True`: if
+    the run is killed then, the resumed one calls its `after_step` for that step before it goes
+    on, so that no evaluation is lost. A run that is asked to stop leaves these hooks to the
+    resumed one.
+
     Attributes:
         trainer: a weak proxy of the trainer, set by `TrainerBase.register_hooks`.
+        runs_again: whether a resumed run makes up for an `after_step` that came after the save.
     """
 
     trainer: "TrainerBase" = None  # type: ignore[assignment]
+    runs_again: bool = False
 
     def before_train(self) -> None:
         """Run before the first step."""
@@ -61,8 +71,12 @@ class TrainerBase:
     Attributes:
         iter: 0-based number of the current step; equal to `max_iter` when all steps are made.
         start_iter: number of the first step of this process's run.
-        max_iter: number of steps of the whole run, those before a resume included.
+        max_iter: number of steps of the whole run, those before a resume included. A hook may
+            lower it to the number of steps made: the run is complete then, as if it had been
+            meant to be so short.
         storage: the EventStorage that is open while training.
+        is_stopping: whether all processes know that the run stops after the current step.
+        stop_wish: what `request_stop` was given, here or in another process; 0 if nothing.
     """
 
     def __init__(self) -> None:
@@ -71,6 +85,13 @@ class TrainerBase:
         self.start_iter: int = 0
         self.max_iter: int = 0
         self.storage: EventStorage
+        self.is_stopping = False
+        self.stop_wish = 0
+        self._vote = StopVote()
+        self._hook_at_work: HookBase | None = None
+        self._hooks_left: list[str] = []
+        self._loaded_iter = -1
+        self._loaded_scalars: dict[str, Any] = {}
 
     def register_hooks(self, hooks: Iterable[HookBase | None]) -> None:
         """Append hooks; they run in the order in which they were registered.
@@ -95,20 +116,42 @@ class TrainerBase:
         logger.info(f"Training from iteration {start_iter} to {max_iter}")
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
+        self.is_stopping = False
         with EventStorage(start_iter) as self.storage:
+            self.storage.load_state_dict(self._loaded_scalars)
+            self._loaded_scalars = {}
             try:
                 self.before_train()
-                for self.iter in range(start_iter, max_iter):
-                    self.before_step()
-                    self.run_step()
-                    self.after_step()
-                # Past the last step, so that hooks can tell a finished run from a broken one.
-                self.iter = max(start_iter, max_iter)
+                self._finish_loaded_step()
+                self._make_steps(start_iter)
             except BaseException as error:
                 log_failure(error, f"Training stopped at iteration {self.iter}")
                 self._after_failed_train(error)
                 raise
             self.after_train()
+
+    def _make_steps(self, start_iter: int) -> None:
+        for self.iter in itertools.count(start_iter):
+            if self.iter >= self.max_iter:
+                break
+            self.before_step()
+            self.run_step()
+            self.after_step()
+            if self.is_stopping:
+                return
+        # Past the last step, so that hooks can tell a finished run from a broken one.
+        self.iter = max(start_iter, self.max_iter)
+        self._vote.hear()
+
+    def request_stop(self, wish: int = 1) -> None:
+        """Ask the run to stop after the current step, to be resumed later.
+
+        Several processes stop together, one step after the first of them was asked.
+
+        Args:
+            wish: a positive number; that of the signal where one was the reason.
+        """
+        self.stop_wish = wish
 
     def _after_failed_train(self, cause: BaseException) -> None:
         """Let every hook close its files; what they raise must not hide `cause`."""
@@ -126,6 +169,7 @@ class TrainerBase:
     def after_train(self) -> None:
         """Open the door `after_train` of every hook; one that raises doesn't keep others shut."""
         self.storage.iter = self.iter
+        self._hook_at_work = None
         first_error: Exception | None = None
         for hook in self._hooks:
             try:
@@ -152,17 +196,46 @@ class TrainerBase:
             hook.after_backward()
 
     def after_step(self) -> None:
-        """Open the door `after_step` of every hook."""
+        """Open the door `after_step` of every hook; one that stops leaves some to its resume."""
+        decided = self._vote.cast(self.stop_wish)
+        self.is_stopping = decided > 0
+        self.stop_wish = max(self.stop_wish, decided)
         for hook in self._hooks:
+            if self.is_stopping and hook.runs_again:
+                continue
+            self._hook_at_work = hook
             hook.after_step()
+        self._hook_at_work = None
+
+    def _finish_loaded_step(self) -> None:
+        """Open the door `after_step` of the hooks whose turn came after the save."""
+        left, self._hooks_left = self._hooks_left, []
+        if not left or self.iter != self._loaded_iter + 1:
+            return
+        self.iter = self.storage.iter = self._loaded_iter
+        for key, hook in self._named_hooks():
+            if key in left:
+                self._hook_at_work = hook
+                hook.after_step()
+        self._hook_at_work = None
+        self.iter = self._loaded_iter + 1
 
     def run_step(self) -> None:
         """Make one step; a subclass says how."""
         raise NotImplementedError(f"{type(self).__name__} must define run_step()")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the iteration and the states of the hooks, keyed by their class names."""
-        state: dict[str, Any] = {"iteration": self.iter}
+        """Return the iteration, the newest scalars, and the states of the hooks.
+
+        Hooks are keyed by their class names.
+        """
+        # `iter` is one further when hooks save after the last step.
+        last = min(self.iter, self.max_iter - 1) if self.max_iter > 0 else self.iter
+        state: dict[str, Any] = {"iteration": last}
+        if hooks_left := self._find_hooks_left():
+            state["hooks_left"] = hooks_left
+        if hasattr(self, "storage"):
+            state["scalars"] = self.storage.state_dict()
         hook_states = {key: hook.state_dict() for key, hook in self._named_hooks()}
         hook_states = {key: hook_state for key, hook_state in hook_states.items() if hook_state}
         if hook_states:
@@ -176,6 +249,9 @@ class TrainerBase:
             state_dict: a state of this class; a hook's state without its hook is named in the log.
         """
         self.iter = state_dict["iteration"]
+        self._hooks_left = list(state_dict.get("hooks_left", ()))
+        self._loaded_iter = self.iter
+        self._loaded_scalars = dict(state_dict.get("scalars", {}))
         hooks = dict(self._named_hooks())
         for key, hook_state in state_dict.get("hooks", {}).items():
             load = getattr(hooks.get(key), "load_state_dict", None)
@@ -185,6 +261,14 @@ class TrainerBase:
                 )
                 continue
             load(hook_state)
+
+    def _find_hooks_left(self) -> list[str]:
+        """The keys of the hooks that `after_step` has still to call, as far as they run again."""
+        if self._hook_at_work is None:
+            return []
+        keys = [(key, hook) for key, hook in self._named_hooks()]
+        place = next(i for i, (_, hook) in enumerate(keys) if hook is self._hook_at_work)
+        return [key for key, hook in keys[place + 1 :] if hook.runs_again]
 
     def _named_hooks(self) -> Iterator[tuple[str, HookBase]]:
         """Give each hook a key: its class's name, numbered from the second of a class on."""

@@ -67,6 +67,12 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
             "For another one override build_optimizer of your trainer."
         )
     kind, options = kinds[solver.OPTIMIZER]
+    on_known_device = all(
+        param.device.type in ("cpu", "cuda") for group in groups for param in group["params"]
+    )
+    # One pass over the parameters instead of one per operation. Not with clipping: a gradient
+    # scaler leaves it to a fused optimizer to unscale, so scaled gradients would be clipped.
+    options["fused"] = on_known_device and not solver.CLIP_GRADIENTS.ENABLED
     make: Callable[..., Optimizer] = maybe_add_gradient_clipping(cfg, kind)
     return make(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY, **options)
 

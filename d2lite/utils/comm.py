@@ -10,12 +10,13 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = [
     "all_gather",
     "create_local_process_group",
     "gather",
+    "get_host_group",
     "get_local_process_group",
     "get_local_rank",
     "get_local_size",
@@ -23,6 +24,7 @@ __all__ = [
     "get_world_size",
     "is_main_process",
     "reduce_dict",
+    "share_buffers",
     "shared_random_seed",
     "synchronize",
 ]
@@ -124,8 +126,11 @@ def synchronize() -> None:
         dist.barrier()
 
 
-def _group_for_objects() -> Group | None:
-    """A group that carries bytes through the host: pickles have no business on the GPU."""
+def get_host_group() -> Group | None:
+    """A group of all processes that carries what lies in the host's memory; None for the default.
+
+    Pickles and shapes have no business on the GPU. The first call is for all processes to make.
+    """
     global _object_group
     if dist.get_backend() != "nccl":
         return None
@@ -147,7 +152,7 @@ def all_gather(data: T, group: Group | None = None) -> list[T]:
     """
     if get_world_size() == 1:
         return [data]
-    group = group or _group_for_objects()
+    group = group or get_host_group()
     size = dist.get_world_size(group)
     if size == 1:
         return [data]
@@ -169,7 +174,7 @@ def gather(data: T, dst: int = 0, group: Group | None = None) -> list[T]:
     """
     if get_world_size() == 1:
         return [data]
-    group = group or _group_for_objects()
+    group = group or get_host_group()
     size = dist.get_world_size(group)
     if size == 1:
         return [data]
@@ -184,6 +189,29 @@ def shared_random_seed() -> int:
     Every process must call it.
     """
     return all_gather(int(np.random.randint(2**31)))[0]
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the main one's buffers, such as the statistics of batch norm.
+
+    Each process measures those of its own images. Only the main one's are saved, and an evaluation
+    in which every process had its own would be one of several models.
+
+    Args:
+        model: its buffers are changed in place; every process has to call this.
+    """
+    if get_world_size() == 1:
+        return
+    kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for buffer in model.buffers():
+        kinds.setdefault((buffer.dtype, buffer.device), []).append(buffer)
+    with torch.no_grad():
+        for buffers in kinds.values():
+            packed = torch.cat([buffer.reshape(-1) for buffer in buffers])
+            dist.broadcast(packed, src=0)
+            parts = torch.split(packed, [buffer.numel() for buffer in buffers])
+            for buffer, part in zip(buffers, parts, strict=True):
+                buffer.copy_(part.view(buffer.shape))
 
 
 def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[str, Tensor]:

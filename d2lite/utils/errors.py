@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "MissingFileError",
+    "OutOfMemoryError",
     "OutputError",
     "UnknownNameError",
     "UserError",
@@ -36,6 +37,10 @@ class DeviceError(UserError, RuntimeError):
 
 class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that should be there is not."""
+
+
+class OutOfMemoryError(UserError, RuntimeError):
+    """A step that the memory of a device does not hold."""
 
 
 class OutputError(UserError, OSError):

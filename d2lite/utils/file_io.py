@@ -94,6 +94,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, target)
+        _flush_folder(target.parent)
     except OSError as err:
         raise OutputError(
             f"Cannot write {target}: {err.strerror or err}. "
@@ -102,3 +103,13 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let a new name reach the disk too, on systems that can be asked for it."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -33,6 +33,12 @@ from d2lite.utils.errors import WeightsError
         ("conv5_mask_b", "mask_head.deconv.bias"),
         ("conv_fcn8_w", "keypoint_head.conv_fcn8.weight"),
         ("kps_score_lowres_w", "keypoint_head.score_lowres.weight"),
+        ("retnet_cls_conv_n0_fpn3_w", "head.cls_subnet.0.weight"),
+        ("retnet_bbox_conv_n3_fpn3_b", "head.bbox_subnet.6.bias"),
+        ("retnet_cls_pred_fpn3_w", "head.cls_score.weight"),
+        ("retnet_bbox_pred_fpn3_b", "head.bbox_pred.bias"),
+        ("fpn_6_w", "top_block.p6.weight"),
+        ("fpn_7_b", "top_block.p7.bias"),
     ],
 )
 def test_blobs_get_our_names(blob, name):
@@ -48,6 +54,8 @@ def test_blobs_get_our_names(blob, name):
         ("bbox_pred_b", [*range(12)], [*range(4, 12)]),
         ("mask_fcn_logits_b", [0, 1, 2], [1, 2]),
         ("mask_fcn_logits_b", [7], [7]),
+        ("retnet_cls_pred_fpn3_b", [0, 1, 2], [0, 1, 2]),  # a sigmoid a class has no background
+        ("retnet_bbox_pred_fpn3_b", [*range(8)], [*range(8)]),
     ],
 )
 def test_the_background_leaves_the_first_place(blob, values, expected):
@@ -113,3 +121,45 @@ def test_a_whole_mask_rcnn_finds_every_place(tmp_path):
     assert not checkpointer.report.unexpected
     assert not checkpointer.report.other_shape
     assert all("bottom_up" in name for name in checkpointer.report.missing)
+
+
+def test_a_whole_retinanet_finds_every_place(tmp_path):
+    """Its towers count convolutions, ours the layers between which ReLUs stand."""
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
+    cfg.MODEL.BACKBONE.NAME = "build_retinanet_resnet_fpn_backbone"
+    cfg.MODEL.RESNETS.DEPTH = 18
+    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 8
+    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = 8
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res3", "res4", "res5"]
+    cfg.MODEL.FPN.IN_FEATURES = ["res3", "res4", "res5"]
+    cfg.MODEL.FPN.OUT_CHANNELS = 8
+    cfg.MODEL.RETINANET.NUM_CLASSES = 3
+    model = build_model(cfg)
+    number = iter(range(100))
+    blobs, values = {}, {}
+    for name, value in model.state_dict().items():
+        module, leaf = name.rpartition(".")[::2]
+        parts = module.split(".")
+        if "bottom_up" in name or name.startswith("pixel"):
+            continue
+        if parts[1] in ("cls_subnet", "bbox_subnet"):
+            blob = f"retnet_{parts[1].split('_')[0]}_conv_n{int(parts[2]) // 2}_fpn3"
+        elif parts[0] == "head":
+            blob = {"cls_score": "retnet_cls_pred_fpn3", "bbox_pred": "retnet_bbox_pred_fpn3"}[
+                parts[1]
+            ]
+        elif parts[1] == "top_block":
+            blob = f"fpn_{parts[2][1]}"
+        else:
+            side = "fpn_inner" if "lateral" in parts[1] else "fpn"
+            blob = f"{side}_res{parts[1][-1]}_1_sum"
+        values[name] = float(next(number))
+        blobs[f"{blob}_{leaf[0]}"] = np.full(value.shape, values[name], np.float32)
+    assert len(blobs) == len(values) == 2 * (6 + 2 + 8 + 2)
+    path = tmp_path / "model_final.pkl"
+    path.write_bytes(pickle.dumps({"blobs": blobs, "cfg": "text"}, protocol=2))
+    DetectionCheckpointer(model).load(str(path))
+    for name, value in values.items():
+        assert (model.state_dict()[name] == value).all(), name

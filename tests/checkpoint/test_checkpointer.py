@@ -312,6 +312,18 @@ def test_last_checkpoint_that_is_gone_names_what_is_left(tmp_path):
     checkpointer.save("second")
     (tmp_path / "second.pth").unlink()
     with pytest.raises(MissingFileError, match=r"second\.pth, which is gone.*first\.pth"):
+        checkpointer.get_checkpoint_file()
+
+
+def test_last_checkpoint_that_is_gone_is_named_and_the_one_before_taken(tmp_path, caplog):
+    checkpointer = Checkpointer(Model(), str(tmp_path))
+    checkpointer.save("first", iteration=1)
+    checkpointer.save("second", iteration=2)
+    (tmp_path / "second.pth").unlink()
+    assert checkpointer.resume_or_load("", resume=True)["iteration"] == 1
+    assert "Passing over second.pth" in caplog.text
+    (tmp_path / "first.pth").unlink()
+    with pytest.raises(MissingFileError, match=r"second\.pth, which is gone.*none left"):
         checkpointer.resume_or_load("", resume=True)
 
 

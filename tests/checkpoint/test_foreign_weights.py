@@ -167,6 +167,21 @@ def test_weight_that_fits_two_parameters_is_refused():
         align_and_update_state_dicts(model, {"c": torch.ones(1)}, c2_conversion=False)
 
 
+def test_shape_tells_which_of_two_parameters_is_meant():
+    """The stem of a bare ResNet and a convolution of a box head are both called conv1."""
+    model = {"body.conv1": torch.zeros(8, 3, 7, 7), "head.conv1": torch.zeros(8, 8, 3, 3)}
+    weights = {"conv1": torch.ones(8, 3, 7, 7)}
+    found = align_and_update_state_dicts(model, weights, c2_conversion=False)
+    assert list(found) == ["body.conv1"]
+
+
+def test_weight_whose_shape_fits_none_of_two_parameters_stays_out():
+    model = {"body.conv1": torch.zeros(8, 4, 7, 7), "head.conv1": torch.zeros(8, 8, 3, 3)}
+    weights = {"conv1": torch.ones(8, 3, 7, 7)}
+    found = align_and_update_state_dicts(model, weights, c2_conversion=False)
+    assert list(found) == ["conv1"]
+
+
 # ---------------------------------------------------------------------------- pickles
 
 

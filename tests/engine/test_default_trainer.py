@@ -14,7 +14,7 @@ from d2lite.engine import (
     default_setup,
     evaluate_checkpoint,
 )
-from d2lite.engine.defaults.checkpoint_peek import seed_of_last_checkpoint
+from d2lite.engine.defaults.checkpoint_peek import seed_of_checkpoint
 from d2lite.utils.errors import ConfigError, DataError, OutputError, UserError
 
 from .conftest import make_records
@@ -123,7 +123,7 @@ def test_drawn_seed_goes_on_after_a_resume(toy_cfg):
     first_cfg, second_cfg = toy_cfg.clone(), toy_cfg.clone()
     first = run(first_cfg, stop_at=3)
     assert first.seed >= 0
-    assert seed_of_last_checkpoint(toy_cfg.OUTPUT_DIR) == first.seed
+    assert seed_of_checkpoint(toy_cfg.OUTPUT_DIR) == first.seed
     second = run(second_cfg, resume=True)
     assert second.seed == second.cfg.SEED == second._trainer.seed == first.seed
 

@@ -1,6 +1,7 @@
 """FACE: what most training scripts need, built from a config."""
 
 from .cli import launch_tool, run_tool
+from .epochs import follow_epochs
 from .evaluation import evaluate_checkpoint
 from .predictor import DefaultPredictor
 from .setup import (
@@ -25,6 +26,7 @@ __all__ = [
     "default_setup",
     "default_writers",
     "evaluate_checkpoint",
+    "follow_epochs",
     "import_user_code",
     "launch_tool",
     "run_tool",

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from d2lite.checkpoint.reading import refuse_zip_bomb
+from d2lite.checkpoint.folder import checkpoints_by_age, read_mark
+from d2lite.checkpoint.reading import local_weights_file, refuse_zip_bomb
 from d2lite.utils.errors import WeightsError
-from d2lite.utils.file_io import PathManager
 
-__all__ = ["class_names_of_weights", "seed_of_last_checkpoint"]
+__all__ = ["class_names_of_weights", "seed_of_checkpoint"]
 
 
 def class_names_of_weights(path: str) -> list[str] | None:
@@ -22,35 +22,43 @@ def class_names_of_weights(path: str) -> list[str] | None:
     Returns:
         The names, or None if the file is not one of ours, not there, or has none. Whoever loads
         the weights will complain about a bad file, with the better message.
+
+    Raises:
+        MissingFileError: if an address cannot be fetched.
     """
     extra = _peek(path).get("d2lite")
     names = extra.get("class_names") if isinstance(extra, dict) else None
     return list(names) if names else None
 
 
-def seed_of_last_checkpoint(output_dir: str) -> int | None:
-    """Read the seed that the last checkpoint of a folder was trained with.
+def seed_of_checkpoint(output_dir: str, resume: bool | str = True) -> int | None:
+    """Read the seed that a checkpoint was trained with.
 
     Args:
-        output_dir: the folder of a run.
+        output_dir: the folder of a run, whose newest readable checkpoint is meant.
+        resume: the path of a checkpoint that is meant instead.
 
     Returns:
         The seed, or None if there is no checkpoint or it does not hold one.
     """
-    mark = Path(output_dir) / "last_checkpoint"
-    if not mark.is_file():
+    is_named = isinstance(resume, str)
+    if not is_named and read_mark(output_dir) is None:
         return None
-    trainer = _peek(str(Path(output_dir) / mark.read_text().strip())).get("trainer")
-    seed = trainer.get("seed") if isinstance(trainer, dict) else None
-    return None if seed is None else int(seed)
+    for path in [resume] if is_named else checkpoints_by_age(output_dir):
+        trainer = _peek(str(path)).get("trainer")
+        seed = trainer.get("seed") if isinstance(trainer, dict) else None
+        if seed is not None:
+            return int(seed)
+    return None
 
 
 def _peek(path: str) -> dict[str, Any]:
-    if not path:
+    if not path or ("://" not in path and not Path(path).expanduser().is_file()):
         return {}
+    # An address that cannot be reached is an error at once: trying again would take as long.
+    file = local_weights_file(path)
     try:
-        file = PathManager.get_local_path(path)
-        refuse_zip_bomb(Path(file))
+        refuse_zip_bomb(file)
         # Mapped, not read: the weights stay on the disk.
         content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except (OSError, RuntimeError, ValueError, WeightsError, pickle.UnpicklingError):

@@ -26,6 +26,11 @@ _KEYS: dict[str, str | None] = {
 }
 
 
+# Architectures that give each pixel a class of its own list, the stuff_classes of a set.
+_WITH_PIXELS = ("PanopticFPN", "SemanticSegmentor")
+_PIXEL_KEY = "MODEL.SEM_SEG_HEAD.NUM_CLASSES"
+
+
 def num_classes_key(cfg: CfgNode) -> str | None:
     """Return the key that sets the number of object classes of the chosen architecture.
 
@@ -104,16 +109,43 @@ def find_data_classes(cfg: CfgNode) -> tuple[list[str] | None, str]:
 def follow_data_classes(cfg: CfgNode, class_names: Sequence[str] | None, source: str) -> None:
     """Set the number of classes from their names, unless somebody set it.
 
+    That of the pixels' classes, of architectures with such, follows from the sets in cfg.
+
     Args:
         cfg: may be frozen; the key of its architecture is derived in place.
-        class_names: the classes; None leaves the config alone.
+        class_names: the classes; None leaves the number of objects' classes alone.
         source: where the names come from, for the log.
+
+    Raises:
+        ConfigError: if somebody set another number of pixels' classes than a set has.
     """
+    if cfg.MODEL.META_ARCHITECTURE in _WITH_PIXELS:
+        _follow_stuff_classes(cfg)
     key = num_classes_key(cfg)
     if class_names is None or key is None:
         return
-    # Once derived, it still follows: the value came from data, not from a person.
-    is_free = cfg.is_default(key) or cfg.origin(key).startswith("derived")
-    if is_free and get_num_classes(cfg) != len(class_names):
+    if _is_free(cfg, key) and get_num_classes(cfg) != len(class_names):
         cfg.derive(key, len(class_names), f"the classes of {source}")
         logger.info(f"{key} {len(class_names)} follows from the classes of {source}")
+
+
+def _is_free(cfg: CfgNode, key: str) -> bool:
+    # Once derived, it still follows: the value came from data, not from a person.
+    return cfg.is_default(key) or cfg.origin(key).startswith("derived")
+
+
+def _follow_stuff_classes(cfg: CfgNode) -> None:
+    for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        is_known = dataset in DatasetCatalog
+        names = MetadataCatalog.get(dataset).get("stuff_classes") if is_known else None
+        count = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        if not names or len(names) == count:
+            continue
+        if not _is_free(cfg, _PIXEL_KEY):
+            raise ConfigError(
+                f"{_PIXEL_KEY}={count} does not fit {dataset!r}, whose pixels have {len(names)} "
+                f"classes: {', '.join(names[:20])}. Set {_PIXEL_KEY} {len(names)}, or leave the "
+                "key out: then it follows from the data."
+            )
+        cfg.derive(_PIXEL_KEY, len(names), f"the stuff classes of the dataset {dataset}")
+        logger.info(f"{_PIXEL_KEY} {len(names)} follows from the stuff classes of {dataset}")

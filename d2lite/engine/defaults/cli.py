@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from d2lite.engine.failure_log import log_failure
 from d2lite.engine.launch import launch
+from d2lite.engine.stop_signals import RunInterrupted
 from d2lite.utils.errors import UserError
 
 __all__ = ["launch_tool", "run_tool"]
@@ -34,6 +35,10 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         log_failure(error, "The run ended with a mistake that you can mend")
         sys.stderr.write(f"error: {error}\n")
         status = 2
+    except RunInterrupted as interruption:
+        if not interruption.is_told:
+            sys.stderr.write(f"{interruption}\n")
+        status = interruption.status
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         status = _INTERRUPTED

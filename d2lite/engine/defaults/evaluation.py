@@ -22,14 +22,18 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate_checkpoint(
-    cfg: CfgNode, *, resume: bool = False, trainer_class: type[DefaultTrainer] = DefaultTrainer
+    cfg: CfgNode,
+    *,
+    resume: bool | str = False,
+    trainer_class: type[DefaultTrainer] = DefaultTrainer,
 ) -> dict[str, Any]:
     """Build the model of a config, load its weights and evaluate it on DATASETS.TEST.
 
     Args:
         cfg: MODEL.WEIGHTS is loaded; a number of classes that nobody set follows from the class
             names in that file, and else from the data.
-        resume: load the last checkpoint of OUTPUT_DIR instead, if there is one.
+        resume: load the last checkpoint of OUTPUT_DIR instead, if there is one; or the one whose
+            path this is.
         trainer_class: whose build methods and `test` are used.
 
     Returns:
@@ -45,9 +49,9 @@ def evaluate_checkpoint(
             "for instance DATASETS.TEST \"('shapes_val',)\"."
         )
     # The folder is asked before there is a model, as the file may say how many classes it has.
-    last = (
-        DetectionCheckpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file() if resume else ""
-    )
+    last = resume if isinstance(resume, str) else ""
+    if resume and not last:
+        last = DetectionCheckpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
     weights = last or cfg.MODEL.WEIGHTS
     class_names = class_names_of_weights(weights)
     follow_data_classes(cfg, class_names, weights)

@@ -10,6 +10,8 @@ from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, Metadata, MetadataCatalog
 from d2lite.data import transforms as T
+from d2lite.data.channels import is_channel_list
+from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ConfigError, DataError
 
@@ -34,6 +36,7 @@ class DefaultPredictor:
         model: in evaluation mode.
         metadata: of the first set of DATASETS.TEST, with the class names that came with the
             weights where they are known.
+        image_format: of the images that it takes: "BGR", or the list of channels of INPUT.FORMAT.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -60,15 +63,16 @@ class DefaultPredictor:
             )
         self.model.class_names = class_names
         self.metadata = self._make_metadata(class_names)
-        self.aug = T.ResizeShortestEdge(
-            [self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MIN_SIZE_TEST],
-            self.cfg.INPUT.MAX_SIZE_TEST,
-        )
+        steps = build_augmentation(self.cfg, is_train=False)
+        self.aug = steps[0] if len(steps) == 1 else T.AugmentationList(steps)
         self.input_format = self.cfg.INPUT.FORMAT
-        if self.input_format not in ("RGB", "BGR"):
+        # What __call__ takes: as OpenCV reads it, unless the model looks at other channels.
+        is_list = is_channel_list(self.input_format)
+        self.image_format = self.input_format if is_list else "BGR"
+        if self.input_format not in ("RGB", "BGR") and not is_list:
             raise ConfigError(
                 f"INPUT.FORMAT={self.input_format!r} is not known to DefaultPredictor; "
-                "use 'BGR' or 'RGB'."
+                "use 'BGR', 'RGB' or one letter a channel as in 'RGBN'."
             )
 
     def _follow_dataset(self) -> list[str] | None:
@@ -92,7 +96,8 @@ class DefaultPredictor:
         """Predict one image.
 
         Args:
-            original_image: (H, W, 3) uint8, BGR.
+            original_image: (H, W, 3) uint8, BGR; of a model of other channels (H, W, C) in the
+                order of INPUT.FORMAT, as `read_image(name, cfg.INPUT.FORMAT)` gives it.
 
         Returns:
             What the model gives for one image; "instances" in pixels of `original_image`.
@@ -101,15 +106,19 @@ class DefaultPredictor:
             DataError: if the image is not of this kind.
         """
         is_array = isinstance(original_image, np.ndarray)
-        if not is_array or original_image.ndim != 3 or original_image.shape[2] != 3:
+        count = len(self.image_format)
+        if not is_array or original_image.ndim != 3 or original_image.shape[2] != count:
             found = f"shape {original_image.shape}" if is_array else type(original_image).__name__
             raise DataError(
-                f"DefaultPredictor needs a BGR image of shape (height, width, 3); found {found}."
+                f"DefaultPredictor needs a {self.image_format} image of shape (height, width, "
+                f"{count}); found {found}."
                 " cv2.imread gives such an image, and None for a file that it cannot read."
             )
         height, width = original_image.shape[:2]
         image = original_image[:, :, ::-1] if self.input_format == "RGB" else original_image
-        image = self.aug.get_transform(image).apply_image(image)
+        seen = T.AugInput(image)
+        self.aug(seen)
+        image = seen.image
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         with torch.inference_mode():
             return self.model([{"image": tensor, "height": height, "width": width}])[0]

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from d2lite.config import CfgNode, annotated_yaml, find_config_file, get_cfg
+from d2lite.layers import sync_on_cpu_
 from d2lite.projects import add_project_configs
 from d2lite.utils import comm
 from d2lite.utils.collect_env import collect_env_info
@@ -24,7 +26,10 @@ from d2lite.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, Te
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.logger import setup_logger
 
-from .checkpoint_peek import seed_of_last_checkpoint
+from ..sharding import is_sharded
+from .checkpoint_peek import seed_of_checkpoint
+from .resume_argument import ToolParser, add_resume_argument
+from .scaling import scale_learning_rate
 from .user_code import import_user_code
 
 __all__ = [
@@ -62,15 +67,16 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
         A parser with --config-file, --import, --resume, --eval-only, --num-gpus, --num-machines,
         --machine-rank, --dist-url and trailing KEY VALUE pairs (`opts`).
     """
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         epilog=epilog or _EXAMPLES.format(program=Path(sys.argv[0]).name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_config_arguments(parser)
+    add_resume_argument(parser)
     parser.add_argument(
-        "--resume",
+        "--auto-scale-lr",
         action="store_true",
-        help="go on from the last checkpoint of OUTPUT_DIR, if there is one",
+        help="scale the config file's learning rate to SOLVER.IMS_PER_BATCH, by the linear rule",
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS alone")
     parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine")
@@ -158,7 +164,7 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
 
     Args:
         cfg: the whole config; a negative SEED is replaced by a drawn one.
-        args: parsed arguments; `eval_only` and `resume` are read where they exist.
+        args: parsed arguments; `eval_only`, `resume` and `auto_scale_lr` are read where they exist.
 
     Raises:
         OutputError: if OUTPUT_DIR cannot be written.
@@ -171,8 +177,10 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
     logger.info(f"Process {rank} of {comm.get_world_size()}; environment:\n{collect_env_info()}")
     logger.info(f"Command: {' '.join(sys.argv)}")
-    resolve_seed(cfg, is_resumed=getattr(args, "resume", False))
+    resolve_seed(cfg, resume=getattr(args, "resume", False))
     seed_all_rng(cfg.SEED)
+    if getattr(args, "auto_scale_lr", False):
+        scale_learning_rate(cfg)
     config_path = Path(cfg.OUTPUT_DIR) / "config.yaml"
     # An evaluation must not put its own options into the record of the training.
     if comm.is_main_process() and not (is_eval and config_path.exists()):
@@ -217,19 +225,19 @@ def prepare_output_dir(output_dir: str) -> None:
         ) from error
 
 
-def resolve_seed(cfg: CfgNode, *, is_resumed: bool = False) -> int:
+def resolve_seed(cfg: CfgNode, *, resume: bool | str = False) -> int:
     """Replace a negative SEED by a drawn one, the same in all processes.
 
     Args:
         cfg: its SEED is derived in place, also where the config is frozen.
-        is_resumed: take the seed that the last checkpoint of OUTPUT_DIR was trained with, so that
-            the stream of samples is the same.
+        resume: take the seed that the run began with, so that the stream of samples is the same:
+            that of the last checkpoint of OUTPUT_DIR, or of the one whose path this is.
 
     Returns:
         The seed.
     """
     if cfg.SEED < 0:
-        stored = seed_of_last_checkpoint(cfg.OUTPUT_DIR) if is_resumed else None
+        stored = seed_of_checkpoint(cfg.OUTPUT_DIR, resume) if resume else None
         # One process's view of the folder counts: a shared seed must not hang on a file system.
         stored = comm.all_gather(stored)[0]
         drawn = comm.shared_random_seed() if stored is None else stored
@@ -279,11 +287,17 @@ def create_ddp_model(
         **kwargs: arguments of DistributedDataParallel.
 
     Returns:
-        The wrapped model, or the model itself in a run of one process.
+        The wrapped model, or the model itself in a run of one process and where it is sharded.
     """
-    if comm.get_world_size() == 1:
+    if comm.get_world_size() == 1 or is_sharded(model):
         return model
+    takes_new_name = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    if takes_new_name and "broadcast_buffers" in kwargs:
+        # The name since torch 2.13, which warns of the old one.
+        kwargs["forward_sync_buffers"] = kwargs.pop("broadcast_buffers")
     is_cuda = any(parameter.is_cuda for parameter in model.parameters())
+    if not is_cuda:
+        sync_on_cpu_(model)
     if is_cuda and "device_ids" not in kwargs:
         kwargs["device_ids"] = [comm.get_local_rank()]
     wrapped = DistributedDataParallel(model, **kwargs)

@@ -2,41 +2,49 @@
 
 import datetime
 import logging
+import sys
 import time
 import weakref
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode
 from d2lite.data import build_detection_test_loader, build_detection_train_loader
+from d2lite.data.dataset_dicts import counted_classes
 from d2lite.evaluation import (
     DatasetEvaluator,
     build_evaluator,
-    inference_on_dataset,
-    print_csv_format,
     verify_results,
 )
 from d2lite.modeling import Detector, build_model
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
-from d2lite.utils.errors import ConfigError, UserError
+from d2lite.utils.errors import UserError
 from d2lite.utils.events import EventWriter
 from d2lite.utils.logger import append_to_log_file, setup_logger
 
 from .. import hooks
 from ..amp_trainer import AMPTrainer
+from ..memory_advice import telling_dead_workers
+from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_, whole_weights
 from ..simple_trainer import SimpleTrainer
+from ..stop_signals import RunInterrupted, listen_for_stop, stop_notice
 from ..trainer_base import HookBase, TrainerBase
 from .augmented_test import augmented_model, evaluate_augmented
-from .checkpoint_peek import class_names_of_weights
-from .checks import check_solver, check_test_classes, load_test_classes
-from .classes import find_data_classes, follow_data_classes, get_num_classes, num_classes_key
+from .blow_up import build_guard, write_report
+from .checks import check_solver
+from .classes import find_data_classes, follow_data_classes, num_classes_key
+from .epochs import follow_epochs
+from .evaluate_sets import evaluate_on_sets, unwrap
+from .resuming import describe_stop, resume_or_begin, take_seed
+from .run_facts import collect_run_facts
+from .run_hooks import build_run_hooks
 from .scaling import auto_scale_workers
 from .setup import (
     create_ddp_model,
@@ -46,13 +54,11 @@ from .setup import (
     write_config,
 )
 from .summary import log_summary, save_pictures
+from .validation import build_validation_loader
 
 __all__ = ["DefaultTrainer"]
 
 logger = logging.getLogger(__name__)
-
-# Steps between two writings of scalars, on the console and in the files.
-_WRITE_PERIOD = 20
 
 
 class DefaultTrainer(TrainerBase):
@@ -66,6 +72,7 @@ class DefaultTrainer(TrainerBase):
         cfg: the config, scaled to the number of processes.
         scheduler: the learning rate schedule.
         checkpointer: saves and loads model and run.
+        weight_average: the averaged weights; None without MODEL_EMA.ENABLED.
         class_names: of the training data; None if it has none.
         model: the model (property, as are `optimizer` and `data_loader`).
     """
@@ -91,10 +98,14 @@ class DefaultTrainer(TrainerBase):
         self.seed = resolve_seed(cfg)
         self.cfg = cfg
         self.start_iter = 0
-        self.max_iter = cfg.SOLVER.MAX_ITER
 
         # Before the model: loading a set tells the classes that the model has to know.
         data_loader = self.build_train_loader(cfg)
+        follow_epochs(cfg, data_loader)
+        if cfg.INPUT.MIXING_OFF_LAST_ITERS and cfg.SOLVER.MAX_EPOCHS:
+            # Where mixing ends was counted back from the MAX_ITER of before.
+            data_loader = self.build_train_loader(cfg)
+        self.max_iter = cfg.SOLVER.MAX_ITER
         self.class_names, self._class_source = find_data_classes(cfg)
         follow_data_classes(cfg, self.class_names, f"the dataset {self._class_source}")
         if comm.is_main_process():
@@ -105,8 +116,12 @@ class DefaultTrainer(TrainerBase):
         if cfg.TEST.AUG.ENABLED:
             # Now, and not after the training, is the time to hear that it cannot be done.
             augmented_model(cfg, model)
+        if cfg.SOLVER.FSDP.ENABLED and comm.get_world_size() > 1:
+            shard_model_(model, min_params=cfg.SOLVER.FSDP.MIN_PARAMS)
         optimizer = self.build_optimizer(cfg, model)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        if is_sharded(model):
+            load_whole_state_(optimizer)
         model = create_ddp_model(model, broadcast_buffers=False)
         self._trainer = self._build_step(model, data_loader, optimizer)
         self._trainer.register_hooks([_PassOnBackward(self)])
@@ -115,11 +130,20 @@ class DefaultTrainer(TrainerBase):
             unwrap(model), cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
         self.checkpointer.keep_matching_classes = cfg.MODEL.KEEP_MATCHING_CLASSES
+        if is_sharded(model):
+            self.checkpointer.collect = gather_state
         if isinstance(unwrap(model), Detector):
             # Running numbers that published weights do not hold, such as RetinaNet's normaliser.
             self.checkpointer.add_checkpointable("model_state", unwrap(model).training_state)
-        self.checkpointer.extra.update(class_names=self.class_names, config=cfg.dump())
+        self.checkpointer.extra.update(
+            class_names=self.class_names,
+            # None where the loader is somebody's own.
+            classes=counted_classes(cfg.DATASETS.TRAIN),
+            config=cfg.dump(),
+        )
+        self.weight_average = self._build_weight_average()
         self._last_eval_results: Mapping[str, Any] | None = None
+        self._run_facts: dict[str, Any] | None = None
         self.register_hooks(self.build_hooks())
 
     def _build_step(
@@ -129,11 +153,33 @@ class DefaultTrainer(TrainerBase):
         options: dict[str, Any] = {
             "accumulate_steps": solver.ACCUMULATE_STEPS,
             "seed": self.seed,
+            "guard": build_guard(self.cfg),
         }
+        options["guard"].report = partial(write_report, weakref.proxy(self))
         if not solver.AMP.ENABLED:
             return SimpleTrainer(model, data_loader, optimizer, **options)
         precision = getattr(torch, solver.AMP.PRECISION, None)
         return AMPTrainer(model, data_loader, optimizer, precision=precision, **options)
+
+    def _build_weight_average(self) -> hooks.WeightAverage | None:
+        options = self.cfg.MODEL_EMA
+        if not options.ENABLED:
+            return None
+        average = hooks.WeightAverage(unwrap(self.model), options.DECAY, warmup=options.WARMUP)
+        # Whoever loads a file of this run gets the weights that were evaluated.
+        self.checkpointer.weights_to_save = average.model_state
+        return average
+
+    @contextmanager
+    def evaluated_weights(self) -> Iterator[None]:
+        """Inside, the model has the weights that are evaluated: averaged ones with MODEL_EMA.
+
+        They are the same and whole in every process, and every process has to enter.
+        """
+        average, model = self.weight_average, unwrap(self.model)
+        with average.applied() if average else nullcontext(), whole_weights(model):
+            comm.share_buffers(model)
+            yield
 
     @property
     def model(self) -> nn.Module:
@@ -150,96 +196,21 @@ class DefaultTrainer(TrainerBase):
         """The training loader."""
         return self._trainer.data_loader
 
-    def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint of OUTPUT_DIR, or begin from MODEL.WEIGHTS.
+    def resume_or_load(self, resume: bool | str = True) -> None:
+        """Go on from a checkpoint, or begin from MODEL.WEIGHTS.
 
         Args:
-            resume: go on if there is a checkpoint; else, and without one, begin.
+            resume: True goes on from the newest checkpoint of OUTPUT_DIR that can be read; False,
+                or a folder without any, begins. A path goes on from that file.
+
+        Raises:
+            ConfigError: if the run cannot go on with this config or these data.
         """
-        weights = self.cfg.MODEL.WEIGHTS
-        is_resumed = resume and self.checkpointer.has_checkpoint()
-        source = self.checkpointer.get_checkpoint_file() if is_resumed else weights
-        loaded_classes = class_names_of_weights(source)
-        if is_resumed and loaded_classes and loaded_classes != (self.class_names or []):
-            raise ConfigError(
-                f"The run in OUTPUT_DIR {self.cfg.OUTPUT_DIR!r} cannot be resumed on these data.\n"
-                f"{hooks.describe_class_change(loaded_classes, self.class_names or [])}\n"
-                "Train into another OUTPUT_DIR; to begin from these weights give "
-                f"MODEL.WEIGHTS {source} without --resume."
-            )
-        self.checkpointer.resume_or_load(weights, resume=resume)
-        if is_resumed:
-            self.start_iter = self.iter + 1
-            logger.info(f"Resumed from {source}: going on at iteration {self.start_iter}")
-        report = self.checkpointer.report
-        is_carried = report is not None and report.carried_classes is not None
-        for hook in self._hooks:
-            if isinstance(hook, hooks.ClassCheckHook) and not is_carried:
-                hook.loaded_classes = loaded_classes
+        resume_or_begin(self, resume)
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Make the hooks of the run, in the order in which they work."""
-        cfg = self.cfg
-        is_main = comm.is_main_process()
-        # A hook that held the trainer itself would keep it alive in a circle.
-        trainer = weakref.proxy(self)
-        solver = cfg.SOLVER
-        max_to_keep = solver.CHECKPOINT_MAX_TO_KEEP or None
-        built: list[HookBase | None] = [
-            self._build_class_check(),
-            hooks.IterationTimer(),
-            hooks.LRScheduler(),
-            self._build_precise_bn(),
-            # Save before evaluating: if evaluation dies, the weights it died on are on disk.
-            hooks.PeriodicCheckpointer(
-                self.checkpointer, solver.CHECKPOINT_PERIOD, max_to_keep=max_to_keep
-            )
-            if is_main
-            else None,
-            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, lambda: trainer._evaluate())
-            if len(cfg.DATASETS.TEST)
-            else None,
-        ]
-        if cfg.TEST.AUG.ENABLED and len(cfg.DATASETS.TEST):
-            # At the end alone: it takes as long as some twenty evaluations.
-            built.append(hooks.EvalHook(0, lambda: trainer._evaluate_augmented()))
-        if is_main and solver.BEST_CHECKPOINT.METRIC:
-            built.append(
-                hooks.BestCheckpointer(
-                    cfg.TEST.EVAL_PERIOD,
-                    self.checkpointer,
-                    solver.BEST_CHECKPOINT.METRIC,
-                    solver.BEST_CHECKPOINT.MODE,
-                )
-            )
-        if is_main:
-            # Last, so that it sees what all others have written.
-            built.append(
-                hooks.PeriodicWriter(lambda: trainer.build_writers(), period=_WRITE_PERIOD)
-            )
-        return built
-
-    def _build_class_check(self) -> HookBase | None:
-        if self.class_names is None:
-            return None
-        return hooks.ClassCheckHook(
-            self.class_names,
-            get_num_classes(self.cfg),
-            key=num_classes_key(self.cfg) or "NUM_CLASSES",
-            test_classes=load_test_classes(self.cfg.DATASETS.TEST, self.class_names),
-        )
-
-    def _build_precise_bn(self) -> HookBase | None:
-        precise_bn = self.cfg.TEST.PRECISE_BN
-        if not precise_bn.ENABLED or not hooks.get_training_bn_layers(self.model):
-            return None
-        return hooks.PreciseBN(
-            self.cfg.TEST.EVAL_PERIOD,
-            self.model,
-            # A loader of its own: it must not take batches away from the training.
-            self.build_train_loader(self.cfg),
-            precise_bn.NUM_ITER,
-        )
+        """Make the hooks of the run, in the order in which they work; see `run_hooks`."""
+        return build_run_hooks(self)
 
     def build_writers(self) -> list[EventWriter]:
         """Make the writers: console, metrics.json and TensorBoard."""
@@ -253,26 +224,39 @@ class DefaultTrainer(TrainerBase):
 
         Raises:
             UserError: if they are not those of TEST.EXPECTED_RESULTS.
+            RunInterrupted: if Ctrl-C or SIGTERM stopped the run, which has saved then.
         """
         started = time.perf_counter()
-        super().train(self.start_iter, self.max_iter)
+        with listen_for_stop(self._hear_signal), telling_dead_workers():
+            super().train(self.start_iter, self.max_iter)
+        if self.is_stopping:
+            message = describe_stop(self)
+            logger.info(message)
+            raise RunInterrupted(message, self.stop_wish, is_told=True)
         results = self._last_eval_results
-        if not comm.is_main_process():
-            return results
-        duration = datetime.timedelta(seconds=round(time.perf_counter() - started))
-        log_summary(
-            self.cfg,
-            results,
-            headline=f"Finished: {self.max_iter - self.start_iter} iterations in {duration}.",
-            weights=self.checkpointer.get_checkpoint_file(),
-            pictures=save_pictures(self.cfg, unwrap(self.model), self.build_test_loader),
-        )
-        if results and not verify_results(self.cfg, results):
+        with self.evaluated_weights():
+            if comm.is_main_process():
+                self._tell_end(time.perf_counter() - started)
+        if comm.is_main_process() and results and not verify_results(self.cfg, results):
             raise UserError(
                 "The results are not those of TEST.EXPECTED_RESULTS; the log says which. Find out "
                 "what changed, or write the new values there. The weights are saved."
             )
         return results
+
+    def _tell_end(self, seconds: float) -> None:
+        duration = datetime.timedelta(seconds=round(seconds))
+        log_summary(
+            self.cfg,
+            self._last_eval_results,
+            headline=f"Finished: {self.max_iter - self.start_iter} iterations in {duration}.",
+            weights=self.checkpointer.get_checkpoint_file(),
+            pictures=save_pictures(self.cfg, unwrap(self.model), self.build_test_loader),
+        )
+
+    def _hear_signal(self, number: int) -> None:
+        sys.stderr.write(f"\n{stop_notice(number)}\n")
+        self.request_stop(number)
 
     def run_step(self) -> None:
         """Make one step."""
@@ -287,17 +271,22 @@ class DefaultTrainer(TrainerBase):
             super().after_train()
 
     def _evaluate(self) -> Mapping[str, Any]:
-        self._last_eval_results = self.test(self.cfg, unwrap(self.model))
+        with self.evaluated_weights():
+            self._last_eval_results = self.test(self.cfg, unwrap(self.model))
         return self._last_eval_results
 
     def _evaluate_augmented(self) -> Mapping[str, Any]:
-        return evaluate_augmented(type(self), self.cfg, unwrap(self.model))
+        with self.evaluated_weights():
+            return evaluate_augmented(type(self), self.cfg, unwrap(self.model))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the run: iteration, hooks, seed, optimizer."""
+        """Return the state of the run: iteration, hooks, seed, data, optimizer."""
+        if self._run_facts is None:
+            self._run_facts = collect_run_facts(self.data_loader)
         return {
             **super().state_dict(),
             "seed": self.seed,
+            "run": self._run_facts,
             "_trainer": self._trainer.state_dict(),
         }
 
@@ -305,21 +294,7 @@ class DefaultTrainer(TrainerBase):
         """Take back what `state_dict` returned."""
         super().load_state_dict(state_dict)
         self._trainer.load_state_dict(state_dict["_trainer"])
-        self._take_seed(state_dict.get("seed"))
-
-    def _take_seed(self, seed: int | None) -> None:
-        """Go on with the seed that the run began with, unless a person set another."""
-        if seed is None or seed == self.seed:
-            return
-        if not self.cfg.origin("SEED").startswith("derived"):
-            logger.warning(
-                f"SEED was {seed} when the run began and is {self.seed} now: from here on the "
-                "samples are others than those of a run that was never stopped"
-            )
-            return
-        self.cfg.derive("SEED", seed, "drawn before the resume")
-        self.seed = self._trainer.seed = seed
-        self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg))
+        take_seed(self, state_dict.get("seed"))
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -360,6 +335,11 @@ class DefaultTrainer(TrainerBase):
         return build_detection_test_loader(cfg, dataset_name)
 
     @classmethod
+    def build_validation_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
+        """Build the loader of the validation losses of one set; see TEST.LOSS_PERIOD."""
+        return build_validation_loader(cfg, dataset_name)
+
+    @classmethod
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
@@ -377,38 +357,14 @@ class DefaultTrainer(TrainerBase):
         model: nn.Module,
         evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
     ) -> dict[str, Any]:
-        """Evaluate a model on every set of DATASETS.TEST.
-
-        Args:
-            cfg: the config.
-            model: the model; its mode is put back afterwards.
-            evaluators: one for each set; `build_evaluator` makes them if not given.
-
-        Returns:
-            The results {task: {metric: value}} of the one set, or {set: results} of several.
-
-        Raises:
-            ConfigError: if evaluators and sets differ in number, or a set's classes do not fit.
-        """
-        if isinstance(evaluators, DatasetEvaluator):
-            evaluators = [evaluators]
-        names = cfg.DATASETS.TEST
-        if evaluators is not None and len(evaluators) != len(names):
-            raise ConfigError(
-                f"{len(evaluators)} evaluators were given for the {len(names)} sets of "
-                f"DATASETS.TEST {tuple(names)}; give one for each."
-            )
-        results: dict[str, Any] = OrderedDict()
-        for number, name in enumerate(names):
-            check_test_classes(cfg, name, getattr(unwrap(model), "class_names", None))
-            loader = cls.build_test_loader(cfg, name)
-            evaluator = evaluators[number] if evaluators else cls.build_evaluator(cfg, name)
-            found = inference_on_dataset(model, loader, evaluator, log_period=cfg.TEST.LOG_PERIOD)
-            results[name] = found
-            if comm.is_main_process():
-                logger.info(f"Results on {name}, in csv format:")
-                print_csv_format(found)
-        return next(iter(results.values())) if len(results) == 1 else results
+        """Evaluate a model on every set of DATASETS.TEST; see `evaluate_sets.evaluate_on_sets`."""
+        return evaluate_on_sets(
+            cfg,
+            model,
+            evaluators,
+            build_loader=cls.build_test_loader,
+            build_evaluator=cls.build_evaluator,
+        )
 
     @staticmethod
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
@@ -424,8 +380,3 @@ class _PassOnBackward(HookBase):
 
     def after_backward(self) -> None:
         self._outer.after_backward()
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside a DDP wrapper."""
-    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -1,13 +1,17 @@
 """FACE: the hooks that come with the engine."""
 
+from .averaging import WeightAverage, WeightAveraging
 from .callback import CallbackHook
 from .checkpointing import BestCheckpointer, PeriodicCheckpointer
 from .class_check import ClassCheckHook, describe_class_change
+from .early_stopping import EarlyStopping
+from .epochs import EpochCounter
 from .evaluating import EvalHook
 from .learning_rate import LRScheduler
 from .precise_bn import PreciseBN, get_training_bn_layers
 from .profiling import AutogradProfiler, TorchProfiler
 from .timing import IterationTimer, TorchMemoryStats
+from .validation_loss import ValidationLoss, measure_losses, undisturbed_losses
 from .writing import PeriodicWriter
 
 __all__ = [
@@ -15,6 +19,8 @@ __all__ = [
     "BestCheckpointer",
     "CallbackHook",
     "ClassCheckHook",
+    "EarlyStopping",
+    "EpochCounter",
     "EvalHook",
     "IterationTimer",
     "LRScheduler",
@@ -23,6 +29,11 @@ __all__ = [
     "PreciseBN",
     "TorchMemoryStats",
     "TorchProfiler",
+    "ValidationLoss",
+    "WeightAverage",
+    "WeightAveraging",
     "describe_class_change",
     "get_training_bn_layers",
+    "measure_losses",
+    "undisturbed_losses",
 ]

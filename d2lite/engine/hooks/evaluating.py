@@ -16,6 +16,8 @@ class EvalHook(HookBase):
     All processes call the function at the same steps.
     """
 
+    runs_again = True
+
     def __init__(
         self,
         eval_period: int,
@@ -33,6 +35,7 @@ class EvalHook(HookBase):
         self._period = eval_period
         self._evaluate: Callable[[], Mapping[str, Any] | None] | None = eval_function
         self._eval_after_train = eval_after_train
+        self._evaluated_steps: int | None = None
 
     def after_step(self) -> None:
         """Evaluate when the period is over; the last step is left to `after_train`."""
@@ -41,10 +44,13 @@ class EvalHook(HookBase):
         is_left_to_the_end = self._eval_after_train and steps_made == self.trainer.max_iter
         if is_due and not is_left_to_the_end:
             self._run_evaluation()
+            self._evaluated_steps = steps_made
 
     def after_train(self) -> None:
         """Evaluate the finished model."""
-        if self._eval_after_train and self.trainer.iter >= self.trainer.max_iter:
+        is_finished = self.trainer.iter >= self.trainer.max_iter
+        # A run that was stopped early has just evaluated its last weights.
+        if self._eval_after_train and is_finished and self._evaluated_steps != self.trainer.iter:
             self._run_evaluation()
         # The function mostly holds the trainer: letting go breaks the circle.
         self._evaluate = None

@@ -1,11 +1,11 @@
 """LRScheduler: steps the learning rate schedule and logs the rate."""
 
-from collections import Counter
 from typing import Any
 
 import torch
 from fvcore.common.param_scheduler import ParamScheduler
 
+from d2lite.engine.gradients import main_group
 from d2lite.engine.trainer_base import HookBase
 from d2lite.solver import LRMultiplier
 from d2lite.solver import LRScheduler as Scheduler
@@ -70,12 +70,8 @@ class LRScheduler(HookBase):
             Index of the group with the most parameters; where each parameter has a group of its
             own, of the first group with the most frequent rate.
         """
-        groups = optimizer.param_groups
-        sizes = [len(group["params"]) for group in groups]
-        if max(sizes) > 1:
-            return sizes.index(max(sizes))
-        rates = [group["lr"] for group in groups]
-        return rates.index(Counter(rates).most_common(1)[0][0])
+        group = main_group(optimizer)
+        return next(i for i, one in enumerate(optimizer.param_groups) if one is group)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the schedule's state; a `ParamScheduler` has none before training begins."""

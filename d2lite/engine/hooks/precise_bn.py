@@ -2,7 +2,8 @@
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils import comm
+from d2lite.utils.events import EventStorage
 
 __all__ = ["PreciseBN", "get_training_bn_layers"]
 
@@ -35,7 +37,13 @@ class PreciseBN(HookBase):
     """
 
     def __init__(
-        self, period: int, model: nn.Module, data_loader: Iterable[Any], num_iter: int
+        self,
+        period: int,
+        model: nn.Module,
+        data_loader: Iterable[Any],
+        num_iter: int,
+        *,
+        weights: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         """Make a hook.
 
@@ -45,6 +53,8 @@ class PreciseBN(HookBase):
             data_loader: gives batches as for training; when it can `seek`, each update looks at
                 the batches from its own iteration on, so that a resumed run sees the same ones.
             num_iter: number of batches averaged over.
+            weights: what to measure in; a context in which the model has averaged weights gives
+                these their statistics, and leaves those of the training alone.
         """
         self._layers = get_training_bn_layers(model)
         if not self._layers:
@@ -52,6 +62,7 @@ class PreciseBN(HookBase):
         self._model = model
         self._data_loader = data_loader
         self._num_iter = num_iter
+        self._weights = weights
         self._period = period
         self._batches: Iterator[Any] | None = None
 
@@ -74,15 +85,16 @@ class PreciseBN(HookBase):
             raise RuntimeError("PreciseBN needs the model in training mode; call model.train()")
         logger.info(f"PreciseBN: averaging batch norm statistics over {self._num_iter} batches")
         momenta = [layer.momentum for layer in self._layers]
-        try:
-            with torch.no_grad():
-                count = self._average_over_batches()
-        finally:
-            for layer, momentum in zip(self._layers, momenta, strict=True):
-                layer.momentum = momentum
+        with self._weights(), _kept_training_buffers(self._model):
+            try:
+                with torch.no_grad(), EventStorage(start_iter=1):
+                    count = self._average_over_batches()
+            finally:
+                for layer, momentum in zip(self._layers, momenta, strict=True):
+                    layer.momentum = momentum
+            _average_over_processes(self._layers)
         if count < self._num_iter:
             logger.warning(f"PreciseBN: the data loader ended after {count} batches")
-        _average_over_processes(self._layers)
 
     def _average_over_batches(self) -> int:
         count = 0
@@ -102,6 +114,21 @@ class PreciseBN(HookBase):
         if self._batches is None:
             self._batches = iter(self._data_loader)
         return itertools.islice(self._batches, self._num_iter)
+
+
+@contextmanager
+def _kept_training_buffers(model: nn.Module) -> Iterator[None]:
+    """Put back the running numbers of losses, which only a step of the training may move."""
+    kept = [
+        (module, name, getattr(module, name).clone())
+        for module in model.modules()
+        for name in getattr(module, "training_buffers", ())
+    ]
+    try:
+        yield
+    finally:
+        for module, name, value in kept:
+            setattr(module, name, value)
 
 
 def _average_over_processes(layers: Iterable[_BatchNorm]) -> None:

@@ -1,6 +1,8 @@
 """PeriodicWriter: lets the writers read the storage now and then."""
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from d2lite.engine.failure_log import log_failure
 from d2lite.engine.trainer_base import HookBase
@@ -8,9 +10,17 @@ from d2lite.utils.events import EventWriter
 
 __all__ = ["PeriodicWriter"]
 
+logger = logging.getLogger(__name__)
+
 
 class PeriodicWriter(HookBase):
-    """Calls `write()` of each writer every `period` steps and at the end, where it closes them."""
+    """Calls `write()` of each writer every `period` steps and at the end, where it closes them.
+
+    A file that cannot be written, on a full disk or in a lost folder, is told once and does not
+    stop the run.
+    """
+
+    runs_again = True
 
     def __init__(
         self, writers: Sequence[EventWriter] | Callable[[], Sequence[EventWriter]], period: int = 20
@@ -29,6 +39,7 @@ class PeriodicWriter(HookBase):
         else:
             self._writers = _checked(writers)
         self._period = period
+        self._failing: set[int] = set()
 
     def before_train(self) -> None:
         """Make the writers, if that was left for now."""
@@ -40,17 +51,37 @@ class PeriodicWriter(HookBase):
         steps_made = self.trainer.iter + 1
         if steps_made % self._period == 0 or steps_made == self.trainer.max_iter:
             for writer in self._writers:
-                writer.write()
+                self._write(writer)
 
     def after_train(self) -> None:
         """Write what hooks before this one found after the last step, and close the writers."""
-        for writer in self._writers:
-            try:
-                writer.write()
-                writer.close()
-            except OSError as error:
-                # A full disk under one writer must not leave the others open.
-                log_failure(error, f"{type(writer).__name__} could not finish its file")
+        # Whatever goes wrong with one writer, the stack closes it and the others.
+        with ExitStack() as stack:
+            for writer in reversed(self._writers):
+                stack.callback(_try, writer, writer.close)
+                if not self.trainer.is_stopping:
+                    # A run that stops to be resumed writes when it would have written anyway.
+                    stack.callback(_try, writer, writer.write)
+
+    def _write(self, writer: EventWriter) -> None:
+        try:
+            writer.write()
+        except OSError as error:
+            if id(writer) not in self._failing:
+                logger.error(
+                    f"{type(writer).__name__} cannot write ({error.strerror or error}). The run "
+                    "goes on; free some space or bring the folder back, and it goes on writing"
+                )
+            self._failing.add(id(writer))
+        else:
+            self._failing.discard(id(writer))
+
+
+def _try(writer: EventWriter, finish: Callable[[], None]) -> None:
+    try:
+        finish()
+    except OSError as error:
+        log_failure(error, f"{type(writer).__name__} could not finish its file")
 
 
 def _checked(writers: Sequence[EventWriter]) -> list[EventWriter]:

@@ -49,7 +49,7 @@ class CommonMetricPrinter(EventWriter):
     def write(self) -> None:
         """Print the state of the active storage."""
         storage = get_event_storage()
-        if storage.iter == self._max_iter:
+        if storage.iter == self._max_iter or self._has_told(storage):
             # After training, hooks write once more for results; progress has been told by then.
             return
         seconds_left = self._estimate_seconds_left(storage)
@@ -64,6 +64,13 @@ class CommonMetricPrinter(EventWriter):
     def close(self) -> None:
         """Leave the live line as it stands and go on below it."""
         live_line.finish()
+
+    def _has_told(self, storage: EventStorage) -> bool:
+        """Whether the last line stands for all that was put, as when a run ended early."""
+        if self._last_write is None:
+            return False
+        put_at = [at for name, (_, at) in storage.latest().items() if "/" not in name]
+        return max(put_at, default=storage.iter) <= self._last_write[0] < storage.iter
 
     def _collect_fields(
         self, storage: EventStorage, seconds_left: float | None

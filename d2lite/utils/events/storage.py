@@ -33,6 +33,9 @@ Scalar: TypeAlias = float | int | np.number | np.ndarray | Tensor
 _MAX_UNREAD_SCALARS = 10_000
 _MAX_UNREAD_IMAGES = 256
 
+# How fast this machine is now says nothing about a resumed run, which measures anew.
+_OF_THE_MACHINE = frozenset({"time", "data_time", "eta_seconds"})
+
 _active: list["EventStorage"] = []
 
 
@@ -57,6 +60,12 @@ class EventStorage:
     ...     storage.put_scalar("loss", 0.5)
     >>> storage.latest()
     {'loss': (0.5, 10)}
+
+    Attributes:
+        start_iter: iteration that the first values belong to.
+        resumed_after: up to this iteration, an earlier part of the run has written its scalars
+            into its files; -1 in a new run.
+        written_until: up to this iteration, writers have taken the scalars.
     """
 
     def __init__(self, start_iter: int = 0) -> None:
@@ -66,6 +75,7 @@ class EventStorage:
             start_iter: iteration that the first values belong to; that of a resumed run is > 0.
         """
         self.start_iter = start_iter
+        self.resumed_after = self.written_until = start_iter - 1
         self._iter = start_iter
         self._prefix = ""
         self._unread: list[_Unread] = []
@@ -271,6 +281,34 @@ class EventStorage:
     def smoothing_hints(self) -> dict[str, bool]:
         """Whether each scalar should be smoothed, by name."""
         return self._smoothing_hints
+
+    def state_dict(self, window_size: int = 20) -> dict[str, Any]:
+        """What a resumed run needs to write the lines that this one would have written.
+
+        Args:
+            window_size: iterations of each scalar that are kept.
+
+        Returns:
+            Plain values: up to where writers have taken scalars, and the newest of each.
+        """
+        scalars = {}
+        for name, history in self.histories().items():
+            if name in _OF_THE_MACHINE:
+                continue
+            newest = history.values()[-self.count_samples(name, window_size) :]
+            scalars[name] = {
+                "values": [float(value) for value, _ in newest],
+                "iterations": [int(iteration) for _, iteration in newest],
+                "smoothing_hint": self._smoothing_hints[name],
+            }
+        return {"written_until": self.written_until, "scalars": scalars}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned; nothing changes where it is empty."""
+        self.resumed_after = self.written_until = state.get("written_until", self.resumed_after)
+        for name, kept in state.get("scalars", {}).items():
+            for value, iteration in zip(kept["values"], kept["iterations"], strict=True):
+                self.put_scalar(name, value, kept["smoothing_hint"], cur_iter=iteration)
 
     def count_samples(self, name: str, window_size: int = 20) -> int:
         """How many values of a scalar belong to its last `window_size` iterations.

@@ -1,5 +1,6 @@
 """Writers that carry the scalars of a run to files: JSON lines and TensorBoard."""
 
+import io
 import json
 import logging
 import os
@@ -39,10 +40,16 @@ class _NewScalars:
 
     def __init__(self, window_size: int) -> None:
         self._window_size = window_size
-        self._last_iteration = -1
+        self._last_iteration: int | None = None
+
+    def skip_until(self, iteration: int) -> None:
+        """Leave out what an earlier part of the run has written, up to this iteration."""
+        self._last_iteration = iteration
 
     def take(self, storage: EventStorage) -> dict[int, dict[str, float]]:
         """Scalars with a value newer than the last call's: iteration -> name -> value."""
+        if self._last_iteration is None:
+            self._last_iteration = storage.resumed_after
         by_iteration: dict[int, dict[str, float]] = defaultdict(dict)
         for name, (value, iteration) in storage.latest_with_smoothing_hint(
             self._window_size
@@ -51,6 +58,7 @@ class _NewScalars:
                 by_iteration[iteration][name] = value
         if by_iteration:
             self._last_iteration = max(by_iteration)
+            storage.written_until = max(storage.written_until, self._last_iteration)
         return dict(sorted(by_iteration.items()))
 
 
@@ -74,8 +82,7 @@ class JSONWriter(EventWriter):
         """
         self._path = Path(json_file)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("ab")
+            self._file = self._open()
         except OSError as err:
             raise OutputError(
                 f"Cannot write metrics to {self._path}: {err.strerror}. "
@@ -83,25 +90,45 @@ class JSONWriter(EventWriter):
             ) from err
         self._new_scalars = _NewScalars(window_size)
         self._is_continued = False
+        self._unwritten = b""
 
     def write(self) -> None:
-        """Append one line for each iteration that has new values."""
+        """Append one line for each iteration that has new values.
+
+        Raises:
+            OSError: if the disk does not take them, now; the next call tries again.
+        """
         storage = get_event_storage()
+        if not self._path.exists():
+            # Somebody took the folder away; what is written to the old file nobody would find.
+            self._file.close()
+            self._file = self._open()
         if not self._is_continued:
             self._set_aside_lines_from(storage.start_iter)
+            self._new_scalars.skip_until(self._last_line())
             self._is_continued = True
         lines = [
             json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n"
             for iteration, scalars in self._new_scalars.take(storage).items()
         ]
-        if lines:
-            # Flushed together: a kill now loses or tears at most what this call writes.
-            self._file.write("".join(lines).encode())
-            self._file.flush()
+        # Written together: a kill now loses or tears at most what this call writes.
+        self._unwritten += "".join(lines).encode()
+        while self._unwritten:
+            # A disk that fills up takes a part; the rest must follow it without a gap.
+            self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _open(self) -> io.FileIO:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self._path.open("ab", buffering=0)
+
+    def _last_line(self) -> int:
+        """The iteration of the last line, -1 if there is none; all lines are whole."""
+        lines = self._path.read_bytes().splitlines()
+        return max((json.loads(line).get("iteration", -1) for line in lines), default=-1)
 
     def _set_aside_lines_from(self, start_iter: int) -> None:
         lines = self._path.read_bytes().splitlines(keepends=True)
@@ -116,7 +143,7 @@ class JSONWriter(EventWriter):
         self._file.close()
         with atomic_write(self._path, "wb") as file:
             file.write(b"".join(kept))
-        self._file = self._path.open("ab")
+        self._file = self._open()
         _logger.info(
             "%s: moved %d lines to %s: those of iteration %d and later, which are run again, and "
             "those that were torn",
@@ -156,7 +183,7 @@ class TensorboardXWriter(EventWriter):
     def write(self) -> None:
         """Write new scalars, and the images and histograms, which the storage then forgets."""
         storage = get_event_storage()
-        writer = self._writer = self._writer or self._open(storage.start_iter)
+        writer = self._writer = self._writer or self._open(storage.resumed_after + 1)
         for iteration, scalars in self._new_scalars.take(storage).items():
             for name, value in scalars.items():
                 writer.add_scalar(name, value, iteration)

@@ -1,0 +1,60 @@
+"""The folder of a run's checkpoints: which is the newest, and what killed writers left behind."""
+
+import logging
+import re
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["LAST_CHECKPOINT", "checkpoints_by_age", "read_mark", "remove_leftovers"]
+
+logger = logging.getLogger(__name__)
+
+# Holds the name of the checkpoint that a resumed run starts from.
+LAST_CHECKPOINT = "last_checkpoint"
+
+# As `atomic_write` calls what it has not finished.
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+
+
+def read_mark(folder: str | Path) -> Path | None:
+    """The checkpoint that a folder notes as its last one; it may be gone.
+
+    Args:
+        folder: of a run.
+
+    Returns:
+        Its path, or None where nothing is noted.
+    """
+    mark = Path(folder) / LAST_CHECKPOINT
+    if not mark.is_file():
+        return None
+    return mark.with_name(mark.read_text(encoding="utf-8").strip())
+
+
+def checkpoints_by_age(folder: str | Path) -> list[Path]:
+    """The checkpoints of a folder in the order in which a resume tries them.
+
+    Args:
+        folder: of a run.
+
+    Returns:
+        The noted one first, even if it is gone, then the others from the youngest to the oldest.
+        Their age tells more than their names, which an older run in the folder may share.
+    """
+    noted = read_mark(folder)
+    others = [path for path in Path(folder).glob("*.pth") if path != noted and path.is_file()]
+    others.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    return [*([] if noted is None else [noted]), *others]
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete the unfinished files of a run that was killed while it wrote.
+
+    Args:
+        folder: of a run that no process writes to.
+    """
+    for path in Path(folder).glob(".*.tmp"):
+        if _LEFTOVER.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
+                logger.info("Removed %s, which a killed run left unfinished", path)

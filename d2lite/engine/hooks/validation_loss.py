@@ -1,0 +1,215 @@
+"""ValidationLoss: the losses on images that the model does not learn from, at a period."""
+
+import datetime
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from d2lite.engine.trainer_base import HookBase
+from d2lite.utils import comm
+from d2lite.utils.draws import draw_key, keyed_draws
+from d2lite.utils.errors import DataError
+from d2lite.utils.events import EventStorage
+
+__all__ = ["ValidationLoss", "measure_losses", "undisturbed_losses"]
+
+logger = logging.getLogger(__name__)
+
+# Keys the draws of the model (which proposals are sampled): the same at every measurement and in
+# every run, so that two values differ by the weights alone.
+_DRAWS = 20_000
+
+# Parts that are noise in training, beside those that torch knows.
+_NOISE_NAMES = ("Drop", "StochasticDepth")
+
+
+class ValidationLoss(HookBase):
+    """Measures losses and puts them into the storage as "validation/NAME".
+
+    All processes call the function at the same steps.
+    """
+
+    runs_again = True
+
+    def __init__(
+        self,
+        period: int,
+        measure: Callable[[], Mapping[str, Mapping[str, float]]],
+    ) -> None:
+        """Make a hook.
+
+        Args:
+            period: steps between two measurements; one more follows the last step.
+            measure: returns {name of a set: {name of a loss: value}}; in processes other than
+                the main one its result is not looked at.
+        """
+        self._period = period
+        self._measure: Callable[[], Mapping[str, Mapping[str, float]]] | None = measure
+
+    def after_step(self) -> None:
+        """Measure when the period is over, and after the last step."""
+        steps_made = self.trainer.iter + 1
+        if steps_made % self._period == 0 or steps_made == self.trainer.max_iter:
+            self._report()
+
+    def after_train(self) -> None:
+        """Let go of the function, which mostly holds the trainer."""
+        self._measure = None
+
+    def _report(self) -> None:
+        if self._measure is None:
+            raise RuntimeError("A ValidationLoss serves one training; make a new one for the next")
+        started = time.perf_counter()
+        found = self._measure()
+        comm.synchronize()
+        if not comm.is_main_process():
+            return
+        for name, losses in found.items():
+            # As the results of an evaluation: the set is named where there are several.
+            scope = "validation" if len(found) == 1 else f"{name}/validation"
+            for loss, value in losses.items():
+                self.trainer.storage.put_scalar(f"{scope}/{loss}", value, smoothing_hint=False)
+            parts = ", ".join(f"{loss} {value:.4f}" for loss, value in losses.items())
+            logger.info(f"Validation losses on {name} at iteration {self.trainer.iter}: {parts}")
+        seconds = datetime.timedelta(seconds=round(time.perf_counter() - started))
+        logger.info(f"Measuring the validation losses took {seconds}")
+
+
+def measure_losses(
+    model: nn.Module,
+    data_loader: Iterable[Sequence[Any]],
+    *,
+    forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> dict[str, float]:
+    """Measure the mean losses of a model over a set, and leave no trace in the model.
+
+    A batch counts by its images, so that the value is a mean over images. Everything that is
+    random follows from the number of the batch.
+
+    Args:
+        model: without a wrapper for several processes; given a batch it returns losses.
+        data_loader: yields batches with the truth; each image once, over all processes.
+        forward_context: what the model is called in, such as autocast.
+
+    Returns:
+        Loss -> value, "total_loss" first; the same in all processes.
+
+    Raises:
+        DataError: if there was no image.
+    """
+    sums: dict[str, Tensor] = {}
+    num_images = 0
+    with ExitStack() as stack:
+        # What models report about a step must not mix with the scalars of the training.
+        stack.enter_context(EventStorage(start_iter=1))
+        stack.enter_context(_kept_generators(model))
+        stack.enter_context(torch.no_grad())
+        restore = stack.enter_context(undisturbed_losses(model))
+        for number, batch in enumerate(data_loader):
+            torch.manual_seed(draw_key(_DRAWS, _key_of(batch, number)))
+            with forward_context():
+                losses = model(batch)
+            # The running numbers that a loss moves are those of the training again: the value of
+            # an image must not hang on which images came before it.
+            restore()
+            if isinstance(losses, Tensor):
+                losses = {"total_loss": losses}
+            for name, loss in losses.items():
+                share = loss.detach().double() * len(batch)
+                sums[name] = sums[name] + share if name in sums else share
+            num_images += len(batch)
+    return _mean_over_processes({name: float(value) for name, value in sums.items()}, num_images)
+
+
+@contextmanager
+def undisturbed_losses(model: nn.Module) -> Iterator[Callable[[], None]]:
+    """Inside, a model gives its losses without noise, and batch norm takes no statistics.
+
+    The parts that return losses stay in training mode; normalisation, dropout and the backbone
+    work as in evaluation. On leaving, every mode and every buffer is as it was.
+
+    Yields:
+        A function that puts all buffers back to what they were on entering.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    places = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    buffers = [buffer for _, _, buffer in places]
+    before = [buffer.clone() for buffer in buffers]
+
+    def restore() -> None:
+        if buffers:
+            with torch.no_grad():
+                torch._foreach_copy_(buffers, before)
+        for module, name, buffer in places:
+            # A model may move a running number by putting another tensor in its place.
+            if getattr(module, name) is not buffer:
+                setattr(module, name, buffer)
+
+    with ExitStack() as stack:
+        stack.callback(_set_modes, modes)
+        stack.callback(restore)
+        if not model.training:
+            model.train()
+        backbone = getattr(model, "backbone", None)
+        if isinstance(backbone, nn.Module):
+            backbone.eval()
+        for module, _ in modes:
+            if _is_noisy(module):
+                module.eval()
+        yield restore
+
+
+def _set_modes(modes: Iterable[tuple[nn.Module, bool]]) -> None:
+    for module, is_training in modes:
+        module.training = is_training
+
+
+def _is_noisy(module: nn.Module) -> bool:
+    is_known = isinstance(module, _NormBase | _DropoutNd)
+    return is_known or type(module).__name__.startswith(_NOISE_NAMES)
+
+
+@contextmanager
+def _kept_generators(model: nn.Module) -> Iterator[None]:
+    """Put the states of all global generators back on leaving."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    with ExitStack() as stack:
+        stack.enter_context(keyed_draws(draw_key(_DRAWS)))
+        if device.type != "cpu":
+            fork = torch.random.fork_rng([device], device_type=device.type)
+            stack.enter_context(fork)
+        yield
+
+
+def _key_of(batch: Sequence[Any], number: int) -> int:
+    """A key of the batch that does not hang on how images are spread over processes."""
+    first = batch[0] if batch else None
+    return int(first.get("draw_key", number)) if isinstance(first, Mapping) else number
+
+
+def _mean_over_processes(sums: dict[str, float], num_images: int) -> dict[str, float]:
+    shares = comm.all_gather((sums, num_images))
+    count = sum(images for _, images in shares)
+    if count == 0:
+        raise DataError(
+            "There is no image to measure the validation loss on. Check DATASETS.TEST, or set "
+            "TEST.LOSS_PERIOD 0."
+        )
+    means: dict[str, float] = {}
+    for part, _ in shares:
+        for name, value in part.items():
+            means[name] = means.get(name, 0.0) + value / count
+    if list(means) == ["total_loss"]:
+        return means
+    return {"total_loss": sum(means.values()), **means}

@@ -1,0 +1,64 @@
+"""The number of classes follows from the data for every kind of model, and nobody has to set it."""
+
+import pytest
+import torch
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.engine import setup_cfg
+from d2lite.engine.defaults.classes import find_data_classes, follow_data_classes
+from d2lite.modeling import build_model
+from d2lite.utils.errors import ConfigError
+from tests.data import spec_files as make
+
+SMALL = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.RESNETS.DEPTH", "18",
+         "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"]  # fmt: skip
+
+
+@pytest.fixture
+def two_classes(tmp_path):
+    make.coco(tmp_path / "a.json", ids=(7, 0), objects=[(0, 7)])
+    make.picture(tmp_path / "a.jpg")
+    name = f"coco:{tmp_path / 'a.json'}"
+    yield name
+    DatasetCatalog.pop(name, None)
+    MetadataCatalog.pop(name, None)
+
+
+def followed(config, name, *options):
+    cfg = setup_cfg(config, [*SMALL, "DATASETS.TRAIN", f"('{name}',)", *options])
+    follow_data_classes(cfg, *find_data_classes(cfg))
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("config", "node", "layer", "per_class"),
+    [
+        ("Base-RCNN-FPN.yaml", "ROI_HEADS", "box_predictor.bbox_pred.weight", 4),
+        ("Base-RetinaNet.yaml", "RETINANET", "head.cls_score.weight", 9),
+        ("fcos_R_50_FPN_1x.yaml", "FCOS", "head.cls_score.weight", 1),
+        ("Base-SOLOv2.yaml", "SOLOV2", "cate_pred.weight", 1),
+    ],
+)
+def test_detectors_follow_the_classes_of_a_dataset_string(
+    two_classes, config, node, layer, per_class
+):
+    cfg = followed(config, two_classes)
+    assert cfg.MODEL[node].NUM_CLASSES == 2
+    assert "derived" in cfg.origin(f"MODEL.{node}.NUM_CLASSES")
+    weights = build_model(cfg).state_dict()
+    (last,) = [value for name, value in weights.items() if name.endswith(layer)]
+    assert len(last) == 2 * per_class
+
+
+def test_the_classes_of_pixels_follow_the_stuff_of_a_set():
+    options = ["MODEL.META_ARCHITECTURE", "SemanticSegmentor"]
+    cfg = followed("Base-RCNN-FPN.yaml", "shapes_train_panoptic", *options)
+    count = len(MetadataCatalog.get("shapes_train_panoptic").stuff_classes)
+    assert count == cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    weights = build_model(cfg).state_dict()
+    assert torch.Size([count]) == weights["sem_seg_head.predictor.bias"].shape
+    with pytest.raises(ConfigError, match=r"SEM_SEG_HEAD\.NUM_CLASSES=7 does not fit"):
+        followed(
+            "Base-RCNN-FPN.yaml", "shapes_train_panoptic", *options,
+            "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "7",
+        )  # fmt: skip
