@@ -2,20 +2,29 @@
 """How much faster, and how much smaller, than SOLOv2 written with loops.
 
     python projects/solov2/benchmark.py
+    python projects/solov2/benchmark.py --size 256 320 --config-file solov2_quick_start.yaml
 
-Targets and loss are timed against the plain definition that the tests hold them to (a loop over
-levels, objects and cells, and a convolution a level and image, as published). Everything is
-measured in one run on one machine, and printed as ratios: machines differ, ratios less.
+1. Targets and mask loss at 1, 10, 50 and 100 objects an image, against the plain definition: a loop
+   over levels, objects and cells, a full map for each cell, a convolution a level.
+2. One training step of the whole network, with those loops and without.
+3. One inference with every cell above the threshold, against the order that makes the map of every
+   cell before it takes the best, with peak memory.
+
+Each pair is measured in one run on one machine and printed as a ratio: machines differ, ratios
+less. The whole steps run in a process each, so that each has a peak of memory of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,36 +32,100 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from d2lite.engine import setup_cfg
+from d2lite.engine import run_tool, setup_cfg
 from d2lite.modeling import build_model
+from d2lite.projects.solov2 import SOLOv2
 from d2lite.projects.solov2.inference import MASK_STRIDE
-from d2lite.projects.solov2.losses import dice_loss
+from d2lite.projects.solov2.losses import category_loss, dice_loss
+from d2lite.projects.solov2.matrix_nms import matrix_nms
 from d2lite.projects.solov2.targets import assign_cells, shrink_masks
 from d2lite.structures import BitMasks, Boxes, Instances
 
-HEIGHT, WIDTH = 800, 1216
-NUM_CLASSES = 80
+Size = tuple[int, int]
 
 
-def objects(count: int, seed: int = 0) -> Instances:
+class Settings(NamedTuple):
+    """How cells are given to objects."""
+
+    num_grids: list[int]
+    scale_ranges: list[tuple[float, float]]
+    sigma: float
+    num_classes: int
+
+
+def objects(count: int, size: Size, num_classes: int) -> Instances:
     """An image's worth of ellipses with boxes and masks."""
-    rng = np.random.default_rng(seed)
-    masks = np.zeros((count, HEIGHT, WIDTH), np.uint8)
+    rng = np.random.default_rng(0)
+    height, width = size
+    masks = np.zeros((count, height, width), np.uint8)
     boxes = np.zeros((count, 4), np.float32)
     for mask, box in zip(masks, boxes, strict=True):
-        radius = np.exp(rng.uniform(np.log(12), np.log(250), 2))
-        center = rng.uniform(0, [WIDTH, HEIGHT])
+        radius = np.exp(rng.uniform(np.log(height / 66), np.log(height / 3.2), 2))
+        center = rng.uniform(0, [width, height])
         cv2.ellipse(mask, (center, 2 * radius, 0.0), 1, -1)
-        low, high = center - radius, center + radius
-        box[:] = np.clip([*low, *high], 0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
-    instances = Instances((HEIGHT, WIDTH))
+        box[:] = np.clip([*(center - radius), *(center + radius)], 0, [width, height] * 2)
+    instances = Instances(size)
     instances.gt_boxes = Boxes(torch.from_numpy(boxes))
-    instances.gt_classes = torch.from_numpy(rng.integers(0, NUM_CLASSES, count))
+    instances.gt_classes = torch.from_numpy(rng.integers(0, num_classes, count))
     instances.gt_masks = BitMasks(torch.from_numpy(masks).bool())
     return instances
 
 
-def seconds(action: Callable[[], Any], *, repeats: int = 5) -> float:
+def looped_targets(
+    truth: Instances, size: Size, settings: Settings
+) -> list[tuple[Tensor, list[int], Tensor]]:
+    """Level by level: a map for every positive cell, the cells' numbers, and all categories."""
+    small_size = (size[0] // MASK_STRIDE, size[1] // MASK_STRIDE)
+    boxes, all_masks = truth.gt_boxes.tensor, truth.gt_masks.tensor
+    extent = boxes[:, 2:] - boxes[:, :2]
+    scale = extent.prod(dim=1).sqrt()
+    levels = []
+    for grid, (low, high) in zip(settings.num_grids, settings.scale_ranges, strict=True):
+        maps, cells = [], []
+        labels = torch.full((grid, grid), settings.num_classes)
+        for i in ((scale >= low) & (scale <= high)).nonzero()[:, 0].tolist():
+            mask = all_masks[i]
+            if not mask.any():
+                continue
+            ys, xs = mask.nonzero(as_tuple=True)
+            center = (ys.float().mean(), xs.float().mean())
+            half = extent[i].flip(0) * settings.sigma / 2
+            ranges = []
+            for axis in (0, 1):
+                first, middle, last = (
+                    int(at / size[axis] * grid)
+                    for at in (center[axis] - half[axis], center[axis], center[axis] + half[axis])
+                )
+                ranges.append(range(max(first, middle - 1, 0), min(last, middle + 1, grid - 1) + 1))
+            small = cv2.resize(
+                mask.numpy().astype(np.uint8), small_size[::-1], interpolation=cv2.INTER_LINEAR
+            )
+            for row in ranges[0]:
+                for column in ranges[1]:
+                    labels[row, column] = truth.gt_classes[i]
+                    target = torch.zeros(small_size, dtype=torch.uint8)
+                    target[: small.shape[0], : small.shape[1]] = torch.from_numpy(small)
+                    maps.append(target)
+                    cells.append(row * grid + column)
+        stacked = torch.stack(maps) if maps else torch.zeros(0, *small_size)
+        levels.append((stacked, cells, labels.flatten()))
+    return levels
+
+
+def looped_dice(
+    found: list[tuple[Tensor, list[int], Tensor]], kernels: Tensor, features: Tensor
+) -> Tensor:
+    """Mask loss of one image, a convolution a level; (P,)."""
+    parts, first = [features.new_zeros(0)], 0
+    for maps, cells, labels in found:
+        if cells:
+            chosen = kernels[first : first + len(labels)][cells]
+            parts.append(dice_loss(F.conv2d(features[None], chosen[:, :, None, None])[0], maps))
+        first += len(labels)
+    return torch.cat(parts)
+
+
+def seconds(action: Callable[[], Any], repeats: int) -> float:
     """Median wall time of an action after one unmeasured call."""
     action()
     times = []
@@ -63,60 +136,13 @@ def seconds(action: Callable[[], Any], *, repeats: int = 5) -> float:
     return statistics.median(times)
 
 
-def peak_megabytes() -> float:
-    """Largest resident size of this process so far; on CUDA that of the allocator."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-def looped_targets(truth: Instances, settings: dict[str, Any]) -> list[tuple[Tensor, list[int]]]:
-    """Masks of every positive cell and the cells' numbers, level by level, in plain loops."""
-    full = (HEIGHT, WIDTH)
-    size = (HEIGHT // MASK_STRIDE, WIDTH // MASK_STRIDE)
-    boxes, all_masks = truth.gt_boxes.tensor, truth.gt_masks.tensor
-    extent = boxes[:, 2:] - boxes[:, :2]
-    scale = extent.prod(dim=1).sqrt()
-    levels = []
-    for grid, (low, high) in zip(settings["num_grids"], settings["scale_ranges"], strict=True):
-        stacked, cells = [], []
-        labels = torch.full((grid, grid), NUM_CLASSES)
-        for i in ((scale >= low) & (scale <= high)).nonzero()[:, 0].tolist():
-            mask = all_masks[i]
-            if not mask.any():
-                continue
-            ys, xs = mask.nonzero(as_tuple=True)
-            center = (ys.float().mean(), xs.float().mean())
-            half = extent[i].flip(0) * settings["sigma"] / 2
-            ranges = []
-            for axis in (0, 1):
-                at = [int(v / full[axis] * grid) for v in (
-                    center[axis] - half[axis], center[axis], center[axis] + half[axis]
-                )]  # fmt: skip
-                ranges.append(range(max(at[0], at[1] - 1, 0), min(at[2], at[1] + 1, grid - 1) + 1))
-            small = cv2.resize(
-                mask.numpy().astype(np.uint8), size[::-1], interpolation=cv2.INTER_LINEAR
-            )
-            for row in ranges[0]:
-                for column in ranges[1]:
-                    labels[row, column] = truth.gt_classes[i]
-                    target = torch.zeros(size, dtype=torch.uint8)
-                    target[: small.shape[0], : small.shape[1]] = torch.from_numpy(small)
-                    stacked.append(target)
-                    cells.append(row * grid + column)
-        levels.append((torch.stack(stacked) if stacked else torch.zeros(0, *size), cells))
-    return levels
-
-
-def compare_targets(settings: dict[str, Any]) -> None:
-    """Targets and mask loss, vectorised against looped, for growing numbers of objects."""
-    channels = 256
-    features = torch.randn(channels, HEIGHT // MASK_STRIDE, WIDTH // MASK_STRIDE)
-    num_cells = sum(grid**2 for grid in settings["num_grids"])
-    kernels = torch.randn(num_cells, channels) * 0.01
-    print(f"{'objects':>8} {'targets':>24} {'targets + loss':>24}")
+def compare_targets(size: Size, settings: Settings, channels: int) -> None:
+    """Targets and mask loss, with and without loops, for growing numbers of objects."""
+    features = torch.randn(channels, size[0] // MASK_STRIDE, size[1] // MASK_STRIDE)
+    kernels = torch.randn(sum(grid**2 for grid in settings.num_grids), channels) * 0.01
+    print(f"{'objects':>8} {'targets: ours / loops':>29} {'targets + loss: ours / loops':>33}")
     for count in (1, 10, 50, 100):
-        truth = objects(count)
+        truth = objects(count, size, settings.num_classes)
 
         def ours_targets(truth: Instances = truth) -> tuple[Any, Tensor]:
             masks = truth.gt_masks.tensor
@@ -124,9 +150,8 @@ def compare_targets(settings: dict[str, Any]) -> None:
                 truth.gt_boxes.tensor,
                 truth.gt_classes,
                 masks,
-                padded_size=(HEIGHT, WIDTH),
-                num_classes=NUM_CLASSES,
-                **settings,
+                padded_size=size,
+                **settings._asdict(),
             )
             return found, shrink_masks(masks, MASK_STRIDE)
 
@@ -135,62 +160,99 @@ def compare_targets(settings: dict[str, Any]) -> None:
             logits = (kernels[found.cells] @ features.flatten(1)).unflatten(1, features.shape[1:])
             return dice_loss(logits, small[found.instances]).mean()
 
-        def looped(truth: Instances = truth) -> list[tuple[Tensor, list[int]]]:
-            return looped_targets(truth, settings)
+        def loops(truth: Instances = truth) -> list[tuple[Tensor, list[int], Tensor]]:
+            return looped_targets(truth, size, settings)
 
-        def looped_loss() -> Tensor:
-            parts, first = [], 0
-            for (targets, cells), grid in zip(looped(), settings["num_grids"], strict=True):
-                if cells:
-                    chosen = kernels[first : first + grid**2][cells]
-                    maps = F.conv2d(features[None], chosen[:, :, None, None])[0]
-                    parts.append(dice_loss(maps, targets))
-                first += grid**2
-            return torch.cat(parts).mean()
+        def loops_loss() -> Tensor:
+            return looped_dice(loops(), kernels, features).mean()
 
-        if not torch.isclose(ours_loss(), looped_loss(), rtol=1e-4):
+        if not torch.isclose(ours_loss(), loops_loss(), rtol=1e-4):
             raise RuntimeError(f"the two definitions disagree at {count} objects")
         row = f"{count:>8}"
-        for fast, slow in ((ours_targets, looped), (ours_loss, looped_loss)):
-            ours, theirs = seconds(fast), seconds(slow, repeats=3)
-            row += f" {ours * 1e3:7.1f} / {theirs * 1e3:7.1f} ms {theirs / ours:4.1f}x"
-        print(row)
+        for fast, slow in ((ours_targets, loops), (ours_loss, loops_loss)):
+            ours, theirs = seconds(fast, 5), seconds(slow, 3)
+            row += f" {ours * 1e3:9.1f} / {theirs * 1e3:8.1f} ms {theirs / ours:5.1f}x"
+        print(row, flush=True)
 
 
-def whole_steps(opts: list[str]) -> None:
-    """One training step, and inference with every cell above the threshold."""
-    cfg = setup_cfg("solov2/configs/R50_3x.yaml", ["MODEL.WEIGHTS", "", *opts])
-    model = build_model(cfg)
-    pixels = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8)
-    sample = {"image": pixels, "height": HEIGHT, "width": WIDTH, "instances": objects(20)}
-
-    def train_step() -> None:
-        model.zero_grad()
+def train_step(model: SOLOv2, sample: dict[str, Any], *, with_loops: bool) -> None:
+    """Losses of one image and their gradients."""
+    model.zero_grad()
+    if not with_loops:
         sum(model.losses([sample]).values()).backward()
-
-    print(
-        f"training step, 1 image of {HEIGHT} x {WIDTH}: {seconds(train_step, repeats=2):.2f} s, "
-        f"peak {peak_megabytes():.0f} MB"
+        return
+    images = model.preprocess_image([sample])
+    categories, kernels, features = model._heads(images.tensor)
+    settings = Settings(
+        model.ins_head.num_grids, model.scale_ranges, model.sigma, model.num_classes
     )
+    found = looped_targets(sample["instances"], tuple(images.tensor.shape[-2:]), settings)
+    labels = torch.cat([labels for _, _, labels in found])
+    focal = category_loss(
+        categories[0], labels, alpha=model.focal_alpha, gamma=model.focal_gamma
+    ) / ((labels != model.num_classes).sum() + 1)
+    (focal + model.dice_weight * looped_dice(found, kernels[0], features[0]).mean()).backward()
 
 
-def flooded_inference(opts: list[str]) -> None:
-    """Inference when every cell is a candidate: what used to run out of memory."""
-    flood = ["MODEL.WEIGHTS", "", "MODEL.SOLOV2.SCORE_THR", "0.0"]
-    cfg = setup_cfg("solov2/configs/R50_3x.yaml", [*flood, *opts])
-    model = build_model(cfg).eval()
-    pixels = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8)
-    with torch.inference_mode():
-        model.preprocess_image([{"image": pixels}])
-        before = peak_megabytes()
-        time_taken = seconds(lambda: model([{"image": pixels}]), repeats=1)
-    cells = sum(grid**2 for grid in cfg.MODEL.SOLOV2.NUM_GRIDS)
-    whole = cells * (HEIGHT // MASK_STRIDE) * (WIDTH // MASK_STRIDE) * 4 / 2**20
-    print(
-        f"inference, all {cells} cells above the threshold: {time_taken:.2f} s, peak "
-        f"{peak_megabytes():.0f} MB ({peak_megabytes() - before:.0f} MB more than idle); "
-        f"the maps of all cells at once would take {whole:.0f} MB, several times over"
-    )
+@torch.inference_mode()
+def flooded_step(model: SOLOv2, sample: dict[str, Any], *, maps_first: bool) -> None:
+    """Find objects where every cell is a candidate."""
+    if not maps_first:
+        model([sample])
+        return
+    images = model.preprocess_image([sample])
+    categories, kernels, features = model._heads(images.tensor, suppress_points=True)
+    decoder = model.decoder
+    soft = (kernels[0] @ features[0].flatten(1)).sigmoid().unflatten(1, features.shape[-2:])
+    masks = soft > decoder.mask_threshold
+    areas = masks.sum((1, 2)).float()
+    quality = (soft * masks).sum((1, 2)) / areas.clamp(min=1)
+    scores, cells = (categories[0] * quality[:, None]).flatten().topk(decoder.max_candidates)
+    labels, cells = cells % model.num_classes, cells // model.num_classes
+    scores = matrix_nms(labels, masks[cells], areas[cells].clamp(min=1), scores)
+    best = scores.topk(decoder.max_per_image).indices
+    decoder._paste(soft[cells][best], images.image_sizes[0], images.image_sizes[0])
+
+
+def peak_megabytes() -> float:
+    """Largest resident size of this process so far; on CUDA that of the allocator."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def measure(name: str, args: argparse.Namespace) -> None:
+    """Print seconds and megabytes above idle of one kind of step, as JSON."""
+    torch.manual_seed(0)
+    flood = ["MODEL.SOLOV2.SCORE_THR", "0.0", "MODEL.SOLOV2.UPDATE_THR", "0.0"]
+    cfg = setup_cfg(args.config_file, ["MODEL.WEIGHTS", "", *flood, *args.opts])
+    model = build_model(cfg)
+    size = tuple(args.size)
+    pixels = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    sample = {"image": pixels, "instances": objects(args.objects, size, model.num_classes)}
+    steps: dict[str, Callable[[], None]] = {
+        "train": lambda: train_step(model, sample, with_loops=False),
+        "train with loops": lambda: train_step(model, sample, with_loops=True),
+        "flooded": lambda: flooded_step(model.eval(), sample, maps_first=False),
+        "flooded, maps first": lambda: flooded_step(model.eval(), sample, maps_first=True),
+    }
+    idle = peak_megabytes()
+    taken = seconds(steps[name], args.repeats)
+    print(json.dumps({"seconds": taken, "megabytes": peak_megabytes() - idle}))
+
+
+def compare_steps(title: str, ours: str, other: str) -> None:
+    """Measure two kinds of step, each in a process of its own."""
+    results = []
+    for name in (ours, other):
+        command = [sys.executable, *sys.argv[:1], "--measure", name, *sys.argv[1:]]
+        text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        results.append(json.loads(text.splitlines()[-1]))
+    print(title)
+    for unit in ("seconds", "megabytes"):
+        first, second = (result[unit] for result in results)
+        above = " above idle, at the peak" if unit == "megabytes" else ""
+        print(f"  {ours}: {first:.2f}, {other}: {second:.2f} {unit}{above}: {second / first:.2f}x")
 
 
 def main() -> None:
@@ -198,18 +260,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--config-file", default="SOLOv2/R50_3x.yaml", metavar="FILE")
+    parser.add_argument("--size", type=int, nargs=2, default=[800, 1216], metavar=("H", "W"))
+    parser.add_argument("--objects", type=int, default=50, help="in the image of the training step")
+    parser.add_argument("--repeats", type=int, default=2, help="of the whole steps")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
     args = parser.parse_args()
-    solo = setup_cfg("solov2/configs/R50_3x.yaml").MODEL.SOLOV2
-    settings = {
-        "num_grids": solo.NUM_GRIDS,
-        "scale_ranges": solo.FPN_SCALE_RANGES,
-        "sigma": solo.SIGMA,
-    }
-    flooded_inference(args.opts)
-    whole_steps(args.opts)
-    compare_targets(settings)
+    if args.measure:
+        measure(args.measure, args)
+        return
+    solo = setup_cfg(args.config_file, args.opts).MODEL.SOLOV2
+    size = (args.size[0], args.size[1])
+    settings = Settings(solo.NUM_GRIDS, solo.FPN_SCALE_RANGES, solo.SIGMA, solo.NUM_CLASSES)
+    print(f"{args.config_file}, image of {size[0]} x {size[1]}, {torch.get_num_threads()} threads")
+    compare_targets(size, settings, solo.NUM_MASKS)
+    compare_steps(
+        f"training step, {args.objects} objects (the network included)", "train", "train with loops"
+    )
+    num_cells = sum(grid**2 for grid in settings.num_grids)
+    compare_steps(
+        f"inference, all {num_cells} cells above the threshold", "flooded", "flooded, maps first"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

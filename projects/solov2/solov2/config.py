@@ -1,8 +1,10 @@
 """The configuration keys of SOLOv2, as AdelaiDet's files write them."""
 
 from d2lite.config import CfgNode
+from d2lite.layers import ShapeSpec
+from d2lite.utils.errors import ConfigError
 
-__all__ = ["add_solov2_config"]
+__all__ = ["add_solov2_config", "check_solov2_config"]
 
 # name -> default; the meaning stands beside it
 _SOLOV2 = {
@@ -16,6 +18,9 @@ _SOLOV2 = {
     "NUM_KERNELS": 256,  # Numbers that a cell predicts: one 1 x 1 kernel over the mask features.
     "NUM_MASKS": 256,  # Channels of the mask features; equal to NUM_KERNELS.
     "NORM": "GN",  # Of heads and mask branch: GN, or "" for none.
+    # First weights of the heads' convolutions: normal (of deviation 0.01, as published) or kaiming.
+    # A norm follows, so that only the pace changes: Adam's steps are too large for the small ones.
+    "CONV_INIT": "normal",
     "PRIOR_PROB": 0.01,  # Score of every category at the start of training.
     "USE_COORD_CONV": True,  # Give the kernel tower the x and y of every pixel.
     # The instance head.
@@ -41,6 +46,8 @@ _SOLOV2 = {
     # Scale masks by the image's height without padding, as AdelaiDet does: wrong for an image much
     # flatter than its batch, and there to compare numbers. The configurations here turn it off.
     "PASTE_AS_PUBLISHED": True,
+    # Predict from each image and its mirror image together: twice the time.
+    "TEST_FLIP": False,
 }
 
 _LOSS = {
@@ -52,7 +59,7 @@ _LOSS = {
 }
 
 # Keys that AdelaiDet's files may carry for its other models and its loader. They are known so
-# that these files load; SOLOv2 reads none of them.
+# that these files load; another value is refused.
 _ADELAIDET = {
     "MODEL.MOBILENET": False,
     "MODEL.BACKBONE.ANTI_ALIAS": False,
@@ -60,6 +67,16 @@ _ADELAIDET = {
     "INPUT.HFLIP_TRAIN": True,
     "INPUT.CROP.CROP_INSTANCE": True,
     "INPUT.IS_ROTATE": False,
+}
+
+
+# What to do about another value of the above.
+_MENDS = {
+    "MODEL.MOBILENET": "Leave it False; MODEL.BACKBONE.NAME 'timm:NAME' has small networks.",
+    "MODEL.BACKBONE.ANTI_ALIAS": "Leave it False.",
+    "MODEL.RESNETS.DEFORM_INTERVAL": "Leave it 1: every block of a stage is deformable, or none.",
+    "INPUT.HFLIP_TRAIN": "Leave it True, and set INPUT.RANDOM_FLIP none for images as they are.",
+    "INPUT.IS_ROTATE": "Leave it False.",
 }
 
 
@@ -72,9 +89,74 @@ def add_solov2_config(cfg: CfgNode) -> None:
     if "SOLOV2" not in cfg.MODEL:
         cfg.MODEL.SOLOV2 = CfgNode({**_SOLOV2, "LOSS": CfgNode(dict(_LOSS))})
     for name, default in _ADELAIDET.items():
-        *path, key = name.split(".")
-        node = cfg
-        for part in path:
-            node = node[part]
+        node, key = _place(cfg, name)
         if key not in node:
             node[key] = default
+
+
+def _place(cfg: CfgNode, name: str) -> tuple[CfgNode, str]:
+    """The node and the last part of a key's full name."""
+    *path, key = name.split(".")
+    node = cfg
+    for part in path:
+        node = node[part]
+    return node, key
+
+
+def check_solov2_config(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> None:
+    """Refuse what cannot work, with the key that mends it.
+
+    Args:
+        cfg: the whole config.
+        shapes: of the backbone's maps.
+
+    Raises:
+        ConfigError: for options that contradict each other or the backbone.
+    """
+    _check_adelaidet(cfg)
+    solo = cfg.MODEL.SOLOV2
+    if not solo.LOSS.FOCAL_USE_SIGMOID:
+        raise ConfigError(
+            "MODEL.SOLOV2.LOSS.FOCAL_USE_SIGMOID is False; SOLOv2's focal loss has only the "
+            "sigmoid form. Leave it True."
+        )
+    if solo.NUM_KERNELS != solo.NUM_MASKS:
+        raise ConfigError(
+            f"MODEL.SOLOV2.NUM_KERNELS={solo.NUM_KERNELS} and NUM_MASKS={solo.NUM_MASKS}: a kernel "
+            "has one number for each channel of the mask features, so both must be equal."
+        )
+    num_levels = len(solo.INSTANCE_IN_FEATURES)
+    for key in ("NUM_GRIDS", "FPN_INSTANCE_STRIDES", "FPN_SCALE_RANGES"):
+        if len(solo[key]) != num_levels:
+            raise ConfigError(
+                f"MODEL.SOLOV2.{key} has {len(solo[key])} entries for {num_levels} levels in "
+                "INSTANCE_IN_FEATURES; give one a level."
+            )
+    for key, width in (
+        ("INSTANCE_IN_FEATURES", solo.INSTANCE_IN_CHANNELS),
+        ("MASK_IN_FEATURES", solo.MASK_IN_CHANNELS),
+    ):
+        for name in solo[key]:
+            if name not in shapes:
+                raise ConfigError(
+                    f"MODEL.SOLOV2.{key} names {name!r}; the backbone has {', '.join(shapes)}."
+                )
+            if shapes[name].channels != width:
+                raise ConfigError(
+                    f"MODEL.SOLOV2 expects {width} channels in {name!r} ({key}), the backbone "
+                    f"gives {shapes[name].channels}. Make INSTANCE_IN_CHANNELS, MASK_IN_CHANNELS "
+                    "and MODEL.FPN.OUT_CHANNELS equal."
+                )
+
+
+def _check_adelaidet(cfg: CfgNode) -> None:
+    """Refuse options of AdelaiDet that would change a training there and do nothing here."""
+    for name, mend in _MENDS.items():
+        node, key = _place(cfg, name)
+        if node.get(key, _ADELAIDET[name]) != _ADELAIDET[name]:
+            raise ConfigError(f"{name} is {node[key]!r}, an option of AdelaiDet. {mend}")
+    if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.get("CROP_INSTANCE", False):
+        raise ConfigError(
+            "INPUT.CROP.ENABLED with CROP_INSTANCE True keeps an object in each crop, as AdelaiDet "
+            "does; here a crop is taken anywhere. Set INPUT.CROP.CROP_INSTANCE False for that."
+        )

@@ -6,6 +6,7 @@ H x W pixels of the mask features.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,25 +96,38 @@ class InstanceDecoder:
     def _candidates(
         self, scores: Tensor, kernels: Tensor, features: Tensor, strides: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Labels (M,), scores (M,) and soft masks (M, H, W) of the best candidates, best first."""
-        cell, label = (scores > self.score_threshold).nonzero(as_tuple=True)
-        # One cell may pass the threshold with several categories; its mask is made once.
-        cells, row = cell.unique(return_inverse=True)
-        quality, area = [], []
-        for piece in kernels[cells].split(self.max_candidates):
-            # A piece at a time: however many cells pass, memory holds max_candidates maps.
-            soft = _soft_masks(piece, features)
-            mask = soft > self.mask_threshold
-            pixels = mask.sum(dim=(1, 2), dtype=torch.float32)
-            area.append(pixels)
-            quality.append((soft * mask).sum(dim=(1, 2), dtype=torch.float32) / pixels.clamp(min=1))
-        if not quality:
-            return label, scores[cell, label].float(), _soft_masks(kernels[cells], features)
-        rescored = scores[cell, label].float() * torch.cat(quality)[row]
-        kept = (torch.cat(area) > strides[cells])[row].nonzero()[:, 0]
-        order = rescored[kept].argsort(descending=True, stable=True)[: self.max_candidates]
-        best = kept[order]
-        return label[best], rescored[best], _soft_masks(kernels[cell[best]], features)
+        """Labels (M,), scores (M,) and soft masks (M, H, W) of the best candidates, best first.
+
+        Cells come in the order of their best category, `max_candidates` at a time, so that memory
+        holds no more maps than that. A mask's quality, at most 1, only lowers its score: once as
+        many candidates stand above the next cell's score, no later one can come among them.
+        """
+        scores = scores.float()
+        top_score = scores.amax(dim=1)
+        passing = (top_score > self.score_threshold).nonzero()[:, 0]
+        by_score = passing[top_score[passing].argsort(descending=True, stable=True)]
+        found = _Candidates.none(scores)
+        for cells in by_score.split(self.max_candidates):
+            is_full = len(found.scores) == self.max_candidates
+            if is_full and found.scores[-1] >= top_score[cells[0]]:
+                break
+            quality, area = self._mask_quality(_soft_masks(kernels[cells], features))
+            is_candidate = scores[cells] > self.score_threshold
+            is_candidate &= (area > strides[cells])[:, None]
+            row, label = is_candidate.nonzero(as_tuple=True)
+            # One cell may pass with several categories; its mask was made once.
+            cell = cells[row]
+            found = found.joined(
+                _Candidates(cell, label, scores[cell, label] * quality[row]), self.max_candidates
+            )
+        return found.labels, found.scores, _soft_masks(kernels[found.cells], features)
+
+    def _mask_quality(self, soft_masks: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, H, W) probabilities: their mean inside the mask, and its pixels; (M,) float32."""
+        mask = soft_masks > self.mask_threshold
+        area = mask.sum(dim=(1, 2), dtype=torch.float32)
+        inside = (soft_masks * mask).sum(dim=(1, 2), dtype=torch.float32)
+        return inside / area.clamp(min=1), area
 
     def _paste(
         self,
@@ -138,6 +152,26 @@ class InstanceDecoder:
             at_output = F.interpolate(at_input, output_size, mode="bilinear", align_corners=False)
             pasted.append(at_output[:, 0] > self.mask_threshold)
         return torch.cat(pasted) if pasted else soft_masks.new_zeros(0, *output_size).bool()
+
+
+class _Candidates(NamedTuple):
+    """Cells with a category, best first."""
+
+    cells: Tensor  # (M,) int64
+    labels: Tensor  # (M,) int64
+    scores: Tensor  # (M,) float32
+
+    @classmethod
+    def none(cls, scores: Tensor) -> "_Candidates":
+        """No candidate, on the device of the scores."""
+        nothing = scores.new_zeros(0, dtype=torch.int64)
+        return cls(nothing, nothing, scores.new_zeros(0))
+
+    def joined(self, more: "_Candidates", limit: int) -> "_Candidates":
+        """The best `limit` of both."""
+        both = _Candidates(*map(torch.cat, zip(self, more, strict=True)))
+        order = both.scores.argsort(descending=True, stable=True)[:limit]
+        return _Candidates(*(values[order] for values in both))
 
 
 def _soft_masks(kernels: Tensor, features: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ class InstanceHead(nn.Module):
         prior_prob: float,
         use_coords: bool,
         deform: str,
+        init: str,
     ) -> None:
         """Build the towers.
 
@@ -48,6 +49,7 @@ class InstanceHead(nn.Module):
             prior_prob: score of every category before training, in (0, 1).
             use_coords: give the kernel tower the position of every pixel.
             deform: "", or the deformable type of each tower's last convolution.
+            init: of the towers' weights: "normal" or "kaiming".
         """
         super().__init__()
         self.num_grids = list(num_grids)
@@ -60,6 +62,7 @@ class InstanceHead(nn.Module):
                     channels,
                     norm=norm,
                     deform=deform if i == num_convs - 1 else "",
+                    init=init,
                 )
                 for i in range(num_convs)
             ]

@@ -17,6 +17,7 @@ def conv_norm_relu(
     norm: str,
     kernel_size: int = 3,
     deform: str = "",
+    init: str = "normal",
 ) -> nn.Sequential:
     """A size-keeping convolution, its norm and a ReLU, named 0, 1 and 2.
 
@@ -26,10 +27,13 @@ def conv_norm_relu(
         norm: any name of `get_norm`; "" and "none" give the convolution a bias instead.
         kernel_size: odd.
         deform: "", "DCN" or "DCNv2".
+        init: of the convolution's weights: "normal" or "kaiming".
 
     Raises:
-        ConfigError: for an unknown norm or deformable type.
+        ConfigError: for an unknown norm, deformable type or init.
     """
+    if init not in ("normal", "kaiming"):
+        raise ConfigError(f"MODEL.SOLOV2.CONV_INIT is {init!r}; use 'normal' or 'kaiming'.")
     has_norm = norm not in ("", "none")
     if deform:
         conv: nn.Module = DeformBlock(in_channels, out_channels, kind=deform, bias=not has_norm)
@@ -37,7 +41,10 @@ def conv_norm_relu(
         conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=not has_norm
         )
-        nn.init.normal_(conv.weight, std=0.01)
+        if init == "normal":
+            nn.init.normal_(conv.weight, std=0.01)
+        else:
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         if conv.bias is not None:
             nn.init.zeros_(conv.bias)
     if not has_norm:

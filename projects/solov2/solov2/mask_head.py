@@ -18,11 +18,13 @@ __all__ = ["MaskHead"]
 class _LevelPath(nn.ModuleDict):
     """Convolutions conv0, conv1, ... of one level; each but a level-0 one doubles the size."""
 
-    def __init__(self, in_channels: int, channels: int, *, level: int, norm: str) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, level: int, norm: str, init: str
+    ) -> None:
         widths = [in_channels] + [channels] * max(level - 1, 0)
         super().__init__(
             {
-                f"conv{i}": conv_norm_relu(width, channels, norm=norm)
+                f"conv{i}": conv_norm_relu(width, channels, norm=norm, init=init)
                 for i, width in enumerate(widths)
             }
         )
@@ -43,7 +45,14 @@ class MaskHead(nn.Module):
     """
 
     def __init__(
-        self, *, num_levels: int, in_channels: int, channels: int, num_masks: int, norm: str
+        self,
+        *,
+        num_levels: int,
+        in_channels: int,
+        channels: int,
+        num_masks: int,
+        norm: str,
+        init: str,
     ) -> None:
         """Build the branch.
 
@@ -53,14 +62,15 @@ class MaskHead(nn.Module):
             channels: width of the paths.
             num_masks: E, channels of the mask features.
             norm: "GN" or "".
+            init: of the convolutions' weights: "normal" or "kaiming".
         """
         super().__init__()
         coarsest = num_levels - 1
         self.convs_all_levels = nn.ModuleList(
-            _LevelPath(in_channels + 2 * (i == coarsest), channels, level=i, norm=norm)
+            _LevelPath(in_channels + 2 * (i == coarsest), channels, level=i, norm=norm, init=init)
             for i in range(num_levels)
         )
-        self.conv_pred = conv_norm_relu(channels, num_masks, norm=norm, kernel_size=1)
+        self.conv_pred = conv_norm_relu(channels, num_masks, norm=norm, kernel_size=1, init=init)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Fuse the levels.

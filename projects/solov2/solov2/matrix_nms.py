@@ -69,7 +69,8 @@ def matrix_nms(
     if kernel == "gaussian":
         decay = torch.exp(sigma * (covered.square() - iou.square()))
     else:
-        decay = (1 - iou) / (1 - covered)
+        # Of three equal masks, the second is wholly covered: 0 / 0 without a least divisor.
+        decay = (1 - iou) / (1 - covered).clamp(min=torch.finfo(iou.dtype).eps)
     return cate_scores * decay.amin(dim=0)
 
 

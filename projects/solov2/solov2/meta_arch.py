@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import ShapeSpec
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from d2lite.modeling.meta_arch.detector import Batch, Detector, output_sizes
 from d2lite.structures import BitMasks, Instances, PolygonMasks
-from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import log_scalars
+from d2lite.utils.process_means import mean_over_processes, mean_weight, num_sharing
 
+from .config import check_solov2_config
 from .inference import MASK_STRIDE, InstanceDecoder
 from .instance_head import InstanceHead
 from .losses import category_loss, dice_loss
@@ -56,6 +56,7 @@ class SOLOv2(Detector):
         focal_weight: float,
         focal_alpha: float,
         focal_gamma: float,
+        sees_mirrored: bool = False,
     ) -> None:
         """Assemble the model.
 
@@ -76,6 +77,7 @@ class SOLOv2(Detector):
             focal_weight: of the category loss.
             focal_alpha: of the focal loss.
             focal_gamma: of the focal loss.
+            sees_mirrored: predict from each image and its mirror image together.
         """
         super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.ins_head = ins_head
@@ -91,13 +93,14 @@ class SOLOv2(Detector):
         self.focal_weight = focal_weight
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
+        self.sees_mirrored = sees_mirrored
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL` and `MODEL.SOLOV2`."""
         solo = cfg.MODEL.SOLOV2
         backbone = build_backbone(cfg)
-        _check(cfg, backbone.output_shape())
+        check_solov2_config(cfg, backbone.output_shape())
         return {
             "backbone": backbone,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -113,6 +116,7 @@ class SOLOv2(Detector):
                 prior_prob=solo.PRIOR_PROB,
                 use_coords=solo.USE_COORD_CONV,
                 deform=solo.TYPE_DCN if solo.USE_DCN_IN_INSTANCE else "",
+                init=solo.CONV_INIT,
             ),
             "mask_head": MaskHead(
                 num_levels=len(solo.MASK_IN_FEATURES),
@@ -120,6 +124,7 @@ class SOLOv2(Detector):
                 channels=solo.MASK_CHANNELS,
                 num_masks=solo.NUM_MASKS,
                 norm=solo.NORM,
+                init=solo.CONV_INIT,
             ),
             "decoder": InstanceDecoder(
                 score_threshold=solo.SCORE_THR,
@@ -142,6 +147,7 @@ class SOLOv2(Detector):
             "focal_weight": solo.LOSS.FOCAL_WEIGHT,
             "focal_alpha": solo.LOSS.FOCAL_ALPHA,
             "focal_gamma": solo.LOSS.FOCAL_GAMMA,
+            "sees_mirrored": solo.TEST_FLIP,
         }
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
@@ -183,11 +189,14 @@ class SOLOv2(Detector):
             gamma=self.focal_gamma,
         )
         log_scalars(**{"solov2/num_positive_cells": num_positive_cells})
-        # Where the batch has no object, the sums below are empty but still reach the parameters.
-        reach = (features.sum() + kernels.sum()) * 0
+        # Where the batch has no object, nothing else reaches these parameters. The sum is that of
+        # no element: zero times that of all is NaN where it overflows float16.
+        reach = features.flatten()[:0].sum() + kernels.flatten()[:0].sum()
+        mean_dice = dice.sum() / max(len(dice), 1) * mean_weight(len(dice), dice)
+        normalizer = mean_over_processes(num_positive_cells) + 1 / num_sharing()
         return {
-            "loss_ins": self.dice_weight * (dice.sum() / max(len(dice), 1) + reach),
-            "loss_cate": self.focal_weight * focal / (num_positive_cells + 1),
+            "loss_ins": self.dice_weight * (mean_dice + reach),
+            "loss_cate": self.focal_weight * focal / normalizer,
         }
 
     def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
@@ -220,15 +229,38 @@ class SOLOv2(Detector):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Categories (N, R, C), kernels (N, R, D) and mask features (N, D, H, W).
 
-        Categories are logits, or with `suppress_points` probabilities after points NMS.
+        Categories are logits, or with `suppress_points` probabilities after points NMS; then,
+        where the model sees images mirrored too, D is doubled.
         """
+        categories, kernels, features = self._maps(images)
+        if suppress_points:
+            categories = [level.sigmoid() for level in categories]
+            if self.sees_mirrored:
+                mirrored = self._maps(images.flip(-1))
+                # A grid lies over the whole padded image, so that each cell has a mirrored twin.
+                categories = [
+                    (level + twin.sigmoid().flip(-1)) / 2
+                    for level, twin in zip(categories, mirrored[0], strict=True)
+                ]
+                # One product of twice as many channels gives the mean of both masks' logits.
+                kernels = [
+                    torch.cat([level, twin.flip(-1)], dim=1) / 2
+                    for level, twin in zip(kernels, mirrored[1], strict=True)
+                ]
+                features = torch.cat([features, mirrored[2].flip(-1)], dim=1)
+            categories = [point_nms(level) for level in categories]
+        return _cells_first(categories), _cells_first(kernels), features
+
+    def _maps(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Category logits and kernels of every level, (N, K, S, S) each, and mask features."""
         pyramid = self.backbone(images)
         levels = _even_sizes([pyramid[name] for name in self.instance_in_features])
         categories, kernels = self.ins_head(levels)
-        if suppress_points:
-            categories = [point_nms(level.sigmoid()) for level in categories]
-        features = self.mask_head([pyramid[name] for name in self.mask_in_features])
-        return _cells_first(categories), _cells_first(kernels), features
+        return (
+            categories,
+            kernels,
+            self.mask_head([pyramid[name] for name in self.mask_in_features]),
+        )
 
 
 def _cells_first(levels: Sequence[Tensor]) -> Tensor:
@@ -257,40 +289,3 @@ def _bitmaps(instances: Instances) -> Tensor:
     if isinstance(masks, PolygonMasks):
         masks = BitMasks.from_polygon_masks(masks, *instances.image_size)
     return masks.tensor.to(instances.gt_boxes.device)
-
-
-def _check(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> None:
-    """Refuse what cannot work, with the key that mends it."""
-    solo = cfg.MODEL.SOLOV2
-    if not solo.LOSS.FOCAL_USE_SIGMOID:
-        raise ConfigError(
-            "MODEL.SOLOV2.LOSS.FOCAL_USE_SIGMOID is False; SOLOv2's focal loss has only the "
-            "sigmoid form. Leave it True."
-        )
-    if solo.NUM_KERNELS != solo.NUM_MASKS:
-        raise ConfigError(
-            f"MODEL.SOLOV2.NUM_KERNELS={solo.NUM_KERNELS} and NUM_MASKS={solo.NUM_MASKS}: a kernel "
-            "has one number for each channel of the mask features, so both must be equal."
-        )
-    num_levels = len(solo.INSTANCE_IN_FEATURES)
-    for key in ("NUM_GRIDS", "FPN_INSTANCE_STRIDES", "FPN_SCALE_RANGES"):
-        if len(solo[key]) != num_levels:
-            raise ConfigError(
-                f"MODEL.SOLOV2.{key} has {len(solo[key])} entries for {num_levels} levels in "
-                "INSTANCE_IN_FEATURES; give one a level."
-            )
-    for key, width in (
-        ("INSTANCE_IN_FEATURES", solo.INSTANCE_IN_CHANNELS),
-        ("MASK_IN_FEATURES", solo.MASK_IN_CHANNELS),
-    ):
-        for name in solo[key]:
-            if name not in shapes:
-                raise ConfigError(
-                    f"MODEL.SOLOV2.{key} names {name!r}; the backbone has {', '.join(shapes)}."
-                )
-            if shapes[name].channels != width:
-                raise ConfigError(
-                    f"MODEL.SOLOV2 expects {width} channels in {name!r} ({key}), the backbone "
-                    f"gives {shapes[name].channels}. Make INSTANCE_IN_CHANNELS, MASK_IN_CHANNELS "
-                    "and MODEL.FPN.OUT_CHANNELS equal."
-                )

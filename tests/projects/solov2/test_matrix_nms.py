@@ -49,6 +49,16 @@ def test_matrix_nms_equals_its_formula_pair_by_pair(kernel, sigma):
     assert found.tolist() == pytest.approx(expected, rel=1e-5)
 
 
+def test_copies_of_a_mask_are_decayed_to_nothing_by_the_linear_kernel():
+    """The second of three is wholly covered, which must not end as 0 / 0."""
+    masks = torch.zeros(3, 8, 8, dtype=torch.bool)
+    masks[:, 2:6, 2:6] = True
+    scores = torch.tensor([0.9, 0.8, 0.7])
+    labels = torch.zeros(3, dtype=torch.int64)
+    found = matrix_nms(labels, masks, masks.sum((1, 2)).float(), scores, kernel="linear")
+    assert found.tolist() == pytest.approx([0.9, 0, 0])
+
+
 def test_mask_nms_keeps_what_no_kept_better_one_covers():
     """The greedy definition."""
     labels, masks, areas, scores = candidates(2, count=40)

@@ -169,6 +169,7 @@ def test_deformable_towers_begin_as_ordinary_ones_and_learn(kind):
         (["MODEL.SOLOV2.LOSS.FOCAL_USE_SIGMOID", False], "FOCAL_USE_SIGMOID is False"),
         (["MODEL.SOLOV2.INSTANCE_CHANNELS", 40], "multiples of 32; found 40"),
         (["MODEL.SOLOV2.USE_DCN_IN_INSTANCE", True, "MODEL.SOLOV2.TYPE_DCN", "X"], "use 'DCN'"),
+        (["MODEL.SOLOV2.CONV_INIT", "he"], "CONV_INIT is 'he'; use 'normal' or 'kaiming'"),
     ],
 )
 def test_options_that_cannot_work_are_refused_when_the_model_is_built(opts, message):
@@ -188,6 +189,15 @@ def test_unknown_suppression_is_refused_when_the_model_is_built(opts, message):
     """Both are strings that a typo can hit."""
     with pytest.raises(ValueError, match=message):
         small_model(*opts)
+
+
+@pytest.mark.parametrize(("init", "deviation"), [("normal", 0.01), ("kaiming", (2 / 288) ** 0.5)])
+def test_first_weights_have_the_deviation_asked_for(init, deviation):
+    """Of 32 channels and 9 points; the last layers keep theirs, which sets the first scores."""
+    model = small_model("MODEL.SOLOV2.CONV_INIT", init)
+    for conv in (model.ins_head.cate_tower[3], model.mask_head.convs_all_levels[1]["conv0"][0]):
+        assert conv.weight.std().item() == pytest.approx(deviation, rel=0.1)
+    assert model.ins_head.cate_pred.weight.std().item() == pytest.approx(0.01, rel=0.1)
 
 
 def test_defaults_are_adelaidets():
