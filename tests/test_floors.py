@@ -61,6 +61,7 @@ OPTIONAL = {
     "pycocotools",
     "safetensors",
     "scipy",
+    "tifffile",
     "timm",
     "torch.profiler",
     "torch.utils.tensorboard",

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from d2lite import model_zoo
 from d2lite.config import CfgNode
-from d2lite.data.image_io import read_image
+from d2lite.data.image_io import convert_image_to_rgb, read_image
 from d2lite.engine import (
     DefaultPredictor,
     add_config_arguments,
@@ -38,10 +38,10 @@ from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.logger import setup_logger
-from d2lite.visualization import ColorMode, Visualizer
+from d2lite.visualization import ColorMode, VisImage, Visualizer, legible_scale
 
 DEFAULT_CONFIG = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".npy"}
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 
 logger = logging.getLogger("d2lite.demo")
@@ -122,20 +122,36 @@ class Demo:
         self.threshold = threshold
         self.results: list[dict[str, Any]] = []
 
-    def __call__(self, image_bgr: np.ndarray, name: str) -> np.ndarray:
+    def __call__(self, image: np.ndarray, name: str) -> np.ndarray:
         """The picture (H, W, 3) uint8 RGB with everything found drawn on it."""
-        outputs = self.predictor(image_bgr)
-        picture = Visualizer(image_bgr[:, :, ::-1], self.metadata, instance_mode=ColorMode.IMAGE)
-        if "instances" not in outputs:
-            raise ConfigError(
-                "this model predicts no instances, which is what the demo draws; choose a "
-                "detection or instance segmentation configuration with --config-file."
-            )
-        instances = outputs["instances"].to("cpu")
-        instances = instances[instances.scores >= self.threshold]
-        self._remember(instances, name)
-        logger.info("%s: %d objects of score >= %g", name, len(instances), self.threshold)
-        return picture.draw_instance_predictions(instances).get_image()
+        outputs = self.predictor(image)
+        rgb = convert_image_to_rgb(image, self.predictor.image_format)
+        picture = Visualizer(
+            rgb, self.metadata, scale=legible_scale(rgb), instance_mode=ColorMode.IMAGE
+        )
+        return self._draw(picture, outputs, name).get_image()
+
+    def _draw(self, picture: Visualizer, outputs: dict[str, Any], name: str) -> VisImage:
+        instances = outputs.get("instances")
+        if instances is not None:
+            instances = instances.to("cpu")
+            instances = instances[instances.scores >= self.threshold]
+            self._remember(instances, name)
+        if "panoptic_seg" in outputs:
+            segments, infos = outputs["panoptic_seg"]
+            logger.info("%s: %d segments", name, len(infos or ()))
+            return picture.draw_panoptic_seg(segments.to("cpu"), infos)
+        if instances is not None:
+            logger.info("%s: %d objects of score >= %g", name, len(instances), self.threshold)
+            return picture.draw_instance_predictions(instances)
+        if "sem_seg" in outputs:
+            classes = outputs["sem_seg"].argmax(dim=0).to("cpu")
+            logger.info("%s: %d classes of ground", name, len(classes.unique()))
+            return picture.draw_sem_seg(classes)
+        raise ConfigError(
+            f"this model predicts {', '.join(outputs) or 'nothing'}, which the demo cannot draw; "
+            "choose a detection or segmentation configuration with --config-file."
+        )
 
     def _remember(self, instances: Instances, name: str) -> None:
         classes = self.metadata.get("thing_classes", None)
@@ -197,7 +213,8 @@ def output_path(name: str, output: Path, *, is_single: bool) -> Path:
     source = Path(name.split("://")[-1].replace("/", "_") if "://" in name else name)
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return output / f"{source.stem}.mp4"
-    return output / (source.name if source.suffix else f"{source.name}.png")
+    is_picture = source.suffix and source.suffix.lower() != ".npy"
+    return output / (source.name if is_picture else f"{source.stem}.png")
 
 
 def main() -> None:
@@ -218,7 +235,8 @@ def main() -> None:
         if Path(name).suffix.lower() in VIDEO_SUFFIXES:
             draw_video(demo, name, path)
         else:
-            write_picture(demo(read_image(name, "BGR"), name), path)
+            image = read_image(name, demo.predictor.image_format)
+            write_picture(demo(image, name), path)
         print(path)
     if args.save_json:
         with atomic_write(args.save_json) as file:

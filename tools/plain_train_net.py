@@ -5,7 +5,8 @@
 
 Copy this file when you need a loop of your own. It trains, logs, saves, evaluates and resumes on
 one device or, under DistributedDataParallel, on several; what a trainer adds (mixed precision,
-accumulation, best checkpoint, profiling) is left out.
+accumulation, averaged weights, validation loss, best checkpoint, early stopping, profiling) is left
+out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from d2lite.engine import (
     default_setup,
     default_writers,
     evaluate_checkpoint,
+    follow_epochs,
     launch_tool,
     run_tool,
     setup_cfg,
@@ -51,6 +53,8 @@ def evaluate(cfg: CfgNode, model: torch.nn.Module) -> None:
 def train(cfg: CfgNode, model: torch.nn.Module, *, resume: bool) -> None:
     """Train `model` in place, from where OUTPUT_DIR stands if `resume`."""
     model.train()
+    loader = build_detection_train_loader(cfg)
+    follow_epochs(cfg, loader)
     optimizer = build_optimizer(cfg, model)
     scheduler = build_lr_scheduler(cfg, optimizer)
     checkpointer = DetectionCheckpointer(
@@ -60,7 +64,6 @@ def train(cfg: CfgNode, model: torch.nn.Module, *, resume: bool) -> None:
     start = loaded.get("iteration", -1) + 1 if resume and checkpointer.has_checkpoint() else 0
     saver = PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.MAX_ITER)
     writers = default_writers(cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER)
-    loader = build_detection_train_loader(cfg)
     loader.seek(start)
     with EventStorage(start) as storage:
         for iteration, batch in zip(range(start, cfg.SOLVER.MAX_ITER), loader, strict=False):

@@ -1,6 +1,6 @@
 """Pictures of what a dataset or a model says."""
 
-from .canvas import VisImage
+from .canvas import VisImage, legible_scale
 from .colormap import colormap, random_color, random_colors
 from .generic_mask import GenericMask
 from .video_visualizer import VideoVisualizer
@@ -13,6 +13,7 @@ __all__ = [
     "VisImage",
     "Visualizer",
     "colormap",
+    "legible_scale",
     "random_color",
     "random_colors",
 ]

@@ -17,9 +17,25 @@ from .opencv import load_cv2
 from .shapes import dashes, nonzero_window
 from .text import render_text
 
-__all__ = ["VisImage"]
+__all__ = ["VisImage", "legible_scale"]
 
 _SHIFT = 4  # cv2 takes coordinates in sixteenths of a pixel
+_LEGIBLE_SIDE = 480  # pixels of the shorter side from which on labels leave room for the picture
+
+
+def legible_scale(image: np.ndarray) -> float:
+    """By how much to enlarge a picture so that names and scores do not cover what they name.
+
+    Args:
+        image: (H, W, ...) a picture.
+
+    Returns:
+        A whole number >= 1; 1 for pictures of 480 pixels and more on the shorter side, and for
+        ones so long that they would grow beyond 4096.
+    """
+    short, long = sorted(image.shape[:2])
+    wanted = -(-_LEGIBLE_SIDE // max(short, 1))
+    return float(max(min(wanted, 4096 // max(long, 1)), 1))
 
 
 class VisImage:

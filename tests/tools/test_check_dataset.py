@@ -5,6 +5,7 @@ import json
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.faults import FAULTS
 from tests.data import spoilt
 from tests.data.spec_files import coco
 from tests.tools.conftest import TINY
@@ -47,18 +48,44 @@ def test_a_sound_dataset_ends_with_0(run, folder):
     assert (result.status, "no faults" in result.out) == (0, True)
 
 
+def test_train_and_test_are_compared_by_content_and_class(run, folder):
+    coco(folder / "t/a.json", objects=[(0, 1), (1, 2)], files=["a.png", "b.png"])
+    coco(folder / "v/a.json", ("cat", "ant", "elk"), objects=[(0, 1), (1, 2)],
+         files=["c.png", "d.png", "e.png"])  # fmt: skip
+    for name, seed in {"t/a": 1, "t/b": 2, "v/c": 1, "v/d": 2, "v/e": 3}.items():
+        spoilt.photo(folder / f"{name}.png", seed)
+    result = run("check_dataset", "coco:t/a.json", "coco:v/a.json")
+    assert result.status == 1
+    assert "2  image that an earlier set has too (by content)" in result.out
+    assert f"{folder / 'v/c.png'} is {folder / 't/a.png'} of coco:t/a.json" in result.out
+    assert "3  class that not all sets have" in result.out
+
+
+# What a training meets besides objects, and only where images without any are kept.
+_OF_IMAGES = ("missing_image", "unreadable_image", "size_differs", "exif_rotation")
+_ONLY_CHECKED = ("exif_turned", "empty_class")
+
+
 def test_training_on_a_spoilt_dataset_runs_to_the_end(run, folder):
     """Bad objects are skipped, bad images replaced, and both are counted."""
     spoilt.spoilt(folder)
     result = run(
         "train_net", "--config-file", "quick_start.yaml", *TINY,
         "DATASETS.TRAIN", "('coco:spoilt.json',)", "DATASETS.TEST", "()",
-        "DATALOADER.MAX_BAD_SHARE", "0.6", "OUTPUT_DIR", "out",
-        "MODEL.ROI_HEADS.NUM_CLASSES", "3", "MODEL.MASK_ON", "False",
+        "DATALOADER.MAX_BAD_SHARE", "0.6", "DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False",
+        "OUTPUT_DIR", "out", "MODEL.MASK_ON", "False", "SOLVER.IMS_PER_BATCH", "8",
+        "SOLVER.MAX_ITER", "5",
     )  # fmt: skip
     assert result.status == 0, result.err
     text = (folder / "out/log.txt").read_text()
-    assert "5 x box of zero, negative or non-finite size" in text
+    for kind, count in spoilt.COUNTS.items():
+        if kind not in (*_OF_IMAGES[1:], *_ONLY_CHECKED):
+            assert f"{count} x {FAULTS[kind].what}" in text
+    # Forty places of the stream hold each of 30 images at least once.
+    bad = sum(spoilt.COUNTS[kind] for kind in _OF_IMAGES)
+    assert text.count("in place of a bad one") == bad
+    assert f"({bad} so far)" in text
+    assert f"total: {spoilt.NUM_SOUND_OBJECTS} objects of 4 classes" in text
     assert (folder / "out/model_final.pth").is_file()
 
 
