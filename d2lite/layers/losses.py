@@ -1,5 +1,6 @@
 """Losses of boxes and of scores: pure functions of tensors, zero (not NaN) on empty input."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import (
@@ -7,7 +8,6 @@ from torchvision.ops import (
     distance_box_iou_loss,
     generalized_box_iou_loss,
 )
-from torchvision.ops import sigmoid_focal_loss as _torchvision_focal_loss
 
 __all__ = ["ciou_loss", "diou_loss", "giou_loss", "sigmoid_focal_loss", "smooth_l1_loss"]
 
@@ -86,9 +86,16 @@ def sigmoid_focal_loss(
         inputs: logits of any shape.
         targets: float of the same shape, 0 or 1.
         alpha: weight of the positives in [0, 1] (negatives get 1 - alpha); < 0 for none.
-        gamma: how strongly easy examples are weighted down.
+        gamma: how strongly easy examples are weighted down, >= 0.
         reduction: "none" (elementwise), "mean" or "sum".
 
     Source: Lin 2017, arXiv:1708.02002.
     """
-    return _reduced(_torchvision_focal_loss(inputs, targets, alpha, gamma), reduction)
+    # 1 - p of the true answer, from the logit of the wrong one: never 1 - 1, and never 0, where a
+    # power below 1 has an infinite slope.
+    missing = inputs.sigmoid() * (1 - targets) + (-inputs).sigmoid() * targets
+    weight = missing.clamp(min=torch.finfo(missing.dtype).tiny) ** gamma
+    if alpha >= 0:
+        weight = weight * (alpha * targets + (1 - alpha) * (1 - targets))
+    entropy = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
+    return _reduced(weight * entropy, reduction)

@@ -78,3 +78,14 @@ def test_focal_loss_follows_its_paper(alpha):
     expected = -weight * (1 - right) ** 1.5 * np.log(right)
     found = sigmoid_focal_loss(x, y, alpha=alpha, gamma=1.5)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_loss_has_a_finite_slope_where_the_answer_is_certain(gamma):
+    """A power below 1 has an infinite slope at 0, which certain answers reach in float32."""
+    logits = torch.tensor([-300.0, -60.0, -17.0, 17.0, 60.0, 300.0], requires_grad=True)
+    for truth in (0.0, 1.0):
+        loss = sigmoid_focal_loss(logits, torch.full((6,), truth), alpha=0.25, gamma=gamma)
+        (slope,) = torch.autograd.grad(loss.sum(), logits)
+        assert torch.isfinite(loss).all()
+        assert torch.isfinite(slope).all()

@@ -79,5 +79,5 @@ def measure_batch(
     with EventStorage(report["iteration"]):
         losses = model(list(batch))
     sum(losses.values()).backward()
-    numbers = {name: float(loss) for name, loss in losses.items()}
+    numbers = {name: float(loss.detach()) for name, loss in losses.items()}
     return {**numbers, "gradient norm": float(gradient_norm(model.parameters()))}

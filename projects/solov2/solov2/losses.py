@@ -4,7 +4,8 @@ P positive cells, H x W pixels of the mask features.
 """
 
 from torch import Tensor
-from torchvision.ops import sigmoid_focal_loss
+
+from d2lite.layers import sigmoid_focal_loss
 
 __all__ = ["category_loss", "dice_loss"]
 
