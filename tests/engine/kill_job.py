@@ -21,6 +21,7 @@ from d2lite.config import get_cfg
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.engine import DefaultTrainer, launch, run_tool
 from d2lite.utils import comm
+from d2lite.utils.env import seed_all_rng
 from d2lite.utils.logger import setup_logger
 
 from . import toys
@@ -82,7 +83,10 @@ def train(order: dict) -> None:
     setup_logger(str(folder), distributed_rank=comm.get_rank(), name="d2lite")
     if "die_in_save" in order:
         die_in_save(*order["die_in_save"])
-    trainer = DefaultTrainer(make_cfg(folder, order["options"]))
+    cfg = make_cfg(folder, order["options"])
+    # As default_setup does: the first weights are drawn from the seed.
+    seed_all_rng(cfg.SEED)
+    trainer = DefaultTrainer(cfg)
     trainer.resume_or_load(resume=order["resume"])
     tell_progress(trainer, folder, order.get("pause_at", -1))
     trainer.train()

@@ -53,7 +53,11 @@ def run(cfg, *, at: dict[int, Callable] | None = None, resume=False) -> DefaultT
             at[inner.iter]()
 
     trainer.register_hooks([CallbackHook(before_step=act)])
-    trainer.train()
+    try:
+        trainer.train()
+    finally:
+        # Before pytest writes its own lines, perhaps into a file that is longer by now.
+        limit_files(resource.RLIM_INFINITY)
     return trainer
 
 
@@ -70,13 +74,6 @@ def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-@pytest.fixture
-def _roomy_again():
-    yield
-    limit_files(resource.RLIM_INFINITY)
-
-
-@pytest.mark.usefixtures("_roomy_again")
 class TestFullDisk:
     def test_save_that_fails_is_told_and_the_run_goes_on(self, cfg, caplog):
         whole = cfg.clone()
