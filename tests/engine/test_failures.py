@@ -74,6 +74,8 @@ def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
+# TensorBoard writes in a thread of its own, which may meet the limit whenever it likes.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 class TestFullDisk:
     def test_save_that_fails_is_told_and_the_run_goes_on(self, cfg, caplog):
         whole = cfg.clone()
