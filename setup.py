@@ -86,7 +86,16 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "dev": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "pre-commit", "tifffile"],
+        "dev": [
+            "pytest",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "pre-commit",
+            "tifffile",
+            "hotcoco",
+        ],
         # Networks of timm as backbones (MODEL.BACKBONE.NAME "timm:...").
         "timm": ["timm"],
         # Its augmentations in INPUT.AUGMENTATIONS, as Albumentations(...).

@@ -99,8 +99,8 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
         task: "bbox", "segm" or "keypoints".
 
     Returns:
-        The dict with "iscrowd" and "area" where annotations lack them, and without annotations
-        that lack what the task compares.
+        The dict with "iscrowd" and "area" where annotations lack them, without annotations that
+        lack what the task compares, and with ids of annotations that engines can tell apart.
 
     Raises:
         DataError: if "images" or "categories" are missing.
@@ -116,9 +116,9 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
     needed = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[task]
     annotations = []
     num_bad = 0
-    for number, annotation in enumerate(dataset.get("annotations", ()), start=1):
+    for annotation in dataset.get("annotations", ()):
         image = sizes.get(annotation.get("image_id"))
-        whole = {"id": number, "iscrowd": 0, **annotation}
+        whole = {"iscrowd": 0, **annotation}
         if image is None or not _made_sound(whole, image):
             num_bad += image is not None
             continue
@@ -136,13 +136,13 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
             "not scored, as they are not trained on. tools/check_dataset.py shows them.",
             num_bad,
         )
-    if len({annotation["id"] for annotation in annotations}) < len(annotations):
-        annotations = [{**a, "id": number} for number, a in enumerate(annotations, start=1)]
     return {
         "info": {},
         "images": list(sizes.values())[::-1],
         "categories": list(dataset["categories"]),
-        "annotations": annotations,
+        # Numbered anew, from one: files have ids twice, and to pycocotools a detection that found
+        # the annotation with id 0 has found nothing.
+        "annotations": [{**a, "id": number} for number, a in enumerate(annotations, start=1)],
     }
 
 

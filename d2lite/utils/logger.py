@@ -73,6 +73,41 @@ class _LogFile(logging.FileHandler):
         super().__init__(path, mode="a", encoding="utf-8")
         self.path = path
         self.setFormatter(_Formatter(use_color=False))
+        self._is_failing = False
+
+    def append(self, text: str) -> None:
+        """Write text as it is, if the file is open."""
+        self.acquire()
+        try:
+            if self.stream is not None:
+                self.stream.write(text)
+                self.flush()
+        except OSError as err:
+            self._tell(err)
+        finally:
+            self.release()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """A full disk costs lines of the log and not the run, nor a trace for each line."""
+        err = sys.exc_info()[1]
+        if isinstance(err, OSError):
+            self._tell(err)
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as err:
+            self._tell(err)
+
+    def _tell(self, err: OSError) -> None:
+        if not self._is_failing:
+            live_line.print_above(
+                f"{self.path} cannot be written ({err.strerror or err}): lines are missing there.",
+                sys.stderr,
+            )
+        self._is_failing = True
 
 
 _log_files: dict[Path, _LogFile] = {}
@@ -167,13 +202,8 @@ def log_file_path() -> Path | None:
 def append_to_log_file(text: str) -> None:
     """Add text, such as a trace that is not for the console, to the log file if one is open."""
     log_file = _log_files.get(_current_log_file) if _current_log_file else None
-    if log_file is not None and log_file.stream is not None:
-        log_file.acquire()
-        try:
-            log_file.stream.write(text.rstrip("\n") + "\n")
-            log_file.flush()
-        finally:
-            log_file.release()
+    if log_file is not None:
+        log_file.append(text.rstrip("\n") + "\n")
 
 
 _counts: Counter[tuple[object, ...]] = Counter()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from d2lite.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from d2lite.data.class_order import follow_class_order
-from d2lite.evaluation import build_evaluator
+from d2lite.evaluation import COCOEvaluator
 from tests.data import spec_files as make
 from tests.data.spec_files import detections
 
@@ -61,10 +61,10 @@ def write_yolo(folder, how):
     return f"yolo:{path}@val", None
 
 
-def judge(name, model_classes, said, output):
+def judge(name, model_classes, said, output, engine):
     """Scores of a model that says these class names of the images."""
     follow_class_order(name, model_classes)
-    evaluator = build_evaluator(name, output_dir=output)
+    evaluator = COCOEvaluator(name, output_dir=output, use_fast_impl=engine == "fast")
     for record in DatasetCatalog.get(name):
         file = Path(record["file_name"]).name
         classes = [model_classes.index(label) for label in said[file]]
@@ -73,8 +73,13 @@ def judge(name, model_classes, said, output):
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
-@given(shuffled(), shuffled(), st.sampled_from([write_coco, write_yolo]))
-def test_no_prediction_changes_its_class(tmp_path_factory, first, second, write):
+@given(
+    shuffled(),
+    shuffled(),
+    st.sampled_from([write_coco, write_yolo]),
+    st.sampled_from(["fast", "pycocotools"]),
+)
+def test_no_prediction_changes_its_class(tmp_path_factory, first, second, write, engine):
     """The training set gives the model its numbers; test sets of any other numbers follow."""
     folder = tmp_path_factory.mktemp("sets")
     train, _ = write_coco(folder / "train", first)
@@ -86,9 +91,9 @@ def test_no_prediction_changes_its_class(tmp_path_factory, first, second, write)
     }
     assert learnt == {file: sorted(labels) for file, labels in TRUTH.items()}
     test, name_of = write(folder / "test", second)
-    perfect = judge(test, model_classes, TRUTH, folder / "out")
+    perfect = judge(test, model_classes, TRUTH, folder / "out", engine)
     assert [perfect[f"AP-{name}"] for name in NAMES] == [pytest.approx(100)] * 4
-    found = judge(test, model_classes, SEEN, folder / "out")
+    found = judge(test, model_classes, SEEN, folder / "out", engine)
     # One ant became a bee and one a cat; how much the others lose follows from the order of ties.
     assert found["AP-ant"] == 0
     assert all(0 < found[f"AP-{name}"] <= 100 for name in NAMES[1:])

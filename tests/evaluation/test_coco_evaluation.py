@@ -234,6 +234,24 @@ def _random_case(task: str):
     return {"images": images, "categories": categories, "annotations": annotations}, results
 
 
+@pytest.mark.parametrize("use_fast_impl", [True, False])
+def test_ids_of_annotations_have_no_say(use_fast_impl):
+    """To pycocotools a match with the annotation of id 0 is none; files also have ids as text."""
+    box, image = [2, 2, 6, 6], {"id": 0, "height": 10, "width": 20}
+    for ids in ([0, 1], [5, 5], ["a", "b"], [-1, 0]):
+        truth = {
+            "images": [image, {**image, "id": 1}],
+            "categories": [{"id": 0, "name": "ant"}],
+            "annotations": [
+                {"id": ident, "image_id": number, "category_id": 0, "bbox": box}
+                for number, ident in enumerate(ids)
+            ],
+        }
+        found = [{"image_id": n, "category_id": 0, "bbox": box, "score": 0.9} for n in (0, 1)]
+        scores = score_coco(truth, found, "bbox", use_fast_impl=use_fast_impl)
+        assert scores.average_precision() == pytest.approx(100)
+
+
 @pytest.mark.skipif(fast_engine() is None, reason="the extra [fast] is not installed")
 @pytest.mark.parametrize("task", ["bbox", "segm", "keypoints"])
 @pytest.mark.parametrize("is_empty", [False, True])

@@ -1,6 +1,7 @@
 """Logging: nothing twice, nothing lost, and the file that holds it is known."""
 
 import logging
+import resource
 
 import pytest
 
@@ -95,6 +96,25 @@ def test_a_trace_can_be_added_to_the_log_file_alone(name, tmp_path, capsys):
     append_to_log_file("Traceback: all of it\n")
     assert (tmp_path / "log.txt").read_text() == "Traceback: all of it\n"
     assert capsys.readouterr().out == ""
+
+
+def test_a_full_disk_costs_lines_of_the_log_and_nothing_else(name, tmp_path, capsys):
+    """Told once, with neither an exception nor logging's own trace for each line."""
+    logger = setup_logger(tmp_path, name=name)
+    logger.info("before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))
+    try:
+        logger.info("while it is full")
+        append_to_log_file("Traceback: all of it")
+        setup_logger(tmp_path / "other", name=name)  # closes the first file
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    shown = capsys.readouterr()
+    assert "while it is full" in shown.out
+    assert shown.err.count("log.txt cannot be written (File too large)") == 1
+    assert "Traceback" not in shown.err
+    assert "before" in (tmp_path / "log.txt").read_text()
 
 
 def test_first_n_counts_lines_of_code(caplog):
