@@ -4,9 +4,11 @@
     python projects/solov2/benchmark.py
     python projects/solov2/benchmark.py --size 256 320 --config-file solov2_quick_start.yaml
 
-1. Targets and mask loss at 1, 10, 50 and 100 objects an image, against the plain definition: a loop
-   over levels, objects and cells, a full map for each cell, a convolution a level.
-2. One training step of the whole network, with those loops and without.
+1. Targets and mask loss at 1, 10, 50 and 100 objects an image. Targets against loops over levels,
+   objects and cells that make a map for each cell; with the loss against the same loops with one
+   product and one loss a cell, as the definition has it, and with one convolution a level, as the
+   published implementation has it.
+2. One training step of the whole network, with loops and a convolution a level, and without.
 3. One inference with every cell above the threshold, against the order that makes the map of every
    cell before it takes the best, with peak memory.
 
@@ -38,7 +40,7 @@ from d2lite.projects.solov2 import SOLOv2
 from d2lite.projects.solov2.inference import MASK_STRIDE
 from d2lite.projects.solov2.losses import category_loss, dice_loss
 from d2lite.projects.solov2.matrix_nms import matrix_nms
-from d2lite.projects.solov2.targets import assign_cells, shrink_masks
+from d2lite.projects.solov2.targets import CellTargets, assign_cells, shrink_masks
 from d2lite.structures import BitMasks, Boxes, Instances
 
 Size = tuple[int, int]
@@ -112,15 +114,32 @@ def looped_targets(
     return levels
 
 
+def plain_dice(logits: Tensor, maps: Tensor) -> Tensor:
+    """One minus the dice coefficient of predictions (P, H, W) and a map for each; (P,)."""
+    soft, maps = logits.sigmoid().flatten(1), maps.flatten(1)
+    size = (soft**2).sum(1) + 0.001 + (maps * maps).sum(1) + 0.001
+    return 1 - 2 * (soft * maps).sum(1) / size
+
+
 def looped_dice(
-    found: list[tuple[Tensor, list[int], Tensor]], kernels: Tensor, features: Tensor
+    found: list[tuple[Tensor, list[int], Tensor]],
+    kernels: Tensor,
+    features: Tensor,
+    *,
+    by_cell: bool = False,
 ) -> Tensor:
-    """Mask loss of one image, a convolution a level; (P,)."""
+    """Mask loss of one image, a convolution a level or a cell; (P,)."""
     parts, first = [features.new_zeros(0)], 0
     for maps, cells, labels in found:
-        if cells:
-            chosen = kernels[first : first + len(labels)][cells]
-            parts.append(dice_loss(F.conv2d(features[None], chosen[:, :, None, None])[0], maps))
+        chosen = kernels[first : first + len(labels)][cells]
+        for kernel, target in zip(
+            chosen.split(1 if by_cell else max(len(cells), 1)),
+            maps.split(1 if by_cell else max(len(cells), 1)),
+            strict=True,
+        ):
+            if len(kernel):
+                soft = F.conv2d(features[None], kernel[:, :, None, None])[0]
+                parts.append(plain_dice(soft, target))
         first += len(labels)
     return torch.cat(parts)
 
@@ -140,11 +159,12 @@ def compare_targets(size: Size, settings: Settings, channels: int) -> None:
     """Targets and mask loss, with and without loops, for growing numbers of objects."""
     features = torch.randn(channels, size[0] // MASK_STRIDE, size[1] // MASK_STRIDE)
     kernels = torch.randn(sum(grid**2 for grid in settings.num_grids), channels) * 0.01
-    print(f"{'objects':>8} {'targets: ours / loops':>29} {'targets + loss: ours / loops':>33}")
+    header = ("targets: ours / loops", "with loss: ours / by cell", "ours / by level")
+    print(f"{'objects':>8} {header[0]:>29} {header[1]:>29} {header[2]:>29}")
     for count in (1, 10, 50, 100):
         truth = objects(count, size, settings.num_classes)
 
-        def ours_targets(truth: Instances = truth) -> tuple[Any, Tensor]:
+        def ours_targets(truth: Instances = truth) -> tuple[CellTargets, Tensor]:
             masks = truth.gt_masks.tensor
             found = assign_cells(
                 truth.gt_boxes.tensor,
@@ -158,18 +178,23 @@ def compare_targets(size: Size, settings: Settings, channels: int) -> None:
         def ours_loss() -> Tensor:
             found, small = ours_targets()
             logits = (kernels[found.cells] @ features.flatten(1)).unflatten(1, features.shape[1:])
-            return dice_loss(logits, small[found.instances]).mean()
+            return dice_loss(logits, small, found.instances).mean()
 
         def loops(truth: Instances = truth) -> list[tuple[Tensor, list[int], Tensor]]:
             return looped_targets(truth, size, settings)
 
-        def loops_loss() -> Tensor:
+        def by_cell_loss() -> Tensor:
+            return looped_dice(loops(), kernels, features, by_cell=True).mean()
+
+        def by_level_loss() -> Tensor:
             return looped_dice(loops(), kernels, features).mean()
 
-        if not torch.isclose(ours_loss(), loops_loss(), rtol=1e-4):
-            raise RuntimeError(f"the two definitions disagree at {count} objects")
+        for other in (by_cell_loss, by_level_loss):
+            if not torch.isclose(ours_loss(), other(), rtol=1e-4):
+                raise RuntimeError(f"two definitions disagree at {count} objects")
         row = f"{count:>8}"
-        for fast, slow in ((ours_targets, loops), (ours_loss, loops_loss)):
+        pairs = (ours_targets, loops), (ours_loss, by_cell_loss), (ours_loss, by_level_loss)
+        for fast, slow in pairs:
             ours, theirs = seconds(fast, 5), seconds(slow, 3)
             row += f" {ours * 1e3:9.1f} / {theirs * 1e3:8.1f} ms {theirs / ours:5.1f}x"
         print(row, flush=True)

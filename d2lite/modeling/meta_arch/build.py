@@ -1,5 +1,6 @@
 """The registry of whole models, and how one is made from a configuration."""
 
+import torch
 from torch import nn
 
 from d2lite.config import CfgNode
@@ -17,7 +18,7 @@ into one dict of results an image.
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
-    """Make the model that `MODEL.META_ARCHITECTURE` names, on `MODEL.DEVICE`.
+    """Make the model that `MODEL.META_ARCHITECTURE` names, on `MODEL.DEVICE`, in its memory order.
 
     No weights are loaded; a checkpointer does that.
 
@@ -33,4 +34,6 @@ def build_model(cfg: CfgNode) -> nn.Module:
         DeviceError: if a device was asked for that is missing.
     """
     device = resolve_device(cfg.MODEL.DEVICE, was_set=not cfg.is_default("MODEL.DEVICE"))
-    return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg).to(device)
+    order = torch.channels_last if cfg.MODEL.CHANNELS_LAST else torch.preserve_format
+    model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
+    return model.to(device, memory_format=order)

@@ -71,7 +71,7 @@ class JSONWriter(EventWriter):
     """
 
     def __init__(self, json_file: str | os.PathLike[str], window_size: int = 20) -> None:
-        """Open the file for appending.
+        """Make the file, if it is not there.
 
         Args:
             json_file: path of the file; missing folders are made.
@@ -82,7 +82,7 @@ class JSONWriter(EventWriter):
         """
         self._path = Path(json_file)
         try:
-            self._file = self._open()
+            self._open().close()
         except OSError as err:
             raise OutputError(
                 f"Cannot write metrics to {self._path}: {err.strerror}. "
@@ -99,10 +99,6 @@ class JSONWriter(EventWriter):
             OSError: if the disk does not take them, now; the next call tries again.
         """
         storage = get_event_storage()
-        if not self._path.exists():
-            # Somebody took the folder away; what is written to the old file nobody would find.
-            self._file.close()
-            self._file = self._open()
         if not self._is_continued:
             self._set_aside_lines_from(storage.start_iter)
             self._new_scalars.skip_until(self._last_line())
@@ -113,13 +109,12 @@ class JSONWriter(EventWriter):
         ]
         # Written together: a kill now loses or tears at most what this call writes.
         self._unwritten += "".join(lines).encode()
-        while self._unwritten:
-            # A disk that fills up takes a part; the rest must follow it without a gap.
-            self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        # Opened each time: somebody may take the folder away, and what was written to the old file
+        # nobody would find.
+        with self._open() as file:
+            while self._unwritten:
+                # A disk that fills up takes a part; the rest must follow it without a gap.
+                self._unwritten = self._unwritten[file.write(self._unwritten) :]
 
     def _open(self) -> io.FileIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,11 +122,14 @@ class JSONWriter(EventWriter):
 
     def _last_line(self) -> int:
         """The iteration of the last line, -1 if there is none; all lines are whole."""
-        lines = self._path.read_bytes().splitlines()
-        return max((json.loads(line).get("iteration", -1) for line in lines), default=-1)
+        return max((json.loads(line).get("iteration", -1) for line in self._lines()), default=-1)
+
+    def _lines(self) -> list[bytes]:
+        with self._open():  # made anew where somebody took it away
+            return self._path.read_bytes().splitlines(keepends=True)
 
     def _set_aside_lines_from(self, start_iter: int) -> None:
-        lines = self._path.read_bytes().splitlines(keepends=True)
+        lines = self._lines()
         kept = [line for line in lines if _is_line_before(line, start_iter)]
         if len(kept) == len(lines):
             return
@@ -140,10 +138,8 @@ class JSONWriter(EventWriter):
             for line in lines:
                 if not _is_line_before(line, start_iter):
                     file.write(line.rstrip(b"\n") + b"\n")
-        self._file.close()
         with atomic_write(self._path, "wb") as file:
             file.write(b"".join(kept))
-        self._file = self._open()
         _logger.info(
             "%s: moved %d lines to %s: those of iteration %d and later, which are run again, and "
             "those that were torn",

@@ -1,8 +1,9 @@
 """The two losses of SOLOv2: dice on the masks of positive cells, focal on all categories.
 
-P positive cells, H x W pixels of the mask features.
+P positive cells, N objects, H x W pixels of the mask features.
 """
 
+import torch
 from torch import Tensor
 
 from d2lite.layers import sigmoid_focal_loss
@@ -13,22 +14,27 @@ __all__ = ["category_loss", "dice_loss"]
 _SMOOTH = 0.001
 
 
-def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """One minus the soft dice coefficient, mask by mask.
+def dice_loss(logits: Tensor, masks: Tensor, instances: Tensor) -> Tensor:
+    """One minus the soft dice coefficient of each prediction and the mask it should be.
+
+    Several cells learn each object. Its mask is kept once, and overlaps come from one product of
+    all predictions with all masks, which makes no further map for a prediction.
 
     Args:
         logits: (P, H, W) float.
-        targets: (P, H, W), 0 or 1.
+        masks: (N, H, W) bool.
+        instances: (P,) int64 in [0, N), the mask of each prediction.
 
     Returns:
         (P,) float32 in [0, 1].
     Source: SOLO, arXiv:1912.04488, section 3.2.
     """
-    pred = logits.flatten(1).float().sigmoid()
-    truth = targets.flatten(1).to(pred.dtype)
-    overlap = (pred * truth).sum(dim=1)
-    size = pred.square().sum(dim=1) + truth.square().sum(dim=1) + 2 * _SMOOTH
-    return 1 - 2 * overlap / size
+    with torch.autocast(logits.device.type, enabled=False):
+        pred = logits.flatten(1).float().sigmoid()
+        truth = masks.flatten(1).float()
+        overlap = (pred @ truth.T).gather(1, instances[:, None])[:, 0]
+        size = torch.linalg.vector_norm(pred, dim=1).square() + truth.sum(dim=1)[instances]
+        return 1 - 2 * overlap / (size + 2 * _SMOOTH)
 
 
 def category_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -> Tensor:

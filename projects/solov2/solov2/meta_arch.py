@@ -178,9 +178,8 @@ class SOLOv2(Detector):
             small = F.pad(small, (0, width - small.shape[2], 0, height - small.shape[1]))
             # One product for all positive cells of the image, whatever their level.
             logits = image_kernels[targets.cells] @ image_features.flatten(1)
-            dice_losses.append(
-                dice_loss(logits.unflatten(1, (height, width)), small[targets.instances])
-            )
+            logits = logits.unflatten(1, (height, width))
+            dice_losses.append(dice_loss(logits, small, targets.instances))
         dice = torch.cat(dice_losses)
         focal = category_loss(
             categories.flatten(0, 1),

@@ -55,12 +55,37 @@ def shrink_masks(masks: Tensor, stride: int = 4) -> Tensor:
     new_height, new_width = (max(int(side / stride + 0.5), 1) for side in (height, width))
     rows, row_weights = _axis_weights(height, new_height, masks.device)
     columns, column_weights = _axis_weights(width, new_width, masks.device)
-    left, right = masks[:, rows].int()[..., columns].unbind(dim=-2)  # (N, 2, new_h, new_w) each
-    sums = left * column_weights[0] + right * column_weights[1]
+    pixels = masks.view(torch.uint8)
+    # The four pixels under a new one, as bits: upper left, lower left, upper right, lower right.
+    pair = torch.add(pixels[:, rows[0]], pixels[:, rows[1]], alpha=2)
+    quad = torch.add(pair[..., columns[0]], pair[..., columns[1]], alpha=4)
+    shrunk = quad == 0b1111
+    # Four equal pixels need no weights, so only outlines are weighed.
+    at = ((quad > 0) & ~shrunk).nonzero(as_tuple=True)
+    bits = quad[at] >> torch.arange(4, dtype=torch.uint8, device=masks.device)[:, None] & 1
+    left_weight, right_weight = column_weights[:, at[2]]
     # OpenCV cuts off low bits before and after weighing the rows, so that a sum a little above one
     # half may round down. Quarters are left; two of them make a pixel.
-    quarters = ((sums >> 4) * row_weights[..., None] >> 16).sum(dim=1)
-    return quarters >= 2
+    sums = bits[:2] * left_weight + bits[2:] * right_weight
+    quarters = ((sums >> 4) * row_weights[:, at[1]] >> 16).sum(dim=0)
+    shrunk[at] = quarters >= 2
+    return shrunk
+
+
+def _count(masks: Tensor, dim: int) -> Tensor:
+    """How many pixels are set along one axis of (N, H, W) bool, as float32.
+
+    Halves are added as bytes while counts fit into one: some ten times as fast as a sum, which
+    first makes a number of four bytes of every pixel.
+    """
+    counts, most = masks.view(torch.uint8), 1
+    while 2 * most <= 255 and counts.shape[dim] > 1:
+        # Of an odd length the first half is the longer.
+        first, second = counts.tensor_split((-(-counts.shape[dim] // 2),), dim=dim)
+        counts = first.clone()
+        counts.narrow(dim, 0, second.shape[dim]).add_(second)
+        most *= 2
+    return counts.sum(dim=dim, dtype=torch.float32)
 
 
 def mask_centers(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,8 +97,7 @@ def mask_centers(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         x (N,) and y (N,) float32 in pixels, 0 where the mask is empty, and (N,) float32 areas.
     """
-    column_mass = masks.sum(dim=1, dtype=torch.float32)
-    row_mass = masks.sum(dim=2, dtype=torch.float32)
+    column_mass, row_mass = _count(masks, 1), _count(masks, 2)
     area = row_mass.sum(dim=1)
     xs = torch.arange(column_mass.shape[1], device=masks.device, dtype=torch.float32)
     ys = torch.arange(row_mass.shape[1], device=masks.device, dtype=torch.float32)

@@ -39,6 +39,20 @@ def test_a_batch_without_objects_gives_finite_losses_and_gradients_everywhere(mo
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trainable)
 
 
+def test_channels_last_is_a_matter_of_memory_alone(model):
+    """MODEL.CHANNELS_LAST: other strides, the same losses and weights of the same names."""
+    cfg = rcnn_config()
+    cfg.MODEL.CHANNELS_LAST = True
+    other = build_model(cfg)
+    other.load_state_dict(model.state_dict())
+    kernels = [p for p in other.parameters() if p.dim() == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    keyed = [{**x, "draw_key": i} for i, x in enumerate(batch())]
+    wanted, found = model(keyed), other(keyed)
+    for name, loss in wanted.items():
+        torch.testing.assert_close(found[name], loss, rtol=1e-4, atol=1e-5)
+
+
 def test_losses_in_half_precision_are_about_those_in_full(model):
     keyed = [{**x, "draw_key": i} for i, x in enumerate(batch())]
     full = model(keyed)

@@ -60,7 +60,7 @@ def test_mask_loss_counts_more_pixels_than_float16_can():
     """Sums over pixels are taken in float32: float16 ends at 65504."""
     logits = torch.full((1, 300, 300), 4.0, dtype=torch.float16, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.float16):
-        loss = dice_loss(logits, torch.ones(1, 300, 300, dtype=torch.bool))
+        loss = dice_loss(logits, torch.ones(1, 300, 300, dtype=torch.bool), torch.tensor([0]))
     assert loss.item() == pytest.approx(1 - 2 * 0.982 / (0.982**2 + 1), abs=1e-3)
     loss.sum().backward()
     assert logits.grad.isfinite().all()
