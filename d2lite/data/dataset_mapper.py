@@ -93,8 +93,6 @@ class DatasetMapper:
                 f"{', '.join(MASK_FORMATS)}."
             )
         self.is_train = is_train
-        plain = [step for step in augmentations if not isinstance(step, PictureAugmentation)]
-        self.augmentations = T.AugmentationList(plain)
         self.steps = PictureSteps(augmentations, mixing_ends_at)
         self.ignore_value = ignore_value
         self.image_format = image_format
@@ -138,6 +136,21 @@ class DatasetMapper:
             "mixing_ends_at": mixing_ends_at(cfg) if is_train else None,
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         }
+
+    @property
+    def augmentations(self) -> T.AugmentationList:
+        """Those that change one picture, as a list that subclasses may apply themselves.
+
+        Another list, or a sequence, takes the place of all augmentations; change it by setting it.
+        """
+        return T.AugmentationList(self.steps.plain)
+
+    @augmentations.setter
+    def augmentations(
+        self, value: T.AugmentationList | Sequence[T.Augmentation | T.Transform]
+    ) -> None:
+        chosen = value.augs if isinstance(value, T.AugmentationList) else value
+        self.steps = PictureSteps(chosen, self.steps.mixing_ends_at)
 
     @property
     def needs_partners(self) -> bool:

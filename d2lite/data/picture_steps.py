@@ -25,6 +25,7 @@ class PictureSteps:
     """Apply steps to a picture; the pictures mixed in go through the steps before the mixing one.
 
     Attributes:
+        plain: the steps that change one picture.
         mixing: the steps that change whole pictures.
     """
 
@@ -41,6 +42,7 @@ class PictureSteps:
                 mixed; None: never.
         """
         self._segments = _segments(augmentations)
+        self.plain = [step for step in augmentations if not isinstance(step, PictureAugmentation)]
         self.mixing = [step for step in self._segments if isinstance(step, PictureAugmentation)]
         self.mixing_ends_at = mixing_ends_at
         self._partners: PartnerSource | None = None

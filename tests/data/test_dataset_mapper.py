@@ -173,6 +173,17 @@ def test_the_same_key_gives_the_same_sample(sample):
     assert torch.equal(made[0]["image"], made[1]["image"])
 
 
+@pytest.mark.parametrize("wrap", [T.AugmentationList, tuple])
+def test_other_augmentations_can_be_set_afterwards(sample, wrap):
+    """As code for detectron2 does it."""
+    built = mapper()
+    assert [type(step) for step in built.augmentations.augs] == [T.ResizeShortestEdge, T.RandomFlip]
+    built.augmentations = wrap([T.ResizeShortestEdge(30)])
+    made = built(sample)
+    assert made["image"].shape == (3, 30, 40)
+    assert made["instances"].gt_boxes.tensor.tolist() == [[5, 10, 20, 20]]
+
+
 def test_recomputed_boxes_without_masks_are_refused():
     with pytest.raises(ConfigError, match=r"MODEL\.MASK_ON"):
         mapper(use_instance_mask=False, recompute_boxes=True)
