@@ -140,8 +140,8 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
         "info": {},
         "images": list(sizes.values())[::-1],
         "categories": list(dataset["categories"]),
-        # Numbered anew, from one: files have ids twice, and to pycocotools a detection that found
-        # the annotation with id 0 has found nothing.
+        # DIFFERS: numbered anew, from one. Files have ids twice, and to pycocotools a detection
+        # that found the annotation with the id 0 has found nothing.
         "annotations": [{**a, "id": number} for number, a in enumerate(annotations, start=1)],
     }
 

@@ -1,5 +1,7 @@
 """EventStorage: what is put comes out, whole, in order, and without waiting for the device."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from d2lite.utils.events import (
     log_image,
     log_scalars,
 )
+from d2lite.utils.events.history import History
 
 
 def test_the_innermost_block_is_the_active_storage():
@@ -205,3 +208,20 @@ def test_a_histogram_counts_every_value_once():
 def test_a_histogram_of_nothing_or_nan_is_refused(values):
     with pytest.raises(ValueError, match=r"'h'.*finite"):
         EventStorage().put_histogram("h", values)
+
+
+def test_a_history_is_a_list_to_readers_and_small_in_memory():
+    """Half a gigabyte in a long run, where each value is a tuple."""
+    history = History(max_length=50_000)
+    tracemalloc.start()
+    for iteration in range(60_000):
+        history.update(iteration / 2, iteration)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 50_000 * 24
+    assert history.values()[:2] == [(5000.0, 10_000), (5000.5, 10_001)]
+    assert len(history.values()) == 50_000
+    assert history.latest() == 29_999.5
+    assert history.median(3) == 29_999.0
+    assert history.avg(2) == 29_999.25
+    assert history.global_avg() == pytest.approx(14_999.75)

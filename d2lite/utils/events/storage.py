@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from fvcore.common.history_buffer import HistoryBuffer
 from torch import Tensor
 
 from d2lite.utils.errors import UnknownNameError
+
+from .history import History
 
 __all__ = [
     "EventStorage",
@@ -79,7 +80,7 @@ class EventStorage:
         self._iter = start_iter
         self._prefix = ""
         self._unread: list[_Unread] = []
-        self._histories: dict[str, HistoryBuffer] = {}
+        self._histories: dict[str, History] = {}
         self._latest: dict[str, tuple[float, int]] = {}
         self._smoothing_hints: dict[str, bool] = {}
         self._images: deque[LoggedImage] = deque(maxlen=_MAX_UNREAD_IMAGES)
@@ -237,7 +238,7 @@ class EventStorage:
         """Forget the histograms; a writer calls this after it has written them."""
         self._histograms.clear()
 
-    def history(self, name: str) -> HistoryBuffer:
+    def history(self, name: str) -> History:
         """All values of one scalar.
 
         Raises:
@@ -252,7 +253,7 @@ class EventStorage:
                 f"No scalar '{name}' was logged in this run; logged so far: {known}."
             ) from None
 
-    def histories(self) -> dict[str, HistoryBuffer]:
+    def histories(self) -> dict[str, History]:
         """All values of all scalars, by name."""
         self._read()
         return self._histories
@@ -337,7 +338,7 @@ class EventStorage:
             (entry.iteration for entry in unread),
             strict=True,
         ):
-            self._histories.setdefault(name, HistoryBuffer()).update(value, iteration)
+            self._histories.setdefault(name, History()).update(value, iteration)
             self._latest[name] = (value, iteration)
 
 
