@@ -113,8 +113,11 @@ def check_compiled(backend: str) -> None:
     plain, compiled = (small_model(*COMMON).eval() for _ in range(2))
     compile_parts(compiled, backend)
     with torch.no_grad():
-        wanted, found = (m([image(1, 0)])[0]["instances"] for m in (plain, compiled))
-    torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-3, atol=1e-4)
+        # Before masks are cut at a threshold, where rounding may move a score by a whole pixel.
+        pixels = plain.preprocess_image([image(1, 0)]).tensor
+        for wanted, found in zip(plain._heads(pixels), compiled._heads(pixels), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+        assert len(compiled([image(1, 0)])[0]["instances"]) == 100
 
 
 @quiet
