@@ -82,6 +82,9 @@ class _TimedAugmentation(Augmentation):
         with self._clock.step(f"augment: {type(self._inner).__name__}"):
             return self._inner(aug_input)
 
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
 
 # Where each step is done: module, function, and what it is called.
 _STEPS = (
