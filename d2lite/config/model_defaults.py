@@ -8,7 +8,7 @@ MODEL = CN()
 # Device of the model. While nobody sets it, Apple MPS or the CPU stand in for a missing CUDA.
 MODEL.DEVICE = "cuda"
 # Keep maps and convolution weights with their channels last in memory: the same numbers up to
-# rounding, some 15 % less time for SOLOv2 on a CPU, more on a GPU with mixed precision (d2lite).
+# rounding, some 15 % less time for SOLOv2 on a CPU (d2lite).
 MODEL.CHANNELS_LAST = False
 # Name in META_ARCH_REGISTRY of the whole network.
 MODEL.META_ARCHITECTURE = "GeneralizedRCNN"

@@ -132,11 +132,8 @@ def looped_dice(
     parts, first = [features.new_zeros(0)], 0
     for maps, cells, labels in found:
         chosen = kernels[first : first + len(labels)][cells]
-        for kernel, target in zip(
-            chosen.split(1 if by_cell else max(len(cells), 1)),
-            maps.split(1 if by_cell else max(len(cells), 1)),
-            strict=True,
-        ):
+        at_once = 1 if by_cell else max(len(cells), 1)
+        for kernel, target in zip(chosen.split(at_once), maps.split(at_once), strict=True):
             if len(kernel):
                 soft = F.conv2d(features[None], kernel[:, :, None, None])[0]
                 parts.append(plain_dice(soft, target))

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from d2lite.config import CfgNode, get_cfg
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.engine import CallbackHook, DefaultTrainer
 from d2lite.structures import BoxMode
 
 from . import toys
@@ -85,3 +87,33 @@ def toy_cfg(tmp_path: Path, register: Callable[..., None]) -> CfgNode:
     cfg.SEED = 5
     cfg.OUTPUT_DIR = str(tmp_path / "out")
     return cfg
+
+
+def run(
+    cfg: CfgNode,
+    trainer_type: type[DefaultTrainer] = DefaultTrainer,
+    *,
+    resume: bool = False,
+    stop_at: int | None = None,
+) -> DefaultTrainer:
+    """Train; `stop_at` breaks off after so many iterations, as Ctrl-C would."""
+    torch.manual_seed(0)
+    trainer = trainer_type(cfg)
+    trainer.resume_or_load(resume=resume)
+    if stop_at is None:
+        trainer.train()
+        return trainer
+
+    def stop(inner) -> None:
+        if inner.iter + 1 == stop_at:
+            raise KeyboardInterrupt
+
+    trainer.register_hooks([CallbackHook(after_step=stop)])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    return trainer
+
+
+def saved(cfg: CfgNode, name: str) -> dict:
+    """What is in a checkpoint of the run."""
+    return torch.load(Path(cfg.OUTPUT_DIR) / name, weights_only=True)

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.engine import (
-    CallbackHook,
     DefaultPredictor,
-    DefaultTrainer,
     PreciseBN,
     SimpleTrainer,
     WeightAverage,
@@ -19,6 +17,7 @@ from d2lite.engine import (
 )
 from d2lite.utils.errors import ConfigError
 
+from .conftest import run, saved
 from .toys import LineModel, PointStream, make_sgd
 
 
@@ -198,28 +197,6 @@ def averaging(cfg, **options):
     cfg.SOLVER.CHECKPOINT_PERIOD = 2
     cfg.merge_from_list([item for pair in options.items() for item in pair])
     return cfg
-
-
-def run(cfg, *, resume=False, stop_at=None) -> DefaultTrainer:
-    torch.manual_seed(0)
-    trainer = DefaultTrainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    if stop_at is None:
-        trainer.train()
-        return trainer
-
-    def stop(inner) -> None:
-        if inner.iter + 1 == stop_at:
-            raise KeyboardInterrupt
-
-    trainer.register_hooks([CallbackHook(after_step=stop)])
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train()
-    return trainer
-
-
-def saved(cfg, name: str) -> dict:
-    return torch.load(Path(cfg.OUTPUT_DIR) / name, weights_only=True)
 
 
 def test_files_evaluation_and_predictor_use_the_average(toy_cfg, tmp_path):

@@ -17,34 +17,11 @@ from d2lite.engine import (
 from d2lite.engine.defaults.checkpoint_peek import seed_of_checkpoint
 from d2lite.utils.errors import ConfigError, DataError, OutputError, UserError
 
-from .conftest import make_records
-
-
-def run(cfg, *, resume=False, stop_at=None) -> DefaultTrainer:
-    """Train; `stop_at` breaks off after so many iterations, as Ctrl-C would."""
-    torch.manual_seed(0)
-    trainer = DefaultTrainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    if stop_at is None:
-        trainer.train()
-        return trainer
-
-    def stop(inner) -> None:
-        if inner.iter + 1 == stop_at:
-            raise KeyboardInterrupt
-
-    trainer.register_hooks([CallbackHook(after_step=stop)])
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train()
-    return trainer
+from .conftest import make_records, run, saved
 
 
 def weights(trainer) -> torch.Tensor:
     return nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
-
-
-def saved(cfg, name: str) -> dict:
-    return torch.load(Path(cfg.OUTPUT_DIR) / name, weights_only=True)
 
 
 def test_run_leaves_weights_config_metrics_picture_and_results(toy_cfg, caplog):

@@ -8,9 +8,11 @@ from typing import ClassVar
 import pytest
 import torch
 
-from d2lite.engine import CallbackHook, DefaultTrainer, EarlyStopping, EvalHook, SimpleTrainer
+from d2lite.engine import DefaultTrainer, EarlyStopping, EvalHook, SimpleTrainer
 from d2lite.utils.errors import ConfigError
 
+from .conftest import run as run_any
+from .conftest import saved
 from .toys import LineModel, PointStream, make_sgd
 
 
@@ -113,26 +115,8 @@ def stopping(cfg):
     return cfg
 
 
-def run(cfg, *, resume=False, stop_at=None) -> Scripted:
-    torch.manual_seed(0)
-    trainer = Scripted(cfg)
-    trainer.resume_or_load(resume=resume)
-    if stop_at is None:
-        trainer.train()
-        return trainer
-
-    def stop(inner) -> None:
-        if inner.iter + 1 == stop_at:
-            raise KeyboardInterrupt
-
-    trainer.register_hooks([CallbackHook(after_step=stop)])
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train()
-    return trainer
-
-
-def saved(cfg, name: str) -> dict:
-    return torch.load(Path(cfg.OUTPUT_DIR) / name, weights_only=True)
+def run(cfg, **how) -> Scripted:
+    return run_any(cfg, Scripted, **how)
 
 
 def iterations(cfg) -> list[int]:

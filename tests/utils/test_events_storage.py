@@ -211,7 +211,7 @@ def test_a_histogram_of_nothing_or_nan_is_refused(values):
 
 
 def test_a_history_is_a_list_to_readers_and_small_in_memory():
-    """Half a gigabyte in a long run, where each value is a tuple."""
+    """As tuples, the values of a long run fill half a gigabyte."""
     history = History(max_length=50_000)
     tracemalloc.start()
     for iteration in range(60_000):

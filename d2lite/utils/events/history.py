@@ -41,7 +41,7 @@ class _Pairs:
 class History(HistoryBuffer):  # type: ignore[misc]  # fvcore ships no types
     """fvcore's history at 16 bytes a value instead of some hundred.
 
-    A run of 270,000 iterations keeps some twenty scalars, which took half a gigabyte.
+    A run of 270,000 iterations keeps some twenty scalars, which would fill half a gigabyte.
     """
 
     def __init__(self, max_length: int = 1_000_000) -> None:

@@ -75,7 +75,7 @@ def shrink_masks(masks: Tensor, stride: int = 4) -> Tensor:
 def _count(masks: Tensor, dim: int) -> Tensor:
     """How many pixels are set along one axis of (N, H, W) bool, as float32.
 
-    Halves are added as bytes while counts fit into one: some ten times as fast as a sum, which
+    Halves are added as bytes while counts fit into one: several times as fast as a sum, which
     first makes a number of four bytes of every pixel.
     """
     counts, most = masks.view(torch.uint8), 1
