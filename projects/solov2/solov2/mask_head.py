@@ -4,6 +4,7 @@ N images, C channels of a level, E = num_masks channels of the result.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ __all__ = ["MaskHead"]
 
 
 class _LevelPath(nn.ModuleDict):
-    """Convolutions conv0, conv1, ... of one level; each but a level-0 one doubles the size."""
+    """Convolutions conv0, conv1, ... of one level, with a doubling of the size between them."""
 
     def __init__(
         self, in_channels: int, channels: int, *, level: int, norm: str, init: str
@@ -28,14 +29,17 @@ class _LevelPath(nn.ModuleDict):
                 for i, width in enumerate(widths)
             }
         )
-        self.num_doublings = level
 
     def forward(self, x: Tensor) -> Tensor:
-        for conv in self.values():
-            x = conv(x)
-            if self.num_doublings:
-                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        first, *others = self.values()
+        x = first(x)
+        for conv in others:
+            x = conv(_doubled(x))
         return x
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class MaskHead(nn.Module):
@@ -85,4 +89,9 @@ class MaskHead(nn.Module):
         # coarsest, whichever that is, as the paper has it. Four levels give the same.
         inputs = [*features[:-1], append_coords(features[-1])]
         paths = zip(self.convs_all_levels, inputs, strict=True)
-        return self.conv_pred(torch.stack([path(x) for path, x in paths]).sum(dim=0))
+        fused, *halves = (path(x) for path, x in paths)
+        if halves:
+            # Doubling is linear, so the coarser levels are added before their last one: one
+            # doubling instead of one a level, and sums of a quarter of the pixels.
+            fused = fused + _doubled(reduce(torch.add, halves))
+        return self.conv_pred(fused)
