@@ -43,6 +43,7 @@ MAY_IMPORT = {
 }
 # Old public addresses that hand names on from a higher floor; nothing of ours imports them.
 FACES = {
+    "d2lite.utils.draws": "utils",
     "d2lite.utils.visualizer": "visualization",
     "d2lite.utils.colormap": "visualization",
     "d2lite.utils.video_visualizer": "visualization",

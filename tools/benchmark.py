@@ -19,11 +19,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from loader_benchmark import PlainDataset, StepClock, timed_mapper
 from torch.utils.data import DataLoader
 
 from d2lite.config import CfgNode
 from d2lite.data import build_detection_train_loader, get_detection_dataset_dicts
-from d2lite.data.benchmarking import PlainDataset, StepClock, timed_mapper
 from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.logger import setup_logger

@@ -22,7 +22,7 @@ from d2lite.checkpoint.writing import write_weights
 from d2lite.config import CfgNode
 from d2lite.data.datasets.builtin_meta import COCO_CATEGORIES
 from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
-from d2lite.engine.defaults.classes import get_class_names
+from d2lite.engine.derived_config.classes import get_class_names
 from d2lite.modeling import build_model
 
 # torchvision counts up to the largest id of COCO.

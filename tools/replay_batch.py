@@ -23,9 +23,9 @@ from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode
 from d2lite.data import MetadataCatalog
 from d2lite.engine import DefaultTrainer, add_config_options, run_tool, setup_cfg
-from d2lite.engine.defaults.blow_up import read_report
-from d2lite.engine.defaults.drawn_samples import draw_sample
-from d2lite.engine.defaults.replay import load_reported_batch, measure_batch
+from d2lite.engine.reports.nonfinite_report import read_report
+from d2lite.engine.reports.replay import load_reported_batch, measure_batch
+from d2lite.engine.reports.sample_pictures import draw_sample
 from d2lite.utils.errors import OutputError
 from d2lite.utils.logger import setup_logger
 

@@ -27,7 +27,7 @@ from d2lite.data import (
 )
 from d2lite.data.image_io import read_image
 from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
-from d2lite.engine.defaults.drawn_samples import draw_sample
+from d2lite.engine.reports.sample_pictures import draw_sample
 from d2lite.utils.errors import ConfigError, OutputError
 from d2lite.utils.logger import setup_logger
 from d2lite.visualization import Visualizer, legible_scale

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import torch
 
-from d2lite.checkpoint.c2_detectron_names import convert_c2_detectron_names
-from d2lite.checkpoint.c2_names import convert_basic_c2_names
+from d2lite.checkpoint.foreign.c2_detectron_names import convert_c2_detectron_names
+from d2lite.checkpoint.foreign.c2_names import convert_basic_c2_names
 from d2lite.utils.errors import WeightsError
 
 __all__ = [

@@ -14,8 +14,8 @@ from d2lite.utils.file_io import atomic_write
 
 from .folder import LAST_CHECKPOINT, checkpoints_by_age, read_mark
 from .matching import LoadReport, fit_to_model
-from .plain import to_plain
 from .reading import read_checkpoint, refuse_damaged_archive
+from .serializable import to_serializable
 from .writing import save_to_stream
 
 __all__ = ["Checkpointer", "Stateful"]
@@ -127,7 +127,7 @@ class Checkpointer:
     def _write(self, name: str, data: dict[str, Any]) -> None:
         data[_OWN_KEY] = {"version": __version__, **self._model_facts(), **self.extra}
         path = Path(self.save_dir) / f"{name}.pth"
-        plain = to_plain(data)
+        plain = to_serializable(data)
         with atomic_write(path, "wb") as stream:
             save_to_stream(plain, stream)
         self.tag_last_checkpoint(path.name)

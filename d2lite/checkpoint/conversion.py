@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import nn
 
-from .class_rows import check_class_count
 from .detection_checkpoint import DetectionCheckpointer, translate_names
+from .foreign.torchvision_detectors import is_torchvision_detector
 from .reading import read_checkpoint
-from .torchvision_detectors import is_torchvision_detector
+from .remap_classifier import check_class_count
 
 __all__ = ["convert_checkpoint", "is_of_torchvision"]
 

@@ -11,10 +11,10 @@ from d2lite.checkpoint.c2_model_loading import (
 )
 
 from .checkpointer import Checkpointer
-from .class_rows import carry_class_rows
+from .foreign.torchvision_detectors import convert_torchvision_detector, is_torchvision_detector
+from .foreign.torchvision_names import is_torchvision_resnet, rename_torchvision_resnet
 from .matching import LoadReport, without_wrapper
-from .torchvision_detectors import convert_torchvision_detector, is_torchvision_detector
-from .torchvision_names import is_torchvision_resnet, rename_torchvision_resnet
+from .remap_classifier import remap_classifier
 
 __all__ = ["DetectionCheckpointer", "translate_names"]
 
@@ -45,7 +45,7 @@ class DetectionCheckpointer(Checkpointer):
         theirs = _class_names(content)
         if self.keep_matching_classes and ours and theirs and list(ours) != theirs:
             weights = without_wrapper(weights)
-            weights, carried = carry_class_rows(weights, own, theirs, list(ours))
+            weights, carried = remap_classifier(weights, own, theirs, list(ours))
         elif self.keep_matching_classes and ours and not theirs:
             self.logger.warning(
                 "MODEL.KEEP_MATCHING_CLASSES has no effect: %s does not name its classes. Write "

@@ -12,8 +12,8 @@ import torch
 from d2lite.utils.errors import ConfigError, WeightsError
 from d2lite.utils.file_io import atomic_write
 
-from .plain import to_plain
 from .reading import NOTE_IN_SAFETENSORS
+from .serializable import to_serializable
 
 __all__ = ["save_to_stream", "write_weights"]
 
@@ -22,7 +22,7 @@ _HASH_DIGITS = 8
 
 
 def save_to_stream(content: Any, stream: IO[bytes]) -> None:
-    """Write what `to_plain` returned in torch's format.
+    """Write what `to_serializable` returned in torch's format.
 
     Args:
         content: tensors and plain values.
@@ -57,7 +57,7 @@ def write_weights(path: Path, content: Mapping[str, Any], *, hash_in_name: bool 
         WeightsError: if safetensors is not installed.
         OutputError: if it cannot be written.
     """
-    plain = to_plain(content)
+    plain = to_serializable(content)
     if path.suffix == ".safetensors":
         data = _safetensors_bytes(plain)
     elif path.suffix in (".pth", ".pt"):

@@ -9,7 +9,6 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from d2lite.config import CfgNode, configurable
-from d2lite.data.batch_loader import build_batch_data_loader
 from d2lite.data.checking import check_image_files
 from d2lite.data.common import DatasetFromList, MapDataset
 from d2lite.data.dataset_dicts import (
@@ -19,7 +18,8 @@ from d2lite.data.dataset_dicts import (
     print_instances_class_histogram,
 )
 from d2lite.data.dataset_mapper import DatasetMapper
-from d2lite.data.loader import (
+from d2lite.data.loading.batch_loader import build_batch_data_loader
+from d2lite.data.loading.loader import (
     Collate,
     ReportingLoader,
     StreamLoader,

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
 
-from d2lite.data.aspect_ratio import AspectRatioGroupedDataset
-from d2lite.utils.draws import draw_key
+from d2lite.data.samplers.aspect_ratio import AspectRatioGroupedDataset
 from d2lite.utils.errors import DataError
+from d2lite.utils.keyed_rng import draw_key
 
 __all__ = [
     "AspectRatioGroupedDataset",

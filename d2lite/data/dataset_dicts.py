@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.checking import sound_records
-from d2lite.data.class_counts import ClassCounts, count_classes
+from d2lite.data.classes.class_counts import ClassCounts, count_classes
 from d2lite.data.faults import collecting_faults
+from d2lite.data.object_checks import drop_invalid
 from d2lite.data.proposals import load_proposals_into_dataset
 from d2lite.utils.errors import ConfigError, DataError
 
@@ -105,7 +105,7 @@ def get_detection_dataset_dicts(
     with collecting_faults(", ".join(names)) as book:
         datasets = [_load(name) for name in names]
         if max_bad_share is not None:
-            datasets = [sound_records(records, book) for records in datasets]
+            datasets = [drop_invalid(records, book) for records in datasets]
     if max_bad_share is not None:
         num_objects = sum(len(r.get("annotations", ())) for r in itertools.chain(*datasets))
         book.check_share(sum(map(len, datasets)), num_objects, max_bad_share)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from d2lite.config import configurable
-from d2lite.data.stream import EpochOrder
+from d2lite.data.samplers.stream import EpochOrder
 from d2lite.structures import BitMasks, Keypoints, PolygonMasks
 from d2lite.utils.errors import ConfigError, DataError
 
@@ -21,18 +21,18 @@ from .annotations import (
     transform_instance_annotations,
     transform_proposals,
 )
-from .augmentation_config import (
+from .augmenting.config import (
     build_augmentation,
     build_steps,
     build_transform_gen,
     may_cut,
     mixing_ends_at,
 )
+from .augmenting.labelled_image import LabelledImage
+from .augmenting.mixing import PictureAugmentation
+from .augmenting.whole_image_steps import WholeImageSteps
+from .classes.shared_metadata import create_keypoint_hflip_indices
 from .image_io import check_image_size, read_image
-from .mixing import PictureAugmentation
-from .picture import Picture
-from .picture_steps import PictureSteps
-from .shared_metadata import create_keypoint_hflip_indices
 
 __all__ = ["DatasetMapper", "build_augmentation", "build_transform_gen"]
 
@@ -93,7 +93,7 @@ class DatasetMapper:
                 f"{', '.join(MASK_FORMATS)}."
             )
         self.is_train = is_train
-        self.steps = PictureSteps(augmentations, mixing_ends_at)
+        self.steps = WholeImageSteps(augmentations, mixing_ends_at)
         self.ignore_value = ignore_value
         self.image_format = image_format
         self.use_instance_mask = use_instance_mask
@@ -150,7 +150,7 @@ class DatasetMapper:
         self, value: T.AugmentationList | Sequence[T.Augmentation | T.Transform]
     ) -> None:
         chosen = value.augs if isinstance(value, T.AugmentationList) else value
-        self.steps = PictureSteps(chosen, self.steps.mixing_ends_at)
+        self.steps = WholeImageSteps(chosen, self.steps.mixing_ends_at)
 
     @property
     def needs_partners(self) -> bool:
@@ -197,7 +197,7 @@ class DatasetMapper:
             self._transform_annotations(sample, transforms, picture.size)
         return sample
 
-    def _read(self, record: dict[str, Any]) -> Picture:
+    def _read(self, record: dict[str, Any]) -> LabelledImage:
         """The picture of a dataset dict, as it lies on the disk."""
         image = read_image(record["file_name"], format=self.image_format)
         check_image_size(record, image)
@@ -210,7 +210,7 @@ class DatasetMapper:
         if self.steps.mixing:
             unused = self._unused_keys(self.steps.needs_masks)
             annos = [{k: v for k, v in anno.items() if k not in unused} for anno in annos]
-        return Picture(
+        return LabelledImage(
             image,
             annos,
             labels,

@@ -10,6 +10,11 @@ from .annotations import (
     transform_keypoint_annotations,
     transform_proposals,
 )
+from .classes.shared_metadata import (
+    check_metadata_consistency,
+    create_keypoint_hflip_indices,
+    get_fed_loss_cls_weights,
+)
 from .dataset_mapper import build_augmentation, build_transform_gen
 from .image_io import (
     SizeMismatchError,
@@ -18,11 +23,6 @@ from .image_io import (
     convert_PIL_to_numpy,
     read_image,
     register_image_source,
-)
-from .shared_metadata import (
-    check_metadata_consistency,
-    create_keypoint_hflip_indices,
-    get_fed_loss_cls_weights,
 )
 
 __all__ = [

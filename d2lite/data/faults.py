@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from d2lite.utils.errors import DataError
 
-__all__ = ["FAULTS", "Fault", "FaultBook", "collecting_faults", "reading_faults"]
+__all__ = ["FAULTS", "Fault", "FaultLog", "collecting_faults", "reading_faults"]
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ FAULTS = {
 
 
 @dataclass
-class FaultBook:
+class FaultLog:
     """Counts and examples of faults.
 
     Attributes:
@@ -194,11 +194,11 @@ def too_much_is_bad(word: str, bad: int, total: int, max_share: float, why: str)
     )
 
 
-_current: ContextVar[FaultBook | None] = ContextVar("d2lite_fault_book", default=None)
+_current: ContextVar[FaultLog | None] = ContextVar("d2lite_fault_book", default=None)
 
 
 @contextmanager
-def collecting_faults(where: str | None = None) -> Iterator[FaultBook]:
+def collecting_faults(where: str | None = None) -> Iterator[FaultLog]:
     """Inside, readers skip what is bad and write it into one book.
 
     Args:
@@ -211,7 +211,7 @@ def collecting_faults(where: str | None = None) -> Iterator[FaultBook]:
     if outer is not None:
         yield outer
         return
-    book = FaultBook()
+    book = FaultLog()
     token = _current.set(book)
     try:
         yield book
@@ -222,7 +222,7 @@ def collecting_faults(where: str | None = None) -> Iterator[FaultBook]:
 
 
 @contextmanager
-def reading_faults(where: str) -> Iterator[FaultBook]:
+def reading_faults(where: str) -> Iterator[FaultLog]:
     """The book for a reader: that of who collects, or a strict one that is logged at the end.
 
     Args:
@@ -232,6 +232,6 @@ def reading_faults(where: str) -> Iterator[FaultBook]:
     if book is not None:
         yield book
         return
-    book = FaultBook(is_strict=True)
+    book = FaultLog(is_strict=True)
     yield book
     book.log(where)

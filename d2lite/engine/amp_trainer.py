@@ -11,8 +11,8 @@ from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import get_event_storage
 
-from .loss_guard import LossGuard
 from .simple_trainer import SimpleTrainer
+from .stepping.loss_guard import LossGuard
 
 __all__ = ["AMPTrainer"]
 

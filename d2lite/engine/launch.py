@@ -14,10 +14,10 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DeviceError
 
-from .group import choose_device, group_backend
-from .meeting import Meeting
-from .processes import Job, run_processes
-from .stop_signals import RunInterrupted
+from .launching.group import choose_device, group_backend
+from .launching.meeting import Meeting
+from .launching.processes import Job, run_processes
+from .launching.stop_signals import RunInterrupted
 
 __all__ = ["DEFAULT_TIMEOUT", "launch"]
 

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from d2lite.utils import comm
-from d2lite.utils.draws import draw_key
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.events import get_event_storage
+from d2lite.utils.keyed_rng import draw_key
 from d2lite.utils.process_means import sharing_means
 
-from .gradients import gradient_norm, main_group
-from .loss_guard import BlowUpError, LossGuard
-from .memory_advice import out_of_memory
+from .stepping.gradients import gradient_norm, main_group
+from .stepping.loss_guard import LossGuard, NonFiniteError
+from .stepping.memory_advice import out_of_memory
 from .trainer_base import TrainerBase
 
 __all__ = ["SimpleTrainer", "split_batch"]
@@ -121,7 +121,7 @@ class SimpleTrainer(TrainerBase):
             is_left_out = self.guard.skips and not self._is_finite_everywhere()
         except torch.cuda.OutOfMemoryError as error:
             raise out_of_memory(error, batch, self.accumulate_steps) from error
-        except BlowUpError:
+        except NonFiniteError:
             raise
         except FloatingPointError as error:
             # A model found that it has diverged before there was a loss.
@@ -134,7 +134,7 @@ class SimpleTrainer(TrainerBase):
             self.guard.skip()
             return
         if self.guard.skips:
-            self.guard.accept()
+            self.guard.commit()
         if (self.iter + 1) % self.gather_metric_period == 0:
             self.write_metrics(losses, data_time, self.iter)
         if norm is not None and comm.is_main_process():
@@ -299,7 +299,7 @@ class SimpleTrainer(TrainerBase):
         """
         # Ends the loader's workers; a second train() makes new ones at its own iteration.
         self._batches = None
-        self.guard.look()
+        self.guard.flush()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the run and of the optimizer.
@@ -308,7 +308,7 @@ class SimpleTrainer(TrainerBase):
             FloatingPointError: if a loss that nobody had looked at is not finite, so that broken
                 weights are never saved.
         """
-        self.guard.look()
+        self.guard.flush()
         state = {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
         if self.guard.num_skipped:
             state["num_skipped"] = self.guard.num_skipped

@@ -8,8 +8,8 @@ from typing import Any
 
 from d2lite.utils.events import EventStorage
 
-from .failure_log import log_failure
-from .stop_signals import StopVote
+from .launching.failure_log import log_failure
+from .launching.stop_signals import StopConsensus
 
 __all__ = ["HookBase", "TrainerBase"]
 
@@ -76,7 +76,7 @@ class TrainerBase:
             meant to be so short.
         storage: the EventStorage that is open while training.
         is_stopping: whether all processes know that the run stops after the current step.
-        stop_wish: what `request_stop` was given, here or in another process; 0 if nothing.
+        stop_signal: what `request_stop` was given, here or in another process; 0 if nothing.
     """
 
     def __init__(self) -> None:
@@ -86,8 +86,8 @@ class TrainerBase:
         self.max_iter: int = 0
         self.storage: EventStorage
         self.is_stopping = False
-        self.stop_wish = 0
-        self._vote = StopVote()
+        self.stop_signal = 0
+        self._stop_consensus = StopConsensus()
         self._hook_at_work: HookBase | None = None
         self._hooks_left: list[str] = []
         self._loaded_iter = -1
@@ -141,7 +141,7 @@ class TrainerBase:
                 return
         # Past the last step, so that hooks can tell a finished run from a broken one.
         self.iter = max(start_iter, self.max_iter)
-        self._vote.hear()
+        self._stop_consensus.result()
 
     def request_stop(self, wish: int = 1) -> None:
         """Ask the run to stop after the current step, to be resumed later.
@@ -151,7 +151,7 @@ class TrainerBase:
         Args:
             wish: a positive number; that of the signal where one was the reason.
         """
-        self.stop_wish = wish
+        self.stop_signal = wish
 
     def _after_failed_train(self, cause: BaseException) -> None:
         """Let every hook close its files; what they raise must not hide `cause`."""
@@ -197,9 +197,9 @@ class TrainerBase:
 
     def after_step(self) -> None:
         """Open the door `after_step` of every hook; one that stops leaves some to its resume."""
-        decided = self._vote.cast(self.stop_wish)
+        decided = self._stop_consensus.submit(self.stop_signal)
         self.is_stopping = decided > 0
-        self.stop_wish = max(self.stop_wish, decided)
+        self.stop_signal = max(self.stop_signal, decided)
         for hook in self._hooks:
             if self.is_stopping and hook.runs_again:
                 continue

@@ -14,7 +14,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 from pycocotools import coco, cocoeval
 
-from d2lite.data.checking import box_around, mask_fault, polygon_is_sound
+from d2lite.data.object_checks import box_around, is_valid_polygon, mask_fault
 from d2lite.utils.errors import ConfigError, DataError
 
 __all__ = ["CocoScores", "complete_ground_truth", "fast_engine", "score_coco"]
@@ -153,7 +153,7 @@ def _made_sound(annotation: dict[str, Any], image: Mapping[str, Any]) -> bool:
     """
     mask = annotation.get("segmentation")
     if isinstance(mask, list):
-        mask = [polygon for polygon in mask if polygon_is_sound(polygon)]
+        mask = [polygon for polygon in mask if is_valid_polygon(polygon)]
     elif mask and "height" in image and mask_fault(mask, image["height"], image["width"]):
         return False
     if annotation.get("segmentation"):

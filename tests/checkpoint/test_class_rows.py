@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.checkpoint.class_rows import carry_class_rows, check_class_count
+from d2lite.checkpoint.remap_classifier import check_class_count, remap_classifier
 from d2lite.utils.errors import ConfigError
 
 THEIRS = ["cat", "dog", "person"]
@@ -37,7 +37,7 @@ def _first(weights, name):
 
 
 def test_rows_go_where_the_class_of_that_name_is():
-    weights, carried = carry_class_rows(_head(3, 1), _head(4, 2), THEIRS, OURS)
+    weights, carried = remap_classifier(_head(3, 1), _head(4, 2), THEIRS, OURS)
     assert carried == ["person", "cat"]
     # person is their class 2, cat their class 0; tree and nut keep the model's own rows.
     by_class = [102, 201, 100, 203]
@@ -55,7 +55,7 @@ def test_rows_go_where_the_class_of_that_name_is():
 
 def test_equal_counts_in_another_order_are_put_in_order():
     """Without this, the classifier of cats would start out as that of persons."""
-    weights, carried = carry_class_rows(_head(3, 1), _head(3, 2), THEIRS, ["dog", "person", "cat"])
+    weights, carried = remap_classifier(_head(3, 1), _head(3, 2), THEIRS, ["dog", "person", "cat"])
     assert carried == ["dog", "person", "cat"]
     assert _first(weights, "head.cls_score.weight") == [101, 102, 100] * 2
 
@@ -63,12 +63,12 @@ def test_equal_counts_in_another_order_are_put_in_order():
 def test_one_box_for_all_classes_is_left_alone():
     name = "roi_heads.box_predictor.bbox_pred.weight"
     rows = torch.arange(8.0).reshape(4, 2)
-    weights, _ = carry_class_rows({name: rows}, {name: rows + 5}, THEIRS, OURS)
+    weights, _ = remap_classifier({name: rows}, {name: rows + 5}, THEIRS, OURS)
     assert torch.equal(weights[name], rows)
 
 
 def test_rows_that_are_not_those_of_the_named_classes_stay_out():
-    weights, carried = carry_class_rows(_head(7, 1), _head(4, 2), THEIRS, OURS)
+    weights, carried = remap_classifier(_head(7, 1), _head(4, 2), THEIRS, OURS)
     assert carried == []
     assert len(weights["head.cls_score.weight"]) == 14
 

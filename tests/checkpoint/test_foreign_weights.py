@@ -11,12 +11,12 @@ from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.checkpoint.c2_model_loading import align_and_update_state_dicts
-from d2lite.checkpoint.c2_names import convert_basic_c2_names
-from d2lite.checkpoint.pickles import read_pickle
-from d2lite.checkpoint.torchvision_names import (
+from d2lite.checkpoint.foreign.c2_names import convert_basic_c2_names
+from d2lite.checkpoint.foreign.torchvision_names import (
     is_torchvision_resnet,
     rename_torchvision_resnet,
 )
+from d2lite.checkpoint.pickles import read_pickle
 from d2lite.utils.errors import WeightsError
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.engine.defaults.checkpoint_peek import class_names_of_weights
+from d2lite.engine.resuming.checkpoint_peek import class_names_of_weights
 from d2lite.utils.errors import WeightsError
 
 MEGABYTES = 20

@@ -101,7 +101,7 @@ def check(picture, *, rim=2):
     """Every object lies on its pixels and on nothing else, and so do boxes, points and classes.
 
     Args:
-        picture: a `Picture` with annotations of `record`.
+        picture: a `LabelledImage` with annotations of `record`.
         rim: pixels along the edges that do not count.
     """
     pixels = picture.image.astype(int)

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2lite.data.albumentations_bridge import Albumentations
-from d2lite.data.augmentation_text import read_augmentation
-from d2lite.data.mixing import PictureAugmentation
-from d2lite.data.picture import Picture
-from d2lite.utils.draws import keyed_draws
+from d2lite.data.augmenting.albumentations_bridge import Albumentations
+from d2lite.data.augmenting.labelled_image import LabelledImage
+from d2lite.data.augmenting.mixing import PictureAugmentation
+from d2lite.data.augmenting.text import read_augmentation
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.keyed_rng import keyed_draws
 from tests.data import figures
 
 
 def picture(number, rle=False):
     made = figures.record(number, rle=rle)
-    return Picture(
+    return LabelledImage(
         figures.read(made["file_name"]),
         [dict(anno) for anno in made["annotations"]],
         figures.read(made["sem_seg_file_name"]),

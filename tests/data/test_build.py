@@ -13,8 +13,8 @@ from d2lite.data import build_batch_data_loader, build_detection_test_loader
 from d2lite.data import build_detection_train_loader as build_train_loader
 from d2lite.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from d2lite.utils import comm
-from d2lite.utils.draws import draw_key
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+from d2lite.utils.keyed_rng import draw_key
 
 RECORDS = [
     {"file_name": f"{i}", "width": 30 if i % 3 else 20, "height": 25, "number": i}

@@ -13,15 +13,20 @@ from pycocotools import mask as mask_util
 
 from d2lite.config import get_cfg
 from d2lite.data import DatasetCatalog, build_detection_train_loader, get_detection_dataset_dicts
-from d2lite.data.checking import box_fault, mask_fault, polygon_is_sound, sound_records
-from d2lite.data.checking.annotations import unpack_runs
 from d2lite.data.checking.dataset import (
     check_dataset,
     cleaned_coco,
     compare_sets,
     fault_table,
 )
-from d2lite.data.faults import FAULTS, FaultBook, collecting_faults
+from d2lite.data.faults import FAULTS, FaultLog, collecting_faults
+from d2lite.data.object_checks import (
+    box_fault,
+    drop_invalid,
+    is_valid_polygon,
+    mask_fault,
+    unpack_runs,
+)
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 from tests.data import spec_files as make
@@ -68,8 +73,8 @@ def test_boxes_are_judged_by_size_and_place(box, fault):
 
 @pytest.mark.parametrize("polygon", [[], [1, 1, 2, 2], [1] * 7, [1] * 5 + [float("nan")], 5, "abc"])
 def test_polygons_need_three_points_of_finite_numbers(polygon):
-    assert not polygon_is_sound(polygon)
-    assert polygon_is_sound([1, 1, 5, 1, 5, 5])
+    assert not is_valid_polygon(polygon)
+    assert is_valid_polygon([1, 1, 5, 1, 5, 5])
 
 
 @settings(deadline=None)
@@ -105,9 +110,9 @@ def test_an_object_without_a_box_gets_one_around_its_mask():
         {"category_id": 0, "segmentation": mask_util.decode(rle)},
         {"category_id": 0},
     ]
-    book = FaultBook()
+    book = FaultLog()
     record = {"file_name": "a", "height": 10, "width": 20, "annotations": objects}
-    (sound,) = sound_records([record], book)
+    (sound,) = drop_invalid([record], book)
     assert [o["bbox"] for o in sound["annotations"]] == [[1, 2, 5, 9], *[[2, 1, 3, 6]] * 2]
     assert dict(book.counts) == {"malformed": 1}
 
@@ -116,8 +121,8 @@ def test_sound_records_are_handed_on_as_they_are():
     box = {"category_id": 0, "bbox": [1, 1, 3, 3], "bbox_mode": BoxMode.XYWH_ABS}
     rotated = {"category_id": 0, "bbox": [5, 5, 30, 3, 45], "bbox_mode": BoxMode.XYWHA_ABS}
     record = {"file_name": "a", "height": 10, "width": 20, "annotations": [box, rotated]}
-    book = FaultBook()
-    assert sound_records([record], book)[0] is record
+    book = FaultLog()
+    assert drop_invalid([record], book)[0] is record
     assert not book.counts
 
 

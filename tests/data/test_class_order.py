@@ -3,9 +3,9 @@
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.data.class_order import follow_class_order, select_classes
+from d2lite.data.classes.class_order import follow_class_order, select_classes
 from d2lite.data.datasets import register_coco_instances, register_pascal_voc
-from d2lite.engine.defaults.checks import load_test_classes
+from d2lite.engine.derived_config.checks import load_test_classes
 from d2lite.evaluation import build_evaluator
 from tests.data import spec_files as make
 from tests.data.spec_files import detections, labels_of

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from d2lite.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
-from d2lite.data.class_order import follow_class_order
+from d2lite.data.classes.class_order import follow_class_order
 from d2lite.evaluation import COCOEvaluator
 from tests.data import spec_files as make
 from tests.data.spec_files import detections

@@ -7,9 +7,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from d2lite.data import DatasetFromList, MapDataset, ToIterableDataset
-from d2lite.data.aspect_ratio import AspectRatioGroupedDataset, shape_groups
 from d2lite.data.common import MAX_TRIES, set_default_dataset_from_list_serialize_method
 from d2lite.data.samplers import InferenceSampler
+from d2lite.data.samplers.aspect_ratio import AspectRatioGroupedDataset, shape_groups
 from d2lite.utils.errors import DataError
 
 ITEMS = [{"file_name": f"{i}.jpg", "boxes": list(range(i))} for i in range(9)]

@@ -8,11 +8,11 @@ from PIL import Image
 from d2lite.config import get_cfg
 from d2lite.data import DatasetMapper
 from d2lite.data import transforms as T
-from d2lite.data.augmentation_text import AUGMENTATION_REGISTRY
+from d2lite.data.augmenting.text import AUGMENTATION_REGISTRY
 from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.structures import BoxMode
-from d2lite.utils.draws import keyed_draws
 from d2lite.utils.errors import ConfigError, UnknownNameError
+from d2lite.utils.keyed_rng import keyed_draws
 
 
 def config(*options):

@@ -12,8 +12,8 @@ from d2lite.data import transforms as T
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.dataset_mapper import DatasetMapper, build_augmentation
 from d2lite.structures import BitMasks, BoxMode, PolygonMasks
-from d2lite.utils.draws import keyed_draws
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.keyed_rng import keyed_draws
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 from d2lite.config import get_cfg
 from d2lite.data import build_detection_test_loader, build_detection_train_loader
 from d2lite.data.checking.dataset import check_dataset
-from d2lite.data.loader import worker_init_reset_seed
+from d2lite.data.loading.loader import worker_init_reset_seed
 from tests.data import spec_files as make
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -86,6 +86,6 @@ def test_workers_run_one_thread_for_each_library(monkeypatch):
     calls = []
     monkeypatch.setattr(torch, "set_num_threads", lambda n: calls.append(("torch", n)))
     monkeypatch.setattr(cv2, "setNumThreads", lambda n: calls.append(("cv2", n)))
-    monkeypatch.setattr("d2lite.data.loader.seed_all_rng", lambda seed: None)
+    monkeypatch.setattr("d2lite.data.loading.loader.seed_all_rng", lambda seed: None)
     worker_init_reset_seed(0)
     assert calls == [("torch", 1), ("cv2", 0)]

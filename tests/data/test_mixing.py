@@ -9,17 +9,22 @@ from hypothesis import strategies as st
 from d2lite.config import get_cfg
 from d2lite.data import DatasetMapper, build_detection_train_loader
 from d2lite.data import transforms as T
-from d2lite.data.augmentation_text import read_augmentation
-from d2lite.data.mixing import MixingAugmentation, PartnerSource, PictureAugmentation, fit_into
-from d2lite.data.mixing_blend import MixUp
-from d2lite.data.mixing_mosaic import Mosaic
-from d2lite.data.mixing_paste import CopyPaste
-from d2lite.data.picture import Picture
-from d2lite.data.picture_steps import PictureSteps
+from d2lite.data.augmenting.blend import MixUp
+from d2lite.data.augmenting.labelled_image import LabelledImage
+from d2lite.data.augmenting.mixing import (
+    MixingAugmentation,
+    PartnerSource,
+    PictureAugmentation,
+    fit_into,
+)
+from d2lite.data.augmenting.mosaic import Mosaic
+from d2lite.data.augmenting.paste import CopyPaste
+from d2lite.data.augmenting.text import read_augmentation
+from d2lite.data.augmenting.whole_image_steps import WholeImageSteps
 from d2lite.data.samplers import RandomSubsetTrainingSampler, RepeatFactorTrainingSampler
-from d2lite.data.stream import RepeatOrder
-from d2lite.utils.draws import at_position, keyed_draws
+from d2lite.data.samplers.stream import RepeatOrder
 from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.keyed_rng import at_position, keyed_draws
 from tests.data import figures
 
 FEW = settings(max_examples=40, deadline=None)
@@ -27,7 +32,7 @@ FLIP = np.array([1, 0])
 
 
 def read(record):
-    return Picture(
+    return LabelledImage(
         figures.read(record["file_name"]),
         [dict(a) for a in record["annotations"]],
         figures.read(record["sem_seg_file_name"]).astype(np.int32),
@@ -38,7 +43,7 @@ def read(record):
 def run(texts, key, *, rle=False, first=None, size=figures.COUNT):
     """A picture after some steps, and its objects too."""
     records = [figures.record(i, rle=rle) for i in range(size)]
-    steps = PictureSteps([read_augmentation(text) for text in texts])
+    steps = WholeImageSteps([read_augmentation(text) for text in texts])
     steps = steps.with_partners(records, None)
     with keyed_draws(key):
         picture, to_do = steps(read(records[key % size if first is None else first]), read)
@@ -103,7 +108,7 @@ def test_a_blend_is_the_weighted_sum_and_holds_the_objects_of_both(key):
 
 
 def test_pasting_takes_from_the_objects_below_what_is_hidden():
-    below = Picture(
+    below = LabelledImage(
         np.full((20, 20, 3), 10, np.uint8),
         [
             {"category_id": 0, "bbox": [0, 0, 10, 20], "bbox_mode": 0,
@@ -115,7 +120,7 @@ def test_pasting_takes_from_the_objects_below_what_is_hidden():
             {"category_id": 2, "bbox": [12, 0, 20, 8], "bbox_mode": 0},
         ],
     )  # fmt: skip
-    above = Picture(
+    above = LabelledImage(
         np.full((20, 20, 3), 200, np.uint8),
         [
             {"category_id": 3, "bbox": [0, 10, 20, 20], "bbox_mode": 0,
@@ -150,8 +155,8 @@ def shrink_of_everything(mask):
 def test_an_image_without_objects_mixes_like_any_other():
     image = np.zeros((20, 30, 3), np.uint8)
     for text in ("Mosaic(size=(50, 50))", "MixUp(prob=1)", "CopyPaste(prob=1)"):
-        steps = PictureSteps([read_augmentation(text)]).with_partners([{}], None)
-        made, _ = steps(Picture(image, []), lambda record: Picture(image, []))
+        steps = WholeImageSteps([read_augmentation(text)]).with_partners([{}], None)
+        made, _ = steps(LabelledImage(image, []), lambda record: LabelledImage(image, []))
         assert made.annotations == []
 
 
@@ -159,16 +164,18 @@ def test_a_grey_image_and_one_of_five_channels_mix():
     for shape in ((20, 30), (20, 30, 1), (20, 30, 5)):
         for text in ("Mosaic(size=(50, 40))", "MixUp(prob=1)", "CopyPaste(edge_blur=1, prob=1)"):
             image = np.zeros(shape, np.uint8)
-            steps = PictureSteps([read_augmentation(text)]).with_partners([{}], None)
+            steps = WholeImageSteps([read_augmentation(text)]).with_partners([{}], None)
             anno = {"category_id": 0, "bbox": [1, 1, 9, 9], "bbox_mode": 0,
                     "segmentation": [[1, 1, 9, 1, 9, 9, 1, 9]]}  # fmt: skip
-            made, _ = steps(Picture(image, [anno]), lambda _, i=image, a=anno: Picture(i, [a]))
+            made, _ = steps(
+                LabelledImage(image, [anno]), lambda _, i=image, a=anno: LabelledImage(i, [a])
+            )
             assert made.image.shape[2:] == shape[2:]
             assert made.image.dtype == np.uint8
 
 
 def test_partners_of_another_size_are_cut_or_laid_inside():
-    large = Picture(np.arange(60, dtype=np.uint8).reshape(6, 10))
+    large = LabelledImage(np.arange(60, dtype=np.uint8).reshape(6, 10))
     with keyed_draws(1):
         part, x0, y0 = fit_into(large, (8, 4))
     assert part.size == (6, 4)
@@ -232,8 +239,8 @@ def test_batches_of_two_processes_make_up_those_of_one(monkeypatch):
     whole = list(map(told, batches(cfg, 2)))
     halves = []
     for rank in range(2):
-        monkeypatch.setattr("d2lite.data.batch_loader.comm.get_rank", lambda r=rank: r)
-        monkeypatch.setattr("d2lite.data.batch_loader.comm.get_world_size", lambda: 2)
+        monkeypatch.setattr("d2lite.data.loading.batch_loader.comm.get_rank", lambda r=rank: r)
+        monkeypatch.setattr("d2lite.data.loading.batch_loader.comm.get_world_size", lambda: 2)
         halves.append(list(map(told, batches(cfg, 2))))
     assert [a + b for a, b in zip(*halves, strict=True)] == whole
 
@@ -284,13 +291,13 @@ def test_a_bad_partner_is_replaced_and_not_held_against_the_image_that_drew_it()
 
 
 def test_images_that_are_all_bad_are_reported():
-    steps = PictureSteps([Mosaic()]).with_partners([{}], None)
+    steps = WholeImageSteps([Mosaic()]).with_partners([{}], None)
 
     def fail(record):
         raise DataError("cannot be read")
 
     with pytest.raises(DataError, match="cannot be read"):
-        steps(Picture(np.zeros((4, 4, 3), np.uint8)), fail)
+        steps(LabelledImage(np.zeros((4, 4, 3), np.uint8)), fail)
 
 
 def test_a_mapper_that_knows_no_other_pictures_says_what_to_do():
@@ -331,7 +338,7 @@ def test_partners_are_drawn_one_at_a_time():
             alive.extend(draw_partner().size for _ in range(3))
             return picture
 
-    steps = PictureSteps([T.Resize((10, 12)), Counted()]).with_partners(records(), None)
+    steps = WholeImageSteps([T.Resize((10, 12)), Counted()]).with_partners(records(), None)
     steps(read(figures.record(0)), read)
     assert alive == [(10, 12)] * 3
 
@@ -355,7 +362,7 @@ def test_arguments_that_make_no_sense_are_refused(make, message):
 
 
 def test_base_classes_say_what_a_subclass_must_write():
-    picture = Picture(np.zeros((2, 2, 3), np.uint8))
+    picture = LabelledImage(np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(NotImplementedError, match="PictureAugmentation does not define __call__"):
         PictureAugmentation()(picture, lambda: picture)
     with pytest.raises(NotImplementedError, match="does not define mix"):

@@ -9,8 +9,8 @@ import pytest
 from pycocotools import mask as mask_util
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.data.datasets.shapes import read_shapes_image
-from d2lite.data.datasets.shapes_scene import CLASSES, SPLITS, fill, lay_out
+from d2lite.data.datasets.shapes.dataset import read_shapes_image
+from d2lite.data.datasets.shapes.scene import CLASSES, SPLITS, fill, lay_out
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import MissingFileError
 

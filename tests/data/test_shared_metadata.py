@@ -2,8 +2,8 @@
 
 import pytest
 
-from d2lite.data import shared_metadata
 from d2lite.data.catalog import MetadataCatalog
+from d2lite.data.classes import shared_metadata
 from d2lite.utils.errors import DataError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from d2lite.data.catalog import dataset_file_stem
-from d2lite.data.datasets.spec import parse_spec
+from d2lite.data.datasets.by_string.spec import parse_spec
 from d2lite.evaluation import build_evaluator
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from tests.data import spec_files as make

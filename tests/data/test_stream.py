@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from d2lite.data.stream import (
+from d2lite.data.samplers.stream import (
     WINDOW,
     BatchStream,
     CountedBatches,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from d2lite.config import get_cfg
-from d2lite.data import build_detection_train_loader, stream
+from d2lite.data import build_detection_train_loader
+from d2lite.data.samplers import stream
 from d2lite.utils import comm
 
 BATCHES = 7

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from d2lite.data import transforms as T
 from d2lite.data.annotations import transform_instance_annotations
-from d2lite.data.augmentation_text import read_augmentation
-from d2lite.data.picture import Picture
+from d2lite.data.augmenting.labelled_image import LabelledImage
+from d2lite.data.augmenting.text import read_augmentation
 from d2lite.data.transforms.affine import affine_matrix
 from d2lite.data.transforms.labels import transform_labels, transform_mask
 from d2lite.structures import polygons_to_bitmask
-from d2lite.utils.draws import keyed_draws
+from d2lite.utils.keyed_rng import keyed_draws
 from tests.data import figures
 
 # No vertical flips here: they exchange left and right, and our oracle looks along x.
@@ -40,7 +40,7 @@ MOVING = [
 
 def picture(number, rle=False):
     made = figures.record(number, rle=rle)
-    return Picture(
+    return LabelledImage(
         figures.read(made["file_name"]),
         [dict(anno) for anno in made["annotations"]],
         figures.read(made["sem_seg_file_name"]),

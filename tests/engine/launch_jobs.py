@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from d2lite.engine.launch import launch
-from d2lite.engine.stop_signals import RunInterrupted
+from d2lite.engine.launching.stop_signals import RunInterrupted
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 

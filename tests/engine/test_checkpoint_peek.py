@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from d2lite.engine.defaults.checkpoint_peek import class_names_of_weights
+from d2lite.engine.resuming.checkpoint_peek import class_names_of_weights
 from d2lite.utils import download
 from d2lite.utils.errors import MissingFileError
 

@@ -14,7 +14,7 @@ from d2lite.engine import (
     default_setup,
     evaluate_checkpoint,
 )
-from d2lite.engine.defaults.checkpoint_peek import seed_of_checkpoint
+from d2lite.engine.resuming.checkpoint_peek import seed_of_checkpoint
 from d2lite.utils.errors import ConfigError, DataError, OutputError, UserError
 
 from .conftest import make_records, run, saved

@@ -9,7 +9,7 @@ import pytest
 
 from d2lite.config import get_cfg
 from d2lite.engine import DefaultTrainer
-from d2lite.engine.defaults.epochs import epoch_length, follow_epochs
+from d2lite.engine.derived_config.epochs import epoch_length, follow_epochs
 from d2lite.utils.errors import ConfigError
 
 

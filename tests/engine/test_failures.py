@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from d2lite.engine import AMPTrainer, CallbackHook, DefaultTrainer, SimpleTrainer
-from d2lite.engine.defaults.blow_up import read_report
-from d2lite.engine.defaults.replay import load_reported_batch
-from d2lite.engine.loss_guard import LossGuard
+from d2lite.engine.reports.nonfinite_report import read_report
+from d2lite.engine.reports.replay import load_reported_batch
+from d2lite.engine.stepping.loss_guard import LossGuard
 from d2lite.utils.errors import (
     ConfigError,
     DataError,
@@ -336,7 +336,7 @@ class TestBlowUp:
         guard = LossGuard(alarm=10.0)
         guard.check(0, {"loss": torch.tensor(1.0)}, [])
         guard.check_gradients(torch.tensor(float("inf")), may_be_infinite=True)
-        guard.look()
+        guard.flush()
 
     def test_mixed_precision_skips_too(self):
         model = LineModel()

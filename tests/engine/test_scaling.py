@@ -8,7 +8,7 @@ import pytest
 
 from d2lite.config import CfgNode, get_cfg
 from d2lite.engine import default_argument_parser, default_setup
-from d2lite.engine.defaults.scaling import (
+from d2lite.engine.derived_config.scaling import (
     auto_scale_workers,
     reference_batch,
     scale_learning_rate,

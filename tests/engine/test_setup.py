@@ -17,9 +17,13 @@ from d2lite.engine import (
     run_tool,
     setup_cfg,
 )
-from d2lite.engine.defaults.classes import follow_data_classes, get_num_classes, num_classes_key
-from d2lite.engine.defaults.scaling import auto_scale_workers
 from d2lite.engine.defaults.setup import prepare_output_dir, write_config
+from d2lite.engine.derived_config.classes import (
+    follow_data_classes,
+    get_num_classes,
+    num_classes_key,
+)
+from d2lite.engine.derived_config.scaling import auto_scale_workers
 from d2lite.utils.errors import ConfigError, MissingFileError, OutputError, UserError
 from d2lite.utils.logger import setup_logger
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from d2lite.engine import AMPTrainer, CallbackHook, SimpleTrainer
-from d2lite.engine.loss_guard import LossGuard
 from d2lite.engine.simple_trainer import split_batch
+from d2lite.engine.stepping.loss_guard import LossGuard
 from d2lite.utils.errors import ConfigError, DataError
 
 from .toys import LineModel, PointStream, make_sgd

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from d2lite.config import find_config_file, get_cfg
 from d2lite.data import DatasetCatalog
 from d2lite.engine import DefaultTrainer
-from d2lite.engine.defaults.validation import build_validation_loader
+from d2lite.engine.evaluating.validation_data import build_validation_loader
 from d2lite.engine.hooks import measure_losses, undisturbed_losses
 from d2lite.modeling import build_model
 from d2lite.structures import Boxes, Instances, PolygonMasks
 from d2lite.utils import comm
-from d2lite.utils.draws import image_generator, keyed_images
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.events import EventStorage, log_scalars
+from d2lite.utils.keyed_rng import image_generator, keyed_images
 
 from .conftest import make_records
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode
 from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.structures import Boxes, Instances
-from d2lite.utils.draws import draw_key
+from d2lite.utils.keyed_rng import draw_key
 
 
 class LineModel(nn.Module):

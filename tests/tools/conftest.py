@@ -53,6 +53,8 @@ def run(monkeypatch, capfd) -> Callable[..., Finished]:
     """A function that runs a tool by name with arguments and says how it ended."""
 
     def run_one(name: str, *args: object) -> Finished:
+        # As the shell does: the tool's folder comes first in the search path.
+        monkeypatch.syspath_prepend(TOOLS)
         spec = importlib.util.spec_from_file_location(f"d2lite_tool_{name}", TOOLS / f"{name}.py")
         tool = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(tool)

@@ -5,7 +5,7 @@ import torch
 
 from d2lite.data.catalog import Metadata
 from d2lite.data.image_io import read_image
-from d2lite.engine.defaults.drawn_samples import draw_sample
+from d2lite.engine.reports.sample_pictures import draw_sample
 
 
 @pytest.mark.parametrize("source", ["annotation", "dataloader"])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2lite.utils.draws import draw_key, image_generator, keyed_draws, keyed_images
+from d2lite.utils.keyed_rng import draw_key, image_generator, keyed_draws, keyed_images
 
 counters = st.lists(st.integers(0, 2**40), max_size=4)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.checking.annotations import sound_records
 from d2lite.data.checking.image_files import check_images
 from d2lite.data.converting.coco_writer import coco_content, coco_object
 from d2lite.data.converting.labelled_set import LabelledSet
 from d2lite.data.datasets.coco_reading import coco_categories, read_coco_json, read_coco_objects
-from d2lite.data.faults import FAULTS, FaultBook, collecting_faults
+from d2lite.data.faults import FAULTS, FaultLog, collecting_faults
+from d2lite.data.object_checks import drop_invalid
 from d2lite.utils.errors import DataError
 
 __all__ = ["CheckedSet", "check_dataset", "cleaned_coco", "compare_sets", "fault_table"]
@@ -36,7 +36,7 @@ class CheckedSet:
     name: str
     classes: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    book: FaultBook = field(default_factory=FaultBook)
+    book: FaultLog = field(default_factory=FaultLog)
     digests: dict[str, str] = field(default_factory=dict)
 
 
@@ -63,7 +63,7 @@ def check_dataset(
         except DataError as err:
             book.add("unusable", str(err))
             return result
-        records = sound_records(records, book)
+        records = drop_invalid(records, book)
     for done, (record, found) in enumerate(
         zip(records, check_images(records, num_threads), strict=True), start=1
     ):
@@ -178,7 +178,7 @@ def _cleaned_file(checked: CheckedSet, json_file: str) -> dict[str, Any]:
     kept_ids = {record["image_id"] for record in checked.records}
     with collecting_faults() as book:
         records = read_coco_objects(content, categories, json_file, "", sorted(extra))
-        records = sound_records(records, book)
+        records = drop_invalid(records, book)
     records = [record for record in records if record["image_id"] in kept_ids]
     annotations: list[Record] = []
     used: set[Any] = set()

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from d2lite.data.faults import FaultBook
+from d2lite.data.faults import FaultLog
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
 
@@ -116,7 +116,7 @@ def check_image_files(records: list[Record], max_share: float) -> None:
     missing = missing_images(records)
     if not missing:
         return
-    book = FaultBook()
+    book = FaultLog()
     for name in missing:
         book.add("missing_image", name)
     book.log("Training images")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.checking import sound_records
-from d2lite.data.class_order import select_classes
+from d2lite.data.classes.class_order import select_classes
 from d2lite.data.faults import collecting_faults
+from d2lite.data.object_checks import drop_invalid
 from d2lite.utils.errors import ConfigError, DataError
 
 __all__ = ["LabelledSet", "load_labelled_set", "merge", "select", "split"]
@@ -47,7 +47,7 @@ def load_labelled_set(name: str) -> LabelledSet:
     """
     with collecting_faults(name) as book:
         # Boxes are not cut to their images: a conversion changes no number.
-        records = sound_records(list(DatasetCatalog.get(name)), book, cut=False)
+        records = drop_invalid(list(DatasetCatalog.get(name)), book, cut=False)
     metadata = MetadataCatalog.get(name)
     classes = metadata.get("thing_classes")
     if classes is None:

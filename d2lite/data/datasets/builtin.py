@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.class_order import OrderedLoader
+from d2lite.data.classes.class_order import OrderedLoader
 from d2lite.data.datasets.ade20k import load_ade20k_sem_seg
 from d2lite.data.datasets.builtin_meta import (
     ADE20K_SEM_SEG_CATEGORIES,
@@ -20,6 +20,7 @@ from d2lite.data.datasets.builtin_meta import (
     coco_panoptic_separated_metadata,
     coco_person_metadata,
 )
+from d2lite.data.datasets.by_string.missing import datasets_root
 from d2lite.data.datasets.cityscapes import load_cityscapes_instances, load_cityscapes_semantic
 from d2lite.data.datasets.cityscapes_panoptic import register_all_cityscapes_panoptic
 from d2lite.data.datasets.coco import load_coco_json, load_sem_seg
@@ -28,9 +29,8 @@ from d2lite.data.datasets.coco_panoptic import (
     load_coco_panoptic_separated,
 )
 from d2lite.data.datasets.lvis import load_lvis_json, lvis_class_image_count, lvis_class_names
-from d2lite.data.datasets.missing import datasets_root
 from d2lite.data.datasets.pascal_voc import CLASS_NAMES, load_voc_instances
-from d2lite.data.datasets.shapes import register_shapes
+from d2lite.data.datasets.shapes.dataset import register_shapes
 
 __all__ = [
     "register_all_ade20k",

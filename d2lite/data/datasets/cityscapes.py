@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
-from d2lite.data.datasets.missing import missing_file
+from d2lite.data.datasets.by_string.missing import missing_file
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager

@@ -9,8 +9,8 @@ from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES, cityscapes_panoptic_metadata
+from d2lite.data.datasets.by_string.missing import datasets_root, missing_file
 from d2lite.data.datasets.cityscapes import find_cityscapes_files
-from d2lite.data.datasets.missing import datasets_root, missing_file
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 

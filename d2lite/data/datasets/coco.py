@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.class_order import OrderedLoader
+from d2lite.data.classes.class_order import OrderedLoader
+from d2lite.data.datasets.by_string.missing import missing_file
 from d2lite.data.datasets.coco_export import convert_to_coco_dict, convert_to_coco_json
 from d2lite.data.datasets.coco_reading import (
     coco_categories,
@@ -15,7 +16,6 @@ from d2lite.data.datasets.coco_reading import (
     read_coco_json,
     read_coco_objects,
 )
-from d2lite.data.datasets.missing import missing_file
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.datasets.by_string.missing import missing_file
 from d2lite.data.datasets.coco import load_coco_json, load_sem_seg
-from d2lite.data.datasets.missing import missing_file
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager, atomic_write
 

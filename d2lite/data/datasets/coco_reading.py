@@ -10,9 +10,9 @@ from typing import Any
 
 from pycocotools import mask as mask_util
 
-from d2lite.data.checking.annotations import box_around, mask_fault
-from d2lite.data.datasets.missing import missing_file
-from d2lite.data.faults import FaultBook, reading_faults
+from d2lite.data.datasets.by_string.missing import missing_file
+from d2lite.data.faults import FaultLog, reading_faults
+from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
@@ -145,7 +145,7 @@ def read_coco_objects(
     return records
 
 
-def _images(content: dict[str, Any], json_file: Any, book: FaultBook) -> dict[Any, dict[str, Any]]:
+def _images(content: dict[str, Any], json_file: Any, book: FaultLog) -> dict[Any, dict[str, Any]]:
     """The image entries by id, in ascending order."""
     images: dict[Any, dict[str, Any]] = {}
     ambiguous = set()
@@ -172,7 +172,7 @@ def _images(content: dict[str, Any], json_file: Any, book: FaultBook) -> dict[An
 
 
 def _by_image(
-    annotations: Iterable[dict[str, Any]], images: dict[Any, Any], json_file: Any, book: FaultBook
+    annotations: Iterable[dict[str, Any]], images: dict[Any, Any], json_file: Any, book: FaultLog
 ) -> dict[Any, list[dict[str, Any]]]:
     """The annotations of each image; those of unknown images are counted and left out."""
     objects_of: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in images}
@@ -194,7 +194,7 @@ class _ObjectReader:
     """Turns COCO annotations into objects of a dataset dict, and counts what is left out."""
 
     def __init__(
-        self, index_of: dict[int, int], extra_keys: Sequence[str], json_file: str, book: FaultBook
+        self, index_of: dict[int, int], extra_keys: Sequence[str], json_file: str, book: FaultLog
     ) -> None:
         self._index_of = index_of
         self._keys = ("iscrowd", "bbox", *extra_keys)

@@ -10,7 +10,7 @@ from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.builtin_meta import coco_instances_metadata
-from d2lite.data.datasets.missing import missing_file
+from d2lite.data.datasets.by_string.missing import missing_file
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager

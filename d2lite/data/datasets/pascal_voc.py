@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.class_order import OrderedLoader
-from d2lite.data.datasets.missing import missing_file
-from d2lite.data.faults import FaultBook, reading_faults
+from d2lite.data.classes.class_order import OrderedLoader
+from d2lite.data.datasets.by_string.missing import missing_file
+from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
@@ -201,7 +201,7 @@ def _image_size(root: ElementTree.Element, path: Path, image: str) -> tuple[int,
 
 
 def _noted_object(
-    element: ElementTree.Element, path: Path, book: FaultBook
+    element: ElementTree.Element, path: Path, book: FaultLog
 ) -> tuple[str, list[float], int] | None:
     """`_read_object`, or None for one that the book has taken down."""
     try:

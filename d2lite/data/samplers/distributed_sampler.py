@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from d2lite.data.stream import EpochOrder, RepeatOrder, ShuffledOrder, keyed_shuffle
+from d2lite.data.samplers.stream import EpochOrder, RepeatOrder, ShuffledOrder, keyed_shuffle
 from d2lite.utils import comm
 from d2lite.utils.errors import DataError
 

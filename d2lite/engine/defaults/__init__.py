@@ -1,8 +1,9 @@
 """FACE: what most training scripts need, built from a config."""
 
-from .cli import launch_tool, run_tool
-from .epochs import follow_epochs
-from .evaluation import evaluate_checkpoint
+from ..command_line.tools import launch_tool, run_tool
+from ..command_line.user_code import import_user_code
+from ..derived_config.epochs import follow_epochs
+from ..evaluating.evaluate_checkpoint import evaluate_checkpoint
 from .predictor import DefaultPredictor
 from .setup import (
     add_config_arguments,
@@ -14,7 +15,6 @@ from .setup import (
     setup_cfg,
 )
 from .trainer import DefaultTrainer
-from .user_code import import_user_code
 
 __all__ = [
     "DefaultPredictor",

@@ -15,8 +15,8 @@ from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ConfigError, DataError
 
-from .checkpoint_peek import class_names_of_weights
-from .classes import follow_data_classes, get_class_names
+from ..derived_config.classes import follow_data_classes, get_class_names
+from ..resuming.checkpoint_peek import class_names_of_weights
 
 __all__ = ["DefaultPredictor"]
 

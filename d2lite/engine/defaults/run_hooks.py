@@ -8,12 +8,12 @@ from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 
 from .. import hooks
+from ..derived_config.checks import load_test_classes
+from ..derived_config.classes import get_num_classes, num_classes_key
+from ..derived_config.epochs import epoch_length
+from ..evaluating.validation_data import build_validation_hook
 from ..trainer_base import HookBase
 from .built_run import BuiltRun
-from .checks import load_test_classes
-from .classes import get_num_classes, num_classes_key
-from .epochs import epoch_length
-from .validation import build_validation_hook
 
 __all__ = ["build_run_hooks"]
 

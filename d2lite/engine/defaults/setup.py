@@ -26,11 +26,11 @@ from d2lite.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, Te
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.logger import setup_logger
 
+from ..command_line.resume_argument import ToolParser, add_resume_argument
+from ..command_line.user_code import import_user_code
+from ..derived_config.scaling import scale_learning_rate
+from ..resuming.checkpoint_peek import seed_of_checkpoint
 from ..sharding import is_sharded
-from .checkpoint_peek import seed_of_checkpoint
-from .resume_argument import ToolParser, add_resume_argument
-from .scaling import scale_learning_rate
-from .user_code import import_user_code
 
 __all__ = [
     "add_config_arguments",

@@ -31,21 +31,23 @@ from d2lite.utils.logger import append_to_log_file, setup_logger
 
 from .. import hooks
 from ..amp_trainer import AMPTrainer
-from ..memory_advice import telling_dead_workers
+from ..derived_config.checks import check_solver
+from ..derived_config.classes import find_data_classes, follow_data_classes, num_classes_key
+from ..derived_config.epochs import follow_epochs
+from ..derived_config.scaling import auto_scale_workers
+from ..evaluating.evaluate_datasets import evaluate_datasets, unwrap
+from ..evaluating.tta_evaluation import augmented_model, evaluate_augmented
+from ..evaluating.validation_data import build_validation_loader
+from ..launching.stop_signals import RunInterrupted, listen_for_stop, stop_notice
+from ..reports.nonfinite_report import build_guard, write_report
+from ..reports.summary import log_summary, save_pictures
+from ..resuming.resume import describe_stop, resume_or_begin, take_seed
+from ..resuming.run_facts import collect_run_facts
 from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_, whole_weights
 from ..simple_trainer import SimpleTrainer
-from ..stop_signals import RunInterrupted, listen_for_stop, stop_notice
+from ..stepping.memory_advice import telling_dead_workers
 from ..trainer_base import HookBase, TrainerBase
-from .augmented_test import augmented_model, evaluate_augmented
-from .blow_up import build_guard, write_report
-from .checks import check_solver
-from .classes import find_data_classes, follow_data_classes, num_classes_key
-from .epochs import follow_epochs
-from .evaluate_sets import evaluate_on_sets, unwrap
-from .resuming import describe_stop, resume_or_begin, take_seed
-from .run_facts import collect_run_facts
 from .run_hooks import build_run_hooks
-from .scaling import auto_scale_workers
 from .setup import (
     create_ddp_model,
     default_writers,
@@ -53,8 +55,6 @@ from .setup import (
     resolve_seed,
     write_config,
 )
-from .summary import log_summary, save_pictures
-from .validation import build_validation_loader
 
 __all__ = ["DefaultTrainer"]
 
@@ -232,7 +232,7 @@ class DefaultTrainer(TrainerBase):
         if self.is_stopping:
             message = describe_stop(self)
             logger.info(message)
-            raise RunInterrupted(message, self.stop_wish, is_told=True)
+            raise RunInterrupted(message, self.stop_signal, is_told=True)
         results = self._last_eval_results
         with self.evaluated_weights():
             if comm.is_main_process():
@@ -357,8 +357,8 @@ class DefaultTrainer(TrainerBase):
         model: nn.Module,
         evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
     ) -> dict[str, Any]:
-        """Evaluate a model on every set of DATASETS.TEST; see `evaluate_sets.evaluate_on_sets`."""
-        return evaluate_on_sets(
+        """Evaluate a model on every set of DATASETS.TEST; see `evaluate_sets.evaluate_datasets`."""
+        return evaluate_datasets(
             cfg,
             model,
             evaluators,

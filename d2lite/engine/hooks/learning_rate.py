@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from fvcore.common.param_scheduler import ParamScheduler
 
-from d2lite.engine.gradients import main_group
+from d2lite.engine.stepping.gradients import main_group
 from d2lite.engine.trainer_base import HookBase
 from d2lite.solver import LRMultiplier
 from d2lite.solver import LRScheduler as Scheduler

@@ -14,9 +14,9 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils import comm
-from d2lite.utils.draws import draw_key, keyed_draws
 from d2lite.utils.errors import DataError
 from d2lite.utils.events import EventStorage
+from d2lite.utils.keyed_rng import draw_key, keyed_draws
 
 __all__ = ["ValidationLoss", "measure_losses", "undisturbed_losses"]
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from d2lite.engine.failure_log import log_failure
+from d2lite.engine.launching.failure_log import log_failure
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils.events import EventWriter
 

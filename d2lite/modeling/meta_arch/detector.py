@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode
 from d2lite.structures import ImageList
-from d2lite.utils.draws import keyed_images
 from d2lite.utils.errors import DataError
+from d2lite.utils.keyed_rng import keyed_images
 from d2lite.utils.process_means import padded_alike
 
 from ..backbone import Backbone, build_backbone

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec, cat
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
-from d2lite.utils.draws import image_generator
 from d2lite.utils.events import log_scalars
+from d2lite.utils.keyed_rng import image_generator
 from d2lite.utils.memory import retry_if_cuda_oom
 
 from ..anchor_generator import build_anchor_generator

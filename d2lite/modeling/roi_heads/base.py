@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.structures import ImageList, Instances
-from d2lite.utils.draws import image_generator
 from d2lite.utils.events import log_scalars
+from d2lite.utils.keyed_rng import image_generator
 
 from ..matcher import Matcher
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals

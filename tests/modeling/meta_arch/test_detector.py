@@ -9,8 +9,8 @@ from d2lite.modeling import META_ARCH_REGISTRY, build_model
 from d2lite.modeling.backbone import Backbone
 from d2lite.modeling.meta_arch import Detector
 from d2lite.modeling.meta_arch.detector import output_sizes
-from d2lite.utils.draws import image_generator
 from d2lite.utils.errors import DataError, UnknownNameError
+from d2lite.utils.keyed_rng import image_generator
 
 
 class Strides(Backbone):

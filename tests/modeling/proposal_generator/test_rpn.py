@@ -17,9 +17,9 @@ from d2lite.modeling.proposal_generator import (
     build_rpn_head,
 )
 from d2lite.structures import Boxes, ImageList, Instances, RotatedBoxes, pairwise_iou
-from d2lite.utils.draws import keyed_images
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import EventStorage
+from d2lite.utils.keyed_rng import keyed_images
 
 SIZES = [(64, 96), (60, 90)]
 

@@ -8,8 +8,8 @@ from d2lite.modeling.roi_heads.label_proposals import (
     select_proposals_with_visible_keypoints,
 )
 from d2lite.structures import Keypoints
-from d2lite.utils.draws import keyed_images
 from d2lite.utils.events import EventStorage
+from d2lite.utils.keyed_rng import keyed_images
 
 from .conftest import NUM_CLASSES, proposals_of, targets_of
 

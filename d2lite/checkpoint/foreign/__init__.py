@@ -1,0 +1,1 @@
+"""Names of weights in files of other libraries."""

@@ -1,0 +1,1 @@
+"""Augmentation as a config asks for it: steps of one image, and steps that mix images."""

@@ -1,0 +1,216 @@
+"""The augmentations that a configuration asks for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from d2lite.utils.errors import ConfigError
+
+from .. import transforms as T
+from .mixing import MixingAugmentation, PictureAugmentation
+from .text import Step, read_augmentation
+
+__all__ = ["build_augmentation", "build_steps", "build_transform_gen", "may_cut", "mixing_ends_at"]
+
+# What leaves the whole image to be seen: boxes around objects stay as tight as they were.
+_WHOLE = (
+    T.PhotometricDistortion,
+    T.RandomBrightness,
+    T.RandomContrast,
+    T.RandomFlip,
+    T.RandomLighting,
+    T.RandomResize,
+    T.RandomSaturation,
+    T.Resize,
+    T.ResizeScale,
+    T.ResizeShortestEdge,
+)
+# What a test may do: the predictions are only scaled back to the image's size.
+_FOR_TESTS = tuple(kind for kind in _WHOLE if kind is not T.RandomFlip)
+
+
+def build_augmentation(cfg: Any, is_train: bool) -> list[Any]:
+    """The augmentations of cfg.INPUT: INPUT.AUGMENTATIONS, or resize, flip and INPUT.AUG.
+
+    The random crop of INPUT.CROP, which comes before them, is not among them.
+
+    Args:
+        cfg: the configuration.
+        is_train: training or testing.
+
+    Raises:
+        ConfigError: for an unknown flip, or a key or an augmentation that does not fit.
+    """
+    texts = cfg.INPUT.AUGMENTATIONS if is_train else cfg.INPUT.AUGMENTATIONS_TEST
+    usual = _usual_augmentations(cfg) if is_train else [_test_resize(cfg)]
+    steps: list[Step] = []
+    if not len(texts):
+        texts = ["Default"]
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigError(
+                f"INPUT.AUGMENTATIONS holds {text!r}; texts are expected, as in "
+                "\"['RandomRotation(angle=(-10, 10))', 'Default']\"."
+            )
+        is_default = text.strip() in ("Default", "Default()")
+        steps += usual if is_default else [read_augmentation(text, _defaults(cfg))]
+    if is_train:
+        _check_keys(cfg, texts, steps)
+    else:
+        _check_test(steps)
+    return steps
+
+
+build_transform_gen = build_augmentation
+"""The name of before the rewrite."""
+
+
+def build_steps(cfg: Any, is_train: bool) -> list[Any]:
+    """All augmentations of a configuration, the random crop of INPUT.CROP first.
+
+    Args:
+        cfg: the configuration.
+        is_train: training or testing.
+    """
+    steps = build_augmentation(cfg, is_train)
+    if cfg.INPUT.CROP.ENABLED and is_train:
+        steps.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+    return steps
+
+
+def may_cut(steps: Sequence[Any]) -> bool:
+    """Whether less of an object may be seen after these steps, so that its box is too large.
+
+    Args:
+        steps: augmentations; of an unknown kind it is assumed.
+    """
+    for step in steps:
+        if isinstance(step, T.RandomApply):
+            step = step.aug
+        if isinstance(step, (T.AugmentationList, T.RandomChoice)):
+            if may_cut(step.augs):
+                return True
+        elif not isinstance(step, _WHOLE):
+            return True
+    return False
+
+
+def mixing_ends_at(cfg: Any) -> int | None:
+    """The position in the sample stream from which on no pictures are mixed; None: never.
+
+    Args:
+        cfg: INPUT.MIXING_OFF_LAST_ITERS, SOLVER.MAX_ITER and SOLVER.IMS_PER_BATCH are read.
+
+    Raises:
+        ConfigError: for a negative number.
+    """
+    last = cfg.INPUT.MIXING_OFF_LAST_ITERS
+    if last < 0:
+        raise ConfigError(f"INPUT.MIXING_OFF_LAST_ITERS is {last}; it must be 0 or more.")
+    if last == 0:
+        return None
+    return max(cfg.SOLVER.MAX_ITER - last, 0) * cfg.SOLVER.IMS_PER_BATCH
+
+
+def _defaults(cfg: Any) -> dict[str, dict[str, Any]]:
+    """Arguments from other keys, for augmentations that are named without any."""
+    options = cfg.INPUT
+    resize = {
+        "short_edge_length": options.MIN_SIZE_TRAIN,
+        "max_size": options.MAX_SIZE_TRAIN,
+        "sample_style": options.MIN_SIZE_TRAIN_SAMPLING,
+    }
+    crop = {"crop_type": options.CROP.TYPE, "crop_size": options.CROP.SIZE}
+    return {"ResizeShortestEdge": resize, "RandomCrop": crop}
+
+
+def _test_resize(cfg: Any) -> T.Augmentation:
+    return T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")
+
+
+def _usual_augmentations(cfg: Any) -> list[Step]:
+    """What detectron2's keys and INPUT.AUG ask for in training."""
+    options = cfg.INPUT
+    if options.RANDOM_FLIP not in ("none", "horizontal", "vertical"):
+        raise ConfigError(
+            f"INPUT.RANDOM_FLIP is {options.RANDOM_FLIP!r}; choose one of horizontal, vertical, "
+            "none."
+        )
+    augmentations: list[Step] = []
+    if options.AUG.MIN_IOU_CROP.ENABLED:
+        crop = options.AUG.MIN_IOU_CROP
+        augmentations.append(T.MinIoURandomCrop(tuple(crop.MIN_IOUS), crop.MIN_SIZE))
+    jitter = options.AUG.LARGE_SCALE_JITTER
+    if jitter.ENABLED:
+        augmentations.append(T.ResizeScale(*jitter.SCALE, *jitter.SIZE))
+    else:
+        augmentations.append(
+            T.ResizeShortestEdge(
+                options.MIN_SIZE_TRAIN, options.MAX_SIZE_TRAIN, options.MIN_SIZE_TRAIN_SAMPLING
+            )
+        )
+    if options.AUG.PHOTOMETRIC.ENABLED:
+        # After resizing, since it costs by the pixel.
+        augmentations.append(_photometric(cfg))
+    if jitter.ENABLED:
+        # Not padded here: the batch is, and boxes and keypoints that an earlier crop cut off would
+        # come to lie in the padding.
+        augmentations.append(T.FixedSizeCrop(tuple(jitter.SIZE), pad=False))
+    if options.RANDOM_FLIP != "none":
+        is_horizontal = options.RANDOM_FLIP == "horizontal"
+        augmentations.append(T.RandomFlip(horizontal=is_horizontal, vertical=not is_horizontal))
+    return augmentations
+
+
+def _photometric(cfg: Any) -> T.Augmentation:
+    if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
+        raise ConfigError(
+            f"INPUT.AUG.PHOTOMETRIC needs INPUT.FORMAT RGB or BGR, found {cfg.INPUT.FORMAT!r}."
+        )
+    options = cfg.INPUT.AUG.PHOTOMETRIC
+    try:
+        return T.PhotometricDistortion(
+            options.BRIGHTNESS, tuple(options.CONTRAST), tuple(options.SATURATION), options.HUE
+        )
+    except ValueError as err:
+        raise ConfigError(f"INPUT.AUG.PHOTOMETRIC: {err}") from err
+
+
+def _check_keys(cfg: Any, texts: Sequence[str], steps: Sequence[Step]) -> None:
+    """Refuse what would be left undone, or cannot be done."""
+    if not any(text.strip() in ("Default", "Default()") for text in texts):
+        on = [name for name, node in cfg.INPUT.AUG.items() if node.ENABLED]
+        if on:
+            raise ConfigError(
+                f"INPUT.AUG.{on[0]}.ENABLED is True, but INPUT.AUGMENTATIONS lists the "
+                "augmentations without 'Default', which stands for INPUT.AUG and the usual resize "
+                "and flip. Add 'Default' to the list, or switch the key off."
+            )
+    pictures = [step for step in steps if isinstance(step, PictureAugmentation)]
+    if pictures and cfg.MODEL.LOAD_PROPOSALS:
+        raise ConfigError(
+            f"{type(pictures[0]).__name__} cannot carry stored proposals along: take it out of "
+            "INPUT.AUGMENTATIONS, or set MODEL.LOAD_PROPOSALS False."
+        )
+    painting = [step for step in pictures if step.makes_bitmaps]
+    if painting and cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT != "bitmask":
+        raise ConfigError(
+            f"{type(painting[0]).__name__} hides parts of objects, which polygons cannot say. Set "
+            "INPUT.MASK_FORMAT bitmask."
+        )
+    if cfg.INPUT.MIXING_OFF_LAST_ITERS and not any(
+        isinstance(step, MixingAugmentation) for step in steps
+    ):
+        raise ConfigError(
+            "INPUT.MIXING_OFF_LAST_ITERS is set, but INPUT.AUGMENTATIONS mixes no pictures "
+            "(Mosaic, MixUp, CopyPaste)."
+        )
+
+
+def _check_test(steps: Sequence[Step]) -> None:
+    for step in steps:
+        if not isinstance(step, _FOR_TESTS):
+            raise ConfigError(
+                f"INPUT.AUGMENTATIONS_TEST has {type(step).__name__}, whose result cannot be "
+                "brought back to the image. Take resizing and colours there, and TEST.AUG for "
+                "flips and several sizes."
+            )

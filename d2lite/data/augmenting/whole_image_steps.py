@@ -1,0 +1,135 @@
+"""WholeImageSteps: augmentations in order, single-picture ones and those that mix several."""
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from d2lite.data.samplers.stream import EpochOrder
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+from d2lite.utils.keyed_rng import stream_position
+
+from .. import transforms as T
+from .labelled_image import LabelledImage
+from .mixing import PartnerSource, PictureAugmentation
+
+__all__ = ["WholeImageSteps"]
+
+# How many pictures are tried as a partner before the images are called unusable.
+_PARTNER_TRIES = 8
+
+Read = Callable[[dict[str, Any]], LabelledImage]
+
+
+class WholeImageSteps:
+    """Apply steps to a picture; the pictures mixed in go through the steps before the mixing one.
+
+    Attributes:
+        plain: the steps that change one picture.
+        mixing: the steps that change whole pictures.
+    """
+
+    def __init__(
+        self,
+        augmentations: Sequence[T.Augmentation | T.Transform | PictureAugmentation],
+        mixing_ends_at: int | None = None,
+    ) -> None:
+        """Store the steps.
+
+        Args:
+            augmentations: applied in order.
+            mixing_ends_at: the position in the sample stream from which on no pictures are
+                mixed; None: never.
+        """
+        self._segments = _segments(augmentations)
+        self.plain = [step for step in augmentations if not isinstance(step, PictureAugmentation)]
+        self.mixing = [step for step in self._segments if isinstance(step, PictureAugmentation)]
+        self.mixing_ends_at = mixing_ends_at
+        self._partners: PartnerSource | None = None
+
+    @property
+    def needs_partners(self) -> bool:
+        """Whether a step asks for other pictures of the dataset."""
+        return any(step.needs_partners for step in self.mixing)
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether a step looks at the masks of objects."""
+        return any(step.needs_masks for step in self.mixing)
+
+    def with_partners(self, dataset: Any, order: EpochOrder | None) -> "WholeImageSteps":
+        """A copy that draws other pictures from a dataset; arguments as in `PartnerSource`."""
+        made = copy.copy(self)
+        made._partners = PartnerSource(dataset, order)
+        return made
+
+    def __call__(self, picture: LabelledImage, read: Read) -> tuple[LabelledImage, T.Transform]:
+        """Do all steps.
+
+        Args:
+            picture: may be changed in place.
+            read: dataset dict -> picture, for those that are mixed in.
+
+        Returns:
+            The picture, and what is still to do to its objects: what came after the last step
+            that changes whole pictures.
+        """
+        return self._run(picture, read, len(self._segments))
+
+    def _run(
+        self, picture: LabelledImage, read: Read, stop: int
+    ) -> tuple[LabelledImage, T.Transform]:
+        to_do: T.Transform = T.TransformList([])
+        for index, step in enumerate(self._segments[:stop]):
+            if not isinstance(step, PictureAugmentation):
+                to_do = picture.augment(step)
+                continue
+            picture.carry_objects(to_do)
+            to_do = T.TransformList([])
+            if not (step.needs_partners and self._is_mixing_over()):
+                picture = step(picture, partial(self._draw_partner, read, index))
+        return picture, to_do
+
+    def _is_mixing_over(self) -> bool:
+        position = stream_position()
+        if self.mixing_ends_at is None or position is None:
+            return False
+        return position >= self.mixing_ends_at
+
+    def _draw_partner(self, read: Read, index: int) -> LabelledImage:
+        """Another picture of the dataset, after the segments before number `index`."""
+        if self._partners is None:
+            raise ConfigError(
+                f"{self._segments[index]!r} mixes pictures, and this mapper knows no others. Use "
+                "build_detection_train_loader with a list or a map-style dataset, or "
+                "mapper.with_partners(dataset)."
+            )
+        tries = 0
+        while True:
+            record = self._partners.draw()
+            tries += 1
+            try:
+                picture, to_do = self._run(read(record), read, index)
+                picture.carry_objects(to_do)
+                return picture
+            except (DataError, MissingFileError):
+                # A bad picture is reported when its own turn comes; here it must not speak for
+                # the one that asked for a partner.
+                if tries == _PARTNER_TRIES:
+                    raise
+
+
+def _segments(augmentations: Sequence[Any]) -> list[T.AugmentationList | PictureAugmentation]:
+    """The steps that change whole pictures, and lists of what lies between them."""
+    segments: list[T.AugmentationList | PictureAugmentation] = []
+    plain: list[Any] = []
+    for step in augmentations:
+        if isinstance(step, PictureAugmentation):
+            segments += [T.AugmentationList(plain), step] if plain else [step]
+            plain = []
+        else:
+            plain.append(step)
+    # Also an empty list, so that an image is checked where there are no augmentations.
+    if plain or not segments:
+        segments.append(T.AugmentationList(plain))
+    return segments

@@ -1,0 +1,1 @@
+"""The classes of datasets: their names, order and counts."""

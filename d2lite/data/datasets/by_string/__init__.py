@@ -1,0 +1,1 @@
+"""Datasets named by one string, such as coco:labels.json@photos."""

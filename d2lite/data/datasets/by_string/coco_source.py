@@ -1,0 +1,155 @@
+"""A COCO file whose image folder is named, or found beside it."""
+
+import logging
+import os
+import re
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from d2lite.data.datasets.by_string.source import find_path, find_paths
+from d2lite.data.datasets.coco_reading import (
+    coco_categories,
+    read_coco_json,
+    read_coco_objects,
+)
+from d2lite.utils.errors import MissingFileError
+
+__all__ = ["CocoSource"]
+
+logger = logging.getLogger(__name__)
+
+# Larger files are read anew for each question: their content would fill the memory.
+_MAX_BYTES_TO_KEEP = 50 * 2**20
+
+# So many images decide in which folder, and under what names, all of them are.
+_NUM_PROBES = 5
+
+
+class CocoSource:
+    """One annotation file of COCO's format and its folder of images."""
+
+    evaluator_type = "coco"
+
+    def __init__(self, path: str, image_root: str | None) -> None:
+        """Find the file; without a folder of images, that is looked for around it.
+
+        Args:
+            path: the JSON file.
+            image_root: the folder; may also be relative to the JSON's own.
+        """
+        self._json = find_path(path, suits=Path.is_file)
+        self._said_root = image_root
+        self._kept: dict[str, Any] | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        """Paths of the file and of the images."""
+        return {"json_file": str(self._json), "image_root": str(self._images[0])}
+
+    def classes(self) -> list[str]:
+        """Category names by ascending id."""
+        return list(self._categories.values())
+
+    def category_ids(self) -> list[Any]:
+        """The file's ids, ascending."""
+        return list(self._categories)
+
+    def load(self) -> list[dict[str, Any]]:
+        """The dataset dicts."""
+        content = self._content()
+        root, rename = self._images
+        content = {
+            **content,
+            "images": [
+                {**image, "file_name": rename(image["file_name"])}
+                if "file_name" in image
+                else image
+                for image in content["images"]
+            ],
+        }
+        records = read_coco_objects(content, self._categories, self._json, root)
+        self._kept = None
+        return records
+
+    def _content(self) -> dict[str, Any]:
+        if self._kept is not None:
+            return self._kept
+        content = read_coco_json(self._json)
+        if self._json.stat().st_size <= _MAX_BYTES_TO_KEEP:
+            self._kept = content
+        return content
+
+    @cached_property
+    def _categories(self) -> dict[Any, str]:
+        return coco_categories(self._content(), self._json)
+
+    @cached_property
+    def _images(self) -> tuple[Path, Any]:
+        """The folder of the images, and what to do to their names in the file."""
+        names = [
+            str(image["file_name"]) for image in self._content()["images"] if "file_name" in image
+        ]
+        # From all over the file: where images are missing, they often do so in a row.
+        names = names[:: -(-len(names) // _NUM_PROBES) or 1]
+        if self._said_root is not None:
+            folders = find_paths(self._said_root, beside=self._json.parent)
+        else:
+            folders = [f for f in _folders_around(self._json) if f.is_dir()]
+        for rename in _RENAMES:
+            for folder in folders:
+                if any((folder / rename(name)).is_file() for name in names):
+                    if rename is not _RENAMES[0]:
+                        logger.info(
+                            "%s: images are found under the last part of the names it gives, as "
+                            "%s for %s.",
+                            self._json,
+                            folder / rename(names[0]),
+                            names[0],
+                        )
+                    return folder, rename
+        if self._said_root is not None or not names:
+            # Each missing image is named when it is read.
+            return (folders or [self._json.parent])[0], _RENAMES[0]
+        raise MissingFileError(
+            f"The image {names[0]} of {self._json} is in none of the folders where it was looked "
+            f"for: {', '.join(map(str, folders))}. Name the folder of the images behind an @, as "
+            f"in coco:{self._json.name}@IMAGES_DIR."
+        )
+
+
+def _folders_around(json_file: Path) -> list[Path]:
+    """Where tools put the images of a JSON, nearest first."""
+    stem = json_file.stem
+    last = stem.rpartition("_")[2]
+    split = re.sub(r"\d+$", "", last)
+    folders = []
+    for home in (json_file.parent, json_file.parent.parent):
+        below = [
+            ".",
+            stem,
+            last,
+            split,
+            "images",
+            f"images/{last}",
+            f"images/{split}",
+            "JPEGImages",
+        ]
+        folders += [home / name for name in (*below, "data", f"data/{last}")]
+    return list(dict.fromkeys(Path(os.path.normpath(folder)) for folder in folders))
+
+
+def _as_said(name: str) -> str:
+    # Label Studio on Windows writes backslashes.
+    return name if "\\" not in name else PureWindowsPath(name).as_posix()
+
+
+def _last_part(name: str) -> str:
+    return PureWindowsPath(name).name
+
+
+def _without_prefix(name: str) -> str:
+    """Label Studio puts eight hexadecimal digits before the name of an uploaded file."""
+    return re.sub(r"^[0-9a-f]{8}-", "", _last_part(name))
+
+
+_RENAMES = (_as_said, _last_part, _without_prefix)

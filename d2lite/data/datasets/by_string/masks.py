@@ -1,0 +1,113 @@
+"""A folder of masks: for each image a folder of pictures, one an object, white on black.
+
+images/NAME.jpg, masks/NAME/OBJECT_CLASS.png and classes.txt, whose lines name the classes from 0.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+from d2lite.data.datasets.by_string.source import (
+    find_path,
+    images_below,
+    no_such_path,
+    size_or_record_fault,
+)
+from d2lite.data.faults import FaultLog, reading_faults
+from d2lite.data.image_io import read_image
+from d2lite.structures import BoxMode
+from d2lite.utils.errors import DataError
+
+__all__ = ["MasksSource"]
+
+logger = logging.getLogger(__name__)
+
+
+def _lacking(folder: Path) -> list[str]:
+    """Which parts of such a dataset a folder does not have."""
+    return [part for part in ("images", "masks", "classes.txt") if not (folder / part).exists()]
+
+
+class MasksSource:
+    """A folder with images/, masks/ and classes.txt."""
+
+    evaluator_type = "coco"
+
+    def __init__(self, path: str) -> None:
+        """Find the folder.
+
+        Args:
+            path: the folder.
+        """
+        self._folder = find_path(path, suits=lambda place: not _lacking(place))
+        lacking = _lacking(self._folder)
+        if lacking:
+            places = [self._folder / p for p in lacking]
+            raise no_such_path(f"A part of masks:{path} ({', '.join(lacking)})", places)
+        text = (self._folder / "classes.txt").read_text(encoding="utf-8")
+        self._classes = [line.strip() for line in text.splitlines() if line.strip()]
+
+    def metadata(self) -> dict[str, Any]:
+        """Nothing: evaluation reads the dataset dicts."""
+        return {}
+
+    def classes(self) -> list[str]:
+        """The lines of classes.txt."""
+        return list(self._classes)
+
+    def category_ids(self) -> None:
+        """None: results are told by class numbers."""
+
+    def load(self) -> list[dict[str, Any]]:
+        """One dict an image, with masks as run-length codes.
+
+        Raises:
+            DataError: if there are no images.
+        """
+        images = images_below(self._folder / "images")
+        if not images:
+            raise DataError(f"There are no images in {self._folder / 'images'}.")
+        records = []
+        with reading_faults(str(self._folder)) as book:
+            for number, image in enumerate(images, start=1):
+                size = size_or_record_fault(image, book)
+                if size is None:
+                    continue
+                place = self._folder / "masks" / image.stem
+                files = images_below(place) if place.is_dir() else []
+                found = (self._object(file, book) for file in files)
+                records.append(
+                    {
+                        "file_name": str(image),
+                        "image_id": number,
+                        "height": size[0],
+                        "width": size[1],
+                        "annotations": [obj for obj in found if obj is not None],
+                    }
+                )
+        logger.info("Loaded %d images with masks from %s", len(records), self._folder)
+        return records
+
+    def _object(self, file: Path, book: FaultLog) -> dict[str, Any] | None:
+        number = file.stem.rpartition("_")[2]
+        if not number.isdigit() or int(number) >= len(self._classes):
+            text = f"{file}: its name ends in no number of a line of classes.txt, from 0"
+            return book.refuse("unknown_category", text, DataError(f"{text}."))
+        try:
+            pixels = read_image(str(file), "L")[:, :, 0]
+        except DataError as err:
+            return book.refuse("bad_mask", str(err), err)
+        code = mask_util.encode(np.asfortranarray(pixels > 0, dtype=np.uint8))
+        if not pixels.any():
+            return book.refuse(
+                "bad_box", f"{file} is all black", DataError(f"{file} is all black.")
+            )
+        return {
+            "category_id": int(number),
+            "bbox": mask_util.toBbox(code).tolist(),
+            "bbox_mode": BoxMode.XYWH_ABS,
+            "segmentation": code,
+        }

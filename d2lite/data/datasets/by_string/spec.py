@@ -1,0 +1,191 @@
+"""Datasets that one string names, in YAML and on the command line: no registration is needed.
+
+Forms: coco:ANNOTATIONS.json@IMAGES_DIR, voc:ROOT@SPLIT, yolo:DATA.yaml@SPLIT, labelme:DIR,
+masks:DIR, images:DIR, auto:DIR@SPLIT, with options behind a question mark: ?classes=cat,dog.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from d2lite.data.catalog import (
+    DatasetCatalog,
+    MetadataCatalog,
+    NameScheme,
+    register_name_scheme,
+)
+from d2lite.data.classes.class_order import OrderedLoader, select_classes
+from d2lite.data.datasets.by_string.auto_layout import choose_split, is_recognised, recognise
+from d2lite.data.datasets.by_string.coco_source import CocoSource
+from d2lite.data.datasets.by_string.images import ImagesSource
+from d2lite.data.datasets.by_string.labelme import LabelMeSource
+from d2lite.data.datasets.by_string.masks import MasksSource
+from d2lite.data.datasets.by_string.source import Source, find_path
+from d2lite.data.datasets.by_string.spec_string import KINDS, DatasetSpec, parse_spec
+from d2lite.data.datasets.by_string.subset import choose_images
+from d2lite.data.datasets.by_string.voc_source import VocSource
+from d2lite.data.datasets.by_string.yolo import YoloSource
+from d2lite.data.faults import collecting_faults
+from d2lite.utils.errors import ConfigError, DataError
+
+__all__ = ["DatasetSpec", "parse_spec", "register_spec"]
+
+
+# How the files of a kind are found; auto: first becomes one of these.
+_SOURCES: dict[str, Callable[..., Source]] = {
+    "coco": CocoSource,
+    "voc": VocSource,
+    "yolo": YoloSource,
+    "labelme": LabelMeSource,
+    "masks": MasksSource,
+    "images": ImagesSource,
+}
+
+_ID_MAP = "thing_dataset_id_to_contiguous_id"
+
+# What evaluators look for in a set's metadata, and only the files can tell.
+_COCO_KEYS = ("json_file", "image_root", _ID_MAP)
+_VOC_KEYS = ("dirname", "split")
+
+
+@dataclass
+class _SpecLoader:
+    """Loads what a string names. Files are found when they are first needed."""
+
+    spec: DatasetSpec
+    _is_share: bool = field(default=False, init=False)
+
+    @cached_property
+    def source(self) -> Source:
+        spec = self.spec
+        kind, path, part = spec.kind, spec.path, spec.part
+        if kind == "auto":
+            found, self._is_share = choose_split(
+                recognise(find_path(path, suits=is_recognised)),
+                part,
+                has_fraction=spec.val_fraction is not None,
+                name=spec.name,
+            )
+            kind, path, part = found.kind, str(found.path), found.part
+        find = _SOURCES[kind]
+        return find(path, part) if KINDS[kind].has_part else find(path)
+
+    @property
+    def is_altered(self) -> bool:
+        """Whether the files hold more than the dataset, so that evaluation must not read them."""
+        chosen = self.spec.classes is not None and self.source.evaluator_type == "coco"
+        return self._is_share or chosen or self.spec.is_subset
+
+    def fact(self, key: str) -> Any:
+        """The value of a metadata key that stands in the files; None if it does not apply."""
+        source = self.source
+        if key == "evaluator_type":
+            return "coco" if self.is_altered else source.evaluator_type
+        if key == "year":
+            return self.spec.year if source.evaluator_type == "pascal_voc" else None
+        if self.is_altered and key != "image_root":
+            return None
+        return source.metadata().get(key)
+
+    def class_fact(self, key: str) -> Any:
+        """Class names, or the map from the files' ids to them; noted in the metadata."""
+        own, ids = self.source.classes(), self.source.category_ids()
+        if own is None:
+            return None
+        chosen = self._chosen(own)
+        facts: dict[str, Any] = {"thing_classes": chosen}
+        if ids is not None:
+            index_of = {label: index for index, label in enumerate(chosen)}
+            facts[_ID_MAP] = {
+                number: index_of[label]
+                for number, label in zip(ids, own, strict=True)
+                if label in index_of
+            }
+        MetadataCatalog.get(self.spec.name).replace(**facts)
+        return facts.get(key)
+
+    def _chosen(self, own: list[str]) -> list[str]:
+        repeated = sorted({label for label in own if own.count(label) > 1})
+        if repeated:
+            raise DataError(
+                f"{self.spec.name}: the classes {', '.join(map(repr, repeated))} are defined more "
+                "than once. Classes are told apart by their names; give each one id."
+            )
+        unknown = [label for label in self.spec.classes or () if label not in own]
+        if unknown:
+            raise ConfigError(
+                f"{self.spec.name}: the data have no class {', '.join(map(repr, unknown))}. They "
+                f"have {len(own)}: {', '.join(own)}."
+            )
+        return self.spec.classes or own
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """The dataset dicts, numbered as the metadata's thing_classes says."""
+        with collecting_faults(self.spec.name):
+            records = self.source.load()
+        own = self.source.classes()
+        if own is not None:
+            wanted = MetadataCatalog.get(self.spec.name).thing_classes
+            records = select_classes(records, own, wanted)
+        if self._is_share:
+            records = self._share(records)
+        return choose_images(records, self.spec) if self.spec.is_subset else records
+
+    def _share(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The training or the validation share of data that are not split."""
+        is_val = self.spec.part in ("val", "valid", "validation")
+        num_val = max(1, round(len(records) * (self.spec.val_fraction or 0)))
+        if num_val >= len(records):
+            raise DataError(
+                f"{self.spec.name}: {len(records)} images cannot be split so that training and "
+                "validation both get one. Choose another val_fraction."
+            )
+        # By name, so that the draw does not depend on ids or on the order of the file.
+        order = sorted(range(len(records)), key=lambda i: records[i]["file_name"])
+        drawn = np.random.default_rng(self.spec.seed).permutation(len(records))[:num_val]
+        held_out = {order[i] for i in drawn}
+        return [
+            # Evaluation writes these ids into a COCO file, where they are numbers.
+            {**record, "image_id": number}
+            for number, record in enumerate(records, start=1)
+            if (number - 1 in held_out) == is_val
+        ]
+
+
+def register_spec(name: str) -> None:
+    """Put a dataset string into both catalogs; its files are looked for later.
+
+    Raises:
+        ConfigError: if it is malformed.
+    """
+    loader = _SpecLoader(parse_spec(name))
+    keys = {
+        "coco": _COCO_KEYS,
+        "voc": (*_VOC_KEYS, "year", "evaluator_type"),
+        "images": ("image_root",),
+        "auto": (*_COCO_KEYS, *_VOC_KEYS, "year", "evaluator_type"),
+    }.get(loader.spec.kind, ())
+    DatasetCatalog.register(name, OrderedLoader(loader))
+    metadata = MetadataCatalog.get(name).set_deferred(
+        thing_classes=partial(loader.class_fact, "thing_classes"),
+        **{key: partial(loader.fact, key) for key in keys},
+    )
+    if _ID_MAP in keys:
+        metadata.set_deferred(**{_ID_MAP: partial(loader.class_fact, _ID_MAP)})
+    if "evaluator_type" not in keys:
+        metadata.set(evaluator_type="coco")
+
+
+def _is_well_formed(name: str) -> bool:
+    try:
+        parse_spec(name)
+    except ConfigError:
+        return False
+    return True
+
+
+for _prefix, _kind in KINDS.items():
+    register_name_scheme(_prefix, NameScheme(_kind.form, _is_well_formed, register_spec))

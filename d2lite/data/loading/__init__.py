@@ -1,0 +1,1 @@
+"""Loaders: worker processes, batches and their order."""

@@ -1,0 +1,224 @@
+"""Faults of single objects: what is wrong with a box, a polygon, a mask, and what stays of it.
+
+The functions look at objects of dataset dicts, whatever format they came from.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+from d2lite.data.faults import FaultLog
+from d2lite.structures import BoxMode
+
+__all__ = [
+    "box_around",
+    "box_fault",
+    "drop_invalid",
+    "is_valid_polygon",
+    "mask_fault",
+    "valid_object",
+]
+
+# Tools round boxes to whole pixels, or name the last pixel in place of the edge behind it.
+_SLACK = 1.0
+
+Record = dict[str, Any]
+
+
+def box_fault(xyxy: Sequence[float], height: float, width: float) -> str | None:
+    """What is wrong with a box.
+
+    Args:
+        xyxy: corners in pixels.
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        "bad_box", "box_outside", "box_beyond" or None.
+    """
+    x0, y0, x1, y1 = xyxy
+    if not all(map(math.isfinite, xyxy)) or x1 <= x0 or y1 <= y0:
+        return "bad_box"
+    if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+        return "box_outside"
+    is_beyond = min(x0, y0) < -_SLACK or x1 > width + _SLACK or y1 > height + _SLACK
+    return "box_beyond" if is_beyond else None
+
+
+def is_valid_polygon(polygon: Any) -> bool:
+    """Whether x0, y0, x1, y1, ... are three or more points of finite numbers."""
+    try:
+        return len(polygon) >= 6 and len(polygon) % 2 == 0 and all(map(math.isfinite, polygon))
+    except TypeError:
+        return False
+
+
+def mask_fault(mask: Any, height: int, width: int) -> str | None:
+    """What is wrong with a mask that is no list of polygons.
+
+    Args:
+        mask: COCO's RLE, packed or as counts, or a (H, W) array.
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        "bad_mask" or None.
+    """
+    if isinstance(mask, np.ndarray):
+        return None if mask.shape == (height, width) else "bad_mask"
+    try:
+        counts, size = mask["counts"], tuple(mask["size"])
+        runs = np.asarray(counts) if isinstance(counts, list) else unpack_runs(counts)
+        fills = int(runs.sum()) == height * width and int(runs.min(initial=0)) >= 0
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return "bad_mask"
+    return None if fills and size == (height, width) else "bad_mask"
+
+
+def unpack_runs(packed: str | bytes) -> np.ndarray:
+    """The lengths of the runs of a packed RLE, without drawing it.
+
+    A length takes several characters of five bits each, lowest first, whose sixth bit says that
+    more follow; from the fourth length on the difference to the last but one stands there.
+
+    Args:
+        packed: COCO's "counts".
+
+    Returns:
+        (runs,) int64.
+
+    Raises:
+        ValueError: if it has other characters or ends within a length.
+    """
+    raw = packed.encode("ascii") if isinstance(packed, str) else packed
+    chunks = np.frombuffer(raw, dtype=np.uint8).astype(np.int64) - 48
+    if len(chunks) == 0 or chunks.min() < 0 or chunks.max() > 63 or chunks[-1] & 32:
+        raise ValueError("not a packed RLE")
+    ends = np.flatnonzero((chunks & 32) == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    place = np.arange(len(chunks)) - np.repeat(starts, ends - starts + 1)
+    if place.max() > 6:
+        raise ValueError("a run longer than any image")
+    values = np.add.reduceat((chunks & 31) << (5 * place), starts)
+    # The highest of a length's bits is its sign.
+    values -= np.where(chunks[ends] & 16, np.int64(1) << (5 * (place[ends] + 1)), 0)
+    values[2::2] = values[2::2].cumsum()
+    values[1::2] = values[1::2].cumsum()
+    return values
+
+
+def valid_object(obj: Record, record: Record, book: FaultLog, *, cut: bool = True) -> Record | None:
+    """An object without its faults.
+
+    Args:
+        obj: of a dataset dict; it is not changed.
+        record: its image, with "height" and "width".
+        book: faults are written into it.
+        cut: cut boxes that reach beyond the image.
+
+    Returns:
+        The object itself if nothing is wrong with it, a mended copy, or None if it is skipped.
+    """
+    size = record["height"], record["width"]
+    mask = obj.get("segmentation")
+    if isinstance(mask, list):
+        sound = [polygon for polygon in mask if is_valid_polygon(polygon)]
+        for number in range(len(sound), len(mask)):
+            is_last = number == len(mask) - 1
+            book.add("few_points", _where(obj, record), is_lost=is_last and not sound)
+        if mask and not sound:
+            return None
+        if len(sound) < len(mask):
+            obj = {**obj, "segmentation": sound}
+    elif mask is not None and mask_fault(mask, *size):
+        book.add("bad_mask", _where(obj, record))
+        return None
+    if obj.get("bbox") is None:
+        box = box_around(obj.get("segmentation"))
+        if box is None:
+            book.add("malformed", f"{record.get('file_name')}: neither box nor mask")
+            return None
+        obj = {**obj, "bbox": box, "bbox_mode": BoxMode.XYXY_ABS}
+    return _with_sound_box(obj, record, book, cut)
+
+
+def _where(obj: Record, record: Record) -> str:
+    return f"{record.get('file_name')}, box {obj.get('bbox')}"
+
+
+def box_around(mask: Any) -> list[float] | None:
+    """The (4,) xyxy box of a sound mask of any kind, in pixels; None where there is no mask."""
+    if isinstance(mask, np.ndarray):
+        mask = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    if not mask:
+        return None
+    if isinstance(mask, list):
+        xs = [x for polygon in mask for x in polygon[0::2]]
+        ys = [y for polygon in mask for y in polygon[1::2]]
+        return [min(xs), min(ys), max(xs), max(ys)]
+    if isinstance(mask["counts"], list):
+        mask = mask_util.frPyObjects(mask, *mask["size"])
+    x, y, w, h = mask_util.toBbox(mask).tolist()
+    return [x, y, x + w, y + h]
+
+
+def _with_sound_box(obj: Record, record: Record, book: FaultLog, cut: bool) -> Record | None:
+    height, width = record["height"], record["width"]
+    try:
+        values = [float(value) for value in obj["bbox"]]
+        xyxy = _corners(values, obj["bbox_mode"])
+    except (KeyError, TypeError, ValueError):
+        book.add("malformed", _where(obj, record))
+        return None
+    fault = box_fault(xyxy, height, width)
+    if fault is None:
+        return obj
+    if fault != "box_beyond" or len(values) == 4:
+        book.add(fault, _where(obj, record))
+    if fault != "box_beyond":
+        return None
+    if len(values) != 4 or not cut:  # a rotated box may well look over the edge
+        return obj
+    x0, y0, x1, y1 = xyxy
+    inner = [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]
+    if obj["bbox_mode"] == BoxMode.XYWH_ABS:
+        inner = [inner[0], inner[1], inner[2] - inner[0], inner[3] - inner[1]]
+        return {**obj, "bbox": inner}
+    return {**obj, "bbox": inner, "bbox_mode": BoxMode.XYXY_ABS}
+
+
+def _corners(values: list[float], mode: BoxMode) -> list[float]:
+    """Xyxy of a box of any mode; of a rotated one, as if it were upright."""
+    if mode == BoxMode.XYXY_ABS:
+        x0, y0, x1, y1 = values
+        return [x0, y0, x1, y1]
+    if mode == BoxMode.XYWH_ABS and len(values) == 4:
+        x, y, w, h = values
+        return [x, y, x + w, y + h]
+    x, y, w, h, _ = values  # centre and size
+    return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+
+
+def drop_invalid(records: list[Record], book: FaultLog, *, cut: bool = True) -> list[Record]:
+    """Dataset dicts without the objects that cannot be used.
+
+    Args:
+        records: they are not changed; images without objects, or without a size, stay as they are.
+        book: faults are written into it.
+        cut: cut boxes that reach beyond their image.
+
+    Returns:
+        The same dicts, and new ones where an object changes or goes.
+    """
+    result = []
+    for record in records:
+        objects = record.get("annotations")
+        if objects and record.get("height") and record.get("width"):
+            sound = [valid_object(obj, record, book, cut=cut) for obj in objects]
+            if any(new is not old for new, old in zip(sound, objects, strict=True)):
+                record = {**record, "annotations": [obj for obj in sound if obj is not None]}
+        result.append(record)
+    return result

@@ -1,0 +1,1 @@
+"""Command lines of the tools: parsers, user code, exit codes."""

@@ -1,0 +1,68 @@
+"""How a command-line tool starts its processes, and how it ends."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from d2lite.engine.launch import launch
+from d2lite.engine.launching.failure_log import log_failure
+from d2lite.engine.launching.stop_signals import RunInterrupted
+from d2lite.utils.errors import UserError
+
+__all__ = ["launch_tool", "run_tool"]
+
+# What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
+_INTERRUPTED = 130
+
+
+def run_tool(main: Callable[[], int | None]) -> NoReturn:
+    """Run a tool and leave the program.
+
+    A mistake that the user can mend is shown as its message alone, its trace goes to the log
+    file if one is open, and the exit status is 2, as argparse has it. Any other exception is a
+    fault of ours and keeps its trace on the console.
+
+    Args:
+        main: the tool; returns the exit status, None for 0.
+
+    Raises:
+        SystemExit: always, unless an exception that is no `UserError` passes through.
+    """
+    try:
+        status = main()
+    except UserError as error:
+        log_failure(error, "The run ended with a mistake that you can mend")
+        sys.stderr.write(f"error: {error}\n")
+        status = 2
+    except RunInterrupted as interruption:
+        if not interruption.is_told:
+            sys.stderr.write(f"{interruption}\n")
+        status = interruption.status
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        status = _INTERRUPTED
+    except Exception as error:
+        log_failure(error, "The run ended with an unexpected error")
+        raise
+    raise SystemExit(status or 0)
+
+
+def launch_tool(
+    main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser
+) -> None:
+    """Read the command line of a training tool and run it in the processes that it asks for.
+
+    Args:
+        main: what each process does; it gets the arguments.
+        parser: as `default_argument_parser` makes it.
+    """
+    args = parser.parse_args()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )

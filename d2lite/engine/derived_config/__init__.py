@@ -1,0 +1,1 @@
+"""Options that follow from facts of the data and of the machine."""

@@ -1,0 +1,106 @@
+"""Checks of a config before a run: what would fail late or train wrong in silence."""
+
+from collections.abc import Iterable, Sequence
+
+from d2lite.config import CfgNode
+from d2lite.data import DatasetCatalog
+from d2lite.data.classes.class_order import follow_class_order
+from d2lite.utils.errors import ConfigError
+
+from .classes import get_class_names, get_num_classes, num_classes_key
+
+__all__ = ["check_solver", "check_test_classes", "load_test_classes"]
+
+
+def check_solver(cfg: CfgNode, world_size: int) -> None:
+    """Check that there is something to train on and that batches can be split as asked.
+
+    Args:
+        cfg: the config.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if not len(cfg.DATASETS.TRAIN):
+        raise ConfigError(
+            "DATASETS.TRAIN is empty, so there is nothing to train on. Name a registered set, for "
+            "instance DATASETS.TRAIN \"('shapes_train',)\"."
+        )
+    solver = cfg.SOLVER
+    total = solver.IMS_PER_BATCH
+    if total < 1 or total % world_size != 0:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH={total} does not divide over {world_size} processes. Use a "
+            f"multiple of {world_size}, for instance {max(total // world_size, 1) * world_size}."
+        )
+    if not 1 <= solver.ACCUMULATE_STEPS <= total // world_size:
+        raise ConfigError(
+            f"SOLVER.ACCUMULATE_STEPS={solver.ACCUMULATE_STEPS} cannot split the "
+            f"{total // world_size} images that each process has of a batch. Use 1 to "
+            f"{total // world_size}, or raise SOLVER.IMS_PER_BATCH."
+        )
+    if solver.AMP.ENABLED and solver.AMP.PRECISION not in ("float16", "bfloat16"):
+        raise ConfigError(
+            f"SOLVER.AMP.PRECISION={solver.AMP.PRECISION!r} is not known; use 'float16' or "
+            "'bfloat16'."
+        )
+
+
+def load_test_classes(
+    dataset_names: Iterable[str], train_classes: Sequence[str] | None = None
+) -> dict[str, list[str]]:
+    """Load each evaluation set once, so that missing files are told now and not hours later.
+
+    A set of the same classes in another order takes over that of the training.
+
+    Args:
+        dataset_names: registered names.
+        train_classes: class names of the training data; None if they are not known.
+
+    Returns:
+        Set's name -> class names, for the sets that have classes.
+    """
+    found = {}
+    for name in dataset_names:
+        if train_classes is not None:
+            follow_class_order(name, train_classes)
+        DatasetCatalog.get(name)
+        class_names = get_class_names(name)
+        if class_names is not None:
+            found[name] = class_names
+    return found
+
+
+def check_test_classes(
+    cfg: CfgNode, dataset_name: str, model_classes: Sequence[str] | None
+) -> None:
+    """Check that a model's class numbers mean the classes of an evaluation set.
+
+    Args:
+        cfg: tells the model's number of classes.
+        dataset_name: the evaluation set.
+        model_classes: the names of the model's classes; None if they are not known.
+
+    Raises:
+        ConfigError: if number or names differ.
+    """
+    if model_classes is not None:
+        follow_class_order(dataset_name, model_classes)
+    names = get_class_names(dataset_name)
+    if names is None:
+        return
+    if model_classes is not None and list(model_classes) != names:
+        raise ConfigError(
+            f"The evaluation set {dataset_name!r} has other classes than the model.\n"
+            f"  model: {len(model_classes)} classes: {', '.join(model_classes)}\n"
+            f"  data:  {len(names)} classes: {', '.join(names)}\n"
+            "Evaluate on a set with the model's classes."
+        )
+    count = get_num_classes(cfg)
+    if count is not None and count != len(names):
+        raise ConfigError(
+            f"{num_classes_key(cfg)}={count} does not fit the evaluation set {dataset_name!r} "
+            f"with its {len(names)} classes: {', '.join(names)}. Give the config that the weights "
+            "were trained with (OUTPUT_DIR/config.yaml of the training)."
+        )

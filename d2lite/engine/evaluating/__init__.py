@@ -1,0 +1,1 @@
+"""Evaluation of one or many datasets."""

@@ -1,0 +1,68 @@
+"""evaluate_checkpoint: what --eval-only does."""
+
+import logging
+from typing import Any
+
+from torch import nn
+
+from d2lite.checkpoint import DetectionCheckpointer
+from d2lite.config import CfgNode
+from d2lite.evaluation import verify_results
+from d2lite.utils import comm
+from d2lite.utils.errors import ConfigError, UserError
+
+from ..defaults.trainer import DefaultTrainer
+from ..derived_config.classes import follow_data_classes
+from ..resuming.checkpoint_peek import class_names_of_weights
+from .tta_evaluation import evaluate_augmented
+
+__all__ = ["evaluate_checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_checkpoint(
+    cfg: CfgNode,
+    *,
+    resume: bool | str = False,
+    trainer_class: type[DefaultTrainer] = DefaultTrainer,
+) -> dict[str, Any]:
+    """Build the model of a config, load its weights and evaluate it on DATASETS.TEST.
+
+    Args:
+        cfg: MODEL.WEIGHTS is loaded; a number of classes that nobody set follows from the class
+            names in that file, and else from the data.
+        resume: load the last checkpoint of OUTPUT_DIR instead, if there is one; or the one whose
+            path this is.
+        trainer_class: whose build methods and `test` are used.
+
+    Returns:
+        What `trainer_class.test` returns.
+
+    Raises:
+        ConfigError: if there is no set to evaluate on.
+        UserError: if the results are not those of TEST.EXPECTED_RESULTS.
+    """
+    if not len(cfg.DATASETS.TEST):
+        raise ConfigError(
+            "DATASETS.TEST is empty, so there is nothing to evaluate on. Name a registered set, "
+            "for instance DATASETS.TEST \"('shapes_val',)\"."
+        )
+    # The folder is asked before there is a model, as the file may say how many classes it has.
+    last = resume if isinstance(resume, str) else ""
+    if resume and not last:
+        last = DetectionCheckpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
+    weights = last or cfg.MODEL.WEIGHTS
+    class_names = class_names_of_weights(weights)
+    follow_data_classes(cfg, class_names, weights)
+    model = trainer_class.build_model(cfg)
+    model.class_names = class_names
+    DetectionCheckpointer(model).load(weights)
+    if not weights:
+        logger.warning("The weights that are evaluated are random; set MODEL.WEIGHTS")
+    results = trainer_class.test(cfg, model)
+    if cfg.TEST.AUG.ENABLED:
+        results.update(evaluate_augmented(trainer_class, cfg, model))
+    if comm.is_main_process() and not verify_results(cfg, results):
+        raise UserError("The results are not those of TEST.EXPECTED_RESULTS; the log says which.")
+    return results

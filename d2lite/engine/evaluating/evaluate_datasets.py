@@ -1,0 +1,73 @@
+"""evaluate_datasets: what `DefaultTrainer.test` does."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from d2lite.config import CfgNode
+from d2lite.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from d2lite.utils import comm
+from d2lite.utils.errors import ConfigError
+
+from ..derived_config.checks import check_test_classes
+from ..stepping.memory_advice import out_of_memory_in_evaluation
+
+__all__ = ["evaluate_datasets", "unwrap"]
+
+logger = logging.getLogger(__name__)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the model inside a DDP wrapper."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def evaluate_datasets(
+    cfg: CfgNode,
+    model: nn.Module,
+    evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None,
+    *,
+    build_loader: Callable[[CfgNode, str], Iterable[Any]],
+    build_evaluator: Callable[[CfgNode, str], DatasetEvaluator],
+) -> dict[str, Any]:
+    """Evaluate a model on every set of DATASETS.TEST.
+
+    Args:
+        cfg: the config.
+        model: the model; its mode is put back afterwards.
+        evaluators: one for each set; None for those of `build_evaluator`.
+        build_loader: makes the loader of a set.
+        build_evaluator: makes the evaluator of a set.
+
+    Returns:
+        The results {task: {metric: value}} of the one set, or {set: results} of several.
+
+    Raises:
+        ConfigError: if evaluators and sets differ in number, or a set's classes do not fit.
+    """
+    if isinstance(evaluators, DatasetEvaluator):
+        evaluators = [evaluators]
+    names = cfg.DATASETS.TEST
+    if evaluators is not None and len(evaluators) != len(names):
+        raise ConfigError(
+            f"{len(evaluators)} evaluators were given for the {len(names)} sets of "
+            f"DATASETS.TEST {tuple(names)}; give one for each."
+        )
+    results: dict[str, Any] = {}
+    for number, name in enumerate(names):
+        check_test_classes(cfg, name, getattr(unwrap(model), "class_names", None))
+        loader = build_loader(cfg, name)
+        evaluator = evaluators[number] if evaluators else build_evaluator(cfg, name)
+        try:
+            found = inference_on_dataset(model, loader, evaluator, log_period=cfg.TEST.LOG_PERIOD)
+        except torch.cuda.OutOfMemoryError as error:
+            raise out_of_memory_in_evaluation(error, name) from error
+        results[name] = found
+        if comm.is_main_process():
+            logger.info(f"Results on {name}, in csv format:")
+            print_csv_format(found)
+    return next(iter(results.values())) if len(results) == 1 else results

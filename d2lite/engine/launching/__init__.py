@@ -1,0 +1,1 @@
+"""Processes: how they are started, joined, stopped, and how their failures are reported."""

@@ -1,0 +1,1 @@
+"""Reports of a run: summaries, pictures, non-finite losses."""

@@ -1,0 +1,83 @@
+"""Replaying the batch of a step that was not finite, from the report that the run wrote."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from d2lite.config import CfgNode
+from d2lite.utils.errors import DataError
+from d2lite.utils.events import EventStorage
+from d2lite.utils.keyed_rng import draw_key
+
+from ..defaults.trainer import DefaultTrainer
+from ..simple_trainer import STEP_DRAWS
+from ..stepping.gradients import gradient_norm
+
+__all__ = ["load_reported_batch", "measure_batch"]
+
+
+def load_reported_batch(
+    cfg: CfgNode,
+    report: Mapping[str, Any],
+    trainer_class: type[DefaultTrainer] = DefaultTrainer,
+) -> list[dict[str, Any]]:
+    """Load the batch of a step again, with the same augmentation.
+
+    Args:
+        cfg: the config of the run; SEED is set to that of the report.
+        report: as `read_report` gives it.
+        trainer_class: whose training loader is used.
+
+    Returns:
+        The samples of the process that wrote the report.
+
+    Raises:
+        DataError: if the loader cannot start there, or gives other images.
+    """
+    cfg.derive("SEED", report["seed"], "the report")
+    loader = trainer_class.build_train_loader(cfg)
+    if not hasattr(loader, "seek"):
+        raise DataError(
+            f"{type(loader).__name__} has no seek(), so its batch {report['iteration']} cannot be "
+            "found. The report names the images."
+        )
+    loader.seek(report["iteration"])
+    batch = next(iter(loader))
+    share = len(batch) // report["num_processes"]
+    batch = batch[report["rank"] * share :][:share]
+    names = [str(sample["file_name"]) for sample in batch if "file_name" in sample]
+    if names != report["images"]:
+        raise DataError(
+            f"The batch of iteration {report['iteration']} is another one now.\n"
+            f"  in the report: {', '.join(report['images'])}\n  now:           {', '.join(names)}\n"
+            "Were the data or the config changed since? Give the run's own config.yaml."
+        )
+    return batch
+
+
+def measure_batch(
+    model: nn.Module, batch: Sequence[dict[str, Any]], report: Mapping[str, Any]
+) -> dict[str, float]:
+    """Compute the losses of a batch, and the norm of their gradient.
+
+    Args:
+        model: with the weights to try; its gradients are replaced.
+        batch: samples.
+        report: tells the seed, the iteration and the process, which key the draws.
+
+    Returns:
+        Name -> number; the norm is under "gradient norm".
+
+    Raises:
+        FloatingPointError: if the model finds that it has diverged before there are losses.
+    """
+    model.train()
+    model.zero_grad()
+    torch.manual_seed(draw_key(report["seed"], report["iteration"], report["rank"], STEP_DRAWS))
+    with EventStorage(report["iteration"]):
+        losses = model(list(batch))
+    sum(losses.values()).backward()
+    numbers = {name: float(loss.detach()) for name, loss in losses.items()}
+    return {**numbers, "gradient norm": float(gradient_norm(model.parameters()))}

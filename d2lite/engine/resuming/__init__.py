@@ -1,0 +1,1 @@
+"""What a run resumes from, and whether it fits."""
