@@ -18,8 +18,6 @@ from .reading import read_checkpoint, refuse_damaged_archive
 from .serializable import to_serializable
 from .writing import save_to_stream
 
-__all__ = ["Checkpointer", "Stateful"]
-
 _OWN_KEY = "d2lite"
 
 

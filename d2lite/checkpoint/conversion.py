@@ -10,8 +10,6 @@ from .foreign.torchvision_detectors import is_torchvision_detector
 from .reading import read_checkpoint
 from .remap_classifier import check_class_count
 
-__all__ = ["convert_checkpoint", "is_of_torchvision"]
-
 _OWN_KEY = "d2lite"
 
 

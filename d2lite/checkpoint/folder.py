@@ -5,8 +5,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["LAST_CHECKPOINT", "checkpoints_by_age", "read_mark", "remove_leftovers"]
-
 logger = logging.getLogger(__name__)
 
 # Holds the name of the checkpoint that a resumed run starts from.

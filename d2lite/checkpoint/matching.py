@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["LoadReport", "fit_to_model", "without_wrapper"]
-
 _WRAPPER = "module."
 # Constants that older files carry and models compute or are configured with.
 _CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.", "num_batches_tracked")

@@ -7,8 +7,6 @@ from typing import Any
 
 from .checkpointer import Checkpointer
 
-__all__ = ["PeriodicCheckpointer"]
-
 
 class PeriodicCheckpointer:
     """Calls `checkpointer.save` on time and deletes what is too old.

@@ -10,8 +10,6 @@ import numpy as np
 
 from d2lite.utils.errors import WeightsError
 
-__all__ = ["NUMPY_FOR_TORCH", "read_pickle"]
-
 
 def _numpy_scalar(dtype: np.dtype[Any], raw: bytes | str | None = None) -> Any:
     """Stands in for numpy's own reader of scalars, without its support for objects."""

@@ -18,13 +18,6 @@ from d2lite.utils.file_io import PathManager
 
 from .pickles import NUMPY_FOR_TORCH, read_pickle
 
-__all__ = [
-    "local_weights_file",
-    "read_checkpoint",
-    "refuse_damaged_archive",
-    "refuse_zip_bomb",
-]
-
 # Entry of the metadata of a .safetensors file that holds what is not a tensor, as JSON.
 NOTE_IN_SAFETENSORS = "d2lite"
 # Other trainers' names for the entry that holds the weights.

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["check_class_count", "remap_classifier"]
-
 
 @dataclass(frozen=True)
 class _Layout:

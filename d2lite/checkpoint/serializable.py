@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["to_serializable"]
-
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), torch.Tensor, torch.dtype)
 
 

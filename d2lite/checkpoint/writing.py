@@ -15,8 +15,6 @@ from d2lite.utils.file_io import atomic_write
 from .reading import NOTE_IN_SAFETENSORS
 from .serializable import to_serializable
 
-__all__ = ["save_to_stream", "write_weights"]
-
 # Digits of the SHA-256 in a file name, as torchvision has them.
 _HASH_DIGITS = 8
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from yacs.config import CfgNode as _YacsNode
 
-__all__ = ["configurable"]
-
 
 def configurable(
     init_func: Callable[..., Any] | None = None,

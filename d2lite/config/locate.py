@@ -8,8 +8,6 @@ from pathlib import Path
 from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
-__all__ = ["carried_configs", "find_config_file"]
-
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHOWN = 12
 

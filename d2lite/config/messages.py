@@ -6,8 +6,6 @@ from typing import Any
 
 from .values import describe
 
-__all__ = ["RENAMED", "VERSION", "did_you_mean", "near_keys", "near_names", "version_text"]
-
 VERSION = 2
 # Keys of version 1 files, and what they are called since.
 RENAMED = {

@@ -13,8 +13,6 @@ from .messages import RENAMED, VERSION, did_you_mean, near_keys, near_names, ver
 from .values import MisfitError, describe, fit_value, is_plain, read_literal
 from .yaml_files import parse_yaml, read_layers
 
-__all__ = ["CfgNode"]
-
 _ORIGINS = "__origins__"
 _NULLABLE = "__nullable__"
 

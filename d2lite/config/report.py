@@ -7,8 +7,6 @@ import yaml
 from .config import get_cfg
 from .node import CfgNode
 
-__all__ = ["annotated_yaml", "config_diff"]
-
 _COMMENT_COLUMN = 48
 
 

@@ -10,8 +10,6 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["safe_eval"]
-
 MAX_STEPS = 100_000
 MAX_LENGTH = 10_000
 MAX_TEXT = 10_000

@@ -4,8 +4,6 @@ import ast
 import os
 from typing import Any
 
-__all__ = ["describe", "fit_value", "is_plain", "read_literal"]
-
 _SCALARS = (str, int, float, bool, type(None))
 
 

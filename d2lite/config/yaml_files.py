@@ -12,8 +12,6 @@ from d2lite.utils.file_io import PathManager
 
 from .safe_eval import safe_eval
 
-__all__ = ["BASE_KEY", "parse_yaml", "read_layers"]
-
 BASE_KEY = "_BASE_"
 _EVAL_TAG = "tag:yaml.org,2002:python/object/apply:eval"
 

@@ -37,17 +37,6 @@ from .transforms.labels import (
     transform_polygons,
 )
 
-__all__ = [
-    "annotations_to_instances",
-    "annotations_to_instances_rotated",
-    "filter_empty_instances",
-    "gen_crop_transform_with_instance",
-    "get_bbox",
-    "transform_instance_annotations",
-    "transform_keypoint_annotations",
-    "transform_proposals",
-]
-
 MASK_FORMATS = ("polygon", "bitmask")
 
 

@@ -14,18 +14,6 @@ import numpy as np
 
 from d2lite.utils.errors import DataError
 
-__all__ = [
-    "array_to_8_bits",
-    "channels_as_rgb",
-    "is_array_file",
-    "is_channel_list",
-    "is_tiff",
-    "npy_size",
-    "ordered_channels",
-    "read_npy",
-    "read_tiff",
-]
-
 # What Pillow converts to, and YUV; none of these is a list of channels.
 _COLOUR_SPACES = {"1", "L", "P", "LA", "PA", "F", "I", "RGB", "RGBA", "CMYK", "HSV", "LAB"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

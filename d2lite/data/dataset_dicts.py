@@ -14,14 +14,6 @@ from d2lite.data.object_checks import drop_invalid
 from d2lite.data.proposals import load_proposals_into_dataset
 from d2lite.utils.errors import ConfigError, DataError
 
-__all__ = [
-    "counted_classes",
-    "filter_images_with_few_keypoints",
-    "filter_images_with_only_crowd_annotations",
-    "get_detection_dataset_dicts",
-    "print_instances_class_histogram",
-]
-
 logger = logging.getLogger(__name__)
 
 Records = list[dict[str, Any]]

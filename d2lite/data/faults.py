@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 
 from d2lite.utils.errors import DataError
 
-__all__ = ["FAULTS", "Fault", "FaultLog", "collecting_faults", "reading_faults"]
-
 logger = logging.getLogger(__name__)
 
 # Examples that are kept of each kind.

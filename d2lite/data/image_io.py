@@ -16,15 +16,6 @@ from d2lite.data import channels
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
-__all__ = [
-    "SizeMismatchError",
-    "check_image_size",
-    "convert_PIL_to_numpy",
-    "convert_image_to_rgb",
-    "read_image",
-    "register_image_source",
-]
-
 _EXIF_ORIENTATION = 0x0112
 # EXIF's number of an orientation -> what has to be done to see the picture upright.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {

@@ -13,15 +13,6 @@ from pycocotools import mask as mask_util
 from d2lite.data.faults import FaultLog
 from d2lite.structures import BoxMode
 
-__all__ = [
-    "box_around",
-    "box_fault",
-    "drop_invalid",
-    "is_valid_polygon",
-    "mask_fault",
-    "valid_object",
-]
-
 # Tools round boxes to whole pixels, or name the last pixel in place of the edge behind it.
 _SLACK = 1.0
 

@@ -11,8 +11,6 @@ from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
-__all__ = ["load_proposals_into_dataset"]
-
 logger = logging.getLogger(__name__)
 
 # What a pickle of dicts, lists and arrays needs. Anything else could run code while loading.

@@ -14,8 +14,6 @@ from d2lite.utils.events import get_event_storage
 from .simple_trainer import SimpleTrainer
 from .stepping.loss_guard import LossGuard
 
-__all__ = ["AMPTrainer"]
-
 
 class AMPTrainer(SimpleTrainer):
     """The step in mixed precision: float16 with a scaled loss, or bfloat16."""

@@ -22,15 +22,6 @@ from d2lite.layers import sync_on_cpu_
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 
-__all__ = [
-    "gather_state",
-    "is_sharded",
-    "load_whole_state_",
-    "shard_like",
-    "shard_model_",
-    "whole_weights",
-]
-
 logger = logging.getLogger(__name__)
 
 

@@ -23,8 +23,6 @@ from .stepping.loss_guard import LossGuard, NonFiniteError
 from .stepping.memory_advice import out_of_memory
 from .trainer_base import TrainerBase
 
-__all__ = ["SimpleTrainer", "split_batch"]
-
 logger = logging.getLogger(__name__)
 
 # Tells the draws of the step (dropout and kin) from those of the samples and the images.

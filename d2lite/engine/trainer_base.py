@@ -11,8 +11,6 @@ from d2lite.utils.events import EventStorage
 from .launching.failure_log import log_failure
 from .launching.stop_signals import StopConsensus
 
-__all__ = ["HookBase", "TrainerBase"]
-
 logger = logging.getLogger(__name__)
 
 

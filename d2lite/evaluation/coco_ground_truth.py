@@ -11,8 +11,6 @@ from d2lite.data.catalog import DatasetCatalog, dataset_file_stem
 from d2lite.data.datasets.coco_export import convert_to_coco_dict
 from d2lite.utils.file_io import atomic_write
 
-__all__ = ["coco_ground_truth"]
-
 logger = logging.getLogger(__name__)
 
 

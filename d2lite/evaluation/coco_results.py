@@ -9,8 +9,6 @@ import torch
 
 from d2lite.structures import BoxMode, Instances
 
-__all__ = ["explain_poor_results", "instances_to_coco_json", "masks_to_rle"]
-
 
 def instances_to_coco_json(instances: Instances, img_id: int | str) -> list[dict[str, Any]]:
     """Write a model's instances as COCO result dicts.

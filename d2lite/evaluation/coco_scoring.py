@@ -17,8 +17,6 @@ from pycocotools import coco, cocoeval
 from d2lite.data.object_checks import box_around, is_valid_polygon, mask_fault
 from d2lite.utils.errors import ConfigError, DataError
 
-__all__ = ["CocoScores", "complete_ground_truth", "fast_engine", "score_coco"]
-
 logger = logging.getLogger(__name__)
 
 _NUM_COCO_KEYPOINTS = 17

@@ -12,8 +12,6 @@ from d2lite.data.datasets.coco_panoptic import read_panoptic_json, rgb_to_segmen
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import ConfigError, DataError
 
-__all__ = ["PanopticGroundTruth", "panoptic_ground_truth"]
-
 
 @dataclass(frozen=True)
 class PanopticGroundTruth:

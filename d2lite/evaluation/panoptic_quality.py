@@ -11,8 +11,6 @@ import numpy as np
 
 from d2lite.utils.errors import DataError
 
-__all__ = ["PanopticQuality", "SegmentCounts", "match_segments"]
-
 _VOID = 0
 # Two segments of one map never overlap, so above this at most one can match.
 _MATCHING_IOU = 0.5

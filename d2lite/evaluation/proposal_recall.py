@@ -9,8 +9,6 @@ from torch import Tensor
 
 from d2lite.structures import Boxes, BoxMode, pairwise_iou
 
-__all__ = ["best_overlaps", "proposal_recall"]
-
 _AREAS = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}
 _LIMITS = (100, 1000)
 

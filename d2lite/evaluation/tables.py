@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["class_table", "format_table"]
-
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
     """Lay out rows under a header.

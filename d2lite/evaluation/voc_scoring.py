@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ClassTruth", "Matches", "match_detections", "truth_of_class", "voc_ap"]
-
 
 def voc_ap(rec: np.ndarray, prec: np.ndarray, use_07_metric: bool = False) -> float:
     """The area under a precision-recall curve.

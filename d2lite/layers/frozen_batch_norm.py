@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FrozenBatchNorm2d"]
-
 
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalisation whose statistics and affine parameters never change.

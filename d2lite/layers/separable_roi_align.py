@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["pays_separable", "separable_roi_align"]
-
 # Measured on 2 cores with 512 boxes, 7 x 7 bins and 128 channels, forward and backward, against
 # torchvision: see docs/results.md. Above this size its own kernel is as fast.
 _MAX_CELLS = 8192

@@ -7,8 +7,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["CpuSyncBatchNorm", "SumOverProcesses", "sync_on_cpu_"]
-
 
 class SumOverProcesses(torch.autograd.Function):
     """Sum a tensor over all processes; the gradient is summed likewise."""

@@ -5,8 +5,6 @@ N images, A anchors a cell, Hi x Wi cells of level i.
 
 from torch import Tensor
 
-__all__ = ["permute_to_N_HWA_K"]
-
 
 def permute_to_N_HWA_K(tensor: Tensor, K: int) -> Tensor:  # noqa: N803 - public names
     """Bring predictions into the order of anchors.

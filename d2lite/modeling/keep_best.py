@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-__all__ = ["Suppression", "keep_best"]
-
 # (boxes, scores, groups, IoU threshold) -> positions to keep, best first; as `batched_nms`.
 Suppression = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 

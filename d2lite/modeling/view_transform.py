@@ -6,8 +6,6 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-__all__ = ["Size", "ViewTransform"]
-
 Size = tuple[int, int]
 Array = TypeVar("Array", Tensor, np.ndarray)
 

@@ -2,8 +2,6 @@
 
 from torch import nn
 
-__all__ = ["msra_fill", "normal_fill", "xavier_fill"]
-
 
 def msra_fill(layer: nn.Module) -> None:
     """Start a layer that a ReLU follows: normal weights of variance 2 / fan-out, zero bias.

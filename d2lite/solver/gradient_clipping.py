@@ -11,8 +11,6 @@ from torch.optim import Optimizer
 from d2lite.config import CfgNode
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["GradientClipType", "maybe_add_gradient_clipping"]
-
 
 class GradientClipType(Enum):
     """Values of SOLVER.CLIP_GRADIENTS.CLIP_TYPE."""

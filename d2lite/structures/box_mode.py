@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["BoxMode"]
-
 BoxType = TypeVar("BoxType", list[float], tuple[float, ...], np.ndarray[Any, Any], Tensor)
 
 

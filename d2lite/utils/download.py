@@ -19,8 +19,6 @@ from iopath.common.file_io import file_lock
 from .errors import DataError, MissingFileError
 from .live_line import live_line
 
-__all__ = ["cached_path", "download"]
-
 logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20

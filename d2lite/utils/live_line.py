@@ -4,8 +4,6 @@ import shutil
 import sys
 from typing import TextIO
 
-__all__ = ["LiveLine", "live_line"]
-
 _ERASE_LINE = "\r\x1b[K"
 
 

@@ -18,14 +18,6 @@ from torch.nn import functional as F
 
 from d2lite.utils import comm
 
-__all__ = [
-    "mean_over_processes",
-    "mean_weight",
-    "num_sharing",
-    "padded_alike",
-    "sharing_means",
-]
-
 _is_open = False
 
 

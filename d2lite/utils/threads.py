@@ -2,8 +2,6 @@
 
 import os
 
-__all__ = ["wait_politely"]
-
 
 def wait_politely() -> None:
     """Let OpenMP threads spin for a short while only, unless the environment says otherwise.

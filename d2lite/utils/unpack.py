@@ -17,8 +17,6 @@ from typing import IO
 
 from .errors import DataError, OutputError
 
-__all__ = ["unpack"]
-
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
 
 

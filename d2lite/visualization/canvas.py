@@ -17,8 +17,6 @@ from .opencv import load_cv2
 from .shapes import dashes, nonzero_window
 from .text import render_text
 
-__all__ = ["VisImage", "legible_scale"]
-
 _SHIFT = 4  # cv2 takes coordinates in sixteenths of a pixel
 _LEGIBLE_SIDE = 480  # pixels of the shorter side from which on labels leave room for the picture
 

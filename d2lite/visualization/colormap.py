@@ -10,18 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = [
-    "Color",
-    "ColorLike",
-    "class_color",
-    "colormap",
-    "contrast_color",
-    "parse_color",
-    "random_color",
-    "random_colors",
-    "shade",
-]
-
 Color = tuple[float, float, float]
 ColorLike = str | Sequence[float] | np.ndarray
 

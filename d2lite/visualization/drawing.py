@@ -11,8 +11,6 @@ from .opencv import load_cv2
 from .shapes import rotated, without_specks
 from .text import Rect, place_label, render_text
 
-__all__ = ["Drawing"]
-
 _LINE_STYLES = {"-": False, "solid": False, "--": True, "-.": True, ":": True, "dashed": True}
 
 

@@ -9,8 +9,6 @@ from d2lite.utils.errors import DataError
 
 from .opencv import load_cv2
 
-__all__ = ["GenericMask"]
-
 
 class GenericMask:
     """One object's mask in a picture of a given size."""

@@ -7,8 +7,6 @@ import torch
 
 from .generic_mask import GenericMask
 
-__all__ = ["common_length", "extents_of", "has_area", "to_array", "to_generic_masks", "to_list"]
-
 
 def to_generic_masks(masks: Any, height: int, width: int) -> list[GenericMask]:
     """See N masks in any form as `GenericMask`s.

@@ -8,8 +8,6 @@ import numpy as np
 from .canvas import VisImage
 from .colormap import Color, class_color, parse_color
 
-__all__ = ["draw_keypoint_skeleton"]
-
 MIN_VISIBILITY = 0.05
 _Rule = tuple[str, str, object]
 

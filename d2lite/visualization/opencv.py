@@ -2,8 +2,6 @@
 
 from types import ModuleType
 
-__all__ = ["load_cv2"]
-
 
 def load_cv2() -> ModuleType:
     """OpenCV, imported when something is drawn, with a hint where it does not load.

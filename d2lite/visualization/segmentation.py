@@ -10,8 +10,6 @@ from .canvas import VisImage
 from .colormap import Color, ColorLike, class_color, shade
 from .drawing import Drawing
 
-__all__ = ["SegmentationDrawing"]
-
 _OFF_WHITE = (1.0, 1.0, 240.0 / 255)
 
 

@@ -7,8 +7,6 @@ from PIL import Image
 
 from .opencv import load_cv2
 
-__all__ = ["dashes", "nonzero_window", "rotated", "without_specks"]
-
 
 def nonzero_window(coverage: np.ndarray) -> tuple[slice, slice] | None:
     """The smallest window that holds everything, so that small shapes cost little."""

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Rect", "overlap_area", "place_label", "render_text"]
-
 Rect = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1 and y1 outside
 
 # Looked for on the machine when a text has letters that Pillow's own font lacks.

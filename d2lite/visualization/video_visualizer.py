@@ -13,8 +13,6 @@ from d2lite.structures import Boxes, Instances, pairwise_iou
 from .canvas import VisImage
 from .visualizer import ColorMode, Visualizer
 
-__all__ = ["VideoVisualizer"]
-
 # An object is the same if its boxes of two frames overlap this much.
 _MIN_IOU = 0.5
 # It is remembered for so many frames in which it was not detected.

@@ -24,8 +24,6 @@ from .inputs import (
 from .keypoints import draw_keypoint_skeleton
 from .segmentation import SegmentationDrawing
 
-__all__ = ["ColorMode", "GenericMask", "VisImage", "Visualizer"]
-
 
 class ColorMode(enum.Enum):
     """How instances are coloured.

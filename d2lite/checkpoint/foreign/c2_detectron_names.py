@@ -12,8 +12,6 @@ import torch
 from d2lite.checkpoint.foreign.c2_names import convert_basic_c2_names
 from d2lite.utils.errors import WeightsError
 
-__all__ = ["convert_c2_detectron_names"]
-
 # What a name begins with, after the basic conversion -> what takes its place; the first one
 # counts. A pyramid's levels share one RPN, whose blobs bear the name of the second level.
 _RULES = [

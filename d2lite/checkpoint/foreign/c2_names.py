@@ -7,8 +7,6 @@ A blob is called `res4_22_branch2b_bn_s`: stage, block, branch, then what it is.
 import re
 from collections.abc import Iterable
 
-__all__ = ["convert_basic_c2_names"]
-
 _LEAVES = {
     "w": "weight",
     "b": "bias",

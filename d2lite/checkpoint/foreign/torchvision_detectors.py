@@ -11,8 +11,6 @@ from torch import Tensor
 
 from .torchvision_names import rename_torchvision_resnet
 
-__all__ = ["convert_torchvision_detector", "is_torchvision_detector"]
-
 _BODY = "backbone.body."
 _Rule = tuple[str, Callable[[re.Match[str]], str]]
 

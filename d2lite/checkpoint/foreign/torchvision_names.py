@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-__all__ = ["is_torchvision_resnet", "rename_torchvision_resnet"]
-
 _T = TypeVar("_T")
 _BLOCK = re.compile(r"layer(\d)\.(\d+)\.(.+)")
 

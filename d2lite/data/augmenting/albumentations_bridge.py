@@ -20,8 +20,6 @@ from ..transforms.polygon_clip import clip_polygon
 from .labelled_image import LabelledImage
 from .mixing import DrawPartner, PictureAugmentation
 
-__all__ = ["Albumentations", "load_albumentations"]
-
 # Three points around the image's middle; they turn the other way round when it is mirrored.
 _PROBE = np.array([[0.45, 0.45], [0.55, 0.45], [0.45, 0.55]])
 

@@ -10,8 +10,6 @@ import numpy as np
 from .labelled_image import LabelledImage
 from .mixing import DrawPartner, MixingAugmentation, fit_into
 
-__all__ = ["MixUp"]
-
 
 class MixUp(MixingAugmentation):
     """Blend another picture into this one; the objects of both count.

@@ -9,8 +9,6 @@ from .. import transforms as T
 from .mixing import MixingAugmentation, PictureAugmentation
 from .text import Step, read_augmentation
 
-__all__ = ["build_augmentation", "build_steps", "build_transform_gen", "may_cut", "mixing_ends_at"]
-
 # What leaves the whole image to be seen: boxes around objects stay as tight as they were.
 _WHOLE = (
     T.PhotometricDistortion,

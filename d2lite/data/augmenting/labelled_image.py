@@ -12,8 +12,6 @@ from .. import transforms as T
 from ..annotations import bitmap, get_bbox, transform_instance_annotations
 from ..transforms.labels import transform_labels
 
-__all__ = ["LabelledImage"]
-
 
 @dataclass
 class LabelledImage:

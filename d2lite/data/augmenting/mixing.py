@@ -16,8 +16,6 @@ from d2lite.utils.keyed_rng import stream_position
 from .. import transforms as T
 from .labelled_image import LabelledImage
 
-__all__ = ["DrawPartner", "MixingAugmentation", "PartnerSource", "PictureAugmentation", "fit_into"]
-
 DrawPartner = Callable[[], LabelledImage]
 """Draws another picture of the dataset, which has been through the steps before this one."""
 

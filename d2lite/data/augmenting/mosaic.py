@@ -11,8 +11,6 @@ from .. import transforms as T
 from .labelled_image import LabelledImage
 from .mixing import DrawPartner, MixingAugmentation
 
-__all__ = ["Mosaic"]
-
 
 class Mosaic(MixingAugmentation):
     """Lay the picture and three others around a point, each cut where its quarter ends.

@@ -13,8 +13,6 @@ from ..annotations import get_bbox
 from .labelled_image import LabelledImage, with_mask
 from .mixing import DrawPartner, MixingAugmentation, fit_into
 
-__all__ = ["CopyPaste"]
-
 
 class CopyPaste(MixingAugmentation):
     """Paste some objects of another picture, and take from the objects below what they hide.

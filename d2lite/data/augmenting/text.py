@@ -21,8 +21,6 @@ from .mixing import MixingAugmentation, PictureAugmentation
 from .mosaic import Mosaic
 from .paste import CopyPaste
 
-__all__ = ["AUGMENTATION_REGISTRY", "Step", "read_augmentation"]
-
 AUGMENTATION_REGISTRY = Registry("AUGMENTATION")
 
 Step = T.Augmentation | PictureAugmentation

@@ -13,8 +13,6 @@ from .. import transforms as T
 from .labelled_image import LabelledImage
 from .mixing import PartnerSource, PictureAugmentation
 
-__all__ = ["WholeImageSteps"]
-
 # How many pictures are tried as a partner before the images are called unusable.
 _PARTNER_TRIES = 8
 

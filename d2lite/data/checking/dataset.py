@@ -16,8 +16,6 @@ from d2lite.data.faults import FAULTS, FaultLog, collecting_faults
 from d2lite.data.object_checks import drop_invalid
 from d2lite.utils.errors import DataError
 
-__all__ = ["CheckedSet", "check_dataset", "cleaned_coco", "compare_sets", "fault_table"]
-
 Record = dict[str, Any]
 
 

@@ -14,8 +14,6 @@ from d2lite.data.faults import FaultLog
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
 
-__all__ = ["ImageCheck", "check_image", "check_image_files", "check_images", "missing_images"]
-
 logger = logging.getLogger(__name__)
 
 _EXIF_ORIENTATION = 0x0112

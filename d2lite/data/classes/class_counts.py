@@ -8,8 +8,6 @@ import numpy as np
 
 from d2lite.utils.errors import DataError
 
-__all__ = ["ClassCounts", "count_classes"]
-
 # From so many classes on, the table stands in several columns side by side.
 _LONG, _BLOCKS = 20, 3
 _NAME_WIDTH = 24

@@ -7,8 +7,6 @@ from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 
-__all__ = ["OrderedLoader", "follow_class_order", "select_classes"]
-
 logger = logging.getLogger(__name__)
 
 Records = list[dict[str, Any]]

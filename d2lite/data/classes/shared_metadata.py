@@ -8,12 +8,6 @@ from d2lite.utils.errors import DataError
 
 from ..catalog import MetadataCatalog
 
-__all__ = [
-    "check_metadata_consistency",
-    "create_keypoint_hflip_indices",
-    "get_fed_loss_cls_weights",
-]
-
 
 def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[int]:
     """For each keypoint, which one takes its place when the image is mirrored.

@@ -8,8 +8,6 @@ from d2lite.data.converting.labelled_set import LabelledSet
 from d2lite.data.datasets.coco_export import mask_and_area
 from d2lite.structures import BoxMode
 
-__all__ = ["coco_content", "coco_object"]
-
 # Shares of an image's size, as YOLO writes them, come back with errors of 1e-13.
 _DIGITS = 6
 

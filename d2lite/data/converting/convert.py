@@ -15,8 +15,6 @@ from d2lite.data.converting.labelled_set import (
 from d2lite.data.converting.writers import WRITERS, image_folder
 from d2lite.utils.errors import ConfigError, OutputError
 
-__all__ = ["convert", "write_set"]
-
 
 def convert(
     names: Sequence[str],

@@ -11,8 +11,6 @@ from PIL import Image
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import ConfigError, MissingFileError, OutputError
 
-__all__ = ["IMAGE_MODES", "place_image", "unique_names"]
-
 IMAGE_MODES = ("copy", "link")
 
 

@@ -14,8 +14,6 @@ from d2lite.data.faults import collecting_faults
 from d2lite.data.object_checks import drop_invalid
 from d2lite.utils.errors import ConfigError, DataError
 
-__all__ = ["LabelledSet", "load_labelled_set", "merge", "select", "split"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -6,8 +6,6 @@ import numpy as np
 
 from d2lite.visualization.generic_mask import GenericMask
 
-__all__ = ["as_polygons", "joined"]
-
 
 def as_polygons(mask: Any, height: int, width: int) -> tuple[list[list[float]], bool]:
     """The outlines of any kind of mask.

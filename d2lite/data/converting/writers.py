@@ -23,8 +23,6 @@ from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import atomic_write
 from d2lite.visualization.generic_mask import GenericMask
 
-__all__ = ["WRITERS", "Writer", "image_folder"]
-
 Record = dict[str, Any]
 Writer = Callable[[LabelledSet, Sequence[str], Path, str, Counter[str]], str]
 

@@ -13,8 +13,6 @@ from d2lite.data.datasets.coco import load_sem_seg
 from d2lite.utils.errors import MissingFileError
 from d2lite.utils.file_io import atomic_write
 
-__all__ = ["convert_ade20k_maps", "load_ade20k_sem_seg"]
-
 logger = logging.getLogger(__name__)
 
 

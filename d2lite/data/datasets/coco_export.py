@@ -14,8 +14,6 @@ from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager, atomic_write
 
-__all__ = ["convert_to_coco_dict", "convert_to_coco_json"]
-
 logger = logging.getLogger(__name__)
 
 

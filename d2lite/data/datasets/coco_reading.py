@@ -17,8 +17,6 @@ from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
 
-__all__ = ["coco_categories", "in_class_order", "read_coco_json", "read_coco_objects"]
-
 logger = logging.getLogger(__name__)
 
 # COCO counts keypoints by pixel number, d2lite by position: pixel i spans [i, i + 1).

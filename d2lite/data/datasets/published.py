@@ -13,8 +13,6 @@ from d2lite.utils.file_io import atomic_write
 from d2lite.utils.live_line import live_line
 from d2lite.utils.unpack import unpack
 
-__all__ = ["PUBLISHED", "Archive", "PublishedSet", "fetch_dataset"]
-
 logger = logging.getLogger(__name__)
 
 # Below the root: archives while they are fetched, and what is done.

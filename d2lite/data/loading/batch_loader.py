@@ -13,8 +13,6 @@ from d2lite.data.samplers.stream import BatchStream, CountedBatches, EpochOrder
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["build_batch_data_loader"]
-
 logger = logging.getLogger(__name__)
 
 

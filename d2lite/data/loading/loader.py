@@ -17,15 +17,6 @@ from d2lite.utils.env import seed_all_rng
 from d2lite.utils.errors import DataError, MissingFileError, UserError
 from d2lite.utils.keyed_rng import at_position, draw_key, keyed_draws
 
-__all__ = [
-    "IterableStream",
-    "ReportingLoader",
-    "StreamDataset",
-    "StreamLoader",
-    "trivial_batch_collator",
-    "worker_init_reset_seed",
-]
-
 logger = logging.getLogger(__name__)
 
 Collate = Callable[[list[Any]], Any]

@@ -4,8 +4,6 @@ import os
 import signal
 import threading
 
-__all__ = ["leave_signals_to_parent"]
-
 
 def leave_signals_to_parent() -> None:
     """Let this worker outlive a Ctrl-C or SIGTERM that was meant for the whole program.

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, IterableDataset
 
-__all__ = ["AspectRatioGroupedDataset", "shape_group", "shape_groups"]
-
 
 def shape_group(sample: dict[str, Any]) -> int:
     """0 for a sample whose image is wide (width > height), 1 for the others."""

@@ -14,8 +14,6 @@ from torch.utils.data import Sampler
 
 from d2lite.utils.keyed_rng import draw_key
 
-__all__ = ["BatchStream", "CountedBatches", "EpochOrder", "RepeatOrder", "ShuffledOrder"]
-
 # Batches of one shape are formed inside windows of this many batches. At most one batch of a
 # window mixes the two shapes, so the padding lost is small, and finding batch t costs one window.
 WINDOW = 32

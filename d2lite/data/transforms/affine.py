@@ -12,8 +12,6 @@ from fvcore.transforms.transform import Transform
 from .augmentation import Augmentation
 from .rotation import warp_affine
 
-__all__ = ["AffineTransform", "RandomAffine"]
-
 
 class AffineTransform(Transform):
     """Move every point by one matrix; the picture keeps its size or gets a given one."""

@@ -8,8 +8,6 @@ from fvcore.transforms.transform import Transform, TransformList
 
 from .augmentation import Augmentation, as_augmentation
 
-__all__ = ["RandomChoice"]
-
 
 class RandomChoice(Augmentation):
     """Apply `count` of the given augmentations, in the order of the draw."""

@@ -8,15 +8,6 @@ from PIL import Image
 
 from .augmentation import Augmentation
 
-__all__ = [
-    "ColorTransform",
-    "PILColorTransform",
-    "RandomBrightness",
-    "RandomContrast",
-    "RandomLighting",
-    "RandomSaturation",
-]
-
 # Share of red, green and blue in the brightness that an eye sees (ITU-R BT.601).
 _LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -6,13 +6,6 @@ from fvcore.transforms.transform import NoOpTransform, Transform, TransformList
 from .augmentation import Augmentation
 from .geometric import CropTransform, PadTransform
 
-__all__ = [
-    "FixedSizeCrop",
-    "MinIoURandomCrop",
-    "RandomCrop",
-    "RandomCrop_CategoryAreaConstraint",
-]
-
 _CROP_TYPES = ("relative", "relative_range", "absolute", "absolute_range")
 
 

@@ -16,15 +16,6 @@ from torchvision.transforms.v2.functional import resize_image
 
 from .polygon_clip import clip_polygon
 
-__all__ = [
-    "CropTransform",
-    "ExtentTransform",
-    "HFlip_rotated_box",
-    "PadTransform",
-    "ResizeTransform",
-    "Resize_rotated_box",
-]
-
 _NEAREST = int(Image.Resampling.NEAREST)
 _BILINEAR = int(Image.Resampling.BILINEAR)
 # What Pillow's filters are called elsewhere; the others (box, Lanczos, Hamming) Pillow does itself.

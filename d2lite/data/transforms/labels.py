@@ -11,14 +11,6 @@ from fvcore.transforms.transform import CropTransform, Transform, TransformList
 
 from .polygon_clip import clip_polygon
 
-__all__ = [
-    "transform_boxes",
-    "transform_labels",
-    "transform_mask",
-    "transform_points",
-    "transform_polygons",
-]
-
 
 def transform_boxes(transform: Transform, boxes: np.ndarray) -> np.ndarray:
     """Boxes after a transform, each cut where a step cut the image.

@@ -9,8 +9,6 @@ from fvcore.transforms.transform import Transform
 from .augmentation import Augmentation
 from .color import ColorTransform
 
-__all__ = ["PhotometricDistortion"]
-
 
 class PhotometricDistortion(Augmentation):
     """Distort the colours in four ways, each with probability one half; contrast first or last.

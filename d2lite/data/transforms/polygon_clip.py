@@ -5,8 +5,6 @@ P points of one polygon, (P, 2) float64, (x, y) in pixels.
 
 import numpy as np
 
-__all__ = ["clip_polygon"]
-
 
 def clip_polygon(
     polygon: np.ndarray, x0: float, y0: float, x1: float, y1: float

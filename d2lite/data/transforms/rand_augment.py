@@ -13,8 +13,6 @@ from .affine import AffineTransform, affine_matrix
 from .augmentation import Augmentation
 from .color import ColorTransform
 
-__all__ = ["RandAugment"]
-
 # The strength that counts as 1; the paper's scale.
 _FULL = 30.0
 _SHEAR, _ANGLE, _SHIFT = 17.0, 30.0, 0.2

@@ -9,8 +9,6 @@ from PIL import Image
 
 from .geometric import ExtentTransform
 
-__all__ = ["RotationTransform"]
-
 
 class RotationTransform(Transform):
     """Turn the image counter-clockwise around a point."""

@@ -17,17 +17,6 @@ from .augmentation import Augmentation, as_augmentation
 from .geometric import ExtentTransform, ResizeTransform
 from .rotation import RotationTransform
 
-__all__ = [
-    "RandomApply",
-    "RandomExtent",
-    "RandomFlip",
-    "RandomResize",
-    "RandomRotation",
-    "Resize",
-    "ResizeScale",
-    "ResizeShortestEdge",
-]
-
 _NEAREST = int(Image.Resampling.NEAREST)
 _BILINEAR = int(Image.Resampling.BILINEAR)
 

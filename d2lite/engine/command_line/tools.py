@@ -10,8 +10,6 @@ from d2lite.engine.launching.failure_log import log_failure
 from d2lite.engine.launching.stop_signals import RunInterrupted
 from d2lite.utils.errors import UserError
 
-__all__ = ["launch_tool", "run_tool"]
-
 # What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
 _INTERRUPTED = 130
 

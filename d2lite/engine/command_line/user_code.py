@@ -8,8 +8,6 @@ from types import ModuleType
 
 from d2lite.utils.errors import ConfigError, MissingFileError
 
-__all__ = ["import_user_code"]
-
 
 def import_user_code(path_or_module: str) -> ModuleType:
     """Import a Python file or module; a second call returns the same module.

@@ -16,8 +16,6 @@ from ..hooks import WeightAverage
 from ..simple_trainer import SimpleTrainer
 from ..trainer_base import HookBase
 
-__all__ = ["BuiltRun"]
-
 
 class BuiltRun(Protocol):
     """A trainer whose parts are built; `DefaultTrainer` says what each of these is."""

@@ -18,8 +18,6 @@ from d2lite.utils.errors import ConfigError, DataError
 from ..derived_config.classes import follow_data_classes, get_class_names
 from ..resuming.checkpoint_peek import class_names_of_weights
 
-__all__ = ["DefaultPredictor"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -15,8 +15,6 @@ from ..evaluating.validation_data import build_validation_hook
 from ..trainer_base import HookBase
 from .built_run import BuiltRun
 
-__all__ = ["build_run_hooks"]
-
 # Steps between two writings of scalars, on the console and in the files.
 _WRITE_PERIOD = 20
 

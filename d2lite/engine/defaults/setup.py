@@ -32,18 +32,6 @@ from ..derived_config.scaling import scale_learning_rate
 from ..resuming.checkpoint_peek import seed_of_checkpoint
 from ..sharding import is_sharded
 
-__all__ = [
-    "add_config_arguments",
-    "add_config_options",
-    "create_ddp_model",
-    "default_argument_parser",
-    "default_setup",
-    "default_writers",
-    "resolve_seed",
-    "setup_cfg",
-    "write_config",
-]
-
 logger = logging.getLogger(__name__)
 
 _EXAMPLES = """\

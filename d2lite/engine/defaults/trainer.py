@@ -56,8 +56,6 @@ from .setup import (
     write_config,
 )
 
-__all__ = ["DefaultTrainer"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -9,8 +9,6 @@ from d2lite.utils.errors import ConfigError
 
 from .classes import get_class_names, get_num_classes, num_classes_key
 
-__all__ = ["check_solver", "check_test_classes", "load_test_classes"]
-
 
 def check_solver(cfg: CfgNode, world_size: int) -> None:
     """Check that there is something to train on and that batches can be split as asked.

@@ -7,14 +7,6 @@ from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.utils.errors import ConfigError
 
-__all__ = [
-    "find_data_classes",
-    "follow_data_classes",
-    "get_class_names",
-    "get_num_classes",
-    "num_classes_key",
-]
-
 logger = logging.getLogger(__name__)
 
 # Architectures whose key is not MODEL.<NAME>.NUM_CLASSES; None for those without classes.

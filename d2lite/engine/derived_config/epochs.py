@@ -7,8 +7,6 @@ from typing import Any
 from d2lite.config import CfgNode
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["epoch_length", "follow_epochs"]
-
 logger = logging.getLogger(__name__)
 
 # What counts epochs -> what counts iterations, beside the steps of the schedule.

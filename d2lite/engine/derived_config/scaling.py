@@ -5,8 +5,6 @@ import logging
 from d2lite.config import CfgNode, get_cfg
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["auto_scale_workers", "reference_batch", "scale_learning_rate"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -16,8 +16,6 @@ from ..derived_config.classes import follow_data_classes
 from ..resuming.checkpoint_peek import class_names_of_weights
 from .tta_evaluation import evaluate_augmented
 
-__all__ = ["evaluate_checkpoint"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -16,8 +16,6 @@ from d2lite.utils.errors import ConfigError
 from ..derived_config.checks import check_test_classes
 from ..stepping.memory_advice import out_of_memory_in_evaluation
 
-__all__ = ["evaluate_datasets", "unwrap"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -9,8 +9,6 @@ from d2lite.config import CfgNode
 from d2lite.data.classes.shared_metadata import create_keypoint_hflip_indices
 from d2lite.modeling import GeneralizedRCNNWithTTA
 
-__all__ = ["augmented_model", "evaluate_augmented"]
-
 
 def augmented_model(cfg: CfgNode, model: nn.Module) -> GeneralizedRCNNWithTTA:
     """Wrap a model so that it sees every image as TEST.AUG says.

@@ -15,8 +15,6 @@ from d2lite.utils.keyed_rng import draw_key
 from .. import hooks
 from ..defaults.built_run import BuiltRun
 
-__all__ = ["build_validation_hook", "build_validation_loader"]
-
 logger = logging.getLogger(__name__)
 
 # Tells the draws for these images from those for training images.

@@ -16,8 +16,6 @@ from d2lite.engine.sharding import shard_like
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["WeightAverage", "WeightAveraging"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 from d2lite.engine.trainer_base import HookBase
 
-__all__ = ["CallbackHook"]
-
 Callback = Callable[[Any], Any]
 
 

@@ -10,8 +10,6 @@ from d2lite.engine.trainer_base import HookBase
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, OutputError
 
-__all__ = ["BestCheckpointer", "PeriodicCheckpointer"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["ClassCheckHook", "describe_class_change"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -8,8 +8,6 @@ from d2lite.engine.trainer_base import HookBase
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["EarlyStopping"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -2,8 +2,6 @@
 
 from d2lite.engine.trainer_base import HookBase
 
-__all__ = ["EpochCounter"]
-
 
 class EpochCounter(HookBase):
     """Puts the scalar "epoch", a fraction, which the writers show beside the iteration."""

@@ -7,8 +7,6 @@ from d2lite.engine.trainer_base import HookBase
 from d2lite.evaluation.testing import flatten_results_dict
 from d2lite.utils import comm
 
-__all__ = ["EvalHook"]
-
 
 class EvalHook(HookBase):
     """Runs an evaluation and puts its numbers into the storage.

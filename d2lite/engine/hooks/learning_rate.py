@@ -10,8 +10,6 @@ from d2lite.engine.trainer_base import HookBase
 from d2lite.solver import LRMultiplier
 from d2lite.solver import LRScheduler as Scheduler
 
-__all__ = ["LRScheduler"]
-
 
 class LRScheduler(HookBase):
     """Steps a schedule after each step, and keeps its state over a resume."""

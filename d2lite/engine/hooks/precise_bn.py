@@ -15,8 +15,6 @@ from d2lite.engine.trainer_base import HookBase
 from d2lite.utils import comm
 from d2lite.utils.events import EventStorage
 
-__all__ = ["PreciseBN", "get_training_bn_layers"]
-
 logger = logging.getLogger(__name__)
 
 

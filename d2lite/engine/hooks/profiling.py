@@ -12,8 +12,6 @@ from torch.profiler import ProfilerActivity, profile
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils import comm
 
-__all__ = ["AutogradProfiler", "TorchProfiler"]
-
 logger = logging.getLogger(__name__)
 
 # Rows of the table in the log: the steps spend nearly all of their time in the first dozen.

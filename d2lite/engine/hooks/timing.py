@@ -8,8 +8,6 @@ import torch
 
 from d2lite.engine.trainer_base import HookBase
 
-__all__ = ["IterationTimer", "TorchMemoryStats"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -18,8 +18,6 @@ from d2lite.utils.errors import DataError
 from d2lite.utils.events import EventStorage
 from d2lite.utils.keyed_rng import draw_key, keyed_draws
 
-__all__ = ["ValidationLoss", "measure_losses", "undisturbed_losses"]
-
 logger = logging.getLogger(__name__)
 
 # Keys the draws of the model (which proposals are sampled): the same at every measurement and in

@@ -8,8 +8,6 @@ from d2lite.engine.launching.failure_log import log_failure
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils.events import EventWriter
 
-__all__ = ["PeriodicWriter"]
-
 logger = logging.getLogger(__name__)
 
 

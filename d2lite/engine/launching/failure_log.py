@@ -6,8 +6,6 @@ import traceback
 from d2lite.utils.errors import UserError
 from d2lite.utils.logger import append_to_log_file
 
-__all__ = ["log_failure"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -4,8 +4,6 @@ import os
 
 import torch
 
-__all__ = ["choose_device", "group_backend"]
-
 
 def group_backend() -> str:
     """How tensors travel between processes: gloo, and nccl for those on a GPU."""

@@ -10,8 +10,6 @@ import torch.distributed as dist
 
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["Meeting", "MeetingPoint"]
-
 logger = logging.getLogger(__name__)
 
 _FAILURE = "d2lite/failure"

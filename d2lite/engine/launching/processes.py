@@ -22,8 +22,6 @@ from .group import choose_device, group_backend
 from .meeting import Meeting, MeetingPoint
 from .stop_signals import RunInterrupted, pass_on_signals
 
-__all__ = ["Job", "run_processes"]
-
 # Between two looks at the processes and at the other machines, in seconds.
 _LOOK_PERIOD = 0.5
 # What a process gets to end by itself, when another one failed or Ctrl-C came twice.

@@ -15,8 +15,6 @@ import torch.distributed as dist
 
 from d2lite.utils import comm
 
-__all__ = ["RunInterrupted", "StopConsensus", "listen_for_stop", "pass_on_signals", "stop_notice"]
-
 logger = logging.getLogger(__name__)
 
 # What schedulers and `kill` send, and what Ctrl-C sends.

@@ -18,8 +18,6 @@ from ..defaults.built_run import BuiltRun
 from ..evaluating.evaluate_datasets import unwrap
 from ..stepping.loss_guard import LossGuard, StepRecord
 
-__all__ = ["build_guard", "read_report", "write_report"]
-
 logger = logging.getLogger(__name__)
 
 

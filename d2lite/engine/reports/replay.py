@@ -15,8 +15,6 @@ from ..defaults.trainer import DefaultTrainer
 from ..simple_trainer import STEP_DRAWS
 from ..stepping.gradients import gradient_norm
 
-__all__ = ["load_reported_batch", "measure_batch"]
-
 
 def load_reported_batch(
     cfg: CfgNode,

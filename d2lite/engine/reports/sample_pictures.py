@@ -9,8 +9,6 @@ from d2lite.data.catalog import Metadata
 from d2lite.data.image_io import convert_image_to_rgb
 from d2lite.visualization import Visualizer, legible_scale
 
-__all__ = ["draw_sample"]
-
 
 def draw_sample(sample: Mapping[str, Any], image_format: str, metadata: Metadata) -> np.ndarray:
     """Draw a sample's image with all that training compares to: objects and map of classes.

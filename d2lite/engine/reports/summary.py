@@ -20,8 +20,6 @@ from d2lite.utils.file_io import atomic_write
 from d2lite.utils.logger import create_small_table, log_file_path
 from d2lite.visualization import Visualizer
 
-__all__ = ["draw_predictions", "log_summary", "save_pictures"]
-
 logger = logging.getLogger(__name__)
 
 _NUM_IMAGES = 6

@@ -10,8 +10,6 @@ from d2lite.checkpoint.folder import checkpoints_by_age, read_mark
 from d2lite.checkpoint.reading import local_weights_file, refuse_zip_bomb
 from d2lite.utils.errors import WeightsError
 
-__all__ = ["class_names_of_weights", "seed_of_checkpoint"]
-
 
 def class_names_of_weights(path: str) -> list[str] | None:
     """Read the class names that a checkpoint was trained with.

@@ -20,8 +20,6 @@ from ..defaults.built_run import BuiltRun
 from .checkpoint_peek import class_names_of_weights
 from .run_facts import collect_run_facts, describe_changes, list_refused_changes
 
-__all__ = ["describe_stop", "find_checkpoint", "resume_or_begin", "take_seed"]
-
 logger = logging.getLogger(__name__)
 
 # What a config says of an optimizer's groups; the rest of a group is how torch computes.

@@ -11,8 +11,6 @@ from d2lite.config import CfgNode
 from d2lite.data.common import DatasetFromList
 from d2lite.utils import comm
 
-__all__ = ["collect_run_facts", "describe_changes", "list_refused_changes"]
-
 # Records looked at to know data again; all of COCO's would take seconds.
 _MAX_RECORDS = 1000
 

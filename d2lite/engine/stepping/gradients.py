@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["gradient_norm", "main_group"]
-
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together.

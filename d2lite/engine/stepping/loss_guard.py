@@ -14,8 +14,6 @@ from torch import Tensor
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 
-__all__ = ["LossGuard", "NonFiniteError", "StepRecord"]
-
 logger = logging.getLogger(__name__)
 
 # Steps whose median tells what an ordinary gradient is, and how many of them it takes.

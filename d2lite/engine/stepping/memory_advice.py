@@ -7,13 +7,6 @@ from typing import Any
 
 from d2lite.utils.errors import DataError, OutOfMemoryError
 
-__all__ = [
-    "dead_worker",
-    "out_of_memory",
-    "out_of_memory_in_evaluation",
-    "telling_dead_workers",
-]
-
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid.*?\) (is killed|exited unexpectedly)")
 
 

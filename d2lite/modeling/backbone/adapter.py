@@ -28,8 +28,6 @@ from .build import BACKBONE_REGISTRY
 from .feature_network import PROBE_SIZE, FeatureNetwork, probe
 from .pyramid import build_pyramid
 
-__all__ = ["FeatureNetwork", "timm", "torchvision"]
-
 
 @BACKBONE_REGISTRY.register()
 def timm(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:

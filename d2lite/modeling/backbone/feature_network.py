@@ -9,8 +9,6 @@ from d2lite.utils.errors import ConfigError
 
 from .backbone import Backbone
 
-__all__ = ["PROBE_SIZE", "FeatureNetwork", "probe"]
-
 # Side of the image of zeros that strides and channels are read from, in pixels.
 PROBE_SIZE = 128
 _PROBE_TEXT = f"an image of {PROBE_SIZE} x {PROBE_SIZE} pixels"

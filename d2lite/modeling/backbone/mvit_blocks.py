@@ -12,8 +12,6 @@ from .transformer_layers import DropPath, Mlp
 from .utils import decomposed_rel_pos, window_partition, window_unpartition
 from .vit_blocks import make_rel_pos
 
-__all__ = ["MultiScaleAttention", "MultiScaleBlock", "attention_pool"]
-
 
 def attention_pool(x: Tensor, pool: nn.Module, norm: nn.Module | None = None) -> Tensor:
     """Make a map smaller with a layer that wants channels first.

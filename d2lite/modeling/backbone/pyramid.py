@@ -7,8 +7,6 @@ from d2lite.config import CfgNode
 from .backbone import Backbone
 from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 
-__all__ = ["build_pyramid", "build_top_block"]
-
 
 def build_top_block(
     cfg: CfgNode, in_feature: str, in_channels: int, *, level: int

@@ -11,21 +11,6 @@ from d2lite.layers import CNNBlockBase, get_norm
 
 from ..weight_init import normal_fill
 
-__all__ = [
-    "SE",
-    "BasicTransform",
-    "BottleneckTransform",
-    "ResBasicBlock",
-    "ResBottleneckBlock",
-    "ResStem",
-    "SimpleStem",
-    "VanillaBlock",
-    "conv2d",
-    "gap2d",
-    "init_weights",
-    "pool2d",
-]
-
 Activation = Callable[[], nn.Module]
 # Of one stage: "bot_mul" width in the middle over width of the result, "group_w" channels a group,
 # "se_r" squeezed channels over channels of the input.

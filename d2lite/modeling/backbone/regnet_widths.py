@@ -10,8 +10,6 @@ import numpy as np
 
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["adjust_block_compatibility", "generate_regnet_parameters"]
-
 
 def adjust_block_compatibility(
     ws: Sequence[int], bs: Sequence[float], gs: Sequence[int]

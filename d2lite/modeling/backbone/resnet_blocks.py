@@ -11,8 +11,6 @@ from d2lite.layers import CNNBlockBase, Conv2d, DeformConv, ModulatedDeformConv,
 
 from ..weight_init import msra_fill
 
-__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "DeformBottleneckBlock", "ResidualBlock"]
-
 
 def _normed_conv(
     in_channels: int, out_channels: int, kernel_size: int, *, norm: object, **options: int

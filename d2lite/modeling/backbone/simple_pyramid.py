@@ -13,8 +13,6 @@ from d2lite.utils.errors import ConfigError
 
 from .backbone import Backbone
 
-__all__ = ["SimpleFeaturePyramid"]
-
 
 class SimpleFeaturePyramid(Backbone):
     """Maps "p2", "p3", ... from one map of a network, by up- and downsampling it.

@@ -13,13 +13,6 @@ from .utils import window_partition as padded_windows
 from .utils import window_unpartition
 from .window_attention import WindowAttention, shifted_window_mask
 
-__all__ = [
-    "BasicLayer",
-    "PatchEmbed",
-    "PatchMerging",
-    "SwinTransformerBlock",
-]
-
 
 class SwinTransformerBlock(nn.Module):
     """Attention in windows and a perceptron, each beside the identity.

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["DropPath", "Mlp", "drop_path_rates", "init_transformer", "run_block"]
-
 
 class DropPath(nn.Module):
     """Leave out the branch of a residual block for a random part of the samples, in training.

@@ -15,8 +15,6 @@ from ..weight_init import msra_fill
 from .transformer_layers import DropPath, Mlp
 from .utils import decomposed_rel_pos, window_partition, window_unpartition
 
-__all__ = ["Attention", "Block", "ResBottleneckBlock", "make_rel_pos"]
-
 
 def make_rel_pos(length: int, dim: int, *, zero: bool) -> nn.Parameter:
     """A (length, dim) table of relative positions, zero or of small normal values."""

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from .utils import window_partition as padded_windows
 from .utils import window_unpartition
 
-__all__ = ["WindowAttention", "shifted_window_mask", "window_partition", "window_reverse"]
-
 # Far below any score, and within the range of half precision.
 _FORBIDDEN = -100.0
 

@@ -17,8 +17,6 @@ from d2lite.utils.process_means import padded_alike
 
 from ..backbone import Backbone, build_backbone
 
-__all__ = ["Batch", "Detector", "TrainingState"]
-
 Batch = Sequence[dict[str, Any]]
 
 

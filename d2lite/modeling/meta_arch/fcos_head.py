@@ -14,8 +14,6 @@ from d2lite.layers import ShapeSpec
 from ..weight_init import normal_fill
 from .retinanet_head import RetinaNetHead
 
-__all__ = ["FCOSHead"]
-
 
 class FCOSHead(RetinaNetHead):
     """The head of RetinaNet for one prediction a cell, and how central the cell is.

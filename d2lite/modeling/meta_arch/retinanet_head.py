@@ -15,8 +15,6 @@ from d2lite.utils.errors import ConfigError
 from ..anchor_generator import build_anchor_generator
 from ..weight_init import normal_fill
 
-__all__ = ["RetinaNetHead"]
-
 _BATCH_NORMS = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm}
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from d2lite.utils.events import get_event_storage, has_event_storage, log_image
 from d2lite.visualization import Visualizer
 
-__all__ = ["is_picture_due", "log_boxes_beside_truth"]
-
 # More boxes on top of each other show nothing.
 _MOST_BOXES = 20
 

@@ -15,8 +15,6 @@ from ..anchor_generator import build_anchor_generator
 from ..weight_init import normal_fill
 from .build import RPN_HEAD_REGISTRY
 
-__all__ = ["StandardRPNHead"]
-
 
 @RPN_HEAD_REGISTRY.register()
 class StandardRPNHead(nn.Module):

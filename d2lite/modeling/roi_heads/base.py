@@ -15,8 +15,6 @@ from ..matcher import Matcher
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from .label_proposals import sample_proposals
 
-__all__ = ["ROIHeads"]
-
 # Tells the draws made here from others about the same image (see utils.draws).
 _SAMPLING = 2
 

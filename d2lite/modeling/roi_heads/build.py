@@ -6,17 +6,6 @@ from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.utils.registry import Registry
 
-__all__ = [
-    "ROI_BOX_HEAD_REGISTRY",
-    "ROI_HEADS_REGISTRY",
-    "ROI_KEYPOINT_HEAD_REGISTRY",
-    "ROI_MASK_HEAD_REGISTRY",
-    "build_box_head",
-    "build_keypoint_head",
-    "build_mask_head",
-    "build_roi_heads",
-]
-
 ROI_HEADS_REGISTRY = Registry("ROI_HEADS")
 ROI_HEADS_REGISTRY.__doc__ = """
 All that is done with proposals, by name: callables of (cfg, input_shape: dict[str, ShapeSpec])

@@ -13,8 +13,6 @@ from d2lite.structures import Boxes, Instances
 
 from ..keep_best import Suppression, keep_best
 
-__all__ = ["choose_detections", "fast_rcnn_inference", "fast_rcnn_inference_single_image"]
-
 
 def fast_rcnn_inference(
     boxes: Sequence[Tensor],

@@ -21,15 +21,6 @@ from d2lite.utils.events import log_scalars
 from ..matcher import Matcher
 from ..sampling import subsample_labels
 
-__all__ = [
-    "attach_targets",
-    "classes_of_matches",
-    "label_boxes",
-    "sample_proposals",
-    "select_foreground_proposals",
-    "select_proposals_with_visible_keypoints",
-]
-
 
 def classes_of_matches(
     gt_classes: Tensor, matches: Tensor, match_labels: Tensor, num_classes: int

@@ -18,8 +18,6 @@ from .build import ROI_HEADS_REGISTRY, build_mask_head
 from .fast_rcnn import FastRCNNOutputLayers
 from .label_proposals import select_foreground_proposals
 
-__all__ = ["Res5ROIHeads"]
-
 # Each of the stages res3, res4 and res5 doubles the channels of the one before.
 _CHANNEL_FACTOR = 8
 

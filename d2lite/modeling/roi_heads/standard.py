@@ -19,8 +19,6 @@ from .label_proposals import (
     select_proposals_with_visible_keypoints,
 )
 
-__all__ = ["StandardROIHeads", "build_pooler"]
-
 Pooler = ROIPooler | None
 Features = dict[str, Tensor]
 

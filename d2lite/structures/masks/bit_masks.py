@@ -20,8 +20,6 @@ from .polygons import draw_polygons
 if TYPE_CHECKING:
     from .polygon_masks import PolygonMasks
 
-__all__ = ["BitMasks"]
-
 
 class _Maps(Protocol):
     """What `ROIMasks` has; naming the class itself here would close a circle of imports."""

@@ -15,8 +15,6 @@ from torch import Tensor
 from ..boxes import Boxes
 from .polygons import polygon_area, rasterize_polygons_within_box
 
-__all__ = ["PolygonMasks"]
-
 Polygon = NDArray[np.float64]
 
 

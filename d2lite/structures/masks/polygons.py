@@ -13,13 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = [
-    "draw_polygons",
-    "polygon_area",
-    "polygons_to_bitmask",
-    "rasterize_polygons_within_box",
-]
-
 # Boxes thinner than this, in pixels, are stretched as if they had this side.
 _LEAST_SIDE = 0.1
 

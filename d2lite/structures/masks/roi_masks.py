@@ -12,8 +12,6 @@ from ...layers.mask_ops import paste_masks_in_image
 from ..boxes import Boxes
 from .bit_masks import BitMasks
 
-__all__ = ["ROIMasks"]
-
 
 class ROIMasks:
     """The masks of N objects as probabilities within their boxes.

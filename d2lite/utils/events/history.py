@@ -6,8 +6,6 @@ from typing import Any
 
 from fvcore.common.history_buffer import HistoryBuffer
 
-__all__ = ["History"]
-
 Pair = tuple[float, int]
 
 

@@ -17,8 +17,6 @@ try:
 except ImportError:  # Windows has no such module: the CPU's memory is left out there.
     resource = None  # type: ignore[assignment]
 
-__all__ = ["CommonMetricPrinter"]
-
 # The name of the package: this module's own would fill a third of each line.
 _logger = logging.getLogger("d2lite.utils.events")
 

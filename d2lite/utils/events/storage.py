@@ -19,15 +19,6 @@ from d2lite.utils.errors import UnknownNameError
 
 from .history import History
 
-__all__ = [
-    "EventStorage",
-    "LoggedImage",
-    "get_event_storage",
-    "has_event_storage",
-    "log_image",
-    "log_scalars",
-]
-
 Scalar: TypeAlias = float | int | np.number | np.ndarray | Tensor
 
 # Bounds on what waits for a reader that may never come (a run without any writer).

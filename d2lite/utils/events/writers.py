@@ -19,8 +19,6 @@ from .storage import EventStorage, get_event_storage
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["EventWriter", "JSONWriter", "TensorboardXWriter"]
-
 _logger = logging.getLogger(__name__)
 
 

@@ -4,8 +4,6 @@ from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["add_solov2_config", "check_solov2_config"]
-
 # name -> default; the meaning stands beside it
 _SOLOV2 = {
     # Size range of an object, sqrt(w * h) of its box in pixels of the network input, for every

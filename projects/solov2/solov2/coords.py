@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["append_coords"]
-
 
 def append_coords(features: Tensor) -> Tensor:
     """Append the x and the y of every pixel as two more channels.

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from d2lite.layers import DeformConv, ModulatedDeformConv
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["DeformBlock"]
-
 _POINTS = 9  # of a 3 x 3 kernel
 
 

@@ -16,8 +16,6 @@ from d2lite.structures import BitMasks, Instances
 
 from .matrix_nms import mask_nms, matrix_nms
 
-__all__ = ["MASK_STRIDE", "InstanceDecoder"]
-
 # Mask features lie at a quarter of the network's input.
 MASK_STRIDE = 4
 

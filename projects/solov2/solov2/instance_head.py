@@ -12,8 +12,6 @@ from torch.nn import functional as F
 from .coords import append_coords
 from .layers import conv_norm_relu
 
-__all__ = ["InstanceHead"]
-
 
 class InstanceHead(nn.Module):
     """Two towers of convolutions, shared by all levels, over features brought to grid size.

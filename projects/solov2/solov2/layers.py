@@ -7,8 +7,6 @@ from d2lite.utils.errors import ConfigError
 
 from .deform import DeformBlock
 
-__all__ = ["conv_norm_relu"]
-
 
 def conv_norm_relu(
     in_channels: int,

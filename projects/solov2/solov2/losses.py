@@ -8,8 +8,6 @@ from torch import Tensor
 
 from d2lite.layers import sigmoid_focal_loss
 
-__all__ = ["category_loss", "dice_loss"]
-
 # Keeps 0 / 0 away where a mask and its prediction are both empty.
 _SMOOTH = 0.001
 

@@ -13,8 +13,6 @@ from torch.nn import functional as F
 from .coords import append_coords
 from .layers import conv_norm_relu
 
-__all__ = ["MaskHead"]
-
 
 class _LevelPath(nn.ModuleDict):
     """Convolutions conv0, conv1, ... of one level, with a doubling of the size between them."""

@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["mask_nms", "matrix_nms", "point_nms"]
-
 
 def point_nms(heat: Tensor, kernel: int = 2) -> Tensor:
     """Set to zero every score that a neighbour above or to the left exceeds.

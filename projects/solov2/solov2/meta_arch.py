@@ -26,8 +26,6 @@ from .mask_head import MaskHead
 from .matrix_nms import point_nms
 from .targets import assign_cells, shrink_masks
 
-__all__ = ["SOLOv2"]
-
 
 @META_ARCH_REGISTRY.register()
 class SOLOv2(Detector):

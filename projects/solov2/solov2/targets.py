@@ -11,8 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["CellTargets", "assign_cells", "mask_centers", "shrink_masks"]
-
 # OpenCV weighs the two neighbours of a linear resize with 11-bit integers.
 _WEIGHT_BITS = 11
 

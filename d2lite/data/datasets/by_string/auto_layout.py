@@ -10,8 +10,6 @@ from d2lite.data.datasets.by_string.voc_source import unlisted_voc, voc_splits
 from d2lite.data.datasets.by_string.yolo import read_data_yaml
 from d2lite.utils.errors import ConfigError, DataError
 
-__all__ = ["WHOLE", "Found", "choose_split", "is_recognised", "recognise"]
-
 logger = logging.getLogger(__name__)
 
 WHOLE = "(whole)"

@@ -15,8 +15,6 @@ from d2lite.data.datasets.coco_reading import (
 )
 from d2lite.utils.errors import MissingFileError
 
-__all__ = ["CocoSource"]
-
 logger = logging.getLogger(__name__)
 
 # Larger files are read anew for each question: their content would fill the memory.

@@ -12,8 +12,6 @@ from d2lite.data.datasets.by_string.source import (
 from d2lite.data.faults import reading_faults
 from d2lite.utils.errors import DataError
 
-__all__ = ["ImagesSource"]
-
 logger = logging.getLogger(__name__)
 
 

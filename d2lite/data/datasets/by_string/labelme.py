@@ -11,8 +11,6 @@ from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 
-__all__ = ["LabelMeSource"]
-
 logger = logging.getLogger(__name__)
 
 # A circle becomes a polygon; with so many corners its area is 0.6 % too small.

@@ -21,8 +21,6 @@ from d2lite.data.image_io import read_image
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 
-__all__ = ["MasksSource"]
-
 logger = logging.getLogger(__name__)
 
 

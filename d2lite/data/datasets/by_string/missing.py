@@ -4,8 +4,6 @@ import os
 
 from d2lite.utils.errors import MissingFileError
 
-__all__ = ["datasets_root", "missing_file"]
-
 _VARIABLES = ("D2LITE_DATASETS", "DETECTRON2_DATASETS")
 
 _SITES = {

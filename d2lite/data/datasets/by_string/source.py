@@ -14,18 +14,6 @@ from d2lite.data.faults import FaultLog
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
 
-__all__ = [
-    "IMAGE_ENDINGS",
-    "Source",
-    "find_path",
-    "find_paths",
-    "has_image",
-    "image_size",
-    "images_below",
-    "no_such_path",
-    "size_or_record_fault",
-]
-
 logger = logging.getLogger(__name__)
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")

@@ -31,9 +31,6 @@ from d2lite.data.datasets.by_string.yolo import YoloSource
 from d2lite.data.faults import collecting_faults
 from d2lite.utils.errors import ConfigError, DataError
 
-__all__ = ["DatasetSpec", "parse_spec", "register_spec"]
-
-
 # How the files of a kind are found; auto: first becomes one of these.
 _SOURCES: dict[str, Callable[..., Source]] = {
     "coco": CocoSource,

@@ -7,9 +7,6 @@ from typing import Any
 
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["KINDS", "DatasetSpec", "Kind", "parse_spec"]
-
-
 _SUBSET = ("fraction", "images", "seed")
 
 

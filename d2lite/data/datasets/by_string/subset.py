@@ -10,8 +10,6 @@ from d2lite.data.datasets.by_string.source import find_path
 from d2lite.data.datasets.by_string.spec_string import DatasetSpec
 from d2lite.utils.errors import DataError
 
-__all__ = ["choose_images"]
-
 logger = logging.getLogger(__name__)
 
 Records = list[dict[str, Any]]

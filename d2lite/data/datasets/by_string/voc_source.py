@@ -15,8 +15,6 @@ from d2lite.data.datasets.pascal_voc import (
 )
 from d2lite.utils.errors import ConfigError, DataError
 
-__all__ = ["VocSource", "unlisted_voc", "voc_splits"]
-
 _PEEK_BYTES = 1024
 
 # CVAT's own format begins with <annotations>.

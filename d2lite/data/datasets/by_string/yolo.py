@@ -21,8 +21,6 @@ from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError, DataError
 
-__all__ = ["YoloSource", "read_data_yaml"]
-
 logger = logging.getLogger(__name__)
 
 # Split asked for -> keys of data.yaml that may hold it.

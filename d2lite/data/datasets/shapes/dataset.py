@@ -21,8 +21,6 @@ from d2lite.data.image_io import register_image_source
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import MissingFileError
 
-__all__ = ["load_shapes", "load_shapes_panoptic", "read_shapes_image", "register_shapes"]
-
 _SCHEME = "shapes"
 
 _COLOURS = ("4287F5", "F07828", "3CB45A", "EBC832", "AA5ADC", "E13C5A")

@@ -5,8 +5,6 @@ import numpy as np
 
 from d2lite.data.datasets.shapes.scene import fill, lay_out
 
-__all__ = ["draw_segment_ids", "has_ground"]
-
 
 def draw_segment_ids(split: str, index: int) -> np.ndarray:
     """Number the segments of a picture.

@@ -8,8 +8,6 @@ import numpy as np
 
 from d2lite.data.datasets.shapes.scene import fill, lay_out, scene_draws
 
-__all__ = ["paint"]
-
 _SHADOW = 0.35  # darkness of the shadow that a figure throws on what lies below
 
 

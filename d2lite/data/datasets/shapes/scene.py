@@ -13,8 +13,6 @@ import numpy as np
 
 from d2lite.utils.keyed_rng import draw_key
 
-__all__ = ["CLASSES", "KEYPOINTS", "SPLITS", "Figure", "Scene", "lay_out", "scene_draws"]
-
 # Changing anything that alters a picture asks for another number: results would not compare.
 VERSION = 3
 
