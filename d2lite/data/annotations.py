@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 import torch
 
 from d2lite.structures import (
@@ -20,6 +19,7 @@ from d2lite.structures import (
     RotatedBoxes,
     draw_polygons,
 )
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError
 
 from .transforms import (
@@ -111,9 +111,7 @@ def bitmap(segmentation: Any) -> np.ndarray:
     if isinstance(segmentation, np.ndarray) and segmentation.ndim == 2:
         return segmentation
     if isinstance(segmentation, dict) and {"counts", "size"} <= segmentation.keys():
-        if isinstance(segmentation["counts"], list):
-            segmentation = mask_util.frPyObjects(segmentation, *segmentation["size"])
-        return mask_util.decode(segmentation)
+        return rle.decode(segmentation)
     raise DataError(
         f"Cannot read a segmentation of type {type(segmentation).__name__}. Give a list of "
         "polygons [x0, y0, x1, y1, ...], a COCO RLE dict of counts and size, or a (H, W) array."

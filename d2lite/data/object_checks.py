@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as mask_util
 
 from d2lite.data.faults import FaultLog
 from d2lite.structures import BoxMode
+from d2lite.structures.masks import rle
 
 # Tools round boxes to whole pixels, or name the last pixel in place of the edge behind it.
 _SLACK = 1.0
@@ -143,16 +143,14 @@ def _where(obj: Record, record: Record) -> str:
 def box_around(mask: Any) -> list[float] | None:
     """The (4,) xyxy box of a sound mask of any kind, in pixels; None where there is no mask."""
     if isinstance(mask, np.ndarray):
-        mask = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+        mask = rle.encode(mask)
     if not mask:
         return None
     if isinstance(mask, list):
         xs = [x for polygon in mask for x in polygon[0::2]]
         ys = [y for polygon in mask for y in polygon[1::2]]
         return [min(xs), min(ys), max(xs), max(ys)]
-    if isinstance(mask["counts"], list):
-        mask = mask_util.frPyObjects(mask, *mask["size"])
-    x, y, w, h = mask_util.toBbox(mask).tolist()
+    x, y, w, h = rle.box_xywh(mask)
     return [x, y, x + w, y + h]
 
 

@@ -17,12 +17,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 from PIL import Image
 
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from d2lite.structures import Instances
+from d2lite.structures.masks import rle
 from d2lite.utils.comm import gather, is_main_process, synchronize
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
@@ -204,7 +204,7 @@ def _write_instances(
     lines = []
     for number, (class_id, score, code) in enumerate(instances):
         mask = f"{name}_{number}_{class_id}.png"
-        Image.fromarray(mask_util.decode(code) * np.uint8(255)).save(folder / mask)
+        Image.fromarray(rle.decode(code) * np.uint8(255)).save(folder / mask)
         lines.append(f"{mask} {class_id} {score}\n")
     path = folder / f"{name}_pred.txt"
     path.write_text("".join(lines))

@@ -3,11 +3,10 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
-import numpy as np
-import pycocotools.mask as mask_util
 import torch
 
 from d2lite.structures import BoxMode, Instances
+from d2lite.structures.masks import rle
 
 
 def instances_to_coco_json(instances: Instances, img_id: int | str) -> list[dict[str, Any]]:
@@ -51,11 +50,7 @@ def masks_to_rle(masks: Any) -> list[dict[str, Any]]:
     Returns:
         COCO run-length codes whose counts are text, so that JSON can hold them.
     """
-    bitmaps = getattr(masks, "tensor", masks).detach().cpu().to(torch.uint8).numpy()
-    # pycocotools wants (H, W, N) in column-major order, which is this view of a copy.
-    columns_first = np.ascontiguousarray(bitmaps.transpose(0, 2, 1)).transpose(2, 1, 0)
-    codes = mask_util.encode(columns_first)
-    return [{"size": c["size"], "counts": c["counts"].decode("ascii")} for c in codes]
+    return rle.encode_all(getattr(masks, "tensor", masks).detach().cpu().numpy())
 
 
 def _keypoint_rows(keypoints: torch.Tensor) -> list[list[float]]:

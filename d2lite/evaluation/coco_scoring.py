@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 from pycocotools import coco, cocoeval
 
 from d2lite.data.object_checks import box_around, is_valid_polygon, mask_fault
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -178,11 +178,8 @@ def _area(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> float:
     if not shape:
         return float(annotation["bbox"][2] * annotation["bbox"][3])
     if isinstance(shape, list):
-        codes = mask_util.frPyObjects(shape, image["height"], image["width"])
-        return float(mask_util.area(mask_util.merge(codes)))
-    if isinstance(shape["counts"], list):
-        shape = mask_util.frPyObjects(shape, *shape["size"])
-    return float(mask_util.area(shape))
+        shape = rle.from_polygons(shape, image["height"], image["width"])
+    return rle.area(shape)
 
 
 def score_coco(

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 import torch
 from torch.nn import functional as F
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.image_io import read_image
+from d2lite.structures.masks import rle
 from d2lite.utils.comm import all_gather, is_main_process, synchronize
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.file_io import atomic_write
@@ -204,15 +204,14 @@ class SemSegEvaluator(DatasetEvaluator):
             Dicts of file_name, category_id (the dataset's) and segmentation.
         """
         classes = np.unique(sem_seg).tolist()
-        stack = np.stack([np.asfortranarray(sem_seg == c) for c in classes], axis=-1)
-        codes = mask_util.encode(np.asfortranarray(stack.astype(np.uint8)))
+        codes = rle.encode_all(np.stack([sem_seg == c for c in classes]))
         return [
             {
                 "file_name": input_file_name,
                 "category_id": self._dataset_ids.get(number, number),
-                "segmentation": {"size": c["size"], "counts": c["counts"].decode("ascii")},
+                "segmentation": code,
             }
-            for number, c in zip(classes, codes, strict=True)
+            for number, code in zip(classes, codes, strict=True)
         ]
 
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .opencv import load_cv2
@@ -52,9 +52,7 @@ class GenericMask:
     def _decode(code: dict[str, Any]) -> np.ndarray:
         if "counts" not in code or "size" not in code:
             raise DataError(f"a run-length code has 'counts' and 'size', not {sorted(code)}.")
-        if isinstance(code["counts"], list):
-            code = mask_util.frPyObjects(code, *code["size"])
-        return mask_util.decode(code)
+        return rle.decode(code)
 
     @property
     def mask(self) -> np.ndarray:
@@ -104,8 +102,7 @@ class GenericMask:
         usable = [np.asarray(p, dtype=np.float64).tolist() for p in polygons if len(p) >= 6]
         if not usable:
             return np.zeros((self.height, self.width), dtype=np.uint8)
-        codes = mask_util.frPyObjects(usable, self.height, self.width)
-        return mask_util.decode(mask_util.merge(codes))
+        return rle.decode(rle.from_polygons(usable, self.height, self.width))
 
     def area(self) -> int:
         """How many pixels the mask has."""
@@ -113,6 +110,5 @@ class GenericMask:
 
     def bbox(self) -> np.ndarray:
         """The tight box, (4,) float64 xyxy; zeros for an empty mask."""
-        code = mask_util.encode(np.asfortranarray(self.mask))
-        x, y, width, height = mask_util.toBbox(code)
+        x, y, width, height = rle.box_xywh(rle.encode(self.mask))
         return np.array([x, y, x + width, y + height])

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from PIL import Image
-from pycocotools import mask as mask_util
 
 from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from d2lite.data.datasets.by_string.missing import missing_file
 from d2lite.structures import BoxMode
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
 
@@ -98,7 +98,7 @@ def load_cityscapes_instances(
 
 
 def _read_instances(files: _Files, from_json: bool, to_polygons: bool) -> dict[str, Any]:
-    describe: Callable[[np.ndarray], Any] = _outlines if to_polygons else _run_lengths
+    describe: Callable[[np.ndarray], Any] = _outlines if to_polygons else rle.encode
     if from_json:
         numbers, labels = _draw_objects(files.truth_stem + "gtFine_polygons.json")
     else:
@@ -159,11 +159,6 @@ def _objects(
             "bbox_mode": BoxMode.XYXY_ABS,
             "segmentation": describe(mask),
         }
-
-
-def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
-    code: dict[str, Any] = mask_util.encode(np.asfortranarray(mask))
-    return code
 
 
 def _outlines(mask: np.ndarray) -> list[list[float]]:

@@ -7,10 +7,10 @@ import os
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as mask_util
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.structures import BoxMode
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager, atomic_write
 
@@ -107,17 +107,13 @@ def mask_and_area(mask: Any, record: dict[str, Any]) -> tuple[Any, float]:
         polygons = [np.asarray(p, dtype=np.float64).reshape(-1) for p in mask]
         return [p.tolist() for p in polygons], sum(map(_polygon_area, polygons))
     if isinstance(mask, np.ndarray):
-        mask = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+        mask = rle.encode(mask)
     elif not isinstance(mask, dict):
         raise DataError(
             f"{record['file_name']} has a segmentation of type {type(mask).__name__}; expected "
             "polygons, RLE or an array of the image's size."
         )
-    elif isinstance(mask["counts"], list):
-        mask = mask_util.frPyObjects(mask, *mask["size"])
-    counts = mask["counts"]
-    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-    return {"size": list(mask["size"]), "counts": text}, float(mask_util.area(mask))
+    return rle.with_text(mask), rle.area(mask)
 
 
 def _polygon_area(flat: np.ndarray) -> float:

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as mask_util
-
 from d2lite.data.datasets.by_string.missing import missing_file
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
 
@@ -242,12 +241,10 @@ class _ObjectReader:
         if not isinstance(mask, dict) or not {"counts", "size"} <= set(mask):
             what = "has a segmentation that is neither polygons nor RLE"
             return self._refuse("bad_mask", annotation, what)
-        if isinstance(mask["counts"], list):
-            try:
-                return mask_util.frPyObjects(mask, *mask["size"])
-            except (TypeError, ValueError, OverflowError):
-                return self._refuse("bad_mask", annotation, "has counts that are no RLE")
-        return mask
+        try:
+            return rle.compressed(mask)
+        except (TypeError, ValueError, OverflowError):
+            return self._refuse("bad_mask", annotation, "has counts that are no RLE")
 
     def _where(self, annotation: dict[str, Any]) -> str:
         number, image_id = annotation.get("id"), annotation.get("image_id")

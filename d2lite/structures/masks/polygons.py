@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as coco_mask
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from . import rle
 
 # Boxes thinner than this, in pixels, are stretched as if they had this side.
 _LEAST_SIDE = 0.1
@@ -68,8 +69,7 @@ def draw_polygons(canvas: NDArray[np.bool_], polygons: Sequence[NDArray[Any]]) -
     height, width = canvas.shape
     if height * width <= _SMALL:
         outlines = [np.asarray(polygon, dtype=np.float64).tolist() for polygon in polygons]
-        runs = coco_mask.merge(coco_mask.frPyObjects(outlines, height, width))
-        canvas[:] = coco_mask.decode(runs)
+        canvas[:] = rle.decode(rle.from_polygons(outlines, height, width))
         return
     # The window moves by whole pixels, so that no point is rounded to another fifth than it would
     # be in the whole image.
@@ -87,8 +87,7 @@ def draw_polygons(canvas: NDArray[np.bool_], polygons: Sequence[NDArray[Any]]) -
     moved = [points - corner for points in fifths]
     # COCO rounds towards zero, so points beyond the border need another fifth to come out again.
     outlines = [((points - (points < 0)) / _FIFTHS).reshape(-1).tolist() for points in moved]
-    runs = coco_mask.merge(coco_mask.frPyObjects(outlines, y1 - y0, x1 - x0))
-    canvas[y0:y1, x0:x1] = coco_mask.decode(runs)
+    canvas[y0:y1, x0:x1] = rle.decode(rle.from_polygons(outlines, y1 - y0, x1 - x0))
 
 
 def rasterize_polygons_within_box(

@@ -7,9 +7,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as mask_util
-
 from d2lite.data.datasets.by_string.source import (
     find_path,
     images_below,
@@ -19,6 +16,7 @@ from d2lite.data.datasets.by_string.source import (
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.image_io import read_image
 from d2lite.structures import BoxMode
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -98,14 +96,14 @@ class MasksSource:
             pixels = read_image(str(file), "L")[:, :, 0]
         except DataError as err:
             return book.refuse("bad_mask", str(err), err)
-        code = mask_util.encode(np.asfortranarray(pixels > 0, dtype=np.uint8))
+        code = rle.encode(pixels > 0)
         if not pixels.any():
             return book.refuse(
                 "bad_box", f"{file} is all black", DataError(f"{file} is all black.")
             )
         return {
             "category_id": int(number),
-            "bbox": mask_util.toBbox(code).tolist(),
+            "bbox": rle.box_xywh(code),
             "bbox_mode": BoxMode.XYWH_ABS,
             "segmentation": code,
         }
