@@ -185,7 +185,7 @@ PUBLIC_NAMES: dict[str, str] = {
         get_local_rank get_local_size get_rank get_world_size is_main_process reduce_dict
         shared_random_seed synchronize""",
     "utils.draws": "draw_key image_generator keyed_draws keyed_images",
-    "utils.keyed_rng": "draw_key image_generator keyed_draws keyed_images",
+    "utils.keyed_rng": "DrawPurpose draw_key image_generator keyed_draws keyed_images",
     "utils.env": "TORCH_VERSION resolve_device seed_all_rng",
     "utils.errors": """ConfigError DataError DeviceError MissingFileError OutputError
         UnknownNameError UserError WeightsError""",

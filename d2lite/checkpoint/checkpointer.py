@@ -41,17 +41,20 @@ class Checkpointer:
         model: may be wrapped for distributed training.
         save_dir: folder of the checkpoints.
         save_to_disk: whether `save` writes; None writes in the main process only.
+        extra: plain values that every file carries under "d2lite": class names, config.
+        collect: needed where a state is spread over processes. It is called in all of them with
+            what a file will hold, and returns the complete content in the main process. All
+            processes must then call `save`; what it raises in one, it raises in all.
+        weights_to_save: returns the state dict that a file holds as "model", for instance averaged
+            weights under the same names; None for the model's own.
+        keep_matching_classes: when a file of other classes is loaded, take over the rows of the
+            classes that the file (`class_names` under "d2lite") and the model
+            (`model.class_names`) both name. Only `DetectionCheckpointer` does this.
         **checkpointables: objects with state_dict() and load_state_dict(), for instance
-            optimizer=...; anything else that is a plain value is saved by `save`.
+            optimizer=...; plain values are passed to `save`.
 
     Attributes:
-        weights_to_save: returns what a file holds as "model": the state dict of the model, unless
-            another one with the same names is put here, such as averaged weights.
-        collect: where a state is spread over processes: called in all of them with what a file
-            will hold, it returns that whole in the main process. `save` is then for all of them
-            to call, and what it raises in one it raises in all.
-        extra: plain values that every file carries under "d2lite"; class names, config.
-        loaded_extra: what the last loaded file carried there.
+        loaded_extra: what the last loaded file carried under "d2lite".
         report: what happened to each parameter at the last load, or None.
     """
 
@@ -61,6 +64,10 @@ class Checkpointer:
         save_dir: str = "",
         *,
         save_to_disk: bool | None = None,
+        extra: Mapping[str, Any] | None = None,
+        collect: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        weights_to_save: Callable[[], dict[str, Any]] | None = None,
+        keep_matching_classes: bool = False,
         **checkpointables: Any,
     ) -> None:
         self.model = _unwrapped(model)
@@ -69,9 +76,10 @@ class Checkpointer:
         self.checkpointables: dict[str, Stateful] = {}
         for key, obj in checkpointables.items():
             self.add_checkpointable(key, obj)
-        self.weights_to_save: Callable[[], dict[str, Any]] = self.model.state_dict
-        self.collect: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-        self.extra: dict[str, Any] = {}
+        self.weights_to_save = weights_to_save or self.model.state_dict
+        self.collect = collect
+        self.extra: dict[str, Any] = dict(extra or {})
+        self.keep_matching_classes = keep_matching_classes
         self.loaded_extra: dict[str, Any] = {}
         self.report: LoadReport | None = None
         self.logger = logging.getLogger(__name__)

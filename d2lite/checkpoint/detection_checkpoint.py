@@ -26,14 +26,7 @@ class DetectionCheckpointer(Checkpointer):
     names, or names none of which is the model's), its names are translated, and each parameter
     takes the weight whose name is the longest ending of its own:
     `backbone.bottom_up.res2.0.conv1.weight` takes `res2.0.conv1.weight`.
-
-    Attributes:
-        keep_matching_classes: when a file of other classes is loaded, take over the rows of the
-            classes that the file (`class_names` under "d2lite") and the model
-            (`model.class_names`) both name.
     """
-
-    keep_matching_classes: bool = False
 
     def _load_model(self, content: dict[str, Any], path: str) -> LoadReport:
         own = self.model.state_dict()

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.events import get_event_storage
-from d2lite.utils.keyed_rng import draw_key
+from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 from d2lite.utils.process_means import sharing_means
 
 from .stepping.gradients import gradient_norm, main_group
@@ -24,9 +24,6 @@ from .stepping.memory_advice import out_of_memory
 from .trainer_base import TrainerBase
 
 logger = logging.getLogger(__name__)
-
-# Tells the draws of the step (dropout and kin) from those of the samples and the images.
-STEP_DRAWS = 7
 
 # Steps on an accelerator after which losses are looked at: each look waits for the device.
 _GUARD_PERIOD = 20
@@ -109,7 +106,7 @@ class SimpleTrainer(TrainerBase):
         batch = self._next_batch()
         data_time = time.perf_counter() - started
         if self.seed is not None:
-            torch.manual_seed(draw_key(self.seed, self.iter, comm.get_rank(), STEP_DRAWS))
+            torch.manual_seed(draw_key(self.seed, self.iter, comm.get_rank(), DrawPurpose.STEP))
 
         buffers = self._kept_buffers() if self.guard.skips else []
         try:

@@ -9,11 +9,13 @@ stop and resume, and there is no generator state to save.
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import IntEnum
 
 import numpy as np
 import torch
 
 __all__ = [
+    "DrawPurpose",
     "at_position",
     "draw_key",
     "image_generator",
@@ -21,6 +23,22 @@ __all__ = [
     "keyed_images",
     "stream_position",
 ]
+
+
+class DrawPurpose(IntEnum):
+    """What draws are made for: equal seeds and positions give other numbers for each purpose.
+
+    The values are part of every result, so they never change.
+    """
+
+    RPN_SAMPLING = 1  # which anchors of an image train the RPN
+    ROI_SAMPLING = 2  # which proposals of an image train the ROI heads
+    STEP = 7  # dropout and other draws of the model in one training step
+    SAMPLE_ORDER = 11  # the order of the samples in an epoch
+    REPEAT_PHASES = 12  # in which epochs an image repeated 1.3 times comes twice
+    VALIDATION_MODEL = 20_000  # draws of the model while validation losses are measured
+    VALIDATION_IMAGES = 20_001  # `draw_key` of the images of that measurement
+
 
 _image_keys: list[Sequence[int | None]] = []
 _positions: list[int] = []
@@ -31,7 +49,7 @@ def draw_key(seed: int, *counters: int) -> int:
 
     Args:
         seed: the run's seed, >= 0.
-        counters: whatever numbers tell this draw from all others, each >= 0.
+        counters: further numbers, each >= 0, such as a position and a `DrawPurpose`.
     """
     mixed = np.random.SeedSequence(entropy=seed, spawn_key=counters)
     return int(mixed.generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -98,8 +116,8 @@ def image_generator(image: int, purpose: int, device: torch.device | str) -> tor
 
     Args:
         image: index of the image in the batch.
-        purpose: a number that tells this kind of draw from the others made for the image.
-        device: where the drawn tensor lies.
+        purpose: a `DrawPurpose`, or a number of your own that none of them has.
+        device: of the drawn tensor.
 
     Returns:
         A freshly seeded generator, or None (torch's global generator) where no key is known,

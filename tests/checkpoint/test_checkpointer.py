@@ -52,9 +52,12 @@ def test_saved_run_is_loaded_whole(tmp_path):
     model(torch.ones(2, 3, 2, 2)).sum().backward()
     optimizer.step()
     saver = DetectionCheckpointer(
-        model, str(tmp_path), optimizer=optimizer, counter=Counter(np.int64(7))
+        model,
+        str(tmp_path),
+        extra={"config": "SEED: 1\n"},
+        optimizer=optimizer,
+        counter=Counter(np.int64(7)),
     )
-    saver.extra = {"config": "SEED: 1\n"}
     saver.save("model_0000004", iteration=4, scores=np.arange(3))
 
     twin, counter = Model(), Counter()
@@ -114,6 +117,21 @@ def test_bare_state_dict_loads(tmp_path):
     twin = Model()
     DetectionCheckpointer(twin).load(str(tmp_path / "x.pth"))
     assert _equal(twin, model)
+
+
+def test_weights_to_save_and_collect_decide_what_a_file_holds(tmp_path):
+    """Averaged weights are saved in place of the model's; sharded training gathers its state."""
+    averaged = _fill(Model(), 5)
+    saver = Checkpointer(
+        _fill(Model(), 1),
+        str(tmp_path),
+        weights_to_save=averaged.state_dict,
+        collect=lambda data: {**data, "gathered": True},
+    )
+    saver.save("x")
+    twin = Model()
+    assert Checkpointer(twin).load(str(tmp_path / "x.pth"))["gathered"]
+    assert _equal(twin, averaged)
 
 
 def test_state_that_is_not_plain_is_refused_before_anything_is_written(tmp_path):

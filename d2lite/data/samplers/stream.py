@@ -12,15 +12,15 @@ from typing import Generic, TypeVar
 import numpy as np
 from torch.utils.data import Sampler
 
-from d2lite.utils.keyed_rng import draw_key
+from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 
 # Batches of one shape are formed inside windows of this many batches. At most one batch of a
 # window mixes the two shapes, so the padding lost is small, and finding batch t costs one window.
 WINDOW = 32
 
 # Counters that keep the order's keys apart from those of samples (seed, position) and trainer.
-_ORDER = (0, 11)
-_PHASES = (0, 0, 12)
+_ORDER = (0, DrawPurpose.SAMPLE_ORDER)
+_PHASES = (0, 0, DrawPurpose.REPEAT_PHASES)
 
 T = TypeVar("T")
 

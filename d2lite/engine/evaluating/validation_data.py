@@ -10,15 +10,12 @@ from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, DatasetMapper, build_detection_test_loader
 from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.keyed_rng import draw_key
+from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 
 from .. import hooks
 from ..defaults.built_run import BuiltRun
 
 logger = logging.getLogger(__name__)
-
-# Tells the draws for these images from those for training images.
-_IMAGES = 20_001
 
 
 def build_validation_hook(trainer: BuiltRun) -> hooks.ValidationLoss | None:
@@ -87,5 +84,5 @@ class _KeyedMapper:
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         sample = self._mapper(dataset_dict)
         name = str(dataset_dict.get("image_id", dataset_dict["file_name"]))
-        sample["draw_key"] = draw_key(_IMAGES, zlib.crc32(name.encode()))
+        sample["draw_key"] = draw_key(DrawPurpose.VALIDATION_IMAGES, zlib.crc32(name.encode()))
         return sample

@@ -16,13 +16,9 @@ from d2lite.engine.trainer_base import HookBase
 from d2lite.utils import comm
 from d2lite.utils.errors import DataError
 from d2lite.utils.events import EventStorage
-from d2lite.utils.keyed_rng import draw_key, keyed_draws
+from d2lite.utils.keyed_rng import DrawPurpose, draw_key, keyed_draws
 
 logger = logging.getLogger(__name__)
-
-# Keys the draws of the model (which proposals are sampled): the same at every measurement and in
-# every run, so that two values differ by the weights alone.
-_DRAWS = 20_000
 
 # Parts that are noise in training, beside those that torch knows.
 _NOISE_NAMES = ("Drop", "StochasticDepth")
@@ -111,7 +107,7 @@ def measure_losses(
         stack.enter_context(torch.no_grad())
         restore = stack.enter_context(undisturbed_losses(model))
         for number, batch in enumerate(data_loader):
-            torch.manual_seed(draw_key(_DRAWS, _key_of(batch, number)))
+            torch.manual_seed(draw_key(DrawPurpose.VALIDATION_MODEL, _key_of(batch, number)))
             with forward_context():
                 losses = model(batch)
             # The running numbers that a loss moves are those of the training again: the value of
@@ -183,7 +179,7 @@ def _kept_generators(model: nn.Module) -> Iterator[None]:
     """Put the states of all global generators back on leaving."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with ExitStack() as stack:
-        stack.enter_context(keyed_draws(draw_key(_DRAWS)))
+        stack.enter_context(keyed_draws(draw_key(DrawPurpose.VALIDATION_MODEL)))
         if device.type != "cpu":
             fork = torch.random.fork_rng([device], device_type=device.type)
             stack.enter_context(fork)

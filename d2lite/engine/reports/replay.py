@@ -9,10 +9,9 @@ from torch import nn
 from d2lite.config import CfgNode
 from d2lite.utils.errors import DataError
 from d2lite.utils.events import EventStorage
-from d2lite.utils.keyed_rng import draw_key
+from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 
 from ..defaults.trainer import DefaultTrainer
-from ..simple_trainer import STEP_DRAWS
 from ..stepping.gradients import gradient_norm
 
 
@@ -73,7 +72,9 @@ def measure_batch(
     """
     model.train()
     model.zero_grad()
-    torch.manual_seed(draw_key(report["seed"], report["iteration"], report["rank"], STEP_DRAWS))
+    torch.manual_seed(
+        draw_key(report["seed"], report["iteration"], report["rank"], DrawPurpose.STEP)
+    )
     with EventStorage(report["iteration"]):
         losses = model(list(batch))
     sum(losses.values()).backward()

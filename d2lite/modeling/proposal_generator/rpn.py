@@ -12,7 +12,7 @@ from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec, cat
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
 from d2lite.utils.events import log_scalars
-from d2lite.utils.keyed_rng import image_generator
+from d2lite.utils.keyed_rng import DrawPurpose, image_generator
 from d2lite.utils.memory import retry_if_cuda_oom
 
 from ..anchor_generator import build_anchor_generator
@@ -25,9 +25,6 @@ from .proposal_utils import find_top_rpn_proposals, gather_rows, top_scores
 from .rpn_head import StandardRPNHead
 
 __all__ = ["RPN", "RPN_HEAD_REGISTRY", "StandardRPNHead", "build_rpn_head"]
-
-# Tells the draws made here from others about the same image (see utils.draws).
-_SAMPLING = 1
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -199,7 +196,7 @@ class RPN(nn.Module):
             self.batch_size_per_image,
             self.positive_fraction,
             0,
-            generator=image_generator(image, _SAMPLING, labels.device),
+            generator=image_generator(image, DrawPurpose.RPN_SAMPLING, labels.device),
         )
         return torch.full_like(labels, -1).index_fill_(0, positives, 1).index_fill_(0, negatives, 0)
 

@@ -9,14 +9,11 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.structures import ImageList, Instances
 from d2lite.utils.events import log_scalars
-from d2lite.utils.keyed_rng import image_generator
+from d2lite.utils.keyed_rng import DrawPurpose, image_generator
 
 from ..matcher import Matcher
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from .label_proposals import sample_proposals
-
-# Tells the draws made here from others about the same image (see utils.draws).
-_SAMPLING = 2
 
 
 class ROIHeads(nn.Module):
@@ -86,7 +83,7 @@ class ROIHeads(nn.Module):
                 num_classes=self.num_classes,
                 num_samples=self.batch_size_per_image,
                 positive_fraction=self.positive_fraction,
-                generator=image_generator(i, _SAMPLING, found.proposal_boxes.device),
+                generator=image_generator(i, DrawPurpose.ROI_SAMPLING, found.proposal_boxes.device),
             )
             sampled.append(kept)
             num_fg.append(count)

@@ -95,8 +95,7 @@ def test_loading_reports_what_was_taken_over(tmp_path, caplog, keep):
     caplog.set_level(logging.INFO)
     model = _Model(OURS)
     before = model.head.cls_score.bias.detach().clone()
-    checkpointer = DetectionCheckpointer(model)
-    checkpointer.keep_matching_classes = keep
+    checkpointer = DetectionCheckpointer(model, keep_matching_classes=keep)
     checkpointer.load(_saved(tmp_path))
     after = model.head.cls_score.bias
     if keep:
@@ -110,8 +109,7 @@ def test_loading_reports_what_was_taken_over(tmp_path, caplog, keep):
 def test_file_without_class_names_says_how_to_write_them(tmp_path, caplog):
     model = _Model(OURS)
     torch.save(model.state_dict(), tmp_path / "x.pth")
-    checkpointer = DetectionCheckpointer(model)
-    checkpointer.keep_matching_classes = True
+    checkpointer = DetectionCheckpointer(model, keep_matching_classes=True)
     checkpointer.load(str(tmp_path / "x.pth"))
     assert "does not name its classes" in caplog.text
     assert "convert_checkpoint.py" in caplog.text

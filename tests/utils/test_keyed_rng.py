@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2lite.utils.keyed_rng import draw_key, image_generator, keyed_draws, keyed_images
+from d2lite.utils.keyed_rng import DrawPurpose, draw_key, image_generator, keyed_draws, keyed_images
 
 counters = st.lists(st.integers(0, 2**40), max_size=4)
 
@@ -27,6 +27,12 @@ def test_key_is_a_function_of_seed_and_counters_and_fits_into_63_bits(seed, numb
 def test_keys_of_a_long_stream_and_of_its_neighbours_are_all_different():
     keys = {draw_key(seed, position) for seed in range(3) for position in range(2000)}
     assert len(keys) == 6000
+
+
+def test_purposes_keep_their_numbers():
+    """They are part of every result: a changed one gives other losses for the same seed."""
+    assert [int(purpose) for purpose in DrawPurpose] == [1, 2, 7, 11, 12, 20_000, 20_001]
+    assert draw_key(3, DrawPurpose.STEP) == draw_key(3, 7)
 
 
 def test_order_of_counters_matters():
