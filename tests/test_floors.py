@@ -28,6 +28,9 @@ _ALL_BELOW_ENGINE = _BELOW_MIDDLE | {
 MAY_IMPORT = {
     "utils": set(),
     "projects": set(),
+    # Programs: `python -m d2lite.run`, which must not load torch by itself, and `.migrate`.
+    "run": set(),
+    "migrate": {"run"},
     "layers": set(),
     "config": set(),
     "checkpoint": set(),
