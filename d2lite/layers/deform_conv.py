@@ -102,7 +102,7 @@ class _DeformableConv(nn.Module):
         return y if self.activation is None else self.activation(y)
 
     def extra_repr(self) -> str:
-        """What stands between the brackets of repr()."""
+        """The options that repr() shows."""
         names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation")
         shown = [f"{name}={getattr(self, name)}" for name in names]
         shown += [f"groups={self.groups}", f"deformable_groups={self.deformable_groups}"]

@@ -73,7 +73,7 @@ class FrozenBatchNorm2d(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def extra_repr(self) -> str:
-        """What stands between the brackets of repr()."""
+        """The options that repr() shows."""
         return f"num_features={self.num_features}, eps={self.eps}"
 
     @classmethod

@@ -67,7 +67,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, beta: float, reduction: str = 
 
     Source: Girshick 2015, arXiv:1504.08083, with the quadratic piece scaled by 1 / beta.
     """
-    # The quadratic piece of a tiny beta divides by almost nothing and gives NaN gradients at 0.
+    # A tiny beta counts as 0, as in the reference; the loss differs by less than beta / 2.
     if beta < 1e-5:
         return _reduced(F.l1_loss(input, target, reduction="none"), reduction)
     return _reduced(F.smooth_l1_loss(input, target, reduction="none", beta=beta), reduction)

@@ -9,12 +9,44 @@ from .separable_roi_align import pays_separable, separable_roi_align
 __all__ = ["ROIAlign", "roi_align"]
 
 
-class ROIAlign(nn.Module):
+class BinPooling(nn.Module):
+    """The settings that pooling of upright and of rotated boxes have in common."""
+
+    def __init__(
+        self, output_size: int | tuple[int, int], spatial_scale: float, sampling_ratio: int
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            output_size: bins, (height, width) or one number for both.
+            spatial_scale: cells of the feature map per unit of the box coordinates.
+            sampling_ratio: samples per bin and axis; 0 takes as many as the bin has cells.
+        """
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+
+    @property
+    def num_bins(self) -> tuple[int, int]:
+        """Rows and columns of bins."""
+        size = self.output_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    def extra_repr(self) -> str:
+        """The options that repr() shows."""
+        return (
+            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+            f"sampling_ratio={self.sampling_ratio}"
+        )
+
+
+class ROIAlign(BinPooling):
     """Average of bilinear samples in each of the bins a box is cut into.
 
     Box coordinates are continuous: pixel i spans [i, i + 1) and its value lies at i + 0.5. With
     `aligned` samples are read by this convention; without it values are taken to lie at i, half a
-    pixel off, and boxes are at least one cell wide, as in the first Mask R-CNN code.
+    pixel off, and boxes are at least one cell wide, as in the first code of Mask R-CNN.
 
     Source: He 2017, arXiv:1703.06870.
     """
@@ -26,18 +58,8 @@ class ROIAlign(nn.Module):
         sampling_ratio: int,
         aligned: bool = True,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            output_size: bins, (height, width) or one number for both.
-            spatial_scale: cells of the feature map per unit of the box coordinates.
-            sampling_ratio: samples per bin and axis; 0 takes as many as the bin has cells.
-            aligned: whether the half-pixel convention is kept.
-        """
-        super().__init__()
-        self.output_size = output_size
-        self.spatial_scale = spatial_scale
-        self.sampling_ratio = sampling_ratio
+        """Keep the settings: those of `BinPooling`, and whether the convention is kept."""
+        super().__init__(output_size, spatial_scale, sampling_ratio)
         self.aligned = aligned
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
@@ -60,11 +82,10 @@ class ROIAlign(nn.Module):
             )
         # Half precision would round a corner at x = 1500 to whole pixels.
         exact = torch.promote_types(input.dtype, torch.float32)
-        size = self.output_size
         pooled: Tensor = (separable_roi_align if pays_separable(input) else roi_align)(
             input.to(exact),
             rois.to(exact),
-            (size, size) if isinstance(size, int) else tuple(size),
+            self.num_bins,
             self.spatial_scale,
             self.sampling_ratio,
             self.aligned,
@@ -72,8 +93,5 @@ class ROIAlign(nn.Module):
         return pooled.to(input.dtype)
 
     def extra_repr(self) -> str:
-        """What stands between the brackets of repr()."""
-        return (
-            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
-            f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}"
-        )
+        """The options that repr() shows."""
+        return f"{super().extra_repr()}, aligned={self.aligned}"

@@ -4,32 +4,19 @@ N images, C channels, R boxes, P x Q bins, S x T samples a bin.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from .roi_align import BinPooling
 
 __all__ = ["ROIAlignRotated"]
 
 
-class ROIAlignRotated(nn.Module):
-    """Average of bilinear samples in each bin of a box that is turned.
+class ROIAlignRotated(BinPooling):
+    """Average of bilinear samples in each bin of a rotated box.
 
-    Coordinates are continuous: the value of cell i lies at i + 0.5.
+    Coordinates are continuous: the value of cell i is at i + 0.5.
     """
-
-    def __init__(
-        self, output_size: int | tuple[int, int], spatial_scale: float, sampling_ratio: int
-    ) -> None:
-        """Keep the settings.
-
-        Args:
-            output_size: bins, (height, width) or one number for both.
-            spatial_scale: cells of the feature map per unit of the box coordinates.
-            sampling_ratio: samples per bin and axis; 0 takes as many as the bin has cells.
-        """
-        super().__init__()
-        self.output_size = output_size
-        self.spatial_scale = spatial_scale
-        self.sampling_ratio = sampling_ratio
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         """Pool.
@@ -50,8 +37,7 @@ class ROIAlignRotated(nn.Module):
                 f"rois of ROIAlignRotated have shape {tuple(rois.shape)}; "
                 "give (R, 6): image index, centre x, centre y, width, height, degrees."
             )
-        size = self.output_size
-        bins = (size, size) if isinstance(size, int) else (size[0], size[1])
+        bins = self.num_bins
         # Sample places need more digits than half precision has, whatever the features are.
         boxes = rois.float()
         boxes = torch.cat([boxes[:, :1], boxes[:, 1:5] * self.spatial_scale, boxes[:, 5:]], dim=1)
@@ -74,13 +60,6 @@ class ROIAlignRotated(nn.Module):
         rows = (boxes[:, 4] / bins[0]).ceil().clamp(min=1).long()
         columns = (boxes[:, 3] / bins[1]).ceil().clamp(min=1).long()
         return rows, columns
-
-    def extra_repr(self) -> str:
-        """What stands between the brackets of repr()."""
-        return (
-            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
-            f"sampling_ratio={self.sampling_ratio}"
-        )
 
 
 def _sample_places(boxes: Tensor, bins: tuple[int, int], samples: tuple[int, int]) -> Tensor:

@@ -64,6 +64,14 @@ def test_smooth_l1_with_beta_zero_is_l1_with_finite_gradients():
     assert smooth_l1_loss(x[:0], torch.zeros(0), 0.0, "mean").item() == 0
 
 
+def test_smooth_l1_with_a_tiny_beta_is_l1():
+    """Configurations of published models write 1e-6 and the like for "plain L1"."""
+    x = torch.tensor([1e-6])
+    assert smooth_l1_loss(x, torch.zeros(1), beta=9e-6).equal(x)
+    quadratic = smooth_l1_loss(x, torch.zeros(1), beta=1e-5)
+    torch.testing.assert_close(quadratic, torch.tensor([5e-8]), rtol=1e-5, atol=0)
+
+
 def test_unknown_reduction_is_refused():
     with pytest.raises(ValueError, match="Unknown reduction 'avg'; use 'none', 'mean' or 'sum'"):
         smooth_l1_loss(torch.ones(1), torch.ones(1), 1.0, "avg")
