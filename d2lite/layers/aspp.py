@@ -84,7 +84,7 @@ class ASPP(nn.Module):
             # A norm over a 1 x 1 map has no statistics to work with when the batch is one image.
             whole = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(in_channels, normed=False))
         else:
-            pooling = nn.AvgPool2d(tuple(pool_kernel_size), stride=1)
+            pooling = nn.AvgPool2d((pool_kernel_size[0], pool_kernel_size[1]), stride=1)
             whole = nn.Sequential(pooling, conv(in_channels))
         self.convs = nn.ModuleList([conv(in_channels), *dilated, whole])
         self.project = conv(5 * out_channels)

@@ -29,6 +29,9 @@ class CycleBatchNormList(nn.ModuleList):
     For heads that run on several levels, whose statistics differ.
     """
 
+    weight: nn.Parameter | None
+    bias: nn.Parameter
+
     def __init__(
         self,
         length: int,
@@ -58,8 +61,7 @@ class CycleBatchNormList(nn.ModuleList):
         normalised = self[level](x)
         if self.weight is None:
             return normalised
-        weight, bias = (vector[:, None, None] for vector in (self.weight, self.bias))
-        return torch.addcmul(bias, normalised, weight)
+        return torch.addcmul(self.bias[:, None, None], normalised, self.weight[:, None, None])
 
     def extra_repr(self) -> str:
         """The options that repr() shows."""

@@ -22,7 +22,7 @@ class CNNBlockBase(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        """Note the three facts; the layers are the subclass' business."""
+        """Keep the three numbers; a subclass makes the layers."""
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels

@@ -23,7 +23,7 @@ class _DeformableConv(nn.Module):
         stride: input cells per output cell.
         padding: zeros around the input.
         dilation: cells between taps before they are moved.
-        groups: of channels that are convolved apart.
+        groups: of channels that are convolved separately.
         deformable_groups: of input channels that share their offsets.
         bias: whether a bias is added.
         norm: applied to the convolution's output.

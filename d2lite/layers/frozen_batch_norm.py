@@ -60,7 +60,7 @@ class FrozenBatchNorm2d(nn.Module):
                 state_dict[mean_name] = torch.zeros_like(self.running_mean)
             if var_name not in state_dict:
                 state_dict[var_name] = torch.full_like(self.running_var, 1 - self.eps)
-        # BatchNorm2d's counter means nothing here and would be reported as unexpected. It tells
+        # BatchNorm2d's counter means nothing here and would be reported as unexpected. It marks
         # files of BatchNorm2d, whose own version is 2 and whose variance excludes eps.
         counter_name = prefix + "num_batches_tracked"
         is_batch_norm = counter_name in state_dict
@@ -129,7 +129,7 @@ def _replace_modules(
         replacement = replace(module)
         replacement.train(module.training)
         return replacement
-    # named_children() would skip the second name of a module that stands in two places.
+    # named_children() would skip the second name of a module that is in two places.
     for name, child in list(module._modules.items()):
         if child is None:
             continue

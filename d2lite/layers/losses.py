@@ -29,7 +29,7 @@ def giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: floa
         boxes1: (N, 4) xyxy in pixels.
         boxes2: (N, 4) likewise, matched by row.
         reduction: "none" (N losses), "mean" or "sum".
-        eps: kept from dividing by zero.
+        eps: added to divisors, which may be zero.
 
     Source: Rezatofighi 2019, arXiv:1902.09630.
     """

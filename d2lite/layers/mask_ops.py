@@ -25,7 +25,7 @@ GPU_MEM_LIMIT = 1024**3
 
 
 class _BoxesLike(Protocol):
-    # This floor may not import structures; Boxes are known by what they carry.
+    # layers may not import structures, so Boxes are described by the attribute that is read.
     tensor: Tensor
 
 
@@ -62,7 +62,7 @@ def paste_masks_in_image(
         )
     height, width = int(image_shape[0]), int(image_shape[1])
     dtype = torch.bool if threshold >= 0 else torch.uint8
-    # Far from its box a mask is 0, which only a threshold of 0 is content with.
+    # Far from its box a mask is 0, which only reaches a threshold of 0.
     # A number, since tracing cannot record a bool here.
     everywhere = int(threshold == 0)
     pasted = torch.full((len(masks), height, width), everywhere, dtype=dtype, device=masks.device)

@@ -44,8 +44,8 @@ class BinPooling(nn.Module):
 class ROIAlign(BinPooling):
     """Average of bilinear samples in each of the bins a box is cut into.
 
-    Box coordinates are continuous: pixel i spans [i, i + 1) and its value lies at i + 0.5. With
-    `aligned` samples are read by this convention; without it values are taken to lie at i, half a
+    Box coordinates are continuous: pixel i spans [i, i + 1) and its value is at i + 0.5. With
+    `aligned` samples are read by this convention; without it values are assumed at i, half a
     pixel off, and boxes are at least one cell wide, as in the first code of Mask R-CNN.
 
     Source: He 2017, arXiv:1703.06870.

@@ -43,7 +43,7 @@ def separable_roi_align(
         output_size: (P, Q).
         spatial_scale: cells per unit of the box coordinates.
         sampling_ratio: samples per bin and axis; 0 takes as many as the bin has cells.
-        aligned: whether values lie in the middle of their cells.
+        aligned: whether values are at the middle of their cells.
 
     Returns:
         (R, C, P, Q), equal to `torchvision.ops.roi_align` but for rounding.
@@ -80,7 +80,7 @@ def _axis_weights(
     count_R11 = count[:, None, None]
     step = (sample + 0.5) / count_R11 + bins[:, None]
     position = start[:, None, None] + step * bin_size[:, None, None]  # (R, num_bins, most)
-    # Up to a cell outside, the map goes on with its border's value; further out it is 0.
+    # Up to one cell outside the map has the value of its border; further out it is 0.
     is_counted = (sample < count_R11) & (position >= -1) & (position <= num_cells)
     share = is_counted / count_R11.clamp(min=1)
     position = position.nan_to_num(0).clamp(0, num_cells - 1)
@@ -91,11 +91,12 @@ def _axis_weights(
 
 
 class _Pooling(torch.autograd.Function):
-    """Wy @ F @ Wx' of every box; half-pooled maps are made again in the backward pass."""
+    """Wy @ F @ Wx' of every box; the backward pass computes half-pooled maps again."""
 
-    # Autocast would hand the products half precision, in which box corners are off by pixels.
+    # Autocast would compute the products in half precision, in which box corners are off by pixels.
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
+    # torch gives its decorators no types.
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, features: Tensor, image: Tensor, down: Tensor, across: Tensor) -> Tensor:
         ctx.save_for_backward(image, down, across)
         ctx.shape = features.shape
@@ -109,7 +110,7 @@ class _Pooling(torch.autograd.Function):
         return pooled.permute(0, 3, 1, 2)
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         image, down, across = ctx.saved_tensors
         num_images, channels, height, width = ctx.shape

@@ -1,4 +1,4 @@
-"""ShapeSpec: what one module tells the next about a feature map before any map exists."""
+"""ShapeSpec: what a module says about its feature map before any map exists."""
 
 from dataclasses import dataclass
 

@@ -90,7 +90,7 @@ class Conv2d(nn.Conv2d):
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """`torch.cat`, but a single tensor is handed back as it is instead of being copied.
+    """`torch.cat`, but a single tensor is returned as it is, not copied.
 
     Raises:
         ValueError: if there is no tensor, since device and dtype would be unknown.
@@ -134,7 +134,7 @@ def shapes_to_tensor(x: Sequence[int | Tensor], device: torch.device | None = No
 
     Args:
         x: integers, or scalar tensors as tracing gives for sizes.
-        device: where the result lies; by default that of the first tensor in x, else the CPU.
+        device: of the result; by default that of the first tensor in x, else the CPU.
     """
     traced = [size for size in x if isinstance(size, Tensor)]
     if not traced:

@@ -57,7 +57,7 @@ def _device_rows() -> list[tuple[str, str]]:
             ("CUDA", "not available"),
             ("Apple MPS", "available" if torch.backends.mps.is_available() else "not available"),
         ]
-    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    cudnn = torch.backends.cudnn.version()
     rows = [("CUDA", f"{torch.version.cuda}, cuDNN {cudnn}")]
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)

@@ -6,7 +6,7 @@ wait for all the work queued before it, so the storage fetches a whole logging p
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
@@ -369,14 +369,20 @@ def has_event_storage() -> bool:
     return bool(_active)
 
 
-def log_scalars(*, smoothing_hint: bool = True, **scalars: Scalar) -> None:
+def log_scalars(
+    scalars: Mapping[str, Scalar] | None = None,
+    /,
+    *,
+    smoothing_hint: bool = True,
+    **named: Scalar,
+) -> None:
     """Put scalars into the active storage; do nothing where none is active.
 
     Models report through this, so that they can be called by hand. Names with a slash go in as
-    `log_scalars(**{"rpn/num_pos_anchors": n})`.
+    `log_scalars({"rpn/num_pos_anchors": n})`.
     """
     if _active:
-        for name, value in scalars.items():
+        for name, value in {**(scalars or {}), **named}.items():
             _active[-1].put_scalar(name, value, smoothing_hint=smoothing_hint)
 
 

@@ -185,7 +185,7 @@ class SOLOv2(Detector):
             alpha=self.focal_alpha,
             gamma=self.focal_gamma,
         )
-        log_scalars(**{"solov2/num_positive_cells": num_positive_cells})
+        log_scalars({"solov2/num_positive_cells": num_positive_cells})
         # Where the batch has no object, nothing else reaches these parameters. The sum is that of
         # no element: zero times that of all is NaN where it overflows float16.
         reach = features.flatten()[:0].sum() + kernels.flatten()[:0].sum()
