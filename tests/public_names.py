@@ -22,6 +22,7 @@ PUBLIC_NAMES: dict[str, str] = {
         build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset
         print_instances_class_histogram""",
     "data.catalog": "DatasetCatalog Metadata MetadataCatalog",
+    "data.checking": "sound_records check_images",
     "data.common": "AspectRatioGroupedDataset DatasetFromList MapDataset ToIterableDataset",
     "data.dataset_mapper": "DatasetMapper",
     "data.datasets": """convert_to_coco_json get_lvis_instances_meta load_coco_json load_lvis_json
@@ -43,6 +44,8 @@ PUBLIC_NAMES: dict[str, str] = {
     "data.detection_utils": """SizeMismatchError annotations_to_instances build_augmentation
         check_image_size convert_image_to_rgb create_keypoint_hflip_indices filter_empty_instances
         read_image transform_instance_annotations transform_proposals""",
+    "data.faults": "collecting_faults",
+    "data.proposals": "load_proposals_into_dataset",
     "data.samplers": """InferenceSampler RandomSubsetTrainingSampler RepeatFactorTrainingSampler
         TrainingSampler""",
     "data.samplers.distributed_sampler": """InferenceSampler RandomSubsetTrainingSampler
@@ -184,6 +187,7 @@ PUBLIC_NAMES: dict[str, str] = {
     "utils.comm": """all_gather create_local_process_group gather get_local_process_group
         get_local_rank get_local_size get_rank get_world_size is_main_process reduce_dict
         shared_random_seed synchronize""",
+    "utils.download": "download",
     "utils.draws": "draw_key image_generator keyed_draws keyed_images",
     "utils.keyed_rng": "DrawPurpose draw_key image_generator keyed_draws keyed_images",
     "utils.env": "TORCH_VERSION resolve_device seed_all_rng",
