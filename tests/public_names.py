@@ -72,15 +72,17 @@ PUBLIC_NAMES: dict[str, str] = {
     "engine.launch": "DEFAULT_TIMEOUT launch",
     "engine.train_loop": "AMPTrainer HookBase SimpleTrainer TrainerBase",
     "evaluation": """COCOEvaluator COCOPanopticEvaluator CityscapesInstanceEvaluator
-        CityscapesSemSegEvaluator DatasetEvaluator DatasetEvaluators LVISEvaluator
-        PascalVOCDetectionEvaluator RotatedCOCOEvaluator SemSegEvaluator inference_context
-        inference_on_dataset print_csv_format verify_results""",
-    "evaluation.build": "build_evaluator",
+        CityscapesSemSegEvaluator DatasetEvaluator DatasetEvaluators EVALUATOR_REGISTRY
+        EvaluatorOptions LVISEvaluator PascalVOCDetectionEvaluator RotatedCOCOEvaluator
+        SemSegEvaluator inference_context inference_on_dataset print_csv_format verify_results""",
+    "evaluation.build": "EVALUATOR_REGISTRY EvaluatorOptions build_evaluator",
     "evaluation.cityscapes_evaluation": """CityscapesEvaluator CityscapesInstanceEvaluator
         CityscapesSemSegEvaluator""",
-    "evaluation.coco_evaluation": "COCOEvaluator instances_to_coco_json",
+    "evaluation.coco_evaluation": """COCOEvaluator _evaluate_predictions_on_coco
+        instances_to_coco_json""",
     "evaluation.evaluator": """DatasetEvaluator DatasetEvaluators inference_context
         inference_on_dataset""",
+    "evaluation.fast_eval_api": "COCOeval_opt",
     "evaluation.lvis_evaluation": "LVISEvaluator",
     "evaluation.panoptic_evaluation": "COCOPanopticEvaluator",
     "evaluation.pascal_voc_evaluation": "PascalVOCDetectionEvaluator voc_ap",

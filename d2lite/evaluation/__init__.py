@@ -1,6 +1,6 @@
-"""Numbers that say how good a model's outputs are."""
+"""Evaluators: how good a model's outputs are, in numbers."""
 
-from .build import build_evaluator
+from .build import EVALUATOR_REGISTRY, EvaluatorOptions, build_evaluator
 from .cityscapes_evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
 from .coco_evaluation import COCOEvaluator, instances_to_coco_json
 from .evaluator import (
@@ -17,12 +17,14 @@ from .sem_seg_evaluation import SemSegEvaluator
 from .testing import flatten_results_dict, print_csv_format, verify_results
 
 __all__ = [
+    "EVALUATOR_REGISTRY",
     "COCOEvaluator",
     "COCOPanopticEvaluator",
     "CityscapesInstanceEvaluator",
     "CityscapesSemSegEvaluator",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "EvaluatorOptions",
     "LVISEvaluator",
     "PascalVOCDetectionEvaluator",
     "RotatedCOCOEvaluator",

@@ -1,12 +1,13 @@
-"""build_evaluator: the evaluator that fits a dataset."""
+"""EVALUATOR_REGISTRY and build_evaluator: the evaluator that fits a dataset."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.registry import Registry
 
 from .cityscapes_evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
 from .coco_evaluation import COCOEvaluator
@@ -16,76 +17,35 @@ from .panoptic_evaluation import COCOPanopticEvaluator
 from .pascal_voc_evaluation import PascalVOCDetectionEvaluator
 from .sem_seg_evaluation import SemSegEvaluator
 
-__all__ = ["build_evaluator"]
+__all__ = ["EVALUATOR_REGISTRY", "EvaluatorOptions", "build_evaluator"]
+
+EVALUATOR_REGISTRY = Registry("EVALUATOR")
+"""Classes and functions that take `EvaluatorOptions` and give a `DatasetEvaluator`.
+
+Their names are what the metadata of datasets has as `evaluator_type`.
+"""
 
 
 @dataclass(frozen=True)
-class _Wish:
-    """What the caller of `build_evaluator` said."""
+class EvaluatorOptions:
+    """What an evaluator is built from.
+
+    Attributes:
+        dataset_name: a registered dataset.
+        tasks: for COCO and LVIS, of "bbox", "segm", "keypoints"; None for what the predictions
+            have.
+        output_dir: where result files go; None for nowhere.
+        max_dets_per_image: for COCO and LVIS, the limit of detections; None for 100 and 300.
+        kpt_oks_sigmas: for COCO keypoints.
+        distributed: gather predictions of all processes.
+    """
 
     dataset_name: str
-    tasks: Sequence[str] | None
-    output_dir: str | os.PathLike[str] | None
-    max_dets_per_image: int | None
-    kpt_oks_sigmas: Sequence[float]
-    distributed: bool
-
-    def coco(self) -> DatasetEvaluator:
-        return COCOEvaluator(
-            self.dataset_name,
-            tasks=self.tasks,
-            distributed=self.distributed,
-            output_dir=self.output_dir,
-            max_dets_per_image=self.max_dets_per_image,
-            kpt_oks_sigmas=self.kpt_oks_sigmas,
-        )
-
-    def lvis(self) -> DatasetEvaluator:
-        return LVISEvaluator(
-            self.dataset_name,
-            tasks=self.tasks,
-            distributed=self.distributed,
-            output_dir=self.output_dir,
-            max_dets_per_image=self.max_dets_per_image,
-        )
-
-    def sem_seg(self) -> DatasetEvaluator:
-        return SemSegEvaluator(
-            self.dataset_name, distributed=self.distributed, output_dir=self.output_dir
-        )
-
-    def panoptic(self) -> DatasetEvaluator:
-        return COCOPanopticEvaluator(self.dataset_name, self.output_dir)
-
-    def coco_panoptic(self) -> DatasetEvaluator:
-        """Panoptic quality, and what else the dataset has the truth for."""
-        metadata = MetadataCatalog.get(self.dataset_name)
-        first: dict[str, Any] = next(iter(DatasetCatalog.get(self.dataset_name)), {})
-        evaluators = [self.sem_seg()] if "sem_seg_file_name" in first else []
-        if metadata.get("json_file") is not None or "annotations" in first:
-            evaluators.append(self.coco())
-        return DatasetEvaluators([*evaluators, self.panoptic()])
-
-    def cityscapes_panoptic(self) -> DatasetEvaluator:
-        return DatasetEvaluators(
-            [
-                CityscapesSemSegEvaluator(self.dataset_name),
-                CityscapesInstanceEvaluator(self.dataset_name),
-                self.panoptic(),
-            ]
-        )
-
-
-_BUILDERS: dict[str, Callable[[_Wish], DatasetEvaluator]] = {
-    "cityscapes_instance": lambda wish: CityscapesInstanceEvaluator(wish.dataset_name),
-    "cityscapes_panoptic_seg": _Wish.cityscapes_panoptic,
-    "cityscapes_sem_seg": lambda wish: CityscapesSemSegEvaluator(wish.dataset_name),
-    "coco": _Wish.coco,
-    "coco_panoptic_seg": _Wish.coco_panoptic,
-    "lvis": _Wish.lvis,
-    "pascal_voc": lambda wish: PascalVOCDetectionEvaluator(wish.dataset_name),
-    "sem_seg": _Wish.sem_seg,
-}
+    tasks: Sequence[str] | None = None
+    output_dir: str | os.PathLike[str] | None = None
+    max_dets_per_image: int | None = None
+    kpt_oks_sigmas: Sequence[float] = ()
+    distributed: bool = True
 
 
 def build_evaluator(
@@ -97,28 +57,95 @@ def build_evaluator(
     kpt_oks_sigmas: Sequence[float] = (),
     distributed: bool = True,
 ) -> DatasetEvaluator:
-    """Pick the evaluator by the dataset's own type, its metadata's `evaluator_type`.
+    """Build the evaluator that the dataset's metadata names as `evaluator_type`.
 
-    Args:
-        dataset_name: a registered dataset.
-        tasks: for COCO and LVIS, of "bbox", "segm", "keypoints"; None for what the predictions
-            have.
-        output_dir: where result files go; None for nowhere.
-        max_dets_per_image: for COCO and LVIS, the limit of detections an image; None for 100 and
-            300.
-        kpt_oks_sigmas: for COCO keypoints.
-        distributed: gather predictions of all processes.
+    The arguments are those of `EvaluatorOptions`.
 
     Raises:
-        ConfigError: if the dataset's type is not known here.
+        ConfigError: if no evaluator of this type is registered.
     """
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
-    if kind not in _BUILDERS:
+    if kind not in EVALUATOR_REGISTRY:
+        known = sorted(name for name, _ in EVALUATOR_REGISTRY)
         raise ConfigError(
             f"dataset '{dataset_name}' has the evaluator_type {kind!r}; those that can be built "
-            f"are {', '.join(sorted(_BUILDERS))}. Set it with "
+            f"are {', '.join(known)}. Set it with "
             f"MetadataCatalog.get('{dataset_name}').evaluator_type = 'coco' (which works for any "
-            "dataset with boxes), or override build_evaluator of your trainer."
+            "dataset with boxes), register an evaluator of that name in EVALUATOR_REGISTRY, or "
+            "override build_evaluator of your trainer."
         )
-    wish = _Wish(dataset_name, tasks, output_dir, max_dets_per_image, kpt_oks_sigmas, distributed)
-    return _BUILDERS[kind](wish)
+    options = EvaluatorOptions(
+        dataset_name, tasks, output_dir, max_dets_per_image, kpt_oks_sigmas, distributed
+    )
+    evaluator: DatasetEvaluator = EVALUATOR_REGISTRY.get(kind)(options)
+    return evaluator
+
+
+@EVALUATOR_REGISTRY.register()
+def coco(options: EvaluatorOptions) -> DatasetEvaluator:
+    """Boxes, masks and keypoints."""
+    return COCOEvaluator(
+        options.dataset_name,
+        tasks=options.tasks,
+        distributed=options.distributed,
+        output_dir=options.output_dir,
+        max_dets_per_image=options.max_dets_per_image,
+        kpt_oks_sigmas=options.kpt_oks_sigmas,
+    )
+
+
+@EVALUATOR_REGISTRY.register()
+def lvis(options: EvaluatorOptions) -> DatasetEvaluator:
+    """Boxes and masks where only some classes were looked for."""
+    return LVISEvaluator(
+        options.dataset_name,
+        tasks=options.tasks,
+        distributed=options.distributed,
+        output_dir=options.output_dir,
+        max_dets_per_image=options.max_dets_per_image,
+    )
+
+
+@EVALUATOR_REGISTRY.register()
+def pascal_voc(options: EvaluatorOptions) -> DatasetEvaluator:
+    """Boxes by the rules of Pascal VOC."""
+    return PascalVOCDetectionEvaluator(options.dataset_name)
+
+
+@EVALUATOR_REGISTRY.register()
+def sem_seg(options: EvaluatorOptions) -> DatasetEvaluator:
+    """Maps of classes."""
+    return SemSegEvaluator(
+        options.dataset_name, distributed=options.distributed, output_dir=options.output_dir
+    )
+
+
+@EVALUATOR_REGISTRY.register()
+def coco_panoptic_seg(options: EvaluatorOptions) -> DatasetEvaluator:
+    """Panoptic quality, and what else the dataset has the truth for."""
+    metadata = MetadataCatalog.get(options.dataset_name)
+    first: dict[str, Any] = next(iter(DatasetCatalog.get(options.dataset_name)), {})
+    evaluators = [sem_seg(options)] if "sem_seg_file_name" in first else []
+    if metadata.get("json_file") is not None or "annotations" in first:
+        evaluators.append(coco(options))
+    panoptic = COCOPanopticEvaluator(options.dataset_name, options.output_dir)
+    return DatasetEvaluators([*evaluators, panoptic])
+
+
+@EVALUATOR_REGISTRY.register()
+def cityscapes_instance(options: EvaluatorOptions) -> DatasetEvaluator:
+    """Masks by the rules of Cityscapes."""
+    return CityscapesInstanceEvaluator(options.dataset_name)
+
+
+@EVALUATOR_REGISTRY.register()
+def cityscapes_sem_seg(options: EvaluatorOptions) -> DatasetEvaluator:
+    """Maps of classes by the rules of Cityscapes."""
+    return CityscapesSemSegEvaluator(options.dataset_name)
+
+
+@EVALUATOR_REGISTRY.register()
+def cityscapes_panoptic_seg(options: EvaluatorOptions) -> DatasetEvaluator:
+    """Cityscapes' own scores and panoptic quality."""
+    panoptic = COCOPanopticEvaluator(options.dataset_name, options.output_dir)
+    return DatasetEvaluators([cityscapes_sem_seg(options), cityscapes_instance(options), panoptic])

@@ -7,7 +7,6 @@ a temporary folder of the main process.
 import contextlib
 import copy
 import io
-import itertools
 import logging
 import os
 import tempfile
@@ -23,12 +22,12 @@ from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from d2lite.structures import Instances
 from d2lite.structures.masks import rle
-from d2lite.utils.comm import gather, is_main_process, synchronize
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
 from .coco_results import masks_to_rle
 from .evaluator import DatasetEvaluator
-from .tables import format_table
+from .gathering import gather_parts
+from .tables import metrics_table
 
 __all__ = ["CityscapesEvaluator", "CityscapesInstanceEvaluator", "CityscapesSemSegEvaluator"]
 
@@ -69,11 +68,10 @@ class CityscapesEvaluator(DatasetEvaluator):
 
     def _gather(self) -> dict[str, Any] | None:
         """Image name -> prediction on the main process, None on the others."""
-        synchronize()
-        gathered = gather(self._predictions, dst=0)
-        if not is_main_process():
+        parts = gather_parts(self._predictions)
+        if parts is None:
             return None
-        return dict(itertools.chain.from_iterable(part.items() for part in gathered))
+        return {name: prediction for part in parts for name, prediction in part.items()}
 
     def _truth_files(self) -> dict[str, str]:
         """Image name -> file of the truth."""
@@ -193,7 +191,7 @@ class CityscapesInstanceEvaluator(CityscapesEvaluator):
             matches = scripts.matchGtWithPreds(lists, list(truth.values()), known, args)
             averages = scripts.computeAverages(scripts.evaluateMatches(matches, args), args)
         metrics = {"AP": 100 * averages["allAp"], "AP50": 100 * averages["allAp50%"]}
-        logger.info("segm:\n%s", format_table(list(metrics), [list(metrics.values())]))
+        logger.info("segm:\n%s", metrics_table(metrics))
         return {"segm": {name: float(value) for name, value in metrics.items()}}
 
 
@@ -271,5 +269,5 @@ class CityscapesSemSegEvaluator(CityscapesEvaluator):
             "IoU_sup": 100.0 * scores["averageScoreCategories"],
             "iIoU_sup": 100.0 * scores["averageScoreInstCategories"],
         }
-        logger.info("sem_seg:\n%s", format_table(list(metrics), [list(metrics.values())]))
+        logger.info("sem_seg:\n%s", metrics_table(metrics))
         return {"sem_seg": metrics}

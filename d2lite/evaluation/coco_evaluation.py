@@ -1,51 +1,59 @@
-"""COCOEvaluator: gather a model's instances, score them as COCO does, tell the result."""
+"""COCOEvaluator: collect a model's instances, score them as COCO does, report the result."""
 
-import itertools
+import copy
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pycocotools import coco, cocoeval
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.structures import Instances
-from d2lite.utils.comm import gather, is_main_process, synchronize
 from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.file_io import PathManager, atomic_write
 
-from .coco_ground_truth import coco_ground_truth
+from .coco_ground_truth import coco_ground_truth, index_coco
 from .coco_results import explain_poor_results, instances_to_coco_json
-from .coco_scoring import CocoScores, score_coco
+from .coco_scoring import DEFAULT_MAX_DETS, CocoScores, score_coco
 from .evaluator import DatasetEvaluator
+from .fast_eval_api import COCOeval_opt
+from .gathering import gather_parts
 from .proposal_recall import proposal_recall
-from .tables import class_table, format_table
+from .tables import class_table, format_table, metrics_table
 
 __all__ = ["COCOEvaluator", "instances_to_coco_json"]
 
 logger = logging.getLogger(__name__)
 
-_TASKS = ("bbox", "segm", "keypoints")
 _FIELD_OF_TASK = {"segm": "pred_masks", "keypoints": "pred_keypoints"}
-_DEFAULT_MAX_DETS = (1, 10, 100)
+_KEY_OF_TASK = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 
 
 class COCOEvaluator(DatasetEvaluator):
     """Boxes, masks and keypoints by COCO's average precision, and proposals by recall.
 
     Works for any dataset of instances: where there is no COCO file, the dataset dicts are turned
-    into one.
+    into one. Subclasses change a step by overriding `process`, `_tasks_from_predictions`,
+    `_eval_predictions`, which fills `_results`, or `_derive_coco_results`.
     """
 
     _results_name = "coco_instances_results.json"
+    _known_tasks: tuple[str, ...] = tuple(_KEY_OF_TASK)
+    # By `use_fast_impl`.
+    _evaluation_types: Mapping[bool, Any] = {True: COCOeval_opt, False: cocoeval.COCOeval}
+    _cpu_device = torch.device("cpu")
+    _logger = logger
 
     def __init__(
         self,
         dataset_name: str,
-        tasks: Sequence[str] | None = None,
+        tasks: Sequence[str] | Mapping[str, Any] | None = None,
         distributed: bool = True,
         output_dir: str | os.PathLike[str] | None = None,
         *,
@@ -58,14 +66,17 @@ class COCOEvaluator(DatasetEvaluator):
 
         Args:
             dataset_name: a registered dataset.
-            tasks: of "bbox", "segm", "keypoints"; None for what the predictions have.
+            tasks: of "bbox", "segm", "keypoints"; None for what the predictions have. Old code
+                gives a config here: the tasks are then those of the predictions, and
+                TEST.KEYPOINT_OKS_SIGMAS is read.
             distributed: gather predictions of all processes; else this one holds all.
             output_dir: where coco_instances_results.json and instances_predictions.pth go; None
                 for nowhere.
-            max_dets_per_image: the limit of detections an image and category, 100 where None; or
-                three limits, the last of which counts.
-            use_fast_impl: take hotcoco where it is installed; the numbers are the same.
-            kpt_oks_sigmas: one a keypoint, as in TEST.KEYPOINT_OKS_SIGMAS; () for COCO persons.
+            max_dets_per_image: the limit of detections for each image and category, 100 where
+                None; or three limits, the last of which counts.
+            use_fast_impl: use hotcoco where it is installed; the numbers are the same.
+            kpt_oks_sigmas: one for each keypoint, as in TEST.KEYPOINT_OKS_SIGMAS; () for COCO
+                persons.
             allow_cached_coco: reuse the COCO file made of the dataset dicts by an earlier run
                 into the same `output_dir`, if the data are still the same.
 
@@ -74,36 +85,59 @@ class COCOEvaluator(DatasetEvaluator):
             MissingFileError: if the dataset's annotation file is missing.
             UnknownNameError: if no such dataset is registered.
         """
-        unknown = sorted(set(tasks or ()) - set(_TASKS))
+        if isinstance(tasks, Mapping):
+            self._logger.warning("tasks is a config; the tasks are those of the predictions.")
+            kpt_oks_sigmas = kpt_oks_sigmas or tasks["TEST"]["KEYPOINT_OKS_SIGMAS"]
+            tasks = None
+        unknown = sorted(set(tasks or ()) - set(self._known_tasks))
         if unknown or isinstance(tasks, str):
             raise ConfigError(
-                f"COCO evaluation has no task {unknown or tasks!r}; tasks are a tuple of "
-                f"{', '.join(_TASKS)}."
+                f"{type(self).__name__} has no task {unknown or tasks!r}; tasks are a tuple of "
+                f"{', '.join(self._known_tasks)}."
             )
         self._dataset_name = dataset_name
         self._tasks = None if tasks is None else tuple(tasks)
         self._distributed = distributed
         self._output_dir = None if output_dir is None else Path(output_dir)
-        self._max_dets = _limits(max_dets_per_image)
+        self._max_dets_per_image = _limits(max_dets_per_image)
         self._use_fast_impl = use_fast_impl
         self._kpt_oks_sigmas = tuple(kpt_oks_sigmas)
         self._allow_cached_coco = allow_cached_coco
         self._metadata = MetadataCatalog.get(dataset_name)
-        self._json_file = getattr(self._metadata, "json_file", None)
-        if self._json_file:
-            if not PathManager.exists(self._json_file):
-                raise MissingFileError(
-                    f"dataset '{dataset_name}' has its annotations in {self._json_file}, which "
-                    "does not exist; set D2LITE_DATASETS to the folder that holds the datasets."
-                )
-        else:
+        json_file = self._metadata.get("json_file")
+        if not json_file:
             DatasetCatalog.get(dataset_name)  # an unknown name fails here, not after inference
-        self._ground_truth: dict[str, Any] | None = None
+        elif not PathManager.exists(json_file):
+            raise MissingFileError(
+                f"dataset '{dataset_name}' has its annotations in {json_file}, which does not "
+                "exist; set D2LITE_DATASETS to the folder that holds the datasets."
+            )
         self.reset()
+
+    @cached_property
+    def _coco_api(self) -> coco.COCO:
+        """The ground truth, read when it is needed; a subclass may assign another."""
+        return index_coco(self._load_ground_truth())
+
+    @cached_property
+    def _do_evaluation(self) -> bool:
+        """Whether there are annotations to compare with."""
+        return "annotations" in self._coco_api.dataset
+
+    def _load_ground_truth(self) -> dict[str, Any]:
+        json_file = self._metadata.get("json_file")
+        if not json_file:
+            return coco_ground_truth(
+                self._dataset_name, self._output_dir, allow_cached=self._allow_cached_coco
+            )
+        with PathManager.open(json_file) as stream:
+            content: dict[str, Any] = json.load(stream)
+        return content
 
     def reset(self) -> None:
         """Forget all predictions."""
         self._predictions: list[dict[str, Any]] = []
+        self._results: dict[str, Any] = {}
         self._seen_tasks: set[str] = set()
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
@@ -116,13 +150,12 @@ class COCOEvaluator(DatasetEvaluator):
         for image, output in zip(inputs, outputs, strict=True):
             prediction: dict[str, Any] = {"image_id": image["image_id"]}
             if "instances" in output:
-                instances = output["instances"]
-                # Noted also where nothing was predicted: a mask model has a mask AP, if only 0.
-                self._seen_tasks.add("bbox")
+                instances = output["instances"].to(self._cpu_device)
+                # Also where nothing was predicted: a mask model has a mask AP, if only 0.
                 self._seen_tasks |= {t for t, f in _FIELD_OF_TASK.items() if instances.has(f)}
                 prediction["instances"] = self.instances_to_json(instances, image["image_id"])
             if "proposals" in output:
-                prediction["proposals"] = output["proposals"].to("cpu")
+                prediction["proposals"] = output["proposals"].to(self._cpu_device)
             if len(prediction) > 1:
                 self._predictions.append(prediction)
 
@@ -141,155 +174,167 @@ class COCOEvaluator(DatasetEvaluator):
             AP-<class>; for proposals {"box_proposals": {"AR@100": ...}}. {} on the others and
             where the dataset has no annotations.
         """
-        predictions, tasks = self._predictions, self._seen_tasks
-        if self._distributed:
-            synchronize()
-            gathered = gather((predictions, tasks), dst=0)
-            if not is_main_process():
-                return {}
-            predictions = list(itertools.chain.from_iterable(p for p, _ in gathered))
-            tasks = set().union(*(t for _, t in gathered))
-        dataset = self._load_ground_truth()
-        results: dict[str, Any] = {}
+        own = self._predictions, self._seen_tasks
+        parts = gather_parts(own, distributed=self._distributed)
+        if parts is None:
+            return {}
+        predictions = [prediction for part, _ in parts for prediction in part]
+        self._seen_tasks = set().union(*(tasks for _, tasks in parts))
+        self._results = {}
         if self._output_dir is not None:
             with atomic_write(self._output_dir / "instances_predictions.pth", "wb") as stream:
-                torch.save([_plain(p) for p in predictions], stream)
+                torch.save([_without_classes(p) for p in predictions], stream)
         if any("proposals" in p for p in predictions):
-            results["box_proposals"] = proposal_recall(predictions, dataset)
-            logger.info(
-                "Proposals:\n%s",
-                format_table(["metric", "%"], list(results["box_proposals"].items())),
-            )
-        if tasks or not results:
-            results |= self._score_instances(predictions, tasks, dataset, img_ids)
-        return results
+            self._eval_box_proposals(predictions)
+        if any("instances" in p for p in predictions) or not self._results:
+            # Only where it is given: overrides may have no second argument.
+            limits = {} if img_ids is None else {"img_ids": img_ids}
+            self._eval_predictions(predictions, **limits)
+        return copy.deepcopy(self._results)
 
-    def _score_instances(
-        self,
-        predictions: list[dict[str, Any]],
-        seen_tasks: set[str],
-        dataset: dict[str, Any],
-        img_ids: Sequence[Any] | None,
-    ) -> dict[str, dict[str, float]]:
-        detections, num_unknown = self._with_dataset_ids(
-            itertools.chain.from_iterable(p.get("instances", ()) for p in predictions)
+    def _eval_box_proposals(self, predictions: Sequence[dict[str, Any]]) -> None:
+        recall = proposal_recall(predictions, self._coco_api.dataset)
+        self._logger.info("Proposals:\n%s", format_table(["metric", "%"], list(recall.items())))
+        self._results["box_proposals"] = recall
+
+    def _tasks_from_predictions(self, predictions: Iterable[dict[str, Any]]) -> list[str]:
+        """The tasks where the constructor got none.
+
+        Args:
+            predictions: COCO result dicts.
+        """
+        keys = set().union(*predictions)
+        return [
+            task
+            for task, key in _KEY_OF_TASK.items()
+            if task == "bbox" or task in self._seen_tasks or key in keys
+        ]
+
+    def _eval_predictions(
+        self, predictions: Sequence[dict[str, Any]], img_ids: Sequence[Any] | None = None
+    ) -> None:
+        """Save and score instances; the metrics of each task go to `_results`.
+
+        Args:
+            predictions: "image_id" and "instances", COCO result dicts, of each image.
+            img_ids: only these images; None for all.
+        """
+        dataset = self._coco_api.dataset
+        results, num_unknown = self._with_dataset_ids(
+            result for prediction in predictions for result in prediction.get("instances", ())
         )
         if self._output_dir is not None:
             path = self._output_dir / self._results_name
             with atomic_write(path) as stream:
-                json.dump(detections, stream)
-            logger.info("Saved %d results to %s", len(detections), path)
-        if "annotations" not in dataset:
-            logger.info("The dataset has no annotations: results were saved, not scored.")
-            return {}
+                json.dump(results, stream)
+            self._logger.info("Saved %d results to %s", len(results), path)
+        if not self._do_evaluation:
+            self._logger.info("The dataset has no annotations: results were saved, not scored.")
+            return
         reasons = explain_poor_results(
-            detections,
+            results,
             num_images=len(predictions),
             num_unknown_class=num_unknown,
             gt_image_ids=(image["id"] for image in dataset["images"]),
             gt_category_ids=(a["category_id"] for a in dataset["annotations"]),
         )
         if reasons:
-            logger.warning("Evaluation of '%s': %s", self._dataset_name, reasons)
-        results = {}
-        for task in self._tasks or [t for t in _TASKS if t in seen_tasks | {"bbox"}]:
-            key = {"segm": "segmentation"}.get(task, task)
-            scores = self._score(dataset, [d for d in detections if key in d], task, img_ids)
-            results[task] = self._metrics(task, scores)
-        return results
+            self._logger.warning("Evaluation of '%s': %s", self._dataset_name, reasons)
+        for task in self._tasks or self._tasks_from_predictions(results):
+            compared = [result for result in results if _KEY_OF_TASK[task] in result]
+            self._results[task] = self._derive_coco_results(
+                self._score(compared, task, img_ids),
+                task,
+                class_names=self._metadata.get("thing_classes"),
+            )
 
     def _score(
-        self,
-        dataset: dict[str, Any],
-        detections: list[dict[str, Any]],
-        task: str,
-        img_ids: Sequence[Any] | None,
-    ) -> CocoScores:
-        """Match detections with the truth; a subclass may compare in another way."""
+        self, results: Sequence[dict[str, Any]], task: str, img_ids: Sequence[Any] | None
+    ) -> Any:
+        """Match results with the truth; see `score_coco`."""
         return score_coco(
-            dataset,
-            detections,
+            self._coco_api.dataset,
+            results,
             task,
-            max_dets=self._max_dets,
+            max_dets=self._max_dets_per_image,
             img_ids=img_ids,
             kpt_oks_sigmas=self._kpt_oks_sigmas,
-            use_fast_impl=self._use_fast_impl,
+            evaluation_type=self._evaluation_types[self._use_fast_impl],
         )
 
-    def _with_dataset_ids(self, detections: Any) -> tuple[list[dict[str, Any]], int]:
-        """Class numbers of the model to category ids of the file; unknown ones are counted out."""
-        mapping = getattr(self._metadata, "thing_dataset_id_to_contiguous_id", None)
-        if mapping is not None:
-            id_of_class = {contiguous: dataset for dataset, contiguous in mapping.items()}
-        else:
-            num_classes = len(getattr(self._metadata, "thing_classes", ()))
-            id_of_class = {i: i for i in range(num_classes)}
+    def _with_dataset_ids(
+        self, results: Iterable[dict[str, Any]]
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Replace class numbers by category ids of the file; results of no class are counted."""
+        id_of_class = {number: category for category, number in self._class_numbers().items()}
         mapped, num_unknown = [], 0
-        for detection in detections:
-            category_id = id_of_class.get(detection["category_id"])
+        for result in results:
+            category_id = id_of_class.get(result["category_id"])
             if category_id is None:
                 num_unknown += 1
             else:
-                mapped.append({**detection, "category_id": category_id})
+                mapped.append({**result, "category_id": category_id})
         return mapped, num_unknown
 
-    def _metrics(self, task: str, scores: CocoScores) -> dict[str, float]:
-        metrics = scores.metrics(task)
-        logger.info("%s:\n%s", task, format_table(list(metrics), [list(metrics.values())]))
-        logger.info(
-            "%s recall: %s",
-            task,
-            ", ".join(f"{scores.average_recall(m):.3f} at {m} detections" for m in scores.max_dets),
-        )
-        names = self._names_of_categories()
-        if len(names) <= 1:
+    def _class_numbers(self) -> Mapping[int, int]:
+        """Category id of the annotations -> class number of the model."""
+        mapping: Mapping[int, int] | None = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        if mapping is not None:
+            return mapping
+        return {i: i for i in range(len(self._metadata.get("thing_classes") or ()))}
+
+    def _derive_coco_results(
+        self, coco_eval: Any, iou_type: str, class_names: Collection[str] | None = None
+    ) -> dict[str, float]:
+        """Read the metrics of one task from its evaluation, and log them.
+
+        Args:
+            coco_eval: with `eval` and `params`, as pycocotools' COCOeval; None gives nan.
+            iou_type: the task.
+            class_names: by class number; None or one name for no metric of each class.
+
+        Returns:
+            {metric: percent}.
+        """
+        if coco_eval is None:
+            return dict.fromkeys(["AP", "AP50", "AP75", "APs", "APm", "APl"], float("nan"))
+        scores = CocoScores.of(coco_eval)
+        metrics = scores.metrics(iou_type)
+        self._logger.info("%s:\n%s", iou_type, metrics_table(metrics))
+        recalls = [f"{scores.average_recall(m):.3f} at {m} detections" for m in scores.max_dets]
+        self._logger.info("%s recall: %s", iou_type, ", ".join(recalls))
+        if class_names is None or len(class_names) <= 1:
             return metrics
+        names = dict(enumerate(class_names))
+        numbers = self._class_numbers()
         per_class = {
-            str(names[category]): scores.average_precision(category_id=category)
+            str(names[numbers[category]]): scores.average_precision(category_ids=[category])
             for category in scores.category_ids
-            if category in names
+            if numbers.get(category) in names
         }
-        logger.info("%s AP of each class:\n%s", task, class_table(per_class))
+        self._logger.info("%s AP of each class:\n%s", iou_type, class_table(per_class))
         if any(np.isnan(value) for value in per_class.values()):
-            logger.info("nan: the class has no ground truth here; it does not count in the mean.")
+            self._logger.info(
+                "nan: the class has no ground truth here; it does not count in the mean."
+            )
         return metrics | {f"AP-{name}": value for name, value in per_class.items()}
-
-    def _names_of_categories(self) -> dict[int, str]:
-        names = getattr(self._metadata, "thing_classes", None)
-        mapping = getattr(self._metadata, "thing_dataset_id_to_contiguous_id", None)
-        if names is None:
-            return {}
-        if mapping is None:
-            return dict(enumerate(names))
-        return {dataset: names[contiguous] for dataset, contiguous in mapping.items()}
-
-    def _load_ground_truth(self) -> dict[str, Any]:
-        if self._ground_truth is None:
-            if self._json_file:
-                with PathManager.open(self._json_file) as stream:
-                    self._ground_truth = json.load(stream)
-            else:
-                self._ground_truth = coco_ground_truth(
-                    self._dataset_name, self._output_dir, allow_cached=self._allow_cached_coco
-                )
-        return self._ground_truth
 
 
 def _limits(max_dets_per_image: int | Sequence[int] | None) -> list[int]:
     if max_dets_per_image is None:
-        return list(_DEFAULT_MAX_DETS)
+        return list(DEFAULT_MAX_DETS)
     if isinstance(max_dets_per_image, int):
         if max_dets_per_image < 1:
             raise ConfigError(f"max_dets_per_image={max_dets_per_image}; use 1 or more.")
-        lower = [n for n in _DEFAULT_MAX_DETS[:2] if n < max_dets_per_image]
+        lower = [n for n in DEFAULT_MAX_DETS[:2] if n < max_dets_per_image]
         return [*lower, max_dets_per_image]
     limits = [int(n) for n in max_dets_per_image]
     if not limits or limits != sorted(set(limits)) or limits[0] < 1:
-        raise ConfigError(f"max_dets_per_image={limits}: limits ascend and are 1 or more.")
+        raise ConfigError(f"max_dets_per_image={limits}; give ascending numbers of 1 or more.")
     return limits
 
 
-def _plain(prediction: dict[str, Any]) -> dict[str, Any]:
+def _without_classes(prediction: dict[str, Any]) -> dict[str, Any]:
     """With tensors in place of `Instances`, so that torch.load(weights_only=True) can read it."""
     if "proposals" not in prediction:
         return prediction
@@ -301,3 +346,40 @@ def _plain(prediction: dict[str, Any]) -> dict[str, Any]:
             "objectness_logits": proposals.objectness_logits,
         },
     }
+
+
+def _evaluate_predictions_on_coco(
+    coco_gt: coco.COCO,
+    coco_results: Sequence[Mapping[str, Any]],
+    iou_type: str,
+    kpt_oks_sigmas: Sequence[float] | None = None,
+    cocoeval_fn: Any = COCOeval_opt,
+    img_ids: Sequence[Any] | None = None,
+    max_dets_per_image: Sequence[int] | None = None,
+    *,
+    use_fast_impl: bool = True,
+) -> cocoeval.COCOeval:
+    """`score_coco` under the name and with the arguments of detectron2, for code that imports it.
+
+    Args:
+        coco_gt: pycocotools' COCO of the ground truth.
+        coco_results: COCO result dicts.
+        iou_type: "bbox", "segm" or "keypoints".
+        kpt_oks_sigmas: one for each keypoint; None for COCO's 17.
+        cocoeval_fn: pycocotools' COCOeval or a subclass; some versions give a bool here, which
+            counts as `use_fast_impl`.
+        img_ids: only these images; None for all.
+        max_dets_per_image: limits of detections, ascending; None for 1, 10, 100.
+        use_fast_impl: False for pycocotools' own COCOeval.
+    """
+    if cocoeval_fn is False or not use_fast_impl:
+        cocoeval_fn = cocoeval.COCOeval
+    return score_coco(
+        coco_gt.dataset,
+        coco_results,
+        iou_type,
+        max_dets=max_dets_per_image or DEFAULT_MAX_DETS,
+        img_ids=img_ids,
+        kpt_oks_sigmas=kpt_oks_sigmas,
+        evaluation_type=COCOeval_opt if cocoeval_fn is True else cocoeval_fn,
+    )

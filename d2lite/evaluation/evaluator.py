@@ -1,10 +1,10 @@
-"""The contract of evaluators, and the loop that feeds a model's outputs to one."""
+"""The contract of evaluators, and the loop that runs a model and an evaluator over a dataset."""
 
 import datetime
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -25,14 +25,23 @@ logger = logging.getLogger(__name__)
 _WARMUP_STEPS = 5
 
 
+def _nothing() -> None:
+    pass
+
+
+_NO_CALLBACKS = dict.fromkeys(
+    ("on_start", "before_inference", "after_inference", "on_end"), _nothing
+)
+
+
 class DatasetEvaluator:
-    """Collects what a model says about images, and turns it into numbers at the end.
+    """Collects a model's outputs, and turns them into numbers at the end.
 
     `inference_on_dataset` calls `reset` once, `process` for every batch and `evaluate` once.
     """
 
     def reset(self) -> None:
-        """Forget everything; a new round begins."""
+        """Forget all outputs; a new evaluation begins."""
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Take in one batch.
@@ -55,7 +64,7 @@ class DatasetEvaluators(DatasetEvaluator):
     """Several evaluators that see the same images, as one."""
 
     def __init__(self, evaluators: Iterable[DatasetEvaluator]) -> None:
-        """Keep the evaluators.
+        """Wrap evaluators.
 
         Args:
             evaluators: their results must have different tasks.
@@ -68,7 +77,7 @@ class DatasetEvaluators(DatasetEvaluator):
             evaluator.reset()
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Show a batch to each of them."""
+        """Pass a batch to each of them."""
         for evaluator in self._evaluators:
             evaluator.process(inputs, outputs)
 
@@ -80,26 +89,26 @@ class DatasetEvaluators(DatasetEvaluator):
         """
         joined: dict[str, Any] = {}
         for evaluator in self._evaluators:
-            # All take part, as they may gather from other processes; only the first one reports.
+            # Called in every process, as it may gather from all of them.
             results = evaluator.evaluate()
             if not is_main_process() or results is None:
                 continue
-            twice = sorted(set(joined) & set(results))
+            twice = sorted(joined.keys() & results.keys())
             if twice:
                 raise ValueError(
                     f"{type(evaluator).__name__} gives results for {', '.join(twice)}, as an "
-                    "evaluator before it does; limit their tasks so that each has one owner."
+                    "earlier evaluator does; limit their tasks so that each task is scored once."
                 )
-            joined.update(results)
+            joined |= results
         return joined
 
 
 @contextmanager
 def inference_context(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in evaluation mode; afterwards every part is as it was.
+    """Put a model in evaluation mode for a while.
 
-    The mode of each submodule comes back by itself (a frozen part of a training model stays in
-    evaluation mode), also after an exception.
+    Afterwards, also after an exception, each submodule has its own mode again: a frozen part of a
+    training model stays in evaluation mode.
     """
     were_training = [module for module in model.modules() if module.training]
     model.eval()
@@ -118,12 +127,12 @@ def inference_on_dataset(
     *,
     log_period: float = 5.0,
 ) -> dict[str, Any]:
-    """Run a model over a dataset and evaluate what it says.
+    """Run a model over a dataset and evaluate its outputs.
 
     Args:
-        model: a module, which is put in evaluation mode meanwhile, or any callable on batches.
+        model: a module, which is in evaluation mode meanwhile, or any callable on batches.
         data_loader: yields batches; each image of the dataset once, over all processes.
-        evaluator: one or several; None to run the model for its speed alone.
+        evaluator: one or several; None to measure the speed only.
         callbacks: called without arguments at "on_start", "before_inference" (of each batch),
             "after_inference" and "on_end".
         log_period: seconds between two lines of progress.
@@ -131,13 +140,12 @@ def inference_on_dataset(
     Returns:
         The evaluator's results; {} where it has none.
     """
-    hooks = {"on_start": _nothing, "before_inference": _nothing, "after_inference": _nothing}
-    hooks |= {"on_end": _nothing, **(callbacks or {})}
+    hooks: dict[str, Callable[[], object]] = {**_NO_CALLBACKS, **(callbacks or {})}
     if evaluator is None:
         evaluator = DatasetEvaluators([])
     elif not isinstance(evaluator, DatasetEvaluator):
         evaluator = DatasetEvaluators(evaluator)
-    total = len(data_loader) if hasattr(data_loader, "__len__") else None
+    total = len(data_loader) if isinstance(data_loader, Sized) else None
     logger.info(
         "Inference on %s batches%s",
         "an unknown number of" if total is None else total,
@@ -145,10 +153,8 @@ def inference_on_dataset(
     )
     evaluator.reset()
     clock = _Clock(total, log_period)
-    with ExitStack() as stack:
-        if isinstance(model, nn.Module):
-            stack.enter_context(inference_context(model))
-        stack.enter_context(torch.no_grad())
+    mode = inference_context(model) if isinstance(model, nn.Module) else nullcontext()
+    with mode, torch.no_grad():
         hooks["on_start"]()
         clock.start()
         for inputs in data_loader:
@@ -167,18 +173,14 @@ def inference_on_dataset(
     return {} if results is None else results
 
 
-def _nothing() -> None:
-    pass
-
-
 def _wait_for_device() -> None:
-    """Kernels run behind the program's back; without this the evaluator would pay for them."""
+    """Kernels run asynchronously; without this their time would count as the evaluator's."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
 
 
 class _Clock:
-    """Where the time of an inference run goes, told while it runs and at its end."""
+    """Measures where the time of an inference run goes; logs it during the run and at its end."""
 
     def __init__(self, total: int | None, log_period: float) -> None:
         self._total = total
@@ -218,7 +220,7 @@ class _Clock:
 
     def report(self) -> None:
         if not self._steps:
-            logger.warning("The data loader gave no image, so there is nothing to evaluate.")
+            logger.warning("The data loader gave no image, so nothing was evaluated.")
             return
         elapsed = max(self._last - self._begin, 1e-9)
         logger.info(

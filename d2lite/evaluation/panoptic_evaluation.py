@@ -13,11 +13,11 @@ from PIL import Image
 
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.datasets.coco_panoptic import segment_ids_to_rgb
-from d2lite.utils.comm import gather, is_main_process, synchronize
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.file_io import atomic_write
 
 from .evaluator import DatasetEvaluator
+from .gathering import gather_parts
 from .panoptic_ground_truth import PanopticGroundTruth, panoptic_ground_truth
 from .panoptic_quality import SegmentCounts, match_segments
 from .tables import class_table, format_table
@@ -158,12 +158,12 @@ class COCOPanopticEvaluator(DatasetEvaluator):
             On the main process {"panoptic_seg": {"PQ", "SQ", "RQ" and the same of things, as in
             "PQ_th", and of stuff, as in "PQ_st"}} in percent; None on the others.
         """
-        synchronize()
-        gathered = gather((self._counts, self._predictions), dst=0)
-        if not is_main_process():
+        parts = gather_parts((self._counts, self._predictions))
+        if parts is None:
             return None
-        counts, predictions = SegmentCounts(), []
-        for part_of_counts, part in gathered:
+        counts = SegmentCounts()
+        predictions: list[dict[str, Any]] = []
+        for part_of_counts, part in parts:
             counts.add(part_of_counts)
             predictions.extend(part)
         self._add_unseen(counts, {prediction["image_id"] for prediction in predictions})

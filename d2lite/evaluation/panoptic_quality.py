@@ -47,7 +47,8 @@ class SegmentCounts:
             if any(category in sums for sums in (self.hits, self.missed, self.wrong))
         ]
         if not rows:
-            return PanopticQuality(*[float("nan")] * 3, num_categories=0)
+            nan = float("nan")
+            return PanopticQuality(pq=nan, sq=nan, rq=nan, num_categories=0)
         pq, sq, rq = np.mean([(row.pq, row.sq, row.rq) for row in rows], axis=0).tolist()
         return PanopticQuality(pq, sq, rq, num_categories=len(rows))
 

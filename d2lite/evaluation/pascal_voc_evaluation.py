@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.catalog import MetadataCatalog
-from d2lite.utils.comm import gather, is_main_process, synchronize
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
 from .evaluator import DatasetEvaluator
-from .tables import class_table, format_table
+from .gathering import gather_parts
+from .tables import class_table, metrics_table
 from .voc_scoring import match_detections, truth_of_class, voc_ap
 
 __all__ = ["PascalVOCDetectionEvaluator", "parse_rec", "voc_ap", "voc_eval"]
@@ -156,7 +156,7 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
             # VOC counts pixels from 1.
-            boxes = instances.pred_boxes.tensor.numpy() + np.float32([1, 1, 0, 0])
+            boxes = instances.pred_boxes.tensor.numpy() + np.array([1, 1, 0, 0], dtype=np.float32)
             # Scores and corners are rounded as VOC's result files are: ties between scores, and
             # with them AP, depend on it.
             boxes = np.round(boxes.astype(np.float64), 1)
@@ -171,11 +171,10 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
             On the main process {"bbox": {"AP", "AP50", "AP75", "AP-<class>" ...}} in percent; {}
             on the others. A class without ground truth is nan and does not count in the means.
         """
-        gathered = gather(self._predictions, dst=0)
-        synchronize()
-        if not is_main_process():
+        parts = gather_parts(self._predictions)
+        if parts is None:
             return {}
-        predictions = list(itertools.chain.from_iterable(gathered))
+        predictions = list(itertools.chain.from_iterable(parts))
         ids = _read_lines(self._image_set_path)
         number = {image: i for i, image in enumerate(ids)}
         objects = {image: parse_rec(self._annotation_path.format(image)) for image in ids}
@@ -231,9 +230,7 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
             "AP75": float(means[_THRESHOLDS.index(75)]),
         }
         metric = "2007's 11 points" if self._use_07_metric else "area"
-        logger.info(
-            "bbox (VOC, %s):\n%s", metric, format_table(list(metrics), [list(metrics.values())])
-        )
+        logger.info("bbox (VOC, %s):\n%s", metric, metrics_table(metrics))
         per_class = {
             str(name): float(row.mean()) for name, row in zip(self._class_names, table, strict=True)
         }

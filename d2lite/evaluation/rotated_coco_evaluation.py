@@ -1,20 +1,16 @@
-"""RotatedCOCOEvaluator: COCO's average precision of boxes that are turned about their centres."""
+"""RotatedCOCOEvaluator: COCO's average precision of rotated boxes."""
 
-import contextlib
-import io
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from pycocotools import coco, cocoeval
+from pycocotools import cocoeval
 
 from d2lite.structures import BoxMode, Instances, RotatedBoxes, pairwise_iou_rotated
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import DataError
 
 from .coco_evaluation import COCOEvaluator
-from .coco_scoring import CocoScores, complete_ground_truth
 
 __all__ = ["RotatedCOCOEvaluator", "RotatedCOCOeval"]
 
@@ -25,7 +21,7 @@ class RotatedCOCOeval(cocoeval.COCOeval):  # type: ignore[misc]  # pycocotools s
     """pycocotools' evaluation of boxes, with the overlap of rotated ones.
 
     Boxes have five numbers (centre x, centre y, width, height, degrees) or COCO's four (x, y,
-    width, height); both kinds may meet.
+    width, height); both kinds can be compared.
     """
 
     @staticmethod
@@ -37,12 +33,12 @@ class RotatedCOCOeval(cocoeval.COCOeval):  # type: ignore[misc]  # pycocotools s
     def boxlist_to_tensor(
         boxlist: Sequence[Sequence[float]] | np.ndarray, output_box_dim: int
     ) -> torch.Tensor:
-        """Gather boxes, whichever kind each of them is.
+        """Bring boxes of either kind into one tensor.
 
         Args:
             boxlist: N boxes.
-            output_box_dim: 5 for rotated boxes, for which upright ones get the angle 0; 4 for
-                COCO's, for which no box may be rotated.
+            output_box_dim: 5 for rotated boxes, where upright ones get the angle 0; 4 for COCO's,
+                where no box may be rotated.
 
         Returns:
             (N, output_box_dim) float32.
@@ -72,7 +68,7 @@ class RotatedCOCOeval(cocoeval.COCOeval):  # type: ignore[misc]  # pycocotools s
         Args:
             dt: D boxes.
             gt: G boxes.
-            is_crowd: G flags; with a crowd, a detection overlaps by the share of itself.
+            is_crowd: G flags; the overlap with a crowd is the share of the detection inside it.
 
         Returns:
             (D, G) float64 in [0, 1].
@@ -113,38 +109,17 @@ def _upright(x: float, y: float, width: float, height: float) -> list[float]:
 
 
 class RotatedCOCOEvaluator(COCOEvaluator):
-    """Rotated boxes by COCO's average precision; masks and keypoints are not looked at.
+    """Rotated boxes by COCO's average precision; masks and keypoints are not scored.
 
     The truth has boxes of five numbers (BoxMode.XYWHA_ABS), in the dataset dicts or as "bbox" of
-    a COCO file.
+    a COCO file. No faster engine knows their overlap, so `use_fast_impl` changes nothing.
     """
 
-    def __init__(
-        self,
-        dataset_name: str,
-        tasks: Sequence[str] | None = None,
-        distributed: bool = True,
-        output_dir: str | os.PathLike[str] | None = None,
-        **options: Any,
-    ) -> None:
-        """Find the dataset's ground truth.
+    _known_tasks = ("bbox",)
+    _evaluation_types = dict.fromkeys((True, False), RotatedCOCOeval)
 
-        Args:
-            dataset_name: a registered dataset.
-            tasks: ("bbox",) or None.
-            distributed: as for `COCOEvaluator`.
-            output_dir: as for `COCOEvaluator`.
-            options: as for `COCOEvaluator`.
-
-        Raises:
-            ConfigError: for another task.
-        """
-        if tasks is not None and tuple(tasks) != ("bbox",):
-            raise ConfigError(
-                f"RotatedCOCOEvaluator was asked for the tasks {tuple(tasks)}; it scores boxes "
-                "only, so leave tasks out or give ('bbox',)."
-            )
-        super().__init__(dataset_name, ("bbox",), distributed, output_dir, **options)
+    def _tasks_from_predictions(self, predictions: Iterable[dict[str, Any]]) -> list[str]:
+        return ["bbox"]
 
     def instances_to_json(self, instances: Instances, img_id: int | str) -> list[dict[str, Any]]:
         """Write a model's instances as COCO result dicts.
@@ -167,48 +142,3 @@ class RotatedCOCOEvaluator(COCOEvaluator):
             {"image_id": img_id, "category_id": label, "bbox": box, "score": score}
             for label, box, score in rows
         ]
-
-    def _score(
-        self,
-        dataset: dict[str, Any],
-        detections: list[dict[str, Any]],
-        task: str,
-        img_ids: Sequence[Any] | None,
-    ) -> CocoScores:
-        """Match with the overlap of rotated boxes, which no faster engine knows."""
-        truth = complete_ground_truth(dataset, task)
-        known = {image["id"] for image in truth["images"]}
-        found = [
-            {
-                **detection,
-                "id": number,
-                "iscrowd": 0,
-                "area": detection["bbox"][2] * detection["bbox"][3],
-            }
-            for number, detection in enumerate(detections, start=1)
-            if detection["image_id"] in known
-        ]
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-            evaluation = RotatedCOCOeval(
-                _index(truth), _index({**truth, "annotations": found}), iouType="bbox"
-            )
-            evaluation.params.maxDets = list(self._max_dets)
-            if img_ids is not None:
-                evaluation.params.imgIds = sorted(set(img_ids))
-            evaluation.evaluate()
-            evaluation.accumulate()
-        return CocoScores(
-            precision_TRKAM=np.asarray(evaluation.eval["precision"]),
-            recall_TKAM=np.asarray(evaluation.eval["recall"]),
-            category_ids=[int(c) for c in evaluation.params.catIds],
-            iou_thresholds=[float(t) for t in evaluation.params.iouThrs],
-            area_names=list(evaluation.params.areaRngLbl),
-            max_dets=list(self._max_dets),
-        )
-
-
-def _index(dataset: dict[str, Any]) -> coco.COCO:
-    api = coco.COCO()
-    api.dataset = dataset
-    api.createIndex()
-    return api

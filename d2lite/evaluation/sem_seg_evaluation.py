@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.image_io import read_image
 from d2lite.structures.masks import rle
-from d2lite.utils.comm import all_gather, is_main_process, synchronize
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.file_io import atomic_write
 
 from .evaluator import DatasetEvaluator
-from .tables import format_table
+from .gathering import gather_parts
+from .tables import metrics_table
 
 __all__ = ["SemSegEvaluator", "load_image_into_numpy_array"]
 
@@ -144,25 +144,18 @@ class SemSegEvaluator(DatasetEvaluator):
             "IoU-<name>", "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>", "ACC-<name>"}} in
             percent, nan for classes without pixels; None on the others.
         """
-        if self._distributed:
-            synchronize()
-            everything = all_gather((self._pixels, self._border_pixels, self._predictions))
-            if not is_main_process():
-                return None
-            pixels = sum(pixels for pixels, _, _ in everything)
-            border_pixels = sum(borders for _, borders, _ in everything)
-            predictions = [p for _, _, part in everything for p in part]
-        else:
-            pixels, border_pixels, predictions = (
-                self._pixels,
-                self._border_pixels,
-                self._predictions,
-            )
+        own = self._pixels, self._border_pixels, self._predictions
+        parts = gather_parts(own, distributed=self._distributed)
+        if parts is None:
+            return None
+        pixels = np.sum([pixels for pixels, _, _ in parts], axis=0)
+        border_pixels = np.sum([borders for _, borders, _ in parts], axis=0)
+        predictions = [p for _, _, part in parts for p in part]
         if not pixels.any():
             logger.warning("No image was processed: is the dataset or the data loader empty?")
-        metrics = self._metrics(np.asarray(pixels), np.asarray(border_pixels))
+        metrics = self._metrics(pixels, border_pixels)
         main = {name: value for name, value in metrics.items() if "-" not in name}
-        logger.info("sem_seg:\n%s", format_table(list(main), [list(main.values())]))
+        logger.info("sem_seg:\n%s", metrics_table(main))
         if self._output_dir is not None:
             with atomic_write(self._output_dir / "sem_seg_predictions.json") as stream:
                 json.dump(predictions, stream)

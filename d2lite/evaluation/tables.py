@@ -8,7 +8,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -
 
     Args:
         header: names of the columns.
-        rows: texts, which stand left, and numbers, which stand right with three decimals.
+        rows: texts, aligned left, and numbers, aligned right with three decimals.
     """
     cells = [[v if isinstance(v, str) else f"{v:.3f}" for v in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
@@ -23,6 +23,11 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -
 
     rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
     return "\n".join([line(header), rule, *(line(row) for row in cells)])
+
+
+def metrics_table(metrics: Mapping[str, float]) -> str:
+    """Show named numbers in one row."""
+    return format_table(list(metrics), [list(metrics.values())])
 
 
 def class_table(values: Mapping[str, float], metric: str = "AP", columns: int = 3) -> str:

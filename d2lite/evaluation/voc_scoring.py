@@ -100,7 +100,8 @@ def _inclusive_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     common = np.clip(high - low + 1, 0, None).prod(axis=2)
     area_first = (first[:, 2:] - first[:, :2] + 1).prod(axis=1)
     area_second = (second[:, 2:] - second[:, :2] + 1).prod(axis=1)
-    return common / (area_first[:, None] + area_second[None, :] - common)
+    iou: np.ndarray = common / (area_first[:, None] + area_second[None, :] - common)
+    return iou
 
 
 def truth_of_class(

@@ -3,13 +3,15 @@
 import difflib
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from fvcore.common.registry import Registry as _BaseRegistry
 
 from .errors import UnknownNameError
 
 __all__ = ["Registry", "locate"]
+
+T = TypeVar("T")
 
 
 class Registry(_BaseRegistry):  # type: ignore[misc]  # fvcore ships no types
@@ -28,6 +30,12 @@ class Registry(_BaseRegistry):  # type: ignore[misc]  # fvcore ships no types
         if name in self._obj_map:
             return self._obj_map[name]
         raise UnknownNameError(_miss_text(self._name, name, list(self._obj_map)))
+
+    @overload
+    def register(self, obj: None = None) -> Callable[[T], T]: ...
+
+    @overload
+    def register(self, obj: T) -> T: ...
 
     def register(self, obj: Any = None) -> Any:
         """Register `obj` under its own name; without `obj`, a decorator that does so.

@@ -43,4 +43,5 @@ def without_specks(mask: np.ndarray, min_area: float) -> np.ndarray[Any, Any]:
     _, part_of_pixel, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     is_kept = statistics[:, cv2.CC_STAT_AREA] >= min_area
     is_kept[0] = False
-    return is_kept[part_of_pixel].astype(np.uint8)
+    kept: np.ndarray = is_kept[part_of_pixel].astype(np.uint8)
+    return kept

@@ -6,10 +6,14 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.evaluation import COCOEvaluator, instances_to_coco_json
-from d2lite.evaluation.coco_scoring import fast_engine, score_coco
+from d2lite.evaluation.coco_ground_truth import complete_ground_truth
+from d2lite.evaluation.coco_scoring import CocoScores, score_coco
+from d2lite.evaluation.fast_eval_api import COCOeval_opt, fast_engine
 from d2lite.structures import Boxes, Instances
 from d2lite.utils.errors import ConfigError, MissingFileError, UnknownNameError
 
@@ -234,9 +238,9 @@ def _random_case(task: str):
     return {"images": images, "categories": categories, "annotations": annotations}, results
 
 
-@pytest.mark.parametrize("use_fast_impl", [True, False])
-def test_ids_of_annotations_have_no_say(use_fast_impl):
-    """To pycocotools a match with the annotation of id 0 is none; files also have ids as text."""
+@pytest.mark.parametrize("evaluation_type", [COCOeval_opt, COCOeval])
+def test_ids_of_annotations_change_nothing(evaluation_type):
+    """Pycocotools ignores a match with the annotation of id 0; some files have ids as text."""
     box, image = [2, 2, 6, 6], {"id": 0, "height": 10, "width": 20}
     for ids in ([0, 1], [5, 5], ["a", "b"], [-1, 0]):
         truth = {
@@ -248,8 +252,8 @@ def test_ids_of_annotations_have_no_say(use_fast_impl):
             ],
         }
         found = [{"image_id": n, "category_id": 0, "bbox": box, "score": 0.9} for n in (0, 1)]
-        scores = score_coco(truth, found, "bbox", use_fast_impl=use_fast_impl)
-        assert scores.average_precision() == pytest.approx(100)
+        evaluation = score_coco(truth, found, "bbox", evaluation_type=evaluation_type)
+        assert CocoScores.of(evaluation).average_precision() == pytest.approx(100)
 
 
 @pytest.mark.skipif(fast_engine() is None, reason="the extra [fast] is not installed")
@@ -259,33 +263,32 @@ def test_fast_engine_gives_the_very_same_arrays(task, is_empty):
     dataset, results = _random_case(task)
     results = [] if is_empty else results
     options = {"max_dets": (1, 2, 50), "img_ids": [0, 1, 2, 5, 6, 7, 11]}
-    fast = score_coco(dataset, results, task, **options)
-    plain = score_coco(dataset, results, task, use_fast_impl=False, **options)
+    fast = CocoScores.of(score_coco(dataset, results, task, **options))
+    evaluation = score_coco(dataset, results, task, evaluation_type=COCOeval, **options)
+    plain = CocoScores.of(evaluation)
     assert np.array_equal(fast.precision_TRKAM, plain.precision_TRKAM)
     assert np.array_equal(fast.recall_TKAM, plain.recall_TKAM)
     assert fast.category_ids == plain.category_ids == [1, 3, 8]
     assert plain.metrics(task)["AP"] >= 0
 
 
-def test_summary_equals_that_of_pycocotools(capsys):
+@pytest.mark.parametrize("task", ["bbox", "keypoints"])
+def test_summary_equals_that_of_pycocotools(task, capsys):
     """Pycocotools' own summary is right for its default limits; source: its printed table."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    from d2lite.evaluation.coco_scoring import complete_ground_truth
-
-    dataset, results = _random_case("bbox")
+    dataset, results = _random_case(task)
     gt = COCO()
-    gt.dataset = complete_ground_truth(dataset, "bbox")
+    gt.dataset = complete_ground_truth(dataset, task)
     gt.createIndex()
-    reference = COCOeval(gt, gt.loadRes(results), "bbox")
+    reference = COCOeval(gt, gt.loadRes(results), task)
     reference.evaluate()
     reference.accumulate()
     reference.summarize()
     capsys.readouterr()
-    ours = score_coco(dataset, results, "bbox", use_fast_impl=False).metrics("bbox")
-    expected = [float("nan") if v == -1 else 100 * v for v in reference.stats[:6]]
-    np.testing.assert_allclose(list(ours.values()), expected)
+    ours = score_coco(dataset, results, task)
+    np.testing.assert_allclose(ours.stats, reference.stats)
+    metrics = list(CocoScores.of(ours).metrics(task).values())
+    expected = [float("nan") if v == -1 else 100 * v for v in reference.stats[: len(metrics)]]
+    np.testing.assert_allclose(metrics, expected)
 
 
 def test_per_class_table_is_logged(dataset, caplog):

@@ -128,7 +128,7 @@ def test_without_hotcoco_the_command_is_told(dataset, monkeypatch):
 
 
 def test_keypoints_are_refused(dataset):
-    with pytest.raises(ConfigError, match="tasks bbox, segm"):
+    with pytest.raises(ConfigError, match="tuple of bbox, segm"):
         LVISEvaluator(dataset, tasks=("keypoints",))
 
 

@@ -93,7 +93,7 @@ def test_upright_boxes_score_as_in_the_plain_evaluation():
 
 
 def test_masks_are_refused(dataset):
-    with pytest.raises(ConfigError, match="boxes only"):
+    with pytest.raises(ConfigError, match=r"no task \['segm'\]; tasks are a tuple of bbox"):
         RotatedCOCOEvaluator(dataset, tasks=("segm",))
 
 
