@@ -14,8 +14,9 @@ from d2lite.utils.file_io import atomic_write
 
 from .folder import LAST_CHECKPOINT, checkpoints_by_age, read_mark
 from .matching import LoadReport, fit_to_model
-from .reading import read_checkpoint, refuse_damaged_archive
+from .reading import read_checkpoint
 from .serializable import to_serializable
+from .torch_scan import refuse_damaged_archive
 from .writing import save_to_stream
 
 _OWN_KEY = "d2lite"

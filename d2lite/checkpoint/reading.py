@@ -4,7 +4,6 @@ import json
 import pickle
 import re
 import warnings
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,10 @@ import torch
 
 from d2lite.utils.errors import MissingFileError, WeightsError
 from d2lite.utils.file_io import PathManager
+from d2lite.utils.pickle_machine import DamagedPickle, RefusedPickle
+from d2lite.utils.safe_pickle import read_pickle, without_stand_ins
 
-from .pickles import NUMPY_FOR_TORCH, read_pickle
+from .torch_scan import NUMPY_FOR_TORCH, READ_ERRORS, damaged, refuse_harmful_file
 
 # Entry of the metadata of a .safetensors file that holds what is not a tensor, as JSON.
 NOTE_IN_SAFETENSORS = "d2lite"
@@ -43,7 +44,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     is_pickle = local.suffix == ".pkl"
     if local.suffix == ".safetensors":
         return _read_safetensors(local)
-    content = read_pickle(local) if is_pickle else _read_torch(local)
+    content = _read_pickle(local) if is_pickle else _read_torch(local)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds {type(content).__name__}, expected a dict of weights.")
     found = _with_model(dict(content), is_pickle=is_pickle)
@@ -80,71 +81,31 @@ def local_weights_file(path: str) -> Path:
         raise MissingFileError(f"MODEL.WEIGHTS {path}: {err}") from err
 
 
-def refuse_zip_bomb(path: Path) -> None:
-    """Look at the sizes that a .pth declares before anything of it is unpacked.
-
-    torch stores its tensors as they are. A few kilobytes that declare terabytes would fill the
-    memory of whoever loads them.
-
-    Args:
-        path: any file; one that is no zip archive passes.
-
-    Raises:
-        WeightsError: if the content would be larger than the file.
-    """
+def _read_pickle(path: Path) -> Any:
     try:
-        with zipfile.ZipFile(path) as archive:
-            declared = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        # Older files of torch are no archives, and damage is told by who reads the file.
-        return
-    size = path.stat().st_size
-    if declared > size:
+        return read_pickle(path)
+    except RefusedPickle as err:
         raise WeightsError(
-            f"{path} is refused: {size} bytes that would unpack to {declared}. torch never "
-            "compresses its files. If you trust it, unpack it, load it with torch and save it "
-            "anew."
-        )
-
-
-def refuse_damaged_archive(path: Path) -> None:
-    """Compare the content of a .pth with the checksums in it, which torch does not look at.
-
-    Args:
-        path: any file; one that is no zip archive passes.
-
-    Raises:
-        WeightsError: if a part of it is not what was written.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        # Whoever reads the file tells what is wrong with it.
-        return
-    if damaged is not None:
-        raise WeightsError(
-            f"{path} is damaged: the checksum of {damaged} in it is another one. Use an older "
-            "checkpoint of its folder or fetch it again."
-        )
+            f"{path} is refused: it holds {err}, and a pickle may run code. Only numpy arrays and "
+            "plain containers are read; save the weights as a .pth of tensors instead."
+        ) from err
+    except DamagedPickle as err:
+        raise damaged(path, err) from err
 
 
 def _read_torch(path: Path) -> Any:
-    refuse_zip_bomb(path)
+    refuse_harmful_file(path)
     try:
         with warnings.catch_warnings():
             # torch remarks on files of another pickle protocol; what matters is whether it reads.
             warnings.simplefilter("ignore", UserWarning)
             with torch.serialization.safe_globals(NUMPY_FOR_TORCH):
-                return torch.load(path, map_location="cpu", weights_only=True)
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
         raise WeightsError(f"{path} {_refusal(str(err))}") from err
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
-        size = path.stat().st_size
-        raise WeightsError(
-            f"{path} ({size} bytes) cannot be read; it seems cut off or damaged "
-            f"({_first_line(err)}). Use an older checkpoint of its folder or fetch it again."
-        ) from err
+    except READ_ERRORS as err:
+        raise damaged(path, err) from err
+    return without_stand_ins(content)
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -161,10 +122,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             noted = (stream.metadata() or {}).get(NOTE_IN_SAFETENSORS)
         content: dict[str, Any] = json.loads(noted) if noted else {}
     except (SafetensorError, OSError, ValueError) as err:
-        raise WeightsError(
-            f"{path} ({path.stat().st_size} bytes) is no whole safetensors file "
-            f"({_first_line(err)}). Fetch it again."
-        ) from err
+        raise damaged(path, err) from err
     if not weights:
         raise WeightsError(f"{path} holds no weights.")
     return {**content, "model": weights}
@@ -174,16 +132,13 @@ def _refusal(text: str) -> str:
     """Why torch's safe reader gave up: a class that it refuses, or damage."""
     found = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+\.[\w.]+)", text)
     if found is None:
-        return "is no file of torch, or damaged. Fetch it again, or check that it is the right one."
+        return (
+            "is damaged or not a file of torch. Fetch it again, or check that it is the right one."
+        )
     return (
         f"is refused: it holds {found[1]}, and a pickle may run code. Only tensors and plain "
         "values are read; save the weights alone, as a state dict."
     )
-
-
-def _first_line(err: Exception) -> str:
-    lines = str(err).strip().splitlines()
-    return lines[0][:200] if lines else type(err).__name__
 
 
 def _with_model(content: dict[str, Any], *, is_pickle: bool) -> dict[str, Any]:

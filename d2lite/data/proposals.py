@@ -1,8 +1,6 @@
 """Precomputed proposals: read a file of them and add them to the dataset dicts."""
 
-import io
 import logging
-import pickle
 from typing import Any
 
 import numpy as np
@@ -10,35 +8,13 @@ import numpy as np
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
+from d2lite.utils.pickle_machine import DamagedPickle, RefusedPickle
+from d2lite.utils.safe_pickle import read_pickle
 
 logger = logging.getLogger(__name__)
 
-# What a pickle of dicts, lists and arrays needs. Anything else could run code while loading.
-_ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),
-}
-
 # Fields as files of the Caffe2 age call them.
 _OLD_NAMES = {"indexes": "ids", "scores": "objectness_logits"}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Reads arrays and plain values, and refuses to build anything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED:
-            return super().find_class(module, name)
-        if name == "BoxMode":
-            return BoxMode
-        raise pickle.UnpicklingError(f"it wants to build {module}.{name}")
 
 
 def load_proposals_into_dataset(
@@ -89,15 +65,18 @@ def _best_first(proposals: dict[str, Any], place: int, mode: BoxMode) -> dict[st
 def _read(proposal_file: str) -> dict[str, Any]:
     path = PathManager.get_local_path(proposal_file)
     try:
-        with open(path, "rb") as file:
-            # Files of the Caffe2 age were pickled by Python 2.
-            content = _ArraysOnly(io.BytesIO(file.read()), encoding="latin1").load()
+        content = read_pickle(path, enums=["BoxMode"])
     except FileNotFoundError as err:
         raise MissingFileError(
             f"The proposal file {proposal_file} is missing (DATASETS.PROPOSAL_FILES_*)."
         ) from err
-    except (pickle.UnpicklingError, EOFError, ValueError) as err:
-        raise DataError(f"{proposal_file} cannot be read as a file of proposals: {err}.") from err
+    except RefusedPickle as err:
+        raise DataError(
+            f"{proposal_file} is refused: it holds {err}, and a pickle may run code. A file of "
+            "proposals holds numpy arrays of numbers, numbers and texts, in dicts and lists."
+        ) from err
+    except DamagedPickle as err:
+        raise DataError(f"{proposal_file} is damaged or not a pickle ({err}).") from err
     if not isinstance(content, dict):
         raise DataError(f"{proposal_file} holds a {type(content).__name__}, not a dict.")
     content = {_OLD_NAMES.get(key, key): value for key, value in content.items()}

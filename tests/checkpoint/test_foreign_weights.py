@@ -16,7 +16,7 @@ from d2lite.checkpoint.foreign.torchvision_names import (
     is_torchvision_resnet,
     rename_torchvision_resnet,
 )
-from d2lite.checkpoint.pickles import read_pickle
+from d2lite.checkpoint.reading import _read_pickle as read_pickle
 from d2lite.utils.errors import WeightsError
 
 
@@ -233,7 +233,7 @@ class _Call:
         (torch.ones(1), "torch"),
         (_Call(np.memmap, "x"), "memmap"),
         (_Call(bytes, 10**12), "refused|readable"),
-        (np.array([print]), "builtins.print"),
+        (np.array([print]), "numpy values of the type 'O8'"),
         ({1}.__class__, "builtins.set"),
     ],
 )

@@ -67,5 +67,5 @@ class Dangerous:
 
 
 def test_nothing_in_the_file_is_executed(write):
-    with pytest.raises(DataError, match=r"wants to build builtins\.eval"):
+    with pytest.raises(DataError, match=r"it holds builtins\.eval"):
         load_proposals_into_dataset(RECORDS, write(content(boxes=Dangerous())))

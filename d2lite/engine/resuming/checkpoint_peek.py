@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from d2lite.checkpoint.folder import checkpoints_by_age, read_mark
-from d2lite.checkpoint.reading import local_weights_file, refuse_zip_bomb
+from d2lite.checkpoint.reading import local_weights_file
+from d2lite.checkpoint.torch_scan import refuse_harmful_file
 from d2lite.utils.errors import WeightsError
 
 
@@ -56,7 +57,7 @@ def _peek(path: str) -> dict[str, Any]:
     # An address that cannot be reached is an error at once: trying again would take as long.
     file = local_weights_file(path)
     try:
-        refuse_zip_bomb(file)
+        refuse_harmful_file(file)
         # Mapped, not read: the weights stay on the disk.
         content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except (OSError, RuntimeError, ValueError, WeightsError, pickle.UnpicklingError):
