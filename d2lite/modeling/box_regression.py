@@ -37,7 +37,20 @@ def _check_lengths(deltas: Tensor, boxes: Tensor) -> None:
         raise ValueError(f"{len(deltas)} deltas for {len(boxes)} boxes; give one row a box.")
 
 
-class Box2BoxTransform:
+class _ScaledTransform:
+    """Deltas in units of the source box, as factors and a bound of the change of size say.
+
+    Args:
+        weights: factors of the deltas, which bring the targets near unit variance.
+        scale_clamp: upper bound of dw and dh, so that no prediction overflows `exp`.
+    """
+
+    def __init__(self, weights: Sequence[float], scale_clamp: float = _DEFAULT_SCALE_CLAMP) -> None:
+        self.weights = weights
+        self.scale_clamp = scale_clamp
+
+
+class Box2BoxTransform(_ScaledTransform):
     """Shift relative to the size of the source box, and logarithm of the change of size.
 
     Args:
@@ -46,14 +59,6 @@ class Box2BoxTransform:
 
     Source: Girshick 2014, arXiv:1311.2524, appendix C.
     """
-
-    def __init__(
-        self,
-        weights: tuple[float, float, float, float],
-        scale_clamp: float = _DEFAULT_SCALE_CLAMP,
-    ) -> None:
-        self.weights = weights
-        self.scale_clamp = scale_clamp
 
     def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """Find the deltas that `apply_deltas` turns into the targets.
@@ -150,7 +155,7 @@ class Box2BoxTransformLinear:
         return torch.cat((low, high), dim=-1).reshape(deltas.shape)
 
 
-class Box2BoxTransformRotated:
+class Box2BoxTransformRotated(_ScaledTransform):
     """`Box2BoxTransform` for rotated boxes (centre, size, angle), with the turn as fifth delta.
 
     Args:
@@ -158,13 +163,19 @@ class Box2BoxTransformRotated:
         scale_clamp: upper bound of dw and dh.
     """
 
-    def __init__(
-        self,
-        weights: tuple[float, float, float, float, float],
-        scale_clamp: float = _DEFAULT_SCALE_CLAMP,
-    ) -> None:
-        self.weights = weights
-        self.scale_clamp = scale_clamp
+    @classmethod
+    def from_option(cls, key: str, weights: Sequence[float]) -> "Box2BoxTransformRotated":
+        """Make the transform from a key of the configuration and its value.
+
+        Raises:
+            ConfigError: for another number of weights than five.
+        """
+        if len(weights) != 5:
+            raise ConfigError(
+                f"{key}={list(weights)}: rotated boxes need five, for x, y, width, height and "
+                "angle, such as [10, 10, 5, 5, 1]."
+            )
+        return cls(weights)
 
     def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """Find the deltas that `apply_deltas` turns into the targets.

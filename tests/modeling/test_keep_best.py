@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from d2lite.layers import batched_nms, batched_nms_rotated
+from d2lite.modeling import keep_best as module
 from d2lite.modeling.keep_best import keep_best
+from d2lite.structures import Boxes, RotatedBoxes
 
 
 def crowd(count, groups, spread=60.0, seed=0):
@@ -24,36 +26,37 @@ def test_best_of_all_come_in_the_same_order(groups, spread, most):
     boxes, scores, group = crowd(3000, groups, spread)
     everything = batched_nms(boxes, scores, group, 0.5)
     expected = everything if most < 0 else everything[:most]
-    found = keep_best(batched_nms, boxes, scores, group, 0.5, most)
+    found = keep_best(Boxes(boxes), scores, group, 0.5, most)
     assert torch.equal(found, expected)
 
 
-def test_few_candidates_are_handed_on_as_they_are():
+def test_few_candidates_go_through_suppression_at_once():
     boxes, scores, group = crowd(50, 3)
     centred = torch.cat([boxes, torch.full((50, 1), 30.0)], dim=1)
-    found = keep_best(batched_nms_rotated, centred, scores, group, 0.5, 10)
+    found = keep_best(RotatedBoxes(centred), scores, group, 0.5, 10)
     assert torch.equal(found, batched_nms_rotated(centred, scores, group, 0.5)[:10])
 
 
 def test_no_candidate_gives_nothing():
     empty = torch.zeros(0)
-    found = keep_best(batched_nms, torch.zeros(0, 4), empty, empty.long(), 0.5, 100)
+    found = keep_best(Boxes(torch.zeros(0, 4)), empty, empty.long(), 0.5, 100)
     assert found.dtype == torch.int64
     assert len(found) == 0
 
 
-def test_second_look_is_taken_only_where_the_first_finds_too_few():
+def test_second_look_is_taken_only_where_the_first_finds_too_few(monkeypatch):
     looks = []
 
     def counted(boxes, scores, groups, threshold):
         looks.append(len(boxes))
         return batched_nms(boxes, scores, groups, threshold)
 
+    monkeypatch.setattr(module, "batched_nms", counted)
     boxes, scores, group = crowd(20_000, 5000)
-    keep_best(counted, boxes, scores, group, 0.5, 100)
+    keep_best(Boxes(boxes), scores, group, 0.5, 100)
     assert looks == [1000]
     looks.clear()
     boxes, scores, group = crowd(20_000, 1)
-    keep_best(counted, boxes, scores, group, 0.5, 100)
+    keep_best(Boxes(boxes), scores, group, 0.5, 100)
     assert looks[0] == 1000
     assert len(looks) > 1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import batched_nms, cat, sigmoid_focal_loss
+from d2lite.layers import cat, sigmoid_focal_loss
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import mean_over_processes
@@ -147,8 +147,7 @@ class DenseDetector(Detector):
             image_size,
         )
         kept = keep_best(
-            batched_nms,
-            candidates.pred_boxes.tensor,
+            candidates.pred_boxes,
             candidates.scores,
             candidates.pred_classes,
             self.test_nms_thresh,

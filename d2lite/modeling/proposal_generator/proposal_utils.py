@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from d2lite.layers import batched_nms
 from d2lite.structures import Boxes, Instances, RotatedBoxes
 
-from ..keep_best import Suppression
+from ..keep_best import keep_best
 
 __all__ = [
     "add_ground_truth_to_proposals",
@@ -37,7 +36,7 @@ def find_top_rpn_proposals(
     """Keep the best of each level, suppress overlaps in each level, keep the best of the rest.
 
     Args:
-        proposals: one (N, Ri, 4) a level, xyxy in pixels.
+        proposals: one (N, Ri, 4) a level, xyxy in pixels; or (N, Ri, 5) of rotated boxes.
         pred_objectness_logits: one (N, Ri) a level.
         image_sizes: (height, width) of each image without padding; boxes are clipped to it.
         nms_thresh: boxes of a larger IoU suppress each other.
@@ -52,79 +51,61 @@ def find_top_rpn_proposals(
     Raises:
         FloatingPointError: in training, if a box or a score is not finite.
     """
-    return find_top_proposals(
-        proposals,
-        pred_objectness_logits,
-        image_sizes,
-        nms=batched_nms,
-        nms_thresh=nms_thresh,
-        box_class=Boxes,
-        pre_nms_topk=pre_nms_topk,
-        post_nms_topk=post_nms_topk,
-        min_box_size=min_box_size,
-        training=training,
+    best_logits, best_boxes = [], []
+    for boxes, logits in zip(proposals, pred_objectness_logits, strict=True):
+        logits, position = top_scores(logits, pre_nms_topk)
+        best_logits.append(logits)
+        best_boxes.append(gather_rows(boxes, position))
+    return choose_proposals(
+        best_boxes, best_logits, image_sizes, nms_thresh, post_nms_topk, min_box_size, training
     )
 
 
-def find_top_proposals(
-    proposals: Sequence[Tensor],
+def choose_proposals(
+    boxes: Sequence[Tensor],
     logits: Sequence[Tensor],
     image_sizes: Sequence[tuple[int, int]],
-    *,
-    nms: Suppression,
     nms_thresh: float,
-    box_class: type[Boxes] | type[RotatedBoxes],
-    pre_nms_topk: int,
-    post_nms_topk: int,
+    most: int,
     min_box_size: float,
     training: bool,
 ) -> list[Instances]:
-    """`find_top_rpn_proposals` for any kind of boxes.
+    """`find_top_rpn_proposals` of boxes that are the best of their level already.
 
     Args:
-        proposals: one (N, Ri, D) a level.
-        logits: one (N, Ri) a level.
-        image_sizes: (height, width) of each image.
-        nms: suppresses such boxes.
-        nms_thresh: see `find_top_rpn_proposals`.
-        box_class: of the proposals.
-        pre_nms_topk: see `find_top_rpn_proposals`, as the rest.
-        post_nms_topk: likewise.
-        min_box_size: likewise.
+        boxes: one (N, K, D) a level.
+        logits: one (N, K) a level.
+        image_sizes: see `find_top_rpn_proposals`.
+        nms_thresh: likewise.
+        most: proposals of an image.
+        min_box_size: see `find_top_rpn_proposals`.
         training: likewise.
     """
-    scores_per_level, boxes_per_level, counts = [], [], []
-    for boxes, scores in zip(proposals, logits, strict=True):
-        scores, position = top_scores(scores, pre_nms_topk)
-        scores_per_level.append(scores)
-        boxes_per_level.append(gather_rows(boxes, position))
-        counts.append(scores.shape[1])
-    scores_NR = torch.cat(scores_per_level, dim=1)
-    boxes_NRD = torch.cat(boxes_per_level, dim=1)
+    logits_NR = torch.cat(list(logits), dim=1)
+    boxes_NRD = torch.cat(list(boxes), dim=1)
     levels_R = torch.cat(
-        [scores_NR.new_full((count,), i, dtype=torch.int64) for i, count in enumerate(counts)]
+        [logits_NR.new_full((x.shape[1],), i, dtype=torch.int64) for i, x in enumerate(logits)]
     )
-    finite_NR = torch.isfinite(boxes_NRD).all(dim=2) & torch.isfinite(scores_NR)
+    finite_NR = torch.isfinite(boxes_NRD).all(dim=2) & torch.isfinite(logits_NR)
     if training and not finite_NR.all():
         raise FloatingPointError(
             "The RPN predicted boxes or scores that are infinite or not a number: training has "
             "diverged. Lower SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS or switch on "
             "SOLVER.CLIP_GRADIENTS.ENABLED."
         )
+    box_class = RotatedBoxes if boxes_NRD.shape[2] == 5 else Boxes
     results = []
-    for boxes_RD, scores_R, finite_R, size in zip(
-        boxes_NRD, scores_NR, finite_NR, image_sizes, strict=True
+    for boxes_RD, logits_R, finite_R, size in zip(
+        boxes_NRD, logits_NR, finite_NR, image_sizes, strict=True
     ):
-        # A row that is not finite becomes an empty box, and goes the way of empty boxes.
-        boxes = box_class(boxes_RD.masked_fill(~finite_R[:, None], 0.0))
-        boxes.clip(size)
-        good = (finite_R & boxes.nonempty(threshold=min_box_size)).nonzero().flatten()
-        boxes, scores_R = boxes[good], scores_R[good]
-        keep = nms(boxes.tensor, scores_R, levels_R[good], nms_thresh)[:post_nms_topk]
-        image = Instances(size)
-        image.proposal_boxes = boxes[keep]
-        image.objectness_logits = scores_R[keep]
-        results.append(image)
+        # A row that is not finite becomes an empty box, and is dropped as one.
+        candidates = box_class(boxes_RD.masked_fill(~finite_R[:, None], 0.0))
+        candidates.clip(size)
+        good = (finite_R & candidates.nonempty(threshold=min_box_size)).nonzero().flatten()
+        kept = good[keep_best(candidates[good], logits_R[good], levels_R[good], nms_thresh, most)]
+        results.append(
+            Instances(size, proposal_boxes=candidates[kept], objectness_logits=logits_R[kept])
+        )
     return results
 
 

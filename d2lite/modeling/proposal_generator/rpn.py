@@ -21,7 +21,7 @@ from ..dense_predictions import permute_to_N_HWA_K
 from ..matcher import Matcher
 from ..sampling import subsample_labels
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
-from .proposal_utils import find_top_rpn_proposals, gather_rows, top_scores
+from .proposal_utils import choose_proposals, gather_rows, top_scores
 from .rpn_head import StandardRPNHead
 
 __all__ = ["RPN", "RPN_HEAD_REGISTRY", "StandardRPNHead", "build_rpn_head"]
@@ -51,9 +51,6 @@ class RPN(nn.Module):
 
     Source: Ren 2015, arXiv:1506.01497.
     """
-
-    # How the proposals are chosen in the end; a kind of boxes of its own has its own.
-    _find_top = staticmethod(find_top_rpn_proposals)
 
     @configurable
     def __init__(
@@ -275,13 +272,12 @@ class RPN(nn.Module):
             `proposal_boxes` and `objectness_logits` of each image, best first.
         """
         logits, boxes = self._decode_best(anchors, pred_objectness_logits, pred_anchor_deltas)
-        return self._find_top(
+        return choose_proposals(
             boxes,
             logits,
             image_sizes,
             self.nms_thresh,
-            self.pre_nms_topk[self.training],
-            self.post_nms_topk[self.training],
+            int(self.post_nms_topk[self.training]),
             self.min_box_size,
             self.training,
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec, cat, cross_entropy
-from d2lite.structures import Instances
+from d2lite.structures import Boxes, Instances
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import has_event_storage, log_scalars
 from d2lite.utils.process_means import mean_weight
@@ -55,6 +55,9 @@ class FastRCNNOutputLayers(nn.Module):
     Raises:
         ConfigError: if the federated loss is asked for without the sigmoid.
     """
+
+    # What the deltas make of proposals: `Boxes`, or `RotatedBoxes` in a subclass.
+    _box_class: type[Boxes] = Boxes
 
     @configurable
     def __init__(
@@ -289,6 +292,7 @@ class FastRCNNOutputLayers(nn.Module):
             self.test_score_thresh,
             self.test_nms_thresh,
             self.test_topk_per_image,
+            box_class=self._box_class,
         )
 
     def predict_boxes(

@@ -259,7 +259,7 @@ def test_rotated_proposals_learn_and_predict():
 def test_rotated_proposals_refuse_what_they_cannot_do():
     cfg = rotated_config()
     cfg.MODEL.RPN.BBOX_REG_WEIGHTS = (1.0,) * 4
-    with pytest.raises(ConfigError, match="needs five"):
+    with pytest.raises(ConfigError, match="need five"):
         build_proposal_generator(cfg, SHAPES)
     with pytest.raises(ConfigError, match="BOUNDARY_THRESH=0"):
         build_proposal_generator(rotated_config(BOUNDARY_THRESH=0), SHAPES)
