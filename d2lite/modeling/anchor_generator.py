@@ -6,6 +6,7 @@ Level i has Hi x Wi cells of a stride and A anchors a cell. Anchors are ordered 
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ Anchor generators by name: callables of (cfg, input_shape: list[ShapeSpec]) that
 from a list of feature maps to a list of boxes, chosen by `MODEL.ANCHOR_GENERATOR.NAME`.
 """
 
-# Training at many scales meets a few dozen sizes; each costs about 4 MB at 800 x 1333 pixels.
+# Training at many scales has a few dozen sizes; each costs about 4 MB at 800 x 1333 pixels.
 _CACHED_SIZES = 16
 
 
@@ -53,26 +54,45 @@ class BufferList(nn.Module):
 
 
 class _GridOfAnchors(nn.Module):
-    """What straight and rotated anchors share: cell anchors, laid on grids, and kept.
+    """What upright and rotated anchors share: the anchors of a cell, repeated on cached grids.
 
-    A subclass has `box_dim` numbers a box, the class `_boxes`, and says in `_shift_columns` what
-    is added to cell anchors for a shift by (x, y).
+    A subclass has `box_dim` numbers a box, the class `_boxes`, makes the anchors of one cell in
+    `generate_cell_anchors`, and says in `_shift_columns` what is added to them for a shift by
+    (x, y).
+
+    Args:
+        strides: pixels a cell, of each level.
+        offset: where in a cell the centre is, as a share of the stride, in [0, 1).
+        **shapes: arguments of `generate_cell_anchors` in order, by their configuration key; a
+            list for each level, or one list for all.
     """
 
     box_dim: int
-    _boxes: type
+    _boxes: type[Boxes]
 
-    def __init__(
-        self, cell_anchors: Sequence[Tensor], strides: Sequence[int], offset: float
-    ) -> None:
+    def __init__(self, strides: Sequence[int], offset: float, **shapes: Sequence) -> None:
         super().__init__()
         if not 0.0 <= offset < 1.0:
             raise ConfigError(f"MODEL.ANCHOR_GENERATOR.OFFSET={offset}: use 0 or more, below 1.")
         self.strides = list(strides)
         self.num_features = len(self.strides)
         self.offset = offset
-        self.cell_anchors = BufferList(cell_anchors)
+        columns = [_per_level(values, len(strides), key) for key, values in shapes.items()]
+        self.cell_anchors = BufferList(
+            [self.generate_cell_anchors(*level) for level in zip(*columns, strict=True)]
+        )
         self._cache: OrderedDict[tuple, list[Tensor]] = OrderedDict()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, Any]:
+        """Arguments from `MODEL.ANCHOR_GENERATOR` and the strides of the maps."""
+        node = cfg.MODEL.ANCHOR_GENERATOR
+        return {
+            "sizes": node.SIZES,
+            "aspect_ratios": node.ASPECT_RATIOS,
+            "strides": [shape.stride for shape in input_shape],
+            "offset": node.OFFSET,
+        }
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_cache": OrderedDict()}
@@ -88,10 +108,10 @@ class _GridOfAnchors(nn.Module):
         return [len(cell) for cell in self.cell_anchors]
 
     def forward(self, features: Sequence[Tensor]) -> list:
-        """Lay the anchors on the grids of feature maps.
+        """Repeat the anchors on the grids of feature maps.
 
         Args:
-            features: one (N, C, Hi, Wi) a level; only shape and device count.
+            features: one (N, C, Hi, Wi) a level; only shape and device matter.
 
         Returns:
             boxes of each level, Hi * Wi * A of them, in pixels of the network's input. The
@@ -104,18 +124,18 @@ class _GridOfAnchors(nn.Module):
             )
         # Tensors made in inference mode cannot be used in training.
         key = (grids, features[0].device, torch.is_inference_mode_enabled())
-        laid = self._cache.pop(key, None)
-        if laid is None:
-            laid = [
-                self._lay(grid, stride, cell.to(features[0].device))
+        anchors = self._cache.pop(key, None)
+        if anchors is None:
+            anchors = [
+                self._repeat(grid, stride, cell.to(features[0].device))
                 for grid, stride, cell in zip(grids, self.strides, self.cell_anchors, strict=True)
             ]
-        self._cache[key] = laid
+        self._cache[key] = anchors
         if len(self._cache) > _CACHED_SIZES:
             self._cache.popitem(last=False)
-        return [self._boxes(anchors) for anchors in laid]
+        return [self._boxes(level) for level in anchors]
 
-    def _lay(self, grid: tuple[int, int], stride: int, cell_AD: Tensor) -> Tensor:
+    def _repeat(self, grid: tuple[int, int], stride: int, cell_AD: Tensor) -> Tensor:
         y, x = (
             (torch.arange(n, dtype=torch.float32, device=cell_AD.device) + self.offset) * stride
             for n in grid
@@ -153,25 +173,15 @@ def _base_sizes(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> list[
     return pairs
 
 
-def _anchor_options(cfg: CfgNode, input_shape: Sequence[ShapeSpec]) -> dict[str, object]:
-    node = cfg.MODEL.ANCHOR_GENERATOR
-    return {
-        "sizes": node.SIZES,
-        "aspect_ratios": node.ASPECT_RATIOS,
-        "strides": [shape.stride for shape in input_shape],
-        "offset": node.OFFSET,
-    }
-
-
 @ANCHOR_GENERATOR_REGISTRY.register()
 class DefaultAnchorGenerator(_GridOfAnchors):
-    """Straight boxes of some sizes and aspect ratios around every cell.
+    """Upright boxes of some sizes and aspect ratios around every cell.
 
     Args:
         sizes: square roots of the areas in pixels; a list for each level, or one list for all.
         aspect_ratios: height / width; likewise.
         strides: pixels a cell, of each level.
-        offset: where in a cell the centre lies, as a share of the stride, in [0, 1).
+        offset: where in a cell the centre is, as a share of the stride, in [0, 1).
 
     Source: Ren 2015, arXiv:1506.01497.
     """
@@ -188,15 +198,7 @@ class DefaultAnchorGenerator(_GridOfAnchors):
         strides: Sequence[int],
         offset: float = 0.5,
     ) -> None:
-        sizes = _per_level(sizes, len(strides), "SIZES")
-        ratios = _per_level(aspect_ratios, len(strides), "ASPECT_RATIOS")
-        cells = [self.generate_cell_anchors(*pair) for pair in zip(sizes, ratios, strict=True)]
-        super().__init__(cells, strides, offset)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, object]:
-        """Arguments from `MODEL.ANCHOR_GENERATOR` and the strides of the maps."""
-        return _anchor_options(cfg, input_shape)
+        super().__init__(strides, offset, SIZES=sizes, ASPECT_RATIOS=aspect_ratios)
 
     def generate_cell_anchors(
         self,
@@ -230,7 +232,7 @@ class RotatedAnchorGenerator(_GridOfAnchors):
         aspect_ratios: height / width; likewise.
         strides: pixels a cell, of each level.
         angles: degrees, anticlockwise; a list for each level, or one list for all.
-        offset: where in a cell the centre lies, as a share of the stride, in [0, 1).
+        offset: where in a cell the centre is, as a share of the stride, in [0, 1).
 
     Source: Ma 2017, arXiv:1703.01086.
     """
@@ -248,17 +250,13 @@ class RotatedAnchorGenerator(_GridOfAnchors):
         angles: Sequence[Sequence[float]] | Sequence[float],
         offset: float = 0.5,
     ) -> None:
-        sizes = _per_level(sizes, len(strides), "SIZES")
-        ratios = _per_level(aspect_ratios, len(strides), "ASPECT_RATIOS")
-        angles = _per_level(angles, len(strides), "ANGLES")
-        levels = zip(sizes, ratios, angles, strict=True)
-        super().__init__([self.generate_cell_anchors(*level) for level in levels], strides, offset)
+        super().__init__(strides, offset, SIZES=sizes, ASPECT_RATIOS=aspect_ratios, ANGLES=angles)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, Any]:
         """Arguments from `MODEL.ANCHOR_GENERATOR` and the strides of the maps."""
-        options = _anchor_options(cfg, input_shape)
-        return {**options, "angles": cfg.MODEL.ANCHOR_GENERATOR.ANGLES}
+        angles = cfg.MODEL.ANCHOR_GENERATOR.ANGLES
+        return {**super().from_config(cfg, input_shape), "angles": angles}
 
     def generate_cell_anchors(
         self,

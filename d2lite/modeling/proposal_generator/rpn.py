@@ -18,6 +18,7 @@ from d2lite.utils.memory import retry_if_cuda_oom
 from ..anchor_generator import build_anchor_generator
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
 from ..dense_predictions import permute_to_N_HWA_K
+from ..loss_weights import weighted, weights_by_name
 from ..matcher import Matcher
 from ..sampling import subsample_labels
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
@@ -85,9 +86,7 @@ class RPN(nn.Module):
         self.nms_thresh = nms_thresh
         self.min_box_size = float(min_box_size)
         self.anchor_boundary_thresh = anchor_boundary_thresh
-        if isinstance(loss_weight, int | float):
-            loss_weight = {"loss_rpn_cls": loss_weight, "loss_rpn_loc": loss_weight}
-        self.loss_weight = loss_weight
+        self.loss_weight = weights_by_name(loss_weight, "loss_rpn_cls", "loss_rpn_loc")
         self.box_reg_loss_type = box_reg_loss_type
         self.smooth_l1_beta = smooth_l1_beta
 
@@ -221,7 +220,7 @@ class RPN(nn.Module):
         labels_NR = torch.stack(gt_labels)
         is_positive = labels_NR == 1
         log_scalars(
-            **{
+            {
                 "rpn/num_pos_anchors": is_positive.sum() / num_images,
                 "rpn/num_neg_anchors": (labels_NR == 0).sum() / num_images,
             }
@@ -248,7 +247,7 @@ class RPN(nn.Module):
             "loss_rpn_cls": score_loss / normalizer,
             "loss_rpn_loc": box_loss / normalizer,
         }
-        return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
+        return weighted(losses, self.loss_weight)
 
     @torch.no_grad()
     def predict_proposals(

@@ -90,7 +90,7 @@ class ROIHeads(nn.Module):
         num_images = max(len(sampled), 1)
         num_all = sum(len(kept) for kept in sampled)
         log_scalars(
-            **{
+            {
                 "roi_head/num_fg_samples": sum(num_fg) / num_images,
                 "roi_head/num_bg_samples": (num_all - sum(num_fg)) / num_images,
             }

@@ -211,7 +211,7 @@ class CascadeROIHeads(StandardROIHeads):
         num_fg = torch.stack(counts).sum() / len(counts)
         num_all = sum(len(found) for found in proposals) / len(counts)
         log_scalars(
-            **{
+            {
                 f"stage{stage}/roi_head/num_fg_samples": num_fg,
                 f"stage{stage}/roi_head/num_bg_samples": num_all - num_fg,
             }

@@ -19,6 +19,7 @@ from d2lite.utils.events import has_event_storage, log_scalars
 from d2lite.utils.process_means import mean_weight
 
 from ..box_regression import Box2BoxTransform, box_regression_loss
+from ..loss_weights import weighted, weights_by_name
 from ..weight_init import normal_fill
 from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
 from .label_proposals import joined_targets
@@ -101,9 +102,7 @@ class FastRCNNOutputLayers(nn.Module):
         self.test_score_thresh = test_score_thresh
         self.test_nms_thresh = test_nms_thresh
         self.test_topk_per_image = test_topk_per_image
-        if isinstance(loss_weight, int | float):
-            loss_weight = {"loss_cls": loss_weight, "loss_box_reg": loss_weight}
-        self.loss_weight = loss_weight
+        self.loss_weight = weights_by_name(loss_weight, "loss_cls", "loss_box_reg")
         self.use_fed_loss = use_fed_loss
         self.use_sigmoid_ce = use_sigmoid_ce
         self.fed_loss_num_classes = fed_loss_num_classes
@@ -185,9 +184,7 @@ class FastRCNNOutputLayers(nn.Module):
             "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
         }
         share = mean_weight(len(gt_classes), scores)
-        return {
-            name: loss * self.loss_weight.get(name, 1.0) * share for name, loss in losses.items()
-        }
+        return {name: loss * share for name, loss in weighted(losses, self.loss_weight).items()}
 
     def sigmoid_cross_entropy_loss(self, pred_class_logits: Tensor, gt_classes: Tensor) -> Tensor:
         """Binary cross entropy of every class, summed over classes, mean over regions.
@@ -345,7 +342,7 @@ def _log_classification(scores: Tensor, gt_classes: Tensor, prefix: str = "fast_
     num_foreground = is_foreground.sum().clamp(min=1)
     is_missed = is_foreground & (pred_classes == background)
     log_scalars(
-        **{
+        {
             f"{prefix}/cls_accuracy": is_right.float().mean(),
             f"{prefix}/fg_cls_accuracy": (is_right & is_foreground).sum() / num_foreground,
             f"{prefix}/false_negative": is_missed.sum() / num_foreground,

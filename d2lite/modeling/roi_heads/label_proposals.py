@@ -154,7 +154,7 @@ def select_proposals_with_visible_keypoints(proposals: Sequence[Instances]) -> l
         has_keypoint = (is_inside.all(dim=2) & is_labelled).any(dim=1)
         selected.append(found[has_keypoint])
     count = sum(len(found) for found in selected) / max(len(selected), 1)
-    log_scalars(**{"keypoint_head/num_fg_samples": count})
+    log_scalars({"keypoint_head/num_fg_samples": count})
     return selected
 
 

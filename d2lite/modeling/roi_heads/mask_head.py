@@ -79,7 +79,7 @@ def _log_accuracy(logits_RSS: Tensor, is_inside: Tensor) -> None:
     num_inside = is_inside.sum()
     num_outside = is_inside.numel() - num_inside
     log_scalars(
-        **{
+        {
             "mask_rcnn/accuracy": 1 - is_wrong.float().mean(),
             "mask_rcnn/false_positive": (is_wrong & ~is_inside).sum() / num_outside.clamp(min=1),
             "mask_rcnn/false_negative": (is_wrong & is_inside).sum() / num_inside.clamp(min=1),
