@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import Conv2d, ShapeSpec, get_norm
+from d2lite.layers import Conv2d, ShapeSpec
 from d2lite.structures import ImageList
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.process_means import mean_weight, padded_alike
 from d2lite.utils.registry import Registry
 
 from ..backbone import Backbone
+from ..conv_relu import conv_relu
 from ..postprocessing import sem_seg_postprocess
 from ..weight_init import msra_fill
 from .build import META_ARCH_REGISTRY
@@ -138,15 +139,7 @@ class SemSegFPNHead(nn.Module):
         steps: list[nn.Module] = []
         # The finest level is convolved once too, for its channels to become those of the sum.
         for _ in range(max(doublings, 1)):
-            conv = Conv2d(
-                in_channels,
-                channels,
-                3,
-                padding=1,
-                bias=not norm,
-                norm=get_norm(norm, channels),
-                activation=F.relu,
-            )
+            conv = conv_relu(in_channels, channels, norm)
             msra_fill(conv)
             steps.append(conv)
             if doublings:

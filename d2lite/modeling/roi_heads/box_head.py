@@ -6,9 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import Conv2d, ShapeSpec, get_norm
+from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
+from ..conv_relu import conv_relu
 from ..weight_init import msra_fill, xavier_fill
 from .build import ROI_BOX_HEAD_REGISTRY, build_box_head
 
@@ -45,15 +46,7 @@ class FastRCNNConvFCHead(nn.Sequential):
             )
         shape = input_shape
         for number, channels in enumerate(conv_dims, start=1):
-            conv = Conv2d(
-                shape.channels,
-                channels,
-                kernel_size=3,
-                padding=1,
-                bias=not conv_norm,
-                norm=get_norm(conv_norm, channels),
-                activation=nn.ReLU(),
-            )
+            conv = conv_relu(shape.channels, channels, conv_norm)
             msra_fill(conv)
             self.add_module(f"conv{number}", conv)
             shape = ShapeSpec(channels=channels, height=shape.height, width=shape.width)

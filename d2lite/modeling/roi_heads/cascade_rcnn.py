@@ -109,25 +109,10 @@ class CascadeROIHeads(StandardROIHeads):
             "proposal_matchers": [Matcher([iou], [0, 1]) for iou in cascade.IOUS],
         }
 
-    def forward(
-        self,
-        images: Any,
-        features: dict[str, Tensor],
-        proposals: list[Instances],
-        targets: list[Instances] | None = None,
-    ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """See `ROIHeads.forward`."""
-        if not self.training:
-            detections = self._forward_box(features, proposals)
-            return self.forward_with_given_boxes(features, detections), {}
-        if targets is None:
-            raise ValueError("in training the heads need targets: the images' instances.")
-        proposals = self.label_and_sample_proposals(proposals, targets)
-        losses = self._forward_box(features, proposals, targets)
-        # Masks and keypoints learn on the drawn proposals, which have the widest variety.
-        losses.update(self._forward_mask(features, proposals))
-        losses.update(self._forward_keypoint(features, proposals))
-        return proposals, losses
+    def _box_losses(
+        self, features: dict[str, Tensor], proposals: list[Instances], targets: list[Instances]
+    ) -> dict[str, Tensor]:
+        return self._forward_box(features, proposals, targets)
 
     def _forward_box(
         self,

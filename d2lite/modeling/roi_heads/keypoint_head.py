@@ -16,6 +16,7 @@ from d2lite.structures import Instances, heatmaps_to_keypoints
 from d2lite.utils.process_means import mean_weight
 
 from ..weight_init import msra_fill
+from .branch_head import BranchHead
 from .build import ROI_KEYPOINT_HEAD_REGISTRY, build_keypoint_head
 
 __all__ = [
@@ -87,7 +88,7 @@ def keypoint_rcnn_inference(pred_keypoint_logits: Tensor, pred_instances: list[I
         found.pred_keypoint_heatmaps = heatmaps
 
 
-class BaseKeypointRCNNHead(nn.Module):
+class BaseKeypointRCNNHead(BranchHead):
     """The loss and the inference of Keypoint R-CNN; a subclass gives the layers.
 
     Args:
@@ -126,30 +127,17 @@ class BaseKeypointRCNNHead(nn.Module):
             "loss_normalizer": "visible" if node.NORMALIZE_LOSS_BY_VISIBLE_KEYPOINTS else most,
         }
 
-    def forward(self, x: Tensor, instances: list[Instances]) -> dict[str, Tensor] | list[Instances]:
-        """Predict the keypoints of regions.
+    def losses_of(self, logits: Tensor, instances: list[Instances]) -> dict[str, Tensor]:
+        """{"loss_keypoint": ...} of (R, K, S, S) logits."""
+        normalizer = None
+        if not isinstance(self.loss_normalizer, str):
+            normalizer = len(instances) * self.loss_normalizer
+        loss = keypoint_rcnn_loss(logits, instances, normalizer)
+        return {"loss_keypoint": loss * self.loss_weight}
 
-        Args:
-            x: (R, C, H, W) features of the regions.
-            instances: the regions of each image: in training labelled foreground proposals, else
-                detections.
-
-        Returns:
-            In training {"loss_keypoint": ...}; else the instances, with pred_keypoints.
-        """
-        logits = self.layers(x)
-        if self.training:
-            normalizer = None
-            if self.loss_normalizer != "visible":
-                normalizer = len(instances) * self.loss_normalizer
-            loss = keypoint_rcnn_loss(logits, instances, normalizer)
-            return {"loss_keypoint": loss * self.loss_weight}
+    def predict_(self, logits: Tensor, instances: list[Instances]) -> None:
+        """Give instances `pred_keypoints`, see `keypoint_rcnn_inference`."""
         keypoint_rcnn_inference(logits, instances)
-        return instances
-
-    def layers(self, x: Tensor) -> Tensor:
-        """(R, C, H, W) features -> (R, K, S, S) logits."""
-        raise NotImplementedError
 
 
 @ROI_KEYPOINT_HEAD_REGISTRY.register()

@@ -71,14 +71,21 @@ def attach_targets(proposals: Instances, targets: Instances, matches: Tensor) ->
         targets: G objects.
         matches: (R,) int64, the object of each proposal.
     """
+    missing = {
+        name: value
+        for name, value in targets.get_fields().items()
+        if name.startswith("gt_") and not proposals.has(name)
+    }
     if len(targets):
-        for name, value in targets.get_fields().items():
-            if name.startswith("gt_") and not proposals.has(name):
-                proposals.set(name, value[matches])
-    elif not proposals.has("gt_boxes"):
-        # All of these are background: the box is asked for, but nothing is read from it.
-        kind, numbers = type(targets.gt_boxes), targets.gt_boxes.tensor
-        proposals.gt_boxes = kind(numbers.new_zeros((len(proposals), numbers.shape[1])))
+        truth = Instances(targets.image_size, **missing)[matches]
+    else:
+        # All of these are background: losses ask for boxes, but read nothing from them.
+        truth = Instances(targets.image_size)
+        if "gt_boxes" in missing:
+            kind, numbers = type(targets.gt_boxes), targets.gt_boxes.tensor
+            truth.gt_boxes = kind(numbers.new_zeros((len(proposals), numbers.shape[1])))
+    for name, value in truth.get_fields().items():
+        proposals.set(name, value)
 
 
 def sample_proposals(
@@ -135,7 +142,7 @@ def select_foreground_proposals(
 
 
 def select_proposals_with_visible_keypoints(proposals: Sequence[Instances]) -> list[Instances]:
-    """Keep the proposals in which at least one labelled keypoint lies.
+    """Keep the proposals that contain at least one labelled keypoint.
 
     Others have nothing that a keypoint loss could be computed on.
 
@@ -159,9 +166,12 @@ def select_proposals_with_visible_keypoints(proposals: Sequence[Instances]) -> l
 
 
 def joined_targets(proposals: Sequence[Instances]) -> tuple[Tensor, Tensor, Tensor]:
-    """Proposal boxes (R, 4), ground-truth boxes (R, 4) and classes (R,) of all images."""
-    return (
-        cat([p.proposal_boxes.tensor for p in proposals]),
-        cat([(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals]),
-        cat([p.gt_classes for p in proposals]),
-    )
+    """Proposal boxes (R, D), ground-truth boxes (R, D) and classes (R,) of all images.
+
+    Where proposals have no gt_boxes, all are background, and their own boxes take the place.
+    """
+    fields = [found.get_fields() for found in proposals]
+    boxes = [of_image["proposal_boxes"] for of_image in fields]
+    truth = [of_image.get("gt_boxes", own) for of_image, own in zip(fields, boxes, strict=True)]
+    joined_boxes, joined_truth = (cat([b.tensor for b in kind]) for kind in (boxes, truth))
+    return joined_boxes, joined_truth, cat([of_image["gt_classes"] for of_image in fields])

@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat, get_norm
+from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat
 from d2lite.structures import Instances
 from d2lite.utils.events import get_event_storage, has_event_storage, log_image, log_scalars
 from d2lite.utils.process_means import mean_weight
 
+from ..conv_relu import conv_relu
 from ..weight_init import msra_fill, normal_fill
+from .branch_head import BranchHead
 from .build import ROI_MASK_HEAD_REGISTRY, build_mask_head
 
 __all__ = [
@@ -88,7 +90,7 @@ def _log_accuracy(logits_RSS: Tensor, is_inside: Tensor) -> None:
 
 
 def _side_by_side(probs_RSS: Tensor, truth_RSS: Tensor) -> Tensor:
-    """(3, rows, 2 * S): a few masks below each other, as grey picture."""
+    """(3, rows, 2 * S): a few masks below each other, as a grey picture."""
     pairs = torch.cat([probs_RSS[:10], truth_RSS[:10].to(probs_RSS.dtype)], dim=2)
     return pairs.flatten(0, 1).cpu().expand(3, -1, -1)
 
@@ -108,7 +110,7 @@ def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Insta
         found.pred_masks = probs
 
 
-class BaseMaskRCNNHead(nn.Module):
+class BaseMaskRCNNHead(BranchHead):
     """The loss and the inference of Mask R-CNN; a subclass gives the layers.
 
     Args:
@@ -127,27 +129,14 @@ class BaseMaskRCNNHead(nn.Module):
         """Arguments from `VIS_PERIOD`."""
         return {"vis_period": cfg.VIS_PERIOD}
 
-    def forward(self, x: Tensor, instances: list[Instances]) -> dict[str, Tensor] | list[Instances]:
-        """Predict the masks of regions.
+    def losses_of(self, logits: Tensor, instances: list[Instances]) -> dict[str, Tensor]:
+        """{"loss_mask": ...} of (R, K, S, S) logits."""
+        loss = mask_rcnn_loss(logits, instances, self.vis_period)
+        return {"loss_mask": loss * self.loss_weight}
 
-        Args:
-            x: (R, C, H, W) features of the regions.
-            instances: the regions of each image: in training labelled foreground proposals, else
-                detections.
-
-        Returns:
-            In training {"loss_mask": ...}; else the instances, with pred_masks.
-        """
-        logits = self.layers(x)
-        if self.training:
-            loss = mask_rcnn_loss(logits, instances, self.vis_period)
-            return {"loss_mask": loss * self.loss_weight}
+    def predict_(self, logits: Tensor, instances: list[Instances]) -> None:
+        """Give instances `pred_masks`, see `mask_rcnn_inference`."""
         mask_rcnn_inference(logits, instances)
-        return instances
-
-    def layers(self, x: Tensor) -> Tensor:
-        """(R, C, H, W) features -> (R, K, S, S) logits."""
-        raise NotImplementedError
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
@@ -177,15 +166,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):
             raise ValueError("conv_dims is empty; its last entry is the upsampling's channels.")
         channels = input_shape.channels
         for number, width in enumerate(conv_dims[:-1], start=1):
-            conv = Conv2d(
-                channels,
-                width,
-                kernel_size=3,
-                padding=1,
-                bias=not conv_norm,
-                norm=get_norm(conv_norm, width),
-                activation=nn.ReLU(),
-            )
+            conv = conv_relu(channels, width, conv_norm)
             msra_fill(conv)
             self.add_module(f"mask_fcn{number}", conv)
             channels = width

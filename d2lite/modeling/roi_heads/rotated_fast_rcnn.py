@@ -12,10 +12,10 @@ from d2lite.structures import RotatedBoxes
 from d2lite.utils.errors import ConfigError
 
 from ..box_regression import Box2BoxTransformRotated
-from .build import ROI_HEADS_REGISTRY, build_box_head
+from .build import ROI_HEADS_REGISTRY
 from .fast_rcnn import FastRCNNOutputLayers
 from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
-from .standard import StandardROIHeads, build_pooler
+from .standard import StandardROIHeads
 
 __all__ = [
     "RROIHeads",
@@ -56,7 +56,7 @@ class RotatedFastRCNNOutputLayers(FastRCNNOutputLayers):
 
 @ROI_HEADS_REGISTRY.register()
 class RROIHeads(StandardROIHeads):
-    """`StandardROIHeads` for rotated proposals, with a box branch alone.
+    """`StandardROIHeads` for rotated proposals, with only a box branch.
 
     Ground truth (`gt_boxes`) and proposals are `RotatedBoxes`; IoU, pooling and NMS are theirs.
 
@@ -66,6 +66,8 @@ class RROIHeads(StandardROIHeads):
     Raises:
         ConfigError: for masks, keypoints or training on predicted boxes.
     """
+
+    _predictor = RotatedFastRCNNOutputLayers
 
     @configurable
     def __init__(self, **kwargs: Any) -> None:
@@ -78,7 +80,7 @@ class RROIHeads(StandardROIHeads):
         switched_on = [key for key, is_on in refused.items() if is_on]
         if switched_on:
             raise ConfigError(
-                f"RROIHeads has boxes alone; set {' and '.join(switched_on)} to False."
+                f"RROIHeads has only boxes; set {' and '.join(switched_on)} to False."
             )
 
     @classmethod
@@ -89,11 +91,4 @@ class RROIHeads(StandardROIHeads):
                 f"MODEL.ROI_BOX_HEAD.POOLER_TYPE={node.POOLER_TYPE!r} pools upright boxes; "
                 "RROIHeads needs ROIAlignRotated."
             )
-        names, pooler, shape = build_pooler(cfg, node, input_shape)
-        head = build_box_head(cfg, shape)
-        return {
-            "box_in_features": names,
-            "box_pooler": pooler,
-            "box_head": head,
-            "box_predictor": RotatedFastRCNNOutputLayers(cfg, head.output_shape),
-        }
+        return super()._init_box_head(cfg, input_shape)

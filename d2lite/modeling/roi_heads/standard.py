@@ -1,6 +1,6 @@
 """StandardROIHeads: a box branch, then mask and keypoint branches with features of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -60,6 +60,19 @@ def build_pooler(
     return names, pooler, ShapeSpec(channels=channels.pop(), height=size, width=size)
 
 
+def _branch_arguments(
+    name: str,
+    build_head: Callable[[CfgNode, Any], nn.Module],
+    cfg: CfgNode,
+    input_shape: dict[str, ShapeSpec],
+) -> dict[str, Any]:
+    """The arguments of `StandardROIHeads` for "box", "mask" or "keypoint"."""
+    node = cfg.MODEL[f"ROI_{name.upper()}_HEAD"]
+    names, pooler, shape = build_pooler(cfg, node, input_shape)
+    head = build_head(cfg, shape)
+    return {f"{name}_in_features": names, f"{name}_pooler": pooler, f"{name}_head": head}
+
+
 @ROI_HEADS_REGISTRY.register()
 class StandardROIHeads(ROIHeads):
     """Box branch, then masks and keypoints of what it found; every branch pools for itself.
@@ -72,7 +85,7 @@ class StandardROIHeads(ROIHeads):
         box_head: features of regions -> features for class and box.
         box_predictor: those -> scores and deltas; see `FastRCNNOutputLayers`.
         mask_in_features: the maps of the mask branch.
-        mask_pooler: as `box_pooler`; None to hand whole maps to the head.
+        mask_pooler: as `box_pooler`; None to give whole maps to the head.
         mask_head: None for no masks.
         keypoint_in_features: the maps of the keypoint branch.
         keypoint_pooler: as `mask_pooler`.
@@ -81,6 +94,11 @@ class StandardROIHeads(ROIHeads):
             proposals.
         **kwargs: see `ROIHeads`.
     """
+
+    box_pooler: ROIPooler
+    box_in_features: list[str]
+    # Makes the box predictor, from the configuration and the shape of a region's features.
+    _predictor: type[FastRCNNOutputLayers] = FastRCNNOutputLayers
 
     @configurable
     def __init__(
@@ -100,21 +118,24 @@ class StandardROIHeads(ROIHeads):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.in_features = self.box_in_features = box_in_features
-        self.box_pooler = box_pooler
-        self.box_head = box_head
-        self.box_predictor = box_predictor
-        self.mask_on = mask_head is not None
-        if self.mask_on:
-            self.mask_in_features = mask_in_features
-            self.mask_pooler = mask_pooler
-            self.mask_head = mask_head
-        self.keypoint_on = keypoint_head is not None
-        if self.keypoint_on:
-            self.keypoint_in_features = keypoint_in_features
-            self.keypoint_pooler = keypoint_pooler
-            self.keypoint_head = keypoint_head
+        self.in_features = box_in_features
         self.train_on_pred_boxes = train_on_pred_boxes
+        self._add_branch("box", box_in_features, box_pooler, box_head)
+        self.box_predictor = box_predictor
+        self.mask_on = self._add_branch("mask", mask_in_features, mask_pooler, mask_head)
+        self.keypoint_on = self._add_branch(
+            "keypoint", keypoint_in_features, keypoint_pooler, keypoint_head
+        )
+
+    def _add_branch(
+        self, name: str, in_features: list[str] | None, pooler: Pooler, head: nn.Module | None
+    ) -> bool:
+        """Keep the parts of a branch as `NAME_in_features` and so on; returns whether it exists."""
+        if head is None:
+            return False
+        for part, value in (("in_features", in_features), ("pooler", pooler), ("head", head)):
+            setattr(self, f"{name}_{part}", value)
+        return True
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -133,36 +154,18 @@ class StandardROIHeads(ROIHeads):
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        names, pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape)
-        head = build_box_head(cfg, shape)
-        return {
-            "box_in_features": names,
-            "box_pooler": pooler,
-            "box_head": head,
-            "box_predictor": FastRCNNOutputLayers(cfg, head.output_shape),
-        }
+        branch = _branch_arguments("box", build_box_head, cfg, input_shape)
+        return {**branch, "box_predictor": cls._predictor(cfg, branch["box_head"].output_shape)}
 
     @classmethod
     def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        if not cfg.MODEL.MASK_ON:
-            return {}
-        names, pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_MASK_HEAD, input_shape)
-        return {
-            "mask_in_features": names,
-            "mask_pooler": pooler,
-            "mask_head": build_mask_head(cfg, shape),
-        }
+        is_on = cfg.MODEL.MASK_ON
+        return _branch_arguments("mask", build_mask_head, cfg, input_shape) if is_on else {}
 
     @classmethod
     def _init_keypoint_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        if not cfg.MODEL.KEYPOINT_ON:
-            return {}
-        names, pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, input_shape)
-        return {
-            "keypoint_in_features": names,
-            "keypoint_pooler": pooler,
-            "keypoint_head": build_keypoint_head(cfg, shape),
-        }
+        is_on = cfg.MODEL.KEYPOINT_ON
+        return _branch_arguments("keypoint", build_keypoint_head, cfg, input_shape) if is_on else {}
 
     def forward(
         self,
@@ -178,10 +181,16 @@ class StandardROIHeads(ROIHeads):
         if targets is None:
             raise ValueError("in training the heads need targets: the images' instances.")
         proposals = self.label_and_sample_proposals(proposals, targets)
-        losses = self._forward_box(features, proposals)
-        losses.update(self._forward_mask(features, proposals))
-        losses.update(self._forward_keypoint(features, proposals))
+        losses = self._box_losses(features, proposals, targets)
+        # All branches learn on the same proposals, in a cascade on those of the first stage.
+        for branch in (self._forward_mask, self._forward_keypoint):
+            losses.update(branch(features, proposals))
         return proposals, losses
+
+    def _box_losses(
+        self, features: Features, proposals: list[Instances], targets: list[Instances]
+    ) -> dict[str, Tensor]:
+        return self._forward_box(features, proposals)
 
     def forward_with_given_boxes(
         self, features: Features, instances: list[Instances]
@@ -213,31 +222,24 @@ class StandardROIHeads(ROIHeads):
 
     def _forward_mask(self, features: Features, instances: list[Instances]) -> Any:
         """Losses in training; else the instances with masks."""
-        if not self.mask_on:
-            return {} if self.training else instances
-        if self.training:
+        if self.mask_on and self.training:
             instances, _ = select_foreground_proposals(instances, self.num_classes)
-        x = self._pool(features, self.mask_in_features, self.mask_pooler, instances)
-        return self.mask_head(x, instances)
+        return self._forward_branch("mask", features, instances)
 
     def _forward_keypoint(self, features: Features, instances: list[Instances]) -> Any:
         """Losses in training; else the instances with keypoints."""
-        if not self.keypoint_on:
-            return {} if self.training else instances
-        if self.training:
-            instances, _ = select_foreground_proposals(instances, self.num_classes)
-            instances = select_proposals_with_visible_keypoints(instances)
-        x = self._pool(features, self.keypoint_in_features, self.keypoint_pooler, instances)
-        return self.keypoint_head(x, instances)
+        if self.keypoint_on and self.training:
+            foreground, _ = select_foreground_proposals(instances, self.num_classes)
+            instances = select_proposals_with_visible_keypoints(foreground)
+        return self._forward_branch("keypoint", features, instances)
 
-    def _pool(
-        self,
-        features: Features,
-        names: Sequence[str],
-        pooler: Pooler,
-        instances: Sequence[Instances],
-    ) -> Any:
+    def _forward_branch(self, name: str, features: Features, instances: list[Instances]) -> Any:
+        """What a head returns for the regions of instances; without the head no loss is added."""
+        if not getattr(self, f"{name}_on"):
+            return {} if self.training else instances
+        maps = {key: features[key] for key in getattr(self, f"{name}_in_features")}
+        pooler, head = getattr(self, f"{name}_pooler"), getattr(self, f"{name}_head")
         if pooler is None:
-            return {name: features[name] for name in names}
+            return head(maps, instances)
         boxes = [i.proposal_boxes if self.training else i.pred_boxes for i in instances]
-        return pooler([features[name] for name in names], boxes)
+        return head(pooler(list(maps.values()), boxes), instances)

@@ -1,0 +1,41 @@
+"""BranchHead: what mask and keypoint heads do with the features of regions."""
+
+from torch import Tensor, nn
+
+from d2lite.structures import Instances
+
+
+class BranchHead(nn.Module):
+    """Layers on the features of regions; then losses in training, or predictions.
+
+    A subclass gives `layers`, `losses_of` and `predict_`. R regions of all images.
+    """
+
+    def forward(self, x: Tensor, instances: list[Instances]) -> dict[str, Tensor] | list[Instances]:
+        """Predict for each region.
+
+        Args:
+            x: (R, C, H, W) features of the regions.
+            instances: the regions of each image: in training labelled foreground proposals, else
+                detections.
+
+        Returns:
+            In training the losses by name; else the instances, with the predictions.
+        """
+        logits = self.layers(x)
+        if self.training:
+            return self.losses_of(logits, instances)
+        self.predict_(logits, instances)
+        return instances
+
+    def layers(self, x: Tensor) -> Tensor:
+        """(R, C, H, W) features -> logits of R regions."""
+        raise NotImplementedError
+
+    def losses_of(self, logits: Tensor, instances: list[Instances]) -> dict[str, Tensor]:
+        """Losses by name, of the logits of labelled proposals."""
+        raise NotImplementedError
+
+    def predict_(self, logits: Tensor, instances: list[Instances]) -> None:
+        """Give detections what their logits say, in place."""
+        raise NotImplementedError
