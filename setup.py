@@ -95,7 +95,11 @@ setup(
             "pre-commit",
             "tifffile",
             "hotcoco",
+            "omegaconf>=2.3",
+            "cloudpickle",
         ],
+        # Python configs (LazyConfig); cloudpickle keeps what their YAML cannot hold.
+        "lazy": ["omegaconf>=2.3", "cloudpickle"],
         # Networks of timm as backbones (MODEL.BACKBONE.NAME "timm:...").
         "timm": ["timm"],
         # Its augmentations in INPUT.AUGMENTATIONS, as Albumentations(...).

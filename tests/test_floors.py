@@ -58,6 +58,7 @@ FACES = {
 OPTIONAL = {
     "albumentations",
     "cityscapesscripts",
+    "cloudpickle",
     "cv2",
     "fvcore.nn",
     "hotcoco",

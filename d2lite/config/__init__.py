@@ -2,17 +2,22 @@
 
 from .config import get_cfg, global_cfg, set_global_cfg
 from .configurable import configurable
+from .instantiate import instantiate
+from .lazy import LazyCall, LazyConfig
 from .locate import find_config_file
 from .node import CfgNode
 from .report import annotated_yaml, config_diff
 
 __all__ = [
     "CfgNode",
+    "LazyCall",
+    "LazyConfig",
     "annotated_yaml",
     "config_diff",
     "configurable",
     "find_config_file",
     "get_cfg",
     "global_cfg",
+    "instantiate",
     "set_global_cfg",
 ]

@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "MissingFileError",
+    "MissingPackageError",
     "OutOfMemoryError",
     "OutputError",
     "UnknownNameError",
@@ -37,6 +38,10 @@ class DeviceError(UserError, RuntimeError):
 
 class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that should be there is not."""
+
+
+class MissingPackageError(UserError, ImportError):
+    """A package that an option needs is not installed; the message has the command."""
 
 
 class OutOfMemoryError(UserError, RuntimeError):
