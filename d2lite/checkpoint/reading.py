@@ -14,7 +14,7 @@ import torch
 
 from d2lite.utils.errors import MissingFileError, WeightsError
 from d2lite.utils.file_io import PathManager
-from d2lite.utils.pickle_machine import DamagedPickle, RefusedPickle
+from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
 from d2lite.utils.safe_pickle import read_pickle, without_stand_ins
 
 from .torch_scan import NUMPY_FOR_TORCH, READ_ERRORS, damaged, refuse_harmful_file

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.utils.errors import WeightsError
-from d2lite.utils.pickle_machine import DamagedPickle, PickleMachine, RefusedPickle
+from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
+from d2lite.utils.pickle_machine import PickleMachine
 from d2lite.utils.safe_pickle import STAND_INS
 
 _ZIP_START = b"PK\x03\x04"

@@ -88,8 +88,8 @@ def _check_takes_cfg(convert: Callable[..., Any]) -> None:
     parameters = list(inspect.signature(convert).parameters)
     if not parameters or parameters[0] != "cfg":
         raise TypeError(
-            f"from_config of {getattr(convert, '__qualname__', convert)} must take 'cfg' as its "
-            f"first argument, found {parameters or 'none'}."
+            f"{getattr(convert, '__qualname__', convert)} gets the config as 'cfg', before all "
+            f"other arguments; its parameters are {parameters or 'none'}."
         )
 
 

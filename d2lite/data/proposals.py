@@ -8,7 +8,7 @@ import numpy as np
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
-from d2lite.utils.pickle_machine import DamagedPickle, RefusedPickle
+from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
 from d2lite.utils.safe_pickle import read_pickle
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,8 @@ from torch.nn import BatchNorm2d, ConvTranspose2d, Linear, MaxPool2d
 from torch.nn import functional as F
 from torch.nn.functional import interpolate
 
+from d2lite.utils.env import TORCH_VERSION
+
 from .frozen_batch_norm import FrozenBatchNorm2d
 
 __all__ = [
@@ -29,9 +31,6 @@ __all__ = [
     "nonzero_tuple",
     "shapes_to_tensor",
 ]
-
-# (major, minor), for code that must tell versions apart.
-TORCH_VERSION = tuple(int(number) for number in torch.__version__.split(".")[:2])
 
 
 class Conv2d(nn.Conv2d):

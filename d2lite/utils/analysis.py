@@ -48,7 +48,7 @@ def FlopCountAnalysis(model: nn.Module, inputs: Sequence[Mapping[str, Any]]) -> 
     """Count the FLOPs of a detector; a multiplication with its addition counts as one.
 
     Args:
-        model: a detector.
+        model: a detector; its mode is put back afterwards.
         inputs: a batch as the detector takes it.
 
     Returns:
@@ -59,7 +59,7 @@ def FlopCountAnalysis(model: nn.Module, inputs: Sequence[Mapping[str, Any]]) -> 
 
 
 def count_activations(model: nn.Module, inputs: Sequence[Mapping[str, Any]]) -> Any:
-    """Count the numbers that convolutions and products of matrices put out.
+    """Count the numbers that convolutions and matrix products return.
 
     Args:
         model: a detector.
@@ -74,30 +74,14 @@ def count_activations(model: nn.Module, inputs: Sequence[Mapping[str, Any]]) -> 
 def flop_count_operators(
     model: nn.Module, inputs: Sequence[Mapping[str, Any]]
 ) -> defaultdict[str, float]:
-    """FLOPs by kind of operation.
-
-    Args:
-        model: a detector; its mode is put back afterwards.
-        inputs: a batch as the detector takes it.
-
-    Returns:
-        such as {"conv": 180.2, ...}, in 1e9 FLOPs.
-    """
+    """1e9 FLOPs by kind of operation, such as {"conv": 180.2, ...}; see `FlopCountAnalysis`."""
     return _by_operator(FlopCountAnalysis(model, inputs), 1e9)
 
 
 def activation_count_operators(
     model: nn.Module, inputs: Sequence[Mapping[str, Any]]
 ) -> defaultdict[str, float]:
-    """Activations by kind of operation.
-
-    Args:
-        model: a detector; its mode is put back afterwards.
-        inputs: a batch as the detector takes it.
-
-    Returns:
-        such as {"conv": 470.1, ...}, in 1e6 numbers.
-    """
+    """1e6 activations by kind of operation, such as {"conv": 470.1}; see `count_activations`."""
     return _by_operator(count_activations(model, inputs), 1e6)
 
 
@@ -110,11 +94,11 @@ def parameter_count(model: nn.Module) -> defaultdict[str, int]:
     Returns:
         name of a module or parameter ("" for all) -> how many numbers.
     """
-    counts: defaultdict[str, int] = defaultdict(int)
-    for name, parameter in model.named_parameters():
-        parts = name.split(".")
-        for end in range(len(parts) + 1):
-            counts[".".join(parts[:end])] += parameter.numel()
+    with _quiet():
+        # Importing it warns that TorchScript is old.
+        from fvcore.nn import parameter_count as count
+
+    counts: defaultdict[str, int] = count(model)
     return counts
 
 
@@ -169,7 +153,7 @@ class _TensorsOnly(nn.Module):
     def _run(self, batch: Sequence[Mapping[str, Any]]) -> Any:
         inference = getattr(self.model, "inference", None)
         if inference and "do_postprocess" in inspect.signature(inference).parameters:
-            # Without pasting masks into the image, which is no part of the network.
+            # Without pasting masks into the image, which is not a part of the network.
             return inference(batch, do_postprocess=False)
         return self.model(batch)
 

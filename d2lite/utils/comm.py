@@ -1,10 +1,10 @@
-"""Talk between the processes of one training: ranks, barriers, gathers, reductions.
+"""Communication between the processes of one training: ranks, barriers, gathers, reductions.
 
-Everything works without a process group too, as in a run of one process.
+All of it also works without a process group, as in a run of one process.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -52,7 +52,7 @@ def get_rank() -> int:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes files and talks on the console."""
+    """Whether this is the process that writes files and prints on the console."""
     return get_rank() == 0
 
 
@@ -64,7 +64,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
 
     Raises:
         RuntimeError: if there is no process group yet.
-        ValueError: if the number of processes is no multiple of `num_workers_per_machine`.
+        ValueError: if the number of processes is not a multiple of `num_workers_per_machine`.
     """
     global _local_group
     if not _is_distributed():
@@ -99,24 +99,25 @@ def get_local_process_group() -> Group:
 
 def get_local_rank() -> int:
     """Number of this process on its machine, from 0."""
-    if not _is_distributed():
-        return 0
-    if _local_group is None and "LOCAL_RANK" in os.environ:
-        return int(os.environ["LOCAL_RANK"])
-    return dist.get_rank(get_local_process_group())
+    return _local_number("LOCAL_RANK", dist.get_rank, alone=0)
 
 
 def get_local_size() -> int:
     """Number of processes on this machine."""
+    return _local_number("LOCAL_WORLD_SIZE", dist.get_world_size, alone=1)
+
+
+def _local_number(variable: str, of_group: Callable[[Group], int], *, alone: int) -> int:
+    """What torchrun says in an environment variable where no group of this machine was made."""
     if not _is_distributed():
-        return 1
-    if _local_group is None and "LOCAL_WORLD_SIZE" in os.environ:
-        return int(os.environ["LOCAL_WORLD_SIZE"])
-    return dist.get_world_size(get_local_process_group())
+        return alone
+    if _local_group is None and variable in os.environ:
+        return int(os.environ[variable])
+    return of_group(get_local_process_group())
 
 
 def synchronize() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have called this."""
     if get_world_size() == 1:
         return
     if dist.get_backend() == "nccl":
@@ -127,9 +128,9 @@ def synchronize() -> None:
 
 
 def get_host_group() -> Group | None:
-    """A group of all processes that carries what lies in the host's memory; None for the default.
+    """A group of all processes for data in the host's memory; None for the default group.
 
-    Pickles and shapes have no business on the GPU. The first call is for all processes to make.
+    Pickles and shapes need not travel over the GPUs. All processes must make the first call.
     """
     global _object_group
     if dist.get_backend() != "nccl":
@@ -209,9 +210,8 @@ def share_buffers(model: nn.Module) -> None:
         for buffers in kinds.values():
             packed = torch.cat([buffer.reshape(-1) for buffer in buffers])
             dist.broadcast(packed, src=0)
-            parts = torch.split(packed, [buffer.numel() for buffer in buffers])
-            for buffer, part in zip(buffers, parts, strict=True):
-                buffer.copy_(part.view(buffer.shape))
+            for buffer, part in zip(buffers, _unpack(packed, buffers), strict=True):
+                buffer.copy_(part)
 
 
 def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[str, Tensor]:
@@ -222,7 +222,7 @@ def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[
         average: divide by the number of processes.
 
     Returns:
-        In the main process the detached results; elsewhere tensors of no meaning.
+        In the main process the detached results; elsewhere tensors without a meaning.
     """
     world_size = get_world_size()
     if world_size == 1 or not input_dict:
@@ -234,8 +234,10 @@ def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[
     dist.reduce(packed, dst=0)
     if average:
         packed /= world_size
-    parts = torch.split(packed, [tensor.numel() for tensor in tensors])
-    return {
-        name: part.view(tensor.shape)
-        for name, tensor, part in zip(names, tensors, parts, strict=True)
-    }
+    return dict(zip(names, _unpack(packed, tensors), strict=True))
+
+
+def _unpack(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Parts of a flat tensor, in the shapes of the tensors that it was made of."""
+    parts = torch.split(packed, [tensor.numel() for tensor in like])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]

@@ -11,10 +11,7 @@ from .errors import DeviceError
 
 __all__ = ["TORCH_VERSION", "resolve_device", "seed_all_rng"]
 
-TORCH_VERSION: tuple[int, int] = (
-    int(torch.__version__.split(".")[0]),
-    int(torch.__version__.split(".")[1]),
-)
+TORCH_VERSION = tuple(int(number) for number in torch.__version__.split(".")[:2])
 """Major and minor version of torch."""
 
 

@@ -7,13 +7,14 @@ bytes may then ask for gigabytes, or build nested tuples whose hash takes years.
 import codecs
 import pickle
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from mmap import mmap
 from typing import Any
 
+from .pickle_limits import DamagedPickle, RefusedPickle, require_plain_key, require_small
+
 # Values in one list, tuple or dict that is not written in parts.
 _MAX_STACK = 1_000_000
-_MAX_DEPTH = 100
 # Containers and references that any file may make, and the bytes of a file that pay for another.
 _FREE_OBJECTS, _BYTES_AN_OBJECT = 200_000, 3
 
@@ -25,14 +26,6 @@ _BYTES = {"C": "<B", "B": "<I", "\x8e": "<Q", "\x96": "<Q"}
 _CONSTANTS: dict[str, Any] = {"N": None, "\x88": True, "\x89": False, ")": ()}
 _PUTS = {"q": "<B", "r": "<I"}
 _GETS = {"h": "<B", "j": "<I"}
-
-
-class RefusedPickle(pickle.UnpicklingError):
-    """It could harm whoever reads it; the text names what it holds."""
-
-
-class DamagedPickle(pickle.UnpicklingError):
-    """It is cut off, or not a pickle at all."""
 
 
 class PickleMachine:
@@ -101,7 +94,7 @@ class PickleMachine:
             value = stack.pop()
         except (IndexError, KeyError, struct.error, ValueError, TypeError, MemoryError) as err:
             raise DamagedPickle(str(err)) from err
-        _require_small(value, limit=_FREE_OBJECTS + len(data))
+        require_small(value, limit=_FREE_OBJECTS + len(data))
         return value
 
     def _number(self, form: str) -> Any:
@@ -195,53 +188,6 @@ class PickleMachine:
     def _build(self) -> None:
         state = self._stack.pop()
         self.build(self._stack[-1], state)
-
-
-def require_plain_key(key: Any) -> None:
-    """Check that hashing a key is quick.
-
-    Args:
-        key: of a dict.
-
-    Raises:
-        RefusedPickle: if it is neither a text, a number, None, nor a tuple of such values.
-    """
-    for part in key if type(key) is tuple else (key,):
-        if not isinstance(part, str | bytes | int | float | None):
-            raise RefusedPickle(f"a key with a {type(part).__name__}")
-
-
-def children_of(value: Any) -> Any:
-    """The values inside a container; nothing for any other value."""
-    if isinstance(value, Mapping):
-        # What pickles attach to an OrderedDict counts too.
-        return [*value.keys(), *value.values(), *getattr(value, "__dict__", {}).values()]
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _require_small(value: Any, limit: int) -> None:
-    """Refuse containers so far inside each other that no walk through them would end."""
-    seen: dict[int, tuple[int, int]] = {}
-
-    def measure(value: Any, outer: int) -> tuple[int, int]:
-        """The number of values inside, each counted as often as it occurs, and their depth."""
-        children = children_of(value)
-        if not children:
-            return 1, 1
-        size, depth = seen.get(id(value), (0, 1))
-        if not size:
-            seen[id(value)] = limit + 1, 1  # for those that contain themselves
-            size = 1
-            if outer < _MAX_DEPTH:
-                for child in children:
-                    inner, below = measure(child, outer + 1)
-                    size, depth = size + inner, max(depth, below + 1)
-            seen[id(value)] = size, depth
-        if size > limit or outer + depth > _MAX_DEPTH:
-            raise RefusedPickle("containers in containers far beyond its size")
-        return size, depth
-
-    measure(value, 1)
 
 
 def _integer(line: bytes) -> int | bool:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .pickle_machine import DamagedPickle, PickleMachine, RefusedPickle, require_plain_key
+from .pickle_limits import DamagedPickle, RefusedPickle, require_plain_key
+from .pickle_machine import PickleMachine
 
 # Booleans, numbers, texts and bytes; "V", "O", "M" and structured types are missing on purpose.
 _TYPE_CODE = re.compile(r"[<>=|]?(\?|[bBhHiIlLqQefdFD]|[biufcSU]\d{1,9})")

@@ -121,9 +121,9 @@ def test_from_config_must_take_the_config_first(cfg):
         @classmethod
         def from_config(cls, settings): ...
 
-    with pytest.raises(TypeError, match="must take 'cfg' as its first argument"):
+    with pytest.raises(TypeError, match="gets the config as 'cfg', before all"):
         Wrong(cfg)
-    with pytest.raises(TypeError, match="must take 'cfg'"):
+    with pytest.raises(TypeError, match="gets the config as 'cfg'"):
         configurable(from_config=lambda settings: {})
 
 

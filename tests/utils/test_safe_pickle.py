@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2lite.utils.pickle_machine import DamagedPickle, RefusedPickle
+from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
 from d2lite.utils.safe_pickle import read_pickle
 
 

@@ -132,16 +132,10 @@ def list_refused_changes(config_then: str, cfg: CfgNode) -> list[str]:
 
 
 def _changed_keys(config_then: str, cfg: CfgNode) -> Iterator[tuple[str, Any, Any]]:
-    then = dict(_leaves(yaml.safe_load(config_then) or {})) if config_then else {}
-    now = dict(_leaves(yaml.safe_load(cfg.dump())))
+    then, now = (
+        dict(CfgNode(yaml.safe_load(text) or {}).keys_and_values())
+        for text in (config_then, cfg.dump())
+    )
     for key in sorted(then.keys() & now.keys()):
         if then[key] != now[key]:
             yield key, then[key], now[key]
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
