@@ -26,11 +26,13 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Pow: operator.pow,
 }
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (abs, float, int, len, max, min, range, round, sum)
-_SYNTAX: tuple[type[ast.AST], ...] = (
-    *(ast.Expression, ast.Constant, ast.Name, ast.List, ast.Tuple, ast.Load, ast.Store),
-    *(ast.BinOp, *_OPERATORS, ast.UnaryOp, ast.UAdd, ast.USub, ast.Not, ast.IfExp, ast.Call),
-    *(ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE),
-    *(ast.ListComp, ast.GeneratorExp, ast.comprehension),
+_SYNTAX = tuple(
+    getattr(ast, name)
+    for name in (
+        "Expression Constant Name Load Store List Tuple BinOp Add Sub Mult Div FloorDiv Mod Pow "
+        "UnaryOp UAdd USub Not Compare Eq NotEq Lt LtE Gt GtE IfExp Call ListComp GeneratorExp "
+        "comprehension"
+    ).split()
 )
 _EACH = "each item"  # not a name that an expression can have
 
