@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import torch
 
-from d2lite.checkpoint.foreign.c2_detectron_names import convert_c2_detectron_names
-from d2lite.checkpoint.foreign.c2_names import convert_basic_c2_names
 from d2lite.utils.errors import WeightsError
+
+from .foreign import convert_basic_c2_names, convert_c2_detectron_names
 
 __all__ = [
     "align_and_update_state_dicts",
@@ -23,8 +23,8 @@ def align_and_update_state_dicts(
     """Rename the weights of a backbone to the names they have inside a model.
 
     A weight fits a parameter if its name is the parameter's, or the end of it after a dot; of
-    several, the longest wins. Where one weight fits several parameters, its shape may tell which
-    is meant; otherwise nobody guesses.
+    several, the longest wins. Where one weight fits several parameters, the one of its shape is
+    meant; two of that shape are an error.
 
     Args:
         model_state_dict: the model's names and tensors.

@@ -9,7 +9,7 @@ __all__ = ["ModelCatalog", "ModelCatalogHandler"]
 
 
 class ModelCatalog:
-    """Names of published models and where they lie."""
+    """Names of published models and their addresses."""
 
     S3_C2_DETECTRON_PREFIX = "https://dl.fbaipublicfiles.com/detectron"
 
@@ -48,13 +48,13 @@ class ModelCatalog:
 
     @staticmethod
     def get(name: str) -> str:
-        """Look an address up.
+        """Return the address of a model.
 
         Args:
             name: "ImageNetPretrained/NAME" or "Caffe2Detectron/COCO/NAME".
 
         Raises:
-            UnknownNameError: if there is no such model; the message lists what there is.
+            UnknownNameError: if there is no such model; the message lists the known ones.
         """
         catalog = ModelCatalog
         kind, _, model = name.partition("/")

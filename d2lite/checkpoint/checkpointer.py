@@ -1,4 +1,4 @@
-"""Checkpointer: save and load a model with whatever else a run must remember."""
+"""Checkpointer: save and load a model with the rest of the state of a run."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -23,17 +23,17 @@ _OWN_KEY = "d2lite"
 
 
 class Stateful(Protocol):
-    """What can be saved beside the model."""
+    """What can be saved with the model."""
 
     def state_dict(self) -> Any:
         """The state, of tensors and plain values."""
 
     def load_state_dict(self, state_dict: Any, /) -> Any:
-        """Take a state back."""
+        """Restore a state."""
 
 
 class Checkpointer:
-    """Saves and loads a model and what goes with it; files are whole or absent.
+    """Saves and loads a model and the state of its run; a file is complete or not there.
 
     A file holds "model" (the state dict, without the names that wrappers add), one entry for each
     checkpointable, what `save` was given, and under "d2lite" the version and `extra`.
@@ -163,7 +163,7 @@ class Checkpointer:
         Args:
             path: file, or address that `PathManager` knows; empty loads nothing.
             checkpointables: keys to load beside the model; None for all.
-            content: what `read_newest` read from that file already; it is used up.
+            content: what `read_newest` read from that file already; it is changed.
 
         Returns:
             What else the file holds, for instance {"iteration": 999, "d2lite": {...}}.
@@ -204,10 +204,11 @@ class Checkpointer:
     def _load_checkpointable(self, key: str, content: dict[str, Any], path: str) -> None:
         if key not in self.checkpointables:
             raise ValueError(
-                f"{key!r} is no checkpointable; known: {', '.join(self.checkpointables) or 'none'}."
+                f"{key!r} is not a checkpointable; known: "
+                f"{', '.join(self.checkpointables) or 'none'}."
             )
         if key not in content:
-            self.logger.warning("%s holds no %r: it starts anew", path, key)
+            self.logger.warning("%s does not hold %r: it starts from scratch", path, key)
             return
         try:
             self.checkpointables[key].load_state_dict(content.pop(key))
@@ -218,11 +219,11 @@ class Checkpointer:
             ) from err
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Go on from the last checkpoint if that is wanted and there is one, else load weights.
+        """Continue from the last checkpoint if there is one, else load weights.
 
         Args:
             path: weights to start from otherwise, without optimizer and the like.
-            resume: whether to go on.
+            resume: False loads `path` in any case.
 
         Returns:
             What `load` returns.
@@ -231,7 +232,7 @@ class Checkpointer:
         if newest is not None:
             return self.load(newest[0], content=newest[1])
         if resume:
-            self.logger.info("Nothing to resume in %s: starting anew", self.save_dir)
+            self.logger.info("Nothing to resume in %s: starting from scratch", self.save_dir)
         return self.load(path, checkpointables=[])
 
     def read_newest(self) -> tuple[str, dict[str, Any]] | None:
@@ -256,11 +257,11 @@ class Checkpointer:
                 content = self._read(str(path))
             except (WeightsError, MissingFileError, OSError) as error:
                 refused.append(error)
-                self.logger.error("Passing over %s, which cannot be used: %s", path.name, error)
+                self.logger.error("Skipping %s, which cannot be used: %s", path.name, error)
                 continue
             if self._is_whole(content):
                 if refused:
-                    self.logger.warning("Taking %s instead", path)
+                    self.logger.warning("Using %s instead", path)
                 return str(path), content
         if refused:
             raise refused[0]
@@ -291,7 +292,7 @@ class Checkpointer:
                 f"{path.with_name(LAST_CHECKPOINT)} names {path.name}, which is gone. Write the "
                 "name of another checkpoint into it "
                 f"({', '.join(_names(self.get_all_checkpoint_files())) or 'none left'}) "
-                "or delete it to start anew."
+                "or delete it to start from scratch."
             )
         return str(path)
 

@@ -1,4 +1,4 @@
-"""Making a checkpoint of ours out of a file of weights of any origin."""
+"""Converting files of weights of any origin to checkpoints of ours."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from .detection_checkpoint import DetectionCheckpointer, translate_names
-from .foreign.torchvision_detectors import is_torchvision_detector
+from .foreign import is_torchvision_detector
 from .reading import read_checkpoint
 from .remap_classifier import check_class_count
 
@@ -29,18 +29,17 @@ def convert_checkpoint(
 
     Args:
         path: file or address; see `read_checkpoint`.
-        model: the model that they are for, which then gives the whole names; without one, the
-            weights of a bare backbone keep short names, which each model completes when it loads
-            them.
+        model: the model that they are for, whose full names they get; without one, the weights of
+            a bare backbone keep short names, which each model completes when it loads them.
         class_names: written into the result, in the order of the classes' numbers.
         strip: leave out all but the weights and what is written about them.
 
     Returns:
-        what `write_weights` takes.
+        What `write_weights` takes.
 
     Raises:
-        WeightsError: if the file cannot be read or fits the model in nothing.
-        ConfigError: if the heads are not those of so many classes.
+        WeightsError: if the file cannot be read or none of its weights fits the model.
+        ConfigError: if the heads are for another number of classes.
     """
     if model is None:
         content = read_checkpoint(path)
@@ -55,7 +54,7 @@ def convert_checkpoint(
         report = checkpointer.report
         known = model.state_dict()
         weights = {name: known[name] for name in (report.loaded if report else ())}
-    # Caffe2's mark would have names that are ours already translated once more.
+    # With Caffe2's mark, names that are ours by now would be translated once more.
     rest.pop("__author__", None)
     about = dict(rest.get(_OWN_KEY) or {})
     if class_names:

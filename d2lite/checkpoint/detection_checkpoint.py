@@ -5,14 +5,15 @@ from typing import Any
 
 import torch
 
-from d2lite.checkpoint.c2_model_loading import (
-    align_and_update_state_dicts,
-    convert_c2_detectron_names,
-)
-
+from .c2_model_loading import align_and_update_state_dicts
 from .checkpointer import Checkpointer
-from .foreign.torchvision_detectors import convert_torchvision_detector, is_torchvision_detector
-from .foreign.torchvision_names import is_torchvision_resnet, rename_torchvision_resnet
+from .foreign import (
+    convert_c2_detectron_names,
+    convert_torchvision_detector,
+    is_torchvision_detector,
+    is_torchvision_resnet,
+    rename_torchvision_resnet,
+)
 from .matching import LoadReport, without_wrapper
 from .remap_classifier import remap_classifier
 
@@ -33,12 +34,12 @@ class DetectionCheckpointer(Checkpointer):
         weights, by_ending = translate_names(content, own)
         if by_ending:
             weights = align_and_update_state_dicts(own, weights, c2_conversion=False)
-        carried: list[str] | None = None
+        kept: list[str] | None = None
         ours = getattr(self.model, "class_names", None)
         theirs = _class_names(content)
         if self.keep_matching_classes and ours and theirs and list(ours) != theirs:
             weights = without_wrapper(weights)
-            weights, carried = remap_classifier(weights, own, theirs, list(ours))
+            weights, kept = remap_classifier(weights, own, theirs, list(ours))
         elif self.keep_matching_classes and ours and not theirs:
             self.logger.warning(
                 "MODEL.KEEP_MATCHING_CLASSES has no effect: %s does not name its classes. Write "
@@ -46,7 +47,7 @@ class DetectionCheckpointer(Checkpointer):
                 path,
             )
         report = super()._load_model({**content, "model": weights}, path)
-        report.carried_classes = carried
+        report.kept_classes = kept
         report.num_classes = len(ours or ())
         content.pop("matching_heuristics", None)
         return report
@@ -55,7 +56,7 @@ class DetectionCheckpointer(Checkpointer):
 def translate_names(
     content: Mapping[str, Any], own: Mapping[str, torch.Tensor] | None = None
 ) -> tuple[dict[str, torch.Tensor], bool]:
-    """Give the weights of a file our names, as far as the file alone tells.
+    """Give the weights of a file our names, as far as they follow from the file alone.
 
     Args:
         content: what `read_checkpoint` returned.

@@ -1,4 +1,4 @@
-"""The folder of a run's checkpoints: which is the newest, and what killed writers left behind."""
+"""The folder of a run's checkpoints: which is the newest, and unfinished files in it."""
 
 import logging
 import re
@@ -10,12 +10,12 @@ logger = logging.getLogger(__name__)
 # Holds the name of the checkpoint that a resumed run starts from.
 LAST_CHECKPOINT = "last_checkpoint"
 
-# As `atomic_write` calls what it has not finished.
+# How `atomic_write` names a file that it has not finished.
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def read_mark(folder: str | Path) -> Path | None:
-    """The checkpoint that a folder notes as its last one; it may be gone.
+    """The checkpoint that a folder notes as its last one; the file may be missing.
 
     Args:
         folder: of a run.
@@ -37,7 +37,7 @@ def checkpoints_by_age(folder: str | Path) -> list[Path]:
 
     Returns:
         The noted one first, even if it is gone, then the others from the youngest to the oldest.
-        Their age tells more than their names, which an older run in the folder may share.
+        They are sorted by age since an older run in the folder may have used the same names.
     """
     noted = read_mark(folder)
     others = [path for path in Path(folder).glob("*.pth") if path != noted and path.is_file()]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 _WRAPPER = "module."
-# Constants that older files carry and models compute or are configured with.
+# Constants in older files, which models compute or get from the config.
 _CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.", "num_batches_tracked")
 _SHOWN = 6
 
@@ -24,26 +24,26 @@ class LoadReport:
         missing: names of the model that the file lacks; they keep their values.
         unexpected: names of the file that the model lacks.
         other_shape: (name, shape in the file, shape in the model) of those that were left out.
-        carried_classes: names of the classes whose rows were taken over from a file of other
-            classes; None where that was not asked for or needed.
-        num_classes: of the model, where the former is not None.
+        kept_classes: names of the classes whose rows were taken from a file of other classes;
+            None where that was not requested or needed.
+        num_classes: of the model, where `kept_classes` is not None.
     """
 
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     other_shape: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
-    carried_classes: list[str] | None = None
+    kept_classes: list[str] | None = None
     num_classes: int = 0
 
     @property
     def level(self) -> int:
-        """Logging level that the report deserves."""
+        """Logging level of the report: INFO if all fits, else WARNING."""
         complete = not (self.missing or self.unexpected or self.other_shape)
         return logging.INFO if complete else logging.WARNING
 
     def examples(self) -> list[str]:
-        """A few names of the file that found no place."""
+        """A few names of the file that were not used."""
         return [*self.unexpected, *(name for name, _, _ in self.other_shape)][:_SHOWN]
 
     def __str__(self) -> str:
@@ -63,12 +63,12 @@ class LoadReport:
             tail = f" and {more} more" if more > 0 else ""
             lines.append(f"of another shape, left as they were: {', '.join(shown)}{tail}")
             lines += [line for line in [_about_channels(self.other_shape)] if line]
-        if self.carried_classes is not None:
-            carried = self.carried_classes
-            known = ", ".join(carried[:_SHOWN]) + (", ..." if len(carried) > _SHOWN else "")
+        if self.kept_classes is not None:
+            kept = self.kept_classes
+            names = ", ".join(kept[:_SHOWN]) + (", ..." if len(kept) > _SHOWN else "")
             lines.append(
-                f"{len(carried)} of {self.num_classes} classes known by name, their rows taken "
-                f"over: {known or 'none'}"
+                f"{len(kept)} of {self.num_classes} classes have their names and rows in the file: "
+                f"{names or 'none'}"
             )
         return "\n  ".join(lines)
 
@@ -76,14 +76,14 @@ class LoadReport:
 def _about_channels(
     other_shape: list[tuple[str, tuple[int, ...], tuple[int, ...]]],
 ) -> str | None:
-    """What to know where the first layer was made for images of other channels."""
+    """A hint for a first layer that was made for images of other channels."""
     for name, theirs, ours in other_shape:
         is_kernel = len(theirs) == len(ours) == 4 and theirs[0] == ours[0] and theirs[1] in (1, 3)
         if is_kernel and theirs[2:] == ours[2:] and theirs[1] != ours[1]:
             return (
-                f"{name} looks at images of {theirs[1]} channels in the file and of {ours[1]} in "
-                "the model (MODEL.PIXEL_MEAN), so it begins untrained; with MODEL.BACKBONE."
-                "FREEZE_AT above 0 it would stay so: set it to 0"
+                f"{name} is for images of {theirs[1]} channels in the file and of {ours[1]} in "
+                "the model (MODEL.PIXEL_MEAN), so it starts untrained; with MODEL.BACKBONE."
+                "FREEZE_AT above 0 it would stay untrained: set it to 0"
             )
     return None
 
@@ -95,7 +95,7 @@ def fit_to_model(
 
     Args:
         weights: names and tensors of a file; a "module." that a wrapper put before all names is
-            taken off.
+            removed.
         model: not changed.
 
     Returns:

@@ -1,4 +1,4 @@
-"""PeriodicCheckpointer: a checkpoint every so many iterations, and one at the end."""
+"""PeriodicCheckpointer: a checkpoint after each period of iterations, and one at the end."""
 
 import re
 from contextlib import suppress
@@ -9,7 +9,7 @@ from .checkpointer import Checkpointer
 
 
 class PeriodicCheckpointer:
-    """Calls `checkpointer.save` on time and deletes what is too old.
+    """Calls `checkpointer.save` at a period and deletes older files.
 
     Args:
         checkpointer: does the saving.
@@ -39,7 +39,7 @@ class PeriodicCheckpointer:
         self.file_prefix = file_prefix
 
     def step(self, iteration: int, **kwargs: Any) -> None:
-        """Save if it is time.
+        """Save if a period or the run ends with this iteration.
 
         Args:
             iteration: number of the iteration that has just ended, from 0.
@@ -52,7 +52,7 @@ class PeriodicCheckpointer:
             self.save(f"{self.file_prefix}_final", iteration=iteration, **kwargs)
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Save under a name of the caller's."""
+        """Save under any name."""
         self.checkpointer.save(name, **kwargs)
 
     def _delete_old(self) -> None:

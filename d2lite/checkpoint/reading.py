@@ -1,4 +1,4 @@
-"""Files of weights, of every age and origin, read into one form: {"model": name -> tensor, ...}."""
+"""Files of weights of any origin, read into one form: {"model": name -> tensor, ...}."""
 
 import json
 import pickle
@@ -51,7 +51,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     weights = found["model"]
     strays = [name for name, value in weights.items() if not isinstance(value, torch.Tensor)]
     if not weights or strays:
-        what = f"{strays[0]!r} is no tensor" if strays else "no weights"
+        what = f"{strays[0]!r} is not a tensor" if strays else "no weights"
         raise WeightsError(f"{path}: {what}; expected a dict from parameter names to tensors.")
     return found
 
@@ -110,7 +110,7 @@ def _read_torch(path: Path) -> Any:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
-        # Optional: the form is one of several.
+        # Optional: it is one of several formats.
         from safetensors import SafetensorError, safe_open
     except ImportError as err:
         raise WeightsError(
@@ -129,7 +129,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _refusal(text: str) -> str:
-    """Why torch's safe reader gave up: a class that it refuses, or damage."""
+    """Why torch's reader of weights failed: a class that it refuses, or damage."""
     found = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+\.[\w.]+)", text)
     if found is None:
         return (
@@ -148,7 +148,7 @@ def _with_model(content: dict[str, Any], *, is_pickle: bool) -> dict[str, Any]:
             return {**content, "model": _tensors(weights)}
     if not is_pickle:
         return {"model": _tensors(content)}
-    # Caffe2 wrote bare dicts, or "blobs" beside a config, with the solver's momentum among them.
+    # Caffe2 wrote bare dicts, or "blobs" and a config, with the solver's momentum among them.
     blobs = content.get("blobs", content)
     arrays = {
         name: value

@@ -1,4 +1,4 @@
-"""What may stand in a checkpoint: tensors and plain values, so that reading one runs no code."""
+"""What a checkpoint may hold: tensors and plain values, so that reading one runs no code."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ def to_serializable(value: Any, where: str = "checkpoint") -> Any:
 
     Args:
         value: what to save.
-        where: how to call it in the message.
+        where: its name in the message.
 
     Raises:
-        TypeError: for any other object; the text says where it stands.
+        TypeError: for any other object; the text says where it is.
     """
     if isinstance(value, torch.nn.Parameter):
         return value.detach()
@@ -36,7 +36,7 @@ def to_serializable(value: Any, where: str = "checkpoint") -> Any:
         items = [to_serializable(item, f"{where}[{index}]") for index, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, str | int | float):
-        # Enum-like subclasses: their plain value is what is meant.
+        # Subclasses such as enumerations: their plain value is saved.
         base = next(kind for kind in (str, int, float) if isinstance(value, kind))
         return base(value)
     raise TypeError(

@@ -27,7 +27,7 @@ def save_to_stream(content: Any, stream: IO[bytes]) -> None:
         stream: an open file.
 
     Raises:
-        OSError: if the system refuses; torch alone would tell of a wrong position in its archive.
+        OSError: if the system refuses; torch alone would report a wrong position in its archive.
     """
     try:
         torch.save(content, stream)
@@ -38,7 +38,7 @@ def save_to_stream(content: Any, stream: IO[bytes]) -> None:
 
 
 def write_weights(path: Path, content: Mapping[str, Any], *, hash_in_name: bool = False) -> Path:
-    """Write a checkpoint in the form that the ending of its name says.
+    """Write a checkpoint in the format that its file name ends in.
 
     Args:
         path: ends in .pth, .pt or .safetensors.
@@ -76,7 +76,7 @@ def write_weights(path: Path, content: Mapping[str, Any], *, hash_in_name: bool 
 
 def _safetensors_bytes(content: Mapping[str, Any]) -> bytes:
     try:
-        # Optional: the form is one of several.
+        # Optional: it is one of several formats.
         from safetensors.torch import save
     except ImportError as err:
         raise WeightsError(
@@ -91,7 +91,7 @@ def _safetensors_bytes(content: Mapping[str, Any]) -> bytes:
             f"A .safetensors file holds weights alone, but there is more here ({err}). Strip the "
             "training state (--strip), or write a .pth."
         ) from err
-    # Each tensor with memory of its own, whole: that is what the format can hold.
+    # The format needs contiguous tensors that share no memory.
     weights = {
         name: value.detach().clone().contiguous() for name, value in content["model"].items()
     }

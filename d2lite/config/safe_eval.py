@@ -26,14 +26,12 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Pow: operator.pow,
 }
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (abs, float, int, len, max, min, range, round, sum)
-_SYNTAX = tuple(
-    getattr(ast, name)
-    for name in (
-        "Expression Constant Name Load Store List Tuple BinOp Add Sub Mult Div FloorDiv Mod Pow "
-        "UnaryOp UAdd USub Not Compare Eq NotEq Lt LtE Gt GtE IfExp Call ListComp GeneratorExp "
-        "comprehension"
-    ).split()
+_SYNTAX_NAMES = (
+    "Expression Constant Name Load Store List Tuple BinOp Add Sub Mult Div FloorDiv Mod Pow "
+    "UnaryOp UAdd USub Not Compare Eq NotEq Lt LtE Gt GtE IfExp Call ListComp GeneratorExp "
+    "comprehension"
 )
+_SYNTAX = tuple(getattr(ast, name) for name in _SYNTAX_NAMES.split())
 _EACH = "each item"  # not a name that an expression can have
 
 

@@ -272,12 +272,12 @@ def test_file_without_a_checkpointable_says_so_and_loads_the_rest(tmp_path, capl
     twin, counter = Model(), Counter(5)
     Checkpointer(twin, counter=counter).load(str(tmp_path / "x.pth"))
     assert counter.value == 5
-    assert "no 'counter'" in caplog.text
+    assert "does not hold 'counter'" in caplog.text
 
 
 def test_unknown_checkpointable_is_refused(tmp_path):
     Checkpointer(Model(), str(tmp_path)).save("x")
-    with pytest.raises(ValueError, match="'optimiser' is no checkpointable; known: counter"):
+    with pytest.raises(ValueError, match="'optimiser' is not a checkpointable; known: counter"):
         Checkpointer(Model(), counter=Counter()).load(str(tmp_path / "x.pth"), ["optimiser"])
 
 
@@ -339,7 +339,7 @@ def test_last_checkpoint_that_is_gone_is_named_and_the_one_before_taken(tmp_path
     checkpointer.save("second", iteration=2)
     (tmp_path / "second.pth").unlink()
     assert checkpointer.resume_or_load("", resume=True)["iteration"] == 1
-    assert "Passing over second.pth" in caplog.text
+    assert "Skipping second.pth" in caplog.text
     (tmp_path / "first.pth").unlink()
     with pytest.raises(MissingFileError, match=r"second\.pth, which is gone.*none left"):
         checkpointer.resume_or_load("", resume=True)

@@ -11,8 +11,8 @@ from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.checkpoint.c2_model_loading import align_and_update_state_dicts
-from d2lite.checkpoint.foreign.c2_names import convert_basic_c2_names
-from d2lite.checkpoint.foreign.torchvision_names import (
+from d2lite.checkpoint.foreign import (
+    convert_basic_c2_names,
     is_torchvision_resnet,
     rename_torchvision_resnet,
 )

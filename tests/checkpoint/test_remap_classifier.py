@@ -100,7 +100,7 @@ def test_loading_reports_what_was_taken_over(tmp_path, caplog, keep):
     after = model.head.cls_score.bias
     if keep:
         assert after.tolist() == [3.0, before[1].item(), 1.0, before[3].item()]
-        assert "2 of 4 classes known by name, their rows taken over: person, cat" in caplog.text
+        assert "2 of 4 classes have their names and rows in the file: person, cat" in caplog.text
     else:
         assert torch.equal(after, before)
         assert "head.cls_score.bias ([3] in the file, [4] in the model)" in caplog.text

@@ -7,7 +7,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.checkpoint.foreign.torchvision_detectors import (
+from d2lite.checkpoint.foreign import (
     convert_torchvision_detector,
     is_torchvision_detector,
 )

@@ -51,7 +51,7 @@ def test_classes_of_the_same_name_begin_with_their_rows(toy_cfg, register, tmp_p
     if keep:
         assert torch.equal(begun[[0, 2]], rows[[2, 0]])
         assert not torch.equal(begun[1], rows[1])
-        assert f"2 of 3 classes known by name, their rows taken over: {now[0]}" in caplog.text
+        assert f"2 of 3 classes have their names and rows in the file: {now[0]}" in caplog.text
         assert "begin as classifiers of the other classes" not in caplog.text
     else:
         assert torch.equal(begun, rows)

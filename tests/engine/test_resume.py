@@ -72,9 +72,9 @@ class TestNewestUsable:
         caplog.clear()
         again = run(cfg, resume=True)
         assert again.start_iter == 4
-        assert "Passing over model_final.pth" in caplog.text
+        assert "Skipping model_final.pth" in caplog.text
         # Of a file that nobody notes, none can say that it is gone.
-        assert ("Passing over model_0000005.pth" in caplog.text) == (how != "gone")
+        assert ("Skipping model_0000005.pth" in caplog.text) == (how != "gone")
         assert torch.equal(weights(again), whole)
 
     def test_only_damaged_ones_are_refused_instead_of_starting_anew(self, cfg):

@@ -1,1 +1,15 @@
-"""Names of weights in files of other libraries."""
+"""Names of weights in files of other libraries, and the tables that turn them into ours."""
+
+from .c2_detectron_names import convert_c2_detectron_names
+from .c2_names import convert_basic_c2_names
+from .torchvision_detectors import convert_torchvision_detector, is_torchvision_detector
+from .torchvision_names import is_torchvision_resnet, rename_torchvision_resnet
+
+__all__ = [
+    "convert_basic_c2_names",
+    "convert_c2_detectron_names",
+    "convert_torchvision_detector",
+    "is_torchvision_detector",
+    "is_torchvision_resnet",
+    "rename_torchvision_resnet",
+]

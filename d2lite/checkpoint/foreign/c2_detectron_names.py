@@ -1,7 +1,7 @@
-"""Blob names of Caffe2 Detectron's whole detectors, and the order of their classes, made ours.
+"""Blob names and class order of Caffe2 Detectron's whole detectors, converted to ours.
 
 A blob called `fpn_inner_res3_3_sum_lateral_w` becomes `fpn_lateral3.weight`. Detectron's class 0
-is the background: our last one in classification, and none at all in boxes and masks.
+is the background; ours is the last one in classification, and boxes and masks have none.
 """
 
 import re
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 
 import torch
 
-from d2lite.checkpoint.foreign.c2_names import convert_basic_c2_names
 from d2lite.utils.errors import WeightsError
 
-# What a name begins with, after the basic conversion -> what takes its place; the first one
-# counts. A pyramid's levels share one RPN, whose blobs bear the name of the second level.
+from .c2_names import convert_basic_c2_names
+
+# Start of a name after the basic conversion -> what replaces it; the first one that fits counts.
+# A pyramid's levels share one RPN, whose blobs have the name of the second level.
 _RULES = [
     (re.compile(pattern), name)
     for pattern, name in (

@@ -1,7 +1,7 @@
 """torchvision's names and layouts of whole detectors, turned into ours.
 
 K classes, A anchors a cell. torchvision's class 0 is the background in every layer; ours comes
-behind the classes, in the one layer that has it.
+after the classes, in the one layer that has it.
 """
 
 import re
@@ -24,7 +24,7 @@ def is_torchvision_detector(names: Mapping[str, object]) -> bool:
 def convert_torchvision_detector(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give weights of Faster, Mask, Keypoint R-CNN, RetinaNet or FCOS our names and layout.
 
-    The rows of the background go behind the classes where it is scored, and away where nothing
+    The rows of the background move to the end where it is scored, and are removed where nothing
     was learnt for it. K is 90 for weights trained on COCO: torchvision's classes are COCO's own
     ids, of which 10 are not used.
 
@@ -111,7 +111,7 @@ _MODULES = {
     r"rpn\.head\.bbox_pred": "proposal_generator.rpn_head.anchor_deltas",
     r"roi_heads\.box_head\.fc6": "roi_heads.box_head.fc1",
     r"roi_heads\.box_head\.fc7": "roi_heads.box_head.fc2",
-    # Behind four convolutions stands one linear layer.
+    # One linear layer comes after four convolutions.
     r"roi_heads\.box_head\.\d": "roi_heads.box_head.fc1",
     r"roi_heads\.mask_predictor\.conv5_mask": "roi_heads.mask_head.deconv",
     r"roi_heads\.mask_predictor\.mask_fcn_logits": "roi_heads.mask_head.predictor",

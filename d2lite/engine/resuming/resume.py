@@ -189,7 +189,7 @@ def _prepare_folder(checkpointer: Checkpointer, path: str) -> None:
 
 def _tell_class_check(trainer: BuiltRun, loaded_classes: list[str] | None) -> None:
     report = trainer.checkpointer.report
-    if report is not None and report.carried_classes is not None:
+    if report is not None and report.kept_classes is not None:
         return
     for hook in trainer._hooks:
         if isinstance(hook, hooks.ClassCheckHook):
