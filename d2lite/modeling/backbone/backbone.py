@@ -1,10 +1,12 @@
 """The contract that every backbone keeps."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from d2lite.layers import ShapeSpec
+from d2lite.utils.errors import ConfigError
 
 __all__ = ["Backbone"]
 
@@ -15,6 +17,11 @@ class Backbone(nn.Module, ABC):
     A subclass lists its maps in `_out_features` and their sizes in `_out_feature_channels` and
     `_out_feature_strides` (dicts by name), or overrides `output_shape`.
     """
+
+    _size_divisibility: int = 0
+    _out_features: list[str]
+    _out_feature_channels: dict[str, int]
+    _out_feature_strides: dict[str, int | None]
 
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -30,11 +37,11 @@ class Backbone(nn.Module, ABC):
     @property
     def size_divisibility(self) -> int:
         """Image height and width must be multiples of this; 0 where any size will do."""
-        return 0
+        return self._size_divisibility
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """More wishes about the padded size: `size_divisibility`, `square_size` (pixels)."""
+        """Further demands on the padded size: `size_divisibility`, `square_size` (pixels)."""
         return {}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
@@ -45,3 +52,88 @@ class Backbone(nn.Module, ABC):
             )
             for name in self._out_features
         }
+
+
+class StagedBackbone(Backbone):
+    """A stem and stages of blocks, one after the other.
+
+    A subclass has `stem` and a module for each of `stage_names`, whose children are the blocks.
+    """
+
+    stem: nn.Module
+    stage_names: tuple[str, ...]
+
+    def run_stages(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The wanted maps of (N, C, H, W) images by name, and the map of the last stage."""
+        if x.dim() != 4:
+            raise ValueError(
+                f"A {type(self).__name__} takes (N, C, H, W), not a tensor of shape "
+                f"{tuple(x.shape)}."
+            )
+        maps = {}
+        for name in ("stem", *self.stage_names):
+            x = getattr(self, name)(x)
+            if name in self._out_features:
+                maps[name] = x
+        return maps, x
+
+    def freeze(self, freeze_at: int = 0) -> "StagedBackbone":
+        """Fix the first layers: no gradient, and batch norm with the statistics that it has.
+
+        Args:
+            freeze_at: 0 nothing, 1 the stem, 2 the stem and the first stage, and so on.
+
+        Returns:
+            itself.
+        """
+        stages = [list(getattr(self, name).children()) for name in self.stage_names]
+        for blocks in [[self.stem], *stages][: max(freeze_at, 0)]:
+            for block in blocks:
+                block.freeze()
+        return self
+
+
+class PyramidBackbone(Backbone):
+    """Maps "p2", "p3", ... of one width, named after the logarithm of their stride."""
+
+    def _name_maps(self, levels: Sequence[int], channels: int, top_block: nn.Module | None) -> None:
+        """Set the names and sizes of the maps.
+
+        Args:
+            levels: logarithms of the strides, fine to coarse.
+            channels: of every map.
+            top_block: makes `num_levels` coarser maps; None for none.
+        """
+        num_above = 0 if top_block is None else top_block.num_levels
+        first_above = levels[-1] + 1
+        levels = [*levels, *range(first_above, first_above + num_above)]
+        self._out_features = [f"p{level}" for level in levels]
+        self._out_feature_strides = {f"p{level}": 2**level for level in levels}
+        self._out_feature_channels = dict.fromkeys(self._out_features, channels)
+
+
+def check_maps(
+    network: str,
+    wanted: Sequence[str],
+    known: Sequence[str],
+    key: str,
+    fix: str = "Choose among these.",
+) -> None:
+    """Refuse maps that a network does not have.
+
+    Args:
+        network: what to call the network in the message, such as "a ResNet".
+        wanted: names that somebody asked for.
+        known: names that there are.
+        key: the keys of the configuration that choose.
+        fix: what to do.
+
+    Raises:
+        ConfigError: if a wanted name is not known, or none is wanted.
+    """
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise ConfigError(
+            f"{key} asks {network} for the maps {unknown or list(wanted)}; it has {list(known)}. "
+            f"{fix}"
+        )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from d2lite.utils.errors import ConfigError
 
-from .backbone import Backbone
+from .backbone import Backbone, check_maps
 
 # Side of the image of zeros that strides and channels are read from, in pixels.
 PROBE_SIZE = 128
@@ -42,24 +42,18 @@ class FeatureNetwork(Backbone):
         maps = probe(net, in_channels)
         self._index = {_name_of(map_): i for i, map_ in enumerate(maps)}
         deepest = {name: maps[i] for name, i in self._index.items()}
-        strange = [name for name in out_features if name not in deepest]
-        if strange:
-            raise ConfigError(
-                f"The network has no maps {strange}, only {list(deepest)}. Choose among these "
-                "(MODEL.FPN.IN_FEATURES, MODEL.ADAPTER.OUT_FEATURES)."
-            )
-        self._out_features = list(out_features or deepest)
+        wanted = list(out_features or deepest)
+        keys = "MODEL.ADAPTER.OUT_FEATURES or MODEL.FPN.IN_FEATURES"
+        check_maps("the network", wanted, list(deepest), keys)
+        self._out_features = wanted
         self._out_feature_channels = {n: deepest[n].shape[1] for n in self._out_features}
         self._out_feature_strides = {
             n: PROBE_SIZE // deepest[n].shape[2] for n in self._out_features
         }
+        # The coarsest stride: other sizes would be rounded differently by each network.
+        self._size_divisibility = max(self._out_feature_strides.values())
         self._fixed: list[str] = []
         self._freeze(deepest, freeze_at, freeze_norm)
-
-    @property
-    def size_divisibility(self) -> int:
-        """The coarsest stride: other sizes would be rounded differently by each network."""
-        return max(self._out_feature_strides.values())
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Compute the wanted maps.

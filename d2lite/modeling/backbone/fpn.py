@@ -15,7 +15,7 @@ from d2lite.layers import Conv2d, ShapeSpec, get_norm
 from d2lite.utils.errors import ConfigError
 
 from ..weight_init import xavier_fill
-from .backbone import Backbone
+from .backbone import Backbone, PyramidBackbone, check_maps
 from .build import BACKBONE_REGISTRY
 from .resnet import build_resnet_backbone
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class FPN(Backbone):
+class FPN(PyramidBackbone):
     """Maps "p2", "p3", ... of one width, named after the logarithm of their stride.
 
     Args:
@@ -40,7 +40,7 @@ class FPN(Backbone):
         top_block: makes further, coarser maps. It has `in_feature`, the name of the map that it
             is given (of the bottom-up network or of the pyramid), and `num_levels`.
         fuse_type: "sum" or "avg", how two maps become one.
-        square_pad: pad images to a square of at least so many pixels a side; 0 for no such wish.
+        square_pad: pad images to a square of at least so many pixels a side; 0 for any shape.
 
     Raises:
         ConfigError: if maps are missing or their strides do not double.
@@ -81,30 +81,22 @@ class FPN(Backbone):
         self.bottom_up = bottom_up
         self._fuse_type = fuse_type
         self._square_pad = square_pad
+        # The coarsest map that is mixed is half as large as the one before, and so on.
         self._size_divisibility = shapes[-1].stride
 
-        levels = list(self._levels)
         if top_block is not None:
-            sources = [*bottom_up.output_shape(), *(f"p{i}" for i in levels)]
+            sources = [*bottom_up.output_shape(), *(f"p{i}" for i in self._levels)]
             if top_block.in_feature not in sources:
                 raise ConfigError(
                     f"{type(top_block).__name__} of the feature pyramid wants "
                     f"{top_block.in_feature!r}, but there are only {sources}. Extend "
                     "MODEL.FPN.IN_FEATURES and MODEL.RESNETS.OUT_FEATURES."
                 )
-            levels += range(levels[-1] + 1, levels[-1] + 1 + top_block.num_levels)
-        self._out_features = [f"p{i}" for i in levels]
-        self._out_feature_strides = {f"p{i}": 2**i for i in levels}
-        self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
-
-    @property
-    def size_divisibility(self) -> int:
-        """The stride of the coarsest map that is mixed."""
-        return self._size_divisibility
+        self._name_maps(self._levels, out_channels, top_block)
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """The wish for a square, as `square_size` in pixels (0: none)."""
+        """The side of a square as `square_size`, in pixels; 0 for any shape."""
         return {"square_size": self._square_pad}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -137,12 +129,11 @@ class FPN(Backbone):
 
 def _checked_shapes(bottom_up: Backbone, in_features: Sequence[str]) -> list[ShapeSpec]:
     known = bottom_up.output_shape()
-    missing = [name for name in in_features if name not in known]
-    if missing or not in_features:
-        raise ConfigError(
-            f"MODEL.FPN.IN_FEATURES={list(in_features)}, but {type(bottom_up).__name__} returns "
-            f"{list(known)}. Name maps that it returns (MODEL.RESNETS.OUT_FEATURES)."
-        )
+    name, fix = (
+        type(bottom_up).__name__,
+        "Choose among these, or extend MODEL.RESNETS.OUT_FEATURES.",
+    )
+    check_maps(name, in_features, list(known), "MODEL.FPN.IN_FEATURES", fix)
     shapes = [known[name] for name in in_features]
     strides = [shape.stride for shape in shapes]
     if any(b != 2 * a for a, b in pairwise(strides)):

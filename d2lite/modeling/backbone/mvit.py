@@ -12,7 +12,7 @@ from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
-from .backbone import Backbone
+from .backbone import Backbone, check_maps
 from .build import BACKBONE_REGISTRY
 from .fpn import FPN
 from .mvit_blocks import MultiScaleAttention, MultiScaleBlock, attention_pool
@@ -231,12 +231,7 @@ def _check_mvit(
             f"numbers must rise, up to {depth - 1} (MODEL.MVIT.LAST_BLOCK_INDEXES, "
             "MODEL.MVIT.DEPTH)."
         )
-    strange = [name for name in out_features if name not in names]
-    if strange or not out_features:
-        raise ConfigError(
-            f"An MViT has no maps {strange or 'chosen'}; choose among {list(names)} "
-            "(MODEL.MVIT.OUT_FEATURES)."
-        )
+    check_maps("an MViT", out_features, names, "MODEL.MVIT.OUT_FEATURES")
 
 
 @BACKBONE_REGISTRY.register()

@@ -38,7 +38,7 @@ def build_pyramid(cfg: CfgNode, bottom_up: Backbone, *, square_pad: int = 0) -> 
     Args:
         cfg: the configuration.
         bottom_up: the network below; `MODEL.FPN.IN_FEATURES` names maps of it.
-        square_pad: pad images to a square of at least so many pixels a side; 0 for no such wish.
+        square_pad: pad images to a square of at least so many pixels a side; 0 for any shape.
     """
     node = cfg.MODEL.FPN
     top_block = None

@@ -12,7 +12,7 @@ from d2lite.config import CfgNode
 from d2lite.layers import CNNBlockBase, ShapeSpec
 from d2lite.utils.errors import ConfigError
 
-from .backbone import Backbone
+from .backbone import StagedBackbone, check_maps
 from .build import BACKBONE_REGISTRY
 from .fpn import FPN
 from .pyramid import build_pyramid
@@ -96,7 +96,7 @@ class AnyStage(nn.Module):
         return x
 
 
-class AnyNet(Backbone):
+class AnyNet(StagedBackbone):
     """A stem and stages "s1", "s2", ... of any widths.
 
     Args:
@@ -111,7 +111,7 @@ class AnyNet(Backbone):
         se_ratio: channels in the middle of squeeze and excitation over those of the block's
             input; 0 for none.
         activation_class: makes the activations.
-        freeze_at: see `freeze`.
+        freeze_at: see `StagedBackbone.freeze`.
         norm: a name or callable for `get_norm`.
         out_features: the maps to return, of "stem", "s1", ...; the last one when left out.
     """
@@ -152,12 +152,8 @@ class AnyNet(Backbone):
             self._out_feature_channels[name] = width
         self.apply(init_weights)
         self._out_features = list(out_features or self.stage_names[-1:])
-        strange = [name for name in self._out_features if name not in self._out_feature_strides]
-        if strange:
-            raise ConfigError(
-                f"This RegNet has no maps {strange}; choose among "
-                f"{list(self._out_feature_strides)} (MODEL.REGNET.OUT_FEATURES)."
-            )
+        known = list(self._out_feature_strides)
+        check_maps("a RegNet", self._out_features, known, "MODEL.REGNET.OUT_FEATURES")
         self.freeze(freeze_at)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -169,33 +165,7 @@ class AnyNet(Backbone):
         Returns:
             name -> (N, channels, H / stride, W / stride).
         """
-        if x.dim() != 4:
-            raise ValueError(
-                f"A RegNet takes (N, C, H, W), not a tensor of shape {tuple(x.shape)}."
-            )
-        maps = {}
-        for name in ("stem", *self.stage_names):
-            x = getattr(self, name)(x)
-            if name in self._out_features:
-                maps[name] = x
-        return maps
-
-    def freeze(self, freeze_at: int = 0) -> "AnyNet":
-        """Fix the first layers: no gradient, and batch norm with the statistics that it has.
-
-        Args:
-            freeze_at: 0 nothing, 1 the stem, 2 the stem and s1, and so on.
-
-        Returns:
-            itself.
-        """
-        if freeze_at >= 1:
-            self.stem.freeze()
-        for number, name in enumerate(self.stage_names, start=2):
-            if freeze_at >= number:
-                for block in getattr(self, name).children():
-                    block.freeze()
-        return self
+        return self.run_stages(x)[0]
 
 
 class RegNet(AnyNet):

@@ -72,7 +72,7 @@ class _Chain(_InOrder):
 
 
 class SE(nn.Module):
-    """Squeeze and excitation: weigh channels by what the whole map holds.
+    """Squeeze and excitation: weigh channels by a function of their means over the map.
 
     Args:
         w_in: channels.
@@ -84,17 +84,13 @@ class SE(nn.Module):
 
     def __init__(self, w_in: int, w_se: int, activation_class: Activation) -> None:
         super().__init__()
-        self.avg_pool = gap2d()
-        self.f_ex = nn.Sequential(
-            conv2d(w_in, w_se, 1, bias=True),
-            activation_class(),
-            conv2d(w_se, w_in, 1, bias=True),
-            nn.Sigmoid(),
-        )
+        squeeze, excite = nn.Conv2d(w_in, w_se, 1), nn.Conv2d(w_se, w_in, 1)
+        self.f_ex = nn.Sequential(squeeze, activation_class(), excite)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, w_in, H, W) -> the same shape."""
-        return x * self.f_ex(self.avg_pool(x))
+        mean = x.mean(dim=(2, 3), keepdim=True)
+        return x * self.f_ex(mean).sigmoid()
 
 
 class BasicTransform(_Chain):

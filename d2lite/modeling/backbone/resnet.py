@@ -9,7 +9,7 @@ from d2lite.layers import CNNBlockBase, ShapeSpec
 from d2lite.utils.errors import ConfigError
 
 from ..weight_init import normal_fill
-from .backbone import Backbone
+from .backbone import StagedBackbone, check_maps
 from .build import BACKBONE_REGISTRY
 from .resnet_blocks import BasicBlock, BasicStem, BottleneckBlock, DeformBottleneckBlock
 
@@ -36,7 +36,7 @@ _BLOCKS_PER_STAGE = {
 _PER_BLOCK = "_per_block"
 
 
-class ResNet(Backbone):
+class ResNet(StagedBackbone):
     """A stem and stages of residual blocks.
 
     The maps are "stem", "res2", "res3", ... and with `num_classes` also "linear", the class
@@ -47,7 +47,7 @@ class ResNet(Backbone):
         stages: the blocks of each stage.
         num_classes: add a linear classifier of so many classes.
         out_features: the maps to return; the last one when left out.
-        freeze_at: see `freeze`.
+        freeze_at: see `StagedBackbone.freeze`.
     """
 
     def __init__(
@@ -63,12 +63,7 @@ class ResNet(Backbone):
         if not out_features:
             out_features = [names[-1] if num_classes is None else "linear"]
         known = ["stem", *names, *([] if num_classes is None else ["linear"])]
-        strange = [name for name in out_features if name not in known]
-        if not names or strange:
-            raise ConfigError(
-                f"A ResNet of {len(stages)} stages has no map {strange}. It has {known}; choose "
-                "among them (MODEL.RESNETS.OUT_FEATURES)."
-            )
+        check_maps("a ResNet", out_features, known, "MODEL.RESNETS.OUT_FEATURES")
         if "linear" not in out_features:
             names = names[: max(known.index(name) for name in out_features)]
 
@@ -109,38 +104,10 @@ class ResNet(Backbone):
         Returns:
             name -> (N, channels, H / stride, W / stride); "linear" -> (N, num_classes).
         """
-        if x.dim() != 4:
-            raise ValueError(
-                f"A ResNet takes (N, C, H, W), not a tensor of shape {tuple(x.shape)}."
-            )
-        out = {}
-        x = self.stem(x)
-        if "stem" in self._out_features:
-            out["stem"] = x
-        for name, stage in zip(self.stage_names, self.stages, strict=True):
-            x = stage(x)
-            if name in self._out_features:
-                out[name] = x
+        maps, last = self.run_stages(x)
         if "linear" in self._out_features:
-            out["linear"] = self.linear(self.avgpool(x).flatten(1))
-        return out
-
-    def freeze(self, freeze_at: int = 0) -> "ResNet":
-        """Fix the first layers: no gradient, and batch norm with the statistics that it has.
-
-        Args:
-            freeze_at: 0 nothing, 1 the stem, 2 the stem and res2, and so on.
-
-        Returns:
-            itself.
-        """
-        if freeze_at >= 1:
-            self.stem.freeze()
-        for number, stage in enumerate(self.stages, start=2):
-            if freeze_at >= number:
-                for block in stage:
-                    block.freeze()
-        return self
+            maps["linear"] = self.linear(self.avgpool(last).flatten(1))
+        return maps
 
     @staticmethod
     def make_stage(

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from d2lite.layers import Conv2d, get_norm
 from d2lite.utils.errors import ConfigError
 
-from .backbone import Backbone
+from .backbone import Backbone, PyramidBackbone, check_maps
 
 
-class SimpleFeaturePyramid(Backbone):
+class SimpleFeaturePyramid(PyramidBackbone):
     """Maps "p2", "p3", ... from one map of a network, by up- and downsampling it.
 
     Args:
@@ -25,7 +25,7 @@ class SimpleFeaturePyramid(Backbone):
             coarse.
         top_block: makes further, coarser maps, as in `FPN`.
         norm: a name or callable for `get_norm`; "" for none, and then with bias.
-        square_pad: pad images to a square of at least so many pixels a side; 0 for no such wish.
+        square_pad: pad images to a square of at least so many pixels a side; 0 for any shape.
 
     Raises:
         ConfigError: if the map is missing, or for another scale factor.
@@ -43,11 +43,7 @@ class SimpleFeaturePyramid(Backbone):
     ) -> None:
         super().__init__()
         below = net.output_shape()
-        if in_feature not in below:
-            raise ConfigError(
-                f"The simple pyramid wants {in_feature!r} of {type(net).__name__}, which returns "
-                f"{list(below)}. Name one of these."
-            )
+        check_maps(type(net).__name__, [in_feature], list(below), "The simple pyramid")
         source = below[in_feature]
         strides = [int(source.stride / scale) for scale in scale_factors]
         levels = [int(math.log2(stride)) for stride in strides]
@@ -61,20 +57,11 @@ class SimpleFeaturePyramid(Backbone):
         self._levels = levels
         self._size_divisibility = max(strides)
         self._square_pad = square_pad
-        if top_block is not None:
-            levels = [*levels, *range(levels[-1] + 1, levels[-1] + 1 + top_block.num_levels)]
-        self._out_features = [f"p{level}" for level in levels]
-        self._out_feature_strides = {f"p{level}": 2**level for level in levels}
-        self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
-
-    @property
-    def size_divisibility(self) -> int:
-        """The coarsest stride that comes from a scale factor."""
-        return self._size_divisibility
+        self._name_maps(levels, out_channels, top_block)
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """The wishes for a multiple (`size_divisibility`) and a square (`square_size`, 0: none)."""
+        """The multiple as `size_divisibility`, the side of a square as `square_size` (0: any)."""
         return {"size_divisibility": self._size_divisibility, "square_size": self._square_pad}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
-from .backbone import Backbone
+from .backbone import Backbone, check_maps
 from .build import BACKBONE_REGISTRY
 from .fpn import FPN
 from .pyramid import build_pyramid
@@ -127,13 +127,9 @@ class SwinTransformer(Backbone):
         self._out_features = [f"p{i}" for i in self.out_indices]
         self._out_feature_channels = {f"p{i}": self.num_features[i] for i in self.out_indices}
         self._out_feature_strides = {f"p{i}": patch_size * 2**i for i in self.out_indices}
+        # The stride of the last stage, 32 in the published networks.
         self._size_divisibility = patch_size * 2 ** (self.num_layers - 1)
         self.freeze(frozen_stages)
-
-    @property
-    def size_divisibility(self) -> int:
-        """The stride of the last stage, 32 in the published networks."""
-        return self._size_divisibility
 
     def freeze(self, frozen_stages: int) -> "SwinTransformer":
         """Fix the first layers: no gradient, no dropout.
@@ -213,9 +209,7 @@ def build_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SwinTransformer
     """
     node = cfg.MODEL.SWIN
     names = [f"p{i}" for i in range(len(node.DEPTHS))]
-    strange = [name for name in node.OUT_FEATURES if name not in names]
-    if strange:
-        raise ConfigError(f"MODEL.SWIN.OUT_FEATURES names {strange}; there are {names}.")
+    check_maps("a Swin", node.OUT_FEATURES, names, "MODEL.SWIN.OUT_FEATURES")
     freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
     return SwinTransformer(
         in_chans=input_shape.channels,

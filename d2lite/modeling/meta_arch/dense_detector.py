@@ -19,8 +19,7 @@ from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
 from ..dense_predictions import permute_to_N_HWA_K
 from ..keep_best import keep_best
-from ..postprocessing import detector_postprocess
-from .detector import Batch, Detector, common_arguments, output_sizes
+from .detector import Batch, Detector, common_arguments, postprocess_batch
 from .training_pictures import is_picture_due, log_boxes_beside_truth
 
 __all__ = ["DenseDetector", "permute_to_N_HWA_K"]
@@ -96,11 +95,7 @@ class DenseDetector(Detector):
         """{"instances": detections} of each image, in pixels of `height` and `width`."""
         images, features, predictions = self._run_network(batched_inputs)
         results = self.forward_inference(images, features, predictions)
-        sizes = output_sizes(batched_inputs, images.image_sizes)
-        return [
-            {"instances": detector_postprocess(result, *size)}
-            for result, size in zip(results, sizes, strict=True)
-        ]
+        return postprocess_batch(results, batched_inputs, images.image_sizes)
 
     def forward_training(
         self,

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.structures import ImageList
+from d2lite.structures import ImageList, Instances
 from d2lite.utils.errors import DataError
 from d2lite.utils.keyed_rng import keyed_images
 from d2lite.utils.process_means import padded_alike
 
 from ..backbone import Backbone, build_backbone
+from ..postprocessing import detector_postprocess
 
 Batch = Sequence[dict[str, Any]]
 
@@ -173,6 +174,23 @@ def output_sizes(
     return [
         (int(item.get("height", size[0])), int(item.get("width", size[1])))
         for item, size in zip(batched_inputs, image_sizes, strict=True)
+    ]
+
+
+def postprocess_batch(
+    instances: Sequence[Instances], batched_inputs: Batch, image_sizes: Sequence[tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """{"instances": detections} of each image, in pixels of `height` and `width`.
+
+    Args:
+        instances: detections in pixels of the network's input.
+        batched_inputs: see `output_sizes`.
+        image_sizes: likewise.
+    """
+    sizes = output_sizes(batched_inputs, image_sizes)
+    return [
+        {"instances": detector_postprocess(found, *size)}
+        for found, size in zip(instances, sizes, strict=True)
     ]
 
 

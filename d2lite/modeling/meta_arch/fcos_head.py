@@ -61,13 +61,12 @@ class FCOSHead(RetinaNetHead):
         Raises:
             ValueError: if the number of levels is not that of `input_shape`.
         """
-        if len(features) != self._num_levels:
-            raise ValueError(f"{len(features)} feature maps; this head has {self._num_levels}.")
-        logits, distances, centerness = [], [], []
-        for feature in features:
-            logits.append(self.cls_score(self.cls_subnet(feature)))
-            # Centerness shares the tower of the box, whose geometry it follows.
-            about_box = self.bbox_subnet(feature)
-            distances.append(self.bbox_pred(about_box))
-            centerness.append(self.ctrness(about_box))
-        return logits, distances, centerness
+        self._check_levels(features)
+        about_classes = map(self.cls_subnet, features)
+        about_boxes = [self.bbox_subnet(feature) for feature in features]
+        # Centerness shares the tower of the box, whose geometry it follows.
+        return (
+            [self.cls_score(x) for x in about_classes],
+            [self.bbox_pred(x) for x in about_boxes],
+            [self.ctrness(x) for x in about_boxes],
+        )

@@ -19,7 +19,6 @@ from .build import META_ARCH_REGISTRY
 from .detector import Batch, output_sizes
 from .rcnn import GeneralizedRCNN
 from .semantic_seg import batch_label_maps, build_sem_seg_head
-from .training_pictures import is_picture_due
 
 __all__ = ["PanopticFPN", "combine_semantic_and_instance_outputs"]
 
@@ -97,10 +96,9 @@ class PanopticFPN(GeneralizedRCNN):
         targets = batch_label_maps(label_maps, self.backbone, self.sem_seg_head.ignore_value)
         features = self.backbone(images.tensor)
         _, semantic_losses = self.sem_seg_head(features, targets)
-        proposals, proposal_losses = self._propose(batched_inputs, images, features, truth)
-        _, head_losses = self.roi_heads(images, features, proposals, truth)
-        if is_picture_due(self.vis_period):
-            self.visualize_training(batched_inputs, proposals)
+        proposal_losses, head_losses = self._instance_losses(
+            batched_inputs, images, features, truth
+        )
         return {**semantic_losses, **proposal_losses, **head_losses}
 
     def inference(

@@ -1,4 +1,4 @@
-"""Detectors that propose first and look closer then: GeneralizedRCNN, and its first half alone."""
+"""Detectors that propose regions and examine them: GeneralizedRCNN, and its first half alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from d2lite.structures import ImageList, Instances
 from d2lite.utils.errors import DataError
 
 from ..backbone import Backbone
-from ..postprocessing import detector_postprocess, rescale_boxes_
+from ..postprocessing import rescale_boxes_
 from ..proposal_generator import build_proposal_generator
 from ..roi_heads import build_roi_heads
 from .build import META_ARCH_REGISTRY
-from .detector import Batch, Detector, common_arguments, output_sizes
+from .detector import Batch, Detector, common_arguments, output_sizes, postprocess_batch
 from .training_pictures import is_picture_due, log_boxes_beside_truth
 
 __all__ = ["GeneralizedRCNN", "ProposalNetwork"]
@@ -23,7 +23,7 @@ __all__ = ["GeneralizedRCNN", "ProposalNetwork"]
 
 @META_ARCH_REGISTRY.register()
 class GeneralizedRCNN(Detector):
-    """Features of the image, proposals, then a closer look at each: Faster, Mask R-CNN and kin.
+    """Features of the image, proposals, then heads on each: Faster and Mask R-CNN and the like.
 
     Args:
         backbone: images -> feature maps.
@@ -73,11 +73,24 @@ class GeneralizedRCNN(Detector):
         images = self.preprocess_image(batched_inputs)
         truth = self.truth_of(batched_inputs)
         features = self.backbone(images.tensor)
+        proposal_losses, head_losses = self._instance_losses(
+            batched_inputs, images, features, truth
+        )
+        return {**head_losses, **proposal_losses}
+
+    def _instance_losses(
+        self,
+        batched_inputs: Batch,
+        images: ImageList,
+        features: dict[str, Tensor],
+        truth: list[Instances],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses of the proposal generator and of the heads; logs a picture where one is due."""
         proposals, proposal_losses = self._propose(batched_inputs, images, features, truth)
         _, head_losses = self.roi_heads(images, features, proposals, truth)
         if is_picture_due(self.vis_period):
             self.visualize_training(batched_inputs, proposals)
-        return {**head_losses, **proposal_losses}
+        return proposal_losses, head_losses
 
     def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
         """{"instances": detections} of each image, in pixels of `height` and `width`."""
@@ -89,7 +102,7 @@ class GeneralizedRCNN(Detector):
         detected_instances: list[Instances] | None = None,
         do_postprocess: bool = True,
     ) -> list[dict[str, Any]] | list[Instances]:
-        """Detect, or look closer at boxes that are known already.
+        """Detect, or examine boxes that are known already.
 
         Args:
             batched_inputs: see `Detector`.
@@ -130,18 +143,7 @@ class GeneralizedRCNN(Detector):
             )
         return [item["proposals"].to(self.device) for item in batched_inputs], {}
 
-    @staticmethod
-    def _postprocess(
-        instances: Sequence[Instances],
-        batched_inputs: Batch,
-        image_sizes: Sequence[tuple[int, int]],
-    ) -> list[dict[str, Any]]:
-        return [
-            {"instances": detector_postprocess(result, *size)}
-            for result, size in zip(
-                instances, output_sizes(batched_inputs, image_sizes), strict=True
-            )
-        ]
+    _postprocess = staticmethod(postprocess_batch)
 
     def visualize_training(self, batched_inputs: Batch, proposals: Sequence[Instances]) -> None:
         """Log a picture of the truth and of the best proposals of the first image.

@@ -100,6 +100,10 @@ class RetinaNetHead(nn.Module):
             in_channels = out_channels
         return nn.Sequential(*layers)
 
+    def _check_levels(self, features: Sequence[Tensor]) -> None:
+        if len(features) != self._num_levels:
+            raise ValueError(f"{len(features)} feature maps; this head has {self._num_levels}.")
+
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict.
 
@@ -112,8 +116,7 @@ class RetinaNetHead(nn.Module):
         Raises:
             ValueError: if the number of levels is not that of `input_shape`.
         """
-        if len(features) != self._num_levels:
-            raise ValueError(f"{len(features)} feature maps; this head has {self._num_levels}.")
+        self._check_levels(features)
         logits = [self.cls_score(self.cls_subnet(feature)) for feature in features]
         deltas = [self.bbox_pred(self.bbox_subnet(feature)) for feature in features]
         return logits, deltas

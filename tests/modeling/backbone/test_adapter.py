@@ -198,7 +198,7 @@ def test_missing_timm_is_named_with_the_command_that_installs_it(monkeypatch):
         (
             {"name": "torchvision:resnet18", "features": ["res2", "p3"]},
             ConfigError,
-            r"no maps \['p3'\], only \['res1'",
+            r"FPN.IN_FEATURES asks the network for the maps \['p3'\]; it has \['res1'",
         ),
         ({"name": "torchvision:convnext_tiny", "freeze_at": 1}, ConfigError, "FREEZE_AT=1 fixes"),
         ({"name": "torchvision:alexnet"}, ConfigError, "stride that is a power of two"),

@@ -200,7 +200,7 @@ def test_pyramid_is_put_on():
 def test_wrong_choices_are_refused():
     with pytest.raises(ConfigError, match=r"must rise, up to 5"):
         small_mvit(last_block_indexes=(0, 2, 4, 4))
-    with pytest.raises(ConfigError, match=r"no maps \['res2'\]"):
+    with pytest.raises(ConfigError, match=r"asks an MViT for the maps \['res2'\]; it has "):
         small_mvit(out_features=["res2"])
     with pytest.raises(ValueError, match="window of 6 cells is no multiple"):
         MultiScaleAttention(8, 8, 2, window_size=6, stride_kv=4)

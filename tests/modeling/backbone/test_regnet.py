@@ -233,7 +233,7 @@ def test_pyramid_is_put_on():
 
 
 def test_wrong_choices_are_refused():
-    with pytest.raises(ConfigError, match=r"no maps \['res2'\]"):
+    with pytest.raises(ConfigError, match=r"asks a RegNet for the maps \['res2'\]; it has "):
         build_backbone(config(OUT_FEATURES=["res2"]))
     with pytest.raises(ConfigError, match="w_0 a positive multiple of 8"):
         generate_regnet_parameters(1.0, 12, 2.0, 3)

@@ -165,7 +165,9 @@ def test_values_that_do_not_go_together_are_refused_all_at_once():
 def test_wrong_depth_map_and_dilation_are_refused():
     with pytest.raises(ConfigError, match=r"depth 19.*50"):
         build_backbone(config(DEPTH=19))
-    with pytest.raises(ConfigError, match=r"no map \['res9'\].*res5"):
+    with pytest.raises(
+        ConfigError, match=r"OUT_FEATURES asks a ResNet for the maps \['res9'\]; .*'res5'"
+    ):
         build_backbone(narrow(OUT_FEATURES=["res9"]))
     with pytest.raises(ConfigError, match="RES5_DILATION=3"):
         build_backbone(narrow(RES5_DILATION=3))

@@ -254,7 +254,7 @@ def test_pyramid_ends_as_the_detector_asks(arch, levels):
 
 
 def test_wrong_choices_are_refused():
-    with pytest.raises(ConfigError, match=r"OUT_FEATURES names \['res2'\]"):
+    with pytest.raises(ConfigError, match=r"OUT_FEATURES asks a Swin for the maps \['res2'\]"):
         build_backbone(config("build_swin_backbone", OUT_FEATURES=["res2"]))
     with pytest.raises(ConfigError, match=r"NUM_HEADS"):
         build_backbone(config("build_swin_backbone", DEPTHS=[1, 1], OUT_FEATURES=["p0"]))
@@ -266,5 +266,7 @@ def test_wrong_choices_are_refused():
         SwinTransformerBlock(8, 2, window_size=4, shift_size=4)
     with pytest.raises(ValueError, match=r"rate 1\.0"):
         DropPath(1.0)
-    with pytest.raises(ConfigError, match=r"MODEL.FPN.IN_FEATURES=\[\]"):
+    with pytest.raises(
+        ConfigError, match=r"MODEL.FPN.IN_FEATURES asks SwinTransformer for the maps \[\]"
+    ):
         build_backbone(config("build_swin_fpn_backbone"))

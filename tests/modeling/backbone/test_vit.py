@@ -297,7 +297,7 @@ def test_patches_and_positions_can_be_frozen_and_stages_are_refused():
 
 
 def test_wrong_choices_are_refused():
-    with pytest.raises(ConfigError, match="wants 'res5' of ViT"):
+    with pytest.raises(ConfigError, match="simple pyramid asks ViT for the maps \\['res5'\\]"):
         SimpleFeaturePyramid(small_vit(), "res5", 8, (1.0,))
     with pytest.raises(ConfigError, match=r"no scale 3\.0"):
         small_pyramid(scale_factors=(3.0,))
