@@ -3,7 +3,6 @@
 import datetime
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,12 +10,12 @@ import torch
 import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DeviceError
 
-from .launching.group import choose_device, group_backend
-from .launching.meeting import Meeting
+from .launching.environment import Started, read_environment
+from .launching.group import Place, join_group
 from .launching.processes import Job, run_processes
+from .launching.rendezvous import Rendezvous
 from .launching.stop_signals import RunInterrupted
 
 __all__ = ["DEFAULT_TIMEOUT", "launch"]
@@ -24,8 +23,6 @@ __all__ = ["DEFAULT_TIMEOUT", "launch"]
 DEFAULT_TIMEOUT = datetime.timedelta(minutes=30)
 
 _logger = logging.getLogger(__name__)
-
-_TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 def launch(
@@ -39,17 +36,18 @@ def launch(
 ) -> Any:
     """Run `main_func(*args)` in every process of a training.
 
-    Where torchrun started this process, the function runs right here, in torchrun's group.
-    Otherwise one process a GPU is started (on a machine without CUDA: as many CPU processes), and
-    a failure in one of them ends all, on all machines.
+    Where torchrun or Slurm's srun started one process for each GPU, the function runs in this one,
+    in the group of all of them. Otherwise one process a GPU is started (on a machine without
+    CUDA: as many CPU processes), and a failure in one of them ends all, on all machines.
 
     Args:
         main_func: a function of a module (not a lambda), since new processes must import it.
         num_gpus_per_machine: processes on this machine, each with a GPU of its own.
         num_machines: machines; launch is called on each.
         machine_rank: number of this machine, from 0.
-        dist_url: where the processes meet, such as "tcp://host:port" (of machine 0). "auto" or
-            None find a free port, for one machine alone.
+        dist_url: where the processes find each other, such as "tcp://host:port" (of machine 0).
+            "auto" or None find a free port, for one machine alone. Under Slurm an address or
+            `num_machines` says that srun started one process for each machine, not for each GPU.
         args: arguments of `main_func`.
         timeout: how long processes wait for each other before they give up.
 
@@ -63,29 +61,24 @@ def launch(
         RunInterrupted: if a signal stopped the processes after they saved.
         RuntimeError: if a process failed otherwise; the text holds its traceback.
     """
-    if all(name in os.environ for name in _TORCHRUN_VARIABLES) and not dist.is_initialized():
-        return _run_under_torchrun(main_func, args, num_gpus_per_machine, timeout)
+    started = None if dist.is_initialized() else read_environment()
+    if started is not None and started.starter == "srun":
+        started = started if num_machines == 1 and dist_url in (None, "auto") else None
+    if started is not None:
+        return _run_here(started, main_func, args, num_gpus_per_machine, timeout)
     _check(num_gpus_per_machine, num_machines, machine_rank, dist_url)
     if num_machines * num_gpus_per_machine == 1:
         return main_func(*args)
-    meeting = Meeting(
+    rendezvous = Rendezvous(
         dist_url, num_machines=num_machines, machine_rank=machine_rank, timeout=timeout
     )
+    world_size = num_machines * num_gpus_per_machine
+    first = Place(machine_rank * num_gpus_per_machine, world_size, 0, num_gpus_per_machine)
+    job = Job(main_func, args, first, rendezvous.address, timeout)
     try:
-        with tempfile.TemporaryDirectory(prefix="d2lite_launch_") as folder:
-            job = Job(
-                main_func,
-                args,
-                num_gpus_per_machine,
-                num_machines,
-                machine_rank,
-                meeting.point,
-                timeout,
-                folder,
-            )
-            run_processes(job, meeting)
+        run_processes(job, rendezvous)
     finally:
-        meeting.leave()
+        rendezvous.leave()
     return None
 
 
@@ -97,7 +90,7 @@ def _check(per_machine: int, machines: int, machine_rank: int, dist_url: str | N
         )
     if machines > 1 and dist_url in (None, "auto"):
         raise ConfigError(
-            f"{machines} machines need a place to meet: give every one the same --dist-url "
+            f"{machines} machines need an address: give every one the same --dist-url "
             "tcp://HOST:PORT, where HOST is the machine of rank 0."
         )
     _check_gpus(per_machine, f"--num-gpus {per_machine}, but this machine has")
@@ -112,30 +105,33 @@ def _check_gpus(wanted: int, found_text: str) -> None:
         )
 
 
-def _run_under_torchrun(
+def _run_here(
+    started: Started,
     main_func: Callable[..., Any],
     args: Sequence[Any],
     num_gpus: int,
     timeout: datetime.timedelta,
 ) -> Any:
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    """Run the function in this process, which another program started as one of several."""
+    local_size = started.place.local_size
     if num_gpus not in (1, local_size):
         _logger.warning(
-            "--num-gpus %d is not used: torchrun started %d processes here.",
+            "--num-gpus %d is not used: %s started %d processes here.",
             num_gpus,
+            started.starter,
             local_size,
         )
-    _check_gpus(local_size, f"torchrun --nproc-per-node {local_size}, but this machine has")
-    choose_device(int(os.environ["LOCAL_RANK"]), local_size)
-    dist.init_process_group(group_backend(), init_method="env://", timeout=timeout)
+    if started.starter == "torchrun" or torch.cuda.device_count() != 1:
+        found_text = f"{started.starter} started {local_size} processes, but this machine has"
+        _check_gpus(local_size, found_text)
+    join_group(started.place, timeout, init_method=started.init_method)
     try:
-        comm.create_local_process_group(local_size)
         result = main_func(*args)
     except RunInterrupted:
         dist.destroy_process_group()
         raise
     except BaseException as error:
-        # torchrun's own report names the exit status alone, unless it is told the trace.
+        # Without the traceback torchrun's own report names the exit status alone.
         get_error_handler().record_exception(error)
         if dist.get_backend() == "gloo" or dist.get_world_size() == 1:
             # nccl's way to leave waits for processes that may hang in a collective.

@@ -1,5 +1,6 @@
 """What the processes of the launch tests run; light modules, so that starting them is quick."""
 
+import ctypes
 import os
 import pickle
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 
 from d2lite.engine.launch import launch
-from d2lite.engine.launching.stop_signals import RunInterrupted
+from d2lite.engine.launching.stop_signals import RunInterrupted, listen_for_stop
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 
@@ -60,6 +61,31 @@ def stop_when_told(folder: Path) -> None:
     while not heard:
         time.sleep(0.02)
     raise RunInterrupted("Saved at iteration 7.", signal.SIGTERM)
+
+
+def hang_beside_a_killed_rank(folder: Path) -> None:
+    """Rank 0 is in C code, as in a collective of nccl, where Python handles no signals."""
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    comm.synchronize()
+    if comm.get_rank() == 1:
+        (folder / "killed").write_text(str(time.time()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    for _ in range(9):  # a signal interrupts one of them
+        ctypes.CDLL(None).sleep(60)
+
+
+def train_until_interrupted(folder: Path) -> None:
+    """Ignore the clock; save when Ctrl-C comes, once, as a training does."""
+    received: list[int] = []
+    with listen_for_stop(received.append):
+        comm.synchronize()
+        (folder / f"pid{comm.get_rank()}").write_text(str(os.getpid()))
+        while not received:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        comm.synchronize()
+        (folder / f"saved{comm.get_rank()}").touch()
+    raise RunInterrupted("Saved at iteration 9.", received[0])
 
 
 def launch_and_report(function, folder: Path, *numbers: object) -> None:

@@ -34,7 +34,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         sys.stderr.write(f"error: {error}\n")
         status = 2
     except RunInterrupted as interruption:
-        if not interruption.is_told:
+        if not interruption.is_shown:
             sys.stderr.write(f"{interruption}\n")
         status = interruption.status
     except KeyboardInterrupt:

@@ -230,7 +230,7 @@ class DefaultTrainer(TrainerBase):
         if self.is_stopping:
             message = describe_stop(self)
             logger.info(message)
-            raise RunInterrupted(message, self.stop_signal, is_told=True)
+            raise RunInterrupted(message, self.stop_signal, is_shown=True)
         results = self._last_eval_results
         with self.evaluated_weights():
             if comm.is_main_process():

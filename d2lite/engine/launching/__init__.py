@@ -1,1 +1,1 @@
-"""Processes: how they are started, joined, stopped, and how their failures are reported."""
+"""How processes are started, joined and stopped, and how their failures are reported."""

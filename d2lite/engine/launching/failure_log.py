@@ -1,4 +1,4 @@
-"""log_failure: an error's trace goes into the log file, whatever the console shows."""
+"""log_failure: write an error's traceback into the log file, whatever the console shows."""
 
 import logging
 import traceback
@@ -10,14 +10,14 @@ logger = logging.getLogger(__name__)
 
 
 def log_failure(error: BaseException, headline: str) -> None:
-    """Write the trace of an error into the log file, once an error.
+    """Write the traceback of an error into the log file, once for each error.
 
-    The console gets one line at most: Python shows the trace of an exception that leaves the
-    program, and `run_tool` the message of a user's mistake.
+    The console gets one line at most: Python shows the traceback of an exception that leaves the
+    program, and `run_tool` shows the message of a user's mistake.
 
     Args:
         error: the exception; its traceback is read from it.
-        headline: what was going on, without a full stop.
+        headline: what the program was doing, without a full stop.
     """
     if getattr(error, "_is_in_log_file", False):
         return

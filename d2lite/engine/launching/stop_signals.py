@@ -19,36 +19,36 @@ logger = logging.getLogger(__name__)
 
 # What schedulers and `kill` send, and what Ctrl-C sends.
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Seconds within which a second SIGTERM is the first one again: a scheduler sends it to every
-# process of a job, and the launcher hands it on as well.
-_SAME_WISH = 2.0
+# Seconds within which a second SIGTERM counts as the first one: a scheduler sends it to every
+# process of a job, and the launcher forwards its own as well.
+_REPEAT_WINDOW = 2.0
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """A run that was stopped by a signal, after it saved; the text says how to go on.
+    """A run that was stopped by a signal; the text says where it stopped and how to go on.
 
     Attributes:
         status: what the program reports to the shell, 128 + the number of the signal.
-        is_told: whether the console has shown the message.
+        is_shown: whether the console has shown the message.
     """
 
     def __init__(
-        self, message: str, signal_number: int = signal.SIGINT, *, is_told: bool = False
+        self, message: str, signal_number: int = signal.SIGINT, *, is_shown: bool = False
     ) -> None:
-        """Make one.
+        """Note the message and the exit status.
 
         Args:
-            message: where the run stood, and how to go on.
+            message: at which iteration the run stopped, and how to go on.
             signal_number: of the signal that stopped it.
-            is_told: whether the log has shown the message on the console.
+            is_shown: whether the log has shown the message on the console.
         """
         super().__init__(message)
-        self.is_told = is_told
+        self.is_shown = is_shown
         self.status = 128 + int(signal_number)
 
 
 def stop_notice(signal_number: int) -> str:
-    """What a person who stops a run should know at once."""
+    """The message for the person who stops a run, shown at once."""
     name = signal.Signals(signal_number).name
     return f"{name}: saving after this iteration. Once more stops at once, without saving."
 
@@ -57,11 +57,11 @@ def stop_notice(signal_number: int) -> str:
 def listen_for_stop(stop: Callable[[int], None]) -> Iterator[None]:
     """Inside, the first Ctrl-C or SIGTERM asks for a stop, and the second one stops at once.
 
-    Outside of the main thread, where Python hears no signals, nothing changes.
+    Outside of the main thread, where Python handles no signals, nothing changes.
 
     Args:
         stop: called with the number of the first signal, between any two instructions of the
-            program, so it should do no more than note it.
+            program, so it should only store the number.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -69,38 +69,38 @@ def listen_for_stop(stop: Callable[[int], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
     asked_at: float | None = None
 
-    def hear(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal asked_at
         now = time.monotonic()
         if asked_at is not None:
-            if number == signal.SIGTERM and now - asked_at < _SAME_WISH:
+            if number == signal.SIGTERM and now - asked_at < _REPEAT_WINDOW:
                 return
             raise RunInterrupted("Stopped at once, without saving.", number)
         asked_at = now
         stop(number)
 
-    # None stands for a handler that was not set from Python and could not be put back.
-    heard = [number for number in _STOP_SIGNALS if before[number] is not None]
-    for number in heard:
-        signal.signal(number, hear)
+    # None means a handler that was not set from Python and could not be restored.
+    handled = [number for number in _STOP_SIGNALS if before[number] is not None]
+    for number in handled:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        for number in heard:
+        for number in handled:
             signal.signal(number, before[number])
 
 
 @contextmanager
 def pass_on_signals(process_ids: Iterable[int]) -> Iterator[list[int]]:
-    """Inside, this process hands SIGTERM on to others and leaves Ctrl-C to them.
+    """Inside, this process forwards SIGTERM to others and ignores Ctrl-C itself.
 
-    A terminal sends Ctrl-C to every process of a program, `kill` sends to one.
+    A terminal sends Ctrl-C to every process of a program; `kill` sends a signal to one.
 
     Args:
         process_ids: of the started processes.
 
     Yields:
-        The signals that came, in order; filled while the block runs.
+        The signals that were received, in order; it grows while the block runs.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -108,7 +108,7 @@ def pass_on_signals(process_ids: Iterable[int]) -> Iterator[list[int]]:
         return
     started = list(process_ids)
 
-    def hand_on(number: int, _frame: FrameType | None) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
         received.append(number)
         if number == signal.SIGTERM:
             for process_id in started:
@@ -117,7 +117,7 @@ def pass_on_signals(process_ids: Iterable[int]) -> Iterator[list[int]]:
                 except ProcessLookupError:
                     continue
 
-    before = {number: signal.signal(number, hand_on) for number in _STOP_SIGNALS}
+    before = {number: signal.signal(number, forward) for number in _STOP_SIGNALS}
     try:
         yield received
     finally:
@@ -126,42 +126,42 @@ def pass_on_signals(process_ids: Iterable[int]) -> Iterator[list[int]]:
 
 
 class StopConsensus:
-    """Lets all processes stop after the same iteration, whichever of them was asked to.
+    """Lets all processes stop after the same iteration, whichever of them got the signal.
 
-    With several processes a wish is known everywhere one iteration later: the vote of an
-    iteration travels while the next one computes, so nobody waits for it.
+    With several processes a signal is known everywhere one iteration later: the numbers of an
+    iteration are reduced while the next one computes, so no process waits for them.
     """
 
     def __init__(self) -> None:
         self._group: Any = None
-        self._under_way: tuple[torch.Tensor, Any] | None = None
+        self._pending: tuple[torch.Tensor, Any] | None = None
 
-    def submit(self, wish: int) -> int:
-        """Tell this process's wish, and hear what all of them decided.
+    def submit(self, signal_number: int) -> int:
+        """Send this process's number to all, and return what the last iteration's numbers decided.
 
         Every process has to call this once an iteration.
 
         Args:
-            wish: 0 to go on, or a positive number such as that of a signal.
+            signal_number: 0 to go on, or a positive number such as that of a signal.
 
         Returns:
-            0 to go on, else the greatest wish.
+            0 to go on, else the greatest number of all processes.
         """
         if comm.get_world_size() == 1:
-            return wish
+            return signal_number
         if self._group is None:
             self._group = dist.new_group(backend="gloo")
         decided = self.result()
-        vote = torch.tensor([wish])
-        work = dist.all_reduce(vote, dist.ReduceOp.MAX, group=self._group, async_op=True)
-        self._under_way = (vote, work)
+        number = torch.tensor([signal_number])
+        work = dist.all_reduce(number, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._pending = (number, work)
         return decided
 
     def result(self) -> int:
-        """What the vote that is under way decided; 0 if there is none."""
-        if self._under_way is None:
+        """The greatest number of the pending reduction, which is awaited; 0 if none is pending."""
+        if self._pending is None:
             return 0
-        vote, work = self._under_way
-        self._under_way = None
+        number, work = self._pending
+        self._pending = None
         work.wait()
-        return int(vote.item())
+        return int(number.item())
