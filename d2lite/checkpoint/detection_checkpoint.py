@@ -26,8 +26,15 @@ class DetectionCheckpointer(Checkpointer):
     Where the file is of another library (`matching_heuristics` inside, Caffe2 blobs, torchvision
     names, or names none of which is the model's), its names are translated, and each parameter
     takes the weight whose name is the longest ending of its own:
-    `backbone.bottom_up.res2.0.conv1.weight` takes `res2.0.conv1.weight`.
+    `backbone.bottom_up.res2.0.conv1.weight` takes `res2.0.conv1.weight`. A path that ends in
+    `?matching_heuristics=True` asks for the latter.
     """
+
+    def _read(self, path: str) -> dict[str, Any]:
+        plain, mark, value = path.rpartition("?matching_heuristics=")
+        if not mark:
+            return super()._read(path)
+        return {**super()._read(plain), "matching_heuristics": value == "True"}
 
     def _load_model(self, content: dict[str, Any], path: str) -> LoadReport:
         own = self.model.state_dict()

@@ -110,7 +110,7 @@ _C.DATALOADER.FILTER_EMPTY_ANNOTATIONS = True
 
 # --------------------------------------------------------------------------------------- SOLVER
 _C.SOLVER = CN()
-# "SGD" or "AdamW" (d2lite).
+# "SGD" or "AdamW" (d2lite), in any case.
 _C.SOLVER.OPTIMIZER = "SGD"
 # Images of one step, over all processes.
 _C.SOLVER.IMS_PER_BATCH = 16

@@ -1,4 +1,4 @@
-"""Texts about wrong keys: what a mistyped one may mean, and keys of older versions."""
+"""Texts about wrong keys: what a mistyped one may mean."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -7,28 +7,15 @@ from typing import Any
 from .values import describe
 
 VERSION = 2
-# Keys of version 1 files, and what they are called since.
-RENAMED = {
-    "MODEL.WEIGHT": "MODEL.WEIGHTS",
-    "MODEL.RPN_HEAD.NAME": "MODEL.RPN.HEAD_NAME",
-    "MODEL.PANOPTIC_FPN.SEMANTIC_LOSS_SCALE": "MODEL.SEM_SEG_HEAD.LOSS_WEIGHT",
-    "MODEL.PANOPTIC_FPN.RPN_LOSS_SCALE": "MODEL.RPN.LOSS_WEIGHT",
-}
 
 
 def version_text(value: Any, origin: str) -> str:
-    """What to say about a VERSION that is not read."""
-    if value in (0, 1):
-        renamed = ", ".join(f"{old} -> {new}" for old, new in RENAMED.items())
-        return (
-            f"{origin}: VERSION {value} is a format from before detectron2; {VERSION} is read. "
-            f"Rename its keys ({renamed}) and set VERSION: {VERSION}."
-        )
+    """The message about a VERSION that is not read."""
     return f"{origin}: VERSION is {describe(value)}, expected {VERSION}."
 
 
 def near_names(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
-    """Up to three of `known` that are spelt like `name`, the nearest first, whatever the case."""
+    """Up to three of `known` with a spelling like that of `name`, the nearest first; any case."""
     upper = {str(key).upper(): str(key) for key in known}
     found = difflib.get_close_matches(name.upper(), list(upper), n=3, cutoff=cutoff)
     return [upper[key] for key in found]

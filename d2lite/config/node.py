@@ -9,7 +9,8 @@ from yacs.config import CfgNode as _BaseNode
 
 from d2lite.utils.errors import ConfigError
 
-from .messages import RENAMED, VERSION, did_you_mean, near_keys, near_names, version_text
+from .messages import VERSION, did_you_mean, near_keys, near_names, version_text
+from .old_keys import RENAMED, is_of_another_model, with_present_names
 from .values import MisfitError, describe, fit_value, is_plain, read_literal
 from .yaml_files import parse_yaml, read_layers
 
@@ -28,8 +29,8 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
     """A section of the configuration: keys with values, and further sections.
 
     Every key has an origin: "default" while nobody has set it, else "file PATH", "command line",
-    "code" (an assignment in Python) or "derived: WHY". A merge either applies as a whole or, if
-    one of its keys or values is wrong, raises and changes nothing.
+    "code" (an assignment in Python) or "derived: WHY". If one of the keys or
+    values of a merge is wrong, it raises and changes nothing.
 
     Args:
         init_dict: keys and values; dicts become sections.
@@ -188,7 +189,10 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
             ConfigError: for an unknown key or a value of the wrong type.
         """
         trial = self.clone()
-        layers = read_layers(cfg_filename)
+        layers = [
+            (path, with_present_names(content, f"file {path}"))
+            for path, content in read_layers(cfg_filename)
+        ]
         for path, content in layers:
             trial._take(content, f"file {path}")
         for path, content in layers:
@@ -240,6 +244,8 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
                 raise ConfigError(version_text(value, origin))
             if self._is_retired(key):
                 continue
+            if not self._has(key) and is_of_another_model(key, value, origin):
+                continue
             node, name = self._find(key, origin)
             if name not in node:
                 is_section = isinstance(value, Mapping)
@@ -257,9 +263,9 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
             node._store(name, value, origin)
 
     def _is_retired(self, key: str) -> bool:
-        """Whether yacs was told that the key has no effect any more; one that was renamed raises.
+        """Whether the key was registered as deprecated in yacs; one that was renamed raises.
 
-        yacs words both texts.
+        Both messages are from yacs.
         """
         if self.key_is_renamed(key):
             try:
@@ -270,14 +276,21 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
 
     def _find(self, key: str, asker: str) -> tuple["CfgNode", str]:
         """The section that holds (or may take) the key, and the key's last name."""
+        node, name = self._section_of(key)
+        if node is None or not (name in node or node.is_new_allowed()):
+            raise ConfigError(self._unknown_text(key, asker))
+        return node, name
+
+    def _has(self, key: str) -> bool:
+        node, name = self._section_of(key)
+        return node is not None and name in node
+
+    def _section_of(self, key: str) -> tuple["CfgNode | None", str]:
         *sections, name = key.split(".")
         node: Any = self
         for section in sections:
             node = node.get(section) if isinstance(node, CfgNode) else None
-        known = isinstance(node, CfgNode) and (name in node or node.is_new_allowed())
-        if not known:
-            raise ConfigError(self._unknown_text(key, asker))
-        return node, name
+        return node if isinstance(node, CfgNode) else None, name
 
     def _unknown_text(self, key: str, asker: str) -> str:
         source = "" if asker == key else f"{asker}: "
@@ -301,7 +314,7 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         return cls(parse_yaml(str_obj, "YAML text"))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CfgNode":
-        """A copy with the same origins; assigning anew would call every key set by code."""
+        """A copy with the same origins; assigning the keys would mark each as set by code."""
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))

@@ -8,18 +8,25 @@ _SCALARS = (str, int, float, bool, type(None))
 
 
 class MisfitError(ValueError):
-    """A value that cannot stand where it was put; the text says what was expected."""
+    """A value that does not fit its key; the text says what was expected."""
 
 
 def is_plain(value: Any) -> bool:
-    """Whether `value` may stand in a config: a scalar, or lists and tuples of them."""
+    """Whether a key may have this value: a scalar, or lists and tuples of scalars and dicts."""
     if isinstance(value, list | tuple):
-        return all(is_plain(item) for item in value)
+        return all(is_plain(item) or _is_plain_dict(item) for item in value)
     return type(value) in _SCALARS
 
 
+def _is_plain_dict(value: Any) -> bool:
+    return type(value) is dict and all(
+        isinstance(key, str) and (is_plain(item) or _is_plain_dict(item))
+        for key, item in value.items()
+    )
+
+
 def read_literal(text: str) -> Any:
-    """The Python literal that `text` spells, or `text` itself if it spells none."""
+    """The Python literal that `text` spells, or `text` itself if it is not a literal."""
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -58,15 +58,15 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
             "Check MODEL.BACKBONE.FREEZE_AT and requires_grad of your own modules."
         )
     kinds: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
-        "SGD": (SGD, {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}),
-        "AdamW": (AdamW, {"betas": tuple(solver.BETAS)}),
+        "sgd": (SGD, {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}),
+        "adamw": (AdamW, {"betas": tuple(solver.BETAS)}),
     }
-    if solver.OPTIMIZER not in kinds:
+    if solver.OPTIMIZER.lower() not in kinds:
         raise ConfigError(
-            f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose one of {', '.join(sorted(kinds))}. "
+            f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose one of AdamW, SGD. "
             "For another one override build_optimizer of your trainer."
         )
-    kind, options = kinds[solver.OPTIMIZER]
+    kind, options = kinds[solver.OPTIMIZER.lower()]
     on_known_device = all(
         param.device.type in ("cpu", "cuda") for group in groups for param in group["params"]
     )
@@ -246,7 +246,7 @@ def _cosine(solver: CfgNode) -> ParamScheduler:
     if not 0.0 <= last <= 1.0:
         raise ConfigError(
             f"SOLVER.BASE_LR_END is {solver.BASE_LR_END} and SOLVER.BASE_LR {solver.BASE_LR}; "
-            "the cosine falls from the latter to the former, which must lie in between 0 and it."
+            "the cosine falls from the latter to the former, which must be between 0 and it."
         )
     return CosineParamScheduler(1.0, last)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -52,15 +52,19 @@ _CLIPPERS: dict[GradientClipType, Callable[[list[Tensor], float, float], None]] 
 }
 
 
-def maybe_add_gradient_clipping(cfg: CfgNode, optimizer: type[Optimizer]) -> type[Optimizer]:
-    """A kind of optimizer that clips as SOLVER.CLIP_GRADIENTS says before each step.
+_OptimizerOrClass = TypeVar("_OptimizerOrClass", Optimizer, type[Optimizer])
+
+
+def maybe_add_gradient_clipping(cfg: CfgNode, optimizer: _OptimizerOrClass) -> _OptimizerOrClass:
+    """Let an optimizer clip as SOLVER.CLIP_GRADIENTS says before each step.
 
     Args:
         cfg: a whole configuration.
-        optimizer: class of optimizers.
+        optimizer: a class of optimizers; or an optimizer, which is changed in place.
 
     Returns:
-        A subclass of `optimizer` of the same name, or `optimizer` itself if clipping is off.
+        A subclass of the class, of the same name, or the optimizer. If clipping is off, what was
+        given.
 
     Raises:
         ConfigError: if the type is unknown or the limit is not positive.
@@ -89,6 +93,9 @@ def maybe_add_gradient_clipping(cfg: CfgNode, optimizer: type[Optimizer]) -> typ
             with torch.no_grad():
                 clip_(grads, limit, norm_type)
 
+    if isinstance(optimizer, Optimizer):
+        optimizer.__class__ = _with_call_before_step(type(optimizer), clip_all_)
+        return optimizer
     return _with_call_before_step(optimizer, clip_all_)
 
 
@@ -101,7 +108,7 @@ def _with_call_before_step(
             return base.step(self)
 
         def closure_then_clip() -> Any:
-            # The closure makes the gradients anew, so only now there is something to clip.
+            # The closure computes the gradients, so they can be clipped only now.
             loss = closure()
             before_step(self)
             return loss

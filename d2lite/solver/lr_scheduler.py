@@ -85,7 +85,7 @@ class WarmupParamScheduler(CompositeParamScheduler):  # type: ignore[misc] # fvc
 class LRMultiplier(LRScheduler):
     """Sets every group's learning rate to its initial one times a multiplier.
 
-    Step it after every iteration. After the last iteration the rate stays as it was there.
+    Step it after every iteration. After the last iteration it sets the rate of the schedule's end.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class LRMultiplier(LRScheduler):
             last_iter: the last iteration done, -1 for none.
 
         Raises:
-            ConfigError: if `multiplier` is no ParamScheduler or `max_iter` not positive.
+            ConfigError: if `multiplier` is not a ParamScheduler or `max_iter` not positive.
         """
         if not isinstance(multiplier, ParamScheduler):
             raise ConfigError(
@@ -126,15 +126,18 @@ class LRMultiplier(LRScheduler):
 
     def get_lr(self) -> list[float | Tensor]:
         """Learning rate of each group at the current iteration."""
-        # DIFFERS: clamped to the last iteration because schedules have no value at 1.0, and the
-        # step after the last iteration would raise with some of them.
-        iteration = min(self.last_epoch, self._max_iter - 1)
-        factor = self._multiplier(iteration / self._max_iter)
+        done = min(self.last_epoch / self._max_iter, 1.0)
+        try:
+            factor = self._multiplier(done)
+        except (RuntimeError, IndexError):
+            # DIFFERS: some schedules of fvcore have no value at the very end, where detectron2
+            # fails after the last iteration.
+            factor = self._multiplier((self._max_iter - 1) / self._max_iter)
         return [base_lr * factor for base_lr in self.base_lrs]
 
 
 class _WarmupLR(LRScheduler):
-    """What the two closed-form schedules share; `_decay` tells them apart."""
+    """What the two closed-form schedules share; they differ in `_decay`."""
 
     def __init__(
         self,

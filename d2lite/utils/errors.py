@@ -1,9 +1,9 @@
 """The mistakes a user can make, as exception types that the tools turn into one clear message.
 
 A `UserError` carries a text that names what was found, what was expected and the key or command
-that mends it. The tools print that text without a trace, write the trace to the log file and
-exit with status 2; every other exception is ours and keeps its trace on the console.
-Each type also is the builtin that fits, so code that catches `ValueError` goes on working.
+that fixes it. The tools print that text without a trace, write the trace to the log file and
+exit with status 2; every other exception is a fault of this code and its trace is shown. Each type
+also is the builtin that fits, so code that catches `ValueError` goes on working.
 """
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "MissingPackageError",
     "OutOfMemoryError",
     "OutputError",
+    "UnknownImportError",
     "UnknownNameError",
     "UserError",
     "WeightsError",
@@ -21,7 +22,7 @@ __all__ = [
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the message says how."""
+    """A mistake that the user can fix; the message says how."""
 
 
 class ConfigError(UserError, ValueError):
@@ -58,6 +59,10 @@ class UnknownNameError(UserError, KeyError):
     def __str__(self) -> str:
         # KeyError shows repr() of its argument, which would print line breaks as \n.
         return str(self.args[0]) if self.args else ""
+
+
+class UnknownImportError(UnknownNameError, ImportError):
+    """A dotted address of a module or object that cannot be imported."""
 
 
 class WeightsError(UserError, ValueError):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 
 from fvcore.common.registry import Registry as _BaseRegistry
 
-from .errors import UnknownNameError
+from .errors import UnknownImportError, UnknownNameError
 
 __all__ = ["Registry", "locate"]
 
@@ -75,7 +75,7 @@ def locate(name: str) -> Any:
     """Import the object with the dotted address `name`, for instance "torch.nn.Linear".
 
     Raises:
-        UnknownNameError: if no part of the address can be imported or an attribute is missing.
+        UnknownImportError: if no part of the address can be imported or an attribute is missing.
     """
     parts = name.split(".")
     for depth in range(len(parts), 0, -1):
@@ -89,7 +89,7 @@ def locate(name: str) -> Any:
             continue
         for attribute in parts[depth:]:
             if not hasattr(found, attribute):
-                raise UnknownNameError(f"{name!r}: {module_name} has no {attribute!r}.")
+                raise UnknownImportError(f"{name!r}: {module_name} has no {attribute!r}.")
             found = getattr(found, attribute)
         return found
-    raise UnknownNameError(f"{name!r} names no module or object that can be imported.")
+    raise UnknownImportError(f"{name!r} is not a module or object that can be imported.")

@@ -115,6 +115,17 @@ def test_torchvision_resnet_loads_into_a_backbone(tmp_path):
     assert checkpointer.report.unexpected == ["fc.weight"]
 
 
+def test_path_may_ask_for_weights_by_the_ends_of_their_names(tmp_path):
+    """For files of which some names fit the model by chance."""
+    model = _tree({"body.first": 2, "first": 3})
+    torch.save({"first": torch.ones(2)}, tmp_path / "x.pth")
+    checkpointer = DetectionCheckpointer(model)
+    checkpointer.load(f"{tmp_path}/x.pth?matching_heuristics=True")
+    assert checkpointer.report.loaded == ["body.first"]
+    with pytest.raises(WeightsError, match="None of the 1 weights"):
+        checkpointer.load(f"{tmp_path}/x.pth?matching_heuristics=False")
+
+
 @pytest.mark.parametrize("depth", ["resnet18", "resnet50"])
 def test_every_weight_of_a_torchvision_resnet_gets_a_name_of_its_own(depth):
     torchvision = pytest.importorskip("torchvision")

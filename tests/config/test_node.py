@@ -153,17 +153,72 @@ def test_section_with_all_lines_commented_out_asks_for_nothing(write):
     assert get_cfg().SOLVER == cfg.SOLVER
 
 
-@pytest.mark.parametrize("version", ["1", "3"])
-def test_files_of_another_version_are_refused(write, version):
-    path = write("a.yaml", f"VERSION: {version}\nMODEL:\n  WEIGHT: x\n")
-    with pytest.raises(ConfigError, match=f"VERSION.*{version}.*2"):
-        get_cfg().merge_from_file(path)
+def test_files_of_a_later_version_are_refused(write):
+    with pytest.raises(ConfigError, match=r"VERSION is 3 \(int\), expected 2"):
+        get_cfg().merge_from_file(write("a.yaml", "VERSION: 3\nSEED: 1\n"))
 
 
-def test_key_of_version_one_names_its_new_name(write):
-    path = write("a.yaml", "MODEL:\n  WEIGHT: x\n")
+@pytest.mark.parametrize("version", ["", "VERSION: 1\n"])
+def test_keys_of_version_one_are_read_by_their_present_names(write, caplog, version):
+    path = write(
+        "a.yaml",
+        f"{version}MODEL:\n  WEIGHT: one.pkl\n  RPN_HEAD:\n    NAME: MyHead\n"
+        "  RPN:\n    POST_NMS_TOPK_TEST: 321\nTEST:\n  DETECTIONS_PER_IMG: 44\n  AUG_ON: True\n",
+    )
+    cfg = get_cfg()
+    cfg.merge_from_file(path)
+    assert cfg.VERSION == 2
+    assert (cfg.MODEL.WEIGHTS, cfg.MODEL.RPN.HEAD_NAME) == ("one.pkl", "MyHead")
+    assert (cfg.MODEL.RPN.POST_NMS_TOPK_TEST, cfg.TEST.DETECTIONS_PER_IMAGE) == (321, 44)
+    assert cfg.TEST.AUG.ENABLED
+    assert "MODEL.WEIGHT -> MODEL.WEIGHTS" in caplog.text
+
+
+def test_every_old_key_leads_to_a_key_that_there_is():
+    from d2lite.config.old_keys import RENAMED
+
+    known = dict(get_cfg().keys_and_values())
+    assert [new for new in RENAMED.values() if new not in known] == []
+    assert [old for old in RENAMED if old in known] == []
+
+
+def test_key_of_version_one_among_options_names_its_new_name():
     with pytest.raises(ConfigError, match=r"MODEL.WEIGHT is .* called MODEL.WEIGHTS now"):
+        get_cfg().merge_from_list(["MODEL.WEIGHT", "x"])
+
+
+def test_saved_configs_of_adelaidet_load_although_they_hold_other_models(write):
+    path = write("a.yaml", "MODEL:\n  FCPOSE_ON: False\n  BASIS_MODULE:\n    NAME: x\nSEED: 3\n")
+    cfg = get_cfg()
+    cfg.merge_from_file(path)
+    assert cfg.SEED == 3
+    assert "BASIS_MODULE" not in cfg.MODEL
+
+
+def test_a_model_of_adelaidet_that_is_switched_on_is_refused(write):
+    path = write("a.yaml", "MODEL:\n  FCPOSE_ON: True\n")
+    with pytest.raises(ConfigError, match=r"a.yaml: MODEL.FCPOSE_ON switches on a part"):
         get_cfg().merge_from_file(path)
+
+
+def test_a_key_that_code_added_is_read_whatever_its_name(write):
+    cfg = get_cfg()
+    cfg.MODEL.FCPOSE_ON = False
+    cfg.merge_from_file(write("a.yaml", "MODEL:\n  FCPOSE_ON: True\n"))
+    assert cfg.MODEL.FCPOSE_ON
+
+
+def test_lists_of_dicts_are_values(write):
+    cfg = get_cfg()
+    cfg.SOURCES = []
+    cfg.merge_from_file(write("a.yaml", "SOURCES:\n- {NAME: a, RATIO: 1.0}\n- {NAME: b}\n"))
+    assert cfg.SOURCES == [{"NAME": "a", "RATIO": 1.0}, {"NAME": "b"}]
+    again = get_cfg()
+    again.SOURCES = []
+    again.merge_from_file(write("b.yaml", cfg.dump()))
+    assert again.SOURCES == cfg.SOURCES
+    with pytest.raises(ConfigError, match="SOURCES cannot hold"):
+        cfg.SOURCES = [{"a": object()}]
 
 
 def test_attribute_that_is_no_key_names_near_ones():

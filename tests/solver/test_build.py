@@ -246,6 +246,24 @@ def test_a_step_without_any_gradient_does_nothing():
     optimizer.step()
 
 
+def test_an_optimizer_that_exists_gets_clipping_too():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    cfg = cfg_with(CLIP_GRADIENTS__ENABLED=True, CLIP_GRADIENTS__CLIP_VALUE=0.5)
+    same = maybe_add_gradient_clipping(cfg, optimizer)
+    weight.grad = torch.tensor([3.0, -0.25])
+    same.step()
+    assert same is optimizer
+    assert isinstance(same, torch.optim.SGD)
+    assert weight.tolist() == [-0.5, 0.25]
+
+
+@pytest.mark.parametrize("name", ["ADAMW", "adamw", "AdamW"])
+def test_the_optimizer_is_named_in_any_case(name):
+    model = torch.nn.Linear(1, 1)
+    assert isinstance(build_optimizer(cfg_with(OPTIMIZER=name), model), torch.optim.AdamW)
+
+
 def test_clipping_is_off_by_default():
     assert maybe_add_gradient_clipping(cfg_with(), torch.optim.SGD) is torch.optim.SGD
 

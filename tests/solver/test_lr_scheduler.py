@@ -87,8 +87,14 @@ def test_rescaling_runs_the_whole_schedule_after_the_warm_up():
 def test_every_schedule_survives_the_step_after_the_last_iteration(name, warmup, method):
     """The trainer steps after each iteration, so also after the last one."""
     found = build_rates(45, LR_SCHEDULER_NAME=name, WARMUP_ITERS=warmup, WARMUP_METHOD=method)
-    assert found[40:] == [found[39]] * 5
-    assert all(0 < rate <= 0.02 * (1 + 1e-9) for rate in found)
+    assert found[41:] == [found[40]] * 4
+    assert all(0 < rate <= 0.02 * (1 + 1e-9) for rate in found[:40])
+
+
+def test_cosine_reaches_its_end_rate_with_the_step_after_the_last_iteration():
+    found = build_rates(42, LR_SCHEDULER_NAME="WarmupCosineLR", BASE_LR_END=0.002)
+    assert found[39] > 0.002
+    assert found[40:] == pytest.approx([0.002] * 2, rel=1e-12)
 
 
 def test_steps_beyond_the_end_are_named_and_left_out(caplog):

@@ -64,5 +64,7 @@ def test_locate_imports_modules_and_their_attributes():
 
 @pytest.mark.parametrize("name", ["no_such_module_here.x", "os.path.no_such_name"])
 def test_locate_names_what_it_cannot_find(name):
-    with pytest.raises(UnknownNameError, match="no_such"):
+    with pytest.raises(UnknownNameError, match="no_such") as caught:
         locate(name)
+    # What pydoc-like callers catch.
+    assert isinstance(caught.value, ImportError)
