@@ -9,7 +9,7 @@ from d2lite.utils import errors
 def test_every_type_is_a_user_error_and_a_builtin_error(name):
     kind = getattr(errors, name)
     assert issubclass(kind, errors.UserError)
-    builtin = (ValueError, KeyError, OSError, RuntimeError)
+    builtin = (ValueError, KeyError, OSError, RuntimeError, ImportError)
     assert issubclass(kind, builtin)
 
 
