@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from d2lite.utils.comm import get_world_size, is_main_process
+from d2lite.utils.modes import restored_modes
 
 __all__ = [
     "DatasetEvaluator",
@@ -105,18 +106,10 @@ class DatasetEvaluators(DatasetEvaluator):
 
 @contextmanager
 def inference_context(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode for a while.
-
-    Afterwards, also after an exception, each submodule has its own mode again: a frozen part of a
-    training model stays in evaluation mode.
-    """
-    were_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
+    """Put a model in evaluation mode; afterwards each submodule has its own mode again."""
+    with restored_modes(model):
+        model.eval()
         yield
-    finally:
-        for module in were_training:
-            module.training = True
 
 
 def inference_on_dataset(

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .modes import restored_modes
+
 __all__ = [
     "ACTIVATIONS_MODE",
     "FLOPS_MODE",
@@ -185,14 +187,10 @@ def _analysis(kind: str, model: nn.Module, inputs: Sequence[Mapping[str, Any]]) 
         analysis.tracer_warnings("none")
         for operation in (*_FREE, "torchvision::nms", "torchvision::roi_align"):
             analysis.set_op_handle(operation, None)
-        is_training = model.training
-        try:
-            with torch.no_grad():
-                model.eval()
-                # The counts are made now, while the model is in this mode.
-                analysis.total()
-        finally:
-            model.train(is_training)
+        with restored_modes(model), torch.no_grad():
+            model.eval()
+            # The counts are made now, while the model is in this mode.
+            analysis.total()
     return _Named(analysis)
 
 

@@ -17,6 +17,7 @@ from d2lite.utils import comm
 from d2lite.utils.errors import DataError
 from d2lite.utils.events import EventStorage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key, keyed_draws
+from d2lite.utils.modes import restored_modes
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,6 @@ def undisturbed_losses(model: nn.Module) -> Iterator[Callable[[], None]]:
     Yields:
         A function that puts all buffers back to what they were on entering.
     """
-    modes = [(module, module.training) for module in model.modules()]
     places = [
         (module, name, buffer)
         for module in model.modules()
@@ -151,22 +151,17 @@ def undisturbed_losses(model: nn.Module) -> Iterator[Callable[[], None]]:
                 setattr(module, name, buffer)
 
     with ExitStack() as stack:
-        stack.callback(_set_modes, modes)
+        stack.enter_context(restored_modes(model))
         stack.callback(restore)
         if not model.training:
             model.train()
         backbone = getattr(model, "backbone", None)
         if isinstance(backbone, nn.Module):
             backbone.eval()
-        for module, _ in modes:
+        for module in model.modules():
             if _is_noisy(module):
                 module.eval()
         yield restore
-
-
-def _set_modes(modes: Iterable[tuple[nn.Module, bool]]) -> None:
-    for module, is_training in modes:
-        module.training = is_training
 
 
 def _is_noisy(module: nn.Module) -> bool:
