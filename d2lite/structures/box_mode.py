@@ -11,9 +11,13 @@ from torch import Tensor
 BoxType = TypeVar("BoxType", list[float], tuple[float, ...], np.ndarray[Any, Any], Tensor)
 
 
+class BoxShapeError(ValueError, AssertionError):
+    """A box does not have the numbers of its mode; detectron2 raises an AssertionError here."""
+
+
 @unique
 class BoxMode(IntEnum):
-    """How the numbers of a box are to be read; the values are those that datasets store."""
+    """What the numbers of a box mean; the values are those that datasets store."""
 
     XYXY_ABS = 0  # left, top, right, bottom in pixels
     XYWH_ABS = 1  # left, top, width, height in pixels
@@ -23,20 +27,21 @@ class BoxMode(IntEnum):
 
     @staticmethod
     def convert(box: BoxType, from_mode: "BoxMode | int", to_mode: "BoxMode | int") -> BoxType:
-        """Rewrite boxes in another mode; the argument is left as it is.
+        """Convert boxes to another mode; the argument stays as it is.
 
         Args:
             box: one box as a list, tuple, (4,) or (5,) array or tensor, or N boxes as rows of an
                 array or tensor.
-            from_mode: how `box` is written.
-            to_mode: how the result shall be written. A rotated box becomes the smallest upright
-                box around it.
+            from_mode: the mode of `box`.
+            to_mode: the mode of the result. A rotated box becomes the smallest upright box around
+                it.
 
         Returns:
             The boxes, in the same kind of container.
 
         Raises:
-            ValueError: if the number of columns does not fit the mode.
+            BoxShapeError: if the number of columns does not fit the mode, or a list holds more
+                than one box.
             NotImplementedError: for modes relative to the image, whose size is not known here,
                 and for conversions that do not exist.
         """
@@ -46,10 +51,11 @@ class BoxMode(IntEnum):
         columns = 5 if from_mode == BoxMode.XYWHA_ABS else 4
         # float64 keeps every digit that a JSON file has.
         values = box if isinstance(box, Tensor) else torch.from_numpy(np.array(box, order="C"))
-        if values.dim() not in (1, 2) or values.shape[-1] != columns:
-            raise ValueError(
-                f"Boxes of mode {from_mode.name} have shape {tuple(values.shape)}; "
-                f"give {columns} numbers a box."
+        is_one = isinstance(box, list | tuple)
+        if values.dim() not in (1, 1 if is_one else 2) or values.shape[-1] != columns:
+            raise BoxShapeError(
+                f"Boxes of mode {from_mode.name} have shape {tuple(values.shape)}; give {columns} "
+                f"numbers for each box{', and an array for several boxes' if is_one else ''}."
             )
         converted = _convert(values, from_mode, to_mode)
         if isinstance(box, Tensor):

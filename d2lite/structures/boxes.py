@@ -5,7 +5,6 @@ Coordinates are continuous: pixel i spans [i, i + 1), so a box of the whole imag
 N, M boxes, P points.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -25,37 +24,57 @@ __all__ = [
 ]
 
 
+def read_boxes(values: Tensor, columns: int, meaning: str) -> Tensor:
+    """Boxes as float32 (N, columns).
+
+    Args:
+        values: a tensor, or anything that `torch.as_tensor` reads; N may be 0.
+        columns: numbers of a box.
+        meaning: of the columns, for the message.
+
+    Raises:
+        ValueError: if the shape is another.
+    """
+    boxes = torch.as_tensor(values).to(torch.float32)
+    if boxes.numel() == 0:
+        # An empty list has no second axis.
+        boxes = boxes.reshape(0, columns)
+    if boxes.dim() != 2 or boxes.shape[1] != columns:
+        raise ValueError(f"boxes have shape {list(boxes.shape)}; give (N, {columns}): {meaning}.")
+    return boxes
+
+
 class Boxes:
     """N boxes as a float32 (N, 4) tensor: x0, y0, x1, y1 in pixels.
+
+    TorchScript compiles this class; so its annotations say what it reads there.
 
     Attributes:
         tensor: the (N, 4) tensor.
     """
 
-    def __init__(self, tensor: Tensor | Sequence[Sequence[float]]) -> None:
+    def __init__(self, tensor: Tensor) -> None:
         """Wrap boxes.
 
         Args:
-            tensor: (N, 4) tensor, or anything `torch.as_tensor` takes; N may be 0.
+            tensor: (N, 4) tensor, or anything that `torch.as_tensor` reads; N may be 0.
 
         Raises:
             ValueError: if the shape is another.
         """
-        boxes = torch.as_tensor(tensor).to(torch.float32)
-        if boxes.numel() == 0:
-            # An empty list has no second axis.
-            boxes = boxes.reshape(0, 4)
-        if boxes.dim() != 2 or boxes.shape[1] != 4:
-            raise ValueError(f"Boxes got shape {tuple(boxes.shape)}; give (N, 4): x0, y0, x1, y1.")
-        self.tensor = boxes
+        self.tensor = read_boxes(tensor, 4, "x0, y0, x1, y1")
+
+    def _like(self, tensor: Tensor) -> "Boxes":
+        """Boxes of the same class; TorchScript cannot take the class of an object."""
+        return Boxes(tensor)
 
     def clone(self) -> "Boxes":
         """A copy that shares no memory."""
-        return Boxes(self.tensor.clone())
+        return self._like(self.tensor.clone())
 
-    def to(self, device: torch.device | str) -> "Boxes":
+    def to(self, device: torch.device) -> "Boxes":
         """The same boxes on another device."""
-        return Boxes(self.tensor.to(device=device))
+        return self._like(self.tensor.to(device=device))
 
     def area(self) -> Tensor:
         """(N,) float32 areas in square pixels."""
@@ -70,16 +89,16 @@ class Boxes:
         """
         height, width = box_size
         x0, y0, x1, y1 = self.tensor.unbind(1)
-        xs = (x.clamp(min=0, max=width) for x in (x0, x1))
-        ys = (y.clamp(min=0, max=height) for y in (y0, y1))
-        self.tensor = torch.stack([v for corner in zip(xs, ys, strict=True) for v in corner], 1)
+        xs = [x.clamp(min=0, max=width) for x in (x0, x1)]
+        ys = [y.clamp(min=0, max=height) for y in (y0, y1)]
+        self.tensor = torch.stack([xs[0], ys[0], xs[1], ys[1]], 1)
 
     def nonempty(self, threshold: float = 0.0) -> Tensor:
         """(N,) bool: whether both sides are longer than `threshold` pixels."""
         return (self.tensor[:, 2:] - self.tensor[:, :2] > threshold).all(dim=1)
 
     def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
-        """Which boxes lie in an image.
+        """Which boxes are inside an image.
 
         Args:
             box_size: (height, width) of the image.
@@ -89,9 +108,9 @@ class Boxes:
             (N,) bool.
         """
         height, width = box_size
-        limit = self.tensor.new_tensor([width, height]) + boundary_threshold
-        low_fits = self.tensor[:, :2] >= -boundary_threshold
-        return (low_fits & (self.tensor[:, 2:] < limit)).all(dim=1)
+        x0, y0, x1, y1 = self.tensor.unbind(1)
+        low_fits = (x0 >= -boundary_threshold) & (y0 >= -boundary_threshold)
+        return low_fits & (x1 < width + boundary_threshold) & (y1 < height + boundary_threshold)
 
     def get_centers(self) -> Tensor:
         """(N, 2) x, y of the centres."""
@@ -99,42 +118,46 @@ class Boxes:
 
     def scale(self, scale_x: float, scale_y: float) -> None:
         """Multiply the coordinates, in the memory of `tensor`: x by `scale_x`, y by `scale_y`."""
-        self.tensor *= self.tensor.new_tensor([scale_x, scale_y, scale_x, scale_y])
+        factors = [scale_x, scale_y, scale_x, scale_y]
+        self.tensor *= torch.tensor(factors, dtype=self.tensor.dtype, device=self.tensor.device)
 
-    def __getitem__(self, item: Any) -> "Boxes":
+    def __getitem__(self, item: Tensor) -> "Boxes":
         """Pick boxes by an integer (one box), a slice, a bool mask or indices.
 
         Raises:
-            ValueError: if what is picked are not whole boxes.
+            ValueError: if the index picks other than whole boxes.
         """
         picked = self.tensor[item]
         if isinstance(item, int):
             picked = picked[None]
         if picked.dim() != 2:
-            raise ValueError(f"Boxes[{item!r}] picks a shape of {tuple(picked.shape)}; pick rows.")
-        return Boxes(picked)
+            raise ValueError(f"an index picks boxes of shape {list(picked.shape)}; pick rows.")
+        return self._like(picked)
 
     def __len__(self) -> int:
         """How many boxes there are."""
         return int(self.tensor.shape[0])
 
-    def __iter__(self) -> Iterator[Tensor]:
-        """Each box as a (4,) tensor."""
-        return iter(self.tensor)
+    @torch.jit.unused
+    def __iter__(self) -> Any:
+        """Each box as a tensor of one axis."""
+        yield from self.tensor
 
+    @torch.jit.unused
     def __repr__(self) -> str:
         """The numbers."""
-        return f"Boxes({self.tensor})"
+        return f"{type(self).__name__}({self.tensor})"
 
     @property
     def device(self) -> torch.device:
-        """Where the tensor lies."""
+        """The device of the tensor."""
         return self.tensor.device
 
     @classmethod
-    def cat(cls, boxes_list: "Sequence[Boxes]") -> "Boxes":
+    @torch.jit.unused
+    def cat(cls, boxes_list: list["Boxes"]) -> "Boxes":
         """All boxes of a list in one; no boxes on the CPU for an empty list."""
-        return cls(cat([b.tensor for b in boxes_list]) if boxes_list else torch.zeros(0, 4))
+        return cls(cat([b.tensor for b in boxes_list]) if boxes_list else torch.zeros(0))
 
 
 def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:

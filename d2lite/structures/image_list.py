@@ -1,12 +1,14 @@
 """ImageList: images of several sizes as one padded batch, with their true sizes."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 __all__ = ["ImageList"]
+
+# TorchScript does not find `torch.device` in the annotation of a property.
+Device = torch.device
 
 
 class ImageList:
@@ -26,32 +28,33 @@ class ImageList:
         """How many images there are."""
         return len(self.image_sizes)
 
-    def __getitem__(self, idx: int | slice) -> Tensor:
+    def __getitem__(self, idx: int) -> Tensor:
         """One image without its padding, a view of (C, H_i, W_i).
 
         Raises:
-            TypeError: for a slice, since images of several sizes are no tensor.
+            TypeError: for a slice, since images of several sizes cannot be one tensor.
         """
         if not isinstance(idx, int):
-            raise TypeError(f"ImageList takes one index, not {idx!r}; use .tensor for several.")
+            raise TypeError(f"ImageList takes one index, not {idx}; use .tensor for several.")
         height, width = self.image_sizes[idx]
         return self.tensor[idx, ..., :height, :width]
 
+    @torch.jit.unused
     def to(self, *args: Any, **kwargs: Any) -> "ImageList":
         """The batch after `Tensor.to` with the same arguments."""
         return ImageList(self.tensor.to(*args, **kwargs), self.image_sizes)
 
     @property
-    def device(self) -> torch.device:
-        """Where the tensor lies."""
+    def device(self) -> Device:
+        """The device of the tensor."""
         return self.tensor.device
 
     @staticmethod
     def from_tensors(
-        tensors: Sequence[Tensor],
+        tensors: list[Tensor],
         size_divisibility: int = 0,
         pad_value: float = 0.0,
-        padding_constraints: Mapping[str, int] | None = None,
+        padding_constraints: dict[str, int] | None = None,
     ) -> "ImageList":
         """Pad images at the right and bottom to one common size.
 
@@ -68,24 +71,32 @@ class ImageList:
         Raises:
             ValueError: if there is no image or they differ in more than height and width.
         """
-        if not len(tensors):
+        if len(tensors) == 0:
             raise ValueError("ImageList.from_tensors got no image; give at least one.")
-        leading = {tuple(image.shape[:-2]) for image in tensors}
-        if len(leading) > 1 or any(image.dim() < 2 for image in tensors):
-            shapes = ", ".join(str(tuple(image.shape)) for image in tensors)
-            raise ValueError(
-                f"Images of shapes {shapes} cannot be batched; only the last two axes may differ."
-            )
-        constraints = padding_constraints or {}
-        multiple = constraints.get("size_divisibility", 0) or size_divisibility
+        first = tensors[0]
+        for image in tensors:
+            if image.dim() < 2 or image.shape[:-2] != first.shape[:-2]:
+                shapes = ", ".join([str(list(each.shape)) for each in tensors])
+                raise ValueError(
+                    f"Images of shapes {shapes} cannot be batched; only the last two axes may "
+                    "differ."
+                )
         sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in tensors]
-        frame = [max(sides) for sides in zip(*sizes, strict=True)]
-        square = constraints.get("square_size", 0)
-        if square > 0:
-            frame = [max(square, *frame)] * 2
+        height = max([size[0] for size in sizes])
+        width = max([size[1] for size in sizes])
+        multiple = size_divisibility
+        if padding_constraints is not None:
+            wanted = padding_constraints.get("size_divisibility", 0)
+            multiple = wanted if wanted > 0 else multiple
+            square = padding_constraints.get("square_size", 0)
+            if square > 0:
+                height = width = max(square, height, width)
         if multiple > 1:
-            frame = [-(-side // multiple) * multiple for side in frame]
-        batch = tensors[0].new_full((len(tensors), *tensors[0].shape[:-2], *frame), pad_value)
-        for target, image, (height, width) in zip(batch, tensors, sizes, strict=True):
-            target[..., :height, :width].copy_(image)
+            height, width = -(-height // multiple) * multiple, -(-width // multiple) * multiple
+        shape = [len(tensors)]
+        shape.extend(first.shape[:-2])
+        shape.extend([height, width])
+        batch = first.new_full(shape, pad_value)
+        for index, image in enumerate(tensors):
+            batch[index, ..., : sizes[index][0], : sizes[index][1]].copy_(image)
         return ImageList(batch, sizes)

@@ -1,18 +1,14 @@
-"""RotatedBoxes: N boxes of one image, each turned about its centre.
+"""RotatedBoxes: N boxes of one image, each rotated about its centre.
 
 Pixel convention and letters as in `boxes`; angles are in degrees, counter-clockwise as seen on
 the screen.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ..layers.rotated_boxes import pairwise_iou_rotated
-from ..layers.wrappers import cat
-from .boxes import Boxes
+from .boxes import Boxes, read_boxes
 
 __all__ = ["RotatedBoxes", "pairwise_iou"]
 
@@ -20,38 +16,29 @@ __all__ = ["RotatedBoxes", "pairwise_iou"]
 class RotatedBoxes(Boxes):
     """N rotated boxes as a float32 (N, 5) tensor.
 
-    Width and height are the sides before the box is turned.
+    Width and height are the sides before the rotation.
 
     Attributes:
         tensor: (N, 5): centre x, centre y, width, height in pixels, angle.
     """
 
-    def __init__(self, tensor: Tensor | Sequence[Sequence[float]]) -> None:
+    def __init__(self, tensor: Tensor) -> None:
         """Wrap boxes.
 
         Args:
-            tensor: (N, 5) tensor, or anything `torch.as_tensor` takes; N may be 0.
+            tensor: (N, 5) tensor, or anything that `torch.as_tensor` reads; N may be 0.
 
         Raises:
             ValueError: if the shape is another.
         """
-        boxes = torch.as_tensor(tensor).to(torch.float32)
-        if boxes.numel() == 0:
-            boxes = boxes.reshape(0, 5)
-        if boxes.dim() != 2 or boxes.shape[1] != 5:
-            raise ValueError(
-                f"RotatedBoxes got shape {tuple(boxes.shape)}; "
-                "give (N, 5): centre x, centre y, width, height, degrees."
-            )
-        self.tensor = boxes
+        self.tensor = read_boxes(tensor, 5, "centre x, centre y, width, height, degrees")
 
-    def clone(self) -> "RotatedBoxes":
-        """A copy that shares no memory."""
-        return RotatedBoxes(self.tensor.clone())
+    def _like(self, tensor: Tensor) -> "RotatedBoxes":
+        return RotatedBoxes(tensor)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "RotatedBoxes":
+    def to(self, device: torch.device, non_blocking: bool = False) -> "RotatedBoxes":
         """The same boxes on another device."""
-        return RotatedBoxes(self.tensor.to(device=device, non_blocking=non_blocking))
+        return self._like(self.tensor.to(device=device, non_blocking=non_blocking))
 
     def area(self) -> Tensor:
         """(N,) float32 areas in square pixels."""
@@ -63,14 +50,14 @@ class RotatedBoxes(Boxes):
         self.tensor = torch.cat([self.tensor[:, :4], angles], dim=1)
 
     def clip(self, box_size: tuple[int, int], clip_angle_threshold: float = 1.0) -> None:
-        """Cut those of the boxes that are nearly upright to an image.
+        """Cut the boxes that are nearly upright to an image.
 
-        A cut through a turned box leaves no box, so those stay as they are. All angles are
-        normalised.
+        What a cut leaves of any other box is not a box, so those stay as they are. All angles
+        are normalised.
 
         Args:
             box_size: (height, width) of the image.
-            clip_angle_threshold: boxes turned by at most this many degrees are cut.
+            clip_angle_threshold: boxes rotated by at most this many degrees are cut.
         """
         self.normalize_angles()
         height, width = box_size
@@ -79,7 +66,7 @@ class RotatedBoxes(Boxes):
         limit = self.tensor.new_tensor([width, height])
         low = torch.minimum((centres - sizes / 2).clamp(min=0), limit)
         high = torch.minimum((centres + sizes / 2).clamp(min=0), limit)
-        # A box that was inside must not grow by a rounding of its halves.
+        # A box that was inside must not grow by rounding.
         cut_sizes = torch.minimum(sizes, high - low)
         cut = torch.cat([(low + high) / 2, cut_sizes, self.tensor[:, 4:]], dim=1)
         self.tensor = torch.where(upright[:, None], cut, self.tensor)
@@ -89,7 +76,7 @@ class RotatedBoxes(Boxes):
         return (self.tensor[:, 2:4] > threshold).all(dim=1)
 
     def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
-        """Which boxes lie in an image, with all four corners.
+        """Which boxes are inside an image with all four corners.
 
         Args:
             box_size: (height, width) of the image.
@@ -116,10 +103,10 @@ class RotatedBoxes(Boxes):
         return self.tensor[:, :2]
 
     def scale(self, scale_x: float, scale_y: float) -> None:
-        """Follow a stretch of the image: x by `scale_x`, y by `scale_y`.
+        """Scale as the image is scaled: x by `scale_x`, y by `scale_y`.
 
-        With unequal factors a turned box becomes a parallelogram; what is kept is the box with
-        the stretched sides' lengths and the stretched vertical axis' angle.
+        With unequal factors a rotated box becomes a parallelogram. The result is the box with the
+        lengths of its sides and the angle of its vertical axis.
         """
         angles = torch.deg2rad(self.tensor[:, 4])
         cos, sin = angles.cos(), angles.sin()
@@ -128,30 +115,6 @@ class RotatedBoxes(Boxes):
         height = self.tensor[:, 3] * torch.hypot(scale_x * sin, scale_y * cos)
         turned = torch.rad2deg(torch.atan2(scale_x * sin, scale_y * cos))
         self.tensor = torch.cat([centres, torch.stack([width, height, turned], dim=1)], dim=1)
-
-    def __getitem__(self, item: Any) -> "RotatedBoxes":
-        """Pick boxes by an integer (one box), a slice, a bool mask or indices.
-
-        Raises:
-            ValueError: if what is picked are not whole boxes.
-        """
-        picked = self.tensor[item]
-        if isinstance(item, int):
-            picked = picked[None]
-        if picked.dim() != 2:
-            raise ValueError(
-                f"RotatedBoxes[{item!r}] picks a shape of {tuple(picked.shape)}; pick rows."
-            )
-        return RotatedBoxes(picked)
-
-    def __repr__(self) -> str:
-        """The numbers."""
-        return f"RotatedBoxes({self.tensor})"
-
-    @classmethod
-    def cat(cls, boxes_list: "Sequence[Boxes]") -> "RotatedBoxes":
-        """All boxes of a list in one; no boxes on the CPU for an empty list."""
-        return cls(cat([b.tensor for b in boxes_list]) if boxes_list else torch.zeros(0, 5))
 
 
 def pairwise_iou(boxes1: RotatedBoxes, boxes2: RotatedBoxes) -> Tensor:

@@ -111,9 +111,9 @@ def test_picking_boxes():
 
 
 def test_wrong_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"Boxes got shape \(2, 5\); give \(N, 4\)"):
+    with pytest.raises(ValueError, match=r"boxes have shape \[2, 5\]; give \(N, 4\)"):
         Boxes(torch.zeros(2, 5))
-    with pytest.raises(ValueError, match=r"RotatedBoxes got shape \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"shape \[2, 4\]; give \(N, 5\)"):
         RotatedBoxes(torch.zeros(2, 4))
     with pytest.raises(ValueError, match="got 1 and 2 boxes; give equally many"):
         matched_pairwise_iou(Boxes(torch.zeros(1, 4)), Boxes(torch.zeros(2, 4)))
@@ -155,6 +155,9 @@ def test_impossible_conversions_are_refused():
         BoxMode.convert([0.0, 0, 1, 1], BoxMode.XYXY_REL, BoxMode.XYXY_ABS)
     with pytest.raises(ValueError, match=r"XYWHA_ABS have shape \(4,\); give 5 numbers"):
         BoxMode.convert([0.0, 0, 1, 1], BoxMode.XYWHA_ABS, BoxMode.XYXY_ABS)
+    # The type that detectron2 raises.
+    with pytest.raises(AssertionError, match=r"shape \(1, 4\); .* an array for several boxes"):
+        BoxMode.convert([[0.0, 0, 1, 1]], BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
 
 
 def test_rotated_boxes_keep_their_kind():

@@ -150,7 +150,7 @@ def test_batch_of_bytes_stays_bytes_and_maps_need_no_channels():
 def test_batches_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="got no image"):
         ImageList.from_tensors([])
-    with pytest.raises(ValueError, match=r"\(3, 4, 4\), \(1, 4, 4\) cannot be batched"):
+    with pytest.raises(ValueError, match=r"\[3, 4, 4\], \[1, 4, 4\] cannot be batched"):
         ImageList.from_tensors([torch.zeros(3, 4, 4), torch.zeros(1, 4, 4)])
     with pytest.raises(TypeError, match="takes one index"):
         ImageList.from_tensors([torch.zeros(3, 4, 4)])[:1]

@@ -69,7 +69,7 @@ def fast_rcnn_inference_single_image(
     is_finite = boxes.isfinite().all(dim=1) & scores.isfinite().all(dim=1)
     is_candidate = (scores[:, :num_classes] > score_thresh) & is_finite[:, None]
     region, category = is_candidate.nonzero(as_tuple=True)
-    size = box_class([]).tensor.shape[1]
+    size = box_class(torch.zeros(0)).tensor.shape[1]
     boxes_RCD = boxes.reshape(len(boxes), boxes.shape[1] // size, size)
     # With one box for all classes, every class reads column 0.
     column = category if boxes_RCD.shape[1] > 1 else torch.zeros_like(category)
