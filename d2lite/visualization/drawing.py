@@ -1,6 +1,7 @@
-"""Drawing: single shapes and texts, in the sizes and colours that suit the picture."""
+"""Drawing: single shapes and texts, in sizes and colours that fit the picture."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,23 +16,32 @@ _LINE_STYLES = {"-": False, "solid": False, "--": True, "-.": True, ":": True, "
 
 
 class Drawing:
-    """The single strokes of a `Visualizer`; coordinates are pixels of the original picture.
+    """The single shapes of a `Visualizer`; coordinates are pixels of the original picture.
 
     Attributes:
         img: the picture, (H, W, 3) uint8 RGB.
         output: the canvas that is drawn on.
+        metadata: names and colours of classes and keypoints.
     """
 
     def __init__(
-        self, img_rgb: np.ndarray, scale: float = 1.0, *, font_size_scale: float = 1.0
+        self,
+        img_rgb: np.ndarray,
+        metadata: Any = None,
+        scale: float = 1.0,
+        *,
+        font_size_scale: float = 1.0,
     ) -> None:
         """Put a picture on a canvas.
 
         Args:
             img_rgb: (H, W, 3) RGB in [0, 255].
+            metadata: an object whose attributes thing_classes, thing_colors, stuff_classes,
+                stuff_colors, keypoint_names ... are used where they exist, as those of a dataset.
             scale: canvas pixels for each pixel of the picture.
             font_size_scale: factor on the size of all texts.
         """
+        self.metadata = metadata
         self.output = VisImage(img_rgb, scale)
         self.img = self.output.img
         self._font_size_scale = font_size_scale
@@ -58,7 +68,7 @@ class Drawing:
             position: x and y of the text's upper edge.
             font_size: height of the letters in canvas pixels; by default follows the picture.
             color: of the letters, made brighter where it would not show on the plate.
-            horizontal_alignment: which part of the text stands at x: "left", "center", "right".
+            horizontal_alignment: which part of the text is at x: "left", "center", "right".
             rotation: degrees, counter-clockwise.
 
         Raises:
@@ -67,7 +77,7 @@ class Drawing:
         shares = {"left": 0.0, "center": 0.5, "right": 1.0}
         if horizontal_alignment not in shares:
             raise ValueError(
-                f"horizontal_alignment='{horizontal_alignment}' is none of {', '.join(shares)}."
+                f"horizontal_alignment='{horizontal_alignment}' is not one of {', '.join(shares)}."
             )
         size = max(round(font_size), 6) if font_size else self._font_size()
         letters = np.pad(render_text(text, size), ((0, 0), (size // 4, size // 4)))
@@ -112,7 +122,7 @@ class Drawing:
         line_style: str = "-",
         label: str | None = None,
     ) -> VisImage:
-        """Outline a turned box; its upper side is drawn thicker, so that the angle shows.
+        """Outline a rotated box; its upper side is thicker, so that the angle can be seen.
 
         Args:
             rotated_box: centre x, centre y, width, height, degrees counter-clockwise.
@@ -123,7 +133,7 @@ class Drawing:
         """
         center_x, center_y, width, height, angle = (float(v) for v in rotated_box)
         cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-        # y points down, so a counter-clockwise turn has this sign.
+        # y points down, so a counter-clockwise rotation has this sign.
         turn = np.array([[cosine, -sine], [sine, cosine]])
         unit = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
         corners = unit * [width, height] @ turn + [center_x, center_y]
@@ -186,8 +196,8 @@ class Drawing:
         Args:
             segment: (N, 2) x and y.
             color: of the area.
-            edge_color: of the outline; by default a darker neighbour of `color`, or `color`
-                itself where the area is nearly opaque.
+            edge_color: of the outline; by default `color`, or a darker one where the area is
+                nearly opaque.
             alpha: opacity of the area.
         """
         fill = parse_color(color)
@@ -206,12 +216,12 @@ class Drawing:
         alpha: float = 0.5,
         area_threshold: float = 10,
     ) -> VisImage:
-        """Fill and outline the pixels of a mask, holes left open.
+        """Fill and outline the pixels of a mask, without its holes.
 
         Args:
             binary_mask: (H, W) of 0 and 1.
             color: of the area; by default the first colour of the table.
-            edge_color: of the outline; by default a darker neighbour of `color`.
+            edge_color: of the outline; by default as in `draw_polygon`.
             text: written at the innermost place of each large part.
             alpha: opacity of the area.
             area_threshold: parts of fewer pixels are left out.
@@ -238,7 +248,7 @@ class Drawing:
         text: str | None = None,
         alpha: float = 0.5,
     ) -> VisImage:
-        """Lay a colour over the picture, as strong as the mask says.
+        """Blend a colour over the picture, with the mask as opacity.
 
         Args:
             soft_mask: (H, W) in [0, 1].
@@ -257,9 +267,9 @@ class Drawing:
         return self.output.font_size(factor * self._font_size_scale)
 
     def _draw_label(self, text: str, box: Sequence[float] | np.ndarray, color: Color) -> None:
-        """Write a label on a plate of its object's colour, where there is room at the box."""
+        """Write a label on a plate of its object's colour, where the box leaves room."""
         object_height = (box[3] - box[1]) * self.output.scale
-        # Labels of small objects are a little smaller, as they often stand close together.
+        # Labels of small objects are a little smaller, as they are often close together.
         size = self._font_size(0.85 if object_height < 4 * self._font_size() else 1.0)
         padding = max(size // 5, 2)
         letters = render_text(text, size)
@@ -288,12 +298,12 @@ class Drawing:
 
 def _is_dashed(line_style: str) -> bool:
     if line_style not in _LINE_STYLES:
-        raise ValueError(f"line style '{line_style}' is none of {', '.join(_LINE_STYLES)}.")
+        raise ValueError(f"line style '{line_style}' is not one of {', '.join(_LINE_STYLES)}.")
     return _LINE_STYLES[line_style]
 
 
 def _outline(color: Color, alpha: float) -> Color:
-    """Of a thin fill the full colour is a good border; a dense fill needs a darker one."""
+    """The fill's colour is a good border of a transparent fill; an opaque one needs a darker."""
     if alpha <= 0.6:
         return color
     red, green, blue = (0.65 * v for v in color)

@@ -1,5 +1,7 @@
-"""What people hand to the visualizer, brought to arrays and `GenericMask`s."""
+"""Inputs of the visualizer, converted to arrays and `GenericMask`s."""
 
+import itertools
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from .generic_mask import GenericMask
 
 
 def to_generic_masks(masks: Any, height: int, width: int) -> list[GenericMask]:
-    """See N masks in any form as `GenericMask`s.
+    """Convert N masks of any form to `GenericMask`s.
 
     Args:
         masks: `BitMasks`, `PolygonMasks`, (N, H, W) array or tensor, or a list of single masks.
@@ -33,12 +35,12 @@ def _single(mask: Any) -> Any:
 
 
 def has_area(segmentation: Any) -> bool:
-    """Whether an annotation has a mask at all, in whatever form."""
+    """Whether an annotation has a mask, of any form."""
     return segmentation is not None and len(segmentation) > 0
 
 
 def to_array(values: Any) -> np.ndarray[Any, Any]:
-    """Boxes or keypoints in any form as float64 array; none at all as (0, 4)."""
+    """Boxes or keypoints of any form as float64 array; an empty list as (0, 4)."""
     values = getattr(values, "tensor", values)
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
@@ -49,6 +51,12 @@ def to_array(values: Any) -> np.ndarray[Any, Any]:
 def to_list(values: torch.Tensor | None) -> list[Any] | None:
     """A tensor on any device as list of numbers; None stays None."""
     return None if values is None else values.tolist()
+
+
+def numbers_in_class(classes: Sequence[Hashable]) -> list[int]:
+    """For each instance how many of its class come before it."""
+    counters: dict[Hashable, itertools.count[int]] = {}
+    return [next(counters.setdefault(each, itertools.count())) for each in classes]
 
 
 def common_length(**parts: Any) -> int:
@@ -70,11 +78,11 @@ def common_length(**parts: Any) -> int:
 def extents_of(
     boxes: np.ndarray | None, masks: list[GenericMask] | None, keypoints: np.ndarray | None
 ) -> np.ndarray[Any, Any]:
-    """(N, 4) xyxy of each instance from whatever is known of it."""
+    """(N, 4) xyxy of each instance: its box, or that around its mask or its keypoints."""
     if boxes is not None:
         return boxes
     if masks is not None:
         return np.stack([mask.bbox() for mask in masks])
     if keypoints is not None:
         return np.concatenate([keypoints[:, :, :2].min(axis=1), keypoints[:, :, :2].max(axis=1)], 1)
-    raise ValueError("labels and colours alone say nothing of a place; pass boxes or masks too.")
+    raise ValueError("labels and colours have no place in the picture; pass boxes or masks too.")

@@ -9,32 +9,14 @@ import torch
 from .canvas import VisImage
 from .colormap import Color, ColorLike, class_color, shade
 from .drawing import Drawing
+from .inputs import numbers_in_class
+from .text import label_text
 
 _OFF_WHITE = (1.0, 1.0, 240.0 / 255)
 
 
 class SegmentationDrawing(Drawing):
     """Draws semantic and panoptic maps; names and colours come from `metadata`."""
-
-    def __init__(
-        self,
-        img_rgb: np.ndarray,
-        metadata: Any = None,
-        scale: float = 1.0,
-        *,
-        font_size_scale: float = 1.0,
-    ) -> None:
-        """Put a picture on a canvas.
-
-        Args:
-            img_rgb: (H, W, 3) RGB in [0, 255].
-            metadata: an object whose attributes thing_classes, thing_colors, stuff_classes,
-                stuff_colors, keypoint_names ... are used where they exist, as those of a dataset.
-            scale: canvas pixels for each pixel of the picture.
-            font_size_scale: factor on the size of all texts.
-        """
-        super().__init__(img_rgb, scale, font_size_scale=font_size_scale)
-        self.metadata = metadata
 
     def draw_sem_seg(
         self,
@@ -77,10 +59,10 @@ class SegmentationDrawing(Drawing):
         area_threshold: float | None = None,
         alpha: float = 0.7,
     ) -> VisImage:
-        """Draw a map of segments: stuff below, things above, the smallest last.
+        """Draw a map of segments: stuff first, then things, each from large to small.
 
         Args:
-            panoptic_seg: (H, W) segment id of each pixel; 0 or what no segment bears is left out.
+            panoptic_seg: (H, W) segment id of each pixel; ids of no segment, as 0, are left out.
             segments_info: for each segment "id", "category_id", "isthing" and maybe "score"; None
                 where the ids are category * metadata.label_divisor + number.
             area_threshold: parts of a segment with fewer pixels are left out.
@@ -97,21 +79,16 @@ class SegmentationDrawing(Drawing):
         )
         present = [info for info in segments_info if info["id"] in areas]
         present.sort(key=lambda info: (bool(info["isthing"]), -areas[info["id"]]))
-        seen_of_class: dict[int, int] = {}
-        for info in present:
-            category, is_thing = int(info["category_id"]), bool(info["isthing"])
+        kinds = [(int(info["category_id"]), bool(info["isthing"])) for info in present]
+        for info, kind, step in zip(present, kinds, numbers_in_class(kinds), strict=True):
+            category, is_thing = kind
             color = self._class_color(category, is_thing=is_thing)
-            if is_thing:
-                color = shade(color, seen_of_class.get(category, 0))
-                seen_of_class[category] = seen_of_class.get(category, 0) + 1
-            text = self._class_name(category, is_thing=is_thing)
-            if info.get("score") is not None:
-                text = f"{text} {info['score']:.0%}"
+            name = self._class_name(category, is_thing=is_thing)
             self.draw_binary_mask(
                 segments == info["id"],
-                color,
+                shade(color, step) if is_thing else color,
                 edge_color=_OFF_WHITE,
-                text=text + (" (crowd)" if info.get("iscrowd") else ""),
+                text=label_text(name, info.get("score"), bool(info.get("iscrowd"))),
                 alpha=alpha,
                 area_threshold=area_threshold or 0,
             )
@@ -123,10 +100,10 @@ class SegmentationDrawing(Drawing):
         divisor = self._metadata("label_divisor")
         if divisor is None:
             raise ValueError(
-                "segments_info is None and the metadata has no label_divisor, so nothing says "
-                "which class a segment has; pass segments_info."
+                "segments_info is None and the metadata has no label_divisor, so the class of a "
+                "segment is unknown; pass segments_info."
             )
-        # Where things have numbers of their own, the map's numbers are those of the dataset.
+        # With separate numbers of things and stuff, those of the map are the dataset's.
         things = (self._metadata("thing_dataset_id_to_contiguous_id") or {}).values()
         infos = []
         for segment in np.unique(segments).tolist():
@@ -149,7 +126,7 @@ class SegmentationDrawing(Drawing):
         if 0 <= number < len(colors):
             red, green, blue = (min(max(float(v) / 255, 0.0), 1.0) for v in colors[number])
             return red, green, blue
-        # Stuff starts elsewhere in the table, so that grass and person do not look alike.
+        # Stuff begins at another row of the table, so that grass and person look different.
         return class_color(number if is_thing else number + 41)
 
 

@@ -1,4 +1,4 @@
-"""Text as pixels: fonts, sizes, and where a label finds room in a picture."""
+"""Texts and labels: what they say, their pixels, and where a label fits into a picture."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Rect = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1 and y1 outside
 
-# Looked for on the machine when a text has letters that Pillow's own font lacks.
+# Fonts of the machine, tried in this order for letters that Pillow's own font lacks.
 _WIDE_FONTS = (
     "NotoSansCJK-Regular.ttc",
     "NotoSans-Regular.ttf",
@@ -40,12 +40,12 @@ def render_text(text: str, size: int) -> np.ndarray:
 
     Returns:
         (h, w) float32 coverage in [0, 1]. The height depends on size and number of lines only,
-        so that labels beside each other stand on one line. Read-only: results are cached.
+        so that labels beside each other have one base line. Read-only: results are cached.
     """
     lines = text.split("\n")
     font = _font(size, all(ord(c) < 256 for c in text))
     widths = [max(int(np.ceil(font.getlength(line))), 1) for line in lines]
-    # Ascenders and descenders of every line get the same room, whatever letters it has.
+    # Every line has room for ascenders and descenders, whether it has such letters or not.
     line_height = round(size * 1.2)
     page = Image.new("L", (max(widths), line_height * len(lines)), 0)
     pen = ImageDraw.Draw(page)
@@ -54,6 +54,12 @@ def render_text(text: str, size: int) -> np.ndarray:
     coverage = np.asarray(page, dtype=np.float32) / 255
     coverage.setflags(write=False)
     return coverage
+
+
+def label_text(name: str, score: float | None = None, is_crowd: bool = False) -> str:
+    """The label of an instance: name, score in percent, and whether it is a crowd."""
+    text = name if score is None else f"{name} {score:.0%}".strip()
+    return f"{text} (crowd)" if is_crowd else text
 
 
 def overlap_area(rect: Rect, others: Iterable[Rect]) -> int:
@@ -71,13 +77,13 @@ def place_label(
     image_size: tuple[int, int],
     taken: Sequence[Rect],
 ) -> Rect:
-    """Find room for the label of a box: inside the picture, clear of earlier labels.
+    """Find a place for the label of a box: inside the picture, away from earlier labels.
 
     Args:
         label_size: (height, width) of the label in pixels.
-        box: xyxy of what the label belongs to.
+        box: xyxy of the object.
         image_size: (height, width) of the picture.
-        taken: where labels stand already.
+        taken: the places of earlier labels.
 
     Returns:
         The place with the least overlap among those at the box's edges; the first of equals in
@@ -97,7 +103,7 @@ def place_label(
             inside_x = min(max(x, 0), max(image_width - width, 0))
             inside_y = min(max(y, 0), max(image_height - height, 0))
             rect = (inside_x, inside_y, inside_x + width, inside_y + height)
-            # A place that had to be pushed back into the picture counts by how far it moved.
+            # A place outside is moved into the picture, at a cost that grows with the distance.
             cost = overlap_area(rect, taken) + 0.01 * (abs(inside_x - x) + abs(inside_y - y))
             if cost < best_cost:
                 best, best_cost = rect, cost

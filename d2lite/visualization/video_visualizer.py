@@ -1,4 +1,4 @@
-"""VideoVisualizer: frames of one video, where an object keeps its colour from frame to frame."""
+"""VideoVisualizer: frames of one video, in which an object keeps its colour."""
 
 import itertools
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ class VideoVisualizer:
     """Draws predictions on the frames of a video, in their order."""
 
     def __init__(self, metadata: Any, instance_mode: ColorMode = ColorMode.IMAGE) -> None:
-        """Begin a video.
+        """Start a video.
 
         Args:
             metadata: as that of `Visualizer`.
-            instance_mode: how instances are coloured; SEGMENTATION needs no memory.
+            instance_mode: how instances are coloured.
         """
         self.metadata = metadata
         self._instance_mode = instance_mode
@@ -91,7 +91,7 @@ class VideoVisualizer:
         categories = torch.tensor([t.category for t in self._tracks], dtype=torch.int64)
         overlaps[torch.tensor(classes, dtype=torch.int64)[:, None] != categories[None]] = 0
         match = [-1] * len(boxes)
-        # The best pair first; then neither of the two is free any more.
+        # The best pair first; then the other pairs of both are removed.
         while overlaps.numel() and overlaps.max() >= _MIN_IOU:
             new, old = divmod(int(overlaps.argmax()), overlaps.shape[1])
             match[new] = old

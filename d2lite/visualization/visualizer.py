@@ -1,7 +1,6 @@
-"""Visualizer: predictions and dataset dicts to pictures; names and colours are handed in."""
+"""Visualizer: pictures of predictions and of dataset dicts."""
 
 import enum
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,12 +16,14 @@ from .inputs import (
     common_length,
     extents_of,
     has_area,
+    numbers_in_class,
     to_array,
     to_generic_masks,
     to_list,
 )
 from .keypoints import draw_keypoint_skeleton
 from .segmentation import SegmentationDrawing
+from .text import label_text
 
 
 class ColorMode(enum.Enum):
@@ -39,7 +40,7 @@ class ColorMode(enum.Enum):
 
 
 class Visualizer(SegmentationDrawing):
-    """Draws what is known about a picture on it; call `get_output()` for the result."""
+    """Draws predictions or annotations on their picture; `get_output()` gives the result."""
 
     def __init__(
         self,
@@ -53,8 +54,7 @@ class Visualizer(SegmentationDrawing):
 
         Args:
             img_rgb: (H, W, 3) RGB in [0, 255].
-            metadata: an object whose attributes thing_classes, thing_colors, stuff_classes,
-                stuff_colors, keypoint_names ... are used where they exist, as those of a dataset.
+            metadata: names and colours, see `Drawing`.
             scale: canvas pixels for each pixel of the picture.
             instance_mode: how instances are coloured.
             font_size_scale: factor on the size of all texts.
@@ -73,7 +73,7 @@ class Visualizer(SegmentationDrawing):
         shades = None
         if jittering and self._instance_mode is not ColorMode.SEGMENTATION:
             classes = to_list(predictions.get_fields().get("pred_classes"))
-            shades = _numbers_in_class(classes or [0] * len(predictions))
+            shades = numbers_in_class(classes or [0] * len(predictions))
         return self.draw_instances(predictions, shades)
 
     def draw_instances(self, predictions: Instances, shades: Sequence[int] | None) -> VisImage:
@@ -128,10 +128,9 @@ class Visualizer(SegmentationDrawing):
 
     def _draw_annotations(self, annotations: Sequence[dict[str, Any]]) -> None:
         classes = [a.get("category_id", 0) for a in annotations]
-        labels = self._labels(classes, None, len(annotations))
         labels = [
-            f"{text} (crowd)" if a.get("iscrowd") else text
-            for text, a in zip(labels or [], annotations, strict=True)
+            label_text(self._class_name(number, is_thing=True), None, bool(a.get("iscrowd")))
+            for number, a in zip(classes, annotations, strict=True)
         ]
         boxes = None
         if all("bbox" in a for a in annotations):
@@ -160,7 +159,7 @@ class Visualizer(SegmentationDrawing):
             masks=masks,
             keypoints=keypoints,
             assigned_colors=self._instance_colors(
-                classes, None if is_uniform else _numbers_in_class(classes)
+                classes, None if is_uniform else numbers_in_class(classes)
             ),
         )
 
@@ -174,7 +173,7 @@ class Visualizer(SegmentationDrawing):
         assigned_colors: Sequence[ColorLike] | None = None,
         alpha: float = 0.5,
     ) -> VisImage:
-        """Draw N instances: areas first, then outlines, keypoints and labels above them all.
+        """Draw N instances: first areas, then outlines and keypoints, then labels.
 
         Args:
             boxes: N boxes, xyxy or (centre x, centre y, width, height, degrees): `Boxes`,
@@ -205,7 +204,7 @@ class Visualizer(SegmentationDrawing):
         if box_array is not None and box_array.shape[1] == 5:
             return self.overlay_rotated_instances(box_array, labels, colors)
         extents = extents_of(box_array, shapes, points)
-        # Large ones first, so that small ones in front of them stay visible.
+        # Large ones first, so that they do not cover small ones.
         order = np.argsort(
             -np.prod(extents[:, 2:] - extents[:, :2], axis=1), kind="stable"
         ).tolist()
@@ -217,7 +216,7 @@ class Visualizer(SegmentationDrawing):
                 self.draw_box(box_array[i], alpha=1.0, edge_color=colors[i])
             if points is not None:
                 self.draw_and_connect_keypoints(points[i])
-        # Small objects have the fewest places for a label, so they choose first.
+        # Small objects have the fewest places for a label, so theirs are placed first.
         for i in reversed(order):
             if labels is not None and labels[i]:
                 if box_array is None and shapes is not None and shapes[i].mask.any():
@@ -232,7 +231,7 @@ class Visualizer(SegmentationDrawing):
         labels: Sequence[str] | None = None,
         assigned_colors: Sequence[ColorLike] | None = None,
     ) -> VisImage:
-        """Draw N turned boxes, the largest first.
+        """Draw N rotated boxes, the largest first.
 
         Args:
             boxes: (N, 5) centre x, centre y, width, height, degrees counter-clockwise.
@@ -249,7 +248,7 @@ class Visualizer(SegmentationDrawing):
         return self.output
 
     def draw_and_connect_keypoints(self, keypoints: Any) -> VisImage:
-        """Draw one object's keypoints and the lines that the metadata's rules name.
+        """Draw one object's keypoints and the lines of the metadata's keypoint_connection_rules.
 
         Args:
             keypoints: (K, 3) x, y and visibility or score.
@@ -287,7 +286,7 @@ class Visualizer(SegmentationDrawing):
             names = [self._class_name(int(c), is_thing=True) for c in classes]
         if scores is None:
             return names
-        return [f"{name} {score:.0%}".strip() for name, score in zip(names, scores, strict=True)]
+        return [label_text(name, score) for name, score in zip(names, scores, strict=True)]
 
     def _instance_colors(
         self, classes: Sequence[int], shades: Sequence[int] | None = None
@@ -296,9 +295,3 @@ class Visualizer(SegmentationDrawing):
         if shades is None:
             return colors
         return [shade(color, step) for color, step in zip(colors, shades, strict=True)]
-
-
-def _numbers_in_class(classes: Sequence[int]) -> list[int]:
-    """For each instance how many of its class come before it."""
-    counters: dict[int, itertools.count[int]] = {}
-    return [next(counters.setdefault(number, itertools.count())) for number in classes]
