@@ -13,21 +13,26 @@ import numpy as np
 import torch
 from pycocotools import coco, cocoeval
 
-from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.catalog import MetadataCatalog
 from d2lite.structures import Instances
-from d2lite.utils.errors import ConfigError, MissingFileError
-from d2lite.utils.file_io import PathManager, atomic_write
+from d2lite.utils.errors import ConfigError
+from d2lite.utils.file_io import atomic_write
 
-from .coco_ground_truth import coco_ground_truth, index_coco
-from .coco_results import explain_poor_results, instances_to_coco_json
-from .coco_scoring import DEFAULT_MAX_DETS, CocoScores, score_coco
+from .coco_ground_truth import check_ground_truth, coco_ground_truth, index_coco
+from .coco_results import explain_poor_results, instances_to_coco_json, without_classes
+from .coco_scoring import (
+    CocoScores,
+    _evaluate_predictions_on_coco,
+    detection_limits,
+    score_coco,
+)
 from .evaluator import DatasetEvaluator
 from .fast_eval_api import COCOeval_opt
 from .gathering import gather_parts
 from .proposal_recall import proposal_recall
 from .tables import class_table, format_table, metrics_table
 
-__all__ = ["COCOEvaluator", "instances_to_coco_json"]
+__all__ = ["COCOEvaluator", "_evaluate_predictions_on_coco", "instances_to_coco_json"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,19 +104,12 @@ class COCOEvaluator(DatasetEvaluator):
         self._tasks = None if tasks is None else tuple(tasks)
         self._distributed = distributed
         self._output_dir = None if output_dir is None else Path(output_dir)
-        self._max_dets_per_image = _limits(max_dets_per_image)
+        self._max_dets_per_image = detection_limits(max_dets_per_image)
         self._use_fast_impl = use_fast_impl
         self._kpt_oks_sigmas = tuple(kpt_oks_sigmas)
         self._allow_cached_coco = allow_cached_coco
         self._metadata = MetadataCatalog.get(dataset_name)
-        json_file = self._metadata.get("json_file")
-        if not json_file:
-            DatasetCatalog.get(dataset_name)  # an unknown name fails here, not after inference
-        elif not PathManager.exists(json_file):
-            raise MissingFileError(
-                f"dataset '{dataset_name}' has its annotations in {json_file}, which does not "
-                "exist; set D2LITE_DATASETS to the folder that holds the datasets."
-            )
+        check_ground_truth(dataset_name)  # a wrong name fails here, not after inference
         self.reset()
 
     @cached_property
@@ -125,14 +123,9 @@ class COCOEvaluator(DatasetEvaluator):
         return "annotations" in self._coco_api.dataset
 
     def _load_ground_truth(self) -> dict[str, Any]:
-        json_file = self._metadata.get("json_file")
-        if not json_file:
-            return coco_ground_truth(
-                self._dataset_name, self._output_dir, allow_cached=self._allow_cached_coco
-            )
-        with PathManager.open(json_file) as stream:
-            content: dict[str, Any] = json.load(stream)
-        return content
+        return coco_ground_truth(
+            self._dataset_name, self._output_dir, allow_cached=self._allow_cached_coco
+        )
 
     def reset(self) -> None:
         """Forget all predictions."""
@@ -183,7 +176,7 @@ class COCOEvaluator(DatasetEvaluator):
         self._results = {}
         if self._output_dir is not None:
             with atomic_write(self._output_dir / "instances_predictions.pth", "wb") as stream:
-                torch.save([_without_classes(p) for p in predictions], stream)
+                torch.save([without_classes(p) for p in predictions], stream)
         if any("proposals" in p for p in predictions):
             self._eval_box_proposals(predictions)
         if any("instances" in p for p in predictions) or not self._results:
@@ -318,68 +311,3 @@ class COCOEvaluator(DatasetEvaluator):
                 "nan: the class has no ground truth here; it does not count in the mean."
             )
         return metrics | {f"AP-{name}": value for name, value in per_class.items()}
-
-
-def _limits(max_dets_per_image: int | Sequence[int] | None) -> list[int]:
-    if max_dets_per_image is None:
-        return list(DEFAULT_MAX_DETS)
-    if isinstance(max_dets_per_image, int):
-        if max_dets_per_image < 1:
-            raise ConfigError(f"max_dets_per_image={max_dets_per_image}; use 1 or more.")
-        lower = [n for n in DEFAULT_MAX_DETS[:2] if n < max_dets_per_image]
-        return [*lower, max_dets_per_image]
-    limits = [int(n) for n in max_dets_per_image]
-    if not limits or limits != sorted(set(limits)) or limits[0] < 1:
-        raise ConfigError(f"max_dets_per_image={limits}; give ascending numbers of 1 or more.")
-    return limits
-
-
-def _without_classes(prediction: dict[str, Any]) -> dict[str, Any]:
-    """With tensors in place of `Instances`, so that torch.load(weights_only=True) can read it."""
-    if "proposals" not in prediction:
-        return prediction
-    proposals = prediction["proposals"]
-    return {
-        **prediction,
-        "proposals": {
-            "boxes": proposals.proposal_boxes.tensor,
-            "objectness_logits": proposals.objectness_logits,
-        },
-    }
-
-
-def _evaluate_predictions_on_coco(
-    coco_gt: coco.COCO,
-    coco_results: Sequence[Mapping[str, Any]],
-    iou_type: str,
-    kpt_oks_sigmas: Sequence[float] | None = None,
-    cocoeval_fn: Any = COCOeval_opt,
-    img_ids: Sequence[Any] | None = None,
-    max_dets_per_image: Sequence[int] | None = None,
-    *,
-    use_fast_impl: bool = True,
-) -> cocoeval.COCOeval:
-    """`score_coco` under the name and with the arguments of detectron2, for code that imports it.
-
-    Args:
-        coco_gt: pycocotools' COCO of the ground truth.
-        coco_results: COCO result dicts.
-        iou_type: "bbox", "segm" or "keypoints".
-        kpt_oks_sigmas: one for each keypoint; None for COCO's 17.
-        cocoeval_fn: pycocotools' COCOeval or a subclass; some versions give a bool here, which
-            counts as `use_fast_impl`.
-        img_ids: only these images; None for all.
-        max_dets_per_image: limits of detections, ascending; None for 1, 10, 100.
-        use_fast_impl: False for pycocotools' own COCOeval.
-    """
-    if cocoeval_fn is False or not use_fast_impl:
-        cocoeval_fn = cocoeval.COCOeval
-    return score_coco(
-        coco_gt.dataset,
-        coco_results,
-        iou_type,
-        max_dets=max_dets_per_image or DEFAULT_MAX_DETS,
-        img_ids=img_ids,
-        kpt_oks_sigmas=kpt_oks_sigmas,
-        evaluation_type=COCOeval_opt if cocoeval_fn is True else cocoeval_fn,
-    )

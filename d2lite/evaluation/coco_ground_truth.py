@@ -13,20 +13,37 @@ from typing import Any
 import numpy as np
 from pycocotools import coco
 
-from d2lite.data.catalog import DatasetCatalog, dataset_file_stem
+from d2lite.data.catalog import DatasetCatalog, MetadataCatalog, dataset_file_stem
 from d2lite.data.datasets.coco_export import convert_to_coco_dict
 from d2lite.data.object_checks import box_around, is_valid_polygon, mask_fault
 from d2lite.structures.masks import rle
-from d2lite.utils.errors import DataError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.file_io import PathManager, atomic_write
 
 logger = logging.getLogger(__name__)
+
+
+def check_ground_truth(dataset_name: str) -> None:
+    """Look for the ground truth of a dataset, without reading it.
+
+    Raises:
+        MissingFileError: if the dataset's annotation file is missing.
+        UnknownNameError: if no such dataset is registered.
+    """
+    json_file = MetadataCatalog.get(dataset_name).get("json_file")
+    if not json_file:
+        DatasetCatalog.get(dataset_name)
+    elif not PathManager.exists(json_file):
+        raise MissingFileError(
+            f"dataset '{dataset_name}' has its annotations in {json_file}, which does not exist; "
+            "set D2LITE_DATASETS to the folder that holds the datasets."
+        )
 
 
 def coco_ground_truth(
     dataset_name: str, output_dir: Path | None, *, allow_cached: bool = True
 ) -> dict[str, Any]:
-    """Turn the dataset dicts of a dataset into a COCO dict.
+    """Read the annotation file of a dataset, or turn its dataset dicts into a COCO dict.
 
     Args:
         dataset_name: a registered dataset.
@@ -34,6 +51,11 @@ def coco_ground_truth(
             for nowhere.
         allow_cached: take the kept file, if it was made of the same data.
     """
+    json_file = MetadataCatalog.get(dataset_name).get("json_file")
+    if json_file:
+        with PathManager.open(json_file) as stream:
+            content: dict[str, Any] = json.load(stream)
+        return content
     records = DatasetCatalog.get(dataset_name)
     if output_dir is None or not any("annotations" in record for record in records):
         made = convert_to_coco_dict(dataset_name)

@@ -111,3 +111,17 @@ def explain_poor_results(
                 "classes fit the model?"
             )
     return " Also: ".join(reasons) or None
+
+
+def without_classes(prediction: dict[str, Any]) -> dict[str, Any]:
+    """A prediction whose proposals are plain tensors, for torch.load(weights_only=True)."""
+    if "proposals" not in prediction:
+        return prediction
+    proposals = prediction["proposals"]
+    return {
+        **prediction,
+        "proposals": {
+            "boxes": proposals.proposal_boxes.tensor,
+            "objectness_logits": proposals.objectness_logits,
+        },
+    }

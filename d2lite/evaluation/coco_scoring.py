@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pycocotools import cocoeval
+from pycocotools import coco, cocoeval
 
 from d2lite.utils.errors import ConfigError
 
@@ -194,3 +194,59 @@ def _check_sigmas(
             f"{'' if len(sigmas) else ' (those of COCO persons)'}. Set "
             f"TEST.KEYPOINT_OKS_SIGMAS to {found} numbers, one for each keypoint."
         )
+
+
+def detection_limits(max_dets_per_image: int | Sequence[int] | None) -> list[int]:
+    """The limits of detections for each image and category.
+
+    Args:
+        max_dets_per_image: the last of them; or all of them, ascending; None for 1, 10, 100.
+    """
+    if max_dets_per_image is None:
+        return list(DEFAULT_MAX_DETS)
+    if isinstance(max_dets_per_image, int):
+        if max_dets_per_image < 1:
+            raise ConfigError(f"max_dets_per_image={max_dets_per_image}; use 1 or more.")
+        lower = [n for n in DEFAULT_MAX_DETS[:2] if n < max_dets_per_image]
+        return [*lower, max_dets_per_image]
+    limits = [int(n) for n in max_dets_per_image]
+    if not limits or limits != sorted(set(limits)) or limits[0] < 1:
+        raise ConfigError(f"max_dets_per_image={limits}; give ascending numbers of 1 or more.")
+    return limits
+
+
+def _evaluate_predictions_on_coco(
+    coco_gt: coco.COCO,
+    coco_results: Sequence[Mapping[str, Any]],
+    iou_type: str,
+    kpt_oks_sigmas: Sequence[float] | None = None,
+    cocoeval_fn: Any = COCOeval_opt,
+    img_ids: Sequence[Any] | None = None,
+    max_dets_per_image: Sequence[int] | None = None,
+    *,
+    use_fast_impl: bool = True,
+) -> cocoeval.COCOeval:
+    """`score_coco` under the name and with the arguments of detectron2, for code that imports it.
+
+    Args:
+        coco_gt: pycocotools' COCO of the ground truth.
+        coco_results: COCO result dicts.
+        iou_type: "bbox", "segm" or "keypoints".
+        kpt_oks_sigmas: one for each keypoint; None for COCO's 17.
+        cocoeval_fn: pycocotools' COCOeval or a subclass; some versions give a bool here, which
+            counts as `use_fast_impl`.
+        img_ids: only these images; None for all.
+        max_dets_per_image: limits of detections, ascending; None for 1, 10, 100.
+        use_fast_impl: False for pycocotools' own COCOeval.
+    """
+    if cocoeval_fn is False or not use_fast_impl:
+        cocoeval_fn = cocoeval.COCOeval
+    return score_coco(
+        coco_gt.dataset,
+        coco_results,
+        iou_type,
+        max_dets=max_dets_per_image or DEFAULT_MAX_DETS,
+        img_ids=img_ids,
+        kpt_oks_sigmas=kpt_oks_sigmas,
+        evaluation_type=COCOeval_opt if cocoeval_fn is True else cocoeval_fn,
+    )
