@@ -51,7 +51,7 @@ def evaluate(cfg: CfgNode, model: torch.nn.Module) -> None:
 
 
 def train(cfg: CfgNode, model: torch.nn.Module, *, resume: bool) -> None:
-    """Train `model` in place, from where OUTPUT_DIR stands if `resume`."""
+    """Train `model` in place, from the last checkpoint of OUTPUT_DIR if `resume`."""
     model.train()
     loader = build_detection_train_loader(cfg)
     follow_epochs(cfg, loader)

@@ -68,7 +68,7 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
         name: what to call it in messages.
 
     Raises:
-        ConfigError: if it cannot be read, holds a refused tag, or is no mapping of keys.
+        ConfigError: if it cannot be read, holds a refused tag, or is not a mapping of keys.
     """
     loader = _Loader(text)
     loader.name = name
@@ -141,7 +141,7 @@ def _local(path: str, chain: tuple[str, ...]) -> Path:
 
 
 def _beside(path: str, base: str) -> str:
-    """Where `base`, named in the file `path`, lies."""
+    """The path of `base`, which the file `path` names."""
     if "://" in base or os.path.isabs(base):
         return base
     if base.startswith("~"):

@@ -1,4 +1,4 @@
-"""Projects: models that live outside d2lite's own floors, importable as `d2lite.projects.NAME`.
+"""Projects: models outside of d2lite's own packages, importable as `d2lite.projects.NAME`.
 
 In a checkout the package of a project is `projects/NAME/NAME`; an installed wheel carries it as
 `d2lite/projects/NAME`. Either way `add_project_configs` finds it, and d2lite names none of them.

@@ -1,4 +1,4 @@
-"""Fetching a file over http(s): resumed where it broke off, checked, whole or absent."""
+"""Fetching a file over http(s): resumed after an interruption, checked, complete or absent."""
 
 import contextlib
 import hashlib
@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 _ATTEMPTS = 4
 _TIMEOUT_S = 60
 _LINE_PERIOD_S = 0.2
-# torchvision's way of naming: the first digits of the SHA-256 stand before the ending.
+# As torchvision names files: the first digits of the SHA-256 come before the suffix.
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[^.-]+$")
 
 
@@ -60,7 +60,7 @@ def download(url: str, target: str | os.PathLike[str], *, force: bool = False) -
         url: address, http or https.
         target: where the file goes. If its name ends in a dash and 8 or more hexadecimal digits
             before its suffix, they must be the beginning of the file's SHA-256.
-        force: fetch it anew.
+        force: fetch it again.
 
     Returns:
         `target`.

@@ -1,4 +1,4 @@
-"""The process's surroundings: which device to compute on, and its random generators."""
+"""The environment of the process: which device to compute on, and its random generators."""
 
 import logging
 import random
@@ -50,14 +50,16 @@ def resolve_device(requested: str, *, was_set: bool) -> torch.device:
         device = torch.device(requested)
     except RuntimeError as err:
         raise DeviceError(
-            f"MODEL.DEVICE {requested!r} is no device that torch knows; "
+            f"MODEL.DEVICE {requested!r} is not a device that torch knows; "
             "use cuda, cuda:N, mps or cpu."
         ) from err
     lack = _what_lacks(device)
     if not lack:
         return device
     if was_set:
-        raise DeviceError(f"MODEL.DEVICE {requested!r} was asked for, but {lack}. {_mend()}")
+        raise DeviceError(
+            f"MODEL.DEVICE {requested!r} was asked for, but {lack}. {_usable_devices()}"
+        )
     stand_in = torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     logging.getLogger(__name__).info(
         "%s: computing on %s (set MODEL.DEVICE to choose)", lack, stand_in
@@ -78,7 +80,7 @@ def _what_lacks(device: torch.device) -> str:
     return ""
 
 
-def _mend() -> str:
+def _usable_devices() -> str:
     usable = ["cpu"]
     if torch.backends.mps.is_available():
         usable.insert(0, "mps")

@@ -32,7 +32,7 @@ class _CachedURLHandler(HTTPURLHandler):  # type: ignore[misc]  # iopath ships n
     ) -> str:
         folder = cache_dir() if cache_folder is None else Path(cache_folder)
         place = cached_path(path, folder).relative_to(folder)
-        # Published weights lie as in detectron2's cache, so that people can bring theirs along.
+        # Published weights are stored as in detectron2's cache, so that people can copy theirs.
         if place.parts[0] == _ZOO_HOST:
             place = place.relative_to(_ZOO_HOST)
         return str(download(path, folder / place, force=force))

@@ -4,6 +4,15 @@ A training sample is known by its position in the endless stream of samples. Eve
 it (augmentation in the loader, proposal sampling in the model) comes from a generator keyed by
 (seed, position), so the draws are the same for any number of workers and processes and after any
 stop and resume, and there is no generator state to save.
+
+What surrounds a step, and what reads it:
+
+- `keyed_draws` and `at_position`, around each sample in the loader: augmentations.
+- `keyed_images`, around the forward pass of a detector: the sampling of anchors and proposals.
+- `EventStorage` (utils.events), around the whole training: whoever logs a number.
+- `sharing_means` (utils.process_means), around the forward pass: normalisers of losses.
+- torch's own: autocast with mixed precision, `no_sync` of DistributedDataParallel while gradients
+  are accumulated.
 """
 
 import random

@@ -17,7 +17,7 @@ def retry_if_cuda_oom(func: Callable[_P, _T]) -> Callable[_P, _T]:
     """Wrap a function of tensors so that it survives a full GPU.
 
     When CUDA memory runs out, the function is called again with the cache emptied, and if that
-    fails too, with its CUDA tensors copied to the CPU; its results then lie on the CPU. It must
+    fails too, with its CUDA tensors copied to the CPU; its results are then on the CPU. It must
     therefore have no side effects, and the caller must cope with results on another device.
 
     Args:
@@ -55,7 +55,7 @@ def _on_cpu(value: Any) -> Any:
         return type(value)(*map(_on_cpu, value))
     if isinstance(value, list | tuple):
         return type(value)(map(_on_cpu, value))
-    # Structures of ours (Boxes, Instances, ...) are duck-typed: this floor knows none of them.
+    # Structures of ours (Boxes, Instances, ...) are duck-typed: this level cannot import them.
     if hasattr(value, "to") and hasattr(value, "device") and not isinstance(value, type):
         return value.to(torch.device("cpu"))
     return value

@@ -1,8 +1,8 @@
-"""What processes share about a batch, so that it trains alike however it is divided.
+"""What processes share about a batch, so that training does not depend on how it is divided.
 
 A loss that is a mean over things whose number differs from process to process (foreground
 regions, visible keypoints) is not the mean of the processes' means. Inside `sharing_means`, which
-a trainer opens around the forward pass of a step, the numbers are added up over processes; the
+a trainer uses around the forward pass of a step, the numbers are added up over processes; the
 gradients that are averaged afterwards are then those of one process with the whole batch. Images
 are padded to one size in all of them, since the padding decides which anchors there are.
 Elsewhere, and in a run of one process, everything here does nothing.

@@ -42,9 +42,9 @@ def unpack(
     the checksums of a zip are compared.
 
     Args:
-        archive: .zip, .tar, .tar.gz ...; told by its content.
+        archive: .zip, .tar, .tar.gz ...; recognised by its content.
         folder: where to; made where it is missing.
-        below: only what lies in this folder of the archive, whose name is left out.
+        below: only the files in this folder of the archive, whose name is left out.
         progress: called with how many files are written, and of how many.
 
     Returns:
@@ -96,7 +96,7 @@ def _zip_members(archive: Path, file: zipfile.ZipFile) -> Iterator[_Member]:
         if info.flag_bits & 1:
             raise DataError(f"{archive} is encrypted.")
         if not info.is_dir():
-            # orig_filename keeps what stands behind a zero byte, and backslashes.
+            # orig_filename keeps backslashes and what comes after a zero byte.
             yield _Member(info.orig_filename, info.file_size, partial(file.open, info))
 
 

@@ -52,7 +52,7 @@ def test_cuda_index_beyond_the_devices_is_an_error(monkeypatch):
 
 
 def test_unknown_device_name_is_an_error():
-    with pytest.raises(DeviceError, match="'gpu' is no device"):
+    with pytest.raises(DeviceError, match="'gpu' is not a device"):
         resolve_device("gpu", was_set=True)
 
 
