@@ -55,7 +55,7 @@ def masks_to_rle(masks: Any) -> list[dict[str, Any]]:
 
 def _keypoint_rows(keypoints: torch.Tensor) -> list[list[float]]:
     """(N, K, 3) in continuous coordinates to rows x0, y0, score0, x1 ... in COCO's."""
-    # COCO gives keypoints as indices of pixels, whose centres lie at half coordinates for us.
+    # COCO gives keypoints as indices of pixels, whose centres are at half coordinates here.
     shift = keypoints.new_tensor([0.5, 0.5, 0.0])
     return (keypoints - shift).flatten(1).tolist()
 

@@ -80,7 +80,7 @@ def match_segments(
 ) -> SegmentCounts:
     """Compare the two maps of one image.
 
-    A predicted segment that matches nothing is forgiven where more than half of it lies on void
+    A predicted segment that matches nothing does not count where more than half of it is on void
     or on a crowd of its category; void pixels do not count in its overlap with others either.
 
     Args:

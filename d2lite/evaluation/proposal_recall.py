@@ -1,4 +1,4 @@
-"""Average recall of box proposals, class by class left aside."""
+"""Average recall of box proposals, without regard to classes."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -220,7 +220,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _border(classes: np.ndarray) -> np.ndarray:
-    """How far each pixel's class number lies above the smallest one around it.
+    """How much each pixel's class number is above the smallest one around it.
 
     This is how the published boundary IoU is computed: the map is eroded as if it were a grey
     picture. Around the picture is class 0.

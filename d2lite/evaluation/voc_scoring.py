@@ -113,7 +113,7 @@ def truth_of_class(
 
     Args:
         objects_of_image: for each image what `parse_rec` gives.
-        number_of_image: numbers that stand for the images.
+        number_of_image: a number for each image.
         name: of the class.
     """
     rows = [

@@ -206,7 +206,7 @@ class Instances:
 def _pick(value: Any, item: slice | Tensor) -> Any:
     if not isinstance(value, (list, tuple)) or isinstance(item, slice):
         return value[item]
-    # A list knows neither masks nor indices.
+    # A list cannot be indexed by masks or by lists of indices.
     rows = torch.as_tensor(item)
     chosen = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows.flatten()
     return type(value)(value[i] for i in chosen.tolist())

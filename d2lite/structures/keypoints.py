@@ -53,7 +53,7 @@ class Keypoints:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensor lies."""
+        """The device of the tensor."""
         return self.tensor.device
 
     def to_heatmap(self, boxes: Tensor, heatmap_size: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class Keypoints:
 
         Returns:
             (N, K) int64 indices into the S * S cells, row by row, 0 where there is none; and
-            (N, K) int64, 1 where the keypoint is labelled and lies in the box.
+            (N, K) int64, 1 where the keypoint is labelled and in the box.
         """
         low, high = boxes[:, None, :2], boxes[:, None, 2:]
         points, visibility = self.tensor[..., :2], self.tensor[..., 2]

@@ -284,7 +284,7 @@ class VisImage:
 
         Args:
             coverage: (h, w) float opacity in [0, 1].
-            corner: x and y of its upper left corner, canvas pixels; may lie outside.
+            corner: x and y of its upper left corner, canvas pixels; may be outside.
             color: of full pixels.
         """
         x, y = corner

@@ -14,7 +14,7 @@ class GenericMask:
     """One object's mask in a picture of a given size."""
 
     def __init__(self, mask_or_polygons: Any, height: int, width: int) -> None:
-        """Keep what was given; the other forms are made when asked for.
+        """Keep the given form; the others are computed when they are needed.
 
         Args:
             mask_or_polygons: (H, W) array of 0 and 1; list of polygons, each x0, y0, x1, y1 ...;

@@ -1,4 +1,4 @@
-"""Pixels and points without a canvas: windows, dashes, turned and cleaned masks."""
+"""Pixels and points without a canvas: windows, dashes, rotated and cleaned masks."""
 
 from typing import Any
 

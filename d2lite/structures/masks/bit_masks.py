@@ -59,7 +59,7 @@ class BitMasks:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensor lies."""
+        """The device of the tensor."""
         return self.tensor.device
 
     def __len__(self) -> int:
@@ -158,7 +158,7 @@ class BitMasks:
             boxes: (N, 4) xyxy in pixels, or `Boxes`.
 
         Raises:
-            ValueError: without boxes, since the maps do not know where they lie.
+            ValueError: without boxes, since the maps have no places of their own.
         """
         # DIFFERS: detectron2 has no boxes here, and its method always fails for want of them.
         if boxes is None:

@@ -1,6 +1,6 @@
 """PolygonMasks: the masks of objects as polygons, drawn only when asked.
 
-N objects; what a polygon is stands in `polygons`.
+N objects; `polygons` says what a polygon is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ Polygon = NDArray[np.float64]
 class PolygonMasks:
     """The masks of N objects of one image, each a list of polygons.
 
-    They lie in the CPU's memory always.
+    They are always in the memory of the CPU.
 
     Attributes:
         polygons: N lists of float64 arrays x0, y0, x1, y1, ...
@@ -47,7 +47,7 @@ class PolygonMasks:
         self.polygons = [_read_object(i, parts) for i, parts in enumerate(polygons)]
 
     def to(self, *args: Any, **kwargs: Any) -> "PolygonMasks":
-        """The masks themselves: polygons know no device."""
+        """The masks themselves: polygons stay on the CPU."""
         return self
 
     @property

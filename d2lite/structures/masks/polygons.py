@@ -57,7 +57,7 @@ def polygons_to_bitmask(
 def draw_polygons(canvas: NDArray[np.bool_], polygons: Sequence[NDArray[Any]]) -> None:
     """Draw one object into a bitmap, in place; the result is COCO's to the pixel.
 
-    Only the window that the object lies in is drawn and written, which for most objects is a
+    Only the window around the object is drawn and written, which for most objects is a
     small part of the image.
 
     Args:

@@ -39,7 +39,7 @@ class ROIMasks:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensor lies."""
+        """The device of the tensor."""
         return self.tensor.device
 
     def __len__(self) -> int:
