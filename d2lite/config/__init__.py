@@ -5,6 +5,7 @@ from .configurable import configurable
 from .instantiate import instantiate
 from .lazy import LazyCall, LazyConfig
 from .locate import find_config_file
+from .new_keys import add_new_keys
 from .node import CfgNode
 from .report import annotated_yaml, config_diff
 
@@ -12,6 +13,7 @@ __all__ = [
     "CfgNode",
     "LazyCall",
     "LazyConfig",
+    "add_new_keys",
     "annotated_yaml",
     "config_diff",
     "configurable",

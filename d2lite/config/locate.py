@@ -42,8 +42,9 @@ def find_config_file(name: str) -> Path:
 
     A path that exists is taken as it is. Otherwise the carried configs are searched: for the end
     of an address ("COCO-Detection/retinanet_R_50_FPN_1x.yaml"), then a file name with or without
-    its ending, then a project's name as the folder ("SOLOv2/R50_3x.yaml" for
-    "projects/solov2/configs/R50_3x.yaml"), then a part of an address.
+    its ending, then a project's name as the folder, written in any way ("SOLOv2/R50_3x.yaml" for
+    "projects/solov2/configs/R50_3x.yaml", and "projects/PointRend/configs/..."), then a part of an
+    address. The first of these rules that fits any file decides.
 
     Args:
         name: path, address (http, detectron2://) or (partial) name.
@@ -78,16 +79,10 @@ def _fitting(name: str, addresses: list[str]) -> list[str]:
     wanted = Path(name).as_posix().removeprefix("./").lower()
     if wanted in ("", "."):
         return []
-    wanted_folder, _, name_only = wanted.rpartition("/")
-    wanted_file = re.escape(name_only.removesuffix(".yaml")) + r"\.ya?ml"
     rules = (
         lambda address: address == wanted or address.endswith(f"/{wanted}"),
         lambda address: address.rpartition(".")[0].endswith(f"/{wanted}"),
-        # The projects of others keep their configs in a folder of the project's name.
-        lambda address: (
-            re.fullmatch(rf"projects/{re.escape(wanted_folder)}/configs/{wanted_file}", address)
-            is not None
-        ),
+        lambda address: _published(address) == _published(wanted),
         lambda address: wanted.removesuffix(".yaml") in address,
     )
     for rule in rules:
@@ -95,6 +90,13 @@ def _fitting(name: str, addresses: list[str]) -> list[str]:
         if fitting:
             return fitting
     return []
+
+
+def _published(address: str) -> str:
+    """A project's config as others write it: PointRend/x.yaml for projects/point_rend/configs/x."""
+    inner = re.sub(r"^projects/([^/]+)/configs/", r"\1/", re.sub(r"\.ya?ml$", "", address))
+    project, slash, rest = inner.removeprefix("projects/").partition("/")
+    return re.sub(r"[-_]", "", project) + slash + rest
 
 
 def _nearest(name: str, addresses: list[str]) -> list[str]:

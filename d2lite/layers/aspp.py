@@ -80,12 +80,13 @@ class ASPP(nn.Module):
             separable(d) if use_depthwise_separable_conv else conv(in_channels, 3, d)
             for d in dilations
         ]
-        if pool_kernel_size is None:
-            # A norm over a 1 x 1 map has no statistics to work with when the batch is one image.
-            whole = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(in_channels, normed=False))
-        else:
-            pooling = nn.AvgPool2d((pool_kernel_size[0], pool_kernel_size[1]), stride=1)
-            whole = nn.Sequential(pooling, conv(in_channels))
+        pooling = (
+            nn.AdaptiveAvgPool2d(1)
+            if pool_kernel_size is None
+            else nn.AvgPool2d((pool_kernel_size[0], pool_kernel_size[1]), stride=1)
+        )
+        # A norm over a 1 x 1 map has no statistics to work with when the batch is one image.
+        whole = nn.Sequential(pooling, conv(in_channels, normed=False))
         self.convs = nn.ModuleList([conv(in_channels), *dilated, whole])
         self.project = conv(5 * out_channels)
 

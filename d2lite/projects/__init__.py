@@ -4,12 +4,17 @@ In a checkout the package of a project is `projects/NAME/NAME`; an installed whe
 `d2lite/projects/NAME`. Either way `add_project_configs` finds it, and d2lite names none of them.
 """
 
+import fnmatch
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-__all__ = ["add_project_configs", "project_names"]
+__all__ = ["add_project_configs", "build_project_mapper", "project_names"]
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 if (_CHECKOUT / "pyproject.toml").is_file():
@@ -26,13 +31,43 @@ def project_names() -> list[str]:
 
 
 def add_project_configs(cfg: Any) -> None:
-    """Import every project and let its `add_NAME_config(cfg)`, where it has one, add its keys.
+    """Import every project and let its function `add_..._config(cfg)` add its keys.
+
+    A key that is there already keeps its value, whatever a project makes of it when its function
+    is called alone: one project's optimizer must not become that of all models.
 
     Args:
         cfg: the config to extend, in place.
     """
+    before = {key: (value, cfg.origin(key)) for key, value in cfg.keys_and_values()}
+    for project in _projects():
+        for name in fnmatch.filter(dir(project), "add_*_config"):
+            getattr(project, name)(cfg)
+    for key, (value, origin) in before.items():
+        *sections, leaf = key.split(".")
+        node = reduce(getitem, sections, cfg)
+        if node[leaf] != value or cfg.origin(key) != origin:
+            node._store(leaf, value, origin)
+
+
+def build_project_mapper(cfg: Any) -> Any | None:
+    """The mapper that makes the training samples of a project's model.
+
+    Args:
+        cfg: the whole config.
+
+    Returns:
+        What the first `build_train_mapper(cfg)` of a project returns; None if no project has one
+        for this model, which then takes the usual mapper.
+    """
+    for project in _projects():
+        build = getattr(project, "build_train_mapper", None)
+        mapper = None if build is None else build(cfg)
+        if mapper is not None:
+            return mapper
+    return None
+
+
+def _projects() -> Iterator[ModuleType]:
     for name in project_names():
-        project = importlib.import_module(f"{__name__}.{name}")
-        add_config = getattr(project, f"add_{name}_config", None)
-        if add_config is not None:
-            add_config(cfg)
+        yield importlib.import_module(f"{__name__}.{name}")

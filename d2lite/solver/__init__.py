@@ -8,6 +8,7 @@ from .lr_scheduler import (
     WarmupCosineLR,
     WarmupMultiStepLR,
     WarmupParamScheduler,
+    WarmupPolyLR,
 )
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "WarmupCosineLR",
     "WarmupMultiStepLR",
     "WarmupParamScheduler",
+    "WarmupPolyLR",
     "build_lr_scheduler",
     "build_optimizer",
     "get_default_optimizer_params",

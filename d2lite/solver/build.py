@@ -12,14 +12,14 @@ from fvcore.common.param_scheduler import (
 )
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from d2lite.config import CfgNode
 from d2lite.utils.errors import ConfigError
 
 from .gradient_clipping import GradientClipType, maybe_add_gradient_clipping
-from .lr_scheduler import LRMultiplier, WarmupParamScheduler
+from .lr_scheduler import LRMultiplier, WarmupParamScheduler, WarmupPolyLR
 
 __all__ = [
     "GradientClipType",
@@ -59,11 +59,12 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         )
     kinds: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
         "sgd": (SGD, {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}),
+        "adam": (Adam, {"betas": tuple(solver.BETAS)}),
         "adamw": (AdamW, {"betas": tuple(solver.BETAS)}),
     }
     if solver.OPTIMIZER.lower() not in kinds:
         raise ConfigError(
-            f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose one of AdamW, SGD. "
+            f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose one of Adam, AdamW, SGD. "
             "For another one override build_optimizer of your trainer."
         )
     kind, options = kinds[solver.OPTIMIZER.lower()]
@@ -195,10 +196,11 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
         "WarmupCosineLR": _cosine,
         "WarmupStepWithFixedGammaLR": _fixed_gamma_steps,
     }
-    if solver.LR_SCHEDULER_NAME not in makers:
+    known = sorted([*makers, WarmupPolyLR.__name__])
+    if solver.LR_SCHEDULER_NAME not in known:
         raise ConfigError(
             f"SOLVER.LR_SCHEDULER_NAME is '{solver.LR_SCHEDULER_NAME}'; choose one of "
-            f"{', '.join(sorted(makers))}. For another one override build_lr_scheduler of your "
+            f"{', '.join(known)}. For another one override build_lr_scheduler of your "
             "trainer."
         )
     if solver.MAX_ITER < 1:
@@ -209,6 +211,17 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
             "the whole training, and the full learning rate is never used.",
             solver.WARMUP_ITERS,
             solver.MAX_ITER,
+        )
+    if WarmupPolyLR.__name__ == solver.LR_SCHEDULER_NAME:
+        return WarmupPolyLR(
+            optimizer,
+            solver.MAX_ITER,
+            warmup_factor=solver.WARMUP_FACTOR,
+            warmup_iters=solver.WARMUP_ITERS,
+            warmup_method=solver.WARMUP_METHOD,
+            # Keys of the projects that were published with this schedule.
+            power=solver.get("POLY_LR_POWER", 0.9),
+            constant_ending=solver.get("POLY_LR_CONSTANT_ENDING", 0.0),
         )
     multiplier = WarmupParamScheduler(
         makers[solver.LR_SCHEDULER_NAME](solver),

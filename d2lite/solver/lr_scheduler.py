@@ -25,6 +25,7 @@ __all__ = [
     "WarmupCosineLR",
     "WarmupMultiStepLR",
     "WarmupParamScheduler",
+    "WarmupPolyLR",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -137,7 +138,9 @@ class LRMultiplier(LRScheduler):
 
 
 class _WarmupLR(LRScheduler):
-    """What the two closed-form schedules share; they differ in `_decay`."""
+    """A factor that warms up times a factor that falls, which a subclass gives as `_decay`."""
+
+    _is_old_form = True
 
     def __init__(
         self,
@@ -151,11 +154,12 @@ class _WarmupLR(LRScheduler):
             raise ConfigError(
                 f"warmup_method is '{warmup_method}'; choose one of {', '.join(_WARMUP_METHODS)}."
             )
-        _logger.warning(
-            "%s is the old form of this schedule; LRMultiplier over a WarmupParamScheduler, as "
-            "build_lr_scheduler makes it, takes its place.",
-            type(self).__name__,
-        )
+        if self._is_old_form:
+            _logger.warning(
+                "%s is the old form of this schedule; LRMultiplier over a WarmupParamScheduler, as "
+                "build_lr_scheduler makes it, takes its place.",
+                type(self).__name__,
+            )
         self.warmup_factor = warmup_factor
         self.warmup_iters = warmup_iters
         self.warmup_method = warmup_method
@@ -240,3 +244,49 @@ class WarmupCosineLR(_WarmupLR):
 
     def _decay(self) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * self.last_epoch / self.max_iters))
+
+
+class WarmupPolyLR(_WarmupLR):
+    """A power of the share of training that is left: the schedule of DeepLab.
+
+    Source: Chen 2017, arXiv:1706.05587, section 4.1.
+    """
+
+    _is_old_form = False
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_iters: int,
+        warmup_factor: float = 0.001,
+        warmup_iters: int = 1000,
+        warmup_method: str = "linear",
+        last_epoch: int = -1,
+        power: float = 0.9,
+        constant_ending: float = 0.0,
+    ) -> None:
+        """See `WarmupParamScheduler` for the warm-up; the fall goes on meanwhile.
+
+        Args:
+            optimizer: its groups' "lr" are driven.
+            max_iters: iteration at which the rate is zero; it stays so afterwards.
+            warmup_factor: first value, as a fraction.
+            warmup_iters: iterations of warm-up.
+            warmup_method: "linear" or "constant".
+            last_epoch: the last iteration done, -1 for none.
+            power: exponent of the share that is left.
+            constant_ending: the rate does not fall below this fraction once it is warm.
+        """
+        self.max_iters = max_iters
+        self.power = power
+        self.constant_ending = constant_ending
+        super().__init__(optimizer, warmup_factor, warmup_iters, warmup_method, last_epoch)
+
+    def state_dict(self) -> dict[str, object]:
+        """What a resumed run needs; the schedule itself follows from the configuration."""
+        return {"base_lrs": list(self.base_lrs), "last_epoch": self.last_epoch}
+
+    def _decay(self) -> float:
+        left = max(1.0 - self.last_epoch / self.max_iters, 0.0)
+        is_warm = self.last_epoch >= self.warmup_iters
+        return max(left**self.power, self.constant_ending if is_warm else 0.0)

@@ -23,6 +23,7 @@ from d2lite.evaluation import (
     verify_results,
 )
 from d2lite.modeling import Detector, build_model
+from d2lite.projects import build_project_mapper
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
 from d2lite.utils.errors import UserError
@@ -325,7 +326,7 @@ class DefaultTrainer(TrainerBase):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
         """Build the endless loader of training batches."""
-        return build_detection_train_loader(cfg)
+        return build_detection_train_loader(cfg, mapper=build_project_mapper(cfg))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:

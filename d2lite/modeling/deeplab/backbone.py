@@ -1,0 +1,117 @@
+"""The ResNet of DeepLab: three small convolutions first, dilation in place of the last strides."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from d2lite.config import CfgNode
+from d2lite.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
+from d2lite.utils.errors import ConfigError
+
+from ..backbone import BACKBONE_REGISTRY
+from ..backbone.resnet import BasicStem, BottleneckBlock, ResNet
+from ..weight_init import msra_fill
+
+_BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+class DeepLabStem(CNNBlockBase):
+    """Three 3 x 3 convolutions, the first with stride 2, and a max pooling: 4 pixels a cell.
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: channels of the result; the first two convolutions have half of them.
+        norm: a name or a callable for `get_norm`.
+
+    Source: the "v1c" stem of He 2019, arXiv:1812.01187, as DeepLab's ResNets have it.
+    """
+
+    def __init__(self, in_channels: int = 3, out_channels: int = 128, norm: object = "BN") -> None:
+        super().__init__(in_channels, out_channels, 4)
+        half = out_channels // 2
+        widths = ((in_channels, half), (half, half), (half, out_channels))
+        for number, (before, after) in enumerate(widths, start=1):
+            conv = Conv2d(
+                before,
+                after,
+                kernel_size=3,
+                stride=2 if number == 1 else 1,
+                padding=1,
+                bias=False,
+                norm=get_norm(norm, after),
+            )
+            msra_fill(conv)
+            self.add_module(f"conv{number}", conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H / 4, W / 4)."""
+        for conv in (self.conv1, self.conv2, self.conv3):
+            x = F.relu_(conv(x))
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+
+
+@BACKBONE_REGISTRY.register()
+def build_resnet_deeplab_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
+    """Make the ResNet that `MODEL.RESNETS` describes, with its dilations and its kind of stem.
+
+    A stage with dilation keeps the size of its input. The blocks of res5 have RES5_DILATION times
+    the factors of RES5_MULTI_GRID.
+
+    Args:
+        cfg: the configuration, with the keys of `add_deeplab_keys`.
+        input_shape: of the image.
+
+    Raises:
+        ConfigError: for values that do not go together.
+    """
+    node = cfg.MODEL.RESNETS
+    _check(node)
+    stem_class = DeepLabStem if node.STEM_TYPE == "deeplab" else BasicStem
+    stem = stem_class(input_shape.channels, node.STEM_OUT_CHANNELS, norm=node.NORM)
+    in_channels, out_channels = node.STEM_OUT_CHANNELS, node.RES2_OUT_CHANNELS
+    width = node.NUM_GROUPS * node.WIDTH_PER_GROUP
+    stages = []
+    for number, num_blocks in enumerate(_BLOCKS_PER_STAGE[node.DEPTH], start=2):
+        dilation = {4: node.RES4_DILATION, 5: node.RES5_DILATION}.get(number, 1)
+        grid = node.RES5_MULTI_GRID if number == 5 else [1] * num_blocks
+        is_strided = number > 2 and dilation == 1
+        stages.append(
+            ResNet.make_stage(
+                BottleneckBlock,
+                num_blocks,
+                in_channels=in_channels,
+                out_channels=out_channels,
+                bottleneck_channels=width,
+                stride_per_block=[2 if is_strided else 1, *[1] * (num_blocks - 1)],
+                dilation_per_block=[dilation * factor for factor in grid],
+                num_groups=node.NUM_GROUPS,
+                norm=node.NORM,
+                stride_in_1x1=node.STRIDE_IN_1X1,
+            )
+        )
+        in_channels, out_channels, width = out_channels, 2 * out_channels, 2 * width
+    return ResNet(
+        stem, stages, out_features=node.OUT_FEATURES, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT
+    )
+
+
+def _check(node: CfgNode) -> None:
+    """Refuse values of MODEL.RESNETS that do not go together, all at once."""
+    wrong = []
+    if node.DEPTH not in _BLOCKS_PER_STAGE:
+        wrong.append(f"DEPTH={node.DEPTH}: use one of {list(_BLOCKS_PER_STAGE)}")
+    if node.STEM_TYPE not in ("basic", "deeplab"):
+        wrong.append(f"STEM_TYPE={node.STEM_TYPE!r}: use basic or deeplab")
+    wanted = {1: (1, 2), 2: (4,)}.get(node.RES4_DILATION)
+    if wanted is None:
+        wrong.append(f"RES4_DILATION={node.RES4_DILATION}: use 1 or 2")
+    elif node.RES5_DILATION not in wanted:
+        wrong.append(
+            f"RES5_DILATION={node.RES5_DILATION}: RES4_DILATION {node.RES4_DILATION} needs "
+            f"{' or '.join(map(str, wanted))}"
+        )
+    if len(node.RES5_MULTI_GRID) != 3:
+        wrong.append(f"RES5_MULTI_GRID={node.RES5_MULTI_GRID}: give 3 factors, one a block")
+    if any(node.DEFORM_ON_PER_STAGE):
+        wrong.append(f"DEFORM_ON_PER_STAGE={node.DEFORM_ON_PER_STAGE}: leave it False here")
+    if wrong:
+        raise ConfigError("MODEL.RESNETS does not fit together. " + ". ".join(wrong) + ".")

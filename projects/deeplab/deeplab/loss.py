@@ -1,0 +1,5 @@
+"""The published address of the loss."""
+
+from d2lite.modeling.deeplab import DeepLabCE
+
+__all__ = ["DeepLabCE"]

@@ -1,0 +1,352 @@
+"""PointRend as mask heads: coarse masks or networks of boxes, then predictions at points.
+
+R regions of all images, P points of each, K classes (1 if masks are the same for all).
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import ShapeSpec
+from d2lite.layers.point_sampling import points_of_images, put_at_cells
+from d2lite.modeling.roi_heads import ROI_MASK_HEAD_REGISTRY
+from d2lite.modeling.roi_heads.mask_head import mask_rcnn_inference, mask_rcnn_loss
+from d2lite.structures import Boxes, Instances
+from d2lite.utils.errors import ConfigError
+
+from .coarse_head import ConvFCHead
+from .point_features import (
+    generate_regular_grid_point_coords,
+    get_uncertain_point_coords_on_grid,
+    get_uncertain_point_coords_with_randomness,
+    point_sample,
+    point_sample_fine_grained_features,
+    sample_point_labels,
+)
+from .point_head import build_point_head, follow_num_classes, of_class, roi_mask_point_loss
+
+Features = dict[str, Tensor]
+
+# Tells these draws about an image from others; see `image_generator`.
+_POINTS = 3
+
+
+class PointMaps(NamedTuple):
+    """The maps of the backbone that points are looked up in.
+
+    Attributes:
+        names: of the maps.
+        scales: 1 / stride of each.
+        channels: of all together.
+    """
+
+    names: list[str]
+    scales: list[float]
+    channels: int
+
+    @classmethod
+    def of(cls, names: Sequence[str], input_shape: dict[str, ShapeSpec]) -> "PointMaps":
+        """The maps of these names (IN_FEATURES).
+
+        Raises:
+            ConfigError: if the head is given no map of such a name.
+        """
+        missing = [name for name in names if name not in input_shape]
+        if missing:
+            raise ConfigError(
+                f"PointRend is to sample {missing}, but gets the maps {list(input_shape)}. Name "
+                "some of these in MODEL.ROI_MASK_HEAD.IN_FEATURES and MODEL.POINT_HEAD.IN_FEATURES "
+                "(MODEL.ROI_HEADS.IN_FEATURES has them all)."
+            )
+        shapes = [input_shape[name] for name in names]
+        scales = [1.0 / shape.stride for shape in shapes]
+        return cls(list(names), scales, sum(shape.channels for shape in shapes))
+
+    def sample(self, features: Features, boxes: Sequence[Boxes], point_coords: Tensor) -> Tensor:
+        """(R, channels, P) features at the (R, P, 2) points of the boxes of each image."""
+        maps = [features[name] for name in self.names]
+        return point_sample_fine_grained_features(maps, self.scales, boxes, point_coords)[0]
+
+
+class Subdivision(NamedTuple):
+    """How a mask is refined at inference.
+
+    Attributes:
+        side: cells along a side of the first mask, all of which are predicted.
+        steps: how often the side is doubled afterwards.
+        num_points: how many cells are predicted again each time.
+    """
+
+    side: int
+    steps: int
+    num_points: int
+
+
+def calculate_uncertainty(logits: Tensor, classes: Tensor) -> Tensor:
+    """How near the mask of each region's class is to the decision.
+
+    Args:
+        logits: (R, K, ...).
+        classes: (R,) int64, not used if K is 1.
+
+    Returns:
+        (R, 1, ...), 0 at most.
+    """
+    return -of_class(logits, classes).abs()
+
+
+@ROI_MASK_HEAD_REGISTRY.register()
+class PointRendMaskHead(nn.Module):
+    """A coarse mask of each box, and predictions at points that combine it with fine features.
+
+    Args:
+        region_maps: what the coarse head's input is sampled from.
+        region_side: samples along a side of a box.
+        coarse_head: (R, C, region_side, region_side) -> (R, K, S, S) logits.
+        point_maps: what the fine features come from; None without a point head.
+        point_head: fine features and coarse logits at points -> logits; None for coarse masks.
+        train_num_points: P in training.
+        oversample_ratio: see `get_uncertain_point_coords_with_randomness`.
+        importance_sample_ratio: likewise.
+        subdivision: see there; None without a point head.
+
+    Source: Kirillov 2019, arXiv:1912.08193.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        region_maps: PointMaps,
+        region_side: int,
+        coarse_head: nn.Module,
+        point_maps: PointMaps | None = None,
+        point_head: nn.Module | None = None,
+        train_num_points: int = 0,
+        oversample_ratio: float = 3,
+        importance_sample_ratio: float = 0.75,
+        subdivision: Subdivision | None = None,
+    ) -> None:
+        super().__init__()
+        self.region_maps = region_maps
+        self.region_side = region_side
+        self.coarse_head = coarse_head
+        self.point_maps = point_maps
+        self.point_head = point_head
+        self.train_num_points = train_num_points
+        self.oversample_ratio = oversample_ratio
+        self.importance_sample_ratio = importance_sample_ratio
+        self.subdivision = subdivision
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Arguments from `MODEL.ROI_MASK_HEAD` and `MODEL.POINT_HEAD`."""
+        node = cfg.MODEL.ROI_MASK_HEAD
+        num_classes = 1 if node.CLS_AGNOSTIC_MASK else cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        side = node.OUTPUT_SIDE_RESOLUTION
+        arguments = _region_arguments(cfg, input_shape)
+        arguments["coarse_head"] = ConvFCHead(
+            cfg, arguments.pop("region_shape"), output_shape=(num_classes, side, side)
+        )
+        if not node.POINT_HEAD_ON:
+            return arguments
+        points = cfg.MODEL.POINT_HEAD
+        steps, num_points = points.SUBDIVISION_STEPS, points.SUBDIVISION_NUM_POINTS
+        # Steps that would predict every cell anyway are left out: it begins with a larger side.
+        while steps > 0 and 4 * side**2 <= num_points:
+            side, steps = 2 * side, steps - 1
+        return {
+            **arguments,
+            **_point_arguments(cfg, input_shape),
+            "oversample_ratio": points.OVERSAMPLE_RATIO,
+            "importance_sample_ratio": points.IMPORTANCE_SAMPLE_RATIO,
+            "subdivision": Subdivision(side, steps, num_points),
+        }
+
+    def forward(
+        self, features: Features, instances: list[Instances]
+    ) -> dict[str, Tensor] | list[Instances]:
+        """Predict the masks of regions.
+
+        Args:
+            features: maps of the backbone, by name.
+            instances: the regions of each image: in training labelled foreground proposals, else
+                detections.
+
+        Returns:
+            In training `loss_mask` and `loss_mask_point`; else the instances, with pred_masks.
+        """
+        if not self.training:
+            boxes = [found.pred_boxes for found in instances]
+            coarse = self.coarse_head(self._roi_pooler(features, boxes))
+            if self.point_head is not None:
+                return self._subdivision_inference(features, coarse, instances)
+            mask_rcnn_inference(coarse, instances)
+            return instances
+        boxes = [found.proposal_boxes for found in instances]
+        coarse = self.coarse_head(self._roi_pooler(features, boxes))
+        losses = {"loss_mask": mask_rcnn_loss(coarse, instances)}
+        if self.point_head is not None:
+            points, labels = self._sample_train_points(coarse, instances)
+            logits = self._get_point_logits(features, boxes, points, coarse)
+            losses["loss_mask_point"] = roi_mask_point_loss(logits, instances, labels)
+        return losses
+
+    def _roi_pooler(self, features: Features, boxes: Sequence[Boxes]) -> Tensor:
+        """(R, C, side, side) features on a regular grid in each box."""
+        num_boxes = sum(len(of_image) for of_image in boxes)
+        side = self.region_side
+        grid = generate_regular_grid_point_coords(num_boxes, side, boxes[0].device)
+        return self.region_maps.sample(features, boxes, grid).unflatten(2, (side, side))
+
+    def _sample_train_points(
+        self, coarse: Tensor, instances: list[Instances]
+    ) -> tuple[Tensor, Tensor]:
+        """(R, P, 2) points where the coarse mask of the true class is unsure; (R, P) labels."""
+        classes = torch.cat([found.gt_classes for found in instances])
+        with torch.no_grad():
+            points = get_uncertain_point_coords_with_randomness(
+                coarse,
+                partial(calculate_uncertainty, classes=classes),
+                self.train_num_points,
+                self.oversample_ratio,
+                self.importance_sample_ratio,
+                draw=_draw_of(instances, coarse.device),
+            )
+        return points, sample_point_labels(instances, points)
+
+    def _get_point_logits(
+        self, features: Features, boxes: Sequence[Boxes], points: Tensor, representation: Tensor
+    ) -> Tensor:
+        """(R, K, P) logits at (R, P, 2) points; the representation is the coarse logits."""
+        fine = self.point_maps.sample(features, boxes, points)
+        coarse = point_sample(representation, points, align_corners=False)
+        return self.point_head(fine, coarse)
+
+    def _subdivision_inference(
+        self, features: Features, representation: Tensor, instances: list[Instances]
+    ) -> list[Instances]:
+        """Predict a small mask; then double it and predict its least certain cells, repeatedly.
+
+        DIFFERS: only the class that is wanted is kept of each mask, which is all the result
+        depends on. All 80 of COCO would be 1.6 GB for 100 objects.
+        """
+        boxes = [found.pred_boxes for found in instances]
+        classes = torch.cat([found.pred_classes for found in instances])
+        side = self.subdivision.side
+        points = generate_regular_grid_point_coords(len(classes), side, representation.device)
+        logits = self._get_point_logits(features, boxes, points, representation)
+        masks = of_class(logits, classes).unflatten(2, (side, side))
+        for _ in range(self.subdivision.steps if len(classes) else 0):
+            masks = F.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
+            cells, points = get_uncertain_point_coords_on_grid(
+                calculate_uncertainty(masks, classes), self.subdivision.num_points
+            )
+            logits = self._get_point_logits(features, boxes, points, representation)
+            masks = put_at_cells(masks, cells, of_class(logits, classes))
+        mask_rcnn_inference(masks, instances)
+        return instances
+
+
+@ROI_MASK_HEAD_REGISTRY.register()
+class ImplicitPointRendMaskHead(PointRendMaskHead):
+    """The weights of a small network for each box, which tells for any point if it is inside.
+
+    Args:
+        parameter_head: (R, C, region_side, region_side) -> (R, number of weights).
+        regularizer: factor on the mean square of these weights, as a loss.
+        **kwargs: see `PointRendMaskHead`.
+
+    Source: Cheng 2021, arXiv:2104.06404, section 5.
+    """
+
+    @configurable
+    def __init__(self, *, parameter_head: nn.Module, regularizer: float, **kwargs: Any) -> None:
+        super().__init__(coarse_head=None, **kwargs)
+        self.parameter_head = parameter_head
+        self.regularizer = regularizer
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Arguments from `MODEL.ROI_MASK_HEAD`, `POINT_HEAD` and `IMPLICIT_POINTREND`."""
+        points = cfg.MODEL.POINT_HEAD
+        side = math.isqrt(points.SUBDIVISION_NUM_POINTS)
+        if side**2 != points.SUBDIVISION_NUM_POINTS:
+            raise ConfigError(
+                f"MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS is {points.SUBDIVISION_NUM_POINTS}; "
+                f"implicit PointRend begins with a grid of as many points. Use a square number, "
+                f"such as {side**2}."
+            )
+        arguments = {**_region_arguments(cfg, input_shape), **_point_arguments(cfg, input_shape)}
+        shape = (arguments["point_head"].num_params,)
+        return {
+            **arguments,
+            "parameter_head": ConvFCHead(cfg, arguments.pop("region_shape"), output_shape=shape),
+            "regularizer": cfg.MODEL.IMPLICIT_POINTREND.PARAMS_L2_REGULARIZER,
+            "subdivision": Subdivision(side, points.SUBDIVISION_STEPS, side**2),
+        }
+
+    def forward(
+        self, features: Features, instances: list[Instances]
+    ) -> dict[str, Tensor] | list[Instances]:
+        """As `PointRendMaskHead.forward`; the losses are `loss_l2` and `loss_mask_point`."""
+        name = "proposal_boxes" if self.training else "pred_boxes"
+        boxes = [found.get(name) for found in instances]
+        parameters = self.parameter_head(self._roi_pooler(features, boxes))
+        if not self.training:
+            return self._subdivision_inference(features, parameters, instances)
+        points, labels = self._uniform_sample_train_points(instances)
+        logits = self._get_point_logits(features, boxes, points, parameters)
+        square = parameters.square()
+        penalty = square.mean() if len(square) else square.sum()
+        return {
+            "loss_l2": self.regularizer * penalty,
+            "loss_mask_point": roi_mask_point_loss(logits, instances, labels),
+        }
+
+    def _uniform_sample_train_points(self, instances: list[Instances]) -> tuple[Tensor, Tensor]:
+        """(R, P, 2) random points, and (R, P) their labels."""
+        device = instances[0].proposal_boxes.device
+        points = _draw_of(instances, device)(self.train_num_points)
+        return points, sample_point_labels(instances, points)
+
+    def _get_point_logits(
+        self, features: Features, boxes: Sequence[Boxes], points: Tensor, representation: Tensor
+    ) -> Tensor:
+        """(R, K, P) logits at (R, P, 2) points; the representation is the networks' weights."""
+        fine = self.point_maps.sample(features, boxes, points)
+        return self.point_head(fine, points, representation)
+
+
+def _draw_of(instances: Sequence[Instances], device: torch.device) -> Any:
+    return points_of_images([len(found) for found in instances], _POINTS, device)
+
+
+def _region_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    """What boxes are shown as, and the shape of that."""
+    if cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE:
+        raise ConfigError(
+            f"MODEL.ROI_MASK_HEAD.POOLER_TYPE is {cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE!r}; "
+            "PointRend samples whole maps by itself. Set it to the empty text, ''."
+        )
+    maps = PointMaps.of(cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES, input_shape)
+    side = cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION
+    shape = ShapeSpec(channels=maps.channels, height=side, width=side)
+    return {"region_maps": maps, "region_side": side, "region_shape": shape}
+
+
+def _point_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    """The point head, and what it is shown."""
+    follow_num_classes(cfg, cfg.MODEL.ROI_HEADS.NUM_CLASSES, "MODEL.ROI_HEADS.NUM_CLASSES")
+    maps = PointMaps.of(cfg.MODEL.POINT_HEAD.IN_FEATURES, input_shape)
+    return {
+        "point_maps": maps,
+        "point_head": build_point_head(cfg, ShapeSpec(channels=maps.channels, height=1, width=1)),
+        "train_num_points": cfg.MODEL.POINT_HEAD.TRAIN_NUM_POINTS,
+    }
