@@ -289,4 +289,4 @@ class WarmupPolyLR(_WarmupLR):
     def _decay(self) -> float:
         left = max(1.0 - self.last_epoch / self.max_iters, 0.0)
         is_warm = self.last_epoch >= self.warmup_iters
-        return max(left**self.power, self.constant_ending if is_warm else 0.0)
+        return float(max(left**self.power, self.constant_ending if is_warm else 0.0))

@@ -158,6 +158,15 @@ def test_adamw_by_name_with_its_betas():
     assert optimizer.param_groups[0]["weight_decay"] == 0.05
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("ADAM", torch.optim.Adam), ("ADAMW", torch.optim.AdamW), ("sgd", torch.optim.SGD)],
+)
+def test_optimizer_names_are_read_in_any_case(name, kind):
+    """Published configurations of Panoptic-DeepLab and Mask2Former write them in capitals."""
+    assert type(build_optimizer(cfg_with(OPTIMIZER=name), make_model())) is kind
+
+
 def test_an_unknown_optimizer_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"'Lion'.*AdamW, SGD"):
         build_optimizer(cfg_with(OPTIMIZER="Lion"), make_model())

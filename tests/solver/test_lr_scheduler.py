@@ -12,6 +12,7 @@ from d2lite.solver import (
     WarmupCosineLR,
     WarmupMultiStepLR,
     WarmupParamScheduler,
+    WarmupPolyLR,
     build_lr_scheduler,
 )
 from d2lite.utils.errors import ConfigError
@@ -178,3 +179,36 @@ def test_the_old_classes_refuse_what_they_do_not_know():
         WarmupCosineLR(make_optimizer(1.0), 10, warmup_method="burnin")
     with pytest.raises(ConfigError, match=r"\[8, 5\] must ascend"):
         WarmupMultiStepLR(make_optimizer(1.0), [8, 5])
+
+
+@pytest.mark.parametrize("ending", [0.0, 0.2])
+def test_poly_schedule_follows_its_formula(ending):
+    """(1 - i / max) ** power times the warm-up's factor, and no less than the ending once warm."""
+    scheduler = WarmupPolyLR(make_optimizer(0.02), 20, 0.1, 5, power=0.9, constant_ending=ending)
+    expected = [
+        0.02
+        * (0.1 + 0.9 * min(i / 5, 1))
+        * max((1 - min(i, 20) / 20) ** 0.9, ending if i >= 5 else 0)
+        for i in range(24)
+    ]
+    assert rates(scheduler, 24) == pytest.approx(expected)
+
+
+def test_poly_schedule_is_built_from_the_config(caplog):
+    """Its power and ending are keys that projects add; without them the published values count."""
+    cfg = solver_cfg(LR_SCHEDULER_NAME="WarmupPolyLR", WARMUP_FACTOR=1.0)
+    scheduler = build_lr_scheduler(cfg, make_optimizer(0.02))
+    assert rates(scheduler, 40)[20] == pytest.approx(0.02 * 0.5**0.9)
+    cfg.SOLVER.POLY_LR_POWER = 2.0
+    assert rates(build_lr_scheduler(cfg, make_optimizer(0.02)), 40)[20] == pytest.approx(0.005)
+    assert "old form" not in caplog.text
+
+
+def test_poly_schedule_goes_on_by_the_config_of_the_resumed_run():
+    """A longer MAX_ITER stretches it; only the iteration comes from the checkpoint."""
+    first = WarmupPolyLR(make_optimizer(1.0), 10, warmup_iters=0)
+    rates(first, 5)
+    second = WarmupPolyLR(make_optimizer(1.0), 20, warmup_iters=0)
+    second.load_state_dict(first.state_dict())
+    rates(second, 1)
+    assert second.get_last_lr() == pytest.approx([(1 - 6 / 20) ** 0.9])

@@ -86,7 +86,7 @@ class PixelHead(nn.Module):
         Returns:
             `loss_sem_seg`.
         """
-        scores = to_full_size(predictions, self.common_stride)
+        scores = to_full_size(predictions, self.common_stride, targets)
         return {"loss_sem_seg": self.loss(scores, targets, weights) * self.loss_weight}
 
 

@@ -130,11 +130,17 @@ def used_maps(input_shape: dict[str, ShapeSpec], names: Sequence[str]) -> dict[s
     return {name: input_shape[name] for name in names}
 
 
-def to_full_size(scores: Tensor, stride: int) -> Tensor:
+def to_full_size(scores: Tensor, stride: int, like: Tensor | None = None) -> Tensor:
     """Enlarge maps to the network's input.
 
     Args:
-        scores: (N, C, H / stride, W / stride).
+        scores: (N, C, h, w).
         stride: the factor.
+        like: (..., H, W); what goes beyond its height and width is cut off. The last cells of a
+            map reach beyond an input whose sides the stride does not divide.
+
+    Returns:
+        (N, C, h * stride, w * stride), or (N, C, H, W).
     """
-    return F.interpolate(scores, scale_factor=stride, mode="bilinear", align_corners=False)
+    full = F.interpolate(scores, scale_factor=stride, mode="bilinear", align_corners=False)
+    return full if like is None else full[..., : like.shape[-2], : like.shape[-1]]

@@ -150,10 +150,8 @@ class PointRendMaskHead(nn.Module):
         node = cfg.MODEL.ROI_MASK_HEAD
         num_classes = 1 if node.CLS_AGNOSTIC_MASK else cfg.MODEL.ROI_HEADS.NUM_CLASSES
         side = node.OUTPUT_SIDE_RESOLUTION
-        arguments = _region_arguments(cfg, input_shape)
-        arguments["coarse_head"] = ConvFCHead(
-            cfg, arguments.pop("region_shape"), output_shape=(num_classes, side, side)
-        )
+        arguments, shape = _region_arguments(cfg, input_shape)
+        arguments["coarse_head"] = ConvFCHead(cfg, shape, output_shape=(num_classes, side, side))
         if not node.POINT_HEAD_ON:
             return arguments
         points = cfg.MODEL.POINT_HEAD
@@ -280,14 +278,16 @@ class ImplicitPointRendMaskHead(PointRendMaskHead):
         if side**2 != points.SUBDIVISION_NUM_POINTS:
             raise ConfigError(
                 f"MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS is {points.SUBDIVISION_NUM_POINTS}; "
-                f"implicit PointRend begins with a grid of as many points. Use a square number, "
+                "implicit PointRend begins with a grid of as many points. Use a square number, "
                 f"such as {side**2}."
             )
-        arguments = {**_region_arguments(cfg, input_shape), **_point_arguments(cfg, input_shape)}
-        shape = (arguments["point_head"].num_params,)
+        of_regions, shape = _region_arguments(cfg, input_shape)
+        of_points = _point_arguments(cfg, input_shape)
+        num_params = of_points["point_head"].num_params
         return {
-            **arguments,
-            "parameter_head": ConvFCHead(cfg, arguments.pop("region_shape"), output_shape=shape),
+            **of_regions,
+            **of_points,
+            "parameter_head": ConvFCHead(cfg, shape, output_shape=(num_params,)),
             "regularizer": cfg.MODEL.IMPLICIT_POINTREND.PARAMS_L2_REGULARIZER,
             "subdivision": Subdivision(side, points.SUBDIVISION_STEPS, side**2),
         }
@@ -328,7 +328,9 @@ def _draw_of(instances: Sequence[Instances], device: torch.device) -> Any:
     return points_of_images([len(found) for found in instances], _POINTS, device)
 
 
-def _region_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+def _region_arguments(
+    cfg: CfgNode, input_shape: dict[str, ShapeSpec]
+) -> tuple[dict[str, Any], ShapeSpec]:
     """What boxes are shown as, and the shape of that."""
     if cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE:
         raise ConfigError(
@@ -338,7 +340,7 @@ def _region_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[s
     maps = PointMaps.of(cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES, input_shape)
     side = cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION
     shape = ShapeSpec(channels=maps.channels, height=side, width=side)
-    return {"region_maps": maps, "region_side": side, "region_shape": shape}
+    return {"region_maps": maps, "region_side": side}, shape
 
 
 def _point_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ Filled figures of five classes lie over each other on textured ground. Each has 
 what can be seen of it, and five keypoints: its centre and the ends of its own axes.
 shapes_train_panoptic and shapes_val_panoptic add maps of every pixel, which have addresses of
 their own below that of the picture: shapes://val/3/sem_seg and shapes://val/3/panoptic.
+In ..._panoptic_joint and ..._sem_seg the ground is the class after those of figures; the map of
+these classes is shapes://val/3/classes.
 """
 
 import pickle
@@ -28,6 +30,7 @@ _COLOURS = ("4287F5", "F07828", "3CB45A", "EBC832", "AA5ADC", "E13C5A")
 # As in COCO's separated form: the first class of pixels stands for every figure.
 _STUFF_CLASSES = ["things", "ground"]
 _STUFF_COLOURS = ("521282", "8C8C82")
+_JOINT_CLASSES = [*CLASSES, "ground"]
 
 _CONNECTIONS = [
     ("top", "centre", (255, 255, 255)),
@@ -97,6 +100,31 @@ def load_shapes_panoptic(split: str) -> list[dict[str, Any]]:
     return records
 
 
+def load_shapes_joint(split: str) -> list[dict[str, Any]]:
+    """As `load_shapes_panoptic`, with one row of class numbers for figures and ground.
+
+    Args:
+        split: "train" or "val".
+    """
+    records = load_shapes_panoptic(split)
+    for record in records:
+        record["sem_seg_file_name"] = f"{record['file_name']}/classes"
+        for segment in record["segments_info"]:
+            if not segment["isthing"]:
+                segment["category_id"] = _JOINT_CLASSES.index("ground")
+    return records
+
+
+def load_shapes_sem_seg(split: str) -> list[dict[str, Any]]:
+    """The dataset dicts of a split with nothing but the class of each pixel.
+
+    Args:
+        split: "train" or "val".
+    """
+    kept = ("file_name", "image_id", "height", "width", "sem_seg_file_name")
+    return [{key: record[key] for key in kept} for record in load_shapes_joint(split)]
+
+
 def read_shapes_image(name: str) -> np.ndarray:
     """Draw the picture of a name like "shapes://train/17", or one of its maps.
 
@@ -110,7 +138,7 @@ def read_shapes_image(name: str) -> np.ndarray:
     split, _, rest = name.removeprefix(f"{_SCHEME}://").partition("/")
     number, _, kind = rest.partition("/")
     is_known = split in SPLITS and number.isdecimal() and int(number) < SPLITS[split]
-    if not is_known or kind not in ("", "sem_seg", "panoptic"):
+    if not is_known or kind not in ("", "sem_seg", "panoptic", "classes"):
         known = ", ".join(f"{_SCHEME}://{s}/0 to {n - 1}" for s, n in SPLITS.items())
         raise MissingFileError(f"There is no built-in picture {name!r}; there are {known}.")
     if not kind:
@@ -118,7 +146,10 @@ def read_shapes_image(name: str) -> np.ndarray:
     segment_ids = draw_segment_ids(split, int(number))
     if kind == "panoptic":
         return segment_ids_to_rgb(segment_ids)
-    num_figures = len(lay_out(split, int(number)).figures)
+    labels = [figure.label for figure in lay_out(split, int(number)).figures]
+    if kind == "classes":
+        return np.array([255, *labels, _JOINT_CLASSES.index("ground")], dtype=np.uint8)[segment_ids]
+    num_figures = len(labels)
     return (segment_ids > num_figures).astype(np.uint8)  # things are 0, the ground is 1
 
 
@@ -144,3 +175,20 @@ def register_shapes() -> None:
             ignore_label=255,
             **common,
         )
+        joint = {
+            "stuff_classes": list(_JOINT_CLASSES),
+            "stuff_colors": [list(bytes.fromhex(c)) for c in _COLOURS[: len(CLASSES)]]
+            + [list(bytes.fromhex(_STUFF_COLOURS[1]))],
+            "ignore_label": 255,
+        }
+        DatasetCatalog.register(f"{name}_panoptic_joint", partial(load_shapes_joint, split))
+        MetadataCatalog.get(f"{name}_panoptic_joint").set(
+            evaluator_type="coco_panoptic_seg",
+            thing_dataset_id_to_contiguous_id={number: number for number in range(len(CLASSES))},
+            stuff_dataset_id_to_contiguous_id={len(CLASSES): len(CLASSES)},
+            label_divisor=1000,
+            **joint,
+            **common,
+        )
+        DatasetCatalog.register(f"{name}_sem_seg", partial(load_shapes_sem_seg, split))
+        MetadataCatalog.get(f"{name}_sem_seg").set(evaluator_type="sem_seg", **joint)
