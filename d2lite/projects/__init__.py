@@ -8,8 +8,6 @@ import fnmatch
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,15 +37,14 @@ def add_project_configs(cfg: Any) -> None:
     Args:
         cfg: the config to extend, in place.
     """
-    before = {key: (value, cfg.origin(key)) for key, value in cfg.keys_and_values()}
+    before = [(key, value, cfg.origin(key)) for key, value in cfg.keys_and_values()]
     for project in _projects():
         for name in fnmatch.filter(dir(project), "add_*_config"):
             getattr(project, name)(cfg)
-    for key, (value, origin) in before.items():
-        *sections, leaf = key.split(".")
-        node = reduce(getitem, sections, cfg)
-        if node[leaf] != value or cfg.origin(key) != origin:
-            node._store(leaf, value, origin)
+    after = dict(cfg.keys_and_values())
+    for key, value, origin in before:
+        if after[key] != value:
+            cfg.merge_from_list([key, value], origin)
 
 
 def build_project_mapper(cfg: Any) -> Any | None:

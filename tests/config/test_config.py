@@ -40,12 +40,18 @@ def test_every_carried_config_loads_and_is_found_by_its_address(address):
     assert cfg != defaults
 
 
-def test_project_keys_can_be_added_by_name():
-    cfg = get_cfg()
-    add_project_configs(cfg)
+def test_keys_of_all_projects_can_be_added_at_once():
+    together = get_cfg()
+    core = {key for key, _ in together.keys_and_values()}
+    add_project_configs(together)
     for name in project_names():
-        assert hasattr(importlib.import_module(f"d2lite.projects.{name}"), "__all__")
-        assert name.upper() in cfg.MODEL
+        project = importlib.import_module(f"d2lite.projects.{name}")
+        (function,) = [n for n in project.__all__ if n.startswith("add_") and n.endswith("_config")]
+        alone = get_cfg()
+        getattr(project, function)(alone)
+        added = {key for key, _ in alone.keys_and_values()} - core
+        assert added
+        assert added <= {key for key, _ in together.keys_and_values()}
 
 
 @pytest.mark.parametrize("module", ["d2lite", "d2lite.config", "d2lite.projects"])

@@ -10,7 +10,13 @@ import torch
 from d2lite.config import find_config_file, get_cfg
 from d2lite.engine import setup_cfg
 from d2lite.modeling import build_model
-from d2lite.projects import add_project_configs, deeplab, point_rend, project_names
+from d2lite.projects import (
+    add_project_configs,
+    deeplab,
+    panoptic_deeplab,
+    point_rend,
+    project_names,
+)
 
 from ..shared_data import shared_folder
 
@@ -26,6 +32,7 @@ NAMES = [
 ]
 ADD = {
     "deeplab": deeplab.add_deeplab_config,
+    "panoptic_deeplab": panoptic_deeplab.add_panoptic_deeplab_config,
     "point_rend": point_rend.add_pointrend_config,
 }
 needs_records = pytest.mark.skipif(not RECORDED, reason="the recorded values are not here")
