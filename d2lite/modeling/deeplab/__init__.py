@@ -1,10 +1,11 @@
 """What the models of the DeepLab family share; their projects import it and so register it."""
 
 from .backbone import DeepLabStem, build_resnet_deeplab_backbone
-from .heads import DeepLabV3Head, DeepLabV3PlusHead
 from .keys import add_deeplab_keys
 from .loss import DeepLabCE, build_pixel_loss
 from .parts import double_conv, prediction_conv, to_full_size
+from .v3_head import DeepLabV3Head
+from .v3_plus_head import DeepLabV3PlusHead
 
 __all__ = [
     "DeepLabCE",

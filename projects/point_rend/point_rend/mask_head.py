@@ -6,7 +6,7 @@ R regions of all images, P points of each, K classes (1 if masks are the same fo
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,66 +26,15 @@ from .point_features import (
     get_uncertain_point_coords_on_grid,
     get_uncertain_point_coords_with_randomness,
     point_sample,
-    point_sample_fine_grained_features,
     sample_point_labels,
 )
 from .point_head import build_point_head, follow_num_classes, of_class, roi_mask_point_loss
+from .point_maps import PointMaps, Subdivision
 
 Features = dict[str, Tensor]
 
 # Tells these draws about an image from others; see `image_generator`.
 _POINTS = 3
-
-
-class PointMaps(NamedTuple):
-    """The maps of the backbone that points are looked up in.
-
-    Attributes:
-        names: of the maps.
-        scales: 1 / stride of each.
-        channels: of all together.
-    """
-
-    names: list[str]
-    scales: list[float]
-    channels: int
-
-    @classmethod
-    def of(cls, names: Sequence[str], input_shape: dict[str, ShapeSpec]) -> "PointMaps":
-        """The maps of these names (IN_FEATURES).
-
-        Raises:
-            ConfigError: if the head is given no map of such a name.
-        """
-        missing = [name for name in names if name not in input_shape]
-        if missing:
-            raise ConfigError(
-                f"PointRend is to sample {missing}, but gets the maps {list(input_shape)}. Name "
-                "some of these in MODEL.ROI_MASK_HEAD.IN_FEATURES and MODEL.POINT_HEAD.IN_FEATURES "
-                "(MODEL.ROI_HEADS.IN_FEATURES has them all)."
-            )
-        shapes = [input_shape[name] for name in names]
-        scales = [1.0 / shape.stride for shape in shapes]
-        return cls(list(names), scales, sum(shape.channels for shape in shapes))
-
-    def sample(self, features: Features, boxes: Sequence[Boxes], point_coords: Tensor) -> Tensor:
-        """(R, channels, P) features at the (R, P, 2) points of the boxes of each image."""
-        maps = [features[name] for name in self.names]
-        return point_sample_fine_grained_features(maps, self.scales, boxes, point_coords)[0]
-
-
-class Subdivision(NamedTuple):
-    """How a mask is refined at inference.
-
-    Attributes:
-        side: cells along a side of the first mask, all of which are predicted.
-        steps: how often the side is doubled afterwards.
-        num_points: how many cells are predicted again each time.
-    """
-
-    side: int
-    steps: int
-    num_points: int
 
 
 def calculate_uncertainty(logits: Tensor, classes: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The semantic heads of DeepLab V3 and V3+.
+"""The semantic head of DeepLab V3+.
 
 N images, K classes, H x W pixels of the padded network input, s the common stride.
 """
@@ -15,79 +15,8 @@ from d2lite.layers import ASPP, ShapeSpec
 from d2lite.utils.errors import ConfigError
 
 from ..meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
-from .loss import build_pixel_loss
-from .parts import (
-    double_conv,
-    normed_conv,
-    pool_size,
-    prediction_conv,
-    to_full_size,
-    training_size,
-    used_maps,
-)
-
-
-class PixelHead(nn.Module):
-    """Scores of each cell at the common stride, and their loss; a subclass gives `layers`.
-
-    Args:
-        common_stride: s.
-        loss_weight: factor on the loss.
-        loss_type: see `build_pixel_loss`.
-        ignore_value: pixels of this label enter no loss.
-    """
-
-    def __init__(
-        self, *, common_stride: int, loss_weight: float, loss_type: str, ignore_value: int
-    ) -> None:
-        super().__init__()
-        self.common_stride = common_stride
-        self.loss_weight = loss_weight
-        self.loss_type = loss_type
-        self.ignore_value = ignore_value
-        self.loss = build_pixel_loss(loss_type, ignore_value)
-
-    def layers(self, features: dict[str, Tensor]) -> Tensor:
-        """Maps by name -> (N, K, H / s, W / s) scores."""
-        raise NotImplementedError
-
-    def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
-    ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Score the classes of each pixel, or compare with the truth in training.
-
-        Args:
-            features: maps by name.
-            targets: (N, H, W) int64 labels; needed in training.
-
-        Returns:
-            in training None and the losses, otherwise (N, K, H, W) scores and {}.
-
-        Raises:
-            ValueError: in training without targets.
-        """
-        scores = self.layers(features)
-        if not self.training:
-            return to_full_size(scores, self.common_stride), {}
-        if targets is None:
-            raise ValueError("In training the semantic head needs targets, the maps of labels.")
-        return None, self.losses(scores, targets)
-
-    def losses(
-        self, predictions: Tensor, targets: Tensor, weights: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Compare scores with labels.
-
-        Args:
-            predictions: (N, K, H / s, W / s) float.
-            targets: (N, H, W) int64.
-            weights: (N, H, W) factor of each pixel, or None.
-
-        Returns:
-            `loss_sem_seg`.
-        """
-        scores = to_full_size(predictions, self.common_stride, targets)
-        return {"loss_sem_seg": self.loss(scores, targets, weights) * self.loss_weight}
+from .parts import double_conv, normed_conv, pool_size, prediction_conv, training_size, used_maps
+from .pixel_head import PixelHead, classifier_arguments
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -183,7 +112,7 @@ class DeepLabV3PlusHead(PixelHead):
         node = cfg.MODEL.SEM_SEG_HEAD
         return {
             **cls.decoder_arguments(cfg, node, input_shape),
-            **_classifier_arguments(node),
+            **classifier_arguments(node),
             "use_depthwise_separable_conv": node.USE_DEPTHWISE_SEPARABLE_CONV,
         }
 
@@ -229,99 +158,3 @@ class DeepLabV3PlusHead(PixelHead):
     def forward(self, features: dict[str, Tensor], targets: Tensor | None = None) -> Any:
         """See `PixelHead.forward`; without classes the decoded map alone."""
         return self.decode(features) if self.decoder_only else super().forward(features, targets)
-
-
-@SEM_SEG_HEADS_REGISTRY.register()
-class DeepLabV3Head(PixelHead):
-    """ASPP on one map, and the prediction from it.
-
-    Args:
-        input_shape: the one feature map that is used, by name.
-        aspp_channels: channels of every branch of ASPP.
-        aspp_dilations: of the three dilated branches.
-        aspp_dropout: see `ASPP`.
-        common_stride: s, the stride of the map.
-        norm: a name or a callable for `get_norm`.
-        train_size: as for `DeepLabV3PlusHead`.
-        num_classes: K.
-        loss_weight: factor on the loss.
-        loss_type: see `build_pixel_loss`.
-        ignore_value: pixels of this label enter no loss.
-        use_depthwise_separable_conv: make the dilated branches depthwise separable.
-
-    Raises:
-        ConfigError: for more than one map.
-
-    Source: Chen 2017, arXiv:1706.05587.
-    """
-
-    @configurable
-    def __init__(
-        self,
-        input_shape: dict[str, ShapeSpec],
-        *,
-        aspp_channels: int,
-        aspp_dilations: Sequence[int],
-        aspp_dropout: float,
-        common_stride: int,
-        norm: Any,
-        train_size: tuple[int, int] | None,
-        num_classes: int,
-        loss_weight: float = 1.0,
-        loss_type: str = "cross_entropy",
-        ignore_value: int = -1,
-        use_depthwise_separable_conv: bool = False,
-    ) -> None:
-        super().__init__(
-            common_stride=common_stride,
-            loss_weight=loss_weight,
-            loss_type=loss_type,
-            ignore_value=ignore_value,
-        )
-        if len(input_shape) != 1:
-            raise ConfigError(
-                f"DeepLabV3Head works on one map, not on {list(input_shape)}. Name one in "
-                "MODEL.SEM_SEG_HEAD.IN_FEATURES, or use DeepLabV3PlusHead."
-            )
-        (shape,) = input_shape.values()
-        self.in_features = list(input_shape)
-        self.aspp = ASPP(
-            shape.channels,
-            aspp_channels,
-            aspp_dilations,
-            norm=norm,
-            activation=F.relu,
-            pool_kernel_size=pool_size(train_size, shape.stride),
-            dropout=aspp_dropout,
-            use_depthwise_separable_conv=use_depthwise_separable_conv,
-        )
-        self.predictor = prediction_conv(aspp_channels, num_classes)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        """Arguments from `MODEL.SEM_SEG_HEAD` and `INPUT.CROP`."""
-        node = cfg.MODEL.SEM_SEG_HEAD
-        return {
-            "input_shape": used_maps(input_shape, node.IN_FEATURES),
-            "aspp_channels": node.ASPP_CHANNELS,
-            "aspp_dilations": node.ASPP_DILATIONS,
-            "aspp_dropout": node.ASPP_DROPOUT,
-            "common_stride": node.COMMON_STRIDE,
-            "norm": node.NORM,
-            "train_size": training_size(cfg),
-            **_classifier_arguments(node),
-            "use_depthwise_separable_conv": node.USE_DEPTHWISE_SEPARABLE_CONV,
-        }
-
-    def layers(self, features: dict[str, Tensor]) -> Tensor:
-        """Maps by name -> (N, K, H / s, W / s) scores."""
-        return self.predictor(self.aspp(features[self.in_features[0]]))
-
-
-def _classifier_arguments(node: CfgNode) -> dict[str, Any]:
-    return {
-        "loss_weight": node.LOSS_WEIGHT,
-        "loss_type": node.LOSS_TYPE,
-        "ignore_value": node.IGNORE_VALUE,
-        "num_classes": node.NUM_CLASSES,
-    }
