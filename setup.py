@@ -34,20 +34,20 @@ def carried_folders() -> dict[str, str]:
         folders["d2lite.configs"] = "configs"
     for project in sorted((ROOT / "projects").glob("*")):
         package, name = project / project.name, f"{PROJECTS}.{project.name}"
-        if not (package / "__init__.py").is_file():
-            continue
-        folders[name] = package.relative_to(ROOT).as_posix()
-        for inner in find_packages(str(package)):
-            folders[f"{name}.{inner}"] = f"{folders[name]}/{inner.replace('.', '/')}"
+        if (package / "__init__.py").is_file():
+            folders[name] = package.relative_to(ROOT).as_posix()
+            for inner in find_packages(str(package)):
+                folders[f"{name}.{inner}"] = f"{folders[name]}/{inner.replace('.', '/')}"
         if (project / "configs").is_dir():
             folders[f"{name}.configs"] = (project / "configs").relative_to(ROOT).as_posix()
     return folders
 
 
-def yaml_files(folder: str) -> list[str]:
+def config_files(folder: str) -> list[str]:
     """All configs below a folder, relative to it."""
     root = ROOT / folder
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*.y*ml"))
+    found = (path for pattern in ("*.y*ml", "*.py") for path in root.rglob(pattern))
+    return sorted(path.relative_to(root).as_posix() for path in found)
 
 
 FOLDERS = carried_folders()
@@ -64,7 +64,7 @@ setup(
     package_data={
         "d2lite": ["py.typed"],
         **{
-            name: yaml_files(folder)
+            name: config_files(folder)
             for name, folder in FOLDERS.items()
             if name.endswith(".configs")
         },

@@ -10,6 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def _configs(folder):
+    return [path for path in folder.rglob("*") if path.suffix in (".yaml", ".py")]
+
+
 @pytest.mark.slow
 def test_wheel_carries_every_module_config_and_project(tmp_path):
     """Configs and projects lie outside of the package and are mapped into it by setup.py."""
@@ -29,13 +33,13 @@ def test_wheel_carries_every_module_config_and_project(tmp_path):
     wheel = next(tmp_path.glob("*.whl"))
     carried = set(zipfile.ZipFile(wheel).namelist())
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "d2lite").rglob("*.py")}
-    for path in (ROOT / "configs").rglob("*.yaml"):
+    for path in _configs(ROOT / "configs"):
         expected.add(f"d2lite/configs/{path.relative_to(ROOT / 'configs').as_posix()}")
     for project in (ROOT / "projects").glob("*/"):
         inside = f"d2lite/projects/{project.name}"
         for path in (project / project.name).rglob("*.py"):
             expected.add(f"{inside}/{path.relative_to(project / project.name).as_posix()}")
-        for path in (project / "configs").rglob("*.yaml"):
+        for path in _configs(project / "configs"):
             expected.add(f"{inside}/{path.relative_to(project).as_posix()}")
     assert expected - carried == set()
     assert not any(name.startswith("tests/") for name in carried)

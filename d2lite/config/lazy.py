@@ -65,8 +65,8 @@ class LazyConfig:
 
         Returns:
             The value of the name `keys`; a tuple of the values of several; without `keys` a
-            DictConfig of all dicts, lists and calls at the top of the file whose names do not
-            begin with an underscore.
+            DictConfig of all dicts and calls at the top of the file whose names do not begin with
+            an underscore.
 
         Raises:
             MissingFileError: if there is no such file.
@@ -85,7 +85,7 @@ class LazyConfig:
             raise ConfigError(f"The config file {filename} has to end in .py, .yaml or .yml.")
         if keys is not None:
             return _pick(values, keys, str(filename))
-        kinds = (DictConfig, ListConfig, dict, list) if path.suffix == ".py" else object
+        kinds = (DictConfig, ListConfig, dict) if path.suffix == ".py" else object
         shown = {
             name: as_config(value)
             for name, value in values.items()

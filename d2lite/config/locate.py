@@ -12,16 +12,18 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _SHOWN = 12
 
 
-def carried_configs(package: Path = _PACKAGE) -> dict[str, Path]:
+def carried_configs(package: Path = _PACKAGE, pattern: str = "*.y*ml") -> dict[str, Path]:
     """The configs of the checkout, or those that a wheel installed.
 
     Args:
         package: folder of the d2lite package.
+        pattern: of the file names.
 
     Returns:
         Address as in the checkout ("configs/...", "projects/NAME/configs/...") to file, sorted.
     """
-    found = dict(_files(package.parent) if _is_checkout(package) else _files(package))
+    root = package.parent if _is_checkout(package) else package
+    found = dict(_files(root, pattern))
     return dict(sorted(found.items()))
 
 
@@ -30,10 +32,10 @@ def _is_checkout(package: Path) -> bool:
     return (root / "pyproject.toml").is_file() and (root / "configs").is_dir()
 
 
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
+def _files(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
     folders = [root / "configs", *sorted((root / "projects").glob("*/configs"))]
     for folder in folders:
-        for path in folder.rglob("*.y*ml"):
+        for path in folder.rglob(pattern):
             yield path.relative_to(root).as_posix(), path
 
 
@@ -44,7 +46,8 @@ def find_config_file(name: str) -> Path:
     of an address ("COCO-Detection/retinanet_R_50_FPN_1x.yaml"), then a file name with or without
     its ending, then a project's name as the folder, written in any way ("SOLOv2/R50_3x.yaml" for
     "projects/solov2/configs/R50_3x.yaml", and "projects/PointRend/configs/..."), then a part of an
-    address. The first of these rules that fits any file decides.
+    address. The first of these rules that fits any file decides. Python files are searched for
+    a name that ends in .py, and no others.
 
     Args:
         name: path, address (http, detectron2://) or (partial) name.
@@ -58,7 +61,7 @@ def find_config_file(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    carried = carried_configs()
+    carried = carried_configs(pattern="*.py" if name.endswith(".py") else "*.y*ml")
     fitting = _fitting(name, list(carried))
     if len(fitting) == 1:
         return carried[fitting[0]]

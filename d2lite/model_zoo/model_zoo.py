@@ -1,11 +1,12 @@
 """The published models by the name of their configuration."""
 
 import difflib
+from typing import Any
 
 from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.config import LazyConfig, find_config_file, get_cfg, instantiate
 from d2lite.modeling import build_model
 from d2lite.projects import add_project_configs
 from d2lite.utils.errors import UnknownNameError
@@ -20,7 +21,9 @@ def get_config_file(config_path: str) -> str:
 
     Args:
         config_path: name under configs/, for instance
-            "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml".
+            "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml" or
+            "new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py"; for a project that carries configs
+            "ViTDet/COCO/mask_rcnn_vitdet_b_100ep.py".
 
     Raises:
         MissingFileError: if there is none of that name; the text lists near ones.
@@ -37,7 +40,7 @@ def get_checkpoint_url(config_path: str) -> str:
     Raises:
         UnknownNameError: if no weights were published for it.
     """
-    name = config_path.removesuffix(".yaml")
+    name = config_path.removesuffix(".yaml").removesuffix(".py")
     if name not in PUBLISHED:
         near = difflib.get_close_matches(name, PUBLISHED, n=5, cutoff=0.3) or sorted(PUBLISHED)
         raise UnknownNameError(
@@ -46,14 +49,22 @@ def get_checkpoint_url(config_path: str) -> str:
     return f"{PREFIX}{name}/{PUBLISHED[name]}"
 
 
-def get_config(config_path: str, trained: bool = False) -> CfgNode:
+def get_config(config_path: str, trained: bool = False) -> Any:
     """The configuration of a published model.
 
     Args:
         config_path: as for `get_config_file`.
-        trained: set MODEL.WEIGHTS to the published weights; else it stays what the file says,
-            as a rule an ImageNet start.
+        trained: set MODEL.WEIGHTS, or train.init_checkpoint, to the published weights; else it
+            stays what the file says, as a rule an ImageNet start.
+
+    Returns:
+        A CfgNode; of a Python file what `LazyConfig.load` returns.
     """
+    if config_path.endswith(".py"):
+        python_cfg = LazyConfig.load(get_config_file(config_path))
+        if trained:
+            python_cfg.train.init_checkpoint = get_checkpoint_url(config_path)
+        return python_cfg
     cfg = get_cfg()
     add_project_configs(cfg)
     cfg.merge_from_file(get_config_file(config_path))
@@ -71,10 +82,16 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
         device: for instance "cpu"; None for what the configuration and the machine give.
     """
     cfg = get_config(config_path, trained)
-    if device is not None:
-        cfg.MODEL.DEVICE = device
-    model = build_model(cfg)
+    model: nn.Module
+    if config_path.endswith(".py"):
+        model = instantiate(cfg.model)
+        if device is not None:
+            model.to(device)
+    else:
+        if device is not None:
+            cfg.MODEL.DEVICE = device
+        model = build_model(cfg)
     if trained:
-        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        DetectionCheckpointer(model).load(get_checkpoint_url(config_path))
         model.eval()
     return model

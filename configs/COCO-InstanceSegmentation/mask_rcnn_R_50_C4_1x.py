@@ -1,0 +1,6 @@
+"""Mask R-CNN of ResNet-50 without a pyramid on COCO, 90,000 iterations."""
+
+from ..common.models.mask_rcnn_c4 import model
+from ..common.one_times import one_times
+
+dataloader, lr_multiplier, model, optimizer, train = one_times(model)

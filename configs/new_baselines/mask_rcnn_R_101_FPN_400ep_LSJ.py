@@ -1,0 +1,5 @@
+"""Mask R-CNN of ResNet-101 with an FPN, 400 epochs from scratch."""
+
+from .recipe import baseline, from_scratch
+
+dataloader, lr_multiplier, model, optimizer, train = baseline(400, from_scratch(101))

@@ -1,0 +1,5 @@
+"""Mask R-CNN of RegNetX-4GF with an FPN, 200 epochs from scratch."""
+
+from .recipe import baseline, regnetx_4gf
+
+dataloader, lr_multiplier, model, optimizer, train = baseline(200, regnetx_4gf())

@@ -1,0 +1,5 @@
+"""Mask R-CNN of RegNetY-4GF with an FPN, 400 epochs from scratch."""
+
+from .recipe import baseline, regnety_4gf
+
+dataloader, lr_multiplier, model, optimizer, train = baseline(400, regnety_4gf())
