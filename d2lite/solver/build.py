@@ -147,8 +147,8 @@ def _require_base_lr(base_lr: float | None, rule: str) -> float:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    # By name as well: norm layers of d2lite and of users need not derive from those of torch.
-    return isinstance(module, _NORM_TYPES) or type(module).__name__.endswith("Norm")
+    # Norms over the channels of maps (`layers.LayerNorm`) do not count, as in published runs.
+    return isinstance(module, _NORM_TYPES)
 
 
 def _trainable_parameters(

@@ -24,23 +24,34 @@ def test_all_published_runs_are_carried():
     assert names.count("Rethinking-BatchNorm") == 4
 
 
-@pytest.mark.parametrize("address", RUNS)
-def test_a_run_has_all_parts_and_a_schedule_that_ends_with_it(address):
+# One of each kind; the others are slow together.
+SOME = (
+    "retinanet",
+    "regnety_4gf_dds_FPN_50",
+    "R_50_FPN_50",
+    "LVIS/cascade_mask_rcnn_vitdet_b",
+    "_t_",
+)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param(address, marks=() if any(s in address for s in SOME) else pytest.mark.slow)
+        for address in RUNS
+    ],
+)
+def test_a_run_has_all_parts_and_a_schedule_that_ends_with_it_and_can_be_saved(address, tmp_path):
     cfg = model_zoo.get_config(address)
     assert set(cfg) >= PARTS
     scheduler = cfg.lr_multiplier.scheduler
     assert scheduler.get("num_updates", scheduler.milestones[-1]) == cfg.train.max_iter
     assert instantiate(cfg.lr_multiplier)(0.5) == 1.0
-
-
-@pytest.mark.parametrize("address", [a for a in RUNS if "BNhead_" not in a])
-def test_a_run_can_be_saved_whole(address, tmp_path):
-    cfg = model_zoo.get_config(address)
-    assert dump_python_config(cfg)[1] == []
-    LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
-    saved = LazyConfig.load(str(tmp_path / "config.yaml"))
-    assert saved.train == cfg.train
-    assert LazyConfig.to_py(saved.model.roi_heads if "roi_heads" in saved.model else saved)
+    text, unsaved = dump_python_config(cfg)
+    # Classes that a file defines for itself have no address.
+    assert unsaved == [] or "BNhead_" in address
+    (tmp_path / "config.yaml").write_text(text)
+    assert LazyConfig.load(str(tmp_path / "config.yaml")).train == cfg.train
 
 
 def test_projects_are_found_by_their_name_and_python_files_only_by_their_ending():

@@ -5,17 +5,10 @@ import torch
 from torch import nn
 
 from d2lite.config import get_cfg
+from d2lite.layers import LayerNorm
 from d2lite.solver import build_optimizer, get_default_optimizer_params
 from d2lite.solver.build import maybe_add_gradient_clipping, reduce_param_groups
 from d2lite.utils.errors import ConfigError
-
-
-class OwnNorm(nn.Module):
-    """A norm layer that torch doesn't know."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(2))
 
 
 def make_model():
@@ -25,7 +18,7 @@ def make_model():
             "bn": nn.BatchNorm2d(2),
             "gn": nn.GroupNorm(1, 2),
             "ln": nn.LayerNorm(2),
-            "own": OwnNorm(),
+            "maps": LayerNorm(2),
         }
     )
 
@@ -52,9 +45,11 @@ def test_norm_layers_have_a_decay_of_their_own():
         model,
         get_default_optimizer_params(model, 0.1, weight_decay=0.01, weight_decay_norm=0.5),
     )
-    assert len(found) == 9
+    assert len(found) == 10
     for name, values in found.items():
-        assert values == {"lr": 0.1, "weight_decay": 0.01 if name.startswith("conv") else 0.5}
+        # Published runs of ViTDet decay the norms over the channels of maps as all else.
+        is_norm = not name.startswith(("conv", "maps"))
+        assert values == {"lr": 0.1, "weight_decay": 0.5 if is_norm else 0.01}
 
 
 def test_biases_have_a_rate_and_decay_of_their_own_in_norm_layers_too():
@@ -78,7 +73,7 @@ def test_biases_have_a_rate_and_decay_of_their_own_in_norm_layers_too():
 def test_nothing_given_leaves_all_to_the_optimizer():
     (group,) = get_default_optimizer_params(make_model())
     assert list(group) == ["params"]
-    assert len(group["params"]) == 9
+    assert len(group["params"]) == 10
 
 
 def test_factors_by_name_and_overrides_by_last_name():
@@ -106,7 +101,7 @@ def test_a_shared_parameter_appears_once_and_a_frozen_one_never():
     model["gn"].requires_grad_(False)
     groups = get_default_optimizer_params(model, 0.1)
     params = [param for group in groups for param in group["params"]]
-    assert len(params) == len(set(params)) == 8
+    assert len(params) == len(set(params)) == 9
     torch.optim.SGD(groups, lr=0.1)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec, cat, cross_entropy
 from d2lite.structures import Boxes, Instances
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.events import has_event_storage, log_scalars
 from d2lite.utils.process_means import mean_weight
 
@@ -50,7 +50,9 @@ class FastRCNNOutputLayers(nn.Module):
             drawn for each step (for long-tailed data, where absence is not certain).
         use_sigmoid_ce: a sigmoid for each class in place of one softmax.
         get_fed_loss_cls_weights: gives (K,) weights for the drawing; without it, they have to be
-            handed to `set_fed_loss_cls_weights` before training.
+            handed to `set_fed_loss_cls_weights` before training. Its weights are saved with the
+            model. Where it misses the file that it counts in, weights are 0 until a checkpoint
+            brings them or the first loss asks again: inference needs no annotations.
         fed_loss_num_classes: how many classes count.
 
     Raises:
@@ -107,8 +109,13 @@ class FastRCNNOutputLayers(nn.Module):
         self.use_sigmoid_ce = use_sigmoid_ce
         self.fed_loss_num_classes = fed_loss_num_classes
         self.register_buffer("fed_loss_cls_weights", None, persistent=False)
+        self._get_fed_loss_cls_weights = None
         if use_fed_loss and get_fed_loss_cls_weights is not None:
-            self.set_fed_loss_cls_weights(get_fed_loss_cls_weights())
+            self.register_buffer("fed_loss_cls_weights", torch.zeros(num_classes))
+            try:
+                self.set_fed_loss_cls_weights(get_fed_loss_cls_weights())
+            except MissingFileError:
+                self._get_fed_loss_cls_weights = get_fed_loss_cls_weights
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -200,6 +207,7 @@ class FastRCNNOutputLayers(nn.Module):
         logits = pred_class_logits[:, :-1]
         loss = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
         if self.use_fed_loss:
+            self._ask_for_fed_loss_cls_weights_again()
             if self.fed_loss_cls_weights is None:
                 raise ConfigError(
                     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS needs how often each class occurs in the "
@@ -212,6 +220,14 @@ class FastRCNNOutputLayers(nn.Module):
             is_counted[counted] = 1
             loss = loss * is_counted[:-1]
         return loss.sum() / num_regions
+
+    def _ask_for_fed_loss_cls_weights_again(self) -> None:
+        if self._get_fed_loss_cls_weights is None:
+            return
+        if not self.fed_loss_cls_weights.any():
+            self.set_fed_loss_cls_weights(self._get_fed_loss_cls_weights())
+        # Once: the look at the weights waits for the device.
+        self._get_fed_loss_cls_weights = None
 
     def get_fed_loss_classes(
         self,

@@ -12,7 +12,7 @@ from d2lite.modeling.roi_heads.fast_rcnn import (
     fast_rcnn_inference_single_image,
 )
 from d2lite.structures import Boxes
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.events import EventStorage
 
 from .conftest import NUM_CLASSES, proposals_of
@@ -120,7 +120,28 @@ def test_federated_loss_counts_present_and_drawn_classes_only():
     layers.sigmoid_cross_entropy_loss(logits, gt_classes).backward()
     is_touched = (logits.grad != 0).any(dim=0)
     assert is_touched.tolist() == [True, True, False, False, True, False, False]
-    assert "fed_loss_cls_weights" not in layers.state_dict()
+    assert layers.state_dict()["fed_loss_cls_weights"].tolist() == [1.0, 0, 0, 0, 5.0, 0]
+
+
+def test_federated_loss_reads_its_weights_later_where_the_annotations_are_missing():
+    """A model for inference is built on machines without the annotations."""
+    files = []
+
+    def weights():
+        if not files:
+            raise MissingFileError("no annotations")
+        return torch.ones(NUM_CLASSES)
+
+    layers = _layers(use_fed_loss=True, use_sigmoid_ce=True, get_fed_loss_cls_weights=weights)
+    logits, gt_classes = torch.zeros(1, NUM_CLASSES + 1), torch.tensor([0])
+    with pytest.raises(MissingFileError, match="no annotations"):
+        layers.sigmoid_cross_entropy_loss(logits, gt_classes)
+    copy = _layers(use_fed_loss=True, use_sigmoid_ce=True, get_fed_loss_cls_weights=weights)
+    copy.load_state_dict({**layers.state_dict(), "fed_loss_cls_weights": torch.ones(NUM_CLASSES)})
+    assert copy.sigmoid_cross_entropy_loss(logits, gt_classes) > 0, "a checkpoint brings them"
+    files.append("annotations.json")
+    assert layers.sigmoid_cross_entropy_loss(logits, gt_classes) > 0
+    assert layers.fed_loss_cls_weights.tolist() == [1.0] * NUM_CLASSES
 
 
 def test_federated_loss_without_weights_says_how_to_give_them():
