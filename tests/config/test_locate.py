@@ -33,7 +33,7 @@ def package(request, tmp_path, monkeypatch):
         (package.parent / "pyproject.toml").write_text("")
     _make(package.parent if request.param == "checkout" else package)
     carried = locate.carried_configs
-    monkeypatch.setattr(locate, "carried_configs", lambda: carried(package))
+    monkeypatch.setattr(locate, "carried_configs", lambda pattern: carried(package, pattern))
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
@@ -97,7 +97,7 @@ def test_path_that_exists_comes_before_a_name(tmp_path, monkeypatch):
 
 
 def test_nothing_carried_is_said(monkeypatch):
-    monkeypatch.setattr(locate, "carried_configs", dict)
+    monkeypatch.setattr(locate, "carried_configs", lambda pattern: {})
     with pytest.raises(MissingFileError, match="Known configs: none"):
         find_config_file("x.yaml")
 
@@ -105,6 +105,6 @@ def test_nothing_carried_is_said(monkeypatch):
 @pytest.mark.usefixtures("package")
 def test_long_lists_are_cut(monkeypatch):
     many = {f"configs/a{n}.yaml": None for n in range(40)}
-    monkeypatch.setattr(locate, "carried_configs", lambda: many)
+    monkeypatch.setattr(locate, "carried_configs", lambda pattern: many)
     with pytest.raises(ConfigError, match="and 28 more"):
         find_config_file("a")
