@@ -55,7 +55,7 @@ def test_a_copy_of_the_folder_elsewhere_loads_to_the_same_values(tmp_path):
     known = Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).parent
     copy = tmp_path / "my configs"
     shutil.copytree(known, copy)
-    for name in sorted(PUBLISHED)[::6]:
+    for name in [name for name in sorted(PUBLISHED) if "new_baselines" not in name][::6]:
         mine = get_cfg()
         add_project_configs(mine)
         mine.merge_from_file(str(copy / f"{name}.yaml"))
