@@ -15,12 +15,7 @@ import json
 import os
 import sys
 
-from d2lite.data.checking.dataset import (
-    check_dataset,
-    cleaned_coco,
-    compare_sets,
-    fault_table,
-)
+from d2lite.data.checking import check_dataset, cleaned_coco, compare_sets, fault_table
 from d2lite.engine import run_tool
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write
@@ -71,7 +66,7 @@ def main() -> int:
             json.dump(content, file)
         counts = f"{len(content['images'])} images, {len(content['annotations'])} objects"
         print(f"Wrote {counts}. Use it as coco:{args.fix}@{root}")
-    return int(any(checked.book.has_faults for checked in sets))
+    return int(any(checked.faults.has_faults for checked in sets))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from d2lite.data.converting import convert
-from d2lite.data.converting.image_copies import IMAGE_MODES
-from d2lite.data.converting.writers import WRITERS
+from d2lite.data.converting import IMAGE_MODES, WRITERS, convert
 from d2lite.engine import run_tool
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.logger import setup_logger

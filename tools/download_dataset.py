@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from d2lite.data.datasets.by_string.missing import datasets_root
+from d2lite.data.datasets.location import datasets_root
 from d2lite.data.datasets.published import PUBLISHED, fetch_dataset
 from d2lite.engine import run_tool
 from d2lite.utils.logger import setup_logger

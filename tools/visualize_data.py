@@ -20,11 +20,7 @@ import cv2
 import numpy as np
 
 from d2lite.config import CfgNode
-from d2lite.data import (
-    DatasetCatalog,
-    MetadataCatalog,
-    build_detection_train_loader,
-)
+from d2lite.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
 from d2lite.data.image_io import read_image
 from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
 from d2lite.engine.reports.sample_pictures import draw_sample
@@ -48,7 +44,7 @@ def parse_args() -> argparse.Namespace:
         "--output-dir", default="visualized", metavar="DIR", help="folder for it (%(default)s)"
     )
     parser.add_argument(
-        "--limit", type=int, default=50, help="pictures at the most (%(default)s); 0 for all"
+        "--limit", type=int, default=50, help="images at the most (%(default)s); 0 for all"
     )
     add_config_options(parser, "opts")
     return parser.parse_args()
@@ -73,7 +69,7 @@ def yielded(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def main() -> None:
-    """Write one picture an image."""
+    """Write one image an image."""
     args = parse_args()
     setup_logger()
     cfg = setup_cfg(args.config_file, args.opts, args.imports)
@@ -96,7 +92,7 @@ def main() -> None:
         path = folder / f"{count:05d}_{Path(name).stem}.jpg"
         if not cv2.imwrite(str(path), np.ascontiguousarray(picture[:, :, ::-1])):
             raise OutputError(f"--output-dir {folder}: {path.name} could not be written.")
-    logger.info("%d pictures written to %s", count, folder)
+    logger.info("%d images written to %s", count, folder)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from d2lite.data.transforms.labels import (
+    transform_boxes,
+    transform_mask,
+    transform_points,
+    transform_polygons,
+)
 from d2lite.structures import (
     BitMasks,
     Boxes,
@@ -29,12 +35,6 @@ from .transforms import (
     Transform,
     TransformList,
     VFlipTransform,
-)
-from .transforms.labels import (
-    transform_boxes,
-    transform_mask,
-    transform_points,
-    transform_polygons,
 )
 
 MASK_FORMATS = ("polygon", "bitmask")
@@ -340,7 +340,7 @@ def gen_crop_transform_with_instance(
         instance: an annotation, with a box.
 
     Raises:
-        ValueError: if the crop is larger than the image or the object lies outside it.
+        ValueError: if the crop is larger than the image or the object is outside it.
     """
     crop, size = np.asarray(crop_size, dtype=np.int64), np.asarray(image_size, dtype=np.int64)
     x0, y0, x1, y1 = get_bbox(instance)
@@ -348,7 +348,7 @@ def gen_crop_transform_with_instance(
     if (crop > size).any():
         raise ValueError(f"A crop of {tuple(crop_size)} does not fit an image of {image_size}.")
     if (middle < 0).any() or (middle > size).any():
-        raise ValueError(f"The object {(x0, y0, x1, y1)} lies outside its image of {image_size}.")
+        raise ValueError(f"The object {(x0, y0, x1, y1)} is outside its image of {image_size}.")
     least = np.maximum(np.ceil(middle - crop), 0).astype(np.int64)
     greatest = np.minimum(np.floor(middle).astype(np.int64), size - crop)
     top, left = (int(np.random.randint(lo, hi + 1)) for lo, hi in zip(least, greatest, strict=True))

@@ -9,31 +9,32 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from d2lite.config import CfgNode, configurable
-from d2lite.data.checking import check_image_files
-from d2lite.data.common import DatasetFromList, MapDataset
-from d2lite.data.dataset_dicts import (
+from d2lite.utils.errors import ConfigError, DataError
+
+from .checking import check_image_files
+from .common import DatasetFromList, MapDataset
+from .dataset_dicts import (
     filter_images_with_few_keypoints,
     filter_images_with_only_crowd_annotations,
     get_detection_dataset_dicts,
     print_instances_class_histogram,
 )
-from d2lite.data.dataset_mapper import DatasetMapper
-from d2lite.data.loading.batch_loader import build_batch_data_loader
-from d2lite.data.loading.loader import (
+from .dataset_mapper import DatasetMapper
+from .loading import (
     Collate,
     ReportingLoader,
     StreamLoader,
+    build_batch_data_loader,
     trivial_batch_collator,
     worker_init_reset_seed,
 )
-from d2lite.data.proposals import load_proposals_into_dataset
-from d2lite.data.samplers import (
+from .proposals import load_proposals_into_dataset
+from .samplers import (
     InferenceSampler,
     RandomSubsetTrainingSampler,
     RepeatFactorTrainingSampler,
     TrainingSampler,
 )
-from d2lite.utils.errors import ConfigError, DataError
 
 __all__ = [
     "build_batch_data_loader",
@@ -74,7 +75,7 @@ def _num_workers(cfg: CfgNode) -> int:
     return min(wanted, _cores())
 
 
-def _training_sampler(cfg: CfgNode, dataset: Any) -> Sampler | None:
+def _training_sampler(cfg: CfgNode, dataset: Any) -> Sampler[Any] | None:
     """The sampler that DATALOADER.SAMPLER_TRAIN names."""
     if isinstance(dataset, IterableDataset):
         return None
@@ -118,7 +119,7 @@ def _train_loader_from_config(
     mapper: Mapper | None = None,
     *,
     dataset: Any = None,
-    sampler: Sampler | None = None,
+    sampler: Sampler[Any] | None = None,
 ) -> dict[str, Any]:
     """The arguments of `build_detection_train_loader` that a configuration says."""
     max_bad_share = cfg.DATALOADER.MAX_BAD_SHARE
@@ -153,12 +154,12 @@ def _proposal_files(cfg: CfgNode, files: Sequence[str]) -> Sequence[str] | None:
     return files if cfg.MODEL.LOAD_PROPOSALS else None
 
 
-@configurable(from_config=_train_loader_from_config)
+@configurable(from_config=_train_loader_from_config)  # type: ignore[untyped-decorator]
 def build_detection_train_loader(
     dataset: Any,
     *,
     mapper: Mapper | None,
-    sampler: Sampler | None = None,
+    sampler: Sampler[Any] | None = None,
     total_batch_size: int,
     aspect_ratio_grouping: bool = True,
     num_workers: int = 0,
@@ -168,8 +169,8 @@ def build_detection_train_loader(
     """Build the endless loader that a detector trains on.
 
     Args:
-        dataset: list of dataset dicts, or a map-style or iterable dataset; or a `CfgNode`, from
-            which all arguments are read then.
+        dataset: what to train on, as dataset dicts or as any dataset of torch. A `CfgNode` in its
+            place gives all arguments.
         mapper: dataset dict -> sample, or None for "take another image"; None for no mapping.
         sampler: yields the indices of this process; shuffles everything if None.
         total_batch_size: images of a batch over all processes.
@@ -242,21 +243,21 @@ class _EveryImage(MapDataset):
         return sample
 
 
-@configurable(from_config=_test_loader_from_config)
+@configurable(from_config=_test_loader_from_config)  # type: ignore[untyped-decorator]
 def build_detection_test_loader(
-    dataset: list[Any] | Dataset,
+    dataset: list[Any] | Dataset[Any],
     *,
     mapper: Callable[[dict[str, Any]], Any] | None,
-    sampler: Sampler | None = None,
+    sampler: Sampler[Any] | None = None,
     batch_size: int = 1,
     num_workers: int = 0,
     collate_fn: Callable[[list[Any]], Any] | None = None,
-) -> DataLoader:
+) -> DataLoader[Any]:
     """Build the loader that evaluation reads: every image once over all processes, in order.
 
     Args:
-        dataset: list of dataset dicts, or a map-style or iterable dataset; or a `CfgNode`
-            followed by a dataset's name.
+        dataset: what to evaluate on, as dataset dicts or as any dataset of torch. A `CfgNode` and
+            a dataset's name in its place give all arguments.
         mapper: dataset dict -> sample; None for no mapping.
         sampler: yields the indices of this process; each process gets a contiguous part if None.
         batch_size: images of this process's batch.

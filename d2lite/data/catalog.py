@@ -1,4 +1,4 @@
-"""The two address books: a dataset's name to its function, and a dataset's name to its metadata.
+"""The two catalogs: a dataset's name to its function, and a dataset's name to its metadata.
 
 A name may also say where its files are, as in "voc:bccd@trainval": the part before the colon then
 chooses a `NameScheme`, which registers the name when somebody first asks for it.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from d2lite.utils.errors import DataError, MissingFileError, UnknownNameError
 
@@ -23,6 +23,8 @@ __all__ = [
     "dataset_file_stem",
     "register_name_scheme",
 ]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +75,29 @@ def _no_such_dataset(name: str, known: Iterable[str]) -> UnknownNameError:
     )
 
 
-class _DatasetBook(UserDict):
+class _Catalog(UserDict[str, T]):
+    """Names of datasets with something for each; a name that is asked for must be there."""
+
+    def list(self) -> list[str]:
+        """All names, in the order in which they came."""
+        return list(self.data)
+
+    def remove(self, name: str) -> None:
+        """Take one name out; the other catalog keeps what it has of it."""
+        if name not in self.data:
+            raise _no_such_dataset(name, self.data)
+        del self.data[name]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__.lstrip('_')}(registered: {', '.join(self.data)})"
+
+    __str__ = __repr__
+
+
+class _DatasetCatalog(_Catalog[Callable[[], list[dict[str, Any]]]]):
     """Names of datasets and, for each, the function that loads its list of dicts."""
 
-    def register(self, name: str, func: Callable[[], list[dict]]) -> None:
+    def register(self, name: str, func: Callable[[], list[dict[str, Any]]]) -> None:
         """Add a dataset.
 
         Args:
@@ -99,7 +120,7 @@ class _DatasetBook(UserDict):
             )
         self.data[name] = func
 
-    def get(self, name: str) -> list[dict]:  # type: ignore[override]
+    def get(self, name: str) -> list[dict[str, Any]]:  # type: ignore[override]
         """Load a dataset by calling the function registered for it.
 
         Raises:
@@ -116,27 +137,12 @@ class _DatasetBook(UserDict):
         scheme = _scheme_of(name)
         return name in self.data or (scheme is not None and scheme.is_well_formed(str(name)))
 
-    def list(self) -> list[str]:
-        """All registered names, in order of registration."""
-        return list(self.data)
-
-    def remove(self, name: str) -> None:
-        """Forget a dataset; its metadata stays until `MetadataCatalog.remove`."""
-        if name not in self.data:
-            raise _no_such_dataset(name, self.data)
-        del self.data[name]
-
-    def __repr__(self) -> str:
-        return f"DatasetCatalog(registered: {', '.join(self.data)})"
-
-    __str__ = __repr__
-
 
 class Metadata(SimpleNamespace):
     """What is known about one dataset: class names, files, how to evaluate it.
 
     A value that was set stays: setting another one under the same key is an error, since models,
-    evaluators and pictures made before and after would disagree in silence.
+    evaluators and images made before and after would disagree in silence.
     """
 
     name: str = "N/A"
@@ -178,7 +184,7 @@ class Metadata(SimpleNamespace):
 
         Built-in datasets use it for their paths, which depend on an environment variable that a
         program may still change after the import; datasets named by a string use it for what
-        stands in their files. Where those files are missing, the attribute raises
+        is in their files. Where those files are missing, the attribute raises
         `MissingFileError`, and `get` and `as_dict` do as if the key was not set.
         """
         self.__dict__.setdefault("_deferred", {}).update(makers)
@@ -216,7 +222,7 @@ def _equal(a: Any, b: Any) -> bool:
         return False
 
 
-class _MetadataBook(UserDict):
+class _MetadataCatalog(_Catalog["Metadata"]):
     """Names of datasets and, for each, one `Metadata`, made at the first question."""
 
     def get(self, name: str) -> Metadata:  # type: ignore[override]
@@ -228,26 +234,11 @@ class _MetadataBook(UserDict):
             self.data[name] = Metadata(name=name)
         return self.data[name]
 
-    def list(self) -> list[str]:
-        """All names that have metadata."""
-        return list(self.data)
 
-    def remove(self, name: str) -> None:
-        """Forget the metadata of a dataset."""
-        if name not in self.data:
-            raise _no_such_dataset(name, self.data)
-        del self.data[name]
-
-    def __repr__(self) -> str:
-        return f"MetadataCatalog(registered: {', '.join(self.data)})"
-
-    __str__ = __repr__
-
-
-DatasetCatalog = _DatasetBook()
+DatasetCatalog = _DatasetCatalog()
 """Dataset names and their loading functions, for the whole process."""
 
-MetadataCatalog = _MetadataBook()
+MetadataCatalog = _MetadataCatalog()
 """Dataset names and their metadata, for the whole process."""
 
 

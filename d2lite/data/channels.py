@@ -1,6 +1,6 @@
 """Images of any number of channels: .npy arrays, TIFFs of many bands, and the names of channels.
 
-A format that is no colour space is a list of channels, one letter each: "RGBN", "NRG", "SSSSS".
+A format that is not a colour space is a list of channels, one letter each: "RGBN", "NRG", "SSSSS".
 Files hold red, green and blue first, in this order, and the others as the format lists them; a
 format without all of R, G and B lists the channels as the files hold them.
 """
@@ -17,11 +17,12 @@ from d2lite.utils.errors import DataError
 # What Pillow converts to, and YUV; none of these is a list of channels.
 _COLOUR_SPACES = {"1", "L", "P", "LA", "PA", "F", "I", "RGB", "RGBA", "CMYK", "HSV", "LAB"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_TIFF_ORIENTATION = 274
+# The same number in EXIF and in TIFF.
+ORIENTATION_TAG = 0x0112
 
 
 def is_channel_list(format: str | None) -> bool:
-    """Whether INPUT.FORMAT names channels one by one, and is no colour space or its misspelling."""
+    """Whether INPUT.FORMAT names channels one by one; False for (misspelt) colour spaces."""
     if format is None or format in _COLOUR_SPACES or sorted(format) == sorted("RGB"):
         return False
     return re.fullmatch("[A-Z]+", format) is not None
@@ -47,7 +48,7 @@ def read_npy(file_name: str, content: bytes) -> np.ndarray:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError, OSError) as err:
         raise DataError(
-            f"{file_name} is no array of numpy that can be read: {err}. Write it by numpy.save."
+            f"{file_name} is not an array of numpy that can be read: {err}. Write it by numpy.save."
         ) from err
     if (
         not isinstance(array, np.ndarray)
@@ -83,7 +84,8 @@ def read_tiff(file_name: str, content: bytes) -> tuple[np.ndarray, int]:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             series = file.series[0]
             array, axes = series.asarray(), series.axes
-            tag = file.pages[0].tags.get(_TIFF_ORIENTATION)
+            page = file.pages[0]
+            tag = page.tags.get(ORIENTATION_TAG) if isinstance(page, tifffile.TiffPage) else None
             turn = int(tag.value) if tag is not None else 1
     except (ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError) as err:
         # tifffile's own errors are RuntimeErrors and ValueErrors.
@@ -148,7 +150,7 @@ def array_to_8_bits(pixels: np.ndarray) -> np.ndarray:
 
 
 def channels_as_rgb(pixels: np.ndarray, format: str) -> np.ndarray:
-    """A picture to draw on: the channels R, G and B of a list, else its first ones.
+    """An image to draw on: the channels R, G and B of a list, else its first ones.
 
     Args:
         pixels: (H, W, C) in the order of the list. Numbers above 255 are scaled down together.
@@ -171,7 +173,7 @@ def npy_size(path: Path) -> tuple[int, int]:
     """(height, width) of a .npy file, of which only the head is read.
 
     Raises:
-        ValueError: if it is no array of two or three axes.
+        ValueError: if it is not an array of two or three axes.
     """
     shape: Any = np.load(path, mmap_mode="r", allow_pickle=False).shape
     if len(shape) not in (2, 3):

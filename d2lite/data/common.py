@@ -65,8 +65,7 @@ class SerializedList:
     def __getitem__(self, index: int) -> Any:
         index = range(len(self))[index]  # negative ones count from the end, too large ones raise
         start = int(self._ends[index - 1]) if index else 0
-        block = memoryview(self._bytes[start : int(self._ends[index])].numpy())
-        return pickle.loads(block)
+        return pickle.loads(self._bytes[start : int(self._ends[index])].numpy().data)
 
 
 _default_serializer: Callable[[Sequence[Any]], Any] = SerializedList
@@ -85,14 +84,14 @@ def set_default_dataset_from_list_serialize_method(
         _default_serializer = kept
 
 
-class DatasetFromList(Dataset):
+class DatasetFromList(Dataset[Any]):
     """A list as a map-style dataset, by default kept as shared bytes."""
 
     is_list = True
 
     def __init__(
         self,
-        lst: list,
+        lst: list[Any],
         copy: bool = True,
         serialize: bool | Callable[[Sequence[Any]], Any] = True,
     ) -> None:
@@ -117,16 +116,16 @@ class DatasetFromList(Dataset):
         return copy.deepcopy(item) if self._copies else item
 
 
-class MapDataset(Dataset):
+class MapDataset(Dataset[Any]):
     """A dataset whose elements pass through a function; None from it means "not this one"."""
 
-    def __new__(cls, dataset: Dataset, map_func: Callable[[Any], Any]) -> Any:
+    def __new__(cls, dataset: Dataset[Any], map_func: Callable[[Any], Any]) -> Any:
         """An iterable dataset gets an iterable wrapper."""
         if isinstance(dataset, IterableDataset):
             return _MappedIterable(dataset, map_func)
         return super().__new__(cls)
 
-    def __init__(self, dataset: Dataset, map_func: Callable[[Any], Any]) -> None:
+    def __init__(self, dataset: Dataset[Any], map_func: Callable[[Any], Any]) -> None:
         """Wrap a dataset.
 
         Args:
@@ -136,11 +135,11 @@ class MapDataset(Dataset):
         self.dataset = dataset
         self.map_func = map_func
 
-    def __getnewargs__(self) -> tuple:
+    def __getnewargs__(self) -> tuple[Any, ...]:
         return self.dataset, self.map_func
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.dataset)  # type: ignore[arg-type]  # torch types no length
 
     def try_get(self, idx: int) -> Any | None:
         """The mapped element, or None if the function refused it."""
@@ -177,10 +176,10 @@ def refused_everything(index: int) -> DataError:
     )
 
 
-class _MappedIterable(IterableDataset):
+class _MappedIterable(IterableDataset[Any]):
     """The iterable sister of `MapDataset`: refused elements are left out."""
 
-    def __init__(self, dataset: IterableDataset, map_func: Callable[[Any], Any]) -> None:
+    def __init__(self, dataset: IterableDataset[Any], map_func: Callable[[Any], Any]) -> None:
         self.dataset = dataset
         self.map_func = map_func
 
@@ -191,13 +190,13 @@ class _MappedIterable(IterableDataset):
                 yield sample
 
 
-class ToIterableDataset(IterableDataset):
+class ToIterableDataset(IterableDataset[Any]):
     """A map-style dataset and the sampler that walks it, joined into an iterable dataset."""
 
     def __init__(
         self,
-        dataset: Dataset,
-        sampler: Sampler,
+        dataset: Dataset[Any],
+        sampler: Sampler[Any],
         shard_sampler: bool = True,
         shard_chunk_size: int = 1,
     ) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.classes.class_counts import ClassCounts, count_classes
-from d2lite.data.faults import collecting_faults
-from d2lite.data.object_checks import drop_invalid
-from d2lite.data.proposals import load_proposals_into_dataset
 from d2lite.utils.errors import ConfigError, DataError
+
+from .catalog import DatasetCatalog, MetadataCatalog
+from .classes import ClassCounts, count_classes
+from .faults import collecting_faults
+from .object_checks import drop_invalid
+from .proposals import load_proposals_into_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ Records = list[dict[str, Any]]
 
 
 def filter_images_with_only_crowd_annotations(dataset_dicts: Records) -> Records:
-    """The images that have an object which is no crowd region."""
+    """The images that have an object which is not a crowd region."""
     kept = [
         record
         for record in dataset_dicts
@@ -94,13 +95,13 @@ def get_detection_dataset_dicts(
             "No dataset is named. Set DATASETS.TRAIN (and DATASETS.TEST), for instance "
             "DATASETS.TRAIN \"('shapes_train',)\"."
         )
-    with collecting_faults(", ".join(names)) as book:
+    with collecting_faults(", ".join(names)) as faults:
         datasets = [_load(name) for name in names]
         if max_bad_share is not None:
-            datasets = [drop_invalid(records, book) for records in datasets]
+            datasets = [drop_invalid(records, faults) for records in datasets]
     if max_bad_share is not None:
         num_objects = sum(len(r.get("annotations", ())) for r in itertools.chain(*datasets))
-        book.check_share(sum(map(len, datasets)), num_objects, max_bad_share)
+        faults.check_share(sum(map(len, datasets)), num_objects, max_bad_share)
     if proposal_files is not None:
         if len(proposal_files) != len(names):
             raise ConfigError(

@@ -21,17 +21,17 @@ from .annotations import (
     transform_instance_annotations,
     transform_proposals,
 )
-from .augmenting.config import (
+from .augmenting import (
+    LabelledImage,
+    WholeImageAugmentation,
+    WholeImageSteps,
     build_augmentation,
     build_steps,
     build_transform_gen,
     may_cut,
     mixing_ends_at,
 )
-from .augmenting.labelled_image import LabelledImage
-from .augmenting.mixing import PictureAugmentation
-from .augmenting.whole_image_steps import WholeImageSteps
-from .classes.shared_metadata import create_keypoint_hflip_indices
+from .classes import create_keypoint_hflip_indices
 from .image_io import check_image_size, read_image
 
 __all__ = ["DatasetMapper", "build_augmentation", "build_transform_gen"]
@@ -49,7 +49,7 @@ class DatasetMapper:
         self,
         is_train: bool,
         *,
-        augmentations: Sequence[T.Augmentation | T.Transform | PictureAugmentation],
+        augmentations: Sequence[T.Augmentation | T.Transform | WholeImageAugmentation],
         image_format: str,
         use_instance_mask: bool = False,
         use_keypoint: bool = False,
@@ -64,7 +64,7 @@ class DatasetMapper:
 
         Args:
             is_train: in testing, annotations are left out of the result.
-            augmentations: applied in order. Those that mix pictures need `with_partners`, which
+            augmentations: applied in order. Those that mix images need `with_partners`, which
                 the training loader sees to.
             image_format: as in `read_image`.
             use_instance_mask: carry masks along.
@@ -73,9 +73,9 @@ class DatasetMapper:
             keypoint_hflip_indices: see `create_keypoint_hflip_indices`.
             precomputed_proposal_topk: how many of an image's stored proposals to keep; None
                 leaves stored proposals alone.
-            recompute_boxes: draw the boxes anew around the transformed masks, which is tighter
+            recompute_boxes: draw the boxes again around the transformed masks, which is tighter
                 after crops and rotations.
-            mixing_ends_at: the position in the sample stream from which on no pictures are
+            mixing_ends_at: the position in the sample stream from which on no images are
                 mixed; None: never.
             ignore_value: the class, in maps of classes, of pixels that have none.
 
@@ -139,7 +139,7 @@ class DatasetMapper:
 
     @property
     def augmentations(self) -> T.AugmentationList:
-        """Those that change one picture, as a list that subclasses may apply themselves.
+        """Those that change one image, as a list that subclasses may apply themselves.
 
         Another list, or a sequence, takes the place of all augmentations; change it by setting it.
         """
@@ -154,11 +154,11 @@ class DatasetMapper:
 
     @property
     def needs_partners(self) -> bool:
-        """Whether an augmentation asks for other pictures of the dataset."""
+        """Whether an augmentation asks for other images of the dataset."""
         return self.steps.needs_partners
 
     def with_partners(self, dataset: Any, order: EpochOrder | None = None) -> "DatasetMapper":
-        """A copy that knows where to draw the other pictures of a mixture from.
+        """A copy that knows where to draw the other images of a mixture from.
 
         Args:
             dataset: map-style, of dataset dicts.
@@ -182,30 +182,30 @@ class DatasetMapper:
             proposals: `Instances`, where they are stored and wanted.
         """
         sample = dict(dataset_dict)
-        picture, transforms = self.steps(self._read(sample), self._read)
-        if self.steps.mixing and picture.has_annotations:
-            sample["annotations"] = picture.annotations
-        sample["image"] = _to_planes(picture.image)
-        if picture.sem_seg is not None:
-            sample["sem_seg"] = torch.as_tensor(picture.sem_seg.astype(np.int64))
+        labelled, transforms = self.steps(self._read(sample), self._read)
+        if self.steps.mixing and labelled.has_annotations:
+            sample["annotations"] = labelled.annotations
+        sample["image"] = _to_planes(labelled.image)
+        if labelled.sem_seg is not None:
+            sample["sem_seg"] = torch.as_tensor(labelled.sem_seg.astype(np.int64))
         sample.pop("sem_seg_file_name", None)
         if self.proposal_topk is not None:
-            transform_proposals(sample, picture.size, transforms, proposal_topk=self.proposal_topk)
+            transform_proposals(sample, labelled.size, transforms, proposal_topk=self.proposal_topk)
         if not self.is_train:
             sample.pop("annotations", None)
         elif "annotations" in sample:
-            self._transform_annotations(sample, transforms, picture.size)
+            self._transform_annotations(sample, transforms, labelled.size)
         return sample
 
     def _read(self, record: dict[str, Any]) -> LabelledImage:
-        """The picture of a dataset dict, as it lies on the disk."""
+        """The image of a dataset dict, as it is on the disk."""
         image = read_image(record["file_name"], format=self.image_format)
         check_image_size(record, image)
         labels = None
         if self.is_train and "sem_seg_file_name" in record:
             labels = _read_labels(record["sem_seg_file_name"])
             if self.steps.mixing or self.ignore_value > 255:
-                labels = labels.astype(np.int32)  # pictures of two datasets may be mixed
+                labels = labels.astype(np.int32)  # images of two datasets may be mixed
         annos = [a for a in record.get("annotations", ()) if a.get("iscrowd", 0) == 0]
         if self.steps.mixing:
             unused = self._unused_keys(self.steps.needs_masks)

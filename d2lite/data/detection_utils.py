@@ -10,7 +10,7 @@ from .annotations import (
     transform_keypoint_annotations,
     transform_proposals,
 )
-from .classes.shared_metadata import (
+from .classes import (
     check_metadata_consistency,
     create_keypoint_hflip_indices,
     get_fed_loss_cls_weights,

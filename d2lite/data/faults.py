@@ -69,7 +69,7 @@ FAULTS = {
     "unknown_image": Fault("annotation of an image that is not listed", _SKIPPED, _LEFT_OUT),
     "unknown_category": Fault("annotation of a category that is not listed", _SKIPPED, _LEFT_OUT),
     "duplicate_annotation_id": Fault(
-        "annotation id that occurs more than once", "all are used", "numbered anew", "set"
+        "annotation id that occurs more than once", "all are used", "renumbered", "set"
     ),
     "malformed": Fault("annotation that cannot be understood", _SKIPPED, _LEFT_OUT),
     "bad_box": Fault("box of zero, negative or non-finite size", _SKIPPED, _LEFT_OUT),
@@ -187,7 +187,7 @@ def too_much_is_bad(word: str, bad: int, total: int, max_share: float, why: str)
     return DataError(
         f"{bad} of {total} {word} of the training data cannot be used, and DATALOADER."
         f"MAX_BAD_SHARE allows a share of {max_share:g}: {why}. See all faults with "
-        "`python tools/check_dataset.py DATASET`, write a sound copy with its --fix OUT.json, or "
+        "`python tools/check_dataset.py DATASET`, write a valid copy with its --fix OUT.json, or "
         "raise the key."
     )
 
@@ -209,14 +209,14 @@ def collecting_faults(where: str | None = None) -> Iterator[FaultLog]:
     if outer is not None:
         yield outer
         return
-    book = FaultLog()
-    token = _current.set(book)
+    faults = FaultLog()
+    token = _current.set(faults)
     try:
-        yield book
+        yield faults
     finally:
         _current.reset(token)
     if where is not None:
-        book.log(where)
+        faults.log(where)
 
 
 @contextmanager
@@ -226,10 +226,10 @@ def reading_faults(where: str) -> Iterator[FaultLog]:
     Args:
         where: the file that is read.
     """
-    book = _current.get()
-    if book is not None:
-        yield book
+    faults = _current.get()
+    if faults is not None:
+        yield faults
         return
-    book = FaultLog(is_strict=True)
-    yield book
-    book.log(where)
+    faults = FaultLog(is_strict=True)
+    yield faults
+    faults.log(where)

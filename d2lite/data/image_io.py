@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from d2lite.data import channels
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
-_EXIF_ORIENTATION = 0x0112
-# EXIF's number of an orientation -> what has to be done to see the picture upright.
+from . import channels
+
+# EXIF's number of an orientation -> what has to be done to see the image upright.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -173,9 +173,9 @@ def _read_bytes(file_name: str) -> bytes:
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; 1 (upright) where there is none or it cannot be read."""
     try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
+        return image.getexif().get(channels.ORIENTATION_TAG, 1)
     except (OSError, ValueError, TypeError, KeyError, SyntaxError, struct.error):
-        # A broken tag is no reason to lose the picture: cameras and editors write many.
+        # A broken tag is no reason to lose the image: cameras and editors write many.
         return 1
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.faults import FaultLog
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 
-# Tools round boxes to whole pixels, or name the last pixel in place of the edge behind it.
+from .faults import FaultLog
+
+# Tools round boxes to whole pixels, or name the last pixel in place of the edge after it.
 _SLACK = 1.0
 
 Record = dict[str, Any]
@@ -48,7 +49,7 @@ def is_valid_polygon(polygon: Any) -> bool:
 
 
 def mask_fault(mask: Any, height: int, width: int) -> str | None:
-    """What is wrong with a mask that is no list of polygons.
+    """What is wrong with a mask that is not a list of polygons.
 
     Args:
         mask: COCO's RLE, packed or as counts, or a (H, W) array.
@@ -101,39 +102,41 @@ def unpack_runs(packed: str | bytes) -> np.ndarray:
     return values
 
 
-def valid_object(obj: Record, record: Record, book: FaultLog, *, cut: bool = True) -> Record | None:
+def valid_object(
+    obj: Record, record: Record, faults: FaultLog, *, cut: bool = True
+) -> Record | None:
     """An object without its faults.
 
     Args:
         obj: of a dataset dict; it is not changed.
         record: its image, with "height" and "width".
-        book: faults are written into it.
+        faults: found faults are written into it.
         cut: cut boxes that reach beyond the image.
 
     Returns:
-        The object itself if nothing is wrong with it, a mended copy, or None if it is skipped.
+        The object itself if nothing is wrong with it, a corrected copy, or None if it is skipped.
     """
     size = record["height"], record["width"]
     mask = obj.get("segmentation")
     if isinstance(mask, list):
-        sound = [polygon for polygon in mask if is_valid_polygon(polygon)]
-        for number in range(len(sound), len(mask)):
+        valid = [polygon for polygon in mask if is_valid_polygon(polygon)]
+        for number in range(len(valid), len(mask)):
             is_last = number == len(mask) - 1
-            book.add("few_points", _where(obj, record), is_lost=is_last and not sound)
-        if mask and not sound:
+            faults.add("few_points", _where(obj, record), is_lost=is_last and not valid)
+        if mask and not valid:
             return None
-        if len(sound) < len(mask):
-            obj = {**obj, "segmentation": sound}
+        if len(valid) < len(mask):
+            obj = {**obj, "segmentation": valid}
     elif mask is not None and mask_fault(mask, *size):
-        book.add("bad_mask", _where(obj, record))
+        faults.add("bad_mask", _where(obj, record))
         return None
     if obj.get("bbox") is None:
         box = box_around(obj.get("segmentation"))
         if box is None:
-            book.add("malformed", f"{record.get('file_name')}: neither box nor mask")
+            faults.add("malformed", f"{record.get('file_name')}: neither box nor mask")
             return None
         obj = {**obj, "bbox": box, "bbox_mode": BoxMode.XYXY_ABS}
-    return _with_sound_box(obj, record, book, cut)
+    return _with_valid_box(obj, record, faults, cut)
 
 
 def _where(obj: Record, record: Record) -> str:
@@ -141,7 +144,7 @@ def _where(obj: Record, record: Record) -> str:
 
 
 def box_around(mask: Any) -> list[float] | None:
-    """The (4,) xyxy box of a sound mask of any kind, in pixels; None where there is no mask."""
+    """The (4,) xyxy box of a valid mask of any kind, in pixels; None where there is no mask."""
     if isinstance(mask, np.ndarray):
         mask = rle.encode(mask)
     if not mask:
@@ -154,19 +157,19 @@ def box_around(mask: Any) -> list[float] | None:
     return [x, y, x + w, y + h]
 
 
-def _with_sound_box(obj: Record, record: Record, book: FaultLog, cut: bool) -> Record | None:
+def _with_valid_box(obj: Record, record: Record, faults: FaultLog, cut: bool) -> Record | None:
     height, width = record["height"], record["width"]
     try:
         values = [float(value) for value in obj["bbox"]]
         xyxy = _corners(values, obj["bbox_mode"])
     except (KeyError, TypeError, ValueError):
-        book.add("malformed", _where(obj, record))
+        faults.add("malformed", _where(obj, record))
         return None
     fault = box_fault(xyxy, height, width)
     if fault is None:
         return obj
     if fault != "box_beyond" or len(values) == 4:
-        book.add(fault, _where(obj, record))
+        faults.add(fault, _where(obj, record))
     if fault != "box_beyond":
         return None
     if len(values) != 4 or not cut:  # a rotated box may well look over the edge
@@ -191,12 +194,12 @@ def _corners(values: list[float], mode: BoxMode) -> list[float]:
     return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
 
 
-def drop_invalid(records: list[Record], book: FaultLog, *, cut: bool = True) -> list[Record]:
+def drop_invalid(records: list[Record], faults: FaultLog, *, cut: bool = True) -> list[Record]:
     """Dataset dicts without the objects that cannot be used.
 
     Args:
         records: they are not changed; images without objects, or without a size, stay as they are.
-        book: faults are written into it.
+        faults: found faults are written into it.
         cut: cut boxes that reach beyond their image.
 
     Returns:
@@ -206,8 +209,8 @@ def drop_invalid(records: list[Record], book: FaultLog, *, cut: bool = True) -> 
     for record in records:
         objects = record.get("annotations")
         if objects and record.get("height") and record.get("width"):
-            sound = [valid_object(obj, record, book, cut=cut) for obj in objects]
-            if any(new is not old for new, old in zip(sound, objects, strict=True)):
-                record = {**record, "annotations": [obj for obj in sound if obj is not None]}
+            valid = [valid_object(obj, record, faults, cut=cut) for obj in objects]
+            if any(new is not old for new, old in zip(valid, objects, strict=True)):
+                record = {**record, "annotations": [obj for obj in valid if obj is not None]}
         result.append(record)
     return result

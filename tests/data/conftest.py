@@ -13,6 +13,6 @@ def own_folders(monkeypatch, tmp_path):
     monkeypatch.setenv("D2LITE_DATASETS", str(tmp_path / "root"))
     before = set(DatasetCatalog.list()), set(MetadataCatalog.list())
     yield
-    for book, names in zip((DatasetCatalog, MetadataCatalog), before, strict=True):
-        for name in set(book.list()) - names:
-            book.remove(name)
+    for faults, names in zip((DatasetCatalog, MetadataCatalog), before, strict=True):
+        for name in set(faults.list()) - names:
+            faults.remove(name)

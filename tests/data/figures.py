@@ -1,7 +1,7 @@
-"""Pictures whose pixels say what is where: the oracle for augmentation of labels.
+"""Images whose pixels say what is where: the oracle for augmentation of labels.
 
 Each object is a rectangle or a triangle of one colour that no other object of the set has. Its
-three channels hold the number of the picture, the number of the object and its class. The ground
+three channels hold the number of the image, the number of the object and its class. The ground
 is black. So where an object is now can be read off the pixels, whatever was done to them.
 """
 
@@ -23,7 +23,7 @@ FILL = 0.0
 
 
 def objects_of(picture):
-    """Polygons (P, 2) of the objects of a picture; they do not overlap."""
+    """Polygons (P, 2) of the objects of an image; they do not overlap."""
     rng = np.random.RandomState(picture)
     shapes = []
     # Of six cells, some hold an object.
@@ -49,7 +49,7 @@ def read(name):
     """RGB pixels, or the map of classes of "figures://3/labels"."""
     number, _, kind = name.removeprefix("figures://").partition("/")
     if not number.isdecimal():
-        raise DataError(f"{name} is no picture")
+        raise DataError(f"{name} is not an image")
     pixels = np.zeros((*SIZE, 3), np.uint8)
     labels = np.full(SIZE, GROUND, np.uint8)
     for i, mask in enumerate(masks_of(int(number))):
@@ -97,28 +97,28 @@ def shrunk(mask, by=2):
     return cv2.erode(mask.astype(np.uint8), square, **outside).astype(bool)
 
 
-def check(picture, *, rim=2):
-    """Every object lies on its pixels and on nothing else, and so do boxes, points and classes.
+def check(labelled, *, rim=2):
+    """Every object is on its own pixels only, and so are boxes, points and classes.
 
     Args:
-        picture: a `LabelledImage` with annotations of `record`.
+        labelled: a `LabelledImage` with annotations of `record`.
         rim: pixels along the edges that do not count.
     """
-    pixels = picture.image.astype(int)
+    pixels = labelled.image.astype(int)
     copies = {}
-    for anno in picture.annotations:  # a picture may come twice in a mixture
+    for anno in labelled.annotations:  # an image may come twice in a mixture
         copies.setdefault(tuple(anno["colour"]), []).append(anno)
     for shade, annos in copies.items():
         seen = np.abs(pixels - shade).max(axis=2) <= 3
-        masks = [picture.mask_of(anno) for anno in annos]
+        masks = [labelled.mask_of(anno) for anno in annos]
         covered = np.any(masks, axis=0)
         inner = np.any([shrunk(mask, rim) for mask in masks], axis=0)
-        assert not (inner & ~seen).any(), "a mask lies beside its object"
-        assert not (shrunk(seen, rim) & ~covered).any(), "an object lies beside its mask"
+        assert not (inner & ~seen).any(), "a mask is beside its object"
+        assert not (shrunk(seen, rim) & ~covered).any(), "an object is beside its mask"
         for anno, mask in zip(annos, masks, strict=True):
             check_box(anno["bbox"], mask, rim)
             check_points(anno, seen)
-    check_labels(picture, rim)
+    check_labels(labelled, rim)
 
 
 def check_box(box, mask, rim):
@@ -127,11 +127,12 @@ def check_box(box, mask, rim):
     if len(rows):
         seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
         outside = (seen - box) * [1, 1, -1, -1]
-        assert outside.min() >= -rim / 2, "a box cuts its object off"
+        # OpenCV may round an edge by a whole pixel (its 20 * 1.3 is below 26), float32 by more.
+        assert outside.min() >= -rim / 2 - 1e-4, "a box cuts its object off"
 
 
 def check_points(anno, seen):
-    """Labelled points lie on their object; the left one stays left."""
+    """Labelled points are on their object; the left one stays left."""
     points = np.asarray(anno["keypoints"], dtype=float).reshape(-1, 3)
     near = np.pad(seen, 2)
     for x, y, visible in points:
@@ -142,12 +143,12 @@ def check_points(anno, seen):
         assert points[0, 0] < points[1, 0] + 1e-6, "left and right were not exchanged"
 
 
-def check_labels(picture, rim):
+def check_labels(labelled, rim):
     """The map of classes says at each pixel what its colour says."""
-    if picture.sem_seg is None:
+    if labelled.sem_seg is None:
         return
-    pixels = picture.image.astype(int)
+    pixels = labelled.image.astype(int)
     for number in range(COUNT):
         for i in range(len(objects_of(number))):
             seen = shrunk(np.abs(pixels - colour(number, i)).max(axis=2) <= 3, rim)
-            assert set(np.unique(picture.sem_seg[seen])) <= {(number + i) % CLASSES}
+            assert set(np.unique(labelled.sem_seg[seen])) <= {(number + i) % CLASSES}

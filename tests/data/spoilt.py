@@ -35,7 +35,7 @@ SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 8.0, 2.0, 8.0]
 
 
 def photo(path: Path, seed: int, size=(20, 10), orientation: int = 1) -> None:
-    """A picture of noise, which no other seed gives."""
+    """An image of noise, which no other seed gives."""
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     exif = Image.Exif()
@@ -72,7 +72,7 @@ def _bad_objects() -> list[dict]:
 
 
 def _odd_objects() -> list[dict]:
-    """What is mended and stays."""
+    """What is corrected and stays."""
     return [
         {"bbox": [-5, 2, 10, 5]},
         {"bbox": [15, 2, 10, 5]},
@@ -106,8 +106,8 @@ def spoilt(folder: Path) -> Path:
     images += [{**images[10]}, {**images[12]}]
     for number in (102, 103):
         images += [{**images[10], "id": number}, {**images[11], "id": number}]
-    sound = [{"image_id": number} for number in range(11, NUM_IMAGES)]
-    objects = [*sound, *_bad_objects(), *_odd_objects()]
+    valid = [{"image_id": number} for number in range(11, NUM_IMAGES)]
+    objects = [*valid, *_bad_objects(), *_odd_objects()]
     content = {
         "info": {"from": "a tool"},
         "images": images,

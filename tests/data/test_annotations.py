@@ -223,7 +223,7 @@ def test_proposals_are_transformed_cut_and_limited():
     A.transform_proposals(sample, (60, 80), T.HFlipTransform(80), proposal_topk=2)
     assert sample.keys() == {"proposals"}
     proposals = sample["proposals"]
-    # The second lies outside the image.
+    # The second is outside the image.
     np.testing.assert_array_equal(
         proposals.proposal_boxes.tensor, [[70, 0, 80, 10], [0, 10, 10, 20]]
     )

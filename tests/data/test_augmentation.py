@@ -136,7 +136,7 @@ def test_flip_probability_zero_and_one_are_never_and_always():
         (lambda: T.RandomCrop("square", (1, 1)), "absolute_range"),
         (lambda: T.RandomCrop("relative", (2, 1)), "INPUT.CROP.SIZE"),
         (lambda: T.RandomCrop("absolute_range", (20, 10)), "backwards"),
-        (lambda: T.RandomApply(T.NoOpTransform(), 2), "no probability"),
+        (lambda: T.RandomApply(T.NoOpTransform(), 2), "not a probability"),
         (lambda: T.RandomRotation((1, 2, 3)), "two values"),
     ],
 )

@@ -118,7 +118,7 @@ def test_many_channels_can_be_read_and_shown_as_a_picture(tmp_path):
     [
         (np.zeros((2, 3, 4, 5)), "shape.*height, width, channels"),
         (np.array(["a"]), "height, width"),
-        (np.array({"a": 1}, dtype=object), "no array.*numpy.save"),
+        (np.array({"a": 1}, dtype=object), "not an array.*numpy.save"),
     ],
 )
 def test_arrays_that_are_no_image_are_told(tmp_path, array, why):
@@ -127,7 +127,7 @@ def test_arrays_that_are_no_image_are_told(tmp_path, array, why):
     with pytest.raises(DataError, match=why):
         read_image(str(path), "RGBN")
     path.write_bytes(b"no array")
-    with pytest.raises(DataError, match=r"a\.npy is no array"):
+    with pytest.raises(DataError, match=r"a\.npy is not an array"):
         read_image(str(path), "RGBN")
 
 

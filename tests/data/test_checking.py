@@ -1,4 +1,4 @@
-"""Faults of datasets: found, counted, skipped in training, mended in a copy."""
+"""Faults of datasets: found, counted, skipped in training, corrected in a copy."""
 
 import json
 import logging
@@ -13,12 +13,7 @@ from pycocotools import mask as mask_util
 
 from d2lite.config import get_cfg
 from d2lite.data import DatasetCatalog, build_detection_train_loader, get_detection_dataset_dicts
-from d2lite.data.checking.dataset import (
-    check_dataset,
-    cleaned_coco,
-    compare_sets,
-    fault_table,
-)
+from d2lite.data.checking.dataset import check_dataset, cleaned_coco, compare_sets, fault_table
 from d2lite.data.faults import FAULTS, FaultLog, collecting_faults
 from d2lite.data.object_checks import (
     box_fault,
@@ -110,25 +105,25 @@ def test_an_object_without_a_box_gets_one_around_its_mask():
         {"category_id": 0, "segmentation": mask_util.decode(rle)},
         {"category_id": 0},
     ]
-    book = FaultLog()
+    faults = FaultLog()
     record = {"file_name": "a", "height": 10, "width": 20, "annotations": objects}
-    (sound,) = drop_invalid([record], book)
-    assert [o["bbox"] for o in sound["annotations"]] == [[1, 2, 5, 9], *[[2, 1, 3, 6]] * 2]
-    assert dict(book.counts) == {"malformed": 1}
+    (valid,) = drop_invalid([record], faults)
+    assert [o["bbox"] for o in valid["annotations"]] == [[1, 2, 5, 9], *[[2, 1, 3, 6]] * 2]
+    assert dict(faults.counts) == {"malformed": 1}
 
 
 def test_sound_records_are_handed_on_as_they_are():
     box = {"category_id": 0, "bbox": [1, 1, 3, 3], "bbox_mode": BoxMode.XYWH_ABS}
     rotated = {"category_id": 0, "bbox": [5, 5, 30, 3, 45], "bbox_mode": BoxMode.XYWHA_ABS}
     record = {"file_name": "a", "height": 10, "width": 20, "annotations": [box, rotated]}
-    book = FaultLog()
-    assert drop_invalid([record], book)[0] is record
-    assert not book.counts
+    faults = FaultLog()
+    assert drop_invalid([record], faults)[0] is record
+    assert not faults.counts
 
 
 def test_every_fault_of_a_spoilt_dataset_is_counted(name):
     checked = check_dataset(name, num_threads=2)
-    assert dict(checked.book.counts) == spoilt.COUNTS
+    assert dict(checked.faults.counts) == spoilt.COUNTS
     assert len(checked.records) == spoilt.NUM_SOUND_IMAGES
     assert sum(len(r["annotations"]) for r in checked.records) == spoilt.NUM_SOUND_OBJECTS
     table = fault_table(checked)
@@ -147,8 +142,8 @@ def test_a_cleaned_copy_is_sound_and_keeps_what_was_right(name, tmp_path):
     fixed = tmp_path / "fixed.json"
     fixed.write_text(json.dumps(content, allow_nan=False))
     again = check_dataset(f"coco:{fixed}@{root}")
-    assert not again.book.has_faults
-    assert set(again.book.counts) == {"exif_turned", "empty_class"}
+    assert not again.faults.has_faults
+    assert set(again.faults.counts) == {"exif_turned", "empty_class"}
 
 
 def test_training_skips_what_is_bad_and_names_it_once(name, caplog):
@@ -217,10 +212,10 @@ def test_the_same_image_in_train_and_test_is_found_by_content(tmp_path):
         spoilt.photo(folder / path, seed)
     sets = [check_dataset("coco:t/a.json"), check_dataset("coco:v/a.json")]
     compare_sets(sets)
-    assert sets[1].book.counts["shared_image"] == 1
-    assert "v/c.bmp is " in sets[1].book.examples["shared_image"][0]
-    assert sets[1].book.counts["classes_differ"] == 2
-    assert not sets[0].book.has_faults
+    assert sets[1].faults.counts["shared_image"] == 1
+    assert "v/c.bmp is " in sets[1].faults.examples["shared_image"][0]
+    assert sets[1].faults.counts["classes_differ"] == 2
+    assert not sets[0].faults.has_faults
 
 
 def test_faults_of_other_formats_are_counted(tmp_path):
@@ -228,7 +223,7 @@ def test_faults_of_other_formats_are_counted(tmp_path):
     make.yolo(folder / "y", train_a="0 0.5 0.5 0.2 0.4\n7 0.5 0.5 0.2 0.4\n0 2 2 0.1 0.1\n0 0.1\n")
     (folder / "y/images/train/b.jpg").write_bytes(b"")
     checked = check_dataset("yolo:y")
-    assert dict(checked.book.counts) == {
+    assert dict(checked.faults.counts) == {
         "unreadable_image": 1, "unknown_category": 1, "box_outside": 1, "malformed": 1,
         "empty_class": 1,
     }  # fmt: skip
@@ -236,11 +231,11 @@ def test_faults_of_other_formats_are_counted(tmp_path):
     (folder / "v/Annotations/a.xml").write_text("<annotation>")
     text = (folder / "v/Annotations/b.xml").read_text()
     (folder / "v/Annotations/b.xml").write_text(text.replace("<xmax>8</xmax>", ""))
-    counts = check_dataset("voc:v").book.counts
+    counts = check_dataset("voc:v").faults.counts
     assert dict(counts) == {"unreadable_annotations": 1, "malformed": 1}
     make.labelme(folder / "l/a.json", {"label": "x", "points": [[1, 1], [8, 1], [8, 8]]})
     (folder / "l/b.json").write_text("{")
-    assert dict(check_dataset("labelme:l").book.counts) == {"unreadable_annotations": 1}
+    assert dict(check_dataset("labelme:l").faults.counts) == {"unreadable_annotations": 1}
     content, _ = cleaned_coco(check_dataset("yolo:y"))
     assert [image["file_name"] for image in content["images"]] == ["a.jpg"]
     assert [a["bbox"] for a in content["annotations"]] == [[8, 3, 4, 4]]
@@ -249,18 +244,18 @@ def test_faults_of_other_formats_are_counted(tmp_path):
 def test_a_set_that_cannot_be_loaded_is_a_fault_and_not_a_crash(tmp_path):
     (tmp_path / "work/a.json").write_text("{")
     checked = check_dataset("coco:a.json")
-    assert checked.book.has_faults
+    assert checked.faults.has_faults
     assert "not valid JSON" in fault_table(checked)
     with pytest.raises(DataError, match="not valid JSON"):
         cleaned_coco(checked)
 
 
 def test_a_book_of_an_outer_collection_takes_the_inner_ones(name):
-    with collecting_faults() as book:
+    with collecting_faults() as faults:
         DatasetCatalog.get(name)
         with collecting_faults() as inner:
-            assert inner is book
-    assert book.counts["unknown_image"] == spoilt.COUNTS["unknown_image"]
+            assert inner is faults
+    assert faults.counts["unknown_image"] == spoilt.COUNTS["unknown_image"]
 
 
 def test_boxes_alone_cannot_train_masks_and_that_is_said(tmp_path):

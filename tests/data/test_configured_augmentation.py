@@ -8,7 +8,7 @@ from PIL import Image
 from d2lite.config import get_cfg
 from d2lite.data import DatasetMapper
 from d2lite.data import transforms as T
-from d2lite.data.augmenting.text import AUGMENTATION_REGISTRY
+from d2lite.data.augmenting.parsing import AUGMENTATION_REGISTRY
 from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError, UnknownNameError
@@ -268,15 +268,15 @@ def test_a_test_resizes_as_it_is_told(record):
         (["RandomFlip(wrong=1)"], (), "unexpected keyword argument 'wrong'"),
         (["RandomAffine(scale=(0, 1))"], (), "least and greatest, above 0"),
         (["__import__('os').system('true')"], (), "INPUT.AUGMENTATIONS"),
-        (["(1, 2)"], (), "is no augmentation"),
+        (["(1, 2)"], (), "is not an augmentation"),
         ([3], (), "texts are expected"),
         (["RandomApply(Mosaic())"], (), "Mosaic cannot stand inside RandomApply.*own prob"),
         (["RandomChoice([Mosaic(), RandomFlip()])"], (), "cannot stand inside RandomChoice"),
         (["RandomFlip"], COLOUR, r"INPUT\.AUG\.PHOTOMETRIC\.ENABLED is True.*Add 'Default'"),
         (["CopyPaste"], ("MODEL.MASK_ON", True), r"Set INPUT\.MASK_FORMAT bitmask"),
         (["Mosaic"], ("MODEL.LOAD_PROPOSALS", True), "Mosaic cannot carry stored proposals"),
-        (["Default"], ("INPUT.MIXING_OFF_LAST_ITERS", 9), "mixes no pictures"),
-        ([], ("INPUT.MIXING_OFF_LAST_ITERS", 9), "mixes no pictures"),
+        (["Default"], ("INPUT.MIXING_OFF_LAST_ITERS", 9), "mixes no images"),
+        ([], ("INPUT.MIXING_OFF_LAST_ITERS", 9), "mixes no images"),
     ],
 )  # fmt: skip
 def test_lists_that_make_no_sense_are_refused(texts, extra, message):

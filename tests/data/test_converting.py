@@ -93,7 +93,7 @@ def test_coco_to_coco_loses_nothing(rich, tmp_path):
                 np.testing.assert_array_equal(mask_util.decode(one), mask_util.decode(two))
             else:
                 assert one == two
-    assert not check_dataset(strings["train"]).book.has_faults
+    assert not check_dataset(strings["train"]).faults.has_faults
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_coco_to_coco_loses_nothing(rich, tmp_path):
         (
             "yolo",
             {
-                "masks drawn anew as outlines": 1,
+                "masks redrawn as outlines": 1,
                 "parts of masks joined into one outline": 2,
                 "boxes that differ from their masks'": 1,
             },
@@ -111,7 +111,7 @@ def test_coco_to_coco_loses_nothing(rich, tmp_path):
         (
             "labelme",
             {
-                "masks drawn anew as outlines": 1,
+                "masks redrawn as outlines": 1,
                 "boxes that differ from their masks'": 1,
                 "classes without objects": 1,
             },
@@ -139,7 +139,7 @@ def test_what_a_format_cannot_hold_is_counted(rich, tmp_path, kind, wanted):
         assert found["a"][2] == kept[2]
     else:
         assert found["a"] == kept[:2]
-    assert not check_dataset(strings["part"]).book.has_faults
+    assert not check_dataset(strings["part"]).faults.has_faults
 
 
 def test_masks_survive_formats_of_polygons(rich, tmp_path):
@@ -309,7 +309,7 @@ def test_a_folder_of_masks_that_is_none_is_told(tmp_path):
     make.picture(tmp_path / "work/m/masks/a/0_0.png")
     make.picture(tmp_path / "work/m/masks/a/0_1.png")
     (tmp_path / "work/m/masks/a/1_0.png").write_bytes(b"")
-    counts = check_dataset("masks:m").book.counts
+    counts = check_dataset("masks:m").faults.counts
     assert dict(counts) == {"unknown_category": 1, "bad_box": 1, "bad_mask": 1, "empty_class": 1}
 
 

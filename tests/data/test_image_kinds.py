@@ -63,8 +63,8 @@ def test_every_kind_of_image_is_sound_and_is_trained_on(everything, caplog):
     """Grey to CMYK, eight senses of EXIF, odd names, 1 x 1 and 20,000 pixels wide."""
     name, count = everything
     checked = check_dataset(name)
-    assert not checked.book.has_faults
-    assert dict(checked.book.counts) == {"exif_turned": 7}
+    assert not checked.faults.has_faults
+    assert dict(checked.faults.counts) == {"exif_turned": 7}
     assert len(checked.records) == count
     cfg = get_cfg()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (name,), (name,)

@@ -4,11 +4,7 @@ import uuid
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.data.datasets import (
-    get_lvis_instances_meta,
-    load_lvis_json,
-    register_lvis_instances,
-)
+from d2lite.data.datasets import get_lvis_instances_meta, load_lvis_json, register_lvis_instances
 from d2lite.utils.errors import DataError, MissingFileError
 
 

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from d2lite.config import get_cfg
 from d2lite.data import DatasetMapper, build_detection_train_loader
 from d2lite.data import transforms as T
-from d2lite.data.augmenting.blend import MixUp
+from d2lite.data.augmenting.copy_paste import CopyPaste
 from d2lite.data.augmenting.labelled_image import LabelledImage
 from d2lite.data.augmenting.mixing import (
     MixingAugmentation,
     PartnerSource,
-    PictureAugmentation,
+    WholeImageAugmentation,
     fit_into,
 )
+from d2lite.data.augmenting.mixup import MixUp
 from d2lite.data.augmenting.mosaic import Mosaic
-from d2lite.data.augmenting.paste import CopyPaste
-from d2lite.data.augmenting.text import read_augmentation
+from d2lite.data.augmenting.parsing import read_augmentation
 from d2lite.data.augmenting.whole_image_steps import WholeImageSteps
 from d2lite.data.samplers import RandomSubsetTrainingSampler, RepeatFactorTrainingSampler
 from d2lite.data.samplers.stream import RepeatOrder
@@ -41,14 +41,14 @@ def read(record):
 
 
 def run(texts, key, *, rle=False, first=None, size=figures.COUNT):
-    """A picture after some steps, and its objects too."""
+    """An image after some steps, and its objects too."""
     records = [figures.record(i, rle=rle) for i in range(size)]
     steps = WholeImageSteps([read_augmentation(text) for text in texts])
     steps = steps.with_partners(records, None)
     with keyed_draws(key):
-        picture, to_do = steps(read(records[key % size if first is None else first]), read)
-        picture.carry_objects(to_do)
-    return picture
+        labelled, to_do = steps(read(records[key % size if first is None else first]), read)
+        labelled.carry_objects(to_do)
+    return labelled
 
 
 @FEW
@@ -71,13 +71,13 @@ def test_objects_lie_on_their_pixels_after_mixing(key, rle, texts):
 
 
 def test_a_mosaic_shows_four_pictures_around_a_point():
-    picture = run(["Mosaic(size=(200, 240), scale=(1, 1), centre=(0.5, 0.5), fill=9)"], 3)
-    assert picture.size == (200, 240)
-    numbers = {(a["colour"][0] - 50) // 40 for a in picture.annotations}
+    labelled = run(["Mosaic(size=(200, 240), scale=(1, 1), centre=(0.5, 0.5), fill=9)"], 3)
+    assert labelled.size == (200, 240)
+    numbers = {(a["colour"][0] - 50) // 40 for a in labelled.annotations}
     assert len(numbers) >= 2
-    assert (picture.image == 9).any()
-    unknown = picture.image.astype(int).sum(axis=2) == 27
-    assert set(np.unique(picture.sem_seg[figures.shrunk(unknown)])) <= {figures.IGNORED}
+    assert (labelled.image == 9).any()
+    unknown = labelled.image.astype(int).sum(axis=2) == 27
+    assert set(np.unique(labelled.sem_seg[figures.shrunk(unknown)])) <= {figures.IGNORED}
 
 
 def test_a_mosaic_drops_what_is_hardly_seen():
@@ -328,15 +328,15 @@ def test_the_model_gets_boxes_of_what_is_seen(mask_format, with_masks):
 
 
 def test_partners_are_drawn_one_at_a_time():
-    """No more pictures than needed are alive: the one being laid, and the canvas."""
+    """No more images than needed are alive: the one being laid, and the canvas."""
     alive = []
 
-    class Counted(PictureAugmentation):
+    class Counted(WholeImageAugmentation):
         needs_partners = True
 
-        def __call__(self, picture, draw_partner):
+        def __call__(self, labelled, draw_partner):
             alive.extend(draw_partner().size for _ in range(3))
-            return picture
+            return labelled
 
     steps = WholeImageSteps([T.Resize((10, 12)), Counted()]).with_partners(records(), None)
     steps(read(figures.record(0)), read)
@@ -350,7 +350,7 @@ def test_partners_are_drawn_one_at_a_time():
         (lambda: Mosaic(size=(1, 50)), "height and a width of 2"),
         (lambda: Mosaic(scale=(0, 1)), "above 0"),
         (lambda: Mosaic(centre=(0.5, 1.2)), "from 0 to 1"),
-        (lambda: Mosaic(prob=1.5), "no probability"),
+        (lambda: Mosaic(prob=1.5), "not a probability"),
         (lambda: MixUp(alpha=0), "above 0"),
         (lambda: CopyPaste(share=2), "from 0 to 1"),
         (lambda: CopyPaste(edge_blur=-1), "0 or more"),
@@ -362,8 +362,10 @@ def test_arguments_that_make_no_sense_are_refused(make, message):
 
 
 def test_base_classes_say_what_a_subclass_must_write():
-    picture = LabelledImage(np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(NotImplementedError, match="PictureAugmentation does not define __call__"):
-        PictureAugmentation()(picture, lambda: picture)
+    labelled = LabelledImage(np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(
+        NotImplementedError, match="WholeImageAugmentation does not define __call__"
+    ):
+        WholeImageAugmentation()(labelled, lambda: labelled)
     with pytest.raises(NotImplementedError, match="does not define mix"):
-        MixingAugmentation(1.0)(picture, lambda: picture)
+        MixingAugmentation(1.0)(labelled, lambda: labelled)

@@ -72,7 +72,7 @@ def test_classes_that_are_not_in_the_list_are_all_named(voc):
     [
         ("<object>", "not valid XML"),
         (SIZE + "<object><name>cat</name></object>", "box of object 'cat' is incomplete"),
-        ("<size><width>x</width><height>1</height></size>", "size that is no number"),
+        ("<size><width>x</width><height>1</height></size>", "size that is not a number"),
     ],
 )
 def test_broken_files_are_named(voc, text, message):

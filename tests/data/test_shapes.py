@@ -1,4 +1,4 @@
-"""The built-in pictures: pure functions of their number, with annotations that fit the pixels."""
+"""The built-in images: pure functions of their number, with annotations that fit the pixels."""
 
 import hashlib
 import time
@@ -126,7 +126,7 @@ def test_keypoints_lie_on_their_figure(val):
 
 
 def test_left_is_left_and_top_is_above(val):
-    """Rotation stays below 45 degrees, else a square's keypoints could not be told apart."""
+    """Rotation stays below 45 degrees, else a square's keypoints could not be distinguished."""
     for obj in (o for record in val for o in record["annotations"]):
         points = np.reshape(obj["keypoints"], (-1, 3))
         _, top, bottom, left, right = points

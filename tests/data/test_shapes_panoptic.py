@@ -1,4 +1,4 @@
-"""The built-in pictures' maps of every pixel."""
+"""The built-in images' maps of every pixel."""
 
 import numpy as np
 import pytest

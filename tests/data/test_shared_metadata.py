@@ -1,4 +1,4 @@
-"""Datasets used together agree, or are told apart by name."""
+"""Datasets used together agree, or are distinguished by name."""
 
 import pytest
 

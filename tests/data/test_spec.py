@@ -9,7 +9,7 @@ import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from d2lite.data.catalog import dataset_file_stem
-from d2lite.data.datasets.by_string.spec import parse_spec
+from d2lite.data.datasets.by_string.registration import parse_spec
 from d2lite.evaluation import build_evaluator
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from tests.data import spec_files as make
@@ -59,9 +59,9 @@ def test_a_string_has_a_kind_a_path_a_part_and_options(name, parts):
 )
 def test_a_malformed_string_is_told_the_right_form(name, why):
     assert name not in DatasetCatalog
-    for book in (DatasetCatalog, MetadataCatalog):
+    for catalog in (DatasetCatalog, MetadataCatalog):
         with pytest.raises(ConfigError, match=why):
-            book.get(name)
+            catalog.get(name)
     assert name not in DatasetCatalog.list()
 
 
@@ -81,7 +81,7 @@ def test_files_are_looked_for_in_the_working_folder_and_then_under_the_root(tmp_
     ["voc:d@val", "yolo:d@val", "labelme:d", "masks:d", "images:d", "auto:d@val", "coco:a.json@d"],
 )
 def test_a_folder_that_has_only_the_name_hides_no_dataset(tmp_path, name):
-    """An output folder called as the dataset lies in the working folder of many people."""
+    """An output folder called as the dataset is in the working folder of many people."""
     kind = name.partition(":")[0]
     root = tmp_path / "root/d"
     (tmp_path / "work/d/metrics").mkdir(parents=True)

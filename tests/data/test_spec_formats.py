@@ -48,8 +48,8 @@ def test_yolo_lines_that_cannot_be_read_are_counted(tmp_path, caplog):
     make.yolo(tmp_path / "work/y", train_a="0 0.1 0.1\n0 x 0.1 0.1 0.1\n0 0.5 0.5 0.2 0.4\n")
     with caplog.at_level(logging.INFO, "d2lite"):
         assert labels_of("yolo:y") == [["cat"]]
-    assert "a.txt, line 1: 2 values behind the class" in caplog.text
-    assert "a.txt, line 2: values that are no numbers" in caplog.text
+    assert "a.txt, line 1: 2 values after the class" in caplog.text
+    assert "a.txt, line 2: values that are not numbers" in caplog.text
 
 
 def test_yolo_classes_beyond_the_list_are_named_with_file_and_line(tmp_path, caplog):
@@ -163,7 +163,7 @@ def xml_beside_images(root):
 
 
 def unlisted_voc(root):
-    """Annotations and pictures, and nothing that lists them."""
+    """Annotations and images, and nothing that lists them."""
     make.voc(root, ending=".png", train={"a": ["cat"]})
     shutil.rmtree(root / "ImageSets")
 

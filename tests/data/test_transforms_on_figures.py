@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from d2lite.data import transforms as T
 from d2lite.data.annotations import transform_instance_annotations
 from d2lite.data.augmenting.labelled_image import LabelledImage
-from d2lite.data.augmenting.text import read_augmentation
+from d2lite.data.augmenting.parsing import read_augmentation
 from d2lite.data.transforms.affine import affine_matrix
 from d2lite.data.transforms.labels import transform_labels, transform_mask
 from d2lite.structures import polygons_to_bitmask
@@ -38,7 +38,7 @@ MOVING = [
 ]
 
 
-def picture(number, rle=False):
+def labelled(number, rle=False):
     made = figures.record(number, rle=rle)
     return LabelledImage(
         figures.read(made["file_name"]),
@@ -54,7 +54,7 @@ def picture(number, rle=False):
 )
 def test_labels_stay_on_the_pixels(key, rle, texts):
     steps = T.AugmentationList([read_augmentation(text) for text in texts])
-    made = picture(key % figures.COUNT, rle)
+    made = labelled(key % figures.COUNT, rle)
     with keyed_draws(key):
         made.carry_objects(made.augment(steps))
     # Two enlargements by 1.7 mix colours over 2 * 1.7 pixels of the edge, one of them over fewer.

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from d2lite.data.datasets import published
-from d2lite.data.datasets.by_string.missing import missing_file
+from d2lite.data.datasets.location import missing_file
 from d2lite.data.datasets.published import PUBLISHED, Archive, PublishedSet
 from d2lite.utils import download as download_module
 

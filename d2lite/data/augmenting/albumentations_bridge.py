@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from d2lite.data.annotations import bitmap, get_bbox
+from d2lite.data.transforms.polygon_clip import clip_polygon
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError
 
-from ..annotations import bitmap, get_bbox
-from ..transforms.polygon_clip import clip_polygon
 from .labelled_image import LabelledImage
-from .mixing import DrawPartner, PictureAugmentation
+from .mixing import DrawPartner, WholeImageAugmentation
 
 # Three points around the image's middle; they turn the other way round when it is mirrored.
 _PROBE = np.array([[0.45, 0.45], [0.55, 0.45], [0.45, 0.55]])
@@ -41,8 +41,8 @@ def load_albumentations() -> ModuleType:
     return module
 
 
-class Albumentations(PictureAugmentation):
-    """Apply transforms of Albumentations to an image and all that lies on it.
+class Albumentations(WholeImageAugmentation):
+    """Apply transforms of Albumentations to an image and all that is on it.
 
     Corners of polygons go through as keypoints and masks as masks; what falls outside is cut off.
     Resizing moves its keypoints, and so these corners, by up to half a pixel times the factor:
@@ -69,12 +69,12 @@ class Albumentations(PictureAugmentation):
         self.transforms = transforms
         self.compose = _composed(transforms) if compose is None else compose
 
-    def __call__(self, picture: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
-        """Apply them; no other picture is asked for."""
+    def __call__(self, labelled: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
+        """Apply them; no other image is asked for."""
         if hasattr(self.compose, "set_random_seed"):
             # Newer versions draw from generators of their own, which would not follow the stream.
             self.compose.set_random_seed(int(np.random.randint(2**31)))
-        sent = _Sent(picture)
+        sent = _Sent(labelled)
         made = self.compose(**sent.arguments)
         return sent.received(made)
 
@@ -100,21 +100,21 @@ def _composed(transforms: Sequence[Any]) -> Callable[..., dict[str, Any]]:
 
 
 class _Sent:
-    """A picture on its way through, taken apart into what the package understands."""
+    """An image on its way through, taken apart into what the package understands."""
 
-    def __init__(self, picture: LabelledImage) -> None:
-        self.picture = picture
-        height, width = picture.size
-        self.has_box = [i for i, a in enumerate(picture.annotations) if "bbox" in a]
-        boxes = np.array([get_bbox(picture.annotations[i]) for i in self.has_box]).reshape(-1, 4)
+    def __init__(self, labelled: LabelledImage) -> None:
+        self.labelled = labelled
+        height, width = labelled.size
+        self.has_box = [i for i, a in enumerate(labelled.annotations) if "bbox" in a]
+        boxes = np.array([get_bbox(labelled.annotations[i]) for i in self.has_box]).reshape(-1, 4)
         boxes = boxes.clip(0, [width, height, width, height])
         # It refuses boxes without area.
-        full = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        full = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
         self.box_ids = [i for i, keep in zip(self.has_box, full, strict=True) if keep]
         self.mask_ids: list[int] = []
         self.points: list[np.ndarray] = [_PROBE * (width, height)]
         masks = []
-        for index, anno in enumerate(picture.annotations):
+        for index, anno in enumerate(labelled.annotations):
             segmentation = anno.get("segmentation")
             if isinstance(segmentation, list):
                 self.points += [np.asarray(p, dtype=float).reshape(-1, 2) for p in segmentation]
@@ -125,7 +125,7 @@ class _Sent:
                 keypoints = np.asarray(anno["keypoints"], dtype=float).reshape(-1, 3)
                 self.points.append(keypoints[:, :2])
         self.arguments: dict[str, Any] = {
-            "image": np.ascontiguousarray(picture.image),
+            "image": np.ascontiguousarray(labelled.image),
             "bboxes": boxes[full],
             "box_ids": self.box_ids,
             # It counts from the middle of the first pixel, half a pixel from its corner.
@@ -134,14 +134,14 @@ class _Sent:
         }
         if masks:
             self.arguments["masks"] = masks
-        if picture.sem_seg is not None:
+        if labelled.sem_seg is not None:
             # 0 would come in from outside, which is a class; so 0 is sent for "none".
-            labels = picture.sem_seg.astype(np.int32) + 1
-            labels[picture.sem_seg == picture.ignore_value] = 0
+            labels = labelled.sem_seg.astype(np.int32) + 1
+            labels[labelled.sem_seg == labelled.ignore_value] = 0
             self.arguments["mask"] = labels.astype(np.uint8 if labels.max() < 256 else np.int32)
 
     def received(self, made: dict[str, Any]) -> LabelledImage:
-        """The picture put together again from what came back."""
+        """The image put together again from what came back."""
         # A few transforms lose points at the rim, so each has its number.
         points = np.full((sum(map(len, self.points)), 2), np.nan)
         kept = np.asarray(made["point_ids"], dtype=int)
@@ -154,7 +154,7 @@ class _Sent:
         masks = dict(zip(self.mask_ids, made.get("masks", ()), strict=True))
         size = made["image"].shape[:2]
         annotations = []
-        for index, anno in enumerate(self.picture.annotations):
+        for index, anno in enumerate(self.labelled.annotations):
             changed = dict(anno)
             # Each takes its points, in the order in which they were sent, also if it is dropped.
             if isinstance(anno.get("segmentation"), list):
@@ -170,10 +170,10 @@ class _Sent:
                 changed["bbox"], changed["bbox_mode"] = boxes[index], BoxMode.XYXY_ABS
             annotations.append(changed)
         labels = None
-        if self.picture.sem_seg is not None:
+        if self.labelled.sem_seg is not None:
             labels = np.asarray(made["mask"]).astype(np.int32) - 1
-            labels[labels < 0] = self.picture.ignore_value
-        return replace(self.picture, image=made["image"], annotations=annotations, sem_seg=labels)
+            labels[labels < 0] = self.labelled.ignore_value
+        return replace(self.labelled, image=made["image"], annotations=annotations, sem_seg=labels)
 
     def _keypoints(
         self, anno: dict[str, Any], moved: np.ndarray, size: tuple[int, int], is_mirrored: bool
@@ -183,8 +183,8 @@ class _Sent:
         points = np.concatenate([moved, visible], axis=1)
         is_inside = ((moved >= 0) & (moved <= size[::-1])).all(axis=1)
         points[~is_inside | (points[:, 2] == 0)] = 0  # lost ones, NaN, are not inside
-        if is_mirrored and self.picture.hflip_indices is not None:
-            points = points[np.asarray(self.picture.hflip_indices)]
+        if is_mirrored and self.labelled.hflip_indices is not None:
+            points = points[np.asarray(self.labelled.hflip_indices)]
         return points
 
 

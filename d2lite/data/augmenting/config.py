@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from d2lite.data import transforms as T
 from d2lite.utils.errors import ConfigError
 
-from .. import transforms as T
-from .mixing import MixingAugmentation, PictureAugmentation
-from .text import Step, read_augmentation
+from .mixing import MixingAugmentation, WholeImageAugmentation
+from .parsing import Step, read_augmentation
 
 # What leaves the whole image to be seen: boxes around objects stay as tight as they were.
 _WHOLE = (
@@ -59,7 +59,7 @@ def build_augmentation(cfg: Any, is_train: bool) -> list[Any]:
 
 
 build_transform_gen = build_augmentation
-"""The name of before the rewrite."""
+"""Its old name."""
 
 
 def build_steps(cfg: Any, is_train: bool) -> list[Any]:
@@ -69,10 +69,9 @@ def build_steps(cfg: Any, is_train: bool) -> list[Any]:
         cfg: the configuration.
         is_train: training or testing.
     """
-    steps = build_augmentation(cfg, is_train)
-    if cfg.INPUT.CROP.ENABLED and is_train:
-        steps.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
-    return steps
+    crop = cfg.INPUT.CROP
+    first = [T.RandomCrop(crop.TYPE, crop.SIZE)] if is_train and crop.ENABLED else []
+    return [*first, *build_augmentation(cfg, is_train)]
 
 
 def may_cut(steps: Sequence[Any]) -> bool:
@@ -93,7 +92,7 @@ def may_cut(steps: Sequence[Any]) -> bool:
 
 
 def mixing_ends_at(cfg: Any) -> int | None:
-    """The position in the sample stream from which on no pictures are mixed; None: never.
+    """The position in the sample stream from which on no images are mixed; None: never.
 
     Args:
         cfg: INPUT.MIXING_OFF_LAST_ITERS, SOLVER.MAX_ITER and SOLVER.IMS_PER_BATCH are read.
@@ -151,7 +150,7 @@ def _usual_augmentations(cfg: Any) -> list[Step]:
         augmentations.append(_photometric(cfg))
     if jitter.ENABLED:
         # Not padded here: the batch is, and boxes and keypoints that an earlier crop cut off would
-        # come to lie in the padding.
+        # come to are in the padding.
         augmentations.append(T.FixedSizeCrop(tuple(jitter.SIZE), pad=False))
     if options.RANDOM_FLIP != "none":
         is_horizontal = options.RANDOM_FLIP == "horizontal"
@@ -183,13 +182,13 @@ def _check_keys(cfg: Any, texts: Sequence[str], steps: Sequence[Step]) -> None:
                 "augmentations without 'Default', which stands for INPUT.AUG and the usual resize "
                 "and flip. Add 'Default' to the list, or switch the key off."
             )
-    pictures = [step for step in steps if isinstance(step, PictureAugmentation)]
-    if pictures and cfg.MODEL.LOAD_PROPOSALS:
+    whole_image_steps = [step for step in steps if isinstance(step, WholeImageAugmentation)]
+    if whole_image_steps and cfg.MODEL.LOAD_PROPOSALS:
         raise ConfigError(
-            f"{type(pictures[0]).__name__} cannot carry stored proposals along: take it out of "
-            "INPUT.AUGMENTATIONS, or set MODEL.LOAD_PROPOSALS False."
+            f"{type(whole_image_steps[0]).__name__} cannot carry stored proposals along: take it "
+            "out of INPUT.AUGMENTATIONS, or set MODEL.LOAD_PROPOSALS False."
         )
-    painting = [step for step in pictures if step.makes_bitmaps]
+    painting = [step for step in whole_image_steps if step.makes_bitmaps]
     if painting and cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT != "bitmask":
         raise ConfigError(
             f"{type(painting[0]).__name__} hides parts of objects, which polygons cannot say. Set "
@@ -199,7 +198,7 @@ def _check_keys(cfg: Any, texts: Sequence[str], steps: Sequence[Step]) -> None:
         isinstance(step, MixingAugmentation) for step in steps
     ):
         raise ConfigError(
-            "INPUT.MIXING_OFF_LAST_ITERS is set, but INPUT.AUGMENTATIONS mixes no pictures "
+            "INPUT.MIXING_OFF_LAST_ITERS is set, but INPUT.AUGMENTATIONS mixes no images "
             "(Mosaic, MixUp, CopyPaste)."
         )
 

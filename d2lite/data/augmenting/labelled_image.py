@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from d2lite.data import transforms as T
+from d2lite.data.annotations import bitmap, get_bbox, transform_instance_annotations
+from d2lite.data.transforms.labels import transform_labels
 from d2lite.structures import BoxMode, polygons_to_bitmask
-
-from .. import transforms as T
-from ..annotations import bitmap, get_bbox, transform_instance_annotations
-from ..transforms.labels import transform_labels
 
 
 @dataclass
@@ -82,7 +81,7 @@ class LabelledImage:
         self.annotations = carried
 
     def transformed(self, transforms: T.Transform, min_visible: float = 0.0) -> "LabelledImage":
-        """A new picture, after transforms.
+        """A new image, after transforms.
 
         Args:
             transforms: of images as large as this one.
@@ -96,7 +95,7 @@ class LabelledImage:
         return made
 
     def blank(self, size: tuple[int, int], fill: float, *, with_labels: bool) -> "LabelledImage":
-        """A picture of one grey without objects, of this one's kind.
+        """An image of one grey without objects, of this one's kind.
 
         Args:
             size: height and width.
@@ -112,7 +111,7 @@ class LabelledImage:
         return replace(self, image=image, annotations=[], sem_seg=labels)
 
     def lay(self, part: "LabelledImage", x0: int, y0: int) -> None:
-        """Lay a smaller picture over this one, in place; objects below are not touched.
+        """Lay a smaller image over this one, in place; objects below are not touched.
 
         Args:
             part: fits inside this one.
@@ -133,7 +132,7 @@ class LabelledImage:
         """(H, W) bool mask of an object, or None if it has none.
 
         Args:
-            annotation: one of this picture's.
+            annotation: one of this image's.
         """
         segmentation = annotation.get("segmentation")
         if segmentation is None:
@@ -144,7 +143,7 @@ class LabelledImage:
         return bitmap(segmentation).astype(bool)
 
 
-def box_around(mask: np.ndarray) -> list[float]:
+def box_of_bitmap(mask: np.ndarray) -> list[float]:
     """The xyxy box of a (H, W) bool mask that has a pixel, in pixels."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
@@ -157,7 +156,7 @@ def with_mask(annotation: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
         annotation: of one object.
         mask: (H, W) bool, with a pixel at least.
     """
-    shape = {"segmentation": mask.astype(np.uint8), "bbox": box_around(mask)}
+    shape = {"segmentation": mask.astype(np.uint8), "bbox": box_of_bitmap(mask)}
     return {**annotation, **shape, "bbox_mode": BoxMode.XYXY_ABS}
 
 

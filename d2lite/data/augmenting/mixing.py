@@ -1,7 +1,7 @@
-"""Augmentations of whole pictures: those that mix several, and the source of the others.
+"""Augmentations of whole images: those that mix several, and the source of the others.
 
 All draws come from numpy's global generator, which the loader keys for each sample: which
-pictures are mixed follows from (seed, position), for any number of workers and after a resume.
+images are mixed follows from (seed, position), for any number of workers and after a resume.
 """
 
 import inspect
@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from d2lite.data import transforms as T
 from d2lite.data.samplers.stream import EpochOrder
 from d2lite.utils.keyed_rng import stream_position
 
-from .. import transforms as T
 from .labelled_image import LabelledImage
 
 DrawPartner = Callable[[], LabelledImage]
-"""Draws another picture of the dataset, which has been through the steps before this one."""
+"""Draws another image of the dataset, which has been through the steps before this one."""
 
 
-class PictureAugmentation:
+class WholeImageAugmentation:
     """A step that changes an image together with its objects, where no Transform can say how.
 
     Attributes:
-        needs_partners: whether it asks for other pictures of the dataset.
+        needs_partners: whether it asks for other images of the dataset.
         needs_masks: whether it looks at the masks of objects.
         makes_bitmaps: whether it makes masks that polygons cannot hold.
     """
@@ -33,16 +33,16 @@ class PictureAugmentation:
     needs_masks = False
     makes_bitmaps = False
 
-    def __call__(self, picture: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
-        """Change a picture.
+    def __call__(self, labelled: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
+        """Change an image.
 
         Args:
-            picture: may be changed in place.
-            draw_partner: called once for each other picture that is wanted, one after the other,
+            labelled: may be changed in place.
+            draw_partner: called once for each other image that is wanted, one after the other,
                 so that no more of them than needed are in memory.
 
         Returns:
-            The picture to go on with.
+            The image to go on with.
 
         Raises:
             NotImplementedError: in this base class.
@@ -56,8 +56,8 @@ class PictureAugmentation:
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
 
 
-class MixingAugmentation(PictureAugmentation):
-    """A step that mixes other pictures in, with some probability. A subclass writes `mix`."""
+class MixingAugmentation(WholeImageAugmentation):
+    """A step that mixes other images in, with some probability. A subclass writes `mix`."""
 
     needs_partners = True
 
@@ -68,18 +68,18 @@ class MixingAugmentation(PictureAugmentation):
             prob: in [0, 1].
 
         Raises:
-            ValueError: if it is no probability.
+            ValueError: if it is not a probability.
         """
         if not 0 <= prob <= 1:
-            raise ValueError(f"prob={prob} is no probability; give a number from 0 to 1.")
+            raise ValueError(f"prob={prob} is not a probability; give a number from 0 to 1.")
         self.prob = prob
 
-    def __call__(self, picture: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
-        """Mix, or leave the picture alone."""
-        return self.mix(picture, draw_partner) if np.random.uniform() < self.prob else picture
+    def __call__(self, labelled: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
+        """Mix, or leave the image alone."""
+        return self.mix(labelled, draw_partner) if np.random.uniform() < self.prob else labelled
 
-    def mix(self, picture: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
-        """The mixed picture; arguments as in `__call__`."""
+    def mix(self, labelled: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
+        """The mixed image; arguments as in `__call__`."""
         raise NotImplementedError(f"{type(self).__name__} does not define mix.")
 
 
@@ -106,21 +106,21 @@ class PartnerSource:
         return self.dataset[int(indices[np.random.randint(len(indices))])]
 
 
-def fit_into(picture: LabelledImage, size: tuple[int, int]) -> tuple[LabelledImage, int, int]:
+def fit_into(labelled: LabelledImage, size: tuple[int, int]) -> tuple[LabelledImage, int, int]:
     """Cut what is larger than a window at a random place, and draw where the rest goes.
 
     Args:
-        picture: any size.
+        labelled: any size.
         size: height and width of the window.
 
     Returns:
-        A picture that fits, and the x and y of its corner in the window.
+        An image that fits, and the x and y of its corner in the window.
     """
-    kept = np.minimum(picture.size, size)
-    y0, x0 = (int(np.random.randint(spare + 1)) for spare in np.array(picture.size) - kept)
+    kept = np.minimum(labelled.size, size)
+    y0, x0 = (int(np.random.randint(spare + 1)) for spare in np.array(labelled.size) - kept)
     y1, x1 = (int(np.random.randint(spare + 1)) for spare in np.array(size) - kept)
     height, width = kept.tolist()
-    if (height, width) == picture.size:
-        return picture, x1, y1
-    (h, w) = picture.size
-    return picture.transformed(T.CropTransform(x0, y0, width, height, w, h)), x1, y1
+    if (height, width) == labelled.size:
+        return labelled, x1, y1
+    (h, w) = labelled.size
+    return labelled.transformed(T.CropTransform(x0, y0, width, height, w, h)), x1, y1

@@ -1,4 +1,4 @@
-"""Mosaic: four pictures that meet in a point.
+"""Mosaic: four images that meet in a point.
 
 Source: Bochkovskiy 2020, YOLOv4, arXiv:2004.10934, section 3.3.
 """
@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import transforms as T
+from d2lite.data import transforms as T
+
 from .labelled_image import LabelledImage
 from .mixing import DrawPartner, MixingAugmentation
 
 
 class Mosaic(MixingAugmentation):
-    """Lay the picture and three others around a point, each cut where its quarter ends.
+    """Lay the image and three others around a point, each cut where its quarter ends.
 
-    Every picture is resized so that it fits into the result, times a drawn factor, and one of its
-    corners lies at the point. What no picture covers is grey.
+    Every image is resized so that it fits into the result, times a drawn factor, and one of its
+    corners is at the point. What no image covers is grey.
     """
 
     def __init__(
@@ -32,10 +33,10 @@ class Mosaic(MixingAugmentation):
 
         Args:
             size: height and width of the result, pixels.
-            scale: least and greatest factor, above 0; at 1 a picture would just fit alone.
+            scale: least and greatest factor, above 0; at 1 an image would just fit alone.
             centre: least and greatest place of the point, as shares of height and width.
             min_visible: objects are dropped of whose box a smaller share is left.
-            fill: grey level of what no picture covers.
+            fill: grey level of what no image covers.
             prob: how often it is done.
 
         Raises:
@@ -48,43 +49,44 @@ class Mosaic(MixingAugmentation):
             raise ValueError(f"scale is {tuple(scale)}; give least and greatest, above 0.")
         if not 0 <= centre[0] <= centre[1] <= 1:
             raise ValueError(f"centre is {tuple(centre)}; give least and greatest, from 0 to 1.")
-        self.size, self.scale, self.centre = tuple(size), tuple(scale), tuple(centre)
+        self.size, self.scale = (size[0], size[1]), (scale[0], scale[1])
+        self.centre = (centre[0], centre[1])
         self.min_visible, self.fill = min_visible, fill
 
-    def mix(self, picture: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
+    def mix(self, labelled: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
         """The mosaic."""
         height, width = self.size
         shares = np.random.uniform(*self.centre, size=2)
         y, x = np.clip(np.rint(shares * self.size), 1, np.array(self.size) - 1).astype(int).tolist()
-        canvas = picture.blank(self.size, self.fill, with_labels=picture.sem_seg is not None)
-        # Left and right, above and below: which side of the point each quarter lies on.
+        canvas = labelled.blank(self.size, self.fill, with_labels=labelled.sem_seg is not None)
+        # Left and right, above and below: which side of the point each quarter is on.
         places = [(0, 0), (1, 0), (0, 1), (1, 1)]
         for count, place in enumerate(np.random.permutation(4).tolist()):
             right, below = places[place]
             room = (height - y if below else y, width - x if right else x)
-            tile = self._tile(picture if count == 0 else draw_partner(), room, (right, below))
+            tile = self._tile(labelled if count == 0 else draw_partner(), room, (right, below))
             h, w = tile.size
             canvas.lay(tile, x if right else x - w, y if below else y - h)
         return canvas
 
     def _tile(
-        self, picture: LabelledImage, room: tuple[int, int], place: tuple[int, int]
+        self, labelled: LabelledImage, room: tuple[int, int], place: tuple[int, int]
     ) -> LabelledImage:
-        """The part of a picture, resized, that is seen in a quarter.
+        """The part of an image, resized, that is seen in a quarter.
 
         Args:
-            picture: any size.
+            labelled: any size.
             room: height and width of the quarter.
             place: whether it lies to the right of the point, and below it.
         """
-        size = np.array(picture.size)
+        size = np.array(labelled.size)
         factor = (np.array(self.size) / size).min() * np.random.uniform(*self.scale)
         h, w = np.maximum(np.rint(size * factor), 1).astype(int).tolist()
         kept_h, kept_w = min(h, room[0]), min(w, room[1])
         right, below = place
         x0, y0 = (0 if right else w - kept_w), (0 if below else h - kept_h)
         steps = [
-            T.ResizeTransform(*picture.size, h, w),
+            T.ResizeTransform(*labelled.size, h, w),
             T.CropTransform(x0, y0, kept_w, kept_h, orig_w=w, orig_h=h),
         ]
-        return picture.transformed(T.TransformList(steps), self.min_visible)
+        return labelled.transformed(T.TransformList(steps), self.min_visible)

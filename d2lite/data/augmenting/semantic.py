@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .. import transforms as T
+from d2lite.data import transforms as T
+
 from .config import build_augmentation
 
 

@@ -1,53 +1,55 @@
-"""WholeImageSteps: augmentations in order, single-picture ones and those that mix several."""
+"""WholeImageSteps: augmentations in order, single-image ones and those that mix several."""
 
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from d2lite.data import transforms as T
 from d2lite.data.samplers.stream import EpochOrder
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.keyed_rng import stream_position
 
-from .. import transforms as T
 from .labelled_image import LabelledImage
-from .mixing import PartnerSource, PictureAugmentation
+from .mixing import PartnerSource, WholeImageAugmentation
 
-# How many pictures are tried as a partner before the images are called unusable.
+# How many images are tried as a partner before the error of the last one is raised.
 _PARTNER_TRIES = 8
 
 Read = Callable[[dict[str, Any]], LabelledImage]
 
 
 class WholeImageSteps:
-    """Apply steps to a picture; the pictures mixed in go through the steps before the mixing one.
+    """Apply steps to an image; the images mixed in go through the steps before the mixing one.
 
     Attributes:
-        plain: the steps that change one picture.
-        mixing: the steps that change whole pictures.
+        plain: the steps that change one image.
+        mixing: the steps that change whole images.
     """
 
     def __init__(
         self,
-        augmentations: Sequence[T.Augmentation | T.Transform | PictureAugmentation],
+        augmentations: Sequence[T.Augmentation | T.Transform | WholeImageAugmentation],
         mixing_ends_at: int | None = None,
     ) -> None:
         """Store the steps.
 
         Args:
             augmentations: applied in order.
-            mixing_ends_at: the position in the sample stream from which on no pictures are
+            mixing_ends_at: the position in the sample stream from which on no images are
                 mixed; None: never.
         """
         self._segments = _segments(augmentations)
-        self.plain = [step for step in augmentations if not isinstance(step, PictureAugmentation)]
-        self.mixing = [step for step in self._segments if isinstance(step, PictureAugmentation)]
+        self.plain = [
+            step for step in augmentations if not isinstance(step, WholeImageAugmentation)
+        ]
+        self.mixing = [step for step in self._segments if isinstance(step, WholeImageAugmentation)]
         self.mixing_ends_at = mixing_ends_at
         self._partners: PartnerSource | None = None
 
     @property
     def needs_partners(self) -> bool:
-        """Whether a step asks for other pictures of the dataset."""
+        """Whether a step asks for other images of the dataset."""
         return any(step.needs_partners for step in self.mixing)
 
     @property
@@ -56,37 +58,37 @@ class WholeImageSteps:
         return any(step.needs_masks for step in self.mixing)
 
     def with_partners(self, dataset: Any, order: EpochOrder | None) -> "WholeImageSteps":
-        """A copy that draws other pictures from a dataset; arguments as in `PartnerSource`."""
+        """A copy that draws other images from a dataset; arguments as in `PartnerSource`."""
         made = copy.copy(self)
         made._partners = PartnerSource(dataset, order)
         return made
 
-    def __call__(self, picture: LabelledImage, read: Read) -> tuple[LabelledImage, T.Transform]:
+    def __call__(self, labelled: LabelledImage, read: Read) -> tuple[LabelledImage, T.Transform]:
         """Do all steps.
 
         Args:
-            picture: may be changed in place.
-            read: dataset dict -> picture, for those that are mixed in.
+            labelled: may be changed in place.
+            read: dataset dict -> image, for those that are mixed in.
 
         Returns:
-            The picture, and what is still to do to its objects: what came after the last step
-            that changes whole pictures.
+            The image, and what is still to do to its objects: what came after the last step
+            that changes whole images.
         """
-        return self._run(picture, read, len(self._segments))
+        return self._run(labelled, read, len(self._segments))
 
     def _run(
-        self, picture: LabelledImage, read: Read, stop: int
+        self, labelled: LabelledImage, read: Read, stop: int
     ) -> tuple[LabelledImage, T.Transform]:
         to_do: T.Transform = T.TransformList([])
         for index, step in enumerate(self._segments[:stop]):
-            if not isinstance(step, PictureAugmentation):
-                to_do = picture.augment(step)
+            if not isinstance(step, WholeImageAugmentation):
+                to_do = labelled.augment(step)
                 continue
-            picture.carry_objects(to_do)
+            labelled.carry_objects(to_do)
             to_do = T.TransformList([])
             if not (step.needs_partners and self._is_mixing_over()):
-                picture = step(picture, partial(self._draw_partner, read, index))
-        return picture, to_do
+                labelled = step(labelled, partial(self._draw_partner, read, index))
+        return labelled, to_do
 
     def _is_mixing_over(self) -> bool:
         position = stream_position()
@@ -95,10 +97,10 @@ class WholeImageSteps:
         return position >= self.mixing_ends_at
 
     def _draw_partner(self, read: Read, index: int) -> LabelledImage:
-        """Another picture of the dataset, after the segments before number `index`."""
+        """Another image of the dataset, after the segments before number `index`."""
         if self._partners is None:
             raise ConfigError(
-                f"{self._segments[index]!r} mixes pictures, and this mapper knows no others. Use "
+                f"{self._segments[index]!r} mixes images, and this mapper knows no others. Use "
                 "build_detection_train_loader with a list or a map-style dataset, or "
                 "mapper.with_partners(dataset)."
             )
@@ -107,22 +109,22 @@ class WholeImageSteps:
             record = self._partners.draw()
             tries += 1
             try:
-                picture, to_do = self._run(read(record), read, index)
-                picture.carry_objects(to_do)
-                return picture
+                labelled, to_do = self._run(read(record), read, index)
+                labelled.carry_objects(to_do)
+                return labelled
             except (DataError, MissingFileError):
-                # A bad picture is reported when its own turn comes; here it must not speak for
+                # A bad image is reported when it is read for itself; here it must not blame
                 # the one that asked for a partner.
                 if tries == _PARTNER_TRIES:
                     raise
 
 
-def _segments(augmentations: Sequence[Any]) -> list[T.AugmentationList | PictureAugmentation]:
-    """The steps that change whole pictures, and lists of what lies between them."""
-    segments: list[T.AugmentationList | PictureAugmentation] = []
+def _segments(augmentations: Sequence[Any]) -> list[T.AugmentationList | WholeImageAugmentation]:
+    """The steps that change whole images, and lists of what is between them."""
+    segments: list[T.AugmentationList | WholeImageAugmentation] = []
     plain: list[Any] = []
     for step in augmentations:
-        if isinstance(step, PictureAugmentation):
+        if isinstance(step, WholeImageAugmentation):
             segments += [T.AugmentationList(plain), step] if plain else [step]
             plain = []
         else:

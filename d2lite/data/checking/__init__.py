@@ -1,13 +1,20 @@
 """Checks of image files and of whole datasets."""
 
-from ..object_checks import drop_invalid as sound_records  # the name that scripts use
+from d2lite.data.object_checks import drop_invalid as sound_records  # the name that scripts use
+
+from .dataset import CheckedSet, check_dataset, cleaned_coco, compare_sets, fault_table
 from .image_files import ImageCheck, check_image, check_image_files, check_images, missing_images
 
 __all__ = [
+    "CheckedSet",
     "ImageCheck",
+    "check_dataset",
     "check_image",
     "check_image_files",
     "check_images",
+    "cleaned_coco",
+    "compare_sets",
+    "fault_table",
     "missing_images",
     "sound_records",
 ]

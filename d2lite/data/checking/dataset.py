@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.checking.image_files import check_images
-from d2lite.data.converting.coco_writer import coco_content, coco_object
-from d2lite.data.converting.labelled_set import LabelledSet
+from d2lite.data.converting import LabelledSet, coco_content, coco_object
 from d2lite.data.datasets.coco_reading import coco_categories, read_coco_json, read_coco_objects
 from d2lite.data.faults import FAULTS, FaultLog, collecting_faults
 from d2lite.data.object_checks import drop_invalid
 from d2lite.utils.errors import DataError
+
+from .image_files import check_images
 
 Record = dict[str, Any]
 
@@ -26,15 +26,15 @@ class CheckedSet:
     Attributes:
         name: dataset string or registered name.
         classes: names.
-        records: dataset dicts of the images that can be read, with sound objects.
-        book: faults.
+        records: dataset dicts of the images that can be read, with valid objects.
+        faults: found faults.
         digests: of the pixels -> file name.
     """
 
     name: str
     classes: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    book: FaultLog = field(default_factory=FaultLog)
+    faults: FaultLog = field(default_factory=FaultLog)
     digests: dict[str, str] = field(default_factory=dict)
 
 
@@ -53,15 +53,15 @@ def check_dataset(
         MissingFileError: if the dataset is not there.
     """
     result = CheckedSet(name)
-    with collecting_faults() as book:
-        result.book = book
+    with collecting_faults() as faults:
+        result.faults = faults
         try:
             records = list(DatasetCatalog.get(name))
             result.classes = list(MetadataCatalog.get(name).get("thing_classes") or ())
         except DataError as err:
-            book.add("unusable", str(err))
+            faults.add("unusable", str(err))
             return result
-        records = drop_invalid(records, book)
+        records = drop_invalid(records, faults)
     for done, (record, found) in enumerate(
         zip(records, check_images(records, num_threads), strict=True), start=1
     ):
@@ -70,7 +70,7 @@ def check_dataset(
         if found.digest:
             result.digests.setdefault(found.digest, str(record["file_name"]))
         if found.fault:
-            book.add(found.fault, found.text)
+            faults.add(found.fault, found.text)
         if found.fault is None or FAULTS[found.fault].subject != "image":
             result.records.append(record)
     if any("annotations" in record for record in records):
@@ -84,10 +84,10 @@ def _note_empty_classes(checked: CheckedSet) -> None:
         # Only a function of somebody's own can give such numbers; no reader does.
         known = f"{len(checked.classes)} classes are numbered from 0"
         for _ in range(used[number]):
-            checked.book.add("unknown_category", f"category id {number}, and {known}")
+            checked.faults.add("unknown_category", f"category id {number}, and {known}")
     for number, label in enumerate(checked.classes):
         if not used[number]:
-            checked.book.add("empty_class", repr(label))
+            checked.faults.add("empty_class", repr(label))
 
 
 def compare_sets(sets: list[CheckedSet]) -> None:
@@ -100,11 +100,11 @@ def compare_sets(sets: list[CheckedSet]) -> None:
         for earlier in sets[:place]:
             for digest in later.digests.keys() & earlier.digests.keys():
                 both = f"{later.digests[digest]} is {earlier.digests[digest]} of {earlier.name}"
-                later.book.add("shared_image", both)
+                later.faults.add("shared_image", both)
             if later.classes and earlier.classes:
                 for label in sorted(set(later.classes) ^ set(earlier.classes)):
                     only = later if label in later.classes else earlier
-                    later.book.add("classes_differ", f"{label!r} is only in {only.name}")
+                    later.faults.add("classes_differ", f"{label!r} is only in {only.name}")
 
 
 def fault_table(checked: CheckedSet, *, action: str = "in_training") -> str:
@@ -119,14 +119,14 @@ def fault_table(checked: CheckedSet, *, action: str = "in_training") -> str:
         f"{checked.name}: {len(checked.records)} usable images, {num_objects} usable objects, "
         f"{len(checked.classes)} classes"
     )
-    kinds = [kind for kind in FAULTS if kind in checked.book.counts]
+    kinds = [kind for kind in FAULTS if kind in checked.faults.counts]
     if not kinds:
         return f"{head}\n  no faults"
     column = "in training" if action == "in_training" else "in the copy"
     rows = [("count", "fault", column)]
     rows += [
         (
-            str(checked.book.counts[kind]),
+            str(checked.faults.counts[kind]),
             f"{'(note) ' if FAULTS[kind].is_note else ''}{FAULTS[kind].what}",
             getattr(FAULTS[kind], action),
         )
@@ -136,7 +136,7 @@ def fault_table(checked: CheckedSet, *, action: str = "in_training") -> str:
     lines = [head]
     for kind, (count, what, done) in zip([None, *kinds], rows, strict=True):
         lines.append(f"  {count:>{first}}  {what:<{second}}  {done}")
-        examples = checked.book.examples[kind] if kind else []
+        examples = checked.faults.examples[kind] if kind else []
         lines += [f"  {'':>{first}}    {example}" for example in examples]
     return "\n".join(lines)
 
@@ -150,8 +150,8 @@ def cleaned_coco(checked: CheckedSet) -> tuple[dict[str, Any], str]:
     Raises:
         DataError: if the dataset cannot be loaded.
     """
-    if "unusable" in checked.book.counts:
-        raise DataError(f"{checked.name}: {checked.book.examples['unusable'][0]}")
+    if "unusable" in checked.faults.counts:
+        raise DataError(f"{checked.name}: {checked.faults.examples['unusable'][0]}")
     metadata = MetadataCatalog.get(checked.name)
     json_file = metadata.get("json_file")
     if json_file:
@@ -174,9 +174,9 @@ def _cleaned_file(checked: CheckedSet, json_file: str) -> dict[str, Any]:
     ids = list(categories)
     extra = {key for a in content.get("annotations", ()) for key in a} - (_OWN_KEYS - {"id"})
     kept_ids = {record["image_id"] for record in checked.records}
-    with collecting_faults() as book:
+    with collecting_faults() as faults:
         records = read_coco_objects(content, categories, json_file, "", sorted(extra))
-        records = drop_invalid(records, book)
+        records = drop_invalid(records, faults)
     records = [record for record in records if record["image_id"] in kept_ids]
     annotations: list[Record] = []
     used: set[Any] = set()

@@ -10,13 +10,12 @@ from typing import Any
 
 from PIL import Image
 
+from d2lite.data.channels import ORIENTATION_TAG
 from d2lite.data.faults import FaultLog
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
 
 logger = logging.getLogger(__name__)
-
-_EXIF_ORIENTATION = 0x0112
 
 Record = dict[str, Any]
 
@@ -66,7 +65,7 @@ def _orientation(name: str) -> int:
         return 1
     try:
         with Image.open(name) as image:
-            return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+            return int(image.getexif().get(ORIENTATION_TAG, 1))
     except (OSError, ValueError, TypeError, KeyError, SyntaxError):
         return 1  # a broken tag; reading ignores it too
 
@@ -114,8 +113,8 @@ def check_image_files(records: list[Record], max_share: float) -> None:
     missing = missing_images(records)
     if not missing:
         return
-    book = FaultLog()
+    faults = FaultLog()
     for name in missing:
-        book.add("missing_image", name)
-    book.log("Training images")
-    book.check_share(len(records) - len(missing), 0, max_share)
+        faults.add("missing_image", name)
+    faults.log("Training images")
+    faults.check_share(len(records) - len(missing), 0, max_share)

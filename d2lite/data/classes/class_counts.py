@@ -8,7 +8,7 @@ import numpy as np
 
 from d2lite.utils.errors import DataError
 
-# From so many classes on, the table stands in several columns side by side.
+# From so many classes on, the table is in several columns side by side.
 _LONG, _BLOCKS = 20, 3
 _NAME_WIDTH = 24
 

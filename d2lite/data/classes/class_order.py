@@ -62,7 +62,7 @@ def follow_class_order(dataset_name: str, class_names: Sequence[str]) -> None:
 
     Metadata, the records that are loaded from now on, and the map to the file's own ids change
     together. A set without any classes (images alone) takes over the names. A set of other
-    classes, or one whose function cannot be told the order, is left as it is.
+    classes, or one whose function is not known the order, is left as it is.
 
     Args:
         dataset_name: an evaluation set.

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from d2lite.data.catalog import MetadataCatalog
 from d2lite.utils.errors import DataError
-
-from ..catalog import MetadataCatalog
 
 
 def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[int]:

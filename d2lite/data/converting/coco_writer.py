@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from d2lite.data.converting.labelled_set import LabelledSet
 from d2lite.data.datasets.coco_export import mask_and_area
 from d2lite.structures import BoxMode
+
+from .labelled_set import LabelledSet
 
 # Shares of an image's size, as YOLO writes them, come back with errors of 1e-13.
 _DIGITS = 6
@@ -58,7 +59,8 @@ def coco_content(
     ids = [record.get("image_id") for record in data.records]
     if not all(isinstance(i, int) for i in ids) or len(set(ids)) < len(ids):
         ids = list(range(1, len(ids) + 1))
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, name, record in zip(ids, file_names, data.records, strict=True):
         size = {"width": int(record["width"]), "height": int(record["height"])}
         images.append({"id": number, "file_name": name, **size})

@@ -4,16 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from d2lite.data.converting.image_copies import place_image, unique_names
-from d2lite.data.converting.labelled_set import (
-    LabelledSet,
-    load_labelled_set,
-    merge,
-    select,
-    split,
-)
-from d2lite.data.converting.writers import WRITERS, image_folder
 from d2lite.utils.errors import ConfigError, OutputError
+
+from .image_copies import place_image, unique_names
+from .labelled_set import LabelledSet, load_labelled_set, merge, select, split
+from .writers import WRITERS, image_folder
 
 
 def convert(

@@ -15,13 +15,14 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from d2lite.data.converting.coco_writer import coco_content
-from d2lite.data.converting.labelled_set import LabelledSet
-from d2lite.data.converting.outlines import as_polygons, joined
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import atomic_write
 from d2lite.visualization.generic_mask import GenericMask
+
+from .coco_writer import coco_content
+from .labelled_set import LabelledSet
+from .outlines import as_polygons, joined
 
 Record = dict[str, Any]
 Writer = Callable[[LabelledSet, Sequence[str], Path, str, Counter[str]], str]
@@ -31,7 +32,7 @@ _TOLERANCE = 0.5
 
 CROWDS, KEYPOINTS, MASKS = "crowd regions", "keypoints of objects", "masks (boxes are kept)"
 TURNED, DIFFICULT = "rotated boxes", "marks 'difficult'"
-TRACED, PARTS = "masks drawn anew as outlines", "parts of masks joined into one outline"
+TRACED, PARTS = "masks redrawn as outlines", "parts of masks joined into one outline"
 BOXES = "boxes that differ from their masks'"
 
 
@@ -173,7 +174,7 @@ def write_labelme(
         for number, obj in enumerate(_plain_objects(record, lost)):
             used.add(obj["category_id"])
             shapes += _labelme_shapes(obj, record, data.classes[obj["category_id"]], number, lost)
-        content = {
+        content: dict[str, Any] = {
             "version": "5.0.1",
             "flags": {},
             "shapes": shapes,

@@ -4,24 +4,25 @@ from . import (
     ade20k,
     builtin,
     builtin_meta,
+    by_string,
     cityscapes,
     cityscapes_panoptic,
     coco,
     coco_panoptic,
     lvis,
     pascal_voc,
+    shapes,
 )
-from .by_string import spec
 from .coco import convert_to_coco_json, load_coco_json, load_sem_seg, register_coco_instances
 from .coco_panoptic import register_coco_panoptic, register_coco_panoptic_separated
 from .lvis import get_lvis_instances_meta, load_lvis_json, register_lvis_instances
 from .pascal_voc import load_voc_instances, register_pascal_voc
-from .shapes import dataset as shapes
 
 __all__ = [
     "ade20k",
     "builtin",
     "builtin_meta",
+    "by_string",
     "cityscapes",
     "cityscapes_panoptic",
     "coco",
@@ -40,5 +41,4 @@ __all__ = [
     "register_lvis_instances",
     "register_pascal_voc",
     "shapes",
-    "spec",
 ]

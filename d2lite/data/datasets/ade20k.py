@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from d2lite.data.datasets.by_string.missing import missing_file
-from d2lite.data.datasets.coco import load_sem_seg
 from d2lite.utils.errors import MissingFileError
 from d2lite.utils.file_io import atomic_write
+
+from .coco import load_sem_seg
+from .location import missing_file
 
 logger = logging.getLogger(__name__)
 

@@ -5,14 +5,15 @@ looked up when a dataset is loaded, or when a path is read from its metadata.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.classes.class_order import OrderedLoader
-from d2lite.data.datasets.ade20k import load_ade20k_sem_seg
-from d2lite.data.datasets.builtin_meta import (
+from d2lite.data.classes import OrderedLoader
+
+from .ade20k import load_ade20k_sem_seg
+from .builtin_meta import (
     ADE20K_SEM_SEG_CATEGORIES,
     cityscapes_metadata,
     coco_instances_metadata,
@@ -20,17 +21,14 @@ from d2lite.data.datasets.builtin_meta import (
     coco_panoptic_separated_metadata,
     coco_person_metadata,
 )
-from d2lite.data.datasets.by_string.missing import datasets_root
-from d2lite.data.datasets.cityscapes import load_cityscapes_instances, load_cityscapes_semantic
-from d2lite.data.datasets.cityscapes_panoptic import register_all_cityscapes_panoptic
-from d2lite.data.datasets.coco import load_coco_json, load_sem_seg
-from d2lite.data.datasets.coco_panoptic import (
-    load_coco_panoptic_json,
-    load_coco_panoptic_separated,
-)
-from d2lite.data.datasets.lvis import load_lvis_json, lvis_class_image_count, lvis_class_names
-from d2lite.data.datasets.pascal_voc import CLASS_NAMES, load_voc_instances
-from d2lite.data.datasets.shapes.dataset import register_shapes
+from .cityscapes import load_cityscapes_instances, load_cityscapes_semantic
+from .cityscapes_panoptic import register_all_cityscapes_panoptic
+from .coco import load_coco_json, load_sem_seg
+from .coco_panoptic import load_coco_panoptic_json, load_coco_panoptic_separated
+from .location import datasets_root
+from .lvis import load_lvis_json, lvis_class_image_count, lvis_class_names
+from .pascal_voc import CLASS_NAMES, load_voc_instances
+from .shapes import register_shapes
 
 __all__ = [
     "register_all_ade20k",
@@ -108,7 +106,7 @@ def _below(root: str | None, *parts: str) -> str:
 def _register(
     name: str,
     load: Callable[..., list[dict[str, Any]]],
-    paths: dict[str, Callable[[], str]],
+    paths: Mapping[str, Callable[[], str]],
     *,
     is_ordered: bool = False,
     **metadata: Any,
@@ -242,6 +240,9 @@ def register_all_cityscapes(root: str | None = None) -> None:
     loaders = {"instance": load_cityscapes_instances, "sem": load_cityscapes_semantic}
     evaluators = {"instance": "cityscapes_instance", "sem": "cityscapes_sem_seg"}
     for task, load in loaders.items():
+        metadata: dict[str, Any] = cityscapes_metadata()
+        if task == "sem":
+            metadata["ignore_label"] = _IGNORE_LABEL
         for split in _CITYSCAPES_SPLITS:
             _register(
                 f"cityscapes_fine_{task}_seg_{split}",
@@ -251,8 +252,7 @@ def register_all_cityscapes(root: str | None = None) -> None:
                     "gt_dir": partial(_below, root, "cityscapes", "gtFine", split),
                 },
                 evaluator_type=evaluators[task],
-                **({"ignore_label": _IGNORE_LABEL} if task == "sem" else {}),
-                **cityscapes_metadata(),
+                **metadata,
             )
 
 

@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
-from d2lite.data.datasets.by_string.missing import missing_file
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
+
+from .builtin_meta import CITYSCAPES_CATEGORIES
+from .location import missing_file
 
 __all__ = ["find_cityscapes_files", "load_cityscapes_instances", "load_cityscapes_semantic"]
 
@@ -93,7 +94,7 @@ def load_cityscapes_instances(
     # Decoding and drawing leave Python's lock, so threads share the work.
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
         records = list(pool.map(read, files))
-    logger.info("Loaded %d images of Cityscapes from %s", len(records), image_dir)
+    logger.info("%s: %d images of Cityscapes", image_dir, len(records))
     return records
 
 

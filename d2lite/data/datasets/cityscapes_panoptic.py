@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES, cityscapes_panoptic_metadata
-from d2lite.data.datasets.by_string.missing import datasets_root, missing_file
-from d2lite.data.datasets.cityscapes import find_cityscapes_files
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
+
+from .builtin_meta import CITYSCAPES_CATEGORIES, cityscapes_panoptic_metadata
+from .cityscapes import find_cityscapes_files
+from .location import datasets_root, missing_file
 
 __all__ = [
     "CITYSCAPES_CATEGORIES",
@@ -56,7 +57,7 @@ def get_cityscapes_panoptic_files(
         if annotation is None:
             raise DataError(
                 f"The panoptic annotations have no image {image_id!r}, but {image} exists. "
-                f"Make them anew: {_HOW_TO_MAKE}."
+                f"Make them again: {_HOW_TO_MAKE}."
             )
         path = os.path.join(gt_dir, annotation["file_name"])
         found.append((image, path, annotation["segments_info"]))
@@ -118,7 +119,7 @@ def load_cityscapes_panoptic(
         if PathManager.isfile(classes):
             record["sem_seg_file_name"] = classes
         records.append(record)
-    logger.info("Loaded %d panoptic images of Cityscapes from %s", len(records), gt_json)
+    logger.info("%s: %d panoptic images of Cityscapes", gt_json, len(records))
     return records
 
 

@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.classes.class_order import OrderedLoader
-from d2lite.data.datasets.by_string.missing import missing_file
-from d2lite.data.datasets.coco_export import convert_to_coco_dict, convert_to_coco_json
-from d2lite.data.datasets.coco_reading import (
-    coco_categories,
-    in_class_order,
-    read_coco_json,
-    read_coco_objects,
-)
+from d2lite.data.classes import OrderedLoader
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
+
+from .coco_export import convert_to_coco_dict, convert_to_coco_json
+from .coco_reading import coco_categories, in_class_order, read_coco_json, read_coco_objects
+from .location import missing_file
 
 __all__ = [
     "convert_to_coco_dict",
@@ -38,7 +34,7 @@ def load_coco_json(
 ) -> list[dict[str, Any]]:
     """Read an annotation file of COCO's instance or keypoint format.
 
-    Category ids may have gaps and stand in any order; they become 0, 1, ... in ascending order, or
+    Category ids may have gaps and are in any order; they become 0, 1, ... in ascending order, or
     in the order of the metadata's thing_classes where those are the same names in another order.
     Images without objects are kept, with an empty list.
 
@@ -53,7 +49,7 @@ def load_coco_json(
 
     Raises:
         MissingFileError: if the file is not there.
-        DataError: if it is no COCO file, or an annotation in it cannot be understood.
+        DataError: if it is not a COCO file, or an annotation in it cannot be understood.
     """
     content = read_coco_json(json_file)
     categories = coco_categories(content, json_file)

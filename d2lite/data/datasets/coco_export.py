@@ -14,6 +14,8 @@ from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager, atomic_write
 
+from .coco_reading import PIXEL_CENTRE
+
 logger = logging.getLogger(__name__)
 
 
@@ -35,7 +37,8 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
     if index_of is None:
         index_of = {i: i for i in range(len(metadata.thing_classes))}
     id_of = {index: number for number, index in index_of.items()}
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for place, record in enumerate(records):
         image_id = record.get("image_id", place)
         images.append(
@@ -94,8 +97,7 @@ def _annotation(
         entry["segmentation"], entry["area"] = mask_and_area(obj["segmentation"], record)
     if "keypoints" in obj:
         flat = [float(value) for value in obj["keypoints"]]
-        # COCO counts keypoints by pixel number: see load_coco_json.
-        entry["keypoints"] = [v if i % 3 == 2 else v - 0.5 for i, v in enumerate(flat)]
+        entry["keypoints"] = [v if i % 3 == 2 else v - PIXEL_CENTRE for i, v in enumerate(flat)]
         entry["num_keypoints"] = sum(visible > 0 for visible in flat[2::3])
     entry["area"] = float(entry["area"])
     return entry

@@ -1,6 +1,5 @@
 """COCO's panoptic format: one JSON of segments, and PNGs whose colours are segment numbers."""
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -11,10 +10,11 @@ import numpy as np
 from PIL import Image
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.datasets.by_string.missing import missing_file
-from d2lite.data.datasets.coco import load_coco_json, load_sem_seg
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager, atomic_write
+
+from .coco import load_coco_json, load_sem_seg
+from .location import read_json
 
 __all__ = [
     "load_coco_panoptic_json",
@@ -65,13 +65,7 @@ def read_panoptic_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
         MissingFileError: if the file is not there.
         DataError: if it has another format.
     """
-    path = PathManager.get_local_path(os.fspath(json_file))
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except FileNotFoundError as err:
-        raise missing_file("panoptic annotations", json_file) from err
-    except ValueError as err:
-        raise DataError(f"{json_file} is not valid JSON: {err}. Is the download complete?") from err
+    content = read_json("panoptic annotations", json_file)
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if annotations is None or any("segments_info" not in a for a in annotations):
         raise DataError(
@@ -135,7 +129,7 @@ def load_coco_panoptic_json(
         )
     if not records:
         raise DataError(f"{json_file} has no annotations.")
-    logger.info("Loaded %d images in COCO panoptic format from %s", len(records), json_file)
+    logger.info("%s: %d images in COCO's panoptic format", json_file, len(records))
     return records
 
 
@@ -160,9 +154,8 @@ def register_coco_panoptic(
         panoptic_json: the panoptic annotation file.
         instances_json: annotation file of the things alone, if their AP is to be computed.
     """
-    image_root, panoptic_root, panoptic_json = map(
-        os.fspath, (image_root, panoptic_root, panoptic_json)
-    )
+    image_root, panoptic_root = os.fspath(image_root), os.fspath(panoptic_root)
+    panoptic_json = os.fspath(panoptic_json)
     DatasetCatalog.register(
         name, lambda: load_coco_panoptic_json(panoptic_json, image_root, panoptic_root, metadata)
     )
@@ -201,9 +194,8 @@ def register_coco_panoptic_separated(
             ignored; `write_stuff_maps` makes them.
         instances_json: annotation file of the things.
     """
-    image_root, sem_seg_root, instances_json = map(
-        os.fspath, (image_root, sem_seg_root, instances_json)
-    )
+    image_root, sem_seg_root = os.fspath(image_root), os.fspath(sem_seg_root)
+    instances_json = os.fspath(instances_json)
     separated, stuff_only = f"{name}_separated", f"{name}_stuffonly"
     common = {"image_root": image_root, "sem_seg_root": sem_seg_root}
     DatasetCatalog.register(

@@ -1,36 +1,28 @@
 """The parts of a COCO annotation file: its categories, its images, its objects."""
 
-import json
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from d2lite.data.datasets.by_string.missing import missing_file
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
-from d2lite.utils.file_io import PathManager
+
+from .location import read_json
 
 logger = logging.getLogger(__name__)
 
-# COCO counts keypoints by pixel number, d2lite by position: pixel i spans [i, i + 1).
-_PIXEL_CENTRE = 0.5
+PIXEL_CENTRE = 0.5
+"""COCO counts keypoints by pixel number, d2lite by position: pixel i spans [i, i + 1)."""
 
 
 def read_coco_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
     """The content of a COCO file, which has at least a list of images."""
-    path = PathManager.get_local_path(os.fspath(json_file))
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except FileNotFoundError as err:
-        raise missing_file("COCO annotations", json_file) from err
-    except ValueError as err:
-        raise DataError(f"{json_file} is not valid JSON: {err}. Is the download complete?") from err
+    content = read_json("COCO annotations", json_file)
     if not isinstance(content, dict) or "images" not in content:
         raise DataError(
             f"{json_file} is not a COCO annotation file: it has no list 'images'. Expected a "
@@ -65,7 +57,7 @@ def coco_categories(content: dict[str, Any], json_file: Any) -> dict[Any, str]:
         del categories[0], ids[0]
     if ids != list(range(1, len(ids) + 1)):
         logger.info(
-            "Category ids of %s run from %s to %s for %d classes; they are numbered anew from 0, "
+            "Category ids of %s run from %s to %s for %d classes; they are renumbered from 0, "
             "in ascending order.",
             json_file,
             ids[0],
@@ -123,10 +115,10 @@ def read_coco_objects(
         One dict an image, by ascending image id.
     """
     index_of = {number: index for index, number in enumerate(categories)}
-    with reading_faults(str(json_file)) as book:
-        images = _images(content, json_file, book)
-        reader = _ObjectReader(index_of, extra_annotation_keys or (), str(json_file), book)
-        objects_of = _by_image(content.get("annotations", ()), images, json_file, book)
+    with reading_faults(str(json_file)) as faults:
+        images = _images(content, json_file, faults)
+        reader = _ObjectReader(index_of, extra_annotation_keys or (), str(json_file), faults)
+        objects_of = _by_image(content.get("annotations", ()), images, json_file, faults)
         records = []
         for image_id, image in images.items():
             record = {
@@ -138,11 +130,11 @@ def read_coco_objects(
             found = (reader.read(annotation) for annotation in objects_of[image_id])
             record["annotations"] = [obj for obj in found if obj is not None]
             records.append(record)
-    logger.info("Loaded %d images in COCO format from %s", len(records), json_file)
+    logger.info("%s: %d images in COCO's format", json_file, len(records))
     return records
 
 
-def _images(content: dict[str, Any], json_file: Any, book: FaultLog) -> dict[Any, dict[str, Any]]:
+def _images(content: dict[str, Any], json_file: Any, faults: FaultLog) -> dict[Any, dict[str, Any]]:
     """The image entries by id, in ascending order."""
     images: dict[Any, dict[str, Any]] = {}
     ambiguous = set()
@@ -151,7 +143,7 @@ def _images(content: dict[str, Any], json_file: Any, book: FaultLog) -> dict[Any
         lacking = [key for key in ("file_name", "height", "width") if not image.get(key)]
         if lacking:
             text = f"{json_file}: image {number} lacks {', '.join(lacking)}."
-            book.refuse("incomplete_image", text[:-1], DataError(text))
+            faults.refuse("incomplete_image", text[:-1], DataError(text))
             continue
         other = images.setdefault(number, image)
         if other is image:
@@ -160,16 +152,16 @@ def _images(content: dict[str, Any], json_file: Any, book: FaultLog) -> dict[Any
         text = f"{json_file} has two images of id {number}: {names}. Ids must differ."
         is_same = other["file_name"] == image["file_name"]
         kind = "repeated_image" if is_same else "duplicate_image_id"
-        book.refuse(kind, f"id {number}: {names}", DataError(text))
+        faults.refuse(kind, f"id {number}: {names}", DataError(text))
         if not is_same and number not in ambiguous:
-            # Whose the annotations are cannot be told, so both go.
+            # Whose the annotations are is not known, so both go.
             ambiguous.add(number)
-            book.lost_images += 1
+            faults.lost_images += 1
     return {number: image for number, image in images.items() if number not in ambiguous}
 
 
 def _by_image(
-    annotations: Iterable[dict[str, Any]], images: dict[Any, Any], json_file: Any, book: FaultLog
+    annotations: Iterable[dict[str, Any]], images: dict[Any, Any], json_file: Any, faults: FaultLog
 ) -> dict[Any, list[dict[str, Any]]]:
     """The annotations of each image; those of unknown images are counted and left out."""
     objects_of: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in images}
@@ -180,10 +172,10 @@ def _by_image(
         if image_id in objects_of:
             objects_of[image_id].append(annotation)
         else:
-            book.add("unknown_image", f"{json_file}: annotation {number} of image {image_id}")
+            faults.add("unknown_image", f"{json_file}: annotation {number} of image {image_id}")
     for number, count in ids.items():
         if count > 1 and number is not None:
-            book.add("duplicate_annotation_id", f"{json_file}: id {number}, {count} times")
+            faults.add("duplicate_annotation_id", f"{json_file}: id {number}, {count} times")
     return objects_of
 
 
@@ -191,12 +183,12 @@ class _ObjectReader:
     """Turns COCO annotations into objects of a dataset dict, and counts what is left out."""
 
     def __init__(
-        self, index_of: dict[int, int], extra_keys: Sequence[str], json_file: str, book: FaultLog
+        self, index_of: dict[int, int], extra_keys: Sequence[str], json_file: str, faults: FaultLog
     ) -> None:
         self._index_of = index_of
         self._keys = ("iscrowd", "bbox", *extra_keys)
         self._json_file = json_file
-        self._book = book
+        self._faults = faults
 
     def read(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
         """The object, or None if it is unusable."""
@@ -206,17 +198,19 @@ class _ObjectReader:
         box = obj.get("bbox", (0, 0, 0, 0))
         if has_box and (not isinstance(box, list | tuple) or len(box) not in (4, 5)):
             what = f"has the box {box}, not [x, y, width, height]"
-            return self._refuse("malformed", annotation, what)
+            self._refuse("malformed", annotation, what)
+            return None
         category = annotation.get("category_id")
         if category not in self._index_of:
             known = ", ".join(map(str, list(self._index_of)[:20]))
             what = f"has category id {category}; 'categories' has {known}"
-            return self._refuse("unknown_category", annotation, what)
+            self._refuse("unknown_category", annotation, what)
+            return None
         obj["category_id"] = self._index_of[category]
         obj["bbox_mode"] = BoxMode.XYWH_ABS
         if annotation.get("keypoints"):
             obj["keypoints"] = [
-                value if i % 3 == 2 else value + _PIXEL_CENTRE
+                value if i % 3 == 2 else value + PIXEL_CENTRE
                 for i, value in enumerate(annotation["keypoints"])
             ]
         if annotation.get("segmentation"):
@@ -236,15 +230,17 @@ class _ObjectReader:
             polygons = [p for p in mask if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0]
             for number in range(len(polygons), len(mask)):
                 is_lost = not polygons and number == len(mask) - 1
-                self._book.add("few_points", self._where(annotation), is_lost=is_lost)
+                self._faults.add("few_points", self._where(annotation), is_lost=is_lost)
             return polygons or None
         if not isinstance(mask, dict) or not {"counts", "size"} <= set(mask):
             what = "has a segmentation that is neither polygons nor RLE"
-            return self._refuse("bad_mask", annotation, what)
+            self._refuse("bad_mask", annotation, what)
+            return None
         try:
             return rle.compressed(mask)
         except (TypeError, ValueError, OverflowError):
-            return self._refuse("bad_mask", annotation, "has counts that are no RLE")
+            self._refuse("bad_mask", annotation, "has counts that are not an RLE")
+            return None
 
     def _where(self, annotation: dict[str, Any]) -> str:
         number, image_id = annotation.get("id"), annotation.get("image_id")
@@ -252,12 +248,12 @@ class _ObjectReader:
 
     def _refuse(self, kind: str, annotation: dict[str, Any], what: str) -> None:
         text = f"{self._where(annotation)} {what}"
-        self._book.refuse(kind, text, DataError(f"{text}."))
+        self._faults.refuse(kind, text, DataError(f"{text}."))
 
 
 def _box_of(mask: dict[str, Any] | list[list[float]]) -> list[float]:
     """The box of a mask, x, y, width and height."""
-    is_sound = isinstance(mask, list) or not mask_fault(mask, *mask["size"])
+    is_valid = isinstance(mask, list) or not mask_fault(mask, *mask["size"])
     # A mask that does not decode is found, and counted, when objects are checked.
-    x0, y0, x1, y1 = (box_around(mask) if is_sound else None) or [0.0] * 4
+    x0, y0, x1, y1 = (box_around(mask) if is_valid else None) or [0.0] * 4
     return [x0, y0, x1 - x0, y1 - y0]

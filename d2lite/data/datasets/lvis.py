@@ -1,19 +1,18 @@
 """LVIS: COCO's images with some 1,200 classes, annotated exhaustively for some of them only."""
 
 import functools
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.datasets.builtin_meta import coco_instances_metadata
-from d2lite.data.datasets.by_string.missing import missing_file
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
+
+from .builtin_meta import coco_instances_metadata
+from .location import missing_file, read_json
 
 __all__ = [
     "get_lvis_instances_meta",
@@ -56,7 +55,7 @@ def load_lvis_json(
 
     Raises:
         MissingFileError: if the file is not there.
-        DataError: if it is no LVIS file.
+        DataError: if it is not an LVIS file.
     """
     content = _read_json(json_file)
     index_of = _class_numbers(content, json_file, dataset_name)
@@ -88,18 +87,12 @@ def load_lvis_json(
         }
         for image in sorted(content["images"], key=lambda image: image["id"])
     ]
-    logger.info("Loaded %d images in LVIS format from %s", len(records), json_file)
+    logger.info("%s: %d images in LVIS' format", json_file, len(records))
     return records
 
 
 def _read_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
-    path = PathManager.get_local_path(os.fspath(json_file))
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except FileNotFoundError as err:
-        raise missing_file("LVIS annotations", json_file) from err
-    except ValueError as err:
-        raise DataError(f"{json_file} is not valid JSON: {err}. Is the download complete?") from err
+    content = read_json("LVIS annotations", json_file)
     if not isinstance(content, dict) or not {"images", "categories"} <= set(content):
         raise DataError(
             f"{json_file} is not an LVIS annotation file: expected a JSON object with 'images', "
@@ -134,7 +127,7 @@ def _polygons(annotation: Mapping[str, Any], json_file: Any) -> list[list[float]
     valid = [p for p in polygons if len(p) >= 6 and len(p) % 2 == 0]
     if not valid or len(valid) != len(polygons):
         raise DataError(
-            f"{json_file}: annotation {annotation.get('id')} has a segmentation that is no list "
+            f"{json_file}: annotation {annotation.get('id')} has a segmentation that is not a list "
             "of polygons of three points or more, as every object of LVIS has."
         )
     return valid

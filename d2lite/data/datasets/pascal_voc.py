@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.classes.class_order import OrderedLoader
-from d2lite.data.datasets.by_string.missing import missing_file
+from d2lite.data.classes import OrderedLoader
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
+
+from .location import missing_file
 
 __all__ = [
     "CLASS_NAMES",
@@ -115,15 +116,15 @@ def read_voc_files(
     strangers: Counter[str] = Counter()
     number_of = {label: i for i, label in enumerate(class_names)}
     records = []
-    with reading_faults(where) as book:
+    with reading_faults(where) as faults:
         for image_id, path, image in files:
             try:
                 root = _read_xml(path)
                 height, width = _image_size(root, path, image)
             except (MissingFileError, DataError) as err:
-                book.refuse("unreadable_annotations", str(path), err)
+                faults.refuse("unreadable_annotations", str(path), err)
                 continue
-            found = (_noted_object(element, path, book) for element in root.iter("object"))
+            found = (_noted_object(element, path, faults) for element in root.iter("object"))
             boxes = [obj for obj in found if obj is not None]
             strangers.update(label for label, _, _ in boxes if label not in number_of)
             records.append(
@@ -144,13 +145,13 @@ def read_voc_files(
                 }
             )
     if strangers:
-        found = ", ".join(f"{label!r} ({count})" for label, count in strangers.most_common())
+        listed = ", ".join(f"{label!r} ({count})" for label, count in strangers.most_common())
         raise DataError(
             f"{where}, has objects of classes that are not in the given list: "
-            f"{found}. The list is: {', '.join(class_names)}. Register the dataset with "
+            f"{listed}. The list is: {', '.join(class_names)}. Register the dataset with "
             "class_names that hold every class of the annotations."
         )
-    logger.info("Loaded %d images in VOC format from %s", len(records), where)
+    logger.info("%s: %d images in VOC's format", where, len(records))
     return records
 
 
@@ -191,7 +192,7 @@ def _image_size(root: ElementTree.Element, path: Path, image: str) -> tuple[int,
     try:
         size = int(root.findtext("size/height") or 0), int(root.findtext("size/width") or 0)
     except ValueError as err:
-        raise DataError(f"{path} has an image size that is no number: {err}.") from err
+        raise DataError(f"{path} has an image size that is not a number: {err}.") from err
     if min(size) > 0:
         return size
     if not PathManager.isfile(image):
@@ -201,13 +202,13 @@ def _image_size(root: ElementTree.Element, path: Path, image: str) -> tuple[int,
 
 
 def _noted_object(
-    element: ElementTree.Element, path: Path, book: FaultLog
+    element: ElementTree.Element, path: Path, faults: FaultLog
 ) -> tuple[str, list[float], int] | None:
     """`_read_object`, or None for one that the book has taken down."""
     try:
         return _read_object(element, path)
     except DataError as err:
-        book.refuse("malformed", str(err), err)
+        faults.refuse("malformed", str(err), err)
         return None
 
 

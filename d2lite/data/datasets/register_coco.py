@@ -1,5 +1,5 @@
 """FACE: old address of the COCO registration."""
 
-from d2lite.data.datasets.coco import register_coco_instances
+from .coco import register_coco_instances
 
 __all__ = ["register_coco_instances"]

@@ -7,18 +7,19 @@ from typing import Any
 from torch.utils.data import Dataset, IterableDataset, Sampler
 
 from d2lite.data.common import MapDataset
-from d2lite.data.loading.loader import Collate, IterableStream, StreamDataset, StreamLoader
 from d2lite.data.samplers.aspect_ratio import shape_groups
 from d2lite.data.samplers.stream import BatchStream, CountedBatches, EpochOrder
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 
+from .loader import Collate, IterableStream, StreamDataset, StreamLoader
+
 logger = logging.getLogger(__name__)
 
 
 def build_batch_data_loader(
-    dataset: Dataset,
-    sampler: Sampler | None,
+    dataset: Dataset[Any],
+    sampler: Sampler[Any] | None,
     total_batch_size: int | None,
     *,
     aspect_ratio_grouping: bool = False,
@@ -73,7 +74,7 @@ def build_batch_data_loader(
         "pin_memory": pin_memory,
         **kwargs,
     }
-    place = {"rank": rank, "world_size": world_size}
+    place: dict[str, Any] = {"rank": rank, "world_size": world_size}
     local = total // world_size
     if isinstance(dataset, IterableDataset):
         if sampler is not None:
@@ -112,7 +113,7 @@ def _total_batch_size(total: int | None, single: int | None, world_size: int) ->
     return total
 
 
-def _groups_of(dataset: Dataset) -> Any:
+def _groups_of(dataset: Dataset[Any]) -> Any:
     """Shape groups of the dataset's images, or None where only decoding would tell."""
     while isinstance(dataset, MapDataset):
         dataset = dataset.dataset

@@ -11,11 +11,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_
 
 from d2lite.data.common import MapDataset, refused_everything, substitutes
 from d2lite.data.faults import too_much_is_bad
-from d2lite.data.loading.worker_signals import leave_signals_to_parent
 from d2lite.data.samplers.aspect_ratio import AspectRatioGroupedDataset
 from d2lite.utils.env import seed_all_rng
 from d2lite.utils.errors import DataError, MissingFileError, UserError
 from d2lite.utils.keyed_rng import at_position, draw_key, keyed_draws
+
+from .worker_signals import leave_signals_to_parent
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +64,13 @@ class _BatchWithSubstitutes:
         self.batch, self.bad = batch, bad
 
 
-class _Reporting(Dataset):
+class _Reporting(Dataset[Any]):
     """A dataset that returns a user's mistake instead of raising it.
 
     Raised in a worker it would arrive as a long text of traces around the message.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -102,10 +103,10 @@ class _Collating:
         return self.collate(batch)
 
 
-class ReportingLoader(DataLoader):
+class ReportingLoader(DataLoader[Any]):
     """A torch DataLoader whose workers hand on a user's mistake with its own message."""
 
-    def __init__(self, dataset: Dataset, *, collate_fn: Collate | None = None, **kwargs: Any):
+    def __init__(self, dataset: Dataset[Any], *, collate_fn: Collate | None = None, **kwargs: Any):
         """Take what torch's DataLoader takes.
 
         Args:
@@ -120,17 +121,19 @@ class ReportingLoader(DataLoader):
             **kwargs,
         )
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator
         for batch in super().__iter__():
             if isinstance(batch, _Failure):
                 raise batch.error
             yield batch
 
 
-class StreamDataset(Dataset):
+class StreamDataset(Dataset[Any]):
     """(position, index) -> the sample at that position, with all draws keyed by the position."""
 
-    def __init__(self, dataset: Dataset, seed: int, *, max_bad_share: float | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset[Any], seed: int, *, max_bad_share: float | None = None
+    ) -> None:
         """Wrap a dataset.
 
         Args:
@@ -185,7 +188,7 @@ class StreamDataset(Dataset):
         return too_much_is_bad("images", len(bad), len(self), self.max_bad_share or 0.0, first)
 
 
-class IterableStream(IterableDataset):
+class IterableStream(IterableDataset[Any]):
     """Batches of an iterable dataset, each sample's draws keyed by how many came before it.
 
     Without random access the count is all there is: with several workers, each counts its own.
@@ -193,7 +196,7 @@ class IterableStream(IterableDataset):
 
     def __init__(
         self,
-        dataset: IterableDataset,
+        dataset: IterableDataset[Any],
         seed: int,
         batch_size: int,
         *,
@@ -253,7 +256,7 @@ class StreamLoader(ReportingLoader):
     def __init__(
         self,
         dataset: StreamDataset | IterableStream,
-        batches: Sampler | None,
+        batches: Sampler[Any] | None,
         *,
         batches_per_epoch: float,
         **kwargs: Any,
@@ -292,7 +295,7 @@ class StreamLoader(ReportingLoader):
         else:
             self._batches.start = batch  # type: ignore[attr-defined]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator
         for batch in itertools.islice(super().__iter__(), self._skip, None):
             if isinstance(batch, _BatchWithSubstitutes):
                 self._note_bad(batch.bad)
@@ -305,7 +308,9 @@ class StreamLoader(ReportingLoader):
 
         Counted here and not where images are read, since each worker meets a part of them.
         """
-        dataset = self.dataset.dataset if isinstance(self.dataset, _Reporting) else self.dataset
+        dataset: Any = self.dataset
+        if isinstance(dataset, _Reporting):
+            dataset = dataset.dataset
         for index, why in bad.items():
             if index not in self.bad_images:
                 self.bad_images[index] = why

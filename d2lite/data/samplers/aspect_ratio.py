@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import IterableDataset
 
 
 def shape_group(sample: dict[str, Any]) -> int:
@@ -12,11 +12,11 @@ def shape_group(sample: dict[str, Any]) -> int:
     return 0 if sample["width"] > sample["height"] else 1
 
 
-def shape_groups(dataset: Dataset | list) -> np.ndarray | None:
+def shape_groups(dataset: Any) -> np.ndarray | None:
     """The shape group of each element, read from the dataset dicts and not from the images.
 
     Args:
-        dataset: dicts with "width" and "height".
+        dataset: list or map-style dataset of dicts with "width" and "height".
 
     Returns:
         (len(dataset),) int8, or None where the sizes are not known before an image is read.
@@ -33,7 +33,7 @@ def shape_groups(dataset: Dataset | list) -> np.ndarray | None:
     return groups
 
 
-class AspectRatioGroupedDataset(IterableDataset):
+class AspectRatioGroupedDataset(IterableDataset[Any]):
     """Batches of samples, each batch from one shape group, in order of completion.
 
     For sources that are only known by iterating over them; the training loader groups by index
@@ -51,7 +51,7 @@ class AspectRatioGroupedDataset(IterableDataset):
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        waiting: tuple[list, list] = ([], [])
+        waiting: tuple[list[Any], list[Any]] = ([], [])
         for sample in self.dataset:
             group = waiting[shape_group(sample)]
             group.append(sample)

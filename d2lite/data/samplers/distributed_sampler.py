@@ -7,14 +7,16 @@ yield the indices of this process, one out of `world_size`, without end.
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from d2lite.data.samplers.stream import EpochOrder, RepeatOrder, ShuffledOrder, keyed_shuffle
 from d2lite.utils import comm
 from d2lite.utils.errors import DataError
+
+from .stream import EpochOrder, RepeatOrder, ShuffledOrder, keyed_shuffle
 
 __all__ = [
     "InferenceSampler",
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 
-class _StreamSampler(Sampler):
+class _StreamSampler(Sampler[Any]):
     """A sampler whose order is a pure function of (seed, position)."""
 
     seed: int
@@ -40,7 +42,7 @@ class _StreamSampler(Sampler):
 
 
 class TrainingSampler(_StreamSampler):
-    """All images, again and again, shuffled anew for each epoch."""
+    """All images, again and again, shuffled again for each epoch."""
 
     def __init__(self, size: int, shuffle: bool = True, seed: int | None = None) -> None:
         """Fix the order.
@@ -56,7 +58,7 @@ class TrainingSampler(_StreamSampler):
 
 
 class RandomSubsetTrainingSampler(_StreamSampler):
-    """A random part of the images, the same for the whole run, shuffled anew for each epoch."""
+    """A random part of the images, the same for the whole run, shuffled again for each epoch."""
 
     def __init__(
         self,
@@ -124,7 +126,7 @@ class RepeatFactorTrainingSampler(_StreamSampler):
 
     @staticmethod
     def repeat_factors_from_category_frequency(
-        dataset_dicts: list[dict], repeat_thresh: float, sqrt: bool = True
+        dataset_dicts: list[dict[str, Any]], repeat_thresh: float, sqrt: bool = True
     ) -> torch.Tensor:
         """How often to repeat each image so that rare classes are seen more.
 
@@ -156,7 +158,7 @@ class RepeatFactorTrainingSampler(_StreamSampler):
         )
 
 
-class InferenceSampler(Sampler):
+class InferenceSampler(Sampler[Any]):
     """Each image exactly once over all processes, in contiguous parts of almost equal size."""
 
     def __init__(self, size: int) -> None:

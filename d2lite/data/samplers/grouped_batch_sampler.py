@@ -1,6 +1,7 @@
 """GroupedBatchSampler: batches of indices that belong to one group."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import BatchSampler, Sampler
@@ -11,7 +12,7 @@ __all__ = ["GroupedBatchSampler"]
 class GroupedBatchSampler(BatchSampler):
     """Turn an endless sampler into batches, each from one group, in order of completion."""
 
-    def __init__(self, sampler: Sampler, group_ids: Sequence[int], batch_size: int) -> None:
+    def __init__(self, sampler: Sampler[Any], group_ids: Sequence[int], batch_size: int) -> None:
         """Group what a sampler yields.
 
         Args:

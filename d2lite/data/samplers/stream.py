@@ -7,7 +7,7 @@ positions, whatever number of processes and workers share it. So there is no sta
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -92,7 +92,7 @@ class EpochOrder:
 
 
 class ShuffledOrder(EpochOrder):
-    """Every index once an epoch, in an order drawn anew for each epoch."""
+    """Every index once an epoch, in an order drawn again for each epoch."""
 
     def __init__(self, indices: np.ndarray, seed: int, *, shuffle: bool = True) -> None:
         """Fix the order.
@@ -107,7 +107,7 @@ class ShuffledOrder(EpochOrder):
         self._shuffle = shuffle
         self.mean_epoch_size = float(len(indices))
         # An epoch is asked for once a window: small datasets pass many times through a window.
-        self.epoch = _Recent(self._make_epoch, keep=4)  # type: ignore[method-assign]
+        self.epoch = _Recent(self._make_epoch, keep=4)  # type: ignore[assignment, method-assign]
 
     def epoch_start(self, epoch: int) -> int:
         """The position at which an epoch begins."""
@@ -123,7 +123,7 @@ class RepeatOrder(EpochOrder):
     """Index i comes `factors[i]` times an epoch on average, and evenly.
 
     Of a factor 1.3, every epoch shows the image once or twice, and e epochs show it 1.3 e times,
-    off by less than one: the fractions are carried over instead of being drawn anew. So the
+    off by less than one: the fractions are carried over instead of being drawn again. So the
     start of any epoch is known without counting through the earlier ones.
     """
 
@@ -141,8 +141,8 @@ class RepeatOrder(EpochOrder):
         bits = np.random.Philox(key=draw_key(seed, *_PHASES)).random_raw(len(factors))
         self._phases = (bits >> np.uint64(12)) / 2.0**52
         self.mean_epoch_size = float(factors.sum())
-        self.epoch_start = _Recent(self._start, keep=8)  # type: ignore[method-assign]
-        self.epoch = _Recent(self._make_epoch, keep=4)  # type: ignore[method-assign]
+        self.epoch_start = _Recent(self._start, keep=8)  # type: ignore[assignment, method-assign]
+        self.epoch = _Recent(self._make_epoch, keep=4)  # type: ignore[assignment, method-assign]
 
     def _shown_before(self, epoch: int) -> np.ndarray:
         """(size,) int64: how often each index came in the epochs before this one."""
@@ -158,7 +158,7 @@ class RepeatOrder(EpochOrder):
         return keyed_shuffle(indices, self._seed, epoch, *_ORDER) if self._shuffle else indices
 
 
-class BatchStream(Sampler):
+class BatchStream(Sampler[Any]):
     """The endless global batches, of which each process takes its slice.
 
     Iterating yields lists of (position, index): this process's part of batch `start`, start + 1...
@@ -234,7 +234,7 @@ def group_rows(groups: np.ndarray, row_size: int) -> np.ndarray:
     return table[np.argsort(table.max(axis=1), kind="stable")]
 
 
-class CountedBatches(Sampler):
+class CountedBatches(Sampler[Any]):
     """Batches of this process from a sampler of unknown kind, which can only be counted through.
 
     Position of the k-th index of this process is k * world_size + rank, and a start at batch t
@@ -243,7 +243,7 @@ class CountedBatches(Sampler):
 
     def __init__(
         self,
-        sampler: Sampler,
+        sampler: Sampler[Any],
         batch_size: int,
         *,
         rank: int = 0,

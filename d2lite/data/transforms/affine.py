@@ -14,7 +14,7 @@ from .rotation import warp_affine
 
 
 class AffineTransform(Transform):
-    """Move every point by one matrix; the picture keeps its size or gets a given one."""
+    """Move every point by one matrix; the image keeps its size or gets a given one."""
 
     # What comes in from outside has no label; see `labels.transform_labels`.
     shows_outside = True
@@ -56,9 +56,10 @@ class AffineTransform(Transform):
                 f"but got an array of shape {img.shape}."
             )
         # OpenCV counts from the middle of the first pixel, half a pixel from its corner.
+        height, width = self.output_size
         indices = self.matrix.copy()
         indices[:, 2] += self.matrix[:, :2].sum(axis=1) / 2 - 0.5
-        return warp_affine(img, indices, self.output_size[::-1], method, fill)
+        return warp_affine(img, indices, (width, height), method, fill)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Move (N, 2) coordinates; returns a new float array."""
@@ -102,7 +103,7 @@ class RandomAffine(Augmentation):
             raise ValueError(f"scale is {tuple(scale)}; give least and greatest, above 0.")
         if max(map(abs, self.shear)) >= 90:
             raise ValueError(f"shear is {self.shear}; it must stay between -90 and 90 degrees.")
-        self.scale, self.fill = tuple(scale), fill
+        self.scale, self.fill = (scale[0], scale[1]), fill
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw for a (H, W, ...) image."""

@@ -161,7 +161,7 @@ class AugmentationList(Augmentation):
 
 
 class AugInput:
-    """What augmentations may look at and what they change: an image and what lies on it."""
+    """What augmentations may look at and what they change: an image and what is on it."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class AugInput:
             ignore_value: the class that pixels get which come in from outside the image.
 
         Raises:
-            TypeError: if the image is no array of such a dtype.
+            TypeError: if the image is not an array of such a dtype.
             ValueError: if the image has another number of axes.
         """
         if not isinstance(image, np.ndarray):

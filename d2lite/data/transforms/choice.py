@@ -1,4 +1,4 @@
-"""RandomChoice: some augmentations out of several, chosen anew for each image."""
+"""RandomChoice: some augmentations out of several, chosen again for each image."""
 
 from collections.abc import Sequence
 from typing import Any

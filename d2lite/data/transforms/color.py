@@ -1,6 +1,7 @@
 """Transforms and augmentations of colour; nothing moves."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from fvcore.transforms.transform import BlendTransform, NoOpTransform, Transform
@@ -58,7 +59,8 @@ class PILColorTransform(ColorTransform):
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """Change the colours of a uint8 (H, W, 3) or (H, W) image."""
-        return np.asarray(self.op(Image.fromarray(np.ascontiguousarray(img))))
+        image: Any = Image.fromarray(np.ascontiguousarray(img))
+        return np.asarray(self.op(image))
 
 
 class _RandomBlend(Augmentation):

@@ -1,5 +1,7 @@
 """Augmentations that cut a part out of the image."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from fvcore.transforms.transform import NoOpTransform, Transform, TransformList
 
@@ -41,8 +43,8 @@ class RandomCrop(Augmentation):
             )
         if crop_type.startswith("relative") and not (0 < first <= 1 and 0 < second <= 1):
             raise ValueError(
-                f"The crop size {tuple(crop_size)} is no share of an image; both numbers of a "
-                "relative crop lie in (0, 1] (INPUT.CROP.SIZE)."
+                f"The crop size {tuple(crop_size)} is not a share of an image; both numbers of a "
+                "relative crop are in (0, 1] (INPUT.CROP.SIZE)."
             )
         self.crop_type = crop_type
         self.crop_size = crop_size
@@ -65,6 +67,7 @@ class RandomCrop(Augmentation):
             Height and width in pixels, from 1 to the image's.
         """
         limit = np.asarray(image_size)
+        size: Sequence[int] | np.ndarray
         if self.crop_type == "absolute_range":
             least, greatest = (np.minimum(limit, size) for size in self.crop_size)
             size = [np.random.randint(lo, hi + 1) for lo, hi in zip(least, greatest, strict=True)]

@@ -37,7 +37,7 @@ class CropTransform(fvcore_transform.CropTransform):
         Returns:
             Polygons, each (Q, 2) float64, in pixels of the cropped image.
         """
-        # DIFFERS: fvcore needs shapely here, which is no dependency of ours.
+        # DIFFERS: fvcore needs shapely here, which is not a dependency of ours.
         corner = np.array([self.x0, self.y0], dtype=np.float64)
         window = (self.x0, self.y0, self.x0 + self.w, self.y0 + self.h)
         return [part - corner for polygon in polygons for part in clip_polygon(polygon, *window)]
@@ -169,7 +169,7 @@ class ExtentTransform(Transform):
             src_rect: x0, y0, x1, y1 in pixels.
             output_size: height and width after.
             interp: a filter of `PIL.Image.Resampling`.
-            fill: grey level of what lies outside the image.
+            fill: grey level of what is outside the image.
             seg_interp: the filter for segmentations. None means `interp`, which the reference
                 uses without saying so: right for masks of 0 and 1, but it blends class labels.
         """

@@ -1,4 +1,4 @@
-"""What lies on an image through the transforms of the image: what falls outside stays outside.
+"""What is on an image through the transforms of the image: what falls outside stays outside.
 
 In a chain of steps a box or a point that one step cut off must not come back by the next one, which
 shrinks the image or pads it: there are no pixels of it any more.

@@ -9,7 +9,7 @@ import numpy as np
 def clip_polygon(
     polygon: np.ndarray, x0: float, y0: float, x1: float, y1: float
 ) -> list[np.ndarray]:
-    """Keep the part of a polygon that lies inside a rectangle.
+    """Keep the part of a polygon that is inside a rectangle.
 
     The rectangle is taken as four half planes, one after the other. A concave polygon can fall
     apart; each part is returned by itself.

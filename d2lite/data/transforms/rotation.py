@@ -1,4 +1,4 @@
-"""RotationTransform: turn an image and what lies on it.
+"""RotationTransform: turn an image and what is on it.
 
 Coordinates are continuous, (x, y) in pixels: pixel i spans [i, i + 1).
 """
@@ -66,9 +66,13 @@ class RotationTransform(Transform):
         shift = (target + offset) - turn @ (pivot + offset)
         return np.concatenate([turn, shift[:, None]], axis=1)
 
+    def _keeps(self, values: np.ndarray) -> bool:
+        """Whether there is nothing to turn: no values, or whole turns."""
+        return not len(values) or not self.angle % 360
+
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
         """Turn a (h, w) or (h, w, C) image; what comes in from outside is 0."""
-        if len(img) == 0 or self.angle % 360 == 0:
+        if self._keeps(img):
             return img
         if img.shape[:2] != (self.h, self.w):
             raise ValueError(
@@ -82,7 +86,7 @@ class RotationTransform(Transform):
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Turn (N, 2) coordinates; returns a new float array."""
         coords = np.asarray(coords, dtype=float)
-        if len(coords) == 0 or self.angle % 360 == 0:
+        if self._keeps(coords):
             return coords
         matrix = self.create_rotation_matrix()
         return coords @ matrix[:, :2].T + matrix[:, 2]

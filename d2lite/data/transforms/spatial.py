@@ -38,7 +38,7 @@ class RandomApply(Augmentation):
         """
         super().__init__()
         if not 0 <= prob <= 1:
-            raise ValueError(f"prob={prob} is no probability; give a number from 0 to 1.")
+            raise ValueError(f"prob={prob} is not a probability; give a number from 0 to 1.")
         self.tfm_or_aug = tfm_or_aug
         self.aug = as_augmentation(tfm_or_aug)
         self.prob = prob
@@ -99,12 +99,12 @@ class Resize(Augmentation):
             interp: a filter of `PIL.Image.Resampling`.
         """
         super().__init__()
-        self.shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
+        self.shape = (shape, shape) if isinstance(shape, int) else (shape[0], shape[1])
         self.interp = interp
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """The resize of a (H, W, ...) image."""
-        return ResizeTransform(*image.shape[:2], *self.shape, self.interp)
+        return ResizeTransform(image.shape[0], image.shape[1], *self.shape, self.interp)
 
 
 class ResizeShortestEdge(Augmentation):
@@ -215,7 +215,7 @@ class ResizeScale(Augmentation):
         factor = np.random.uniform(self.min_scale, self.max_scale)
         scale = (target * factor / size).min()
         new_h, new_w = np.maximum(np.rint(size * scale), 1).astype(int).tolist()
-        return ResizeTransform(*image.shape[:2], new_h, new_w, self.interp)
+        return ResizeTransform(image.shape[0], image.shape[1], new_h, new_w, self.interp)
 
 
 class RandomResize(Augmentation):
@@ -234,7 +234,7 @@ class RandomResize(Augmentation):
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw a size for a (H, W, ...) image."""
         new_h, new_w = self.shape_list[np.random.randint(len(self.shape_list))]
-        return ResizeTransform(*image.shape[:2], new_h, new_w, self.interp)
+        return ResizeTransform(image.shape[0], image.shape[1], new_h, new_w, self.interp)
 
 
 class RandomRotation(Augmentation):
@@ -244,7 +244,7 @@ class RandomRotation(Augmentation):
         self,
         angle: float | Sequence[float],
         expand: bool = True,
-        center: Sequence[Sequence[float]] | None = None,
+        center: Sequence[Any] | None = None,
         sample_style: str = "range",
         interp: int | None = None,
     ) -> None:

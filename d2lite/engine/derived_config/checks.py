@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog
-from d2lite.data.classes.class_order import follow_class_order
+from d2lite.data.classes import follow_class_order
 from d2lite.utils.errors import ConfigError
 
 from .classes import get_class_names, get_num_classes, num_classes_key

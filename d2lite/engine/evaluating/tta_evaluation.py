@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from d2lite.config import CfgNode
-from d2lite.data.classes.shared_metadata import create_keypoint_hflip_indices
+from d2lite.data.classes import create_keypoint_hflip_indices
 from d2lite.modeling import GeneralizedRCNNWithTTA
 
 

@@ -2,7 +2,7 @@
 
 from d2lite.config import CfgNode
 from d2lite.data import DatasetMapper
-from d2lite.data.augmenting.semantic import semantic_augmentations
+from d2lite.data.augmenting import semantic_augmentations
 
 _HEADS = ("DeepLabV3Head", "DeepLabV3PlusHead")
 

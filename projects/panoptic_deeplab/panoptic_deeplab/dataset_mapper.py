@@ -10,7 +10,7 @@ import torch
 from d2lite.config import CfgNode, configurable
 from d2lite.data import MetadataCatalog
 from d2lite.data import transforms as T
-from d2lite.data.augmenting.config import build_augmentation
+from d2lite.data.augmenting import build_augmentation
 from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids
 from d2lite.data.image_io import check_image_size, read_image
 from d2lite.utils.errors import ConfigError, DataError

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.data import DatasetMapper
-from d2lite.data.augmenting.semantic import semantic_augmentations
+from d2lite.data.augmenting import semantic_augmentations
 from d2lite.layers import ShapeSpec
 from d2lite.layers.point_sampling import (
     get_uncertain_point_coords_on_grid,

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from d2lite.data.datasets.by_string.voc_source import unlisted_voc, voc_splits
-from d2lite.data.datasets.by_string.yolo import read_data_yaml
 from d2lite.utils.errors import ConfigError, DataError
+
+from .voc import unlisted_voc, voc_splits
+from .yolo import read_data_yaml
 
 logger = logging.getLogger(__name__)
 
 WHOLE = "(whole)"
 """Stands for the split of a folder whose files are not split."""
 
-# COCO's files of other tasks lie in the same folder.
+# COCO's files of other tasks are in the same folder.
 _OTHER_TASKS = ("captions", "panoptic", "stuff", "image_info")
 _SPLIT_IN_NAME = re.compile(
     r"(?<![a-z])(trainval|train|training|valid|validation|val|testing|test)(?![a-z])"

@@ -3,14 +3,10 @@
 import logging
 from typing import Any
 
-from d2lite.data.datasets.by_string.source import (
-    find_path,
-    has_image,
-    images_below,
-    size_or_record_fault,
-)
 from d2lite.data.faults import reading_faults
 from d2lite.utils.errors import DataError
+
+from .source import find_path, has_image, images_below, size_or_record_fault
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +43,8 @@ class ImagesSource:
         images = [self._folder] if self._folder.is_file() else images_below(self._folder)
         if not images:
             raise DataError(f"There are no images in {self._folder} or its subfolders.")
-        with reading_faults(str(self._folder)) as book:
-            sizes = [size_or_record_fault(image, book) for image in images]
+        with reading_faults(str(self._folder)) as faults:
+            sizes = [size_or_record_fault(image, faults) for image in images]
         records = [
             {"file_name": str(image), "image_id": number, "height": size[0], "width": size[1]}
             for number, (image, size) in enumerate(zip(images, sizes, strict=True), start=1)

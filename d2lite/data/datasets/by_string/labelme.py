@@ -6,10 +6,11 @@ import math
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from d2lite.data.datasets.by_string.source import IMAGE_ENDINGS, find_path, size_or_record_fault
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
+
+from .source import IMAGE_ENDINGS, find_path, size_or_record_fault
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class LabelMeSource:
         return sorted({str(shape.get("label")) for shape in shapes})
 
     def category_ids(self) -> None:
-        """None: results are told by class numbers."""
+        """None: results are identified by class numbers."""
 
     def load(self) -> list[dict[str, Any]]:
         """One dict an image.
@@ -53,14 +54,15 @@ class LabelMeSource:
         """
         index_of = {label: index for index, label in enumerate(self.classes())}
         records = []
-        with reading_faults(str(self._folder)) as book:
+        with reading_faults(str(self._folder)) as faults:
             for path, why in self._broken:
-                book.add("unreadable_annotations", f"{path}: {why}")
+                faults.add("unreadable_annotations", f"{path}: {why}")
             for number, (path, content) in enumerate(self._read(), start=1):
                 image = _image_of(path, content)
+                size: tuple[Any, Any] | None
                 size = content.get("imageHeight"), content.get("imageWidth")
                 if not all(size):
-                    size = size_or_record_fault(image, book)
+                    size = size_or_record_fault(image, faults)
                 if size is None:
                     continue
                 records.append(
@@ -69,14 +71,14 @@ class LabelMeSource:
                         "image_id": number,
                         "height": int(size[0]),
                         "width": int(size[1]),
-                        "annotations": _objects(content["shapes"], index_of, path, book),
+                        "annotations": _objects(content["shapes"], index_of, path, faults),
                     }
                 )
-        logger.info("Loaded %d images in LabelMe format from %s", len(records), self._folder)
+        logger.info("%s: %d images in LabelMe's format", self._folder, len(records))
         return records
 
     def _read(self) -> list[tuple[Path, dict[str, Any]]]:
-        """Each LabelMe file and its content without the embedded picture."""
+        """Each LabelMe file and its content without the embedded image."""
         if self._files is None:
             found = []
             for path in sorted(self._folder.rglob("*.json")):
@@ -114,7 +116,7 @@ def _is(image: Path) -> bool:
 
 
 def _objects(
-    shapes: list[dict[str, Any]], index_of: dict[str, int], path: Path, book: FaultLog
+    shapes: list[dict[str, Any]], index_of: dict[str, int], path: Path, faults: FaultLog
 ) -> list[dict[str, Any]]:
     """Shapes of one label and one group are the parts of one object."""
     parts: dict[Any, tuple[str, list[list[float]]]] = {}
@@ -123,7 +125,7 @@ def _objects(
         if outline is None:
             what = str(shape.get("shape_type") or "polygon")
             kind = "few_points" if what == "polygon" else "no_area"
-            book.add(kind, f"{path}: shape {place}, a {what} that has no area")
+            faults.add(kind, f"{path}: shape {place}, a {what} that has no area")
             continue
         label, group = str(shape.get("label")), shape.get("group_id")
         key = ("alone", place) if group is None else (label, group)

@@ -1,4 +1,4 @@
-"""A folder of masks: for each image a folder of pictures, one an object, white on black.
+"""A folder of masks: for each image a folder of PNGs, one per object, white on black.
 
 images/NAME.jpg, masks/NAME/OBJECT_CLASS.png and classes.txt, whose lines name the classes from 0.
 """
@@ -7,17 +7,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.datasets.by_string.source import (
-    find_path,
-    images_below,
-    no_such_path,
-    size_or_record_fault,
-)
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.image_io import read_image
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
+
+from .source import find_path, images_below, no_such_path, size_or_record_fault
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +51,7 @@ class MasksSource:
         return list(self._classes)
 
     def category_ids(self) -> None:
-        """None: results are told by class numbers."""
+        """None: results are identified by class numbers."""
 
     def load(self) -> list[dict[str, Any]]:
         """One dict an image, with masks as run-length codes.
@@ -67,14 +63,14 @@ class MasksSource:
         if not images:
             raise DataError(f"There are no images in {self._folder / 'images'}.")
         records = []
-        with reading_faults(str(self._folder)) as book:
+        with reading_faults(str(self._folder)) as faults:
             for number, image in enumerate(images, start=1):
-                size = size_or_record_fault(image, book)
+                size = size_or_record_fault(image, faults)
                 if size is None:
                     continue
                 place = self._folder / "masks" / image.stem
                 files = images_below(place) if place.is_dir() else []
-                found = (self._object(file, book) for file in files)
+                found = (self._object(file, faults) for file in files)
                 records.append(
                     {
                         "file_name": str(image),
@@ -84,23 +80,24 @@ class MasksSource:
                         "annotations": [obj for obj in found if obj is not None],
                     }
                 )
-        logger.info("Loaded %d images with masks from %s", len(records), self._folder)
+        logger.info("%s: %d images with masks", self._folder, len(records))
         return records
 
-    def _object(self, file: Path, book: FaultLog) -> dict[str, Any] | None:
+    def _object(self, file: Path, faults: FaultLog) -> dict[str, Any] | None:
         number = file.stem.rpartition("_")[2]
         if not number.isdigit() or int(number) >= len(self._classes):
             text = f"{file}: its name ends in no number of a line of classes.txt, from 0"
-            return book.refuse("unknown_category", text, DataError(f"{text}."))
+            faults.refuse("unknown_category", text, DataError(f"{text}."))
+            return None
         try:
             pixels = read_image(str(file), "L")[:, :, 0]
         except DataError as err:
-            return book.refuse("bad_mask", str(err), err)
+            faults.refuse("bad_mask", str(err), err)
+            return None
         code = rle.encode(pixels > 0)
         if not pixels.any():
-            return book.refuse(
-                "bad_box", f"{file} is all black", DataError(f"{file} is all black.")
-            )
+            faults.refuse("bad_box", f"{file} is all black", DataError(f"{file} is all black."))
+            return None
         return {
             "category_id": int(number),
             "bbox": rle.box_xywh(code),

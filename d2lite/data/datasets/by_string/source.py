@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from PIL import Image, UnidentifiedImageError
 
-from d2lite.data.channels import is_array_file, npy_size
-from d2lite.data.datasets.by_string.missing import datasets_root
+from d2lite.data.channels import ORIENTATION_TAG, is_array_file, npy_size
+from d2lite.data.datasets.location import datasets_root
 from d2lite.data.faults import FaultLog
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
@@ -18,19 +18,15 @@ logger = logging.getLogger(__name__)
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 
-_EXIF_ORIENTATION = 0x0112
-
 Records = list[dict[str, Any]]
 
 
 class Source(Protocol):
-    """The files behind one dataset, found but not yet read.
+    """The files of one dataset, found but not yet read."""
 
-    Attributes:
-        evaluator_type: how it is evaluated if all of it is used.
-    """
-
-    evaluator_type: str
+    @property
+    def evaluator_type(self) -> str:
+        """How it is evaluated if all of it is used."""
 
     def metadata(self) -> dict[str, Any]:
         """Where the files are, under the keys that evaluators read."""
@@ -110,13 +106,13 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises:
         MissingFileError: if there is no such file.
-        DataError: if it is no image.
+        DataError: if it is not an image.
     """
     try:
         if is_array_file(path.name):
             return npy_size(path)
         with Image.open(path) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            turned = image.getexif().get(ORIENTATION_TAG, 1) >= 5
             return (image.width, image.height) if turned else (image.height, image.width)
     except FileNotFoundError as err:
         raise MissingFileError(f"There is no image file {path}.") from err
@@ -126,16 +122,16 @@ def image_size(path: Path) -> tuple[int, int]:
             height, width = read_image(str(path)).shape[:2]
             return height, width
         raise DataError(
-            f"{path} is no image that can be read: {err}. Fetch it again or take it away."
+            f"{path} is not an image that can be read: {err}. Fetch it again or take it away."
         ) from err
 
 
-def size_or_record_fault(path: Path, book: FaultLog) -> tuple[int, int] | None:
+def size_or_record_fault(path: Path, faults: FaultLog) -> tuple[int, int] | None:
     """(height, width) as `image_size` has it; None for an image that the book has taken down."""
     try:
         return image_size(path)
     except MissingFileError as err:
-        book.refuse("missing_image", str(path), err)
+        faults.refuse("missing_image", str(path), err)
     except DataError as err:
-        book.refuse("unreadable_image", str(path), err)
+        faults.refuse("unreadable_image", str(path), err)
     return None

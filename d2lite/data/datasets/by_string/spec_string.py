@@ -16,7 +16,7 @@ class Kind:
 
     Attributes:
         form: for messages.
-        options: what may stand behind the question mark.
+        options: what may follow the question mark.
         has_part: whether an @ may follow the path.
     """
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.datasets.by_string.source import find_path
-from d2lite.data.datasets.by_string.spec_string import DatasetSpec
 from d2lite.utils.errors import DataError
+
+from .source import find_path
+from .spec_string import DatasetSpec
 
 logger = logging.getLogger(__name__)
 

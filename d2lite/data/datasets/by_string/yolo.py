@@ -10,16 +10,11 @@ from typing import Any
 
 import yaml
 
-from d2lite.data.datasets.by_string.source import (
-    IMAGE_ENDINGS,
-    find_path,
-    images_below,
-    no_such_path,
-    size_or_record_fault,
-)
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError, DataError
+
+from .source import IMAGE_ENDINGS, find_path, images_below, no_such_path, size_or_record_fault
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +35,8 @@ def read_data_yaml(path: Path) -> dict[str, Any]:
     names = content.get("names") if isinstance(content, dict) else None
     if not isinstance(names, list | dict) or not names:
         raise DataError(
-            f"{path} is no data.yaml of a YOLO dataset: it needs 'names' (a list of class names, "
-            "or a mapping from number to name) and 'train' and 'val' (image folders)."
+            f"{path} is not a data.yaml of a YOLO dataset: it needs 'names' (a list of class "
+            "names, or a mapping from number to name) and 'train' and 'val' (image folders)."
         )
     return content
 
@@ -84,16 +79,16 @@ class YoloSource:
         return list(self._names.values())
 
     def category_ids(self) -> None:
-        """None: results are told by class numbers."""
+        """None: results are identified by class numbers."""
 
     def load(self) -> list[dict[str, Any]]:
         """One dict an image; an image without a label file has no objects."""
         images = self._images()
         records = []
-        with reading_faults(str(self._file)) as book:
-            reader = _LabelReader(self._names, book)
+        with reading_faults(str(self._file)) as faults:
+            reader = _LabelReader(self._names, faults)
             for number, image in enumerate(images, start=1):
-                size = size_or_record_fault(image, book)
+                size = size_or_record_fault(image, faults)
                 if size is None:
                     continue
                 records.append(
@@ -105,7 +100,7 @@ class YoloSource:
                         "annotations": reader.read(_label_file(image), *size),
                     }
                 )
-        logger.info("Loaded %d images in YOLO format from %s", len(records), self._file)
+        logger.info("%s: %d images in YOLO's format", self._file, len(records))
         if reader.num_without:
             logger.info(
                 "%s: %d of %d images have no label file and count as images without objects.",
@@ -126,7 +121,7 @@ class YoloSource:
         """Where a split's images are; tools write the path from many folders."""
         root = str(self._content.get("path") or "")
         home = self._file.parent
-        # Roboflow writes ../train/images for a folder that lies beside data.yaml.
+        # Roboflow writes ../train/images for a folder that is beside data.yaml.
         plain = entry.replace("\\", "/")
         while plain.startswith(("../", "./")):
             plain = plain.partition("/")[2]
@@ -168,14 +163,14 @@ def _label_file(image: Path) -> Path:
 class _LabelReader:
     """Reads label files and counts what cannot be used."""
 
-    def __init__(self, names: dict[str, str], book: FaultLog) -> None:
+    def __init__(self, names: dict[str, str], faults: FaultLog) -> None:
         self.num_without = 0
         self._index_of = {number: index for index, number in enumerate(names)}
         # A few tools write the class's name in place of its number.
         self._index_of |= {
             name: index for index, name in enumerate(names.values()) if name not in self._index_of
         }
-        self._book = book
+        self._faults = faults
 
     def read(self, path: Path, height: int, width: int) -> list[dict[str, Any]]:
         """The objects of one image."""
@@ -201,18 +196,21 @@ class _LabelReader:
             index = self._index_of.get(str(int(float(label))))
         if index is None:
             known = f"{where} has the class {label!r}; data.yaml knows {', '.join(self._index_of)}"
-            return self._book.refuse("unknown_category", known, DataError(f"{known}."))
+            self._faults.refuse("unknown_category", known, DataError(f"{known}."))
+            return None
         try:
             values = [float(number) for number in numbers]
         except ValueError:
-            return self._book.add("malformed", f"{where}: values that are no numbers")
+            self._faults.add("malformed", f"{where}: values that are not numbers")
+            return None
         if len(values) == 4:
             x, y, w, h = values
             box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
             return {"category_id": index, "bbox": box, "bbox_mode": BoxMode.XYWH_ABS}
         if len(values) < 6 or len(values) % 2:
             kind = "few_points" if len(values) > 1 else "malformed"
-            return self._book.add(kind, f"{where}: {len(values)} values behind the class")
+            self._faults.add(kind, f"{where}: {len(values)} values after the class")
+            return None
         xs = [x * width for x in values[0::2]]
         ys = [y * height for y in values[1::2]]
         return {

@@ -1,9 +1,9 @@
-"""shapes_train and shapes_val: pictures drawn from their number, with nothing on the disk.
+"""shapes_train and shapes_val: images drawn from their number, with nothing on the disk.
 
 Filled figures of five classes lie over each other on textured ground. Each has a box, polygons of
 what can be seen of it, and five keypoints: its centre and the ends of its own axes.
 shapes_train_panoptic and shapes_val_panoptic add maps of every pixel, which have addresses of
-their own below that of the picture: shapes://val/3/sem_seg and shapes://val/3/panoptic.
+their own below that of the image: shapes://val/3/sem_seg and shapes://val/3/panoptic.
 In ..._panoptic_joint and ..._sem_seg the ground is the class after those of figures; the map of
 these classes is shapes://val/3/classes.
 """
@@ -16,12 +16,13 @@ import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.coco_panoptic import segment_ids_to_rgb
-from d2lite.data.datasets.shapes.labels import draw_segment_ids, has_ground
-from d2lite.data.datasets.shapes.paint import paint
-from d2lite.data.datasets.shapes.scene import CLASSES, KEYPOINTS, SPLITS, Figure, lay_out
 from d2lite.data.image_io import register_image_source
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import MissingFileError
+
+from .labels import draw_segment_ids, has_ground
+from .paint import paint
+from .scene import CLASSES, KEYPOINTS, SPLITS, Figure, lay_out
 
 _SCHEME = "shapes"
 
@@ -126,21 +127,21 @@ def load_shapes_sem_seg(split: str) -> list[dict[str, Any]]:
 
 
 def read_shapes_image(name: str) -> np.ndarray:
-    """Draw the picture of a name like "shapes://train/17", or one of its maps.
+    """Draw the image of a name like "shapes://train/17", or one of its maps.
 
     Returns:
-        (H, W, 3) uint8 RGB for a picture and for a map of segments, whose colours are numbers as
+        (H, W, 3) uint8 RGB for an image and for a map of segments, whose colours are numbers as
         in COCO's panoptic PNGs; (H, W) uint8 for a map of classes.
 
     Raises:
-        MissingFileError: if there is no such picture.
+        MissingFileError: if there is no such image.
     """
     split, _, rest = name.removeprefix(f"{_SCHEME}://").partition("/")
     number, _, kind = rest.partition("/")
     is_known = split in SPLITS and number.isdecimal() and int(number) < SPLITS[split]
     if not is_known or kind not in ("", "sem_seg", "panoptic", "classes"):
         known = ", ".join(f"{_SCHEME}://{s}/0 to {n - 1}" for s, n in SPLITS.items())
-        raise MissingFileError(f"There is no built-in picture {name!r}; there are {known}.")
+        raise MissingFileError(f"There is no built-in image {name!r}; there are {known}.")
     if not kind:
         return paint(split, int(number))
     segment_ids = draw_segment_ids(split, int(number))
@@ -154,7 +155,7 @@ def read_shapes_image(name: str) -> np.ndarray:
 
 
 def register_shapes() -> None:
-    """Register the pictures' address and the datasets."""
+    """Register the images' address and the datasets."""
     register_image_source(_SCHEME, read_shapes_image)
     for split in SPLITS:
         common = {

@@ -1,17 +1,17 @@
-"""The built-in pictures, their labels: which segment each pixel belongs to."""
+"""The built-in images, their labels: which segment each pixel belongs to."""
 
 import cv2
 import numpy as np
 
-from d2lite.data.datasets.shapes.scene import fill, lay_out
+from .scene import fill, lay_out
 
 
 def draw_segment_ids(split: str, index: int) -> np.ndarray:
-    """Number the segments of a picture.
+    """Number the segments of an image.
 
     Args:
         split: "train" or "val".
-        index: number of the picture, from 0.
+        index: number of the image, from 0.
 
     Returns:
         (H, W) uint8: 1, 2, ... for the figures from the lowest to the topmost, and the number
@@ -28,7 +28,7 @@ def draw_segment_ids(split: str, index: int) -> np.ndarray:
 
 
 def has_ground(split: str, index: int) -> bool:
-    """Whether figures leave some of a picture free; see `draw_segment_ids`."""
+    """Whether figures leave some of an image free; see `draw_segment_ids`."""
     scene = lay_out(split, index)
     seen = sum(
         cv2.contourArea(polygon.astype(np.float32))

@@ -1,4 +1,4 @@
-"""The built-in pictures, second half: paint a scene.
+"""The built-in images, second half: paint a scene.
 
 Colour and texture say nothing about the class: a network has to look at the outline.
 """
@@ -6,17 +6,17 @@ Colour and texture say nothing about the class: a network has to look at the out
 import cv2
 import numpy as np
 
-from d2lite.data.datasets.shapes.scene import fill, lay_out, scene_draws
+from .scene import fill, lay_out, scene_draws
 
-_SHADOW = 0.35  # darkness of the shadow that a figure throws on what lies below
+_SHADOW = 0.35  # darkness of the shadow that a figure throws on what is below
 
 
 def paint(split: str, index: int) -> np.ndarray:
-    """Draw one picture.
+    """Draw one image.
 
     Args:
         split: "train" or "val".
-        index: number of the picture, from 0.
+        index: number of the image, from 0.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -31,7 +31,9 @@ def paint(split: str, index: int) -> np.ndarray:
     return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
-def _colour(draws: np.random.RandomState, saturation: tuple, value: tuple) -> np.ndarray:
+def _colour(
+    draws: np.random.RandomState, saturation: tuple[float, float], value: tuple[float, float]
+) -> np.ndarray:
     """(3,) float32 RGB of any hue."""
     hsv = [draws.uniform(0, 360), draws.uniform(*saturation), draws.uniform(*value)]
     rgb = cv2.cvtColor(np.array([[hsv]], dtype=np.float32), cv2.COLOR_HSV2RGB)
@@ -116,7 +118,7 @@ def _lay_figure(
     fine = fill(outline, (x0, y0), size[::-1])
     alpha = cv2.resize(fine, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
-    offset = np.float32([[1, 0, 3 * np.cos(light)], [0, 1, 3 * np.sin(light)]])
+    offset = np.array([[1, 0, 3 * np.cos(light)], [0, 1, 3 * np.sin(light)]], dtype=np.float32)
     shadow = cv2.GaussianBlur(cv2.warpAffine(alpha, offset, size), (7, 7), 0)
     part *= _three(1 - _SHADOW * shadow)
 

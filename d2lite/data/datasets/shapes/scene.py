@@ -1,4 +1,4 @@
-"""The built-in pictures, first half: which figures lie where, and what of each can be seen.
+"""The built-in images, first half: which figures lie where, and what of each can be seen.
 
 A scene is a pure function of (split, index). Figures are laid one upon the other, and one that
 would hide too much of an earlier one, or punch a hole into it, is drawn again elsewhere: so every
@@ -13,7 +13,7 @@ import numpy as np
 
 from d2lite.utils.keyed_rng import draw_key
 
-# Changing anything that alters a picture asks for another number: results would not compare.
+# Changing anything that alters an image asks for another number: results would not compare.
 VERSION = 3
 
 SPLITS = {"train": 800, "val": 100}
@@ -28,12 +28,12 @@ _SIZES = ((128, 160), (128, 176), (144, 160), (144, 144), (160, 144), (160, 128)
 _RADII = (14.0, 42.0)
 _MAX_STRETCH = 1.18
 _MAX_ANGLE = np.deg2rad(30)
-_MIN_INSIDE = 0.75  # share of a figure that lies in the picture
+_MIN_INSIDE = 0.75  # share of a figure that is in the image
 _MIN_VISIBLE = 0.7  # share of that which later figures leave free
 _MIN_PIECE = 10.0  # square pixels: smaller visible pieces are not worth a polygon
 _ATTEMPTS = 12
 
-# Masks are drawn this much finer than the picture.
+# Masks are drawn this much finer than the image.
 FINE = 4
 _SHIFT = 4  # binary places of coordinates that OpenCV takes
 
@@ -57,7 +57,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture's size and its figures from the lowest to the topmost."""
+    """An image's size and its figures from the lowest to the topmost."""
 
     height: int
     width: int
@@ -65,7 +65,7 @@ class Scene:
 
 
 def scene_draws(split: str, index: int, purpose: int) -> np.random.RandomState:
-    """The random numbers of one picture and purpose; numpy keeps this generator's stream fixed."""
+    """The random numbers of one image and purpose; numpy keeps this generator's stream fixed."""
     key = draw_key(VERSION, list(SPLITS).index(split), index, purpose)
     return np.random.RandomState([key & 0xFFFFFFFF, key >> 32])
 
@@ -110,7 +110,7 @@ _LANDMARKS = {label: _landmarks(label) for label in CLASSES}
 
 
 def fill(outline: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-    """A figure as a fine mask of a part of the picture.
+    """A figure as a fine mask of a part of the image.
 
     Args:
         outline: (P, 2) xy in pixels.
@@ -161,13 +161,13 @@ class _Laid:
     area: int
 
     def part(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-        """A view of the mask of a part of the picture that lies within the surroundings."""
+        """A view of the mask of a part of the image that is within the surroundings."""
         rows = slice((y0 - self.y0) * FINE, (y1 - self.y0) * FINE)
         return self.visible[rows, (x0 - self.x0) * FINE : (x1 - self.x0) * FINE]
 
 
 def _draw_figure(draws: np.random.RandomState, height: int, width: int) -> _Laid | None:
-    """One figure at random, or None if too much of it would lie outside the picture."""
+    """One figure at random, or None if too much of it would are outside the image."""
     label = draws.randint(len(CLASSES))
     radius = np.exp(draws.uniform(*np.log(_RADII)))
     stretch = np.exp(draws.uniform(-1, 1) * np.log(_MAX_STRETCH))
@@ -221,11 +221,11 @@ def _seen_keypoints(laid: list[_Laid], place: int, height: int, width: int) -> n
 
 @lru_cache(maxsize=1024)
 def lay_out(split: str, index: int) -> Scene:
-    """The scene of a picture.
+    """The scene of an image.
 
     Args:
         split: "train" or "val".
-        index: number of the picture, from 0.
+        index: number of the image, from 0.
     """
     draws = scene_draws(split, index, purpose=0)
     height, width = _SIZES[draws.randint(len(_SIZES))]

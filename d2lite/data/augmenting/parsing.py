@@ -11,19 +11,19 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from d2lite.data import transforms as T
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.registry import Registry
 
-from .. import transforms as T
 from .albumentations_bridge import Albumentations, load_albumentations
-from .blend import MixUp
-from .mixing import MixingAugmentation, PictureAugmentation
+from .copy_paste import CopyPaste
+from .mixing import MixingAugmentation, WholeImageAugmentation
+from .mixup import MixUp
 from .mosaic import Mosaic
-from .paste import CopyPaste
 
 AUGMENTATION_REGISTRY = Registry("AUGMENTATION")
 
-Step = T.Augmentation | PictureAugmentation
+Step = T.Augmentation | WholeImageAugmentation
 
 for _name in T.__all__:
     _kind = getattr(T, _name)
@@ -61,8 +61,8 @@ def read_augmentation(text: str, defaults: Mapping[str, Mapping[str, Any]] | Non
         raise
     except (TypeError, ValueError) as err:
         raise ConfigError(f"INPUT.AUGMENTATIONS: {text}: {err}") from err
-    if not isinstance(made, (T.Augmentation, PictureAugmentation)):
-        raise ConfigError(f"INPUT.AUGMENTATIONS: {text!r} is no augmentation but {made!r}.")
+    if not isinstance(made, (T.Augmentation, WholeImageAugmentation)):
+        raise ConfigError(f"INPUT.AUGMENTATIONS: {text!r} is not an augmentation but {made!r}.")
     return made
 
 
@@ -95,12 +95,12 @@ class _Reader:
         kind = self.find(name)
         if not given and not named:
             named = dict(self.defaults.get(name, {}))
-        is_step = issubclass(kind, (T.Augmentation, PictureAugmentation))
+        is_step = issubclass(kind, (T.Augmentation, WholeImageAugmentation))
         prob = None
         if is_step and "prob" not in inspect.signature(kind).parameters:
             prob = named.pop("prob", None)
         for part in _flat([*given, *named.values()]):
-            if is_step and isinstance(part, PictureAugmentation):
+            if is_step and isinstance(part, WholeImageAugmentation):
                 raise ValueError(
                     f"{type(part).__name__} cannot stand inside {name}; it is a step of its own"
                     + (", with its own prob." if isinstance(part, MixingAugmentation) else ".")
@@ -108,7 +108,7 @@ class _Reader:
         made = kind(*given, **named)
         if prob is None:
             return made
-        if isinstance(made, PictureAugmentation):
+        if isinstance(made, WholeImageAugmentation):
             raise ValueError(f"{name} takes no prob; give it to the transforms inside, as p=...")
         return T.RandomApply(made, prob)
 

@@ -1,15 +1,19 @@
-"""Where the built-in datasets lie, and what to say when they do not."""
+"""Where the built-in datasets are, and reading a file that may be missing."""
 
+import json
 import os
+from pathlib import Path
+from typing import Any
 
-from d2lite.utils.errors import MissingFileError
+from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.file_io import PathManager
 
 _VARIABLES = ("D2LITE_DATASETS", "DETECTRON2_DATASETS")
 
 _SITES = {
     "ade": "ADE20K: sceneparsing.csail.mit.edu (Scene Parsing Benchmark)",
     "cityscapes": "Cityscapes: cityscapes-dataset.com (leftImg8bit, gtFine)",
-    "coco": "COCO: cocodataset.org (Dataset, Download)",
+    "coco": "COCO: cocodataset.org (Dataset[Any], Download)",
     "lvis": "LVIS: lvisdataset.org (its images are those of COCO)",
     "voc20": "Pascal VOC: host.robots.ox.ac.uk/pascal/VOC",
 }
@@ -49,7 +53,7 @@ def missing_file(what: str, path: str | os.PathLike[str]) -> MissingFileError:
     if not full.startswith(root + os.sep):
         return MissingFileError(text + "Correct the path that the dataset is registered with.")
     variable = next((v for v in _VARIABLES if os.environ.get(v)), None)
-    told = f"${variable} is {root}" if variable else f"none is set, so it is {root}"
+    setting = f"${variable} is {root}" if variable else f"none is set, so it is {root}"
     below = os.path.relpath(full, root).lower()
     site = next((site for key, site in _SITES.items() if below.startswith(key)), None)
     get = f" Get the data from {site}." if site else ""
@@ -61,7 +65,26 @@ def missing_file(what: str, path: str | os.PathLike[str]) -> MissingFileError:
             f", or from {site}." if site else "."
         )
     return MissingFileError(
-        f"{text}Built-in datasets lie under the folder that ${_VARIABLES[0]} or ${_VARIABLES[1]} "
-        f"names, else under ./datasets ({told}).{get} Then set {_VARIABLES[0]} to the folder that "
-        f"holds {os.path.relpath(full, root)}."
+        f"{text}Built-in datasets are under the folder that ${_VARIABLES[0]} or ${_VARIABLES[1]} "
+        f"names, else under ./datasets ({setting}).{get} Then set {_VARIABLES[0]} to the "
+        f"folder that holds {os.path.relpath(full, root)}."
     )
+
+
+def read_json(what: str, path: str | os.PathLike[str]) -> Any:
+    """The content of a JSON file of annotations.
+
+    Args:
+        what: the kind of thing in it, for the message of a missing file.
+        path: of the file; may be an address that `PathManager` knows.
+
+    Raises:
+        MissingFileError: if the file is not there.
+        DataError: if it is not JSON.
+    """
+    try:
+        return json.loads(Path(PathManager.get_local_path(os.fspath(path))).read_bytes())
+    except FileNotFoundError as err:
+        raise missing_file(what, path) from err
+    except ValueError as err:
+        raise DataError(f"{path} is not valid JSON: {err}. Is the download complete?") from err

@@ -7,17 +7,14 @@ from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from d2lite.data.datasets.by_string.source import find_path, find_paths
-from d2lite.data.datasets.coco_reading import (
-    coco_categories,
-    read_coco_json,
-    read_coco_objects,
-)
+from d2lite.data.datasets.coco_reading import coco_categories, read_coco_json, read_coco_objects
 from d2lite.utils.errors import MissingFileError
+
+from .source import find_path, find_paths
 
 logger = logging.getLogger(__name__)
 
-# Larger files are read anew for each question: their content would fill the memory.
+# Larger files are read again for each question: their content would fill the memory.
 _MAX_BYTES_TO_KEEP = 50 * 2**20
 
 # So many images decide in which folder, and under what names, all of them are.
@@ -110,7 +107,7 @@ class CocoSource:
             return (folders or [self._json.parent])[0], _RENAMES[0]
         raise MissingFileError(
             f"The image {names[0]} of {self._json} is in none of the folders where it was looked "
-            f"for: {', '.join(map(str, folders))}. Name the folder of the images behind an @, as "
+            f"for: {', '.join(map(str, folders))}. Name the folder of the images after an @, as "
             f"in coco:{self._json.name}@IMAGES_DIR."
         )
 

@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.datasets.by_string.source import IMAGE_ENDINGS, find_path, no_such_path
 from d2lite.data.datasets.pascal_voc import (
     VocFile,
     load_voc_instances,
@@ -14,6 +13,8 @@ from d2lite.data.datasets.pascal_voc import (
     voc_split_ids,
 )
 from d2lite.utils.errors import ConfigError, DataError
+
+from .source import IMAGE_ENDINGS, find_path, no_such_path
 
 _PEEK_BYTES = 1024
 
@@ -142,7 +143,7 @@ class VocSource:
         return labels
 
     def category_ids(self) -> None:
-        """None: results are told by class names."""
+        """None: results are identified by class names."""
 
     def load(self) -> list[dict[str, Any]]:
         """The split's dataset dicts."""

@@ -1,7 +1,7 @@
 """Datasets that one string names, in YAML and on the command line: no registration is needed.
 
 Forms: coco:ANNOTATIONS.json@IMAGES_DIR, voc:ROOT@SPLIT, yolo:DATA.yaml@SPLIT, labelme:DIR,
-masks:DIR, images:DIR, auto:DIR@SPLIT, with options behind a question mark: ?classes=cat,dog.
+masks:DIR, images:DIR, auto:DIR@SPLIT, with options after a question mark: ?classes=cat,dog.
 """
 
 from collections.abc import Callable
@@ -11,25 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.catalog import (
-    DatasetCatalog,
-    MetadataCatalog,
-    NameScheme,
-    register_name_scheme,
-)
-from d2lite.data.classes.class_order import OrderedLoader, select_classes
-from d2lite.data.datasets.by_string.auto_layout import choose_split, is_recognised, recognise
-from d2lite.data.datasets.by_string.coco_source import CocoSource
-from d2lite.data.datasets.by_string.images import ImagesSource
-from d2lite.data.datasets.by_string.labelme import LabelMeSource
-from d2lite.data.datasets.by_string.masks import MasksSource
-from d2lite.data.datasets.by_string.source import Source, find_path
-from d2lite.data.datasets.by_string.spec_string import KINDS, DatasetSpec, parse_spec
-from d2lite.data.datasets.by_string.subset import choose_images
-from d2lite.data.datasets.by_string.voc_source import VocSource
-from d2lite.data.datasets.by_string.yolo import YoloSource
+from d2lite.data.catalog import DatasetCatalog, MetadataCatalog, NameScheme, register_name_scheme
+from d2lite.data.classes import OrderedLoader, select_classes
 from d2lite.data.faults import collecting_faults
 from d2lite.utils.errors import ConfigError, DataError
+
+from .auto_layout import choose_split, is_recognised, recognise
+from .coco import CocoSource
+from .images import ImagesSource
+from .labelme import LabelMeSource
+from .masks import MasksSource
+from .source import Source, find_path
+from .spec_string import KINDS, DatasetSpec, parse_spec
+from .subset import choose_images
+from .voc import VocSource
+from .yolo import YoloSource
 
 # How the files of a kind are found; auto: first becomes one of these.
 _SOURCES: dict[str, Callable[..., Source]] = {
@@ -77,7 +73,7 @@ class _SpecLoader:
         return self._is_share or chosen or self.spec.is_subset
 
     def fact(self, key: str) -> Any:
-        """The value of a metadata key that stands in the files; None if it does not apply."""
+        """The value of a metadata key that is in the files; None if it does not apply."""
         source = self.source
         if key == "evaluator_type":
             return "coco" if self.is_altered else source.evaluator_type
@@ -109,7 +105,7 @@ class _SpecLoader:
         if repeated:
             raise DataError(
                 f"{self.spec.name}: the classes {', '.join(map(repr, repeated))} are defined more "
-                "than once. Classes are told apart by their names; give each one id."
+                "than once. Classes are distinguished by their names; give each one id."
             )
         unknown = [label for label in self.spec.classes or () if label not in own]
         if unknown:

@@ -1,4 +1,4 @@
-"""CopyPaste: objects of another picture, cut out by their masks and laid over this one.
+"""CopyPaste: objects of another image, cut out by their masks and laid over this one.
 
 Source: Ghiasi 2021, Simple Copy-Paste, arXiv:2012.07177.
 """
@@ -9,15 +9,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..annotations import get_bbox
+from d2lite.data.annotations import get_bbox
+
 from .labelled_image import LabelledImage, with_mask
 from .mixing import DrawPartner, MixingAugmentation, fit_into
 
 
 class CopyPaste(MixingAugmentation):
-    """Paste some objects of another picture, and take from the objects below what they hide.
+    """Paste some objects of another image, and take from the objects below what they hide.
 
-    The other picture is cut to this one's size, or lies somewhere inside. Objects without a mask
+    The other image is cut to this one's size, or lies somewhere inside. Objects without a mask
     are not pasted.
     """
 
@@ -34,7 +35,7 @@ class CopyPaste(MixingAugmentation):
         """Store how much is pasted.
 
         Args:
-            share: probability with which each object of the other picture is pasted.
+            share: probability with which each object of the other image is pasted.
             min_visible: objects below are dropped of which a smaller share is still to be seen.
             edge_blur: standard deviation in pixels by which the cut edge is softened; 0: sharp.
             prob: how often it is done.
@@ -50,26 +51,26 @@ class CopyPaste(MixingAugmentation):
             raise ValueError(f"edge_blur={edge_blur}; it must be 0 or more.")
         self.share, self.min_visible, self.edge_blur = share, min_visible, edge_blur
 
-    def mix(self, picture: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
-        """This picture with the pasted objects."""
-        part, x0, y0 = fit_into(draw_partner(), picture.size)
-        layer = picture.blank(picture.size, 0, with_labels=picture.sem_seg is not None)
+    def mix(self, labelled: LabelledImage, draw_partner: DrawPartner) -> LabelledImage:
+        """This image with the pasted objects."""
+        part, x0, y0 = fit_into(draw_partner(), labelled.size)
+        layer = labelled.blank(labelled.size, 0, with_labels=labelled.sem_seg is not None)
         layer.lay(part, x0, y0)
-        pasted, cut = [], np.zeros(picture.size, dtype=bool)
+        pasted, cut = [], np.zeros(labelled.size, dtype=bool)
         for anno in layer.annotations:
             mask = layer.mask_of(anno)
             if np.random.uniform() < self.share and mask is not None and mask.any():
                 pasted.append(anno)
                 cut |= mask
         if not pasted:
-            return picture
-        labels = picture.sem_seg
-        if labels is not None:
+            return labelled
+        labels = labelled.sem_seg
+        if labels is not None and layer.sem_seg is not None:
             labels = np.where(cut, layer.sem_seg, labels)
-        kept = [self._hidden_by(cut, picture, anno) for anno in picture.annotations]
+        kept = [self._hidden_by(cut, labelled, anno) for anno in labelled.annotations]
         return replace(
-            picture,
-            image=self._blend(picture.image, layer.image, cut),
+            labelled,
+            image=self._blend(labelled.image, layer.image, cut),
             sem_seg=labels,
             annotations=[anno for anno in kept if anno is not None] + pasted,
         )
@@ -85,10 +86,10 @@ class CopyPaste(MixingAugmentation):
         return mixed.astype(below.dtype)
 
     def _hidden_by(
-        self, cut: np.ndarray, picture: LabelledImage, anno: dict[str, Any]
+        self, cut: np.ndarray, labelled: LabelledImage, anno: dict[str, Any]
     ) -> dict[str, Any] | None:
         """An object below what was pasted: as it is, with what is left of it, or gone."""
-        mask = picture.mask_of(anno)
+        mask = labelled.mask_of(anno)
         if mask is None:
             # Only the box is known: it stays as long as enough of it is free.
             height, width = cut.shape
