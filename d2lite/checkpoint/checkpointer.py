@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from d2lite import __version__
-from d2lite.utils.comm import all_gather, is_main_process
+from d2lite.utils.comm import all_gather, is_main_process, unwrap
 from d2lite.utils.errors import MissingFileError, OutputError, WeightsError
 from d2lite.utils.file_io import atomic_write
 
@@ -71,7 +71,7 @@ class Checkpointer:
         keep_matching_classes: bool = False,
         **checkpointables: Any,
     ) -> None:
-        self.model = _unwrapped(model)
+        self.model = unwrap(model)
         self.save_dir = str(save_dir)
         self.save_to_disk = is_main_process() if save_to_disk is None else save_to_disk
         self.checkpointables: dict[str, Stateful] = {}
@@ -303,11 +303,3 @@ class Checkpointer:
 
 def _names(paths: Sequence[str]) -> list[str]:
     return [Path(path).name for path in paths]
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside of the wrappers for several devices."""
-    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
-    while isinstance(model, wrappers):
-        model = model.module
-    return model

@@ -57,7 +57,7 @@ class DatasetMapper:
         keypoint_hflip_indices: np.ndarray | None = None,
         precomputed_proposal_topk: int | None = None,
         recompute_boxes: bool = False,
-        mixing_ends_at: int | None = None,
+        mixing_ends_at: int | Callable[[float], int] | None = None,
         ignore_value: int = 255,
     ) -> None:
         """Store what is to be done.
@@ -76,7 +76,8 @@ class DatasetMapper:
             recompute_boxes: draw the boxes again around the transformed masks, which is tighter
                 after crops and rotations.
             mixing_ends_at: the position in the sample stream from which on no images are
-                mixed; None: never.
+                mixed, or a function that gives it for the number of images in an epoch; None for
+                never.
             ignore_value: the class, in maps of classes, of pixels that have none.
 
         Raises:

@@ -12,7 +12,7 @@ from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import get_event_storage
 
 from .simple_trainer import SimpleTrainer
-from .stepping.loss_guard import LossGuard
+from .stepping import LossGuard
 
 
 class AMPTrainer(SimpleTrainer):
@@ -78,12 +78,15 @@ class AMPTrainer(SimpleTrainer):
             )
         self.precision = precision
         self.log_grad_scaler = log_grad_scaler
-        # A disabled scaler passes everything through: the step is one and the same for both.
+        # A disabled scaler changes nothing, so that one step serves both precisions.
         self.grad_scaler = grad_scaler or torch.amp.GradScaler(
             self._device_type, enabled=precision == torch.float16
         )
+        # The scaler itself leaves out an update whose gradients are infinite.
+        self._scales_gradients = self.grad_scaler.is_enabled()
 
-    def _forward_context(self) -> AbstractContextManager[Any]:
+    def forward_context(self) -> AbstractContextManager[Any]:
+        """Autocast to the precision."""
         return torch.autocast(self._device_type, dtype=self.precision)
 
     def _backward(self, loss: Tensor, *, is_last: bool) -> None:
@@ -92,18 +95,15 @@ class AMPTrainer(SimpleTrainer):
             # Before after_backward, so that hooks and clipping see gradients of the true size.
             self.grad_scaler.unscale_(self.optimizer)
 
-    def _update(self) -> None:
-        is_due = (self.iter + 1) % self.gather_metric_period == 0
-        if self.log_grad_scaler and is_due and comm.is_main_process():
-            get_event_storage().put_scalar("[metric]grad_scaler", self.grad_scaler.get_scale())
-        self.grad_scaler.step(self.optimizer)
-        self.grad_scaler.update()
-
-    def _scales_gradients(self) -> bool:
-        return self.grad_scaler.is_enabled()
-
-    def _skip_update(self) -> None:
-        # The scaler counts the step, and lowers its scale if the gradients were infinite.
+    def _update(self, *, is_skipped: bool) -> None:
+        if is_skipped:
+            self.optimizer.zero_grad()
+        else:
+            is_due = (self.iter + 1) % self.gather_metric_period == 0
+            if self.log_grad_scaler and is_due and comm.is_main_process():
+                get_event_storage().put_scalar("[metric]grad_scaler", self.grad_scaler.get_scale())
+            self.grad_scaler.step(self.optimizer)
+        # After a skipped step too: the scale is lowered if the gradients were infinite.
         self.grad_scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class AMPTrainer(SimpleTrainer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned; the scaler starts anew where it has no state."""
+        """Restore what `state_dict` returned; without a state the scaler starts afresh."""
         super().load_state_dict(state_dict)
         scaler_state = state_dict.get("grad_scaler")
         if self.grad_scaler.is_enabled() and scaler_state:

@@ -1,14 +1,14 @@
 """SimpleTrainer: one optimizer, one loss dict, one step."""
 
-import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,14 +18,12 @@ from d2lite.utils.events import get_event_storage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 from d2lite.utils.process_means import sharing_means
 
-from .stepping.gradients import gradient_norm, main_group
-from .stepping.loss_guard import LossGuard, NonFiniteError
-from .stepping.memory_advice import out_of_memory
+from .stepping import LossGuard, main_group, out_of_memory_advice, split_batch
 from .trainer_base import TrainerBase
 
 logger = logging.getLogger(__name__)
 
-# Steps on an accelerator after which losses are looked at: each look waits for the device.
+# Steps on an accelerator after which losses are checked: each check waits for the device.
 _GUARD_PERIOD = 20
 
 
@@ -58,9 +56,9 @@ class SimpleTrainer(TrainerBase):
         Args:
             model: takes a batch of `data_loader`, returns a loss or a dict of losses; it is put
                 into training mode here.
-            data_loader: an endless iterable of batches. When it has `seek(batch)`, it is told
-                the iteration before its iterator is made, so that a resumed run goes on where
-                the stream stood.
+            data_loader: an endless iterable of batches. If it has `seek(batch)`, this is called
+                with the iteration before its iterator is made, so that a resumed run continues
+                with the next batch of the stream.
             optimizer: the optimizer of the model's parameters.
             gather_metric_period: steps between two writings of losses and data time.
             zero_grad_before_forward: free the old gradients before the forward pass (less
@@ -69,15 +67,15 @@ class SimpleTrainer(TrainerBase):
             accumulate_steps: number of passes that a batch (then a list of images) is split
                 into. The gradients equal those of one pass wherever the loss is a mean over
                 images and nothing but the loss couples the images of a batch.
-            seed: when given, torch's generators are seeded with (seed, iteration, rank) at each
-                step, so that dropout and its like are the same after a resume.
-            guard: looks at losses and gradients; one that ends the run at a loss that is not
-                finite if not given.
+            seed: if given, torch's generators are seeded with (seed, iteration, rank) at each
+                step, so that dropout and similar draws are the same after a resume.
+            guard: checks losses and gradients; the default one ends the run at a loss that is
+                not finite.
         """
         super().__init__()
         if accumulate_steps < 1:
             raise ConfigError(
-                f"SOLVER.ACCUMULATE_STEPS={accumulate_steps} is no number of passes; use 1 or more."
+                f"SOLVER.ACCUMULATE_STEPS={accumulate_steps} is too small; use 1 or more."
             )
         if async_write_metrics:
             # DIFFERS: detectron2 writes in a thread because its writing waits for the GPU. Ours
@@ -97,111 +95,67 @@ class SimpleTrainer(TrainerBase):
         self.seed = seed
         self.guard = guard or LossGuard(max(gather_metric_period, _GUARD_PERIOD))
         self._batches: Iterator[Any] | None = None
+        self._scales_gradients = False
 
     def run_step(self) -> None:
-        """Load one batch, and update the weights once."""
+        """Make one step: load, forward, backward, update, and log the losses."""
+        batch, data_time = self._begin_step()
+        rate = main_group(self.optimizer)["lr"]
+        parts = split_batch(batch, self.accumulate_steps)
+        advice = out_of_memory_advice(batch, self.accumulate_steps)
+        with advice, self.guard.step(self.iter, batch, self.model, rate) as step:
+            for number, (part, share) in enumerate(parts, start=1):
+                is_last = number == len(parts)
+                with self._gradient_sync(is_last):
+                    losses = self._forward(part, share)
+                    step.add_losses(losses)
+                    if number == 1:
+                        self.optimizer.zero_grad()
+                    if is_last:
+                        self.guard.check(step)
+                    self._backward(reduce(add, losses.values()), is_last=is_last)
+            self.after_backward()
+            norm = self.guard.check_gradients(
+                step, self.model.parameters(), may_be_infinite=self._scales_gradients
+            )
+        if not step.is_skipped:
+            self._log(step.losses, data_time, norm)
+        self._update(is_skipped=step.is_skipped)
+
+    def _begin_step(self) -> tuple[Any, float]:
+        """Load the batch, and key what the step draws.
+
+        Returns:
+            The batch, and the seconds that it was waited for.
+        """
         if not self.model.training:
             raise RuntimeError("The model was left in evaluation mode; call model.train()")
         started = time.perf_counter()
-        batch = self._next_batch()
-        data_time = time.perf_counter() - started
-        if self.seed is not None:
-            torch.manual_seed(draw_key(self.seed, self.iter, comm.get_rank(), DrawPurpose.STEP))
-
-        buffers = self._kept_buffers() if self.guard.skips else []
         try:
-            losses = self._make_gradients(batch)
-            self.after_backward()
-            norm = self._check_gradients()
-            is_left_out = self.guard.skips and not self._is_finite_everywhere()
-        except torch.cuda.OutOfMemoryError as error:
-            raise out_of_memory(error, batch, self.accumulate_steps) from error
-        except NonFiniteError:
-            raise
-        except FloatingPointError as error:
-            # A model found that it has diverged before there was a loss.
-            self.guard.note_failure(self.iter, str(error), batch, self._learning_rate)
-            is_left_out = True
-        if is_left_out:
-            _put_back(buffers)
-            self.optimizer.zero_grad()
-            self._skip_update()
-            self.guard.skip()
-            return
-        if self.guard.skips:
-            self.guard.commit()
-        if (self.iter + 1) % self.gather_metric_period == 0:
-            self.write_metrics(losses, data_time, self.iter)
-        if norm is not None and comm.is_main_process():
-            get_event_storage().put_scalar("grad_norm", norm, cur_iter=self.iter)
-        self._update()
-
-    def _make_gradients(self, batch: Any) -> dict[str, Tensor]:
-        """Run the passes over a batch; the gradients are complete afterwards.
-
-        Returns:
-            The detached losses of the batch.
-        """
-        if self.zero_grad_before_forward:
-            self.optimizer.zero_grad()
-        batch_losses: dict[str, Tensor] = {}
-        passes = split_batch(batch, self.accumulate_steps)
-        for number, (chunk, share) in enumerate(passes, start=1):
-            is_last = number == len(passes)
-            with self._gradient_sync(is_last):
-                with self._forward_context():
-                    losses = self._weighted_losses(chunk, share)
-                _add_losses(batch_losses, losses)
-                if number == 1 and not self.zero_grad_before_forward:
-                    self.optimizer.zero_grad()
-                if is_last:
-                    self.guard.check(self.iter, batch_losses, batch, self._learning_rate)
-                self._backward(sum(losses.values()), is_last=is_last)
-        return batch_losses
-
-    @property
-    def _learning_rate(self) -> float | Tensor:
-        rate: float | Tensor = main_group(self.optimizer)["lr"]
-        return rate
-
-    def _check_gradients(self) -> Tensor | None:
-        if not self.guard.watches_gradients:
-            return None
-        norm = gradient_norm(self.model.parameters())
-        self.guard.check_gradients(norm, may_be_infinite=self._scales_gradients())
-        return norm
-
-    def _scales_gradients(self) -> bool:
-        """Whether infinite gradients are looked after by a scaler."""
-        return False
-
-    def _is_finite_everywhere(self) -> bool:
-        is_finite = self.guard.is_finite()
-        if comm.get_world_size() > 1:
-            votes = is_finite.float()
-            dist.all_reduce(votes, dist.ReduceOp.MIN)
-            is_finite = votes > 0
-        return bool(is_finite)
-
-    def _kept_buffers(self) -> list[tuple[Tensor, Tensor]]:
-        """Copies of what a forward pass changes: the statistics of batch norm."""
-        return [(buffer, buffer.clone()) for buffer in self.model.buffers()]
-
-    def _skip_update(self) -> None:
-        """Do what has to be done in place of an update."""
-
-    def _next_batch(self) -> Any:
-        if self._batches is None:
-            self._seek_data_loader()
-            self._batches = iter(self.data_loader)
-        try:
-            return next(self._batches)
+            batch = next(self._data_loader_iter)
         except StopIteration:
             raise DataError(
                 f"The data loader ended at iteration {self.iter} of {self.max_iter}. Training "
                 "needs an endless one; use build_detection_train_loader or a TrainingSampler, "
                 "and check that the training set is not empty."
             ) from None
+        data_time = time.perf_counter() - started
+        if self.seed is not None:
+            torch.manual_seed(draw_key(self.seed, self.iter, comm.get_rank(), DrawPurpose.STEP))
+        if self.zero_grad_before_forward:
+            self.optimizer.zero_grad()
+        return batch, data_time
+
+    @property
+    def _data_loader_iter(self) -> Iterator[Any]:
+        """The running iterator of the loader; it starts at the present iteration.
+
+        Steps that people write for detectron2 take their batches from this name.
+        """
+        if self._batches is None:
+            self._seek_data_loader()
+            self._batches = iter(self.data_loader)
+        return self._batches
 
     def _seek_data_loader(self) -> None:
         seek = getattr(self.data_loader, "seek", None)
@@ -213,9 +167,10 @@ class SimpleTrainer(TrainerBase):
                 "from the beginning; the resumed run is not the one that would have gone on."
             )
 
-    def _weighted_losses(self, chunk: Any, share: float) -> dict[str, Tensor]:
-        with sharing_means():
-            losses = self.model(chunk)
+    def _forward(self, part: Any, share: float) -> dict[str, Tensor]:
+        """The losses of a part of the batch, weighted by its share of the images."""
+        with self.forward_context(), sharing_means():
+            losses = self.model(part)
         if isinstance(losses, Tensor):
             losses = {"total_loss": losses}
         if not losses:
@@ -228,17 +183,33 @@ class SimpleTrainer(TrainerBase):
             return nullcontext()
         return self.model.no_sync()
 
-    def _forward_context(self) -> AbstractContextManager[Any]:
-        """What the forward pass runs in."""
+    def forward_context(self) -> AbstractContextManager[Any]:
+        """The context of the forward pass; a new one at each call."""
         return nullcontext()
 
     def _backward(self, loss: Tensor, *, is_last: bool) -> None:
         """Add the gradients of one pass; after the last one they are complete."""
         loss.backward()
 
-    def _update(self) -> None:
-        """Move the weights."""
-        self.optimizer.step()
+    def _update(self, *, is_skipped: bool) -> None:
+        """Update the weights, or drop the gradients of a step that is skipped."""
+        if is_skipped:
+            self.optimizer.zero_grad()
+        else:
+            self.optimizer.step()
+
+    def _log(self, losses: Mapping[str, Tensor], data_time: float, norm: Tensor | None) -> None:
+        """Write the step's scalars where their period is over."""
+        if (self.iter + 1) % self.gather_metric_period == 0:
+            self.write_metrics(losses, data_time, self.iter)
+        if norm is not None and comm.is_main_process():
+            get_event_storage().put_scalar("grad_norm", norm, cur_iter=self.iter)
+
+    def _write_metrics(
+        self, loss_dict: Mapping[str, Tensor], data_time: float, prefix: str = ""
+    ) -> None:
+        """Write the losses of the present iteration, for steps written for detectron2."""
+        self.write_metrics(loss_dict, data_time, self.iter, prefix)
 
     @staticmethod
     def write_metrics(
@@ -269,28 +240,32 @@ class SimpleTrainer(TrainerBase):
             for name, loss in losses.items():
                 storage.put_scalar(name, loss, cur_iter=cur_iter)
 
-    def reset_data_loader(self, data_loader_builder: Callable[[], Iterable[Any]]) -> None:
-        """Replace the data loader; the old one and its workers go before the new one is built.
+    def reset_data_loader(
+        self, data_loader_builder: Callable[[], Iterable[Any]], *, seed: int | None = None
+    ) -> None:
+        """Replace the data loader; the old one and its workers end before the new one is built.
 
         Args:
             data_loader_builder: makes the new loader; it starts at the current iteration.
+            seed: keys the draws of the steps from now on; None keeps the seed of before.
         """
+        self.seed = self.seed if seed is None else seed
         self._batches = None
         self.data_loader = ()
         self.data_loader = data_loader_builder()
 
     def after_train(self) -> None:
-        """Finish the step's open ends, then open the hooks' doors."""
+        """Finish the last step, then run the hooks."""
         try:
             self.finish()
         finally:
             super().after_train()
 
     def finish(self) -> None:
-        """Look at the last losses and end the loader's workers.
+        """Check the last losses and end the loader's workers.
 
         Raises:
-            FloatingPointError: if a loss that nobody had looked at is not finite.
+            FloatingPointError: if a loss that was not checked yet is not finite.
         """
         # Ends the loader's workers; a second train() makes new ones at its own iteration.
         self._batches = None
@@ -300,7 +275,7 @@ class SimpleTrainer(TrainerBase):
         """Return the state of the run and of the optimizer.
 
         Raises:
-            FloatingPointError: if a loss that nobody had looked at is not finite, so that broken
+            FloatingPointError: if a loss that was not checked yet is not finite, so that broken
                 weights are never saved.
         """
         self.guard.flush()
@@ -310,44 +285,7 @@ class SimpleTrainer(TrainerBase):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state_dict)
         self.optimizer.load_state_dict(state_dict["optimizer"])
         self.guard.num_skipped = state_dict.get("num_skipped", 0)
-
-
-def split_batch(batch: Any, num_parts: int) -> list[tuple[Any, float]]:
-    """Split a batch into nearly equal parts, each with its share of the images.
-
-    Args:
-        batch: a sequence of images; anything else only when `num_parts` is 1.
-        num_parts: number of parts; a batch with fewer images gives fewer parts.
-
-    Returns:
-        (part, share) pairs; the shares add up to 1.
-    """
-    if num_parts == 1:
-        return [(batch, 1.0)]
-    if not isinstance(batch, Sequence) or not batch:
-        raise DataError(
-            f"SOLVER.ACCUMULATE_STEPS={num_parts} needs batches that are lists of images; the data "
-            f"loader gave a {type(batch).__name__}. Give lists, or use SOLVER.ACCUMULATE_STEPS 1."
-        )
-    count = len(batch)
-    num_parts = min(num_parts, count)
-    edges = [count * part // num_parts for part in range(num_parts + 1)]
-    return [
-        (batch[start:stop], (stop - start) / count) for start, stop in itertools.pairwise(edges)
-    ]
-
-
-def _put_back(kept: list[tuple[Tensor, Tensor]]) -> None:
-    with torch.no_grad():
-        for buffer, copy in kept:
-            buffer.copy_(copy)
-
-
-def _add_losses(total: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
-    """Add the detached losses of one pass to `total`, in place."""
-    for name, loss in losses.items():
-        total[name] = total[name] + loss.detach() if name in total else loss.detach()

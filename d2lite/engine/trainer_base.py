@@ -3,8 +3,8 @@
 import itertools
 import logging
 import weakref
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
 from d2lite.utils.events import EventStorage
 
@@ -12,6 +12,8 @@ from .launching.failure_log import log_failure
 from .launching.stop_signals import StopConsensus
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class HookBase:
@@ -61,12 +63,24 @@ class HookBase:
         return {}
 
 
+class _View(Generic[T]):
+    """Like a property, except that people's subclasses may assign an attribute of this name."""
+
+    def __init__(self, read: Callable[[Any], T]) -> None:
+        self._read = read
+
+    def __get__(self, trainer: Any, owner: type | None = None) -> T:
+        return self._read(trainer)
+
+
 class TrainerBase:
     """The loop: from `start_iter` to `max_iter`, one `run_step` each, with hooks around it.
 
     It knows nothing of models, data or optimizers.
 
     Attributes:
+        hooks: the registered hooks, in the order in which they run.
+        step: the trainer that makes the steps: this one, or the inner one of a `DefaultTrainer`.
         iter: 0-based number of the current step; equal to `max_iter` when all steps are made.
         start_iter: number of the first step of this process's run.
         max_iter: number of steps of the whole run, those before a resume included. A hook may
@@ -76,6 +90,9 @@ class TrainerBase:
         is_stopping: whether all processes know that the run stops after the current step.
         stop_signal: what `request_stop` was given, here or in another process; 0 if nothing.
     """
+
+    hooks: "_View[list[HookBase]]" = _View(lambda trainer: trainer._hooks)
+    step: "_View[TrainerBase]" = _View(lambda trainer: getattr(trainer, "_trainer", trainer))
 
     def __init__(self) -> None:
         self._hooks: list[HookBase] = []

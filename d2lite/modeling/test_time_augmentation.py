@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torchvision.transforms.v2.functional import resize_image
 
 from d2lite.config import CfgNode, configurable
 from d2lite.structures import Boxes, Instances, RotatedBoxes
+from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DataError
 
 from .meta_arch import DenseDetector, GeneralizedRCNN, PanopticFPN
@@ -111,7 +111,7 @@ class GeneralizedRCNNWithTTA(nn.Module):
         keypoint_flip_indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        model = model.module if isinstance(model, DistributedDataParallel) else model
+        model = comm.unwrap(model)
         _check_model(model)
         self.model = model
         self.tta_mapper = DatasetMapperTTA(cfg) if tta_mapper is None else tta_mapper

@@ -27,6 +27,7 @@ __all__ = [
     "share_buffers",
     "shared_random_seed",
     "synchronize",
+    "unwrap",
 ]
 
 T = TypeVar("T")
@@ -241,3 +242,10 @@ def _unpack(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Parts of a flat tensor, in the shapes of the tensors that it was made of."""
     parts = torch.split(packed, [tensor.numel() for tensor in like])
     return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside of DistributedDataParallel or DataParallel; else the model itself."""
+    while isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        model = model.module
+    return model

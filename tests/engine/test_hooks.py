@@ -221,7 +221,7 @@ class TestPeriodicWriter:
         trainer = make_trainer([PeriodicWriter([Full(), other], period=1)])
         trainer.train(0, 3)
         assert other.calls[-1] == "close"
-        assert caplog.text.count("Full cannot write (no space left). The run goes on") == 1
+        assert caplog.text.count("Full cannot write (no space left). The run continues") == 1
 
     def test_what_cannot_write_is_refused(self):
         with pytest.raises(TypeError, match="is not an EventWriter"):

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from d2lite.engine import AMPTrainer, CallbackHook, SimpleTrainer
-from d2lite.engine.simple_trainer import split_batch
-from d2lite.engine.stepping.loss_guard import LossGuard
+from d2lite.engine.stepping import LossGuard, StepRecord, split_batch
 from d2lite.utils.errors import ConfigError, DataError
 
 from .toys import LineModel, PointStream, make_sgd
@@ -168,14 +167,16 @@ def test_guard_reads_an_accelerator_once_a_period_and_names_the_right_step():
 
         device = torch.device("cuda")
 
-    def distant(value: float) -> dict[str, torch.Tensor]:
-        return {"loss": torch.tensor(value).as_subclass(Distant)}
+    def step(iteration: int, value: float, image: str) -> StepRecord:
+        return StepRecord(iteration, {"loss": torch.tensor(value).as_subclass(Distant)}, [image])
 
     guard = LossGuard(period=3)
-    guard.check(0, distant(1.0), [])
-    guard.check(1, distant(float("nan")), [{"file_name": "bad.jpg"}])
-    with pytest.raises(FloatingPointError, match=r"iteration 1: loss=nan.*bad\.jpg"):
-        guard.check(2, distant(1.0), [])
+    guard.check(step(0, 1.0, "good.jpg"))
+    guard.check(step(1, float("nan"), "bad.jpg"))
+    with pytest.raises(
+        FloatingPointError, match=r"iteration 1 is not finite \(loss=nan\).*bad\.jpg"
+    ):
+        guard.check(step(2, 1.0, "good.jpg"))
 
 
 def test_single_loss_is_enough():

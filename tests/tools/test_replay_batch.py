@@ -32,9 +32,10 @@ def test_batch_of_a_blow_up_is_loaded_drawn_and_measured_again(run, report):
     assert min(cv2.imread(str(pictures[0])).shape[:2]) >= 64
 
 
-def test_report_that_is_none_is_refused(run, tmp_path):
-    (tmp_path / "other.json").write_text("{}")
+def test_file_that_is_not_a_report_is_refused_with_what_it_lacks(run, tmp_path):
+    found = '{"iteration": 1, "losses": {}, "images": [], "rank": 0, "config": "config.yaml"}'
+    (tmp_path / "other.json").write_text(found)
     result = run("replay_batch", tmp_path / "other.json")
     assert result.status == 2
-    assert "is no report of a step" in result.err
+    assert "is not a report of a step: it lacks num_processes, seed." in result.err
     assert run("replay_batch", tmp_path / "gone.json").status == 2

@@ -1,9 +1,11 @@
 """The augmentations that a configuration asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from d2lite.data import transforms as T
+from d2lite.data.samplers.stream import epochs_to_iterations
 from d2lite.utils.errors import ConfigError
 
 from .mixing import MixingAugmentation, WholeImageAugmentation
@@ -91,11 +93,16 @@ def may_cut(steps: Sequence[Any]) -> bool:
     return False
 
 
-def mixing_ends_at(cfg: Any) -> int | None:
-    """The position in the sample stream from which on no images are mixed; None: never.
+def mixing_ends_at(cfg: Any) -> Callable[[float], int] | None:
+    """The position in the sample stream from which on no images are mixed.
 
     Args:
-        cfg: INPUT.MIXING_OFF_LAST_ITERS, SOLVER.MAX_ITER and SOLVER.IMS_PER_BATCH are read.
+        cfg: INPUT.MIXING_OFF_LAST_ITERS, SOLVER.MAX_ITER, SOLVER.MAX_EPOCHS and
+            SOLVER.IMS_PER_BATCH are read.
+
+    Returns:
+        A function that gives the position when the number of images in an epoch is known, on
+        which the length of a run of SOLVER.MAX_EPOCHS depends; None for never.
 
     Raises:
         ConfigError: for a negative number.
@@ -105,7 +112,16 @@ def mixing_ends_at(cfg: Any) -> int | None:
         raise ConfigError(f"INPUT.MIXING_OFF_LAST_ITERS is {last}; it must be 0 or more.")
     if last == 0:
         return None
-    return max(cfg.SOLVER.MAX_ITER - last, 0) * cfg.SOLVER.IMS_PER_BATCH
+    solver = cfg.SOLVER
+    return partial(_end_of_mixing, last, solver.MAX_ITER, solver.MAX_EPOCHS, solver.IMS_PER_BATCH)
+
+
+def _end_of_mixing(
+    last_iters: int, max_iter: int, max_epochs: float, batch_size: int, epoch_size: float
+) -> int:
+    if max_epochs > 0:
+        max_iter = epochs_to_iterations(max_epochs, epoch_size / batch_size)
+    return max(max_iter - last_iters, 0) * batch_size
 
 
 def _defaults(cfg: Any) -> dict[str, dict[str, Any]]:

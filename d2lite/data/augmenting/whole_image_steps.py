@@ -30,14 +30,13 @@ class WholeImageSteps:
     def __init__(
         self,
         augmentations: Sequence[T.Augmentation | T.Transform | WholeImageAugmentation],
-        mixing_ends_at: int | None = None,
+        mixing_ends_at: int | Callable[[float], int] | None = None,
     ) -> None:
         """Store the steps.
 
         Args:
             augmentations: applied in order.
-            mixing_ends_at: the position in the sample stream from which on no images are
-                mixed; None: never.
+            mixing_ends_at: as in `DatasetMapper`.
         """
         self._segments = _segments(augmentations)
         self.plain = [
@@ -61,6 +60,9 @@ class WholeImageSteps:
         """A copy that draws other images from a dataset; arguments as in `PartnerSource`."""
         made = copy.copy(self)
         made._partners = PartnerSource(dataset, order)
+        if callable(self.mixing_ends_at):
+            epoch_size = len(dataset) if order is None else order.mean_epoch_size
+            made.mixing_ends_at = self.mixing_ends_at(epoch_size)
         return made
 
     def __call__(self, labelled: LabelledImage, read: Read) -> tuple[LabelledImage, T.Transform]:
@@ -91,10 +93,9 @@ class WholeImageSteps:
         return labelled, to_do
 
     def _is_mixing_over(self) -> bool:
-        position = stream_position()
-        if self.mixing_ends_at is None or position is None:
-            return False
-        return position >= self.mixing_ends_at
+        position, end = stream_position(), self.mixing_ends_at
+        # The position is not known outside of a loader.
+        return isinstance(end, int) and position is not None and position >= end
 
     def _draw_partner(self, read: Read, index: int) -> LabelledImage:
         """Another image of the dataset, after the segments before number `index`."""

@@ -6,6 +6,7 @@ positions, whatever number of processes and workers share it. So there is no sta
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -47,6 +48,17 @@ def keyed_shuffle(values: np.ndarray, *key: int) -> np.ndarray:
     """
     bits = np.random.Philox(key=draw_key(*key)).random_raw(len(values))
     return values[np.argsort(bits, kind="stable")]
+
+
+def epochs_to_iterations(epochs: float, batches_per_epoch: float) -> int:
+    """The number of iterations that show every image so many times; at least 1.
+
+    Args:
+        epochs: may be a fraction.
+        batches_per_epoch: may be a fraction.
+    """
+    # The last image of the last epoch counts; a rounding error of floats does not.
+    return max(math.ceil(epochs * batches_per_epoch - 1e-6), 1)
 
 
 class EpochOrder:

@@ -15,8 +15,8 @@ from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ConfigError, DataError
 
-from ..derived_config.classes import follow_data_classes, get_class_names
-from ..resuming.checkpoint_peek import class_names_of_weights
+from ..derived_config import follow_data_classes, get_class_names, name_classes
+from ..resuming import class_names_of_weights
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class DefaultPredictor:
                 "MODEL.WEIGHTS is empty: the weights are random, and so are the predictions. Give "
                 "a file of trained weights, such as MODEL.WEIGHTS output/model_final.pth."
             )
-        self.model.class_names = class_names
+        name_classes(self.model, class_names)
         self.metadata = self._make_metadata(class_names)
         steps = build_augmentation(self.cfg, is_train=False)
         self.aug = steps[0] if len(steps) == 1 else T.AugmentationList(steps)
@@ -119,4 +119,7 @@ class DefaultPredictor:
         image = seen.image
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         with torch.inference_mode():
-            return self.model([{"image": tensor, "height": height, "width": width}])[0]
+            outputs: list[dict[str, Any]] = self.model(
+                [{"image": tensor, "height": height, "width": width}]
+            )
+        return outputs[0]

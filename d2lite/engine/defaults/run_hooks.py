@@ -1,94 +1,141 @@
-"""build_run_hooks: the hooks of a run that a config describes, in the order in which they work."""
+"""The hooks of a run that a config describes: around the step, saving, evaluation, writing."""
 
-import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
+from torch import nn
+
+from d2lite.checkpoint import Checkpointer
 from d2lite.config import CfgNode
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.events import EventWriter
 
 from .. import hooks
-from ..derived_config.checks import load_test_classes
-from ..derived_config.classes import get_num_classes, num_classes_key
-from ..derived_config.epochs import epoch_length
-from ..evaluating.validation_data import build_validation_hook
+from ..derived_config import get_num_classes, load_test_classes, num_classes_key
+from ..evaluating import build_validation_loaders
 from ..trainer_base import HookBase
-from .built_run import BuiltRun
 
 # Steps between two writings of scalars, on the console and in the files.
 _WRITE_PERIOD = 20
 
 
-def build_run_hooks(trainer: BuiltRun) -> list[HookBase | None]:
-    """Make the hooks of a run, in the order in which they work.
+def step_hooks(
+    cfg: CfgNode,
+    model: nn.Module,
+    *,
+    batches_per_epoch: float | None,
+    class_names: Sequence[str] | None,
+    loaded_classes: Callable[[], Sequence[str] | None],
+    weight_average: hooks.WeightAverage | None,
+    build_train_loader: Callable[[CfgNode], Iterable[Any]],
+) -> list[HookBase | None]:
+    """Make the hooks that belong to the step itself and so come before any saving.
 
     Args:
-        trainer: its config, model and checkpointer are built already.
+        cfg: the config.
+        model: that is trained.
+        batches_per_epoch: batches that show every image once; None if that is not known.
+        class_names: of the training data; None if there are none.
+        loaded_classes: returns, when training begins, the class names of the loaded weights.
+        weight_average: of the model; None for none.
+        build_train_loader: makes another loader of training batches.
 
     Returns:
-        Hooks; None stands for one that this run or this process does not need.
+        Hooks, and None where the config needs none.
     """
+    precise_bn, check = cfg.TEST.PRECISE_BN, None
+    if class_names is not None:
+        check = hooks.ClassCheckHook(
+            class_names,
+            get_num_classes(cfg),
+            key=num_classes_key(cfg) or "NUM_CLASSES",
+            test_classes=load_test_classes(cfg.DATASETS.TEST, class_names),
+            loaded_classes=loaded_classes,
+        )
+    measures_bn = precise_bn.ENABLED and hooks.get_training_bn_layers(model)
     return [
-        *_step_hooks(trainer),
-        *_saving_hooks(trainer),
-        *_evaluation_hooks(trainer),
-        *_writing_hooks(trainer),
-    ]
-
-
-def _step_hooks(trainer: BuiltRun) -> list[HookBase | None]:
-    """What belongs to the step itself: it must have happened before anything is saved."""
-    return [
-        _build_class_check(trainer),
+        check,
         hooks.IterationTimer(),
         hooks.LRScheduler(),
-        _build_epoch_counter(trainer),
-        # Before precise batch norm, whose statistics have to be those of the averaged weights.
-        hooks.WeightAveraging(trainer.weight_average) if trainer.weight_average else None,
-        _build_precise_bn(trainer),
+        None if batches_per_epoch is None else hooks.EpochCounter(batches_per_epoch),
+        # Before precise batch norm, whose statistics must be those of the averaged weights.
+        None if weight_average is None else hooks.WeightAveraging(weight_average),
+        hooks.PreciseBN(
+            cfg.TEST.EVAL_PERIOD,
+            model,
+            # A loader of its own: it must not take batches away from the training.
+            build_train_loader(cfg),
+            precise_bn.NUM_ITER,
+            weights=weight_average.applied if weight_average else nullcontext,
+        )
+        if measures_bn
+        else None,
     ]
 
 
-def _saving_hooks(trainer: BuiltRun) -> list[HookBase | None]:
-    """Save before evaluating: if evaluation dies, the weights it died on are on disk."""
-    if not _saves(trainer):
+def saving_hooks(cfg: CfgNode, checkpointer: Checkpointer) -> list[HookBase | None]:
+    """Make the hook that saves at SOLVER.CHECKPOINT_PERIOD.
+
+    Args:
+        cfg: the config.
+        checkpointer: of the run.
+    """
+    if not _saves(checkpointer):
         return []
-    solver = trainer.cfg.SOLVER
-    max_to_keep = solver.CHECKPOINT_MAX_TO_KEEP or None
+    solver = cfg.SOLVER
     return [
         hooks.PeriodicCheckpointer(
-            trainer.checkpointer,
+            checkpointer,
             solver.CHECKPOINT_PERIOD,
-            max_to_keep=max_to_keep,
+            max_to_keep=solver.CHECKPOINT_MAX_TO_KEEP or None,
             stops_run=solver.STOP_ON_SAVE_ERROR,
         )
     ]
 
 
-def _saves(trainer: BuiltRun) -> bool:
+def _saves(checkpointer: Checkpointer) -> bool:
     """Whether this process takes part in saving: the main one, or all that hold a part."""
-    return comm.is_main_process() or trainer.checkpointer.collect is not None
+    return comm.is_main_process() or checkpointer.collect is not None
 
 
-def _evaluation_hooks(trainer: BuiltRun) -> list[HookBase | None]:
-    """Evaluation, and what follows from its results."""
-    cfg = trainer.cfg
-    # A hook that held the trainer itself would keep it alive in a circle.
-    weak = weakref.proxy(trainer)
+def evaluation_hooks(
+    cfg: CfgNode,
+    checkpointer: Checkpointer,
+    *,
+    evaluate: Callable[[], Any],
+    evaluate_augmented: Callable[[], Any],
+    measure_losses: Callable[[Mapping[str, Iterable[Any]]], Mapping[str, Mapping[str, float]]],
+    build_validation_loader: Callable[[CfgNode, str], Iterable[Any]],
+) -> list[HookBase | None]:
+    """Make the hooks that evaluate, and those that act on the results.
+
+    Args:
+        cfg: the config.
+        checkpointer: of the run.
+        evaluate: evaluates on DATASETS.TEST.
+        evaluate_augmented: does the same with test-time augmentation.
+        measure_losses: returns the losses on each dataset, given its loader.
+        build_validation_loader: makes the loader of one dataset.
+    """
     built: list[HookBase | None] = []
     if len(cfg.DATASETS.TEST):
-        built.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, lambda: weak._evaluate()))
+        built.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate))
         if cfg.TEST.AUG.ENABLED:
             # At the end alone: it takes as long as some twenty evaluations.
-            built.append(hooks.EvalHook(0, lambda: weak._evaluate_augmented()))
-    built.append(build_validation_hook(trainer))
+            built.append(hooks.EvalHook(0, evaluate_augmented))
+    if loaders := build_validation_loaders(cfg, build_validation_loader):
+        measure = partial(measure_losses, loaders)
+        built.append(hooks.ValidationLoss(cfg.TEST.LOSS_PERIOD, measure))
     best, stopping = cfg.SOLVER.BEST_CHECKPOINT, cfg.SOLVER.EARLY_STOPPING
-    if _saves(trainer) and best.METRIC:
+    if _saves(checkpointer) and best.METRIC:
         period = _measuring_period(cfg, best.METRIC)
         built.append(
             hooks.BestCheckpointer(
                 period,
-                trainer.checkpointer,
+                checkpointer,
                 best.METRIC,
                 best.MODE,
                 stops_run=cfg.SOLVER.STOP_ON_SAVE_ERROR,
@@ -119,40 +166,12 @@ def _measuring_period(cfg: CfgNode, metric: str) -> int:
     return int(cfg.TEST.LOSS_PERIOD)
 
 
-def _writing_hooks(trainer: BuiltRun) -> list[HookBase | None]:
-    """Last, so that they see what all others have written."""
+def writing_hooks(build_writers: Callable[[], Sequence[EventWriter]]) -> list[HookBase | None]:
+    """Make the hook that writes scalars, in the main process.
+
+    Args:
+        build_writers: makes the writers when training begins.
+    """
     if not comm.is_main_process():
         return []
-    weak = weakref.proxy(trainer)
-    return [hooks.PeriodicWriter(lambda: weak.build_writers(), period=_WRITE_PERIOD)]
-
-
-def _build_class_check(trainer: BuiltRun) -> HookBase | None:
-    if trainer.class_names is None:
-        return None
-    return hooks.ClassCheckHook(
-        trainer.class_names,
-        get_num_classes(trainer.cfg),
-        key=num_classes_key(trainer.cfg) or "NUM_CLASSES",
-        test_classes=load_test_classes(trainer.cfg.DATASETS.TEST, trainer.class_names),
-    )
-
-
-def _build_epoch_counter(trainer: BuiltRun) -> HookBase | None:
-    length = epoch_length(trainer.data_loader)
-    return None if length is None else hooks.EpochCounter(length)
-
-
-def _build_precise_bn(trainer: BuiltRun) -> HookBase | None:
-    precise_bn = trainer.cfg.TEST.PRECISE_BN
-    if not precise_bn.ENABLED or not hooks.get_training_bn_layers(trainer.model):
-        return None
-    average = trainer.weight_average
-    return hooks.PreciseBN(
-        trainer.cfg.TEST.EVAL_PERIOD,
-        trainer.model,
-        # A loader of its own: it must not take batches away from the training.
-        trainer.build_train_loader(trainer.cfg),
-        precise_bn.NUM_ITER,
-        weights=average.applied if average else nullcontext,
-    )
+    return [hooks.PeriodicWriter(build_writers, period=_WRITE_PERIOD)]

@@ -1,4 +1,4 @@
-"""DefaultTrainer: builds the parts of a run from a config and hands them to a SimpleTrainer."""
+"""DefaultTrainer: a whole run, built from a config around the step of a SimpleTrainer."""
 
 import datetime
 import logging
@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,36 +26,41 @@ from d2lite.modeling import Detector, build_model
 from d2lite.projects import build_project_mapper
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
+from d2lite.utils.comm import unwrap
 from d2lite.utils.errors import UserError
 from d2lite.utils.events import EventWriter
 from d2lite.utils.logger import append_to_log_file, setup_logger
 
 from .. import hooks
 from ..amp_trainer import AMPTrainer
-from ..derived_config.checks import check_solver
-from ..derived_config.classes import find_data_classes, follow_data_classes, num_classes_key
-from ..derived_config.epochs import follow_epochs
-from ..derived_config.scaling import auto_scale_workers
-from ..evaluating.evaluate_datasets import evaluate_datasets, unwrap
-from ..evaluating.tta_evaluation import augmented_model, evaluate_augmented
-from ..evaluating.validation_data import build_validation_loader
+from ..derived_config import (
+    auto_scale_workers,
+    check_solver,
+    epoch_length,
+    find_data_classes,
+    follow_data_classes,
+    follow_epochs,
+    follow_stored_seed,
+    name_classes,
+    num_classes_key,
+    resolve_seed,
+)
+from ..evaluating import (
+    augmented_model,
+    build_validation_loader,
+    evaluate_augmented,
+    evaluate_datasets,
+)
 from ..launching.stop_signals import RunInterrupted, listen_for_stop, stop_notice
-from ..reports.nonfinite_report import build_guard, write_report
-from ..reports.summary import log_summary, save_pictures
-from ..resuming.resume import describe_stop, resume_or_begin, take_seed
-from ..resuming.run_facts import collect_run_facts
+from ..reports import log_summary, save_pictures, write_report
+from ..resuming import collect_run_facts, describe_stop, load_run
 from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_, whole_weights
 from ..simple_trainer import SimpleTrainer
-from ..stepping.memory_advice import telling_dead_workers
+from ..stepping import LossGuard, StepRecord, dead_worker_advice
 from ..trainer_base import HookBase, TrainerBase
-from .run_hooks import build_run_hooks
-from .setup import (
-    create_ddp_model,
-    default_writers,
-    prepare_output_dir,
-    resolve_seed,
-    write_config,
-)
+from .output_dir import default_writers, prepare_output_dir, write_config
+from .run_hooks import evaluation_hooks, saving_hooks, step_hooks, writing_hooks
+from .setup import create_ddp_model
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +78,23 @@ class DefaultTrainer(TrainerBase):
         checkpointer: saves and loads model and run.
         weight_average: the averaged weights; None without MODEL_EMA.ENABLED.
         class_names: of the training data; None if it has none.
+        loaded_classes: the class names that came with the loaded weights, if they had any and
+            were not fitted to those of the data.
+        seed: of the run.
         model: the model (property, as are `optimizer` and `data_loader`).
     """
 
+    # A subclass with an __init__ of its own, as people wrote them for detectron2, sets the model's
+    # side of a run (_trainer, scheduler, checkpointer, cfg, max_iter); these it may leave out.
+    seed: int | None = None
+    class_names: list[str] | None = None
+    loaded_classes: list[str] | None = None
+    weight_average: hooks.WeightAverage | None = None
+    _last_eval_results: Mapping[str, Any] | None = None
+    _run_facts: dict[str, Any] | None = None
+
     def __init__(self, cfg: CfgNode) -> None:
-        """Build everything.
+        """Derive what the config leaves open, build the parts, and join them by hooks.
 
         Args:
             cfg: the whole config. A number of classes that nobody set, and a negative SEED, are
@@ -88,86 +105,90 @@ class DefaultTrainer(TrainerBase):
         """
         super().__init__()
         if not logging.getLogger("d2lite").isEnabledFor(logging.INFO):
-            # Nobody set up a log, and a silent training helps nobody.
+            # Without a log, a person would not see what the run does.
             setup_logger()
-        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        check_solver(cfg, comm.get_world_size())
+
+        # Derive: first from the machine, then from the data, which the loader knows.
+        world_size = comm.get_world_size()
+        self.cfg = cfg = self.auto_scale_workers(cfg, world_size)
+        check_solver(cfg, world_size)
         if comm.is_main_process():
             prepare_output_dir(cfg.OUTPUT_DIR)
         self.seed = resolve_seed(cfg)
-        self.cfg = cfg
-        self.start_iter = 0
-
-        # Before the model: loading a set tells the classes that the model has to know.
         data_loader = self.build_train_loader(cfg)
         follow_epochs(cfg, data_loader)
-        if cfg.INPUT.MIXING_OFF_LAST_ITERS and cfg.SOLVER.MAX_EPOCHS:
-            # Where mixing ends was counted back from the MAX_ITER of before.
-            data_loader = self.build_train_loader(cfg)
-        self.max_iter = cfg.SOLVER.MAX_ITER
-        self.class_names, self._class_source = find_data_classes(cfg)
-        follow_data_classes(cfg, self.class_names, f"the dataset {self._class_source}")
+        self.class_names, source = find_data_classes(cfg)
+        follow_data_classes(cfg, self.class_names, f"the dataset {source}")
         if comm.is_main_process():
-            # Again, with what was derived: the file has to build the very model of this run.
+            # With what was derived, so that the file builds the model of this run.
             write_config(cfg)
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+
+        # Build.
         model = self.build_model(cfg)
-        model.class_names = self.class_names
+        name_classes(model, self.class_names)
         if cfg.TEST.AUG.ENABLED:
-            # Now, and not after the training, is the time to hear that it cannot be done.
+            # Refuses a model without test-time augmentation now, and not after the training.
             augmented_model(cfg, model)
-        if cfg.SOLVER.FSDP.ENABLED and comm.get_world_size() > 1:
+        if cfg.SOLVER.FSDP.ENABLED and world_size > 1:
             shard_model_(model, min_params=cfg.SOLVER.FSDP.MIN_PARAMS)
         optimizer = self.build_optimizer(cfg, model)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         if is_sharded(model):
             load_whole_state_(optimizer)
-        model = create_ddp_model(model, broadcast_buffers=False)
-        self._trainer = self._build_step(model, data_loader, optimizer)
-        self._trainer.register_hooks([_PassOnBackward(self)])
+        wrapped = create_ddp_model(model, broadcast_buffers=False)
+        if cfg.MODEL_EMA.ENABLED:
+            decay, warmup = cfg.MODEL_EMA.DECAY, cfg.MODEL_EMA.WARMUP
+            self.weight_average = hooks.WeightAverage(unwrap(wrapped), decay, warmup=warmup)
+        self._trainer = self._build_step(wrapped, data_loader, optimizer)
+        self.checkpointer = self._build_checkpointer(unwrap(wrapped))
 
-        self.checkpointer = DetectionCheckpointer(
-            unwrap(model), cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
-        )
-        self.checkpointer.keep_matching_classes = cfg.MODEL.KEEP_MATCHING_CLASSES
-        if is_sharded(model):
-            self.checkpointer.collect = gather_state
-        if isinstance(unwrap(model), Detector):
-            # Running numbers that published weights do not hold, such as RetinaNet's normaliser.
-            self.checkpointer.add_checkpointable("model_state", unwrap(model).training_state)
-        self.checkpointer.extra.update(
-            class_names=self.class_names,
-            # None where the loader is somebody's own.
-            classes=counted_classes(cfg.DATASETS.TRAIN),
-            config=cfg.dump(),
-        )
-        self.weight_average = self._build_weight_average()
-        self._last_eval_results: Mapping[str, Any] | None = None
-        self._run_facts: dict[str, Any] | None = None
+        # Join.
+        self._trainer.register_hooks([_PassOnBackward(self)])
         self.register_hooks(self.build_hooks())
 
     def _build_step(
         self, model: nn.Module, data_loader: Iterable[Any], optimizer: torch.optim.Optimizer
     ) -> SimpleTrainer:
-        solver = self.cfg.SOLVER
+        solver, weak = self.cfg.SOLVER, weakref.proxy(self)
         options: dict[str, Any] = {
             "accumulate_steps": solver.ACCUMULATE_STEPS,
             "seed": self.seed,
-            "guard": build_guard(self.cfg),
+            "guard": LossGuard(
+                solver.NONFINITE.CHECK_PERIOD,
+                action=solver.NONFINITE.ACTION,
+                max_skips=solver.NONFINITE.MAX_SKIPS,
+                alarm=solver.GRADIENT_ALARM,
+                report=lambda record: weak._report_nonfinite(record),
+            ),
         }
-        options["guard"].report = partial(write_report, weakref.proxy(self))
         if not solver.AMP.ENABLED:
             return SimpleTrainer(model, data_loader, optimizer, **options)
-        precision = getattr(torch, solver.AMP.PRECISION, None)
+        # check_solver has refused other names.
+        precision = torch.float16 if solver.AMP.PRECISION == "float16" else torch.bfloat16
         return AMPTrainer(model, data_loader, optimizer, precision=precision, **options)
 
-    def _build_weight_average(self) -> hooks.WeightAverage | None:
-        options = self.cfg.MODEL_EMA
-        if not options.ENABLED:
-            return None
-        average = hooks.WeightAverage(unwrap(self.model), options.DECAY, warmup=options.WARMUP)
-        # Whoever loads a file of this run gets the weights that were evaluated.
-        self.checkpointer.weights_to_save = average.model_state
-        return average
+    def _build_checkpointer(self, model: nn.Module) -> DetectionCheckpointer:
+        average = self.weight_average
+        states: dict[str, Any] = {"trainer": weakref.proxy(self)}
+        if isinstance(model, Detector):
+            # Running numbers that published weights do not hold, such as RetinaNet's normaliser.
+            states["model_state"] = model.training_state
+        return DetectionCheckpointer(
+            model,
+            self.cfg.OUTPUT_DIR,
+            extra={
+                "class_names": self.class_names,
+                # None if a subclass builds the loader from other data.
+                "classes": counted_classes(self.cfg.DATASETS.TRAIN),
+                "config": self.cfg.dump(),
+            },
+            collect=gather_state if is_sharded(model) else None,
+            # Whoever loads a file of this run gets the weights that were evaluated.
+            weights_to_save=average.model_state if average else None,
+            keep_matching_classes=self.cfg.MODEL.KEEP_MATCHING_CLASSES,
+            **states,
+        )
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
@@ -196,20 +217,60 @@ class DefaultTrainer(TrainerBase):
         return self._trainer.data_loader
 
     def resume_or_load(self, resume: bool | str = True) -> None:
-        """Go on from a checkpoint, or begin from MODEL.WEIGHTS.
+        """Continue from a checkpoint, or begin from MODEL.WEIGHTS.
 
         Args:
-            resume: True goes on from the newest checkpoint of OUTPUT_DIR that can be read; False,
-                or a folder without any, begins. A path goes on from that file.
+            resume: True continues from the newest checkpoint of OUTPUT_DIR that can be read;
+                False, or a folder without any, begins. A path continues from that file.
 
         Raises:
-            ConfigError: if the run cannot go on with this config or these data.
+            ConfigError: if the run cannot continue with this config or these data.
         """
-        resume_or_begin(self, resume)
+        made, self.loaded_classes = load_run(
+            self.checkpointer,
+            self.cfg,
+            resume,
+            class_names=self.class_names,
+            max_iter=self.max_iter,
+            data_loader=self.data_loader,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+        )
+        if made:
+            self.start_iter = made
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Make the hooks of the run, in the order in which they work; see `run_hooks`."""
-        return build_run_hooks(self)
+        """Make the hooks of the run, in the order in which they work.
+
+        Returns:
+            Hooks; None stands for one that this run or this process does not need.
+        """
+        cfg, checkpointer = self.cfg, self.checkpointer
+        # A hook that held the trainer itself would keep it alive in a circle.
+        weak = weakref.proxy(self)
+        return [
+            *step_hooks(
+                cfg,
+                self.model,
+                batches_per_epoch=epoch_length(self.data_loader),
+                class_names=self.class_names,
+                loaded_classes=lambda: weak.loaded_classes,
+                weight_average=self.weight_average,
+                build_train_loader=self.build_train_loader,
+            ),
+            # Save before evaluating: if evaluation dies, the weights it died on are on disk.
+            *saving_hooks(cfg, checkpointer),
+            *evaluation_hooks(
+                cfg,
+                checkpointer,
+                evaluate=lambda: weak._evaluate(),
+                evaluate_augmented=lambda: weak._evaluate_augmented(),
+                measure_losses=lambda loaders: weak._measure_losses(loaders),
+                build_validation_loader=self.build_validation_loader,
+            ),
+            # Last, so that they see what all others have written.
+            *writing_hooks(lambda: weak.build_writers()),
+        ]
 
     def build_writers(self) -> list[EventWriter]:
         """Make the writers: console, metrics.json and TensorBoard."""
@@ -226,24 +287,30 @@ class DefaultTrainer(TrainerBase):
             RunInterrupted: if Ctrl-C or SIGTERM stopped the run, which has saved then.
         """
         started = time.perf_counter()
-        with listen_for_stop(self._hear_signal), telling_dead_workers():
+        with listen_for_stop(self._on_signal), dead_worker_advice():
             super().train(self.start_iter, self.max_iter)
         if self.is_stopping:
-            message = describe_stop(self)
+            savers = [hook for hook in self.hooks if isinstance(hook, hooks.PeriodicCheckpointer)]
+            message = describe_stop(
+                self.iter + 1,
+                self.max_iter,
+                is_saved=not savers or any(hook.saved_iter == self.iter for hook in savers),
+                checkpoint=self.checkpointer.get_checkpoint_file(),
+            )
             logger.info(message)
             raise RunInterrupted(message, self.stop_signal, is_shown=True)
         results = self._last_eval_results
         with self.evaluated_weights():
             if comm.is_main_process():
-                self._tell_end(time.perf_counter() - started)
+                self._log_end(time.perf_counter() - started)
         if comm.is_main_process() and results and not verify_results(self.cfg, results):
             raise UserError(
-                "The results are not those of TEST.EXPECTED_RESULTS; the log says which. Find out "
-                "what changed, or write the new values there. The weights are saved."
+                "The results are not those of TEST.EXPECTED_RESULTS; the log shows the difference. "
+                "Find out what changed, or write the new values there. The weights are saved."
             )
         return results
 
-    def _tell_end(self, seconds: float) -> None:
+    def _log_end(self, seconds: float) -> None:
         duration = datetime.timedelta(seconds=round(seconds))
         log_summary(
             self.cfg,
@@ -253,17 +320,21 @@ class DefaultTrainer(TrainerBase):
             pictures=save_pictures(self.cfg, unwrap(self.model), self.build_test_loader),
         )
 
-    def _hear_signal(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         sys.stderr.write(f"\n{stop_notice(number)}\n")
         self.request_stop(number)
 
+    def before_step(self) -> None:
+        """Run `before_step` of the hooks, with the inner trainer at the same iteration."""
+        self._trainer.iter = self.iter
+        super().before_step()
+
     def run_step(self) -> None:
         """Make one step."""
-        self._trainer.iter = self.iter
         self._trainer.run_step()
 
     def after_train(self) -> None:
-        """Finish the step's open ends, then open the hooks' doors."""
+        """Finish the last step, then run the hooks."""
         try:
             self._trainer.finish()
         finally:
@@ -278,6 +349,25 @@ class DefaultTrainer(TrainerBase):
         with self.evaluated_weights():
             return evaluate_augmented(type(self), self.cfg, unwrap(self.model))
 
+    def _measure_losses(self, loaders: Mapping[str, Iterable[Any]]) -> dict[str, dict[str, float]]:
+        model, context = unwrap(self.model), self._trainer.forward_context
+        with self.evaluated_weights():
+            return {
+                name: hooks.measure_losses(model, loader, forward_context=context)
+                for name, loader in loaders.items()
+            }
+
+    def _report_nonfinite(self, record: StepRecord) -> str:
+        # The weights of an earlier step have been updated since.
+        is_current = self.iter == record.iteration
+        return write_report(
+            record,
+            Path(self.cfg.OUTPUT_DIR),
+            seed=self.seed,
+            model=unwrap(self.model) if is_current else None,
+            last_checkpoint=self.checkpointer.get_checkpoint_file(),
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the run: iteration, hooks, seed, data, optimizer."""
         if self._run_facts is None:
@@ -290,10 +380,16 @@ class DefaultTrainer(TrainerBase):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state_dict)
         self._trainer.load_state_dict(state_dict["_trainer"])
-        take_seed(self, state_dict.get("seed"))
+        stored = state_dict.get("seed")
+        if stored is None or self.seed is None:
+            return
+        seed = follow_stored_seed(self.cfg, stored)
+        if seed != self.seed:
+            self.seed = seed
+            self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg), seed=seed)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -309,7 +405,7 @@ class DefaultTrainer(TrainerBase):
             f"Model: {type(model).__name__} of {total / 1e6:.2f} million parameters, "
             f"{trained / 1e6:.2f} of them trained"
         )
-        # Hundreds of lines, which on the console bury what a person has to see.
+        # Hundreds of lines, which on the console would hide the others.
         append_to_log_file(f"{model}\n")
         return model
 
@@ -326,12 +422,14 @@ class DefaultTrainer(TrainerBase):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
         """Build the endless loader of training batches."""
-        return build_detection_train_loader(cfg, mapper=build_project_mapper(cfg))
+        loader: Iterable[Any] = build_detection_train_loader(cfg, mapper=build_project_mapper(cfg))
+        return loader
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
         """Build the loader of one set of DATASETS.TEST."""
-        return build_detection_test_loader(cfg, dataset_name)
+        loader: Iterable[Any] = build_detection_test_loader(cfg, dataset_name)
+        return loader
 
     @classmethod
     def build_validation_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
@@ -342,7 +440,7 @@ class DefaultTrainer(TrainerBase):
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
-        """Build the evaluator that a set's own type asks for; OUTPUT_DIR/inference by default."""
+        """Build the evaluator for the dataset's type; OUTPUT_DIR/inference by default."""
         return build_evaluator(
             dataset_name,
             output_dir=output_folder or f"{cfg.OUTPUT_DIR}/inference",
@@ -356,7 +454,7 @@ class DefaultTrainer(TrainerBase):
         model: nn.Module,
         evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
     ) -> dict[str, Any]:
-        """Evaluate a model on every set of DATASETS.TEST; see `evaluate_sets.evaluate_datasets`."""
+        """Evaluate a model on every dataset of DATASETS.TEST; see `evaluate_datasets`."""
         return evaluate_datasets(
             cfg,
             model,
@@ -372,7 +470,7 @@ class DefaultTrainer(TrainerBase):
 
 
 class _PassOnBackward(HookBase):
-    """Opens the outer trainer's `after_backward` where the inner one's step has its gradients."""
+    """Calls the outer trainer's `after_backward` when the inner one's gradients are complete."""
 
     def __init__(self, outer: DefaultTrainer) -> None:
         self._outer = weakref.proxy(outer)

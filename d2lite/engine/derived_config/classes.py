@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Sequence
 
+from torch import nn
+
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.utils.errors import ConfigError
@@ -141,3 +143,14 @@ def _follow_stuff_classes(cfg: CfgNode) -> None:
             )
         cfg.derive(_PIXEL_KEY, len(names), f"the stuff classes of the dataset {dataset}")
         logger.info(f"{_PIXEL_KEY} {len(names)} follows from the stuff classes of {dataset}")
+
+
+def name_classes(model: nn.Module, class_names: Sequence[str] | None) -> None:
+    """Set `model.class_names`, which checkpoints, evaluation and test-time augmentation read.
+
+    Args:
+        model: without a wrapper.
+        class_names: in the order of their numbers; None if they are not known.
+    """
+    # A model of somebody's own need not declare the attribute.
+    setattr(model, "class_names", class_names)  # noqa: B010

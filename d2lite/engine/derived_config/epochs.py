@@ -1,10 +1,11 @@
-"""follow_epochs: what a config counts in epochs becomes iterations, once the data are known."""
+"""follow_epochs: convert what a config counts in epochs to iterations."""
 
 import logging
 import math
 from typing import Any
 
 from d2lite.config import CfgNode
+from d2lite.data.samplers.stream import epochs_to_iterations
 from d2lite.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -20,13 +21,13 @@ _PERIODS = {
 
 
 def epoch_length(data_loader: Any) -> float | None:
-    """Tell how many batches show every training image once.
+    """The number of batches that show every training image once.
 
     Args:
-        data_loader: of the training.
+        data_loader: of the training; its `batches_per_epoch` is read.
 
     Returns:
-        Their number, which need not be whole; None if the data do not say.
+        It may be a fraction; None if it is not known, as for an iterable dataset.
     """
     length = getattr(data_loader, "batches_per_epoch", None)
     return None if length is None or not 0 < length < math.inf else float(length)
@@ -35,16 +36,15 @@ def epoch_length(data_loader: Any) -> float | None:
 def follow_epochs(cfg: CfgNode, data_loader: Any) -> None:
     """Derive iterations from the keys that count epochs.
 
-    SOLVER.STEPS that come from elsewhere than SOLVER.MAX_EPOCHS (from a recipe, while the epochs
-    come from the command line) keep their place in the run: a fall after two thirds of the recipe
-    stays one after two thirds.
+    If SOLVER.STEPS and SOLVER.MAX_EPOCHS come from different sources (say, a file and the command
+    line), the steps keep their share of the run: one after two thirds stays after two thirds.
 
     Args:
         cfg: changed in place, also where it is frozen.
-        data_loader: of the training; its `batches_per_epoch` is looked at.
+        data_loader: of the training; its `batches_per_epoch` is read.
 
     Raises:
-        ConfigError: if a number is negative, or the data do not say how long an epoch is.
+        ConfigError: if a number is negative, or the length of an epoch is not known.
     """
     counted = {key: float(_value(cfg, key)) for key in _PERIODS}
     steps = [float(step) for step in cfg.SOLVER.STEP_EPOCHS]
@@ -69,7 +69,9 @@ def follow_epochs(cfg: CfgNode, data_loader: Any) -> None:
         steps = [round(step * share, 4) for step in cfg.SOLVER.STEPS]
         cfg.derive("SOLVER.STEP_EPOCHS", tuple(steps), "SOLVER.STEPS in a run of other length")
     changes: dict[str, Any] = {
-        _PERIODS[key]: _iterations(epochs, length) for key, epochs in counted.items() if epochs
+        _PERIODS[key]: epochs_to_iterations(epochs, length)
+        for key, epochs in counted.items()
+        if epochs
     }
     if steps:
         changes["SOLVER.STEPS"] = tuple(round(step * length) for step in steps)
@@ -82,8 +84,3 @@ def follow_epochs(cfg: CfgNode, data_loader: Any) -> None:
 def _value(cfg: CfgNode, key: str) -> Any:
     section, name = key.split(".")
     return cfg[section][name]
-
-
-def _iterations(epochs: float, length: float) -> int:
-    # The last image of the last epoch belongs to it; a rounding of floats does not.
-    return max(math.ceil(epochs * length - 1e-6), 1)

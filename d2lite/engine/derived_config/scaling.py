@@ -39,7 +39,7 @@ def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
             f"SOLVER.REFERENCE_WORLD_SIZE={reference} processes. Use a multiple of {reference}, "
             "or SOLVER.REFERENCE_WORLD_SIZE 0 to leave the recipe unscaled."
         )
-    factor = num_workers / reference
+    factor: float = num_workers / reference
     why = f"SOLVER.REFERENCE_WORLD_SIZE {reference} -> {num_workers} processes"
 
     def shorter(iterations: int) -> int:
@@ -49,7 +49,7 @@ def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
         # 0 means never, and must not come from rounding.
         return max(shorter(period), 1) if period > 0 else period
 
-    scaled = cfg.clone()
+    scaled: CfgNode = cfg.clone()
     changes = {
         "SOLVER.IMS_PER_BATCH": solver.IMS_PER_BATCH // reference * num_workers,
         "SOLVER.BASE_LR": solver.BASE_LR * factor,

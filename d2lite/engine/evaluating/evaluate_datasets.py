@@ -6,22 +6,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from d2lite.config import CfgNode
 from d2lite.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 
-from ..derived_config.checks import check_test_classes
-from ..stepping.memory_advice import out_of_memory_in_evaluation
+from ..derived_config import check_test_classes
+from ..stepping import out_of_memory_in_evaluation
 
 logger = logging.getLogger(__name__)
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside a DDP wrapper."""
-    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 def evaluate_datasets(
@@ -36,7 +30,7 @@ def evaluate_datasets(
 
     Args:
         cfg: the config.
-        model: the model; its mode is put back afterwards.
+        model: the model; its mode is restored afterwards.
         evaluators: one for each set; None for those of `build_evaluator`.
         build_loader: makes the loader of a set.
         build_evaluator: makes the evaluator of a set.
@@ -45,7 +39,7 @@ def evaluate_datasets(
         The results {task: {metric: value}} of the one set, or {set: results} of several.
 
     Raises:
-        ConfigError: if evaluators and sets differ in number, or a set's classes do not fit.
+        ConfigError: if there is not one evaluator for each dataset, or its classes do not fit.
     """
     if isinstance(evaluators, DatasetEvaluator):
         evaluators = [evaluators]
@@ -57,7 +51,7 @@ def evaluate_datasets(
         )
     results: dict[str, Any] = {}
     for number, name in enumerate(names):
-        check_test_classes(cfg, name, getattr(unwrap(model), "class_names", None))
+        check_test_classes(cfg, name, getattr(comm.unwrap(model), "class_names", None))
         loader = build_loader(cfg, name)
         evaluator = evaluators[number] if evaluators else build_evaluator(cfg, name)
         try:

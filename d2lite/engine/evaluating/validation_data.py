@@ -1,9 +1,8 @@
-"""The data of the validation loss: evaluation sets as a model sees them in training, but plain."""
+"""Loaders for validation losses: evaluation datasets with annotations, without augmentation."""
 
 import logging
-import weakref
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from d2lite.config import CfgNode
@@ -12,27 +11,29 @@ from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 
-from .. import hooks
-from ..defaults.built_run import BuiltRun
-
 logger = logging.getLogger(__name__)
 
 
-def build_validation_hook(trainer: BuiltRun) -> hooks.ValidationLoss | None:
-    """Make the hook that measures validation losses; None if TEST.LOSS_PERIOD is 0.
+def build_validation_loaders(
+    cfg: CfgNode, build_loader: Callable[[CfgNode, str], Iterable[Any]]
+) -> dict[str, Iterable[Any]]:
+    """Build a loader of annotated samples for each dataset that validation losses are measured on.
 
     Args:
-        trainer: its config and model are built already.
+        cfg: TEST.LOSS_PERIOD and DATASETS.TEST are read.
+        build_loader: makes the loader of one dataset.
+
+    Returns:
+        Name of a dataset -> its loader; empty if TEST.LOSS_PERIOD is 0.
 
     Raises:
-        ConfigError: if the period is negative or no set of DATASETS.TEST has annotations.
+        ConfigError: if the period is negative or no dataset of DATASETS.TEST has annotations.
     """
-    cfg = trainer.cfg
     period = cfg.TEST.LOSS_PERIOD
     if period < 0:
-        raise ConfigError(f"TEST.LOSS_PERIOD={period} is no period; use 0 for no measurement.")
+        raise ConfigError(f"TEST.LOSS_PERIOD={period} is negative; use 0 for no measurement.")
     if period == 0:
-        return None
+        return {}
     names = [name for name in cfg.DATASETS.TEST if _has_truth(DatasetCatalog.get(name))]
     if not names:
         raise ConfigError(
@@ -43,18 +44,7 @@ def build_validation_hook(trainer: BuiltRun) -> hooks.ValidationLoss | None:
     left_out = [name for name in cfg.DATASETS.TEST if name not in names]
     if left_out:
         logger.info(f"No validation loss on {', '.join(left_out)}: nothing is annotated there")
-    loaders = {name: trainer.build_validation_loader(cfg, name) for name in names}
-    weak, model = weakref.proxy(trainer), trainer.checkpointer.model
-
-    def measure() -> dict[str, dict[str, float]]:
-        with weak.evaluated_weights():
-            context = weak._trainer._forward_context
-            return {
-                name: hooks.measure_losses(model, loader, forward_context=context)
-                for name, loader in loaders.items()
-            }
-
-    return hooks.ValidationLoss(period, measure)
+    return {name: build_loader(cfg, name) for name in names}
 
 
 def _has_truth(records: Iterable[dict[str, Any]]) -> bool:
@@ -72,11 +62,14 @@ def build_validation_loader(cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
     """
     plain = build_augmentation(cfg, False)
     mapper = DatasetMapper(cfg, True, augmentations=plain, recompute_boxes=False)
-    return build_detection_test_loader(cfg, dataset_name, mapper=_KeyedMapper(mapper))
+    loader: Iterable[Any] = build_detection_test_loader(
+        cfg, dataset_name, mapper=_KeyedMapper(mapper)
+    )
+    return loader
 
 
 class _KeyedMapper:
-    """A mapper whose samples say by which key the model draws about them."""
+    """A mapper whose samples carry the key of the model's own draws."""
 
     def __init__(self, mapper: DatasetMapper) -> None:
         self._mapper = mapper

@@ -7,16 +7,18 @@ from typing import Any
 from d2lite.checkpoint import Checkpointer
 from d2lite.checkpoint import PeriodicCheckpointer as PeriodicSaver
 from d2lite.engine.trainer_base import HookBase
-from d2lite.utils import comm
-from d2lite.utils.errors import ConfigError, OutputError
+from d2lite.utils.errors import OutputError
+
+from .metric import MetricHook
+from .period import is_last_step, period_ends
 
 logger = logging.getLogger(__name__)
 
 
-def _save_or_tell(
+def _save_or_log(
     checkpointer: Checkpointer, name: str, *, stops_run: bool, iteration: int, **kwargs: Any
 ) -> bool:
-    """Save; a disk that does not take the file costs a message, and the run only if asked for."""
+    """Save; a file that cannot be written is logged, or ends the run if `stops_run`."""
     try:
         checkpointer.save(name, iteration=iteration, **kwargs)
     except OutputError as error:
@@ -24,7 +26,7 @@ def _save_or_tell(
             raise
         logger.error(
             f"The checkpoint {name}.pth of iteration {iteration} was not saved: {error} Older "
-            "files are whole, and the run goes on; SOLVER.STOP_ON_SAVE_ERROR True would end it"
+            "files are complete, and the run continues; SOLVER.STOP_ON_SAVE_ERROR True would end it"
         )
         return False
     return True
@@ -55,7 +57,7 @@ class PeriodicCheckpointer(PeriodicSaver, HookBase):
             max_iter: number of steps of the run; that of the trainer when training begins.
             max_to_keep: how many of the newest periodic checkpoints stay; None keeps all.
             file_prefix: first part of the file names.
-            stops_run: whether a save that fails ends the run; else it is told.
+            stops_run: whether a save that fails ends the run; otherwise it is logged.
         """
         super().__init__(checkpointer, period, max_iter, max_to_keep, file_prefix)
         self.stops_run = stops_run
@@ -63,11 +65,11 @@ class PeriodicCheckpointer(PeriodicSaver, HookBase):
         self._is_final_missing = False
 
     def before_train(self) -> None:
-        """Learn where the run ends."""
+        """Note where the run ends."""
         self.max_iter = self.trainer.max_iter
 
     def after_step(self) -> None:
-        """Save if it is time, or if there will be no later time."""
+        """Save when the period is over, after the last step, and before the run stops."""
         iteration = self.trainer.iter
         self.step(iteration)
         if self.trainer.is_stopping and self.saved_iter != iteration:
@@ -75,18 +77,18 @@ class PeriodicCheckpointer(PeriodicSaver, HookBase):
             self._delete_old()
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Save under a name of the caller's."""
-        is_saved = _save_or_tell(self.checkpointer, name, stops_run=self.stops_run, **kwargs)
+        """Save as NAME.pth."""
+        is_saved = _save_or_log(self.checkpointer, name, stops_run=self.stops_run, **kwargs)
         if is_saved:
             self.saved_iter = kwargs["iteration"]
         if name == f"{self.file_prefix}_final":
             self._is_final_missing = not is_saved
 
     def after_train(self) -> None:
-        """Save the last weights of a run that another hook ended before its time.
+        """Save the final weights if another hook ended the run early, or if saving them failed.
 
         Raises:
-            OutputError: if the final weights could not be saved, then and now.
+            OutputError: if the final weights cannot be saved.
         """
         trainer = self.trainer
         is_finished = trainer.iter >= trainer.max_iter
@@ -96,13 +98,8 @@ class PeriodicCheckpointer(PeriodicSaver, HookBase):
             self.save(f"{self.file_prefix}_final", iteration=trainer.max_iter - 1)
 
 
-class BestCheckpointer(HookBase):
-    """Saves the model whenever a metric is better than ever before in the run.
-
-    It has to be registered behind the hook that writes the metric into the storage.
-    """
-
-    runs_again = True
+class BestCheckpointer(MetricHook):
+    """Saves the model whenever a metric is better than at any time before in the run."""
 
     def __init__(
         self,
@@ -117,34 +114,25 @@ class BestCheckpointer(HookBase):
         """Make a hook.
 
         Args:
-            eval_period: the period of the evaluation; 0 looks at the end only.
+            eval_period: the period of the evaluation; 0 compares at the end only.
             checkpointer: does the saving.
             val_metric: the metric's name in the storage, such as "bbox/AP50".
             mode: "max" if larger is better, "min" if smaller is.
             file_prefix: name of the file, without ".pth".
-            stops_run: whether a save that fails ends the run; else it is told.
+            stops_run: whether a save that fails ends the run; otherwise it is logged.
 
         Raises:
             ConfigError: if the mode is neither.
         """
-        if mode not in ("max", "min"):
-            raise ConfigError(
-                f"SOLVER.BEST_CHECKPOINT.MODE={mode!r} is not known; use 'max' or 'min'."
-            )
+        super().__init__(val_metric, mode, node="SOLVER.BEST_CHECKPOINT")
         self._period = eval_period
         self._checkpointer = checkpointer
-        self._metric = val_metric
-        self._sign = 1 if mode == "max" else -1
         self._file_prefix = file_prefix
         self._stops_run = stops_run
-        self.best_value: float | None = None
-        self.best_iter: int | None = None
 
     def after_step(self) -> None:
-        """Compare after an evaluation; the last one is seen in `after_train`."""
-        steps_made = self.trainer.iter + 1
-        is_due = self._period > 0 and steps_made % self._period == 0
-        if is_due and steps_made != self.trainer.max_iter:
+        """Compare after an evaluation; `after_train` compares the last one."""
+        if period_ends(self.trainer, self._period) and not is_last_step(self.trainer):
             self._compare()
 
     def after_train(self) -> None:
@@ -153,30 +141,29 @@ class BestCheckpointer(HookBase):
             self._compare()
 
     def _compare(self) -> None:
-        value, measured_at = self.trainer.storage.latest().get(self._metric, (None, None))
-        if self._checkpointer.collect is not None:
-            # All processes save, so all have to know what the main one measured.
-            value, measured_at = comm.all_gather((value, measured_at))[0]
-        if value is None or measured_at is None:
+        # Where all processes save, all need the value of the main one.
+        saves_together = getattr(self._checkpointer, "collect", None) is not None
+        measured = self._latest(all_processes=saves_together)
+        if measured is None:
             known = sorted(name for name in self.trainer.storage.latest() if "/" in name)
             logger.warning(
                 f"No best checkpoint: the metric {self._metric!r} (SOLVER.BEST_CHECKPOINT.METRIC) "
                 f"was not measured; measured: {', '.join(known) or 'none'}"
             )
             return
-        value = float(value)
+        value, measured_at = measured
         if math.isnan(value) or measured_at == self.best_iter:
             return
-        if self.best_value is not None and self._sign * (value - self.best_value) <= 0:
+        if not self._is_better(value):
             logger.info(
-                f"{self._metric} is {value:.4f}; the best stays {self.best_value:.4f} "
+                f"{self._metric} is {value:.4f}; the best is still {self.best_value:.4f} "
                 f"of iteration {self.best_iter}"
             )
             return
-        # Set before saving, so that the file knows of itself when a run is resumed from it.
+        # Set before saving, so that a run resumed from the file knows of it.
         before = self.best_value, self.best_iter
-        self.best_value, self.best_iter = value, int(measured_at)
-        if not _save_or_tell(
+        self.best_value, self.best_iter = value, measured_at
+        if not _save_or_log(
             self._checkpointer,
             self._file_prefix,
             stops_run=self._stops_run,
@@ -194,11 +181,11 @@ class BestCheckpointer(HookBase):
         return {"metric": self._metric, "value": self.best_value, "iteration": self.best_iter}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned; the best of another metric is forgotten."""
+        """Restore what `state_dict` returned; the best value of another metric is ignored."""
         if state_dict["metric"] != self._metric:
             logger.warning(
                 f"The best checkpoint so far was chosen by {state_dict['metric']!r}; "
-                f"{self._metric!r} (SOLVER.BEST_CHECKPOINT.METRIC) starts anew"
+                f"{self._metric!r} (SOLVER.BEST_CHECKPOINT.METRIC) starts without one"
             )
             return
         self.best_value, self.best_iter = state_dict["value"], state_dict["iteration"]

@@ -1,7 +1,7 @@
 """ClassCheckHook: the data's classes and the model's are the same, or the run does not begin."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils.errors import ConfigError
@@ -23,7 +23,7 @@ class ClassCheckHook(HookBase):
         *,
         key: str = "MODEL.ROI_HEADS.NUM_CLASSES",
         test_classes: Mapping[str, Sequence[str]] | None = None,
-        loaded_classes: Sequence[str] | None = None,
+        loaded_classes: Sequence[str] | Callable[[], Sequence[str] | None] | None = None,
     ) -> None:
         """Make a hook.
 
@@ -32,13 +32,21 @@ class ClassCheckHook(HookBase):
             num_classes: number of classes that the model predicts; None if it is not known.
             key: the configuration key that sets this number.
             test_classes: evaluation set's name -> its class names.
-            loaded_classes: the class names that came with the loaded weights.
+            loaded_classes: the class names that came with the loaded weights, or a function that
+                returns them when training begins, for weights that are loaded later.
         """
         self.train_classes = list(train_classes)
         self.num_classes = num_classes
         self.key = key
         self.test_classes = {name: list(names) for name, names in (test_classes or {}).items()}
-        self.loaded_classes = None if loaded_classes is None else list(loaded_classes)
+        self._loaded_classes = loaded_classes
+
+    @property
+    def loaded_classes(self) -> list[str] | None:
+        """The class names that came with the loaded weights; None if they are not known."""
+        loaded = self._loaded_classes
+        names = loaded() if callable(loaded) else loaded
+        return None if names is None else list(names)
 
     def before_train(self) -> None:
         """Compare.
@@ -58,15 +66,17 @@ class ClassCheckHook(HookBase):
                     "scored as other classes. Use one list (names and order) in both, or leave "
                     "the set out of DATASETS.TEST."
                 )
-        if self.loaded_classes is not None and self.loaded_classes != self.train_classes:
-            logger.warning(describe_class_change(self.loaded_classes, self.train_classes))
+        loaded = self.loaded_classes
+        if loaded is not None and loaded != self.train_classes:
+            logger.warning(describe_class_change(loaded, self.train_classes))
 
     def _compare_count(self) -> None:
         if self.num_classes is None or self.num_classes == len(self.train_classes):
             return
         model_side = f"{self.num_classes} classes"
-        if self.loaded_classes is not None and len(self.loaded_classes) == self.num_classes:
-            model_side = _listed(self.loaded_classes)
+        loaded = self.loaded_classes
+        if loaded is not None and len(loaded) == self.num_classes:
+            model_side = _listed(loaded)
         else:
             model_side += " (no names known)"
         raise ConfigError(

@@ -1,30 +1,25 @@
-"""EarlyStopping: ends a run whose metric no longer gets better."""
+"""EarlyStopping: ends a run whose metric no longer improves."""
 
 import logging
-import math
 from typing import Any
 
-from d2lite.engine.trainer_base import HookBase
-from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
+
+from .metric import MetricHook
+from .period import period_ends
 
 logger = logging.getLogger(__name__)
 
 
-class EarlyStopping(HookBase):
+class EarlyStopping(MetricHook):
     """Ends the run after a number of evaluations in a row without a better value.
 
     The step it ends with is the last one in every respect: the final checkpoint is saved and
-    evaluated. All processes need the hook; they follow what the main process measured. It has to
-    be registered behind the hook that writes the metric into the storage.
+    evaluated. All processes need the hook; they follow what the main process measured.
 
     Attributes:
-        best_value: the best value so far; None before the first that is a number.
-        best_iter: the iteration it was measured at.
-        num_bad: measurements since then.
+        num_bad: measurements since the best one.
     """
-
-    runs_again = True
 
     def __init__(
         self,
@@ -45,11 +40,10 @@ class EarlyStopping(HookBase):
             min_delta: a value counts as better if it is better by more than this.
 
         Raises:
-            ConfigError: if one of them makes no sense.
+            ConfigError: if one of them cannot be used.
         """
         node = "SOLVER.EARLY_STOPPING"
-        if mode not in ("max", "min"):
-            raise ConfigError(f"{node}.MODE={mode!r} is not known; use 'max' or 'min'.")
+        super().__init__(metric, mode, node=node, min_delta=min_delta)
         if patience < 1:
             raise ConfigError(
                 f"{node}.PATIENCE={patience} would stop every run; use 1 or more, or leave "
@@ -63,36 +57,26 @@ class EarlyStopping(HookBase):
                 "TEST.EVAL_PERIOD (results) or TEST.LOSS_PERIOD (validation losses)."
             )
         self._period = period
-        self._metric = metric
-        self._mode = mode
-        self._sign = 1 if mode == "max" else -1
         self._patience = patience
-        self._min_delta = min_delta
-        self.best_value: float | None = None
-        self.best_iter: int | None = None
         self.num_bad = 0
         self._seen_at: int | None = None
 
     def before_train(self) -> None:
-        """End at once what had ended before."""
+        """End a resumed run that had ended already."""
         self._end_if_hopeless(self.trainer.iter)
 
     def after_step(self) -> None:
-        """Look at a new measurement."""
-        steps_made = self.trainer.iter + 1
-        if steps_made % self._period == 0:
-            self._look()
-            self._end_if_hopeless(steps_made)
+        """Compare a new measurement."""
+        if period_ends(self.trainer, self._period):
+            self._compare()
+            self._end_if_hopeless(self.trainer.iter + 1)
 
-    def _look(self) -> None:
-        measured = None
-        if comm.is_main_process():
-            measured = self.trainer.storage.latest().get(self._metric)
-        # Every process counts along, so that none is left waiting in a step that others skip.
-        measured = comm.all_gather(measured)[0]
+    def _compare(self) -> None:
+        # Every process counts, so that none waits in a step that the others do not make.
+        measured = self._latest(all_processes=True)
         if measured is None:
             return
-        value, iteration = float(measured[0]), int(measured[1])
+        value, iteration = measured
         if iteration == self._seen_at:
             return
         self._seen_at = iteration
@@ -101,16 +85,9 @@ class EarlyStopping(HookBase):
             return
         self.num_bad += 1
         logger.info(
-            f"{self._metric} is no better at iteration {iteration} ({value:.4f}); early stopping "
+            f"{self._metric} is not better at iteration {iteration} ({value:.4f}); early stopping "
             f"after {self._patience - self.num_bad} more such evaluations"
         )
-
-    def _is_better(self, value: float) -> bool:
-        if math.isnan(value):
-            return False
-        if self.best_value is None:
-            return True
-        return self._sign * (value - self.best_value) > self._min_delta
 
     def _end_if_hopeless(self, steps_made: int) -> None:
         planned = self.trainer.max_iter
@@ -121,8 +98,8 @@ class EarlyStopping(HookBase):
         if self.best_value is not None:
             best = f"{self.best_value:.4f} of iteration {self.best_iter}"
         logger.info(
-            f"Stopped early, after {steps_made} of {planned} iterations: {self._metric} was no "
-            f"better than {best} in {self.num_bad} evaluations. To go on, resume with a larger "
+            f"Stopped early, after {steps_made} of {planned} iterations: {self._metric} was not "
+            f"better than {best} in {self.num_bad} evaluations. To continue, resume with a larger "
             "SOLVER.EARLY_STOPPING.PATIENCE."
         )
 
@@ -140,12 +117,12 @@ class EarlyStopping(HookBase):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned; the best of another metric is forgotten."""
+        """Restore what `state_dict` returned; the best value of another metric is ignored."""
         before = state_dict["metric"], state_dict["mode"]
         if before != (self._metric, self._mode):
             logger.warning(
                 f"Early stopping watched {before[0]!r} ({before[1]}) before and watches "
-                f"{self._metric!r} ({self._mode}) now: it starts anew"
+                f"{self._metric!r} ({self._mode}) now: it starts again"
             )
             return
         self.best_value, self.best_iter = state_dict["value"], state_dict["iteration"]

@@ -7,6 +7,8 @@ from d2lite.engine.trainer_base import HookBase
 from d2lite.evaluation.testing import flatten_results_dict
 from d2lite.utils import comm
 
+from .period import is_last_step, period_ends
+
 
 class EvalHook(HookBase):
     """Runs an evaluation and puts its numbers into the storage.
@@ -27,8 +29,8 @@ class EvalHook(HookBase):
         Args:
             eval_period: steps between two evaluations; 0 for none while training.
             eval_function: returns a (nested) dict of numbers, or nothing.
-            eval_after_train: evaluate once more when the last step is made; not when the
-                training broke off.
+            eval_after_train: evaluate once more after the last step, unless an error ended the
+                training.
         """
         self._period = eval_period
         self._evaluate: Callable[[], Mapping[str, Any] | None] | None = eval_function
@@ -37,12 +39,10 @@ class EvalHook(HookBase):
 
     def after_step(self) -> None:
         """Evaluate when the period is over; the last step is left to `after_train`."""
-        steps_made = self.trainer.iter + 1
-        is_due = self._period > 0 and steps_made % self._period == 0
-        is_left_to_the_end = self._eval_after_train and steps_made == self.trainer.max_iter
-        if is_due and not is_left_to_the_end:
+        is_left_to_the_end = self._eval_after_train and is_last_step(self.trainer)
+        if period_ends(self.trainer, self._period) and not is_left_to_the_end:
             self._run_evaluation()
-            self._evaluated_steps = steps_made
+            self._evaluated_steps = self.trainer.iter + 1
 
     def after_train(self) -> None:
         """Evaluate the finished model."""
@@ -50,17 +50,18 @@ class EvalHook(HookBase):
         # A run that was stopped early has just evaluated its last weights.
         if self._eval_after_train and is_finished and self._evaluated_steps != self.trainer.iter:
             self._run_evaluation()
-        # The function mostly holds the trainer: letting go breaks the circle.
+        # The function usually holds the trainer, and this breaks the circle of references.
         self._evaluate = None
 
     def _run_evaluation(self) -> None:
         if self._evaluate is None:
-            raise RuntimeError("An EvalHook serves one training; make a new one for the next")
+            raise RuntimeError("An EvalHook works for one training; make a new one for the next")
         results = self._evaluate()
         if results:
-            self.trainer.storage.put_scalars(**_checked_numbers(results), smoothing_hint=False)
-        # The main process evaluates longest; without this others would wait inside a collective
-        # of the next step, whose timeout is not meant for an evaluation.
+            for name, value in _checked_numbers(results).items():
+                self.trainer.storage.put_scalar(name, value, smoothing_hint=False)
+        # The main process evaluates longest; without this the others would wait in a collective of
+        # the next step, whose timeout is too short for an evaluation.
         comm.synchronize()
 
 

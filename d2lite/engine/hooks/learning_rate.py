@@ -31,30 +31,33 @@ class LRScheduler(HookBase):
         self._logged_group = 0
 
     @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer: the one given, or the trainer's."""
+        own: Any = self.trainer
+        return self._optimizer if self._optimizer is not None else own.optimizer
+
+    @property
     def scheduler(self) -> Scheduler | ParamScheduler:
         """The schedule: the one given, or the trainer's."""
-        return self._scheduler if self._scheduler is not None else self.trainer.scheduler
+        own: Any = self.trainer
+        return self._scheduler if self._scheduler is not None else own.scheduler
 
     def before_train(self) -> None:
-        """Find optimizer and schedule."""
-        if self._optimizer is None:
-            self._optimizer = self.trainer.optimizer
-        if isinstance(self.scheduler, ParamScheduler):
+        """Choose the group to log, and turn a `ParamScheduler` into a schedule of this run."""
+        self._logged_group = self.get_best_param_group_id(self.optimizer)
+        multiplier, trainer = self.scheduler, self.trainer
+        if isinstance(multiplier, ParamScheduler):
             self._scheduler = LRMultiplier(
-                self._optimizer,
-                self.scheduler,
-                self.trainer.max_iter,
-                last_iter=self.trainer.iter - 1,
+                self.optimizer, multiplier, trainer.max_iter, last_iter=trainer.iter - 1
             )
-        self._logged_group = self.get_best_param_group_id(self._optimizer)
 
     def after_step(self) -> None:
         """Log the rate that this step was made with, then set the next step's."""
-        rate = self._optimizer.param_groups[self._logged_group]["lr"]
+        rate = self.optimizer.param_groups[self._logged_group]["lr"]
         self.trainer.storage.put_scalar("lr", rate, smoothing_hint=False)
-        # Torch warns when the first update was none, as a float16 scaler may decide; the
-        # schedule counts iterations, so that is in order.
-        self._optimizer._opt_called = True
+        # Torch warns if no update came before, as when a float16 scaler skips the first one; the
+        # schedule counts iterations, so that is correct.
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # torch's own mark
         self.scheduler.step()
 
     @staticmethod
@@ -78,7 +81,7 @@ class LRScheduler(HookBase):
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         # A ParamScheduler is a function of the iteration alone, which the trainer restores.
         if isinstance(self.scheduler, Scheduler):
             self.scheduler.load_state_dict(state_dict)

@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils import comm
 from d2lite.utils.events import EventStorage
+
+from ..stepping import remember_buffers
+from .period import is_last_step, period_ends
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +51,11 @@ class PreciseBN(HookBase):
         Args:
             period: steps between two updates; 0 for one after the last step only.
             model: the model, which is in training mode at an update.
-            data_loader: gives batches as for training; when it can `seek`, each update looks at
-                the batches from its own iteration on, so that a resumed run sees the same ones.
-            num_iter: number of batches averaged over.
-            weights: what to measure in; a context in which the model has averaged weights gives
-                these their statistics, and leaves those of the training alone.
+            data_loader: gives batches as for training; if it can `seek`, each update uses the
+                batches from its own iteration on, so that a resumed run uses the same ones.
+            num_iter: number of batches to average over.
+            weights: the context to measure in; one in which the model has averaged weights
+                measures their statistics, and does not change those of the training.
         """
         self._layers = get_training_bn_layers(model)
         if not self._layers:
@@ -66,13 +69,11 @@ class PreciseBN(HookBase):
 
     def after_step(self) -> None:
         """Update when the period is over, and after the last step."""
-        steps_made = self.trainer.iter + 1
-        is_due = self._period > 0 and steps_made % self._period == 0
-        if is_due or steps_made == self.trainer.max_iter:
+        if period_ends(self.trainer, self._period) or is_last_step(self.trainer):
             self.update_stats()
 
     def update_stats(self) -> None:
-        """Measure the statistics anew over the next batches.
+        """Measure the statistics over the next batches.
 
         Raises:
             RuntimeError: if the model is in evaluation mode, where batch norm measures nothing.
@@ -83,11 +84,13 @@ class PreciseBN(HookBase):
             raise RuntimeError("PreciseBN needs the model in training mode; call model.train()")
         logger.info(f"PreciseBN: averaging batch norm statistics over {self._num_iter} batches")
         momenta = [layer.momentum for layer in self._layers]
-        with self._weights(), _kept_training_buffers(self._model):
+        with self._weights():
+            restore = remember_buffers(self._model, _is_training_number)
             try:
                 with torch.no_grad(), EventStorage(start_iter=1):
                     count = self._average_over_batches()
             finally:
+                restore()
                 for layer, momentum in zip(self._layers, momenta, strict=True):
                     layer.momentum = momentum
             _average_over_processes(self._layers)
@@ -99,7 +102,7 @@ class PreciseBN(HookBase):
         for count, batch in enumerate(self._next_batches(), start=1):
             for layer in self._layers:
                 # With 1/count the update running += momentum * (batch - running) is the plain
-                # mean of all batches so far, and the first one wipes out what was there.
+                # mean of all batches so far, and the first one replaces the old value.
                 layer.momentum = 1.0 / count
             self._model(batch)
         return count
@@ -114,27 +117,18 @@ class PreciseBN(HookBase):
         return itertools.islice(self._batches, self._num_iter)
 
 
-@contextmanager
-def _kept_training_buffers(model: nn.Module) -> Iterator[None]:
-    """Put back the running numbers of losses, which only a step of the training may move."""
-    kept = [
-        (module, name, getattr(module, name).clone())
-        for module in model.modules()
-        for name in getattr(module, "training_buffers", ())
-    ]
-    try:
-        yield
-    finally:
-        for module, name, value in kept:
-            setattr(module, name, value)
+def _is_training_number(module: nn.Module, name: str) -> bool:
+    """Whether a buffer is a running number of a loss, which only training steps may change."""
+    return name in getattr(module, "training_buffers", ())
 
 
 def _average_over_processes(layers: Iterable[_BatchNorm]) -> None:
-    """Give all processes the mean of their statistics: each saw another share of the data."""
+    """Give all processes the mean of their statistics: each saw other batches."""
     world_size = comm.get_world_size()
     if world_size == 1:
         return
     for layer in layers:
         for statistic in (layer.running_mean, layer.running_var):
-            dist.all_reduce(statistic)
-            statistic /= world_size
+            if statistic is not None:
+                dist.all_reduce(statistic)
+                statistic /= world_size

@@ -1,4 +1,4 @@
-"""IterationTimer, TorchMemoryStats: what a step costs in time and in GPU memory."""
+"""IterationTimer, TorchMemoryStats: the time and the GPU memory that steps need."""
 
 import datetime
 import logging
@@ -8,14 +8,16 @@ import torch
 
 from d2lite.engine.trainer_base import HookBase
 
+from .period import is_last_step, period_ends
+
 logger = logging.getLogger(__name__)
 
 
 class IterationTimer(HookBase):
-    """Writes the scalar "time" (seconds a step) and sums up at the end.
+    """Writes the scalar "time" (seconds a step) and logs the totals at the end.
 
-    It has to be the first hook that works around a step: the time runs from its `before_step` to
-    its `after_step`, so that the work of hooks behind it after the step counts as theirs.
+    Register it before all hooks that work around a step: the time runs from its `before_step` to
+    its `after_step`, so that what later hooks do after the step is counted as time of hooks.
     """
 
     def __init__(self, warmup_iter: int = 3) -> None:
@@ -80,7 +82,7 @@ class TorchMemoryStats(HookBase):
 
         Args:
             period: steps between two log lines.
-            max_runs: number of lines after which it falls silent.
+            max_runs: number of lines after which it logs no more.
         """
         self._period = period
         self._runs_left = max_runs
@@ -89,8 +91,7 @@ class TorchMemoryStats(HookBase):
         """Log when the period is over, and after the last step."""
         if self._runs_left <= 0 or not torch.cuda.is_available():
             return
-        steps_made = self.trainer.iter + 1
-        if steps_made % self._period != 0 and steps_made != self.trainer.max_iter:
+        if not (period_ends(self.trainer, self._period) or is_last_step(self.trainer)):
             return
         figures = {
             "allocated": torch.cuda.memory_allocated(),
@@ -102,7 +103,7 @@ class TorchMemoryStats(HookBase):
         logger.info(f"GPU memory after iteration {self.trainer.iter}: {text}")
         self._runs_left -= 1
         if self._runs_left == 0:
-            logger.info("GPU memory at its worst:\n" + torch.cuda.memory_summary())
+            logger.info("Peak use of GPU memory:\n" + torch.cuda.memory_summary())
         torch.cuda.reset_peak_memory_stats()
 
 

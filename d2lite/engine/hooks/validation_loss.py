@@ -19,9 +19,12 @@ from d2lite.utils.events import EventStorage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key, keyed_draws
 from d2lite.utils.modes import restored_modes
 
+from ..stepping import remember_buffers
+from .period import is_last_step, period_ends
+
 logger = logging.getLogger(__name__)
 
-# Parts that are noise in training, beside those that torch knows.
+# Modules that add noise in training, besides those of torch.
 _NOISE_NAMES = ("Drop", "StochasticDepth")
 
 
@@ -43,31 +46,32 @@ class ValidationLoss(HookBase):
         Args:
             period: steps between two measurements; one more follows the last step.
             measure: returns {name of a set: {name of a loss: value}}; in processes other than
-                the main one its result is not looked at.
+                the main one its result is not used.
         """
         self._period = period
         self._measure: Callable[[], Mapping[str, Mapping[str, float]]] | None = measure
 
     def after_step(self) -> None:
         """Measure when the period is over, and after the last step."""
-        steps_made = self.trainer.iter + 1
-        if steps_made % self._period == 0 or steps_made == self.trainer.max_iter:
+        if period_ends(self.trainer, self._period) or is_last_step(self.trainer):
             self._report()
 
     def after_train(self) -> None:
-        """Let go of the function, which mostly holds the trainer."""
+        """Drop the function, which usually holds the trainer."""
         self._measure = None
 
     def _report(self) -> None:
         if self._measure is None:
-            raise RuntimeError("A ValidationLoss serves one training; make a new one for the next")
+            raise RuntimeError(
+                "A ValidationLoss works for one training; make a new one for the next"
+            )
         started = time.perf_counter()
         found = self._measure()
         comm.synchronize()
         if not comm.is_main_process():
             return
         for name, losses in found.items():
-            # As the results of an evaluation: the set is named where there are several.
+            # As in the results of an evaluation, several datasets are told apart by their names.
             scope = "validation" if len(found) == 1 else f"{name}/validation"
             for loss, value in losses.items():
                 self.trainer.storage.put_scalar(f"{scope}/{loss}", value, smoothing_hint=False)
@@ -83,15 +87,15 @@ def measure_losses(
     *,
     forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> dict[str, float]:
-    """Measure the mean losses of a model over a set, and leave no trace in the model.
+    """Measure the mean losses of a model over a dataset, and leave the model unchanged.
 
     A batch counts by its images, so that the value is a mean over images. Everything that is
     random follows from the number of the batch.
 
     Args:
         model: without a wrapper for several processes; given a batch it returns losses.
-        data_loader: yields batches with the truth; each image once, over all processes.
-        forward_context: what the model is called in, such as autocast.
+        data_loader: yields batches with annotations; each image once, over all processes.
+        forward_context: makes the context of each forward pass, such as autocast.
 
     Returns:
         Loss -> value, "total_loss" first; the same in all processes.
@@ -111,8 +115,8 @@ def measure_losses(
             torch.manual_seed(draw_key(DrawPurpose.VALIDATION_MODEL, _key_of(batch, number)))
             with forward_context():
                 losses = model(batch)
-            # The running numbers that a loss moves are those of the training again: the value of
-            # an image must not hang on which images came before it.
+            # A loss may change running numbers; the value of an image must not depend on the
+            # images before it.
             restore()
             if isinstance(losses, Tensor):
                 losses = {"total_loss": losses}
@@ -131,25 +135,9 @@ def undisturbed_losses(model: nn.Module) -> Iterator[Callable[[], None]]:
     work as in evaluation. On leaving, every mode and every buffer is as it was.
 
     Yields:
-        A function that puts all buffers back to what they were on entering.
+        A function that gives all buffers the values that they had on entering.
     """
-    places = [
-        (module, name, buffer)
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
-    buffers = [buffer for _, _, buffer in places]
-    before = [buffer.clone() for buffer in buffers]
-
-    def restore() -> None:
-        if buffers:
-            with torch.no_grad():
-                torch._foreach_copy_(buffers, before)
-        for module, name, buffer in places:
-            # A model may move a running number by putting another tensor in its place.
-            if getattr(module, name) is not buffer:
-                setattr(module, name, buffer)
-
+    restore = remember_buffers(model)
     with ExitStack() as stack:
         stack.enter_context(restored_modes(model))
         stack.callback(restore)
@@ -171,7 +159,7 @@ def _is_noisy(module: nn.Module) -> bool:
 
 @contextmanager
 def _kept_generators(model: nn.Module) -> Iterator[None]:
-    """Put the states of all global generators back on leaving."""
+    """On leaving, restore the states of all global generators."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with ExitStack() as stack:
         stack.enter_context(keyed_draws(draw_key(DrawPurpose.VALIDATION_MODEL)))
@@ -182,7 +170,7 @@ def _kept_generators(model: nn.Module) -> Iterator[None]:
 
 
 def _key_of(batch: Sequence[Any], number: int) -> int:
-    """A key of the batch that does not hang on how images are spread over processes."""
+    """A key of the batch that does not depend on how images are spread over processes."""
     first = batch[0] if batch else None
     return int(first.get("draw_key", number)) if isinstance(first, Mapping) else number
 

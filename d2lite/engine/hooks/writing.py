@@ -1,4 +1,4 @@
-"""PeriodicWriter: lets the writers read the storage now and then."""
+"""PeriodicWriter: calls the writers of scalars at a period."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -8,13 +8,15 @@ from d2lite.engine.launching.failure_log import log_failure
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils.events import EventWriter
 
+from .period import is_last_step, period_ends
+
 logger = logging.getLogger(__name__)
 
 
 class PeriodicWriter(HookBase):
     """Calls `write()` of each writer every `period` steps and at the end, where it closes them.
 
-    A file that cannot be written, on a full disk or in a lost folder, is told once and does not
+    A file that cannot be written, on a full disk or in a lost folder, is logged once and does not
     stop the run.
     """
 
@@ -40,25 +42,24 @@ class PeriodicWriter(HookBase):
         self._failing: set[int] = set()
 
     def before_train(self) -> None:
-        """Make the writers, if that was left for now."""
+        """Make the writers, if a function for that was given."""
         if self._build_writers is not None:
             self._writers = _checked(self._build_writers())
 
     def after_step(self) -> None:
         """Write when the period is over, and after the last step."""
-        steps_made = self.trainer.iter + 1
-        if steps_made % self._period == 0 or steps_made == self.trainer.max_iter:
+        if period_ends(self.trainer, self._period) or is_last_step(self.trainer):
             for writer in self._writers:
                 self._write(writer)
 
     def after_train(self) -> None:
-        """Write what hooks before this one found after the last step, and close the writers."""
-        # Whatever goes wrong with one writer, the stack closes it and the others.
+        """Write what the hooks before this one added after the last step; close the writers."""
+        # If one writer fails, the stack still closes it and the others.
         with ExitStack() as stack:
             for writer in reversed(self._writers):
                 stack.callback(_try, writer, writer.close)
                 if not self.trainer.is_stopping:
-                    # A run that stops to be resumed writes when it would have written anyway.
+                    # A run that stops to be resumed writes at its usual steps only.
                     stack.callback(_try, writer, writer.write)
 
     def _write(self, writer: EventWriter) -> None:
@@ -68,7 +69,7 @@ class PeriodicWriter(HookBase):
             if id(writer) not in self._failing:
                 logger.error(
                     f"{type(writer).__name__} cannot write ({error.strerror or error}). The run "
-                    "goes on; free some space or bring the folder back, and it goes on writing"
+                    "continues; free some space or restore the folder, and it writes again"
                 )
             self._failing.add(id(writer))
         else:

@@ -1,1 +1,16 @@
-"""Reports of a run: summaries, pictures, non-finite losses."""
+"""What a run reports: its closing summary, pictures, steps that were not finite."""
+
+from .nonfinite_report import read_report, write_report
+from .replay import load_reported_batch, measure_batch
+from .sample_pictures import draw_sample
+from .summary import log_summary, save_pictures
+
+__all__ = [
+    "draw_sample",
+    "load_reported_batch",
+    "log_summary",
+    "measure_batch",
+    "read_report",
+    "save_pictures",
+    "write_report",
+]

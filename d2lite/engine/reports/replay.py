@@ -1,31 +1,31 @@
 """Replaying the batch of a step that was not finite, from the report that the run wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from d2lite.config import CfgNode
+from d2lite.data import build_detection_train_loader
 from d2lite.utils.errors import DataError
 from d2lite.utils.events import EventStorage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 
-from ..defaults.trainer import DefaultTrainer
-from ..stepping.gradients import gradient_norm
+from ..stepping import gradient_norm
 
 
 def load_reported_batch(
     cfg: CfgNode,
     report: Mapping[str, Any],
-    trainer_class: type[DefaultTrainer] = DefaultTrainer,
+    build_loader: Callable[[CfgNode], Iterable[Any]] = build_detection_train_loader,
 ) -> list[dict[str, Any]]:
     """Load the batch of a step again, with the same augmentation.
 
     Args:
         cfg: the config of the run; SEED is set to that of the report.
         report: as `read_report` gives it.
-        trainer_class: whose training loader is used.
+        build_loader: makes the training loader; that of the run, if it had its own.
 
     Returns:
         The samples of the process that wrote the report.
@@ -34,22 +34,23 @@ def load_reported_batch(
         DataError: if the loader cannot start there, or gives other images.
     """
     cfg.derive("SEED", report["seed"], "the report")
-    loader = trainer_class.build_train_loader(cfg)
-    if not hasattr(loader, "seek"):
+    loader = build_loader(cfg)
+    seek = getattr(loader, "seek", None)
+    if seek is None:
         raise DataError(
             f"{type(loader).__name__} has no seek(), so its batch {report['iteration']} cannot be "
             "found. The report names the images."
         )
-    loader.seek(report["iteration"])
-    batch = next(iter(loader))
+    seek(report["iteration"])
+    batch: list[dict[str, Any]] = next(iter(loader))
     share = len(batch) // report["num_processes"]
     batch = batch[report["rank"] * share :][:share]
     names = [str(sample["file_name"]) for sample in batch if "file_name" in sample]
     if names != report["images"]:
         raise DataError(
-            f"The batch of iteration {report['iteration']} is another one now.\n"
+            f"The batch of iteration {report['iteration']} has other images now.\n"
             f"  in the report: {', '.join(report['images'])}\n  now:           {', '.join(names)}\n"
-            "Were the data or the config changed since? Give the run's own config.yaml."
+            "Check whether the data or the config have changed, and give the run's own config.yaml."
         )
     return batch
 
@@ -62,7 +63,7 @@ def measure_batch(
     Args:
         model: with the weights to try; its gradients are replaced.
         batch: samples.
-        report: tells the seed, the iteration and the process, which key the draws.
+        report: with the seed, the iteration and the process, which key the draws.
 
     Returns:
         Name -> number; the norm is under "gradient norm".

@@ -1,1 +1,13 @@
-"""What a run resumes from, and whether it fits."""
+"""What a run resumes from, whether it fits, and what has changed since."""
+
+from .checkpoint_peek import class_names_of_weights, seed_of_checkpoint
+from .resume import describe_stop, load_run
+from .run_facts import collect_run_facts
+
+__all__ = [
+    "class_names_of_weights",
+    "collect_run_facts",
+    "describe_stop",
+    "load_run",
+    "seed_of_checkpoint",
+]

@@ -1,7 +1,7 @@
-"""Going on with a run: which checkpoint, whether it fits, and what has changed since."""
+"""Resume a run: find its checkpoint, refuse one that does not fit, and load it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,18 @@ from d2lite.checkpoint import Checkpointer
 from d2lite.checkpoint.folder import remove_leftovers
 from d2lite.checkpoint.matching import LoadReport
 from d2lite.checkpoint.reading import read_checkpoint
-from d2lite.solver import LRMultiplier
+from d2lite.config import CfgNode
+from d2lite.solver import LRMultiplier, LRScheduler
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError, WeightsError
 
 from .. import hooks
-from ..defaults.built_run import BuiltRun
 from .checkpoint_peek import class_names_of_weights
 from .run_facts import collect_run_facts, describe_changes, list_refused_changes
 
 logger = logging.getLogger(__name__)
 
-# What a config says of an optimizer's groups; the rest of a group is how torch computes.
+# What a config sets in an optimizer's groups; other entries choose how torch computes.
 _HYPERPARAMETERS = (
     "initial_lr",
     "weight_decay",
@@ -37,19 +37,19 @@ _HYPERPARAMETERS = (
 def find_checkpoint(
     checkpointer: Checkpointer, resume: bool | str
 ) -> tuple[str, dict[str, Any]] | None:
-    """Read the checkpoint that a run goes on from; all processes get the same one.
+    """Read the checkpoint that a run continues from; all processes get the same one.
 
     Args:
-        checkpointer: knows the folder of the run.
+        checkpointer: of the folder of the run.
         resume: the path of a checkpoint, or True for the newest one of the folder that can be
             read.
 
     Returns:
-        Its path and content; None if there is nothing to go on from.
+        Its path and content; None if there is nothing to continue from.
 
     Raises:
-        MissingFileError: if the file that was named is not there.
-        WeightsError: if it cannot be read, or holds weights alone.
+        MissingFileError: if the named file does not exist.
+        WeightsError: if it cannot be read, or holds only weights.
     """
     if not resume:
         return None
@@ -58,7 +58,7 @@ def find_checkpoint(
         try:
             found = _read_named(resume) if isinstance(resume, str) else checkpointer.read_newest()
         except UserError as caught:
-            # Raised by all, so that nobody waits for a process that is gone.
+            # Raised by all, so that no process waits for one that has ended.
             error = caught
     path, error = comm.all_gather((found and found[0], error))[0]
     if error is not None:
@@ -78,83 +78,99 @@ def _read_named(path: str) -> tuple[str, dict[str, Any]]:
     return path, content
 
 
-def resume_or_begin(trainer: BuiltRun, resume: bool | str) -> None:
-    """Load what a run goes on from, or the weights that it begins with.
+def load_run(
+    checkpointer: Checkpointer,
+    cfg: CfgNode,
+    resume: bool | str,
+    *,
+    class_names: Sequence[str] | None,
+    max_iter: int,
+    data_loader: Any,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler,
+) -> tuple[int, list[str] | None]:
+    """Load the checkpoint that a run continues from, or the weights that it begins with.
 
     Args:
-        trainer: built, and not yet trained.
+        checkpointer: of the run; it loads the state of the trainer as well.
+        cfg: the config of the run.
         resume: as in `find_checkpoint`.
+        class_names: of the training data; None if there are none.
+        max_iter: the number of steps of the run.
+        data_loader: of the training, to compare its data with those of then.
+        optimizer: gets the hyperparameters of `cfg` after its state is loaded.
+        scheduler: of the optimizer.
+
+    Returns:
+        The number of steps that are made already, and the class names that came with the weights;
+        None if they have none, or if the weights were fitted to the classes of the data.
 
     Raises:
-        ConfigError: if the run cannot go on with this config or these data.
+        ConfigError: if the run cannot continue with this config or these data.
     """
-    cfg, checkpointer = trainer.cfg, trainer.checkpointer
     found = find_checkpoint(checkpointer, resume)
     if found is None:
         if resume:
-            logger.info(f"Nothing to resume in {cfg.OUTPUT_DIR}: starting anew")
+            logger.info(f"Nothing to resume in {cfg.OUTPUT_DIR}: starting a new run")
         loaded_classes = class_names_of_weights(cfg.MODEL.WEIGHTS)
         checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
-        _tell_class_check(trainer, loaded_classes)
-        return
+        return 0, _unless_fitted(checkpointer.report, loaded_classes)
     path, content = found
-    state = content.get("trainer")
-    state = state if isinstance(state, Mapping) else {}
-    extra = content.get("d2lite")
-    extra = extra if isinstance(extra, Mapping) else {}
-    _refuse_other_run(trainer, path, state, extra)
-    changes = describe_changes(
-        state.get("run", {}),
-        collect_run_facts(trainer.data_loader),
-        extra.get("config", ""),
-        cfg,
+    state, extra = _mapping(content.get("trainer")), _mapping(content.get("d2lite"))
+    made = int(state.get("iteration", -1)) + 1
+    config_then = extra.get("config", "")
+    fix = (
+        "Train into another OUTPUT_DIR; to begin from these weights give "
+        f"MODEL.WEIGHTS {path} without --resume."
     )
-    fresh_groups = [_hyperparameters(group) for group in trainer.optimizer.param_groups]
+    _refuse_other_classes(extra.get("class_names"), class_names, cfg.OUTPUT_DIR, fix)
+    if refused := list_refused_changes(config_then, cfg):
+        listed = "\n".join(f"  {line}" for line in refused)
+        raise ConfigError(f"{path} cannot be resumed with this config.\n{listed}\n{fix}")
+    if made > max_iter:
+        raise ConfigError(
+            f"{path} has made {made} iterations, and SOLVER.MAX_ITER is {max_iter}. Set it to "
+            f"more than {made} to continue, or take an earlier checkpoint by --resume FILE."
+        )
+    facts_now = collect_run_facts(data_loader)
+    changes = describe_changes(state.get("run", {}), facts_now, config_then, cfg)
+    fresh_groups = [_hyperparameters(group) for group in optimizer.param_groups]
     checkpointer.load(path, content=dict(content))
     _refuse_other_weights(checkpointer.report, path)
-    _follow_new_hyperparameters(trainer, fresh_groups)
-    trainer.start_iter = trainer.iter + 1
-    logger.info(f"Resumed from {path}: going on at iteration {trainer.start_iter}")
+    _follow_new_hyperparameters(optimizer, scheduler, fresh_groups)
+    logger.info(f"Resumed from {path}: continuing at iteration {made}")
     if changes:
         listed = "\n".join(f"  {line}" for line in changes)
         logger.warning(f"Changed since the run was saved:\n{listed}")
     if comm.is_main_process():
         _prepare_folder(checkpointer, path)
-    _tell_class_check(trainer, extra.get("class_names"))
+    return made, _unless_fitted(checkpointer.report, extra.get("class_names"))
 
 
-def _refuse_other_run(
-    trainer: BuiltRun, path: str, state: Mapping[str, Any], extra: Mapping[str, Any]
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _unless_fitted(report: LoadReport | None, loaded: list[str] | None) -> list[str] | None:
+    return None if report is not None and report.kept_classes is not None else loaded
+
+
+def _refuse_other_classes(
+    then: Sequence[str] | None, now: Sequence[str] | None, output_dir: str, fix: str
 ) -> None:
-    cfg = trainer.cfg
-    mend = (
-        "Train into another OUTPUT_DIR; to begin from these weights give "
-        f"MODEL.WEIGHTS {path} without --resume."
-    )
-    classes = list(extra.get("class_names") or ())
-    if classes and classes != (trainer.class_names or []):
+    if then and list(then) != list(now or ()):
         raise ConfigError(
-            f"The run in OUTPUT_DIR {cfg.OUTPUT_DIR!r} cannot be resumed on these data.\n"
-            f"{hooks.describe_class_change(classes, trainer.class_names or [])}\n{mend}"
-        )
-    refused = list_refused_changes(extra.get("config", ""), cfg)
-    if refused:
-        listed = "\n".join(f"  {line}" for line in refused)
-        raise ConfigError(f"{path} cannot be resumed with this config.\n{listed}\n{mend}")
-    made = int(state.get("iteration", -1)) + 1
-    if made > trainer.max_iter:
-        raise ConfigError(
-            f"{path} has made {made} iterations, and SOLVER.MAX_ITER is {trainer.max_iter}. Set "
-            f"it to more than {made} to go on, or take an earlier checkpoint by --resume FILE."
+            f"The run in OUTPUT_DIR {output_dir!r} cannot be resumed on these data.\n"
+            f"{hooks.describe_class_change(then, now or [])}\n{fix}"
         )
 
 
 def _refuse_other_weights(report: LoadReport | None, path: str) -> None:
-    """A run that goes on with a part of its weights drawn anew is none."""
+    """Refuse a checkpoint without some weights of the model, which would begin random."""
     if report is None or not (report.missing or report.other_shape):
         return
     raise ConfigError(
-        f"{path} does not fit the model of this config, so the run cannot go on: {report}\n"
+        f"{path} does not fit the model of this config, so the run cannot continue: {report}\n"
         "Give the config that the run began with (config.yaml beside the checkpoint); to begin "
         f"from these weights give MODEL.WEIGHTS {path} without --resume."
     )
@@ -164,14 +180,14 @@ def _hyperparameters(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: group[key] for key in _HYPERPARAMETERS if key in group}
 
 
-def _follow_new_hyperparameters(trainer: BuiltRun, fresh_groups: list[dict[str, Any]]) -> None:
-    """Let the config of now rule where the optimizer's saved state has that of then."""
-    optimizer: torch.optim.Optimizer = trainer.optimizer
+def _follow_new_hyperparameters(
+    optimizer: torch.optim.Optimizer, scheduler: LRScheduler, fresh_groups: list[dict[str, Any]]
+) -> None:
+    """Replace the hyperparameters of the saved optimizer state by those of the present config."""
     for group, fresh in zip(optimizer.param_groups, fresh_groups, strict=True):
         group.update(fresh)
-    scheduler = trainer.scheduler
     if not isinstance(scheduler, LRMultiplier):
-        # Other schedules compute a rate from the one before: theirs stays that of then.
+        # Other schedules compute a rate from the one before, so they keep the saved one.
         return
     scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
     for group, rate in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
@@ -179,7 +195,7 @@ def _follow_new_hyperparameters(trainer: BuiltRun, fresh_groups: list[dict[str, 
 
 
 def _prepare_folder(checkpointer: Checkpointer, path: str) -> None:
-    """Make the folder that of a run which stands at this checkpoint."""
+    """Remove files of interrupted saves, and note this checkpoint as the last one."""
     folder = Path(checkpointer.save_dir)
     remove_leftovers(folder)
     if Path(path).resolve().parent == folder.resolve():
@@ -187,45 +203,18 @@ def _prepare_folder(checkpointer: Checkpointer, path: str) -> None:
         checkpointer.tag_last_checkpoint(Path(path).name)
 
 
-def _tell_class_check(trainer: BuiltRun, loaded_classes: list[str] | None) -> None:
-    report = trainer.checkpointer.report
-    if report is not None and report.kept_classes is not None:
-        return
-    for hook in trainer._hooks:
-        if isinstance(hook, hooks.ClassCheckHook):
-            hook.loaded_classes = loaded_classes
-
-
-def describe_stop(trainer: BuiltRun) -> str:
-    """Say where a run that was stopped stands, and how to go on.
+def describe_stop(made: int, max_iter: int, *, is_saved: bool, checkpoint: str) -> str:
+    """Say how far a run came that was stopped, and how to continue.
 
     Args:
-        trainer: of the run.
+        made: the number of steps that are made.
+        max_iter: the number of steps of the run.
+        is_saved: whether a checkpoint of the last step was written, if one was due.
+        checkpoint: path of the last checkpoint; "" for none.
     """
-    made, checkpointer = trainer.iter + 1, trainer.checkpointer
-    savers = [hook for hook in trainer._hooks if isinstance(hook, hooks.PeriodicCheckpointer)]
-    text = f"Stopped after {made} of {trainer.max_iter} iterations"
-    if savers and not any(hook.saved_iter == trainer.iter for hook in savers):
-        text += ", which could not be saved; what was saved before is whole"
-    file = checkpointer.get_checkpoint_file()
-    return f"{text}. To go on from {file}, give the same command with --resume." if file else text
-
-
-def take_seed(trainer: BuiltRun, seed: int | None) -> None:
-    """Go on with the seed that the run began with, unless a person set another.
-
-    Args:
-        trainer: of the run.
-        seed: of the checkpoint; None if it holds none.
-    """
-    if seed is None or seed == trainer.seed:
-        return
-    if not trainer.cfg.origin("SEED").startswith("derived"):
-        logger.warning(
-            f"SEED was {seed} when the run began and is {trainer.seed} now: from here on the "
-            "samples are others than those of a run that was never stopped"
-        )
-        return
-    trainer.cfg.derive("SEED", seed, "drawn before the resume")
-    trainer.seed = trainer._trainer.seed = seed
-    trainer._trainer.reset_data_loader(lambda: trainer.build_train_loader(trainer.cfg))
+    text = f"Stopped after {made} of {max_iter} iterations"
+    if not is_saved:
+        text += ", which could not be saved; older checkpoints are complete"
+    if not checkpoint:
+        return text
+    return f"{text}. To continue from {checkpoint}, give the same command with --resume."

@@ -1,1 +1,21 @@
-"""What one training step needs: the guard against non-finite losses, gradients, memory."""
+"""What a training step uses: checks of losses and gradients, buffers, advice on memory."""
+
+from .buffers import remember_buffers
+from .gradients import gradient_norm, main_group
+from .loss_guard import LossGuard
+from .memory_advice import dead_worker_advice, out_of_memory_advice, out_of_memory_in_evaluation
+from .split_batch import split_batch
+from .step_record import NonFiniteError, StepRecord
+
+__all__ = [
+    "LossGuard",
+    "NonFiniteError",
+    "StepRecord",
+    "dead_worker_advice",
+    "gradient_norm",
+    "main_group",
+    "out_of_memory_advice",
+    "out_of_memory_in_evaluation",
+    "remember_buffers",
+    "split_batch",
+]

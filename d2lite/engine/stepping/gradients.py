@@ -1,4 +1,4 @@
-"""What the engine asks of gradients and of the groups of an optimizer."""
+"""The norm of all gradients, and the parameter group that stands for all in the log."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     if not gradients:
         return torch.zeros(())
     with torch.no_grad():
-        # By kind, as plain tensors and those spread over processes cannot stand in one list.
+        # By kind, since one call cannot mix plain tensors and those spread over processes.
         kinds: dict[type, list[Tensor]] = {}
         for gradient in gradients:
             kinds.setdefault(type(gradient), []).append(gradient)

@@ -11,10 +11,10 @@ from d2lite.evaluation import verify_results
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 
-from ..defaults.trainer import DefaultTrainer
-from ..derived_config.classes import follow_data_classes
-from ..resuming.checkpoint_peek import class_names_of_weights
-from .tta_evaluation import evaluate_augmented
+from ..derived_config import follow_data_classes, name_classes
+from ..evaluating import evaluate_augmented
+from ..resuming import class_names_of_weights
+from .trainer import DefaultTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def evaluate_checkpoint(
 
     Args:
         cfg: MODEL.WEIGHTS is loaded; a number of classes that nobody set follows from the class
-            names in that file, and else from the data.
+            names in that file, or from the data if it has none.
         resume: load the last checkpoint of OUTPUT_DIR instead, if there is one; or the one whose
             path this is.
         trainer_class: whose build methods and `test` are used.
@@ -38,7 +38,7 @@ def evaluate_checkpoint(
         What `trainer_class.test` returns.
 
     Raises:
-        ConfigError: if there is no set to evaluate on.
+        ConfigError: if there is no dataset to evaluate on.
         UserError: if the results are not those of TEST.EXPECTED_RESULTS.
     """
     if not len(cfg.DATASETS.TEST):
@@ -46,7 +46,7 @@ def evaluate_checkpoint(
             "DATASETS.TEST is empty, so there is nothing to evaluate on. Name a registered set, "
             "for instance DATASETS.TEST \"('shapes_val',)\"."
         )
-    # The folder is asked before there is a model, as the file may say how many classes it has.
+    # The file is found before the model is built, since it may say how many classes that has.
     last = resume if isinstance(resume, str) else ""
     if resume and not last:
         last = DetectionCheckpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
@@ -54,7 +54,7 @@ def evaluate_checkpoint(
     class_names = class_names_of_weights(weights)
     follow_data_classes(cfg, class_names, weights)
     model = trainer_class.build_model(cfg)
-    model.class_names = class_names
+    name_classes(model, class_names)
     DetectionCheckpointer(model).load(weights)
     if not weights:
         logger.warning("The weights that are evaluated are random; set MODEL.WEIGHTS")

@@ -1,0 +1,128 @@
+"""The arguments of the tools: a config, KEY VALUE pairs, --resume, processes."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_EXAMPLES = """\
+examples:
+  train:            {program} --config-file configs/quick_start.yaml
+  go on:            {program} --config-file configs/quick_start.yaml --resume
+  change options:   {program} --config-file R50_3x.yaml MODEL.WEIGHTS w.pth SOLVER.BASE_LR 0.001
+  evaluate:         {program} --config-file out/config.yaml --eval-only MODEL.WEIGHTS out/w.pth
+  2 GPUs:           {program} --config-file R50_3x.yaml --num-gpus 2
+  2 machines:       {program} --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://H:P
+"""
+
+# As the first KEY of the options looks, which argparse would take for the file of --resume.
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
+
+
+class ToolParser(argparse.ArgumentParser):
+    """A parser that knows `--resume KEY VALUE` from `--resume FILE KEY VALUE`."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and give back the key that was taken for a file."""
+        parsed, rest = super().parse_known_args(args, namespace)
+        resume = getattr(parsed, "resume", False)
+        is_key = isinstance(resume, str) and _KEY.fullmatch(resume) and not Path(resume).exists()
+        if is_key and len(parsed.opts) % 2 == 1:
+            parsed.resume, parsed.opts = True, [resume, *parsed.opts]
+        return parsed, rest
+
+
+def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """Make the parser of a training tool.
+
+    Args:
+        epilog: text at the end of --help; examples if not given.
+
+    Returns:
+        A parser with --config-file, --import, --resume, --eval-only, --num-gpus, --num-machines,
+        --machine-rank, --dist-url and trailing KEY VALUE pairs (`opts`).
+    """
+    parser = ToolParser(
+        epilog=epilog or _EXAMPLES.format(program=Path(sys.argv[0]).name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config_arguments(parser)
+    add_resume_argument(parser)
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the config file's learning rate to SOLVER.IMS_PER_BATCH, by the linear rule",
+    )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS alone")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine")
+    parser.add_argument("--num-machines", type=int, default=1, help="number of machines")
+    parser.add_argument(
+        "--machine-rank", type=int, default=0, help="number of this machine, from 0"
+    )
+    parser.add_argument(
+        "--dist-url",
+        default="auto",
+        help="where the processes meet, as tcp://HOST:PORT; 'auto' finds a port on one machine",
+    )
+    add_config_options(parser, "opts")
+    return parser
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every tool has that reads a config: --config-file and --import.
+
+    Args:
+        parser: changed in place.
+    """
+    parser.add_argument(
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="path of a config, or (part of) the name of one under configs/ and projects/*/configs",
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="your own Python file (or module) with models, datasets or an add_config(cfg); "
+        "may be given several times",
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add KEY VALUE pairs that come last on the command line and win over the config file.
+
+    Args:
+        parser: changed in place.
+        name: "opts" for trailing pairs, "--opts" for pairs after that word.
+    """
+    parser.add_argument(
+        name,
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="options that come last and win over the config file",
+    )
+
+
+def add_resume_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--resume [FILE]`.
+
+    Args:
+        parser: a `ToolParser` where KEY VALUE pairs come last; changed in place.
+    """
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="FILE",
+        help="go on from this checkpoint; alone: from the newest one of OUTPUT_DIR that can be "
+        "read, if there is one",
+    )

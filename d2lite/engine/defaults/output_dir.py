@@ -1,0 +1,60 @@
+"""What every run has in OUTPUT_DIR: the folder itself, config.yaml and the files of the writers."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from d2lite.config import CfgNode
+from d2lite.utils.errors import OutputError
+from d2lite.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from d2lite.utils.file_io import atomic_write
+
+
+def prepare_output_dir(output_dir: str) -> None:
+    """Make the output folder and see that files can be written there.
+
+    Args:
+        output_dir: the folder; missing parents are made.
+
+    Raises:
+        OutputError: if it cannot be made or written.
+    """
+    try:
+        os.makedirs(output_dir, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output_dir):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"OUTPUT_DIR {output_dir!r} cannot be written: {error.strerror or error}. Choose a "
+            "folder of yours by OUTPUT_DIR /path/to/folder at the end of the command."
+        ) from error
+
+
+def write_config(cfg: CfgNode) -> None:
+    """Write OUTPUT_DIR/config.yaml, from which the same model can be built again.
+
+    A MODEL.DEVICE that nobody set is left out, so that the file works on other machines.
+
+    Args:
+        cfg: the whole config.
+    """
+    saved = cfg.clone()
+    if cfg.is_default("MODEL.DEVICE"):
+        saved.defrost()
+        del saved.MODEL["DEVICE"]
+    with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
+        file.write(saved.dump())
+
+
+def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
+    """Make the writers of a run: console, metrics.json and TensorBoard.
+
+    Args:
+        output_dir: where the files go.
+        max_iter: length of the run, for the time that is left.
+    """
+    return [
+        CommonMetricPrinter(max_iter),
+        JSONWriter(os.path.join(output_dir, "metrics.json")),
+        TensorboardXWriter(output_dir),
+    ]
