@@ -57,7 +57,7 @@ class _GridOfAnchors(nn.Module):
     """What upright and rotated anchors share: the anchors of a cell, repeated on cached grids.
 
     A subclass has `box_dim` numbers a box, the class `_boxes`, makes the anchors of one cell in
-    `generate_cell_anchors`, and says in `_shift_columns` what is added to them for a shift by
+    `generate_cell_anchors`, and returns from `_shift_columns` what to add to them for a shift by
     (x, y).
 
     Args:

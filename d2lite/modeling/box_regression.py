@@ -38,7 +38,7 @@ def _check_lengths(deltas: Tensor, boxes: Tensor) -> None:
 
 
 class _ScaledTransform:
-    """Deltas in units of the source box, as factors and a bound of the change of size say.
+    """What transforms with weighted deltas and a bounded change of size share.
 
     Args:
         weights: factors of the deltas, which bring the targets near unit variance.
@@ -126,14 +126,14 @@ class Box2BoxTransformLinear:
             target_boxes: (R, 4) float, xyxy in pixels; should hold the source's centre.
 
         Returns:
-            (R, 4) float; negative where the centre lies outside the target.
+            (R, 4) float; negative where the centre is outside the target.
         """
         size, centre = _sizes_and_centres(src_boxes)
         distances = torch.cat((centre - target_boxes[:, :2], target_boxes[:, 2:] - centre), dim=1)
         return distances / size.repeat(1, 2) if self.normalize_by_size else distances
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
-        """Lay the sides at the predicted distances; negative ones count as 0.
+        """Put the sides at the predicted distances; negative ones count as 0.
 
         Args:
             deltas: (R, 4 * K) float, left, top, right, bottom of each of K predictions.
@@ -291,7 +291,7 @@ def _dense_box_regression_loss(
     """
     anchors_R4 = cat([a if isinstance(a, Tensor) else a.tensor for a in anchors])
     # Only the foreground is decoded: it is one anchor in hundreds, and the ground truth of the
-    # others may be no proper box.
+    # others may be an invalid box.
     image, position = fg_mask.nonzero(as_tuple=True)
     return box_regression_loss(
         anchors_R4[position],

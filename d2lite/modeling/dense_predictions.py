@@ -1,4 +1,4 @@
-"""The order of what is predicted at every cell.
+"""The order of the predictions of all cells.
 
 N images, A anchors a cell, Hi x Wi cells of level i.
 """

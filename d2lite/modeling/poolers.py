@@ -1,4 +1,4 @@
-"""Cut the features of boxes out of the fitting level of a feature pyramid.
+"""Pool the features of boxes from the level of a feature pyramid that fits their size.
 
 N images, B boxes in all of them, L levels.
 """
@@ -33,7 +33,7 @@ def assign_boxes_to_levels(
         box_lists: the boxes of each image.
         min_level: logarithm of the finest stride.
         max_level: logarithm of the coarsest stride.
-        canonical_box_size: pixels; square root of the area of a box at home in `canonical_level`.
+        canonical_box_size: pixels; square root of the area of a box of `canonical_level`.
         canonical_level: logarithm of a stride.
 
     Returns:
@@ -140,8 +140,8 @@ class ROIPooler(nn.Module):
             self.canonical_box_size,
             self.canonical_level,
         )
-        # One sort instead of a search for the boxes of each level: a single trip to the CPU tells
-        # how many there are.
+        # One sort instead of a search for the boxes of each level: one transfer to the CPU
+        # gives the counts.
         order = torch.argsort(levels, stable=True)
         counts = torch.bincount(levels, minlength=len(x)).tolist()
         pooled = [

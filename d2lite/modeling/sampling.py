@@ -18,7 +18,7 @@ def subsample_labels(
 
     Args:
         labels: (N,) integers: -1 ignored, `bg_label` negative, anything else positive.
-        num_samples: how many to draw; fewer come back where there are fewer.
+        num_samples: how many to draw; fewer where there are not enough.
         positive_fraction: at most `int(num_samples * positive_fraction)` are positives.
         bg_label: the label of a negative.
         generator: draws from this one (on the device of `labels`) instead of torch's own.

@@ -1,4 +1,4 @@
-"""Detect on several sizes of an image and mirrored, and join what was found.
+"""Detect in several sizes of an image and its mirror images, and merge the results.
 
 A view is one resized and perhaps mirrored version of the image. R boxes, K keypoints, S x S cells
 of a heatmap.
@@ -28,7 +28,7 @@ __all__ = ["DatasetMapperTTA", "GeneralizedRCNNWithTTA"]
 
 # Detections come with scores above the model's threshold; this only drops empty columns.
 _ANY_SCORE = 1e-8
-# How heads say what they predict beside boxes.
+# Attributes that say what heads predict besides boxes.
 _BRANCHES = ("mask_on", "keypoint_on")
 
 
@@ -79,24 +79,24 @@ class DatasetMapperTTA:
 
 
 class GeneralizedRCNNWithTTA(nn.Module):
-    """A detector that looks at several views of every image: more accurate, and slower.
+    """A detector that uses several views of every image: more accurate, and slower.
 
     The boxes of all views go through one NMS. Masks and keypoints of the boxes that stay are then
     predicted in every view and averaged: masks as probabilities, keypoints as heatmaps.
 
     Args:
-        cfg: tells the NMS threshold and `TEST.DETECTIONS_PER_IMAGE`, and the views (`TEST.AUG`).
+        cfg: has the NMS threshold, `TEST.DETECTIONS_PER_IMAGE` and the views (`TEST.AUG`).
         model: a `GeneralizedRCNN`, a `RetinaNet` or another `DenseDetector`, also inside
             `DistributedDataParallel`.
         tta_mapper: dict of an image -> dicts of its views, with `transforms`; a
             `DatasetMapperTTA` by default. Views may be resized, cropped and mirrored.
         batch_size: views in one pass of the network.
         keypoint_flip_indices: (K,) the keypoint that each one is in a mirrored image, as
-            `create_keypoint_hflip_indices` gives it. Without it mirrored views help to find
-            boxes and masks, but not keypoints.
+            `create_keypoint_hflip_indices` gives it. Without it mirrored views are used for
+            boxes and masks, but not for keypoints.
 
     Raises:
-        ConfigError: for a model of another kind, or one that is given its proposals.
+        ConfigError: for a model of another kind, or one that reads its proposals.
 
     Source: He 2017, arXiv:1703.06870, appendix A.
     """
@@ -126,12 +126,12 @@ class GeneralizedRCNNWithTTA(nn.Module):
 
     @property
     def class_names(self) -> list[str] | None:
-        """The classes that the model knows, where somebody has set them."""
+        """The classes of the model, in order; None where they have not been set."""
         return getattr(self.model, "class_names", None)
 
     @property
     def roi_heads(self) -> nn.Module | None:
-        """What looks closer at boxes; None in a dense detector."""
+        """The heads on regions; None in a dense detector."""
         return getattr(self.model, "roi_heads", None)
 
     def forward(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -154,19 +154,19 @@ class GeneralizedRCNNWithTTA(nn.Module):
         original = _original_size(item)
         views = self.tta_mapper({**item, "height": original[0], "width": original[1]})
         seen_as = [ViewTransform.of(view["transforms"], original) for view in views]
-        # Without a wanted size, the network answers in pixels of the view.
+        # Without a wanted size, results are in pixels of the view.
         without = ("transforms", "height", "width")
         views = [{k: v for k, v in view.items() if k not in without} for view in views]
 
         detections = self._join_boxes(self._find_boxes(views), seen_as, original)
         if any(getattr(self.roi_heads, branch, False) for branch in _BRANCHES):
-            self._look_closer_(detections, views, seen_as)
+            self._add_masks_and_keypoints_(detections, views, seen_as)
         return detector_postprocess(detections, *original)
 
     def _find_boxes(self, views: list[dict[str, Any]]) -> list[Instances]:
         """Boxes, scores and classes in each view."""
         found: list[Instances] = []
-        with _boxes_alone(self.roi_heads):
+        with _boxes_only(self.roi_heads):
             for start in range(0, len(views), self.batch_size):
                 batch = views[start : start + self.batch_size]
                 if self.roi_heads is None:
@@ -174,7 +174,9 @@ class GeneralizedRCNNWithTTA(nn.Module):
                 else:
                     found += self.model.inference(batch, do_postprocess=False)
         if any(isinstance(result.pred_boxes, RotatedBoxes) for result in found):
-            raise ConfigError("Test-time augmentation knows no rotated boxes; leave it off.")
+            raise ConfigError(
+                "Test-time augmentation does not support rotated boxes. Leave it off."
+            )
         return found
 
     def _join_boxes(
@@ -197,13 +199,13 @@ class GeneralizedRCNNWithTTA(nn.Module):
         )
         return joined
 
-    def _look_closer_(
+    def _add_masks_and_keypoints_(
         self,
         detections: Instances,
         views: list[dict[str, Any]],
         seen_as: list[ViewTransform],
     ) -> None:
-        """Give detections the masks and keypoints that the views show on average."""
+        """Add the masks and keypoints that the views give on average."""
         masks, heatmaps = _Mean(), _Mean()
         for start in range(0, len(views), self.batch_size):
             batch = views[start : start + self.batch_size]
@@ -228,13 +230,13 @@ class GeneralizedRCNNWithTTA(nn.Module):
         if getattr(self.roi_heads, "keypoint_on", False):
             if not heatmaps.count:
                 raise ConfigError(
-                    "Every view is mirrored, and it is not known which keypoints trade places "
+                    "Every view is mirrored, and it is not known which keypoints change places "
                     "then. Give GeneralizedRCNNWithTTA keypoint_flip_indices."
                 )
             keypoint_rcnn_inference(heatmaps.value(), [detections])
 
     def _add_heatmaps(self, mean: "_Mean", heatmaps: Tensor, transform: ViewTransform) -> None:
-        """Add (R, K, S, S) of one view, with left and right set right."""
+        """Add (R, K, S, S) of one view, as they are without mirroring."""
         if transform.scale[0] * transform.scale[1] > 0:
             mean.add(transform.unmirror(heatmaps))
         elif self.keypoint_flip_indices is not None:
@@ -242,7 +244,7 @@ class GeneralizedRCNNWithTTA(nn.Module):
 
 
 class _Mean:
-    """The mean of tensors, of which only the sum is kept."""
+    """The mean of tensors; only their sum is kept."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -257,8 +259,8 @@ class _Mean:
 
 
 @contextmanager
-def _boxes_alone(roi_heads: nn.Module | None) -> Iterator[None]:
-    """Let heads skip masks and keypoints for a while."""
+def _boxes_only(roi_heads: nn.Module | None) -> Iterator[None]:
+    """Inside, heads predict neither masks nor keypoints."""
     before = {name: getattr(roi_heads, name) for name in _BRANCHES if hasattr(roi_heads, name)}
     try:
         for name in before:

@@ -32,7 +32,7 @@ class ViewTransform:
 
     @classmethod
     def of(cls, transform: Any, original: Size) -> "ViewTransform":
-        """What a transform of any kind does to coordinates, found by asking it.
+        """The effect of any transform on coordinates, found by transforming five points.
 
         Args:
             transform: has `apply_coords`, (P, 2) float array -> the same; from the original to
@@ -75,6 +75,6 @@ class ViewTransform:
         return ViewTransform((1 / x, 1 / y), (-right / x, -down / y))
 
     def unmirror(self, maps: Tensor) -> Tensor:
-        """Turn (..., rows, columns) maps about boxes of the view as boxes of the original lie."""
+        """Mirror (..., rows, columns) maps of boxes of the view back to the original."""
         mirrored = [axis for axis, scale in ((-1, self.scale[0]), (-2, self.scale[1])) if scale < 0]
         return maps.flip(mirrored) if mirrored else maps

@@ -1,10 +1,10 @@
-"""The two ways in which convolutions and linear layers of the published models start out."""
+"""The start values of convolutions and linear layers in the published models."""
 
 from torch import nn
 
 
 def msra_fill(layer: nn.Module) -> None:
-    """Start a layer that a ReLU follows: normal weights of variance 2 / fan-out, zero bias.
+    """Fill a layer that a ReLU follows: normal weights of variance 2 / fan-out, zero bias.
 
     Args:
         layer: a convolution or linear layer, changed in place.
@@ -16,7 +16,7 @@ def msra_fill(layer: nn.Module) -> None:
 
 
 def xavier_fill(layer: nn.Module) -> None:
-    """Start a layer without a ReLU: uniform weights of variance 1 / fan-in, zero bias.
+    """Fill a layer without a ReLU: uniform weights of variance 1 / fan-in, zero bias.
 
     Args:
         layer: a convolution or linear layer, changed in place.
@@ -28,7 +28,7 @@ def xavier_fill(layer: nn.Module) -> None:
 
 
 def normal_fill(layer: nn.Module, std: float) -> None:
-    """Start a prediction layer: normal weights of a small deviation, zero bias.
+    """Fill a prediction layer: normal weights of a small deviation, zero bias.
 
     Args:
         layer: a convolution or linear layer, changed in place.

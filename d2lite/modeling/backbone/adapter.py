@@ -65,7 +65,7 @@ def timm(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
         if f"res{below}" in deepest:
             numbers.append(net.feature_info.out_indices[deepest[f"res{below}"]])
         if max(numbers) < max(net.feature_info.out_indices):
-            # The stages behind the last wanted map are not even made.
+            # The stages after the last wanted map are not made at all.
             net = _made(cfg, lambda: make(out_indices=tuple(sorted(set(numbers)))))
     return _as_backbone(cfg, net, input_shape.channels)
 
@@ -98,7 +98,7 @@ def torchvision(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
 
 
 class _ModuleChain(nn.Module):
-    """A classifier cut to its chain of modules; what it returns lies at the last of each stride.
+    """A classifier cut to its chain of modules; its maps are the last ones of each stride.
 
     Args:
         model: the classifier, whose names of parameters stay.
@@ -178,7 +178,8 @@ def _network_name(cfg: CfgNode, example: str) -> str:
     source, _, network = cfg.MODEL.BACKBONE.NAME.partition(":")
     if not network:
         raise ConfigError(
-            f"MODEL.BACKBONE.NAME={source!r} names no network; write for instance {example!r}."
+            f"MODEL.BACKBONE.NAME={source!r} does not name a network; write for "
+            f"instance {example!r}."
         )
     return network
 

@@ -13,7 +13,7 @@ BACKBONE_REGISTRY = Registry("BACKBONE")
 BACKBONE_REGISTRY.__doc__ = """
 Backbones by name: callables of (cfg, input_shape: ShapeSpec) that return a `Backbone`.
 
-A class or function of your own joins with `@BACKBONE_REGISTRY.register()` and is chosen by
+Add a class or function of your own with `@BACKBONE_REGISTRY.register()` and choose it by
 `MODEL.BACKBONE.NAME`.
 """
 
@@ -23,7 +23,7 @@ def build_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> Backbo
 
     Args:
         cfg: the configuration.
-        input_shape: what the backbone will be given; as many channels as `MODEL.PIXEL_MEAN` has
+        input_shape: of the images; as many channels as `MODEL.PIXEL_MEAN` has
             numbers when left out.
 
     Raises:
@@ -32,11 +32,11 @@ def build_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> Backbo
     if input_shape is None:
         input_shape = ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))
     name = cfg.MODEL.BACKBONE.NAME
-    # "timm:resnet50": the builder behind "timm" reads what follows the colon.
+    # "timm:resnet50": the builder named "timm" reads the part after the colon.
     backbone = BACKBONE_REGISTRY.get(name.partition(":")[0])(cfg, input_shape)
     if not isinstance(backbone, Backbone):
         raise ConfigError(
-            f"MODEL.BACKBONE.NAME={name!r} made a {type(backbone).__name__}, which is no Backbone. "
-            "Let its class inherit from d2lite.modeling.Backbone."
+            f"MODEL.BACKBONE.NAME={name!r} made a {type(backbone).__name__}, which is not a "
+            "Backbone. Let its class inherit from d2lite.modeling.Backbone."
         )
     return backbone

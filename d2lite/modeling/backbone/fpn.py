@@ -81,7 +81,7 @@ class FPN(PyramidBackbone):
         self.bottom_up = bottom_up
         self._fuse_type = fuse_type
         self._square_pad = square_pad
-        # The coarsest map that is mixed is half as large as the one before, and so on.
+        # The stride of the coarsest map that is mixed.
         self._size_divisibility = shapes[-1].stride
 
         if top_block is not None:
@@ -195,7 +195,7 @@ def _resnet_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
 
 @BACKBONE_REGISTRY.register()
 def build_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """A ResNet under a feature pyramid, "p2" to "p6" by default, for Faster R-CNN and kin.
+    """A ResNet under a feature pyramid, "p2" to "p6" by default, for Faster R-CNN and the like.
 
     The last map is the one before at every other pixel: "p5" of "p4" where
     MODEL.FPN.IN_FEATURES ends with "res4".

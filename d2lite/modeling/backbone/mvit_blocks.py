@@ -19,7 +19,7 @@ def attention_pool(x: Tensor, pool: nn.Module, norm: nn.Module | None = None) ->
     Args:
         x: (N, H, W, D).
         pool: from (N, D, H, W) to a smaller map.
-        norm: applied after it, to channels that stand last.
+        norm: applied after it, to (N, H', W', D).
 
     Returns:
         (N, H', W', D).
@@ -29,7 +29,7 @@ def attention_pool(x: Tensor, pool: nn.Module, norm: nn.Module | None = None) ->
 
 
 class MultiScaleAttention(nn.Module):
-    """Self-attention whose queries, keys and values are made smaller maps first.
+    """Self-attention whose queries, keys and values are pooled to smaller maps first.
 
     Args:
         dim: channels of the input.
@@ -43,12 +43,12 @@ class MultiScaleAttention(nn.Module):
         residual_pooling: add the pooled queries to the result.
         window_size: side of the windows in cells of the input, a multiple of both strides; 0
             attends to the whole map.
-        use_rel_pos: add what relative positions say to the scores.
+        use_rel_pos: add a term of the relative positions to the scores.
         rel_pos_zero_init: start these at zero.
         input_size: height and width, equal, that the tables of relative positions are made for.
 
     Raises:
-        ValueError: if sizes do not divide, or the table is to be made for no square.
+        ValueError: if sizes do not divide, or `input_size` is not square.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class MultiScaleAttention(nn.Module):
             raise ValueError(f"{dim_out} channels do not divide over {num_heads} heads.")
         if window_size % stride_q or window_size % stride_kv:
             raise ValueError(
-                f"A window of {window_size} cells is no multiple of the strides {stride_q} and "
+                f"A window of {window_size} cells is not a multiple of the strides {stride_q} and "
                 f"{stride_kv}."
             )
         per_head = dim_out // num_heads

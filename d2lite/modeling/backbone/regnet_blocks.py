@@ -102,7 +102,7 @@ class BasicTransform(_Chain):
         stride: of the first convolution.
         norm: a name or callable for `get_norm`.
         activation_class: makes the activation in between.
-        _params: not used; every kind of transform is called alike.
+        _params: not used; every kind of transform has the same arguments.
     """
 
     def __init__(

@@ -212,7 +212,7 @@ def _check_resnets(node: CfgNode) -> None:
             if node[key] != value
         ]
         # DIFFERS: detectron2 takes 64 alone. Fewer make the narrow networks that suit a CPU; more,
-        # such as the 256 that is the default for the bottleneck blocks, nobody can mean.
+        # such as the 256 that is the default for bottleneck blocks, are taken for a mistake.
         if node.RES2_OUT_CHANNELS > 64:
             wrong.append(
                 f"RES2_OUT_CHANNELS={node.RES2_OUT_CHANNELS}: ResNet-{node.DEPTH} needs 64, or "

@@ -1,6 +1,6 @@
 """What a residual network is made of: the stem and the residual blocks.
 
-In every block the strided convolution halves the map, and a projection stands in for the identity
+In every block the strided convolution halves the map, and a projection replaces the identity
 where input and output differ in channels.
 """
 
@@ -137,7 +137,7 @@ class BottleneckBlock(ResidualBlock):
 
 
 class DeformBottleneckBlock(BottleneckBlock):
-    """A `BottleneckBlock` whose 3 x 3 convolution says for itself where it looks.
+    """A `BottleneckBlock` whose 3 x 3 convolution reads at places that it predicts.
 
     A convolution that starts at zero predicts an offset for each of the nine taps, and with
     `deform_modulated` a weight too, so a new block behaves like an undeformed one (of half the
@@ -165,7 +165,7 @@ class DeformBottleneckBlock(BottleneckBlock):
         deform_modulated: bool = False,
         deform_num_groups: int = 1,
     ) -> None:
-        # Plain attributes, wanted by _make_spatial, may be set before Module.__init__ has run.
+        # Plain attributes, which _make_spatial reads, may be set before Module.__init__ has run.
         self.deform_modulated = deform_modulated
         self.deform_num_groups = deform_num_groups
         super().__init__(

@@ -49,7 +49,7 @@ class SwinTransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= shift_size < window_size:
-            raise ValueError(f"shift_size={shift_size} must lie in 0 to {window_size - 1}.")
+            raise ValueError(f"shift_size={shift_size} must be in 0 to {window_size - 1}.")
         self.window_size = window_size
         self.shift_size = shift_size
         self.norm1 = norm_layer(dim)

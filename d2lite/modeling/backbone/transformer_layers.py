@@ -36,7 +36,7 @@ class DropPath(nn.Module):
         return x * per_sample.div_(kept)
 
     def extra_repr(self) -> str:
-        """What stands between the brackets of repr()."""
+        """The options that repr() shows."""
         return f"drop_prob={self.drop_prob:g}"
 
 

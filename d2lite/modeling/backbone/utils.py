@@ -123,7 +123,7 @@ def add_decomposed_rel_pos(
 
     Args:
         attn: (B, Q, K) scores.
-        q: as there, and so the other arguments.
+        q: see `decomposed_rel_pos`, as for the rest.
         rel_pos_h: see there.
         rel_pos_w: see there.
         q_size: see there.
@@ -146,8 +146,8 @@ def get_abs_pos(abs_pos: Tensor, has_cls_token: bool, hw: tuple[int, int]) -> Te
     """Learned positions for a map of another size than the one they were learned for.
 
     Args:
-        abs_pos: (1, L, D), a square of positions row by row, behind the class token's if it has
-            one.
+        abs_pos: (1, L, D), a square of positions row by row, after that of the class token if
+            there is one.
         has_cls_token: leave out the first position.
         hw: wanted height and width.
 
@@ -155,13 +155,13 @@ def get_abs_pos(abs_pos: Tensor, has_cls_token: bool, hw: tuple[int, int]) -> Te
         (1, H, W, D).
 
     Raises:
-        ValueError: if the positions make no square.
+        ValueError: if the positions are not a square.
     """
     cells = abs_pos[:, 1:] if has_cls_token else abs_pos
     side = math.isqrt(cells.shape[1])
     if side * side != cells.shape[1]:
         raise ValueError(
-            f"{cells.shape[1]} positions make no square. Does pretrain_use_cls_token "
+            f"{cells.shape[1]} positions are not a square. Does pretrain_use_cls_token "
             f"({has_cls_token}) fit the weights?"
         )
     grid = cells.unflatten(1, (side, side))

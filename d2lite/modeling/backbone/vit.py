@@ -152,7 +152,7 @@ def get_vit_lr_decay_rate(name: str, lr_decay_rate: float = 1.0, num_layers: int
         num_layers: number of blocks.
 
     Returns:
-        lr_decay_rate to the power of how many blocks lie behind it, plus one.
+        lr_decay_rate to the power of one plus the number of later blocks.
     """
     layer = num_layers + 1
     if name.startswith("backbone"):

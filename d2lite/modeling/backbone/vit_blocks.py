@@ -31,7 +31,7 @@ class Attention(nn.Module):
         dim: channels, a multiple of `num_heads`.
         num_heads: number of heads.
         qkv_bias: give queries, keys and values a bias.
-        use_rel_pos: add what relative positions say to the scores.
+        use_rel_pos: add a term of the relative positions to the scores.
         rel_pos_zero_init: start these at zero.
         input_size: height and width that the tables of relative positions are made for.
     """
@@ -104,7 +104,7 @@ class ResBottleneckBlock(CNNBlockBase):
             self.add_module(f"norm{i}", get_norm(norm, after))
             if i < 3:
                 self.add_module(f"act{i}", act_layer())
-        # A pretrained network must not notice that the block was put in.
+        # The block must not change what a pretrained network computes.
         nn.init.zeros_(self.norm3.weight)
         nn.init.zeros_(self.norm3.bias)
 
@@ -129,7 +129,7 @@ class Block(nn.Module):
         use_rel_pos: as in `Attention`.
         rel_pos_zero_init: as in `Attention`.
         window_size: side of the windows in cells; 0 attends to the whole map.
-        use_residual_block: put a `ResBottleneckBlock` behind.
+        use_residual_block: add a `ResBottleneckBlock` at the end.
         input_size: height and width of the map in cells, for relative positions.
     """
 

@@ -54,7 +54,7 @@ def shifted_window_mask(
         width: likewise.
         window_size: side of a window, in cells.
         shift_size: by how many cells the map is rolled, more than 0.
-        device: where the result lies.
+        device: of the result.
 
     Returns:
         (windows, P, P): 0 within a region of the map, -100 across.
@@ -137,7 +137,7 @@ class WindowAttention(nn.Module):
 
 
 def _relative_index(rows: int, columns: int) -> Tensor:
-    """(P, P) int64: where the bias of a pair of cells stands in the table."""
+    """(P, P) int64: the row of the table that is the bias of a pair of cells."""
     row = torch.arange(rows).repeat_interleave(columns)
     column = torch.arange(columns).repeat(rows)
     down = row[:, None] - row + rows - 1

@@ -26,12 +26,12 @@ def build_model(cfg: CfgNode) -> nn.Module:
         cfg: the configuration.
 
     Returns:
-        the model, in training mode. Where nobody set `MODEL.DEVICE`, it lies on the best device
-        that this machine has.
+        the model, in training mode. Where `MODEL.DEVICE` is not set, it is on the best device of
+        this machine.
 
     Raises:
         UnknownNameError: if nothing is registered under the name.
-        DeviceError: if a device was asked for that is missing.
+        DeviceError: if the device that was asked for is missing.
     """
     device = resolve_device(cfg.MODEL.DEVICE, was_set=not cfg.is_default("MODEL.DEVICE"))
     order = torch.channels_last if cfg.MODEL.CHANNELS_LAST else torch.preserve_format

@@ -19,19 +19,19 @@ from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
 from ..dense_predictions import permute_to_N_HWA_K
 from ..keep_best import keep_best
+from ..training_visualization import log_boxes_and_truth, should_visualize
 from .detector import Batch, Detector, common_arguments, postprocess_batch
-from .training_pictures import is_picture_due, log_boxes_beside_truth
 
 __all__ = ["DenseDetector", "permute_to_N_HWA_K"]
 
-# How fast the running count of foreground follows.
+# Share of the old value in the running count of foreground anchors.
 _MOMENTUM = 0.9
 
 
 class DenseDetector(Detector):
     """A detector whose head predicts for every cell of every level.
 
-    A subclass gives `forward_training` and `forward_inference`. The batch is as `Detector` says.
+    A subclass implements `forward_training` and `forward_inference`. For the batch see `Detector`.
     If it calls `inference_single_image`, it has `box2box_transform`, `test_score_thresh`,
     `test_topk_candidates`, `test_nms_thresh` and `max_detections_per_image`; for `_focal_loss` and
     `_find_objects`, `num_classes`, `focal_loss_alpha`, `focal_loss_gamma` and the buffer
@@ -85,7 +85,7 @@ class DenseDetector(Detector):
         images, features, predictions = self._run_network(batched_inputs)
         truth = self.truth_of(batched_inputs)
         losses = self.forward_training(images, features, predictions, truth)
-        if is_picture_due(self.vis_period):
+        if should_visualize(self.vis_period):
             with torch.no_grad():
                 results = self.forward_inference(images, features, predictions)
             self.visualize_training(batched_inputs, results)
@@ -186,8 +186,8 @@ class DenseDetector(Detector):
             labels_NR: as `_find_objects` gives them. Background is the lack of all classes.
         """
         logits_NRC = cat(list(logits), dim=1).float()
-        # One column more takes what is no class (background, and ignored, which is -1), so that
-        # nothing needs to be looked up on the CPU.
+        # One more column takes background and ignored anchors (-1), so that no row has to be
+        # selected, which would wait for the device.
         column = labels_NR.remainder(self.num_classes + 1)
         target = logits_NRC.new_zeros((*labels_NR.shape, self.num_classes + 1))
         target = target.scatter_(2, column[..., None], 1.0)[..., :-1]
@@ -202,7 +202,7 @@ class DenseDetector(Detector):
 
     @torch.no_grad()
     def update_normalizer(self, num_foreground: Tensor) -> Tensor:
-        """Let the running count of foreground, by which losses are divided, follow the batch.
+        """Update the running count of foreground anchors, by which losses are divided.
 
         Args:
             num_foreground: scalar, anchors that are an object in the batch.
@@ -210,20 +210,20 @@ class DenseDetector(Detector):
         Returns:
             the running count, a scalar.
         """
-        # The same number in all processes, of which one alone is saved.
+        # The same number in all processes: only that of the first one is saved.
         count = mean_over_processes(num_foreground).clamp(min=1).to(self.loss_normalizer.dtype)
         self.loss_normalizer = torch.lerp(count, self.loss_normalizer, _MOMENTUM)
         return self.loss_normalizer
 
     def visualize_training(self, batched_inputs: Batch, results: Sequence[Instances]) -> None:
-        """Log a picture of the truth and of the best detections of the first image.
+        """Log the ground truth and the best detections of the first image.
 
         Args:
             batched_inputs: with the truth.
             results: detections of each image, in pixels of the network's input.
         """
         boxes = results[0].pred_boxes.tensor.detach().cpu().numpy()
-        log_boxes_beside_truth(
+        log_boxes_and_truth(
             batched_inputs[0],
             lambda count: boxes[:count],
             self.input_format,
@@ -240,7 +240,7 @@ class DenseDetector(Detector):
 
     @staticmethod
     def _arguments_from(cfg: CfgNode, node: CfgNode) -> dict[str, Any]:
-        """What every dense detector takes from the configuration and from its own node of it."""
+        """The arguments of every dense detector, from the configuration and its own node of it."""
         return {
             **common_arguments(cfg),
             "head_in_features": list(node.IN_FEATURES),
@@ -291,7 +291,7 @@ class DenseDetector(Detector):
         for anchors_i, scores_i, deltas_i in zip(anchors, scores, deltas, strict=True):
             num_classes = scores_i.shape[1]
             flat = scores_i.flatten()
-            # Of millions of pairs a few pass the threshold, so comparing goes before sorting.
+            # Of millions of pairs a few pass the threshold, so they are selected before sorting.
             passed = (flat > score_thresh).nonzero().flatten()
             values, position = flat[passed].topk(min(topk_candidates, len(passed)))
             pairs = passed[position]

@@ -1,4 +1,4 @@
-"""Detector: what all models share, from a batch of the loader to normalised images and back.
+"""Detector: what all models share: images from a batch of the loader, results in its sizes.
 
 N images of C channels.
 """
@@ -22,9 +22,9 @@ Batch = Sequence[dict[str, Any]]
 
 
 class Detector(nn.Module):
-    """A model with two verbs: `losses` of a batch to learn from, `predict` for a batch to look at.
+    """A model with two main methods: `losses` of a training batch, and `predict`.
 
-    A subclass gives `compute_losses` and `predict`. One element of a batch is a dict with
+    A subclass implements `compute_losses` and `predict`. One element of a batch is a dict with
     `image` ((C, H, W), uint8 or float, in the channel order of `INPUT.FORMAT`), `height` and
     `width` (the size that results should have; that of `image` when left out), for training
     `instances`, and `draw_key` where it comes from the sample stream.
@@ -35,7 +35,7 @@ class Detector(nn.Module):
         pixel_std: of each channel.
 
     Attributes:
-        class_names: the classes that the model knows, in order, where somebody has set them.
+        class_names: the classes of the model, in order; None where they have not been set.
     """
 
     class_names: list[str] | None = None
@@ -47,7 +47,7 @@ class Detector(nn.Module):
         self.backbone = backbone
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             column = torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1)
-            # They are configuration, and published weights don't hold them.
+            # They are configuration, and published weights do not contain them.
             self.register_buffer(name, column, persistent=False)
         if self.pixel_mean.shape != self.pixel_std.shape:
             raise ValueError(
@@ -57,12 +57,12 @@ class Detector(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies; images are moved there."""
+        """The device of the model; images are moved there."""
         return self.pixel_mean.device
 
     @property
     def training_state(self) -> "TrainingState":
-        """What training goes on from and a `state_dict` leaves out; see `TrainingState`."""
+        """What a resumed training needs and a `state_dict` leaves out; see `TrainingState`."""
         return TrainingState(self)
 
     def forward(self, batched_inputs: Batch) -> dict[str, Tensor] | list[dict[str, Any]]:
@@ -73,11 +73,11 @@ class Detector(nn.Module):
         """Compare predictions with the truth.
 
         Args:
-            batched_inputs: as the class says, with the truth. Random draws about an image follow
-                from its `draw_key`.
+            batched_inputs: see the class, with the truth. Random draws for an image depend on its
+                `draw_key`.
 
         Returns:
-            scalars, whose sum is to be made small. All are finite for images without objects.
+            scalars by name, to be minimised in sum; finite for images without objects too.
         """
         with keyed_images([item.get("draw_key") for item in batched_inputs]):
             return self.compute_losses(batched_inputs)
@@ -90,7 +90,7 @@ class Detector(nn.Module):
         """Detect.
 
         Args:
-            batched_inputs: as the class says, without the truth.
+            batched_inputs: see the class, without the truth.
 
         Returns:
             a dict of results for each image, in pixels of `height` and `width`.
@@ -119,7 +119,7 @@ class Detector(nn.Module):
                     f"({len(self.pixel_mean)}, height, width). MODEL.PIXEL_MEAN and PIXEL_STD need "
                     "one number for each channel of INPUT.FORMAT."
                 )
-            # uint8 travels at a quarter of the cost of float32.
+            # Moving uint8 takes a quarter of the time of float32.
             image = image.to(self.device, non_blocking=True)
             images.append((image - self.pixel_mean) / self.pixel_std)
         batch = ImageList.from_tensors(
@@ -129,7 +129,7 @@ class Detector(nn.Module):
         )
         batch.tensor = padded_alike(batch.tensor)
         if self.device.type == "cpu" and not torch.is_grad_enabled():
-            # 13 % less time for a Faster R-CNN with ResNet-18; nothing won in training.
+            # 13 % less time for a Faster R-CNN with ResNet-18; no less in training.
             batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
         return batch
 
@@ -146,7 +146,7 @@ class Detector(nn.Module):
         for item in batched_inputs:
             if key not in item:
                 raise DataError(
-                    f"To learn from, each image needs {key!r}; "
+                    f"Training needs {key!r} for each image; "
                     f"{item.get('file_name', 'one of the batch')} has only {sorted(item)}. "
                     "Use a training loader, or call model.eval() to predict."
                 )
@@ -198,9 +198,9 @@ class TrainingState:
     """The running numbers of a model that belong in a checkpoint of training, not in its weights.
 
     RetinaNet divides its losses by a running count of foreground anchors. Published weights hold
-    no such number, so `state_dict()` must not either; but a run that is taken up again without it
-    would begin with other losses. A trainer hands this object to its checkpointer beside the
-    optimizer, as in `add_checkpointable("model_state", model.training_state)`.
+    no such number, so `state_dict()` must not either; but a run that is resumed without it
+    would begin with other losses. A trainer gives this object to its checkpointer, as the
+    optimizer: `add_checkpointable("model_state", model.training_state)`.
 
     It covers the buffers that a module names in a class attribute `training_buffers`.
 
@@ -223,7 +223,7 @@ class TrainingState:
         return {name: value.detach().clone() for name, value in self._buffers().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take the numbers over, as far as the model has them."""
+        """Restore the numbers that the model has."""
         with torch.no_grad():
             for name, value in self._buffers().items():
                 if name in state:

@@ -1,4 +1,4 @@
-"""FCOS: every cell that lies in an object predicts the distances to its four sides.
+"""FCOS: every cell inside an object predicts the distances to its four sides.
 
 N images, L levels, Ri cells of level i, R their sum, M objects of one image, C classes.
 """
@@ -34,8 +34,8 @@ _REACH_IN_STRIDES = (4.0, 8.0)
 class FCOS(DenseDetector):
     """One-stage detection without anchor boxes.
 
-    A cell is described by a box of the stride's size around its point, so that what is made for
-    anchors serves here too.
+    A cell is described by a box of the stride's size around its point, so that the functions for
+    anchors can be used.
 
     Args:
         backbone: images -> feature maps.
@@ -56,7 +56,7 @@ class FCOS(DenseDetector):
 
     Attributes:
         loss_normalizer: running number of foreground cells in a batch, by which losses are
-            divided. It is no part of `state_dict()` but of `training_state`.
+            divided. It is in `training_state`, not in `state_dict()`.
 
     Source: Tian 2019, arXiv:1904.01355; score and targets by stride as in arXiv:2006.09214.
     """
@@ -142,10 +142,10 @@ class FCOS(DenseDetector):
         gt_boxes: list[Tensor] | None = None,
         pred_centerness: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Compare predictions with labelled cells; given a batch alone, do the whole way.
+        """Compare predictions with labelled cells; or, given a batch alone, compute everything.
 
         Args:
-            anchors: the cells of each level; or a batch, and nothing else (see `RetinaNet`).
+            anchors: the cells of each level; or a batch, and no other argument (see `RetinaNet`).
             pred_logits: one (N, Ri, C) a level.
             gt_labels: one (R,) an image, as `label_anchors` returns them.
             pred_anchor_deltas: one (N, Ri, 4) of distances a level.
@@ -211,10 +211,10 @@ class FCOS(DenseDetector):
     def _areas_where_learnt(self, gt_boxes: Boxes, anchors: list[Boxes]) -> Tensor:
         """(R, M) areas of objects in pixels, infinite where the cell does not learn the object.
 
-        Of the objects that a cell may learn, the smallest is the one it should.
+        Of the objects that a cell may learn it learns the smallest.
         """
-        # DIFFERS: exact areas; the reference subtracts them from 1e8, which in float32 makes
-        # objects whose areas differ by less than 8 pixels alike.
+        # DIFFERS: exact areas; the reference subtracts them from 1e8, which in float32 makes areas
+        # equal that differ by less than 8 pixels.
         cells = Boxes.cat(anchors)
         points = cells.get_centers()
         strides_R1 = cells.tensor[:, 2:3] - cells.tensor[:, 0:1]

@@ -29,17 +29,17 @@ Panoptic = tuple[Tensor, list[dict[str, Any]]]
 
 @META_ARCH_REGISTRY.register()
 class PanopticFPN(GeneralizedRCNN):
-    """Every pixel belongs to a thing (an object of its own) or to stuff (grass, sky).
+    """Every pixel belongs to a thing (a countable object) or to stuff (grass, sky).
 
-    A batch is as `Detector` says, for training with `instances` and `sem_seg`, (H_i, W_i) integer
-    labels, in which 0 stands for all things.
+    For the batch see `Detector`; for training with `instances` and `sem_seg`, (H_i, W_i) integer
+    labels, in which 0 means any thing.
 
     Args:
         sem_seg_head: maps -> class scores of each pixel, and losses.
         combine_overlap_thresh: see `combine_semantic_and_instance_outputs`.
         combine_stuff_area_thresh: likewise.
         combine_instances_score_thresh: likewise.
-        combine_enabled: give `panoptic_seg` beside `sem_seg` and `instances`.
+        combine_enabled: return `panoptic_seg` in addition to `sem_seg` and `instances`.
         **kwargs: see `GeneralizedRCNN`.
 
     Source: Kirillov 2019, arXiv:1901.02446.
@@ -68,7 +68,7 @@ class PanopticFPN(GeneralizedRCNN):
         """Arguments from `MODEL.PANOPTIC_FPN`, `MODEL.SEM_SEG_HEAD` and those of the base.
 
         Raises:
-            ConfigError: if there are to be panoptic maps, but no masks to make them of.
+            ConfigError: if panoptic maps are asked for without masks.
         """
         arguments = super().from_config(cfg)
         node = cfg.MODEL.PANOPTIC_FPN
@@ -108,8 +108,8 @@ class PanopticFPN(GeneralizedRCNN):
 
         Args:
             batched_inputs: see `Detector`.
-            do_postprocess: bring results to the size that `height` and `width` ask for, and
-                join them.
+            do_postprocess: bring results to the size of `height` and `width`, and combine
+                them.
 
         Returns:
             for each image `sem_seg` ((K, height, width) scores), `instances`, and `panoptic_seg`,

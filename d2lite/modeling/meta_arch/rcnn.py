@@ -14,9 +14,9 @@ from ..backbone import Backbone
 from ..postprocessing import rescale_boxes_
 from ..proposal_generator import build_proposal_generator
 from ..roi_heads import build_roi_heads
+from ..training_visualization import log_boxes_and_truth, should_visualize
 from .build import META_ARCH_REGISTRY
 from .detector import Batch, Detector, common_arguments, output_sizes, postprocess_batch
-from .training_pictures import is_picture_due, log_boxes_beside_truth
 
 __all__ = ["GeneralizedRCNN", "ProposalNetwork"]
 
@@ -27,12 +27,12 @@ class GeneralizedRCNN(Detector):
 
     Args:
         backbone: images -> feature maps.
-        proposal_generator: makes proposals; None takes `proposals` from the batch.
+        proposal_generator: makes proposals; None to use the `proposals` of the batch.
         roi_heads: proposals -> detections and losses.
         pixel_mean: of each channel.
         pixel_std: of each channel.
-        input_format: channel order of the images, wanted for pictures ("BGR", "RGB", "L", ...).
-        vis_period: log a picture of proposals every so many iterations; 0 for never.
+        input_format: channel order of the images ("BGR", "RGB", "L", ...); needed for `vis_period`.
+        vis_period: log an image of proposals every so many iterations; 0 for never.
     """
 
     @configurable
@@ -53,7 +53,7 @@ class GeneralizedRCNN(Detector):
         self.input_format = input_format
         self.vis_period = vis_period
         if vis_period > 0 and input_format is None:
-            raise ValueError("Pictures (vis_period > 0) need input_format, the channel order.")
+            raise ValueError("vis_period > 0 needs input_format, the channel order of the images.")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
@@ -85,10 +85,10 @@ class GeneralizedRCNN(Detector):
         features: dict[str, Tensor],
         truth: list[Instances],
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses of the proposal generator and of the heads; logs a picture where one is due."""
+        """Losses of the proposal generator and of the heads; logs an image when one is due."""
         proposals, proposal_losses = self._propose(batched_inputs, images, features, truth)
         _, head_losses = self.roi_heads(images, features, proposals, truth)
-        if is_picture_due(self.vis_period):
+        if should_visualize(self.vis_period):
             self.visualize_training(batched_inputs, proposals)
         return proposal_losses, head_losses
 
@@ -137,7 +137,7 @@ class GeneralizedRCNN(Detector):
             return self.proposal_generator(images, features, truth)
         if any("proposals" not in item for item in batched_inputs):
             raise DataError(
-                "This model makes no proposals of its own, and an image comes without any. Set "
+                "This model does not make proposals, and an image of the batch has none. Set "
                 "MODEL.LOAD_PROPOSALS and DATASETS.PROPOSAL_FILES_TRAIN / _TEST, or use "
                 "MODEL.PROPOSAL_GENERATOR.NAME RPN."
             )
@@ -146,7 +146,7 @@ class GeneralizedRCNN(Detector):
     _postprocess = staticmethod(postprocess_batch)
 
     def visualize_training(self, batched_inputs: Batch, proposals: Sequence[Instances]) -> None:
-        """Log a picture of the truth and of the best proposals of the first image.
+        """Log the ground truth and the best proposals of the first image.
 
         Args:
             batched_inputs: with the truth.
@@ -156,7 +156,7 @@ class GeneralizedRCNN(Detector):
         def best(count: int) -> np.ndarray:
             return proposals[0].proposal_boxes.tensor[:count].detach().cpu().numpy()
 
-        log_boxes_beside_truth(
+        log_boxes_and_truth(
             batched_inputs[0], best, self.input_format, "Left: truth; right: proposals"
         )
 
@@ -205,7 +205,7 @@ class ProposalNetwork(Detector):
         results = []
         sizes = output_sizes(batched_inputs, images.image_sizes)
         for found, size in zip(proposals, sizes, strict=True):
-            # The proposals were made for this call, so they may be scaled where they lie.
+            # The proposals were made for this call, so they may be scaled in place.
             rescale_boxes_(found.proposal_boxes, found.image_size, size)
             scaled = Instances(size, **found.get_fields())
             results.append({"proposals": scaled[found.proposal_boxes.nonempty()]})

@@ -49,12 +49,12 @@ class RetinaNet(DenseDetector):
         max_detections_per_image: at most so many are returned.
         pixel_mean: of each channel.
         pixel_std: of each channel.
-        vis_period: log a picture every so many iterations; 0 for never.
+        vis_period: log an image every so many iterations; 0 for never.
         input_format: channel order of the images.
 
     Attributes:
         loss_normalizer: running number of foreground anchors in a batch, by which losses are
-            divided. It is no part of `state_dict()` but of `training_state`.
+            divided. It is in `training_state`, not in `state_dict()`.
 
     Source: Lin 2017, arXiv:1708.02002.
     """
@@ -150,13 +150,13 @@ class RetinaNet(DenseDetector):
         pred_anchor_deltas: list[Tensor] | None = None,
         gt_boxes: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Compare predictions with labelled anchors; given a batch alone, do the whole way.
+        """Compare predictions with labelled anchors; or, given a batch alone, compute everything.
 
-        The one name has two uses: `losses(batch)` is the verb of every `Detector`, and with five
-        arguments it is the reference's public method, which people override.
+        The name has two uses: `losses(batch)` is a method of every `Detector`, and with five
+        arguments it is the reference's public method, which subclasses override.
 
         Args:
-            anchors: of each level; or a batch, and nothing else.
+            anchors: of each level; or a batch, and no other argument.
             pred_logits: one (N, Ri, C) a level.
             gt_labels: one (R,) an image, as `label_anchors` returns them.
             pred_anchor_deltas: one (N, Ri, 4) a level.

@@ -23,13 +23,13 @@ class RetinaNetHead(nn.Module):
 
     Args:
         input_shape: of each level.
-        num_classes: without background, of which there is no score.
+        num_classes: without background, which gets no score.
         num_anchors: a cell, the same on all levels; a number or one a level.
         conv_dims: output channels of the convolutions of each tower.
         norm: a name or callable for `get_norm` after each convolution. Batch norm ("BN", "SyncBN")
             keeps statistics for each level.
-        prior_prob: what every class scores at the start, so that the many background anchors
-            don't drown training.
+        prior_prob: score of every class at the start, so that the loss of the many background
+            anchors does not dominate.
 
     Source: Lin 2017, arXiv:1708.02002.
     """

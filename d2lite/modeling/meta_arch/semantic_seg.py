@@ -71,7 +71,7 @@ class SemSegFPNHead(nn.Module):
         ignore_value: pixels of this label enter no loss.
 
     Raises:
-        ValueError: if there is no feature map.
+        ValueError: without a feature map.
         ConfigError: for a level finer than the common stride, or between two doublings.
 
     Source: Kirillov 2019, arXiv:1901.02446, figure 3.
@@ -112,7 +112,7 @@ class SemSegFPNHead(nn.Module):
             missing = sorted(set(node.IN_FEATURES) - set(used))
             logger.warning(
                 f"MODEL.SEM_SEG_HEAD.IN_FEATURES names {missing}, which the backbone does not "
-                f"have; the semantic head uses {sorted(used)} alone"
+                f"have; the semantic head uses only {sorted(used)}"
             )
         return {
             "input_shape": used,
@@ -206,13 +206,13 @@ def batch_label_maps(maps: Sequence[Tensor], backbone: Backbone, ignore_value: i
 
     Args:
         maps: (H_i, W_i) integer labels of each image.
-        backbone: its demands on sizes are those that images follow.
+        backbone: images were padded to the sizes that it demands.
         ignore_value: the label of padding.
 
     Returns:
         (N, H, W) int64.
     """
-    # int64 before padding: -1 has no place in uint8.
+    # int64 before padding: uint8 cannot hold -1.
     padded = ImageList.from_tensors(
         [labels.long() for labels in maps],
         backbone.size_divisibility,
@@ -224,7 +224,7 @@ def batch_label_maps(maps: Sequence[Tensor], backbone: Backbone, ignore_value: i
 
 @META_ARCH_REGISTRY.register()
 class SemanticSegmentor(Detector):
-    """A class for every pixel. A batch is as `Detector` says, with `sem_seg` for the truth.
+    """A class for every pixel. For the batch see `Detector`; the ground truth is `sem_seg`.
 
     `sem_seg` is (H_i, W_i), integer labels of the pixels of `image`.
 

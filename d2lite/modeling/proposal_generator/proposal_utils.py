@@ -19,7 +19,7 @@ __all__ = [
     "find_top_rpn_proposals",
 ]
 
-# Sure to be an object: ground truth among the proposals gets this probability.
+# The probability of an object that ground truth among the proposals gets.
 _SURE = 1.0 - 1e-10
 
 
@@ -134,8 +134,7 @@ def add_ground_truth_to_proposals(
         proposals: of each image.
 
     Returns:
-        new proposals, of which the last are the true ones. (In inference nothing is added: this
-        is for training alone.)
+        new proposals, of which the last are the true ones. (Only for training.)
 
     Raises:
         ValueError: if the numbers of images differ.

@@ -143,7 +143,9 @@ class RPN(nn.Module):
         losses = {}
         if self.training:
             if gt_instances is None:
-                raise ValueError("In training the RPN needs gt_instances; call model.eval() first?")
+                raise ValueError(
+                    "In training the RPN needs gt_instances. Call model.eval() to predict without."
+                )
             gt_labels, gt_boxes = self.label_and_sample_anchors(anchors, gt_instances)
             losses = self.losses(anchors, logits, gt_labels, deltas, gt_boxes)
         proposals = self.predict_proposals(anchors, logits, deltas, images.image_sizes)
@@ -153,7 +155,7 @@ class RPN(nn.Module):
     def label_and_sample_anchors(
         self, anchors: list[Boxes], gt_instances: list[Instances]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Say of each anchor whether it should see an object, and which.
+        """Label each anchor, and give it the box that it should predict.
 
         Args:
             anchors: of each level.
@@ -241,7 +243,7 @@ class RPN(nn.Module):
             reduction="sum",
         )
         # The number that should be drawn, not the number that was: an image with few candidates
-        # counts less. Sums of nothing are 0, with a gradient.
+        # counts less. Empty sums are 0, with a gradient.
         normalizer = self.batch_size_per_image * num_images
         losses = {
             "loss_rpn_cls": score_loss / normalizer,

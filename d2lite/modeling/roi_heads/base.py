@@ -1,4 +1,4 @@
-"""ROIHeads: the contract of what is done with proposals, and the drawing of training samples."""
+"""ROIHeads: the interface of the heads on proposals, and the sampling of proposals to train on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,15 +17,15 @@ from .label_proposals import sample_proposals
 
 
 class ROIHeads(nn.Module):
-    """Does everything that is done for each region; subclasses say what in `forward`.
+    """Computes everything for each region; subclasses implement `forward`.
 
     Args:
         num_classes: foreground classes.
         batch_size_per_image: proposals drawn for the losses.
         positive_fraction: the share of them that may be foreground.
         proposal_matcher: labels proposals by their IoU with ground truth.
-        proposal_append_gt: whether ground truth is added to the proposals; without it, training
-            sees hardly any good box at first.
+        proposal_append_gt: whether ground truth is added to the proposals; without it there are
+            hardly any good boxes at the start of training.
     """
 
     @configurable
@@ -104,7 +104,7 @@ class ROIHeads(nn.Module):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Look closer at proposals.
+        """Classify and refine proposals.
 
         Args:
             images: the batch.

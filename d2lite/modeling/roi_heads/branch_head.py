@@ -8,7 +8,7 @@ from d2lite.structures import Instances
 class BranchHead(nn.Module):
     """Layers on the features of regions; then losses in training, or predictions.
 
-    A subclass gives `layers`, `losses_of` and `predict_`. R regions of all images.
+    A subclass implements `layers`, `losses_of` and `predict_`. R regions of all images.
     """
 
     def forward(self, x: Tensor, instances: list[Instances]) -> dict[str, Tensor] | list[Instances]:
@@ -37,5 +37,5 @@ class BranchHead(nn.Module):
         raise NotImplementedError
 
     def predict_(self, logits: Tensor, instances: list[Instances]) -> None:
-        """Give detections what their logits say, in place."""
+        """Add the predictions to the detections, in place."""
         raise NotImplementedError

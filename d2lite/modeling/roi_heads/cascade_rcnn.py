@@ -26,7 +26,7 @@ __all__ = ["CascadeROIHeads"]
 
 @ROI_HEADS_REGISTRY.register()
 class CascadeROIHeads(StandardROIHeads):
-    """Cascade R-CNN: later stages are trained on better boxes, with a stricter idea of a hit.
+    """Cascade R-CNN: later stages are trained on better boxes, with higher IoU thresholds.
 
     Args:
         box_in_features: the maps of the box stages, by name.
@@ -80,7 +80,7 @@ class CascadeROIHeads(StandardROIHeads):
         node, cascade = cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.ROI_BOX_CASCADE_HEAD
         if not node.CLS_AGNOSTIC_BBOX_REG:
             raise ConfigError(
-                "CascadeROIHeads hands one box of each region to the next stage; set "
+                "CascadeROIHeads passes one box of each region to the next stage; set "
                 "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG True."
             )
         if cascade.IOUS[0] != cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS[0]:
@@ -141,7 +141,7 @@ class CascadeROIHeads(StandardROIHeads):
             boxes = predictor.predict_boxes(predictions, proposals)
         if self.training:
             return losses
-        # The last stage has the best boxes, but all together know the class best.
+        # The last stage has the best boxes; classes are best averaged over all stages.
         probs = [torch.stack(of_image).mean(dim=0) for of_image in zip(*stage_probs, strict=True)]
         last = self.box_predictor[-1]
         detections, _ = fast_rcnn_inference(
@@ -205,5 +205,5 @@ class CascadeROIHeads(StandardROIHeads):
 
 
 def _logged_as(stage: int) -> AbstractContextManager[Any]:
-    """Scalars of a stage go under "stage<n>/", where somebody listens."""
+    """Inside, scalars are logged under "stage<n>/"."""
     return get_event_storage().name_scope(f"stage{stage}") if has_event_storage() else nullcontext()

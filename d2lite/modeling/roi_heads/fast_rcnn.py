@@ -26,7 +26,7 @@ from .label_proposals import joined_targets
 
 __all__ = ["FastRCNNOutputLayers", "fast_rcnn_inference", "fast_rcnn_inference_single_image"]
 
-# With a sigmoid for each class, training starts from the belief that objects are this rare.
+# With a sigmoid for each class, the score of every class at the start of training.
 _PRIOR_PROBABILITY = 0.01
 
 Predictions = tuple[Tensor, Tensor]
@@ -93,7 +93,7 @@ class FastRCNNOutputLayers(nn.Module):
         self.cls_score = nn.Linear(size, num_classes + 1)
         num_boxes = 1 if cls_agnostic_bbox_reg else num_classes
         self.bbox_pred = nn.Linear(size, num_boxes * len(box2box_transform.weights))
-        # Box deltas are small numbers; starting smaller keeps the first steps calm.
+        # Box deltas are small numbers; smaller weights keep the first losses small.
         normal_fill(self.cls_score, std=0.01)
         normal_fill(self.bbox_pred, std=0.001)
         if use_sigmoid_ce:
@@ -138,7 +138,7 @@ class FastRCNNOutputLayers(nn.Module):
         }
 
     def set_fed_loss_cls_weights(self, weights: Tensor) -> None:
-        """Say how readily each class is drawn by the federated loss.
+        """Set the chances with which the federated loss draws classes.
 
         Args:
             weights: (K,) >= 0, usually a power of how many images have the class.
@@ -173,7 +173,7 @@ class FastRCNNOutputLayers(nn.Module):
             proposals: of each image, with proposal_boxes, gt_boxes and gt_classes.
 
         Returns:
-            "loss_cls" and "loss_box_reg", zero with a gradient where there is no proposal.
+            "loss_cls" and "loss_box_reg", zero with a gradient without proposals.
         """
         scores, deltas = predictions
         if proposals:
@@ -211,7 +211,7 @@ class FastRCNNOutputLayers(nn.Module):
             if self.fed_loss_cls_weights is None:
                 raise ConfigError(
                     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS needs how often each class occurs in the "
-                    "training data: hand weights to set_fed_loss_cls_weights of the box predictor."
+                    "training data: call set_fed_loss_cls_weights of the box predictor."
                 )
             counted = self.get_fed_loss_classes(
                 gt_classes, self.fed_loss_num_classes, self.num_classes, self.fed_loss_cls_weights
@@ -242,7 +242,7 @@ class FastRCNNOutputLayers(nn.Module):
             gt_classes: (R,) in [0, K]; background counts as present.
             num_fed_loss_classes: how many there should be in the end.
             num_classes: K.
-            weight: (K,) how readily each class is drawn; None for all alike.
+            weight: (K,) relative chances of the classes; None for equal ones.
 
         Returns:
             their numbers, the present ones first.
@@ -354,7 +354,7 @@ def _log_classification(scores: Tensor, gt_classes: Tensor, prefix: str = "fast_
     pred_classes = scores.argmax(dim=1)
     is_right = pred_classes == gt_classes
     is_foreground = (gt_classes >= 0) & (gt_classes < background)
-    # A batch without foreground reports 0 of 1; asking how many there are would stop the device.
+    # A batch without foreground reports 0 of 1; counting first would wait for the device.
     num_foreground = is_foreground.sum().clamp(min=1)
     is_missed = is_foreground & (pred_classes == background)
     log_scalars(

@@ -89,16 +89,16 @@ def keypoint_rcnn_inference(pred_keypoint_logits: Tensor, pred_instances: list[I
 
 
 class BaseKeypointRCNNHead(BranchHead):
-    """The loss and the inference of Keypoint R-CNN; a subclass gives the layers.
+    """The loss and the inference of Keypoint R-CNN; a subclass has the layers.
 
     Args:
         num_keypoints: K.
         loss_weight: factor on the loss.
         loss_normalizer: "visible" divides by the visible keypoints of the batch; a number is
-            divided by for each image, which weighs every keypoint alike in all batches.
+            divided by for each image, so that a keypoint has the same weight in all batches.
 
     Raises:
-        ValueError: for another word.
+        ValueError: for another string.
     """
 
     @configurable

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat
 from d2lite.structures import Instances
-from d2lite.utils.events import get_event_storage, has_event_storage, log_image, log_scalars
+from d2lite.utils.events import has_event_storage, log_image, log_scalars
 from d2lite.utils.process_means import mean_weight
 
 from ..conv_relu import conv_relu
+from ..training_visualization import should_visualize
 from ..weight_init import msra_fill, normal_fill
 from .branch_head import BranchHead
 from .build import ROI_MASK_HEAD_REGISTRY, build_mask_head
@@ -47,10 +48,10 @@ def mask_rcnn_loss(
         pred_mask_logits: (R, K, S, S).
         instances: the foreground regions of each image, R in all, with proposal_boxes,
             gt_classes and gt_masks.
-        vis_period: log predicted beside true masks every so many iterations; 0 for never.
+        vis_period: log predicted and true masks every so many iterations; 0 for never.
 
     Returns:
-        scalar; zero with a gradient where there is no foreground.
+        scalar; zero with a gradient without foreground.
     """
     present = [found for found in instances if len(found)]
     share = mean_weight(sum(len(found) for found in present), pred_mask_logits)
@@ -65,7 +66,7 @@ def mask_rcnn_loss(
     logits_RSS = _of_class(pred_mask_logits, classes)
     is_inside = truth_RSS if truth_RSS.dtype == torch.bool else truth_RSS > 0.5
     _log_accuracy(logits_RSS.detach(), is_inside)
-    if vis_period > 0 and has_event_storage() and get_event_storage().iter % vis_period == 0:
+    if should_visualize(vis_period):
         log_image(
             "Left: mask prediction; right: truth",
             lambda: _side_by_side(logits_RSS.detach().sigmoid(), truth_RSS),
@@ -111,7 +112,7 @@ def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Insta
 
 
 class BaseMaskRCNNHead(BranchHead):
-    """The loss and the inference of Mask R-CNN; a subclass gives the layers.
+    """The loss and the inference of Mask R-CNN; a subclass has the layers.
 
     Args:
         loss_weight: factor on the loss.

@@ -128,7 +128,7 @@ class Res5ROIHeads(ROIHeads):
         """See `ROIHeads.forward`."""
         if self.training:
             if targets is None:
-                raise ValueError("in training the heads need targets: the images' instances.")
+                raise ValueError("In training the heads need targets, the instances of each image.")
             proposals = self.label_and_sample_proposals(proposals, targets)
         maps = [features[name] for name in self.in_features]
         x = self._shared_roi_transform(maps, [p.proposal_boxes for p in proposals])
@@ -139,7 +139,7 @@ class Res5ROIHeads(ROIHeads):
         losses = self.box_predictor.losses(predictions, proposals)
         if self.mask_on:
             foreground, masks = select_foreground_proposals(proposals, self.num_classes)
-            # The features of the proposals are there already; the mask branch needs some of them.
+            # The features of all proposals exist already; masks need those of the foreground.
             losses.update(self.mask_head(x[torch.cat(masks)], foreground))
         return proposals, losses
 

@@ -35,8 +35,8 @@ def build_pooler(
         input_shape: the feature maps of the backbone, by name.
 
     Returns:
-        The names of the maps; the pooler, None for an empty POOLER_TYPE (the branch then gets
-        whole maps); the shape of what the branch gets.
+        The names of the maps; the pooler, None for an empty POOLER_TYPE (the input of the branch
+        is then whole maps); the shape of that input.
 
     Raises:
         ValueError: if the maps differ in channels.
@@ -75,9 +75,9 @@ def _branch_arguments(
 
 @ROI_HEADS_REGISTRY.register()
 class StandardROIHeads(ROIHeads):
-    """Box branch, then masks and keypoints of what it found; every branch pools for itself.
+    """Box branch, then masks and keypoints of its detections; every branch pools its own features.
 
-    In training the branches work side by side on the same labelled proposals.
+    In training all branches use the same labelled proposals.
 
     Args:
         box_in_features: the maps of the box branch, by name.
@@ -179,7 +179,7 @@ class StandardROIHeads(ROIHeads):
             detections = self._forward_box(features, proposals)
             return self.forward_with_given_boxes(features, detections), {}
         if targets is None:
-            raise ValueError("in training the heads need targets: the images' instances.")
+            raise ValueError("In training the heads need targets, the instances of each image.")
         proposals = self.label_and_sample_proposals(proposals, targets)
         losses = self._box_losses(features, proposals, targets)
         # All branches learn on the same proposals, in a cascade on those of the first stage.

@@ -192,7 +192,7 @@ def test_missing_timm_is_named_with_the_command_that_installs_it(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"name": "torchvision"}, ConfigError, "names no network; write for instance"),
+        ({"name": "torchvision"}, ConfigError, "does not name a network; write for instance"),
         ({"name": "torchvision:resnet999"}, UnknownNameError, "no classifier 'resnet999'"),
         ({"name": "torchvison:resnet18"}, UnknownNameError, "torchvision"),
         (

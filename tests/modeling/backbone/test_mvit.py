@@ -202,7 +202,7 @@ def test_wrong_choices_are_refused():
         small_mvit(last_block_indexes=(0, 2, 4, 4))
     with pytest.raises(ConfigError, match=r"asks an MViT for the maps \['res2'\]; it has "):
         small_mvit(out_features=["res2"])
-    with pytest.raises(ValueError, match="window of 6 cells is no multiple"):
+    with pytest.raises(ValueError, match="window of 6 cells is not a multiple"):
         MultiScaleAttention(8, 8, 2, window_size=6, stride_kv=4)
     with pytest.raises(ValueError, match="square input_size"):
         MultiScaleAttention(8, 8, 2, use_rel_pos=True, input_size=(4, 8))

@@ -202,5 +202,5 @@ def test_a_function_that_makes_no_backbone_is_refused():
     BACKBONE_REGISTRY.register(maker)
     cfg = get_cfg()
     cfg.MODEL.BACKBONE.NAME = name
-    with pytest.raises(ConfigError, match="Identity, which is no Backbone"):
+    with pytest.raises(ConfigError, match="Identity, which is not a Backbone"):
         build_backbone(cfg)

@@ -262,7 +262,7 @@ def test_wrong_choices_are_refused():
         small_swin(out_indices=(4,))
     with pytest.raises(ValueError, match="7 channels do not divide over 2 heads"):
         WindowAttention(7, (2, 2), 2)
-    with pytest.raises(ValueError, match="shift_size=4 must lie in 0 to 3"):
+    with pytest.raises(ValueError, match="shift_size=4 must be in 0 to 3"):
         SwinTransformerBlock(8, 2, window_size=4, shift_size=4)
     with pytest.raises(ValueError, match=r"rate 1\.0"):
         DropPath(1.0)

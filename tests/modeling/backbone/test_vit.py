@@ -220,7 +220,7 @@ def test_absolute_positions_keep_their_size_or_are_resized():
     same = get_abs_pos(positions, True, (3, 3))
     assert torch.equal(same, positions[:, 1:].view(1, 3, 3, 4))
     assert get_abs_pos(positions, True, (4, 7)).shape == (1, 4, 7, 4)
-    with pytest.raises(ValueError, match="10 positions make no square"):
+    with pytest.raises(ValueError, match="10 positions are not a square"):
         get_abs_pos(positions, False, (3, 3))
 
 

@@ -96,7 +96,7 @@ def test_the_mode_picks_the_verb():
 
 
 def test_truth_that_is_missing_is_named():
-    with pytest.raises(DataError, match=r"'instances'; b.jpg has only"):
+    with pytest.raises(DataError, match=r"needs 'instances' for each image; b.jpg has only"):
         Draws().truth_of([{"image": torch.zeros(3, 1, 1), "file_name": "b.jpg"}])
 
 
