@@ -21,6 +21,8 @@ __all__ = [
 ]
 
 NormFactory = Callable[[int], nn.Module]
+# What `get_norm` takes: a name, something that makes the layer, or "" or None for no norm.
+Norm = str | NormFactory | None
 
 
 class CycleBatchNormList(nn.ModuleList):
@@ -102,7 +104,7 @@ _NORMS: dict[str, NormFactory] = {
 }
 
 
-def get_norm(norm: str | NormFactory | None, out_channels: int) -> nn.Module | None:
+def get_norm(norm: Norm, out_channels: int) -> nn.Module | None:
     """Make a normalisation layer from its name.
 
     Args:

@@ -1,6 +1,7 @@
 """ShapeSpec: what a module says about its feature map before any map exists."""
 
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["ShapeSpec"]
 
@@ -9,6 +10,8 @@ __all__ = ["ShapeSpec"]
 class ShapeSpec:
     """The static facts of one feature map; None where a fact is unknown.
 
+    Typed Any, since code that reads a number here is for maps of which it is known.
+
     Attributes:
         channels: number of channels.
         height: rows, in cells.
@@ -16,7 +19,7 @@ class ShapeSpec:
         stride: pixels of the network input per cell.
     """
 
-    channels: int | None = None
-    height: int | None = None
-    width: int | None = None
-    stride: int | None = None
+    channels: Any = None
+    height: Any = None
+    width: Any = None
+    stride: Any = None

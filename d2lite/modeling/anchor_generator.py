@@ -50,7 +50,7 @@ class BufferList(nn.Module):
         return len(self._buffers)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(self._buffers.values())
+        return (tensor for tensor in self._buffers.values() if tensor is not None)
 
 
 class _GridOfAnchors(nn.Module):
@@ -70,7 +70,7 @@ class _GridOfAnchors(nn.Module):
     box_dim: int
     _boxes: type[Boxes]
 
-    def __init__(self, strides: Sequence[int], offset: float, **shapes: Sequence) -> None:
+    def __init__(self, strides: Sequence[int], offset: float, **shapes: Sequence[Any]) -> None:
         super().__init__()
         if not 0.0 <= offset < 1.0:
             raise ConfigError(f"MODEL.ANCHOR_GENERATOR.OFFSET={offset}: use 0 or more, below 1.")
@@ -81,7 +81,7 @@ class _GridOfAnchors(nn.Module):
         self.cell_anchors = BufferList(
             [self.generate_cell_anchors(*level) for level in zip(*columns, strict=True)]
         )
-        self._cache: OrderedDict[tuple, list[Tensor]] = OrderedDict()
+        self._cache: OrderedDict[tuple[Any, ...], list[Tensor]] = OrderedDict()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class _GridOfAnchors(nn.Module):
             "offset": node.OFFSET,
         }
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": OrderedDict()}
 
     @property
@@ -107,7 +107,7 @@ class _GridOfAnchors(nn.Module):
         """Anchors a cell, of every level: A in the (N, A, Hi, Wi) scores of that level."""
         return [len(cell) for cell in self.cell_anchors]
 
-    def forward(self, features: Sequence[Tensor]) -> list:
+    def forward(self, features: Sequence[Tensor]) -> list[Boxes]:
         """Repeat the anchors on the grids of feature maps.
 
         Args:
@@ -135,7 +135,7 @@ class _GridOfAnchors(nn.Module):
             self._cache.popitem(last=False)
         return [self._boxes(level) for level in anchors]
 
-    def _repeat(self, grid: tuple[int, int], stride: int, cell_AD: Tensor) -> Tensor:
+    def _repeat(self, grid: tuple[int, ...], stride: int, cell_AD: Tensor) -> Tensor:
         y, x = (
             (torch.arange(n, dtype=torch.float32, device=cell_AD.device) + self.offset) * stride
             for n in grid
@@ -144,11 +144,14 @@ class _GridOfAnchors(nn.Module):
         shifts = self._shift_columns(xx.reshape(-1), yy.reshape(-1))
         return (shifts[:, None] + cell_AD[None]).reshape(-1, self.box_dim)
 
+    # Subclasses differ in what they take.
+    generate_cell_anchors: Any
+
     def _shift_columns(self, x: Tensor, y: Tensor) -> Tensor:
         raise NotImplementedError
 
 
-def _per_level(values: Sequence, num_levels: int, key: str) -> list[list[float]]:
+def _per_level(values: Sequence[Any], num_levels: int, key: str) -> list[list[float]]:
     """One list of numbers a level; a single list, or plain numbers, serve all levels."""
     values = list(values)
     if values and not isinstance(values[0], Sequence):
@@ -163,7 +166,9 @@ def _per_level(values: Sequence, num_levels: int, key: str) -> list[list[float]]
     return [list(level) for level in values]
 
 
-def _base_sizes(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> list[tuple]:
+def _base_sizes(
+    sizes: Sequence[float], aspect_ratios: Sequence[float]
+) -> list[tuple[float, float]]:
     """(width, height) of each anchor: area size**2, height / width the ratio; sizes outermost."""
     pairs = []
     for size in sizes:

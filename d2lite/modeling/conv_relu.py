@@ -1,15 +1,12 @@
 """The layer that heads are made of: a 3 x 3 convolution, its norm and a ReLU."""
 
-from collections.abc import Callable
-
 from torch import nn
 
 from d2lite.layers import Conv2d, get_norm
+from d2lite.layers.batch_norm import Norm
 
 
-def conv_relu(
-    in_channels: int, out_channels: int, norm: str | Callable[[int], nn.Module] | None
-) -> Conv2d:
+def conv_relu(in_channels: int, out_channels: int, norm: Norm) -> Conv2d:
     """A 3 x 3 convolution that keeps the size, with a norm or else a bias, and a ReLU.
 
     Args:

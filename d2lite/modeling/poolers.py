@@ -144,13 +144,13 @@ class ROIPooler(nn.Module):
         # gives the counts.
         order = torch.argsort(levels, stable=True)
         counts = torch.bincount(levels, minlength=len(x)).tolist()
-        pooled = [
+        pooled_parts = [
             pooler(feature, part)
             for pooler, feature, part in zip(
                 self.level_poolers, x, rois[order].split(counts), strict=True
             )
         ]
-        pooled = torch.cat(pooled)
+        pooled = torch.cat(pooled_parts)
         return pooled[torch.argsort(order)]
 
 
@@ -159,9 +159,8 @@ def _make_pooler(
 ) -> nn.Module:
     if pooler_type == "ROIPool":
         return RoIPool(output_size, spatial_scale=scale)
-    options = {"spatial_scale": scale, "sampling_ratio": sampling_ratio}
     if pooler_type == "ROIAlignRotated":
-        return ROIAlignRotated(output_size, **options)
+        return ROIAlignRotated(output_size, scale, sampling_ratio)
     if pooler_type in ("ROIAlign", "ROIAlignV2"):
-        return ROIAlign(output_size, aligned=pooler_type == "ROIAlignV2", **options)
+        return ROIAlign(output_size, scale, sampling_ratio, aligned=pooler_type == "ROIAlignV2")
     raise ConfigError(f"POOLER_TYPE={pooler_type!r}: use one of {list(POOLER_TYPES)}.")

@@ -101,6 +101,9 @@ class GeneralizedRCNNWithTTA(nn.Module):
     Source: He 2017, arXiv:1703.06870, appendix A.
     """
 
+    num_classes: int
+    nms_thresh: float
+
     def __init__(
         self,
         cfg: CfgNode,
@@ -111,15 +114,14 @@ class GeneralizedRCNNWithTTA(nn.Module):
         keypoint_flip_indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        model = comm.unwrap(model)
-        _check_model(model)
-        self.model = model
+        self.model = _checked(comm.unwrap(model))
         self.tta_mapper = DatasetMapperTTA(cfg) if tta_mapper is None else tta_mapper
         self.batch_size = batch_size
         self.keypoint_flip_indices = keypoint_flip_indices
         self.max_detections_per_image = cfg.TEST.DETECTIONS_PER_IMAGE
         if self.roi_heads is None:
-            self.num_classes, self.nms_thresh = model.num_classes, model.test_nms_thresh
+            self.num_classes = self.model.num_classes
+            self.nms_thresh = self.model.test_nms_thresh
         else:
             self.num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
             self.nms_thresh = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
@@ -130,7 +132,7 @@ class GeneralizedRCNNWithTTA(nn.Module):
         return getattr(self.model, "class_names", None)
 
     @property
-    def roi_heads(self) -> nn.Module | None:
+    def roi_heads(self) -> Any:
         """The heads on regions; None in a dense detector."""
         return getattr(self.model, "roi_heads", None)
 
@@ -248,14 +250,15 @@ class _Mean:
 
     def __init__(self) -> None:
         self.count = 0
-        self._sum: Tensor | None = None
+        self._sum: Any = None
 
     def add(self, value: Tensor) -> None:
-        self._sum = value if self._sum is None else self._sum + value
+        self._sum = self._sum + value if self.count else value
         self.count += 1
 
     def value(self) -> Tensor:
-        return self._sum / self.count
+        mean: Tensor = self._sum / self.count
+        return mean
 
 
 @contextmanager
@@ -271,7 +274,9 @@ def _boxes_only(roi_heads: nn.Module | None) -> Iterator[None]:
             setattr(roi_heads, name, value)
 
 
-def _check_model(model: nn.Module) -> None:
+def _checked(model: nn.Module) -> Any:
+    """The model itself, without what distributes it; refused if its views cannot be merged."""
+    model = model.module if isinstance(model, DistributedDataParallel) else model
     if isinstance(model, PanopticFPN) or not isinstance(model, GeneralizedRCNN | DenseDetector):
         raise ConfigError(
             f"Test-time augmentation got a {type(model).__name__}; it is for GeneralizedRCNN "
@@ -282,6 +287,7 @@ def _check_model(model: nn.Module) -> None:
             "Test-time augmentation cannot use proposals that were made for one view only. Leave "
             "MODEL.LOAD_PROPOSALS or TEST.AUG.ENABLED False."
         )
+    return model
 
 
 def _original_size(item: dict[str, Any]) -> Size:

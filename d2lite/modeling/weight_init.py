@@ -1,9 +1,11 @@
 """The start values of convolutions and linear layers in the published models."""
 
+from typing import Any
+
 from torch import nn
 
 
-def msra_fill(layer: nn.Module) -> None:
+def msra_fill(layer: Any) -> None:
     """Fill a layer that a ReLU follows: normal weights of variance 2 / fan-out, zero bias.
 
     Args:
@@ -15,7 +17,7 @@ def msra_fill(layer: nn.Module) -> None:
     _zero_bias(layer)
 
 
-def xavier_fill(layer: nn.Module) -> None:
+def xavier_fill(layer: Any) -> None:
     """Fill a layer without a ReLU: uniform weights of variance 1 / fan-in, zero bias.
 
     Args:
@@ -27,7 +29,7 @@ def xavier_fill(layer: nn.Module) -> None:
     _zero_bias(layer)
 
 
-def normal_fill(layer: nn.Module, std: float) -> None:
+def normal_fill(layer: Any, std: float) -> None:
     """Fill a prediction layer: normal weights of a small deviation, zero bias.
 
     Args:
@@ -38,6 +40,6 @@ def normal_fill(layer: nn.Module, std: float) -> None:
     _zero_bias(layer)
 
 
-def _zero_bias(layer: nn.Module) -> None:
+def _zero_bias(layer: Any) -> None:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -97,7 +97,7 @@ class Boxes:
         """(N,) bool: whether both sides are longer than `threshold` pixels."""
         return (self.tensor[:, 2:] - self.tensor[:, :2] > threshold).all(dim=1)
 
-    def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
+    def inside_box(self, box_size: tuple[int, int], boundary_threshold: float = 0) -> Tensor:
         """Which boxes are inside an image.
 
         Args:

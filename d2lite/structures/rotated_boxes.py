@@ -75,7 +75,7 @@ class RotatedBoxes(Boxes):
         """(N,) bool: whether both sides are longer than `threshold` pixels."""
         return (self.tensor[:, 2:4] > threshold).all(dim=1)
 
-    def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
+    def inside_box(self, box_size: tuple[int, int], boundary_threshold: float = 0) -> Tensor:
         """Which boxes are inside an image with all four corners.
 
         Args:

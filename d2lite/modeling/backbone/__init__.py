@@ -1,8 +1,8 @@
 """Networks from images to feature maps; importing this registers them."""
 
-from .adapter import FeatureNetwork
 from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone
+from .feature_network import FeatureNetwork
 from .fpn import (
     FPN,
     LastLevelMaxPool,

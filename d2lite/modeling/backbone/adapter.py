@@ -16,6 +16,7 @@ Weights are never downloaded here; `MODEL.WEIGHTS` may name a file of the networ
 import importlib
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -43,7 +44,7 @@ def timm(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
         )
     options = _options(cfg, "pretrained", "features_only", "feature_cls", "in_chans")
 
-    def make(**chosen: object) -> nn.Module:
+    def make(**chosen: object) -> Any:
         return library.create_model(
             name,
             pretrained=False,
@@ -195,7 +196,7 @@ def _options(cfg: CfgNode, *reserved: str) -> dict[str, object]:
     return options
 
 
-def _made(cfg: CfgNode, make: Callable[[], nn.Module]) -> nn.Module:
+def _made(cfg: CfgNode, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except (TypeError, AttributeError, AssertionError, RuntimeError, ValueError) as err:

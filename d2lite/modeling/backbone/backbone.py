@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ class Backbone(nn.Module, ABC):
     _size_divisibility: int = 0
     _out_features: list[str]
     _out_feature_channels: dict[str, int]
-    _out_feature_strides: dict[str, int | None]
+    _out_feature_strides: dict[str, Any]
 
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -60,7 +61,7 @@ class StagedBackbone(Backbone):
     A subclass has `stem` and a module for each of `stage_names`, whose children are the blocks.
     """
 
-    stem: nn.Module
+    stem: Any
     stage_names: tuple[str, ...]
 
     def run_stages(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -96,7 +97,7 @@ class StagedBackbone(Backbone):
 class PyramidBackbone(Backbone):
     """Maps "p2", "p3", ... of one width, named after the logarithm of their stride."""
 
-    def _name_maps(self, levels: Sequence[int], channels: int, top_block: nn.Module | None) -> None:
+    def _name_maps(self, levels: Sequence[int], channels: int, top_block: Any) -> None:
         """Set the names and sizes of the maps.
 
         Args:

@@ -6,12 +6,14 @@ Source: Lin 2017, arXiv:1612.03144; the two further levels: Lin 2017, arXiv:1708
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
 from d2lite.layers import Conv2d, ShapeSpec, get_norm
+from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
 from ..weight_init import xavier_fill
@@ -51,8 +53,8 @@ class FPN(PyramidBackbone):
         bottom_up: Backbone,
         in_features: Sequence[str],
         out_channels: int,
-        norm: object = "",
-        top_block: nn.Module | None = None,
+        norm: Norm = "",
+        top_block: Any = None,
         fuse_type: str = "sum",
         square_pad: int = 0,
     ) -> None:

@@ -5,6 +5,7 @@ Source: Li 2021, arXiv:2112.01526.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -190,7 +191,7 @@ def _plan_blocks(
     stride_kv: int,
     window_size: int,
     input_size: tuple[int, int],
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """What differs from block to block, as arguments of `MultiScaleBlock`.
 
     In the first block of each further stage channels and heads have doubled and queries are
@@ -224,7 +225,9 @@ def _plan_blocks(
 def _check_mvit(
     depth: int, last_blocks: Sequence[int], names: Sequence[str], out_features: Sequence[str]
 ) -> None:
-    rising = list(last_blocks) == sorted(set(last_blocks)) and last_blocks[:1] >= (0,)
+    rising = (
+        bool(last_blocks) and list(last_blocks) == sorted(set(last_blocks)) and last_blocks[0] >= 0
+    )
     if not rising or last_blocks[-1] != depth - 1:
         raise ConfigError(
             f"An MViT of {depth} blocks whose stages end at blocks {list(last_blocks)}. The "

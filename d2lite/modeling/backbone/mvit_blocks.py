@@ -89,7 +89,7 @@ class MultiScaleAttention(nn.Module):
                 per_head,
                 pool_kernel,
                 stride=stride,
-                padding=tuple(side // 2 for side in pool_kernel),
+                padding=(pool_kernel[0] // 2, pool_kernel[1] // 2),
                 groups=per_head,
                 bias=False,
             )

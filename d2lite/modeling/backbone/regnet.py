@@ -3,13 +3,14 @@
 Source: Radosavovic 2020, arXiv:2003.13678.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
 from d2lite.layers import CNNBlockBase, ShapeSpec
+from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
 from .backbone import StagedBackbone, check_maps
@@ -77,8 +78,8 @@ class AnyStage(nn.Module):
         w_out: int,
         stride: int,
         d: int,
-        block_class: type[CNNBlockBase],
-        norm: object,
+        block_class: Callable[..., CNNBlockBase],
+        norm: Norm,
         activation_class: Activation,
         params: BlockParams,
     ) -> None:
@@ -119,9 +120,9 @@ class AnyNet(StagedBackbone):
     def __init__(
         self,
         *,
-        stem_class: type[CNNBlockBase],
+        stem_class: Callable[..., CNNBlockBase],
         stem_width: int,
-        block_class: type[CNNBlockBase],
+        block_class: Callable[..., CNNBlockBase],
         depths: Sequence[int],
         widths: Sequence[int],
         group_widths: Sequence[int],
@@ -130,7 +131,7 @@ class AnyNet(StagedBackbone):
         se_ratio: float,
         activation_class: Activation,
         freeze_at: int = 0,
-        norm: object = "BN",
+        norm: Norm = "BN",
         out_features: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
@@ -192,9 +193,9 @@ class RegNet(AnyNet):
     def __init__(
         self,
         *,
-        stem_class: type[CNNBlockBase],
+        stem_class: Callable[..., CNNBlockBase],
         stem_width: int,
-        block_class: type[CNNBlockBase],
+        block_class: Callable[..., CNNBlockBase],
         depth: int,
         w_a: float,
         w_0: int,
@@ -205,7 +206,7 @@ class RegNet(AnyNet):
         se_ratio: float = 0.0,
         activation_class: Activation | None = None,
         freeze_at: int = 0,
-        norm: object = "BN",
+        norm: Norm = "BN",
         out_features: Sequence[str] | None = None,
     ) -> None:
         widths, depths = generate_regnet_parameters(w_a, w_0, w_m, depth)[:2]

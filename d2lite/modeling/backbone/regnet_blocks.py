@@ -4,10 +4,12 @@ Names of the layers are those of the published weights: a, b, c are the convolut
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from d2lite.layers import CNNBlockBase, get_norm
+from d2lite.layers.batch_norm import Norm
 
 from ..weight_init import normal_fill
 
@@ -65,7 +67,7 @@ class _InOrder(nn.Module):
 class _Chain(_InOrder):
     """Layers under names, one after the other."""
 
-    def __init__(self, **layers: nn.Module) -> None:
+    def __init__(self, **layers: nn.Module | None) -> None:
         super().__init__()
         for name, layer in layers.items():
             self.add_module(name, layer)
@@ -110,7 +112,7 @@ class BasicTransform(_Chain):
         w_in: int,
         w_out: int,
         stride: int,
-        norm: object,
+        norm: Norm,
         activation_class: Activation,
         _params: BlockParams,
     ) -> None:
@@ -140,12 +142,12 @@ class BottleneckTransform(_Chain):
         w_in: int,
         w_out: int,
         stride: int,
-        norm: object,
+        norm: Norm,
         activation_class: Activation,
         params: BlockParams,
     ) -> None:
         width = round(w_out * params["bot_mul"])
-        layers = {
+        layers: dict[str, nn.Module | None] = {
             "a": conv2d(w_in, width, 1),
             "a_bn": get_norm(norm, width),
             "a_af": activation_class(),
@@ -167,7 +169,7 @@ class VanillaBlock(_InOrder, CNNBlockBase):
         w_in: int,
         w_out: int,
         stride: int,
-        norm: object,
+        norm: Norm,
         activation_class: Activation,
         _params: BlockParams,
     ) -> None:
@@ -188,13 +190,13 @@ class _ResidualBlock(CNNBlockBase):
         w_in: int,
         w_out: int,
         stride: int,
-        norm: object,
+        norm: Norm,
         activation_class: Activation,
         params: BlockParams,
     ) -> None:
         super().__init__(w_in, w_out, stride)
         self.proj: nn.Module | None = None
-        self.bn: nn.Module | None = None
+        self.bn: Any = None
         if w_in != w_out or stride != 1:
             self.proj = conv2d(w_in, w_out, 1, stride=stride)
             self.bn = get_norm(norm, w_out)
@@ -225,7 +227,7 @@ class _Stem(_InOrder, CNNBlockBase):
     kernel_size: int
     has_pool: bool
 
-    def __init__(self, w_in: int, w_out: int, norm: object, activation_class: Activation) -> None:
+    def __init__(self, w_in: int, w_out: int, norm: Norm, activation_class: Activation) -> None:
         super().__init__(w_in, w_out, 4 if self.has_pool else 2)
         self.conv = conv2d(w_in, w_out, self.kernel_size, stride=2)
         self.bn = get_norm(norm, w_out)

@@ -1,6 +1,7 @@
 """ResNet and ResNeXt, of any depth, and how they are made from a configuration."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -52,8 +53,8 @@ class ResNet(StagedBackbone):
 
     def __init__(
         self,
-        stem: nn.Module,
-        stages: Sequence[Sequence[nn.Module]],
+        stem: Any,
+        stages: Sequence[Sequence[Any]],
         num_classes: int | None = None,
         out_features: Sequence[str] | None = None,
         freeze_at: int = 0,
@@ -116,7 +117,7 @@ class ResNet(StagedBackbone):
         *,
         in_channels: int,
         out_channels: int,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> list[CNNBlockBase]:
         """Make the blocks of one stage.
 
@@ -151,7 +152,7 @@ class ResNet(StagedBackbone):
 
     @staticmethod
     def make_default_stages(
-        depth: int, block_class: type[CNNBlockBase] | None = None, **kwargs: object
+        depth: int, block_class: type[CNNBlockBase] | None = None, **kwargs: Any
     ) -> list[list[CNNBlockBase]]:
         """Make the four stages of a ResNet of the paper.
 
@@ -183,7 +184,7 @@ class ResNet(StagedBackbone):
         return stages
 
 
-def make_stage(*args: object, **kwargs: object) -> list[CNNBlockBase]:
+def make_stage(*args: Any, **kwargs: Any) -> list[CNNBlockBase]:
     """The old address of `ResNet.make_stage`."""
     return ResNet.make_stage(*args, **kwargs)
 
@@ -232,7 +233,7 @@ def _stages_from_config(node: CfgNode) -> list[list[CNNBlockBase]]:
     for i, num_blocks in enumerate(_BLOCKS_PER_STAGE[node.DEPTH]):
         dilation = node.RES5_DILATION if i == 3 else 1
         first_stride = 1 if i == 0 or dilation == 2 else 2
-        options: dict[str, object] = {
+        options: dict[str, Any] = {
             "norm": node.NORM,
             "stride_per_block": [first_stride, *[1] * (num_blocks - 1)],
         }

@@ -4,16 +4,19 @@ In every block the strided convolution halves the map, and a projection replaces
 where input and output differ in channels.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.layers import CNNBlockBase, Conv2d, DeformConv, ModulatedDeformConv, get_norm
+from d2lite.layers.batch_norm import Norm
 
 from ..weight_init import msra_fill
 
 
 def _normed_conv(
-    in_channels: int, out_channels: int, kernel_size: int, *, norm: object, **options: int
+    in_channels: int, out_channels: int, kernel_size: int, *, norm: Norm, **options: Any
 ) -> Conv2d:
     """A convolution without bias, with norm, whose padding keeps the size at stride 1."""
     dilation = options.get("dilation", 1)
@@ -39,7 +42,7 @@ class BasicStem(CNNBlockBase):
         norm: a name or a callable for `get_norm`.
     """
 
-    def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: object = "BN") -> None:
+    def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Norm = "BN") -> None:
         super().__init__(in_channels, out_channels, 4)
         self.in_channels = in_channels
         self.conv1 = _normed_conv(in_channels, out_channels, 7, norm=norm, stride=2)
@@ -52,7 +55,7 @@ class BasicStem(CNNBlockBase):
 class ResidualBlock(CNNBlockBase):
     """A shortcut beside a chain of convolutions, which a subclass gives as `residual`."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: object) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> None:
         super().__init__(in_channels, out_channels, stride)
         self.shortcut: nn.Module | None = None
         if in_channels != out_channels:
@@ -80,7 +83,7 @@ class BasicBlock(ResidualBlock):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, norm: object = "BN"
+        self, in_channels: int, out_channels: int, *, stride: int = 1, norm: Norm = "BN"
     ) -> None:
         super().__init__(in_channels, out_channels, stride, norm)
         self.conv1 = _normed_conv(in_channels, out_channels, 3, norm=norm, stride=stride)
@@ -114,7 +117,7 @@ class BottleneckBlock(ResidualBlock):
         bottleneck_channels: int,
         stride: int = 1,
         num_groups: int = 1,
-        norm: object = "BN",
+        norm: Norm = "BN",
         stride_in_1x1: bool = False,
         dilation: int = 1,
     ) -> None:
@@ -125,7 +128,9 @@ class BottleneckBlock(ResidualBlock):
         self._make_spatial(width, norm, stride=second, groups=num_groups, dilation=dilation)
         self.conv3 = _normed_conv(width, out_channels, 1, norm=norm)
 
-    def _make_spatial(self, width: int, norm: object, **options: int) -> None:
+    conv2: Any
+
+    def _make_spatial(self, width: int, norm: Norm, **options: Any) -> None:
         self.conv2 = _normed_conv(width, width, 3, norm=norm, **options)
 
     def _spatial(self, x: Tensor) -> Tensor:
@@ -159,7 +164,7 @@ class DeformBottleneckBlock(BottleneckBlock):
         bottleneck_channels: int,
         stride: int = 1,
         num_groups: int = 1,
-        norm: object = "BN",
+        norm: Norm = "BN",
         stride_in_1x1: bool = False,
         dilation: int = 1,
         deform_modulated: bool = False,
@@ -179,7 +184,7 @@ class DeformBottleneckBlock(BottleneckBlock):
             dilation=dilation,
         )
 
-    def _make_spatial(self, width: int, norm: object, **options: int) -> None:
+    def _make_spatial(self, width: int, norm: Norm, **options: Any) -> None:
         taps = 9 * self.deform_num_groups
         kind = ModulatedDeformConv if self.deform_modulated else DeformConv
         self.conv2_offset = Conv2d(
@@ -201,8 +206,8 @@ class DeformBottleneckBlock(BottleneckBlock):
             **options,
         )
         msra_fill(self.conv2)
-        nn.init.zeros_(self.conv2_offset.weight)
-        nn.init.zeros_(self.conv2_offset.bias)
+        for start in self.conv2_offset.parameters():
+            nn.init.zeros_(start)
 
     def _spatial(self, x: Tensor) -> Tensor:
         predicted = self.conv2_offset(x)

@@ -5,10 +5,12 @@ Source: Li 2022, arXiv:2203.16527, section 3.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from d2lite.layers import Conv2d, get_norm
+from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
 from .backbone import Backbone, PyramidBackbone, check_maps
@@ -37,8 +39,8 @@ class SimpleFeaturePyramid(PyramidBackbone):
         in_feature: str,
         out_channels: int,
         scale_factors: Sequence[float],
-        top_block: nn.Module | None = None,
-        norm: object = "LN",
+        top_block: Any = None,
+        norm: Norm = "LN",
         square_pad: int = 0,
     ) -> None:
         super().__init__()
@@ -82,7 +84,7 @@ class SimpleFeaturePyramid(PyramidBackbone):
         return dict(zip(self._out_features, maps, strict=True))
 
 
-def _rescaling(scale: float, channels: int, out_channels: int, norm: object) -> nn.Sequential:
+def _rescaling(scale: float, channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
     """The layers from the map of the transformer to one level of the pyramid."""
     use_bias = norm == ""
     if scale == 4.0:

@@ -4,6 +4,7 @@ N images, H x W cells, D channels; Q = Qh * Qw queries and K = Kh * Kw keys, B =
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, in
 
 
 def window_unpartition(
-    windows: Tensor, window_size: int, pad_hw: tuple[int, int], hw: tuple[int, int]
+    windows: Tensor, window_size: int, pad_hw: Sequence[int], hw: Sequence[int]
 ) -> Tensor:
     """Put the windows of `window_partition` together again and cut the padding off.
 
@@ -86,8 +87,8 @@ def decomposed_rel_pos(
     q: Tensor,
     rel_pos_h: Tensor,
     rel_pos_w: Tensor,
-    q_size: tuple[int, int],
-    k_size: tuple[int, int],
+    q_size: Sequence[int],
+    k_size: Sequence[int],
 ) -> Tensor:
     """What relative positions add to attention scores: a term by rows plus one by columns.
 
@@ -116,8 +117,8 @@ def add_decomposed_rel_pos(
     q: Tensor,
     rel_pos_h: Tensor,
     rel_pos_w: Tensor,
-    q_size: tuple[int, int],
-    k_size: tuple[int, int],
+    q_size: Sequence[int],
+    k_size: Sequence[int],
 ) -> Tensor:
     """Attention scores with the term of `decomposed_rel_pos` added.
 
@@ -142,7 +143,7 @@ def make_abs_pos(length: int, dim: int) -> nn.Parameter:
     return positions
 
 
-def get_abs_pos(abs_pos: Tensor, has_cls_token: bool, hw: tuple[int, int]) -> Tensor:
+def get_abs_pos(abs_pos: Tensor, has_cls_token: bool, hw: Sequence[int]) -> Tensor:
     """Learned positions for a map of another size than the one they were learned for.
 
     Args:

@@ -194,7 +194,8 @@ def build_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViT:
     )
     if freeze_at == 1:
         net.patch_embed.requires_grad_(False)
-        net.pos_embed.requires_grad_(False)
+        if net.pos_embed is not None:
+            net.pos_embed.requires_grad_(False)
     return net
 
 

@@ -4,12 +4,14 @@ N images or windows, H x W cells, D channels.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.layers import CNNBlockBase, Conv2d, get_norm
+from d2lite.layers.batch_norm import Norm
 
 from ..weight_init import msra_fill
 from .transformer_layers import DropPath, Mlp
@@ -86,12 +88,21 @@ class ResBottleneckBlock(CNNBlockBase):
         act_layer: makes the activations.
     """
 
+    conv1: Any
+    norm1: Any
+    act1: Any
+    conv2: Any
+    norm2: Any
+    act2: Any
+    conv3: Any
+    norm3: Any
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         bottleneck_channels: int,
-        norm: object = "LN",
+        norm: Norm = "LN",
         act_layer: Callable[[], nn.Module] = nn.GELU,
     ) -> None:
         super().__init__(in_channels, out_channels, 1)

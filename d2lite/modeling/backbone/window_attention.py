@@ -82,6 +82,8 @@ class WindowAttention(nn.Module):
         proj_drop: dropout of the result.
     """
 
+    relative_position_index: Tensor
+
     def __init__(
         self,
         dim: int,

@@ -39,6 +39,8 @@ class Detector(nn.Module):
     """
 
     class_names: list[str] | None = None
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self, *, backbone: Backbone, pixel_mean: Sequence[float], pixel_std: Sequence[float]

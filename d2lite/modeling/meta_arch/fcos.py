@@ -19,7 +19,6 @@ from ..backbone import Backbone
 from ..box_regression import Box2BoxTransformLinear, _dense_box_regression_loss
 from .build import META_ARCH_REGISTRY
 from .dense_detector import DenseDetector
-from .detector import Batch
 from .fcos_head import FCOSHead
 
 __all__ = ["FCOS", "FCOSHead"]
@@ -135,12 +134,12 @@ class FCOS(DenseDetector):
 
     def losses(
         self,
-        anchors: list[Boxes] | Batch,
-        pred_logits: list[Tensor] | None = None,
-        gt_labels: list[Tensor] | None = None,
-        pred_anchor_deltas: list[Tensor] | None = None,
-        gt_boxes: list[Tensor] | None = None,
-        pred_centerness: list[Tensor] | None = None,
+        anchors: Any,
+        pred_logits: Any = None,
+        gt_labels: Any = None,
+        pred_anchor_deltas: Any = None,
+        gt_boxes: Any = None,
+        pred_centerness: Any = None,
     ) -> dict[str, Tensor]:
         """Compare predictions with labelled cells; or, given a batch alone, compute everything.
 

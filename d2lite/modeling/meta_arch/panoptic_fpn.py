@@ -49,7 +49,7 @@ class PanopticFPN(GeneralizedRCNN):
     def __init__(
         self,
         *,
-        sem_seg_head: nn.Module,
+        sem_seg_head: Any,
         combine_overlap_thresh: float = 0.5,
         combine_stuff_area_thresh: float = 4096,
         combine_instances_score_thresh: float = 0.5,
@@ -101,7 +101,7 @@ class PanopticFPN(GeneralizedRCNN):
         )
         return {**semantic_losses, **proposal_losses, **head_losses}
 
-    def inference(
+    def inference(  # type: ignore[override]  # as in the reference, without given boxes
         self, batched_inputs: Batch, do_postprocess: bool = True
     ) -> list[dict[str, Any]] | tuple[list[Instances], Tensor]:
         """Find objects and score the pixels.
@@ -237,7 +237,7 @@ def _scale_loss_weights_(roi_heads: nn.Module, factor: float) -> None:
     )
 
 
-def _heads_with_losses(roi_heads: nn.Module) -> Iterator[nn.Module]:
+def _heads_with_losses(roi_heads: nn.Module) -> Iterator[Any]:
     """The predictors of boxes (one a stage in a cascade), masks and keypoints."""
     for name in ("box_predictor", "mask_head", "keypoint_head"):
         head = getattr(roi_heads, name, None)

@@ -41,7 +41,7 @@ class GeneralizedRCNN(Detector):
         *,
         backbone: Backbone,
         proposal_generator: nn.Module | None,
-        roi_heads: nn.Module,
+        roi_heads: Any,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         input_format: str | None = None,
@@ -56,7 +56,7 @@ class GeneralizedRCNN(Detector):
             raise ValueError("vis_period > 0 needs input_format, the channel order of the images.")
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL`, `INPUT.FORMAT` and `VIS_PERIOD`."""
         common = common_arguments(cfg)
         maps = common["backbone"].output_shape()
@@ -94,7 +94,8 @@ class GeneralizedRCNN(Detector):
 
     def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
         """{"instances": detections} of each image, in pixels of `height` and `width`."""
-        return self.inference(batched_inputs)
+        results: list[Any] = self.inference(batched_inputs)
+        return results
 
     def inference(
         self,
@@ -185,7 +186,7 @@ class ProposalNetwork(Detector):
         self.proposal_generator = proposal_generator
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL`."""
         common = common_arguments(cfg)
         maps = common["backbone"].output_shape()

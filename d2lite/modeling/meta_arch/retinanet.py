@@ -4,6 +4,7 @@ N images, L levels, Ri anchors of level i, R their sum, C classes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
 from ..matcher import Matcher
 from .build import META_ARCH_REGISTRY
 from .dense_detector import DenseDetector
-from .detector import Batch
 from .retinanet_head import RetinaNetHead
 
 __all__ = ["RetinaNet", "RetinaNetHead"]
@@ -105,7 +105,7 @@ class RetinaNet(DenseDetector):
         self._start_normalizer(_FIRST_NORMALIZER)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL`, `TEST.DETECTIONS_PER_IMAGE`, `INPUT.FORMAT` and `VIS_PERIOD`."""
         node = cfg.MODEL.RETINANET
         arguments = cls._arguments_from(cfg, node)
@@ -144,11 +144,11 @@ class RetinaNet(DenseDetector):
 
     def losses(
         self,
-        anchors: list[Boxes] | Batch,
-        pred_logits: list[Tensor] | None = None,
-        gt_labels: list[Tensor] | None = None,
-        pred_anchor_deltas: list[Tensor] | None = None,
-        gt_boxes: list[Tensor] | None = None,
+        anchors: Any,
+        pred_logits: Any = None,
+        gt_labels: Any = None,
+        pred_anchor_deltas: Any = None,
+        gt_boxes: Any = None,
     ) -> dict[str, Tensor]:
         """Compare predictions with labelled anchors; or, given a batch alone, compute everything.
 

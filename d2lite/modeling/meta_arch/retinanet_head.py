@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import CycleBatchNormList, ShapeSpec, get_norm
+from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
 from ..anchor_generator import build_anchor_generator
@@ -42,7 +43,7 @@ class RetinaNetHead(nn.Module):
         num_classes: int,
         num_anchors: int | Sequence[int],
         conv_dims: Sequence[int],
-        norm: object = "",
+        norm: Norm = "",
         prior_prob: float = 0.01,
     ) -> None:
         super().__init__()
@@ -67,6 +68,7 @@ class RetinaNetHead(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 normal_fill(layer, std=0.01)
+        assert self.cls_score.bias is not None
         nn.init.constant_(self.cls_score.bias, -math.log((1 - prior_prob) / prior_prob))
 
     @classmethod
@@ -82,20 +84,18 @@ class RetinaNetHead(nn.Module):
             "prior_prob": node.PRIOR_PROB,
         }
 
-    def _make_tower(
-        self, in_channels: int, conv_dims: Sequence[int], norm: object
-    ) -> nn.Sequential:
+    def _make_tower(self, in_channels: int, conv_dims: Sequence[int], norm: Norm) -> nn.Sequential:
         layers: list[nn.Module] = []
         for out_channels in conv_dims:
             layers.append(nn.Conv2d(in_channels, out_channels, 3, padding=1))
-            if norm in _BATCH_NORMS:
-                layers.append(
-                    CycleBatchNormList(
-                        self._num_levels, bn_class=_BATCH_NORMS[norm], num_features=out_channels
-                    )
+            own_norm = get_norm(norm, out_channels)
+            if isinstance(norm, str) and norm in _BATCH_NORMS:
+                kind = _BATCH_NORMS[norm]
+                own_norm = CycleBatchNormList(
+                    self._num_levels, bn_class=kind, num_features=out_channels
                 )
-            elif norm:
-                layers.append(get_norm(norm, out_channels))
+            if own_norm is not None:
+                layers.append(own_norm)
             layers.append(nn.ReLU())
             in_channels = out_channels
         return nn.Sequential(*layers)

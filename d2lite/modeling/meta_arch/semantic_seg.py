@@ -5,7 +5,7 @@ N images, K classes, H x W pixels of the padded network input, s the common stri
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ShapeSpec
+from d2lite.layers.batch_norm import Norm
 from d2lite.structures import ImageList
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.process_means import mean_weight, padded_alike
@@ -86,7 +87,7 @@ class SemSegFPNHead(nn.Module):
         conv_dims: int,
         common_stride: int,
         loss_weight: float = 1.0,
-        norm: str | Callable[[int], nn.Module] | None = None,
+        norm: Norm = None,
         ignore_value: int = -1,
     ) -> None:
         super().__init__()
@@ -135,7 +136,7 @@ class SemSegFPNHead(nn.Module):
         return int(doublings)
 
     @staticmethod
-    def _make_branch(in_channels: int, channels: int, norm: Any, doublings: int) -> nn.Sequential:
+    def _make_branch(in_channels: int, channels: int, norm: Norm, doublings: int) -> nn.Sequential:
         steps: list[nn.Module] = []
         # The finest level is convolved once too, for its channels to become those of the sum.
         for _ in range(max(doublings, 1)):
@@ -240,7 +241,7 @@ class SemanticSegmentor(Detector):
         self,
         *,
         backbone: Backbone,
-        sem_seg_head: nn.Module,
+        sem_seg_head: Any,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:

@@ -53,7 +53,7 @@ def find_top_rpn_proposals(
     """
     best_logits, best_boxes = [], []
     for boxes, logits in zip(proposals, pred_objectness_logits, strict=True):
-        logits, position = top_scores(logits, pre_nms_topk)
+        logits, position = top_scores(logits, int(pre_nms_topk))
         best_logits.append(logits)
         best_boxes.append(gather_rows(boxes, position))
     return choose_proposals(
@@ -116,7 +116,7 @@ def top_scores(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         scores: (N, R) float.
         count: how many.
     """
-    return scores.topk(min(int(count), scores.shape[1]), dim=1)
+    return scores.topk(min(count, scores.shape[1]), dim=1)
 
 
 def gather_rows(values: Tensor, position: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def gather_rows(values: Tensor, position: Tensor) -> Tensor:
 
 
 def add_ground_truth_to_proposals(
-    gt: Sequence[Instances] | Sequence[Boxes], proposals: Sequence[Instances]
+    gt: Sequence[Instances | Boxes], proposals: Sequence[Instances]
 ) -> list[Instances]:
     """Add the true boxes of each image to its proposals, so that every object has a good one.
 

@@ -4,6 +4,8 @@ N images, L levels, A anchors a cell, Hi x Wi cells of level i, Ri = Hi * Wi * A
 D numbers a box.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -76,7 +78,7 @@ class RPN(nn.Module):
         super().__init__()
         self.in_features = in_features
         self.rpn_head = head
-        self.anchor_generator = anchor_generator
+        self.anchor_generator: Any = anchor_generator
         self.anchor_matcher = anchor_matcher
         self.box2box_transform = box2box_transform
         self.batch_size_per_image = batch_size_per_image
@@ -289,7 +291,7 @@ class RPN(nn.Module):
         """Logits and boxes of the best anchors of each level; the rest need no decoding."""
         best_logits, best_boxes = [], []
         for level, logits_NR, deltas_NRD in zip(anchors, logits, deltas, strict=True):
-            scores, position = top_scores(logits_NR, self.pre_nms_topk[self.training])
+            scores, position = top_scores(logits_NR, int(self.pre_nms_topk[self.training]))
             chosen = gather_rows(deltas_NRD, position)
             boxes = self.box2box_transform.apply_deltas(
                 chosen.flatten(0, 1), level.tensor[position.flatten()]

@@ -4,6 +4,7 @@ N images, A anchors a cell, D numbers a box, Hi x Wi cells of level i.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class StandardRPNHead(nn.Module):
                 f"MODEL.RPN.CONV_DIMS={list(conv_dims)}: give at least one number of channels "
                 "(-1: as many as the feature map)."
             )
-        layers = []
+        layers: list[nn.Conv2d] = []
         channels = in_channels
         for dim in conv_dims:
             out_channels = channels if dim == -1 else dim
@@ -65,7 +66,7 @@ class StandardRPNHead(nn.Module):
     def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, object]:
         """Arguments from the feature maps and the anchors that `MODEL.ANCHOR_GENERATOR` makes."""
         channels = {shape.channels for shape in input_shape}
-        anchors = build_anchor_generator(cfg, input_shape)
+        anchors: Any = build_anchor_generator(cfg, input_shape)
         counts = set(anchors.num_anchors)
         if len(channels) != 1 or len(counts) != 1:
             raise ConfigError(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
-from d2lite.structures import Boxes, pairwise_iou_rotated
+from d2lite.structures import pairwise_iou_rotated
 from d2lite.utils.errors import ConfigError
 
 from ..box_regression import Box2BoxTransformRotated
@@ -54,5 +54,5 @@ class RRPN(RPN):
         )
         return {**super().from_config(cfg, input_shape), "box2box_transform": transform}
 
-    def _match_quality(self, gt_boxes: Boxes, anchors: Boxes) -> Tensor:
+    def _match_quality(self, gt_boxes: Any, anchors: Any) -> Tensor:
         return pairwise_iou_rotated(gt_boxes, anchors)

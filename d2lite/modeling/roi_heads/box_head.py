@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec
+from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
 from ..conv_relu import conv_relu
@@ -37,7 +38,7 @@ class FastRCNNConvFCHead(nn.Sequential):
         *,
         conv_dims: Sequence[int],
         fc_dims: Sequence[int],
-        conv_norm: Any = "",
+        conv_norm: Norm = "",
     ) -> None:
         super().__init__()
         if not conv_dims and not fc_dims:
@@ -73,7 +74,7 @@ class FastRCNNConvFCHead(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, C, H, W) -> (R, fc_dims[-1]), or (R, conv_dims[-1], H, W) without such layers."""
-        return super().forward(x)
+        return super().forward(x)  # type: ignore[no-untyped-call]
 
     @property
     def output_shape(self) -> ShapeSpec:

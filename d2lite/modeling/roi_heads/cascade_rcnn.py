@@ -69,7 +69,9 @@ class CascadeROIHeads(StandardROIHeads):
         self.proposal_matchers = proposal_matchers
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(  # type: ignore[override]  # these heads are made for given maps
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]
+    ) -> dict[str, Any]:
         """Arguments from `MODEL.ROI_BOX_CASCADE_HEAD` and those of `StandardROIHeads`."""
         arguments = super().from_config(cfg, input_shape)
         arguments.pop("proposal_matcher")
@@ -118,7 +120,7 @@ class CascadeROIHeads(StandardROIHeads):
         self,
         features: dict[str, Tensor],
         proposals: list[Instances],
-        targets: list[Instances] | None = None,
+        targets: Sequence[Instances] = (),
     ) -> Any:
         """Losses of all stages in training; else detections of each image."""
         maps = [features[name] for name in self.box_in_features]

@@ -141,7 +141,7 @@ class BaseKeypointRCNNHead(BranchHead):
 
 
 @ROI_KEYPOINT_HEAD_REGISTRY.register()
-class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead, nn.Sequential):
+class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead, nn.Sequential):  # type: ignore[misc]
     """Some 3 x 3 convolutions, a learned and a bilinear upsampling by 2.
 
     Args:
@@ -182,5 +182,5 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead, nn.Sequential):
 
     def layers(self, x: Tensor) -> Tensor:
         """(R, C, H, W) features -> (R, K, 4 * H, 4 * W) logits."""
-        lowres = nn.Sequential.forward(self, x)
+        lowres = nn.Sequential.forward(self, x)  # type: ignore[no-untyped-call]
         return interpolate(lowres, scale_factor=2, mode="bilinear", align_corners=False)

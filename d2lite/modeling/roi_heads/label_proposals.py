@@ -3,7 +3,8 @@
 G objects and R proposals of one image, K classes; class K is the background.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,7 +59,9 @@ def label_boxes(
         (R,) int64 object of each box, 0 where there is none; (R,) int64 class in [0, K], -1 for
         ignored boxes.
     """
-    overlap = pairwise_iou_rotated if isinstance(boxes, RotatedBoxes) else pairwise_iou
+    overlap: Callable[[Any, Any], Tensor] = pairwise_iou
+    if isinstance(boxes, RotatedBoxes):
+        overlap = pairwise_iou_rotated
     matches, match_labels = matcher(overlap(targets.gt_boxes, boxes))
     return matches, classes_of_matches(targets.gt_classes, matches, match_labels, num_classes)
 

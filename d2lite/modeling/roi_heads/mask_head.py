@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat
+from d2lite.layers.batch_norm import Norm
 from d2lite.structures import Instances
 from d2lite.utils.events import has_event_storage, log_image, log_scalars
 from d2lite.utils.process_means import mean_weight
@@ -141,7 +142,7 @@ class BaseMaskRCNNHead(BranchHead):
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
-class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):
+class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):  # type: ignore[misc]
     """Some 3 x 3 convolutions, an upsampling by 2, and a prediction.
 
     Args:
@@ -159,7 +160,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):
         *,
         num_classes: int,
         conv_dims: Sequence[int],
-        conv_norm: Any = "",
+        conv_norm: Norm = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -191,4 +192,4 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):
 
     def layers(self, x: Tensor) -> Tensor:
         """(R, C, H, W) features -> (R, K, 2 * H, 2 * W) logits."""
-        return nn.Sequential.forward(self, x)
+        return nn.Sequential.forward(self, x)  # type: ignore[no-untyped-call]

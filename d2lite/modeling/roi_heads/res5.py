@@ -35,6 +35,9 @@ class Res5ROIHeads(ROIHeads):
         **kwargs: see `ROIHeads`.
     """
 
+    box_predictor: Any
+    mask_head: Any
+
     @configurable
     def __init__(
         self,
@@ -56,7 +59,9 @@ class Res5ROIHeads(ROIHeads):
             self.mask_head = mask_head
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(  # type: ignore[override]  # these heads are made for given maps
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]
+    ) -> dict[str, Any]:
         """Arguments from `MODEL.ROI_HEADS`, `MODEL.ROI_BOX_HEAD` and `MODEL.RESNETS`.
 
         Raises:

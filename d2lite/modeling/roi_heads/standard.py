@@ -95,8 +95,10 @@ class StandardROIHeads(ROIHeads):
         **kwargs: see `ROIHeads`.
     """
 
-    box_pooler: ROIPooler
     box_in_features: list[str]
+    box_pooler: ROIPooler
+    box_head: Any
+    box_predictor: Any
     # Makes the box predictor, from the configuration and the shape of a region's features.
     _predictor: type[FastRCNNOutputLayers] = FastRCNNOutputLayers
 
@@ -138,7 +140,9 @@ class StandardROIHeads(ROIHeads):
         return True
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(  # type: ignore[override]  # these heads are made for given maps
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]
+    ) -> dict[str, Any]:
         """Arguments from `MODEL.ROI_HEADS` and the node of each branch.
 
         A subclass changes one branch by overriding `_init_box_head`, `_init_mask_head` or

@@ -38,8 +38,8 @@ class DeformBlock(nn.Module):
         nn.init.normal_(self.conv.weight, std=0.01)
         self.offset = nn.Conv2d(in_channels, _POINTS * (2 + self.is_modulated), 3, padding=1)
         # Zero offsets: training starts from an ordinary convolution.
-        nn.init.zeros_(self.offset.weight)
-        nn.init.zeros_(self.offset.bias)
+        for start in self.offset.parameters():
+            nn.init.zeros_(start)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W) to (N, C', H, W)."""

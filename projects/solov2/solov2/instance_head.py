@@ -73,10 +73,11 @@ class InstanceHead(nn.Module):
         self.kernel_pred = nn.Conv2d(
             tower_out if num_convs else in_channels + 2 * use_coords, num_kernels, 3, padding=1
         )
-        for conv in (self.cate_pred, self.kernel_pred):
+        prior_logit = math.log(prior_prob / (1 - prior_prob))
+        for conv, bias in ((self.cate_pred, prior_logit), (self.kernel_pred, 0.0)):
             nn.init.normal_(conv.weight, std=0.01)
-        nn.init.constant_(self.cate_pred.bias, math.log(prior_prob / (1 - prior_prob)))
-        nn.init.zeros_(self.kernel_pred.bias)
+            assert conv.bias is not None
+            nn.init.constant_(conv.bias, bias)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict for all levels.

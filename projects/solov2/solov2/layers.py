@@ -52,4 +52,4 @@ def conv_norm_relu(
             f"MODEL.SOLOV2.NORM is GN, which needs channels in multiples of 32; found "
             f"{out_channels}. Change INSTANCE_CHANNELS, MASK_CHANNELS or NUM_MASKS."
         )
-    return nn.Sequential(conv, get_norm(norm, out_channels), nn.ReLU(inplace=True))
+    return nn.Sequential(conv, get_norm(norm, out_channels) or nn.Identity(), nn.ReLU(inplace=True))
