@@ -4,7 +4,7 @@ from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
-# name -> default; the meaning stands beside it
+# Key -> default; comments say what it means.
 _SOLOV2 = {
     # Size range of an object, sqrt(w * h) of its box in pixels of the network input, for every
     # level. Ranges overlap: an object may be learnt on two levels.
@@ -17,7 +17,8 @@ _SOLOV2 = {
     "NUM_MASKS": 256,  # Channels of the mask features; equal to NUM_KERNELS.
     "NORM": "GN",  # Of heads and mask branch: GN, or "" for none.
     # First weights of the heads' convolutions: normal (of deviation 0.01, as published) or kaiming.
-    # A norm follows, so that only the pace changes: Adam's steps are too large for the small ones.
+    # A norm follows, so that only the speed of learning changes: Adam's steps are too large for
+    # small weights.
     "CONV_INIT": "normal",
     "PRIOR_PROB": 0.01,  # Score of every category at the start of training.
     "USE_COORD_CONV": True,  # Give the kernel tower the x and y of every pixel.
@@ -49,7 +50,7 @@ _SOLOV2 = {
 }
 
 _LOSS = {
-    "FOCAL_USE_SIGMOID": True,  # The only form there is; False is refused.
+    "FOCAL_USE_SIGMOID": True,  # The only form; False is refused.
     "FOCAL_ALPHA": 0.25,
     "FOCAL_GAMMA": 2.0,
     "FOCAL_WEIGHT": 1.0,
@@ -68,8 +69,8 @@ _ADELAIDET = {
 }
 
 
-# What to do about another value of the above.
-_MENDS = {
+# What to do about another value of these keys.
+_FIXES = {
     "MODEL.MOBILENET": "Leave it False; MODEL.BACKBONE.NAME 'timm:NAME' has small networks.",
     "MODEL.BACKBONE.ANTI_ALIAS": "Leave it False.",
     "MODEL.RESNETS.DEFORM_INTERVAL": "Leave it 1: every block of a stage is deformable, or none.",
@@ -102,7 +103,7 @@ def _place(cfg: CfgNode, name: str) -> tuple[CfgNode, str]:
 
 
 def check_solov2_config(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> None:
-    """Refuse what cannot work, with the key that mends it.
+    """Refuse what cannot work; the message names the key to change.
 
     Args:
         cfg: the whole config.
@@ -149,10 +150,10 @@ def check_solov2_config(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> None:
 
 def _check_adelaidet(cfg: CfgNode) -> None:
     """Refuse options of AdelaiDet that would change a training there and do nothing here."""
-    for name, mend in _MENDS.items():
+    for name, fix in _FIXES.items():
         node, key = _place(cfg, name)
         if node.get(key, _ADELAIDET[name]) != _ADELAIDET[name]:
-            raise ConfigError(f"{name} is {node[key]!r}, an option of AdelaiDet. {mend}")
+            raise ConfigError(f"{name} is {node[key]!r}, an option of AdelaiDet. {fix}")
     if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.get("CROP_INSTANCE", False):
         raise ConfigError(
             "INPUT.CROP.ENABLED with CROP_INSTANCE True keeps an object in each crop, as AdelaiDet "

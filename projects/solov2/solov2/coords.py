@@ -1,4 +1,4 @@
-"""Two channels that tell a convolution where it is (CoordConv, Liu et al. 2018)."""
+"""Two channels with the position of each pixel (CoordConv, Liu et al. 2018)."""
 
 import torch
 from torch import Tensor

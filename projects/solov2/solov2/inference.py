@@ -16,7 +16,7 @@ from d2lite.structures import BitMasks, Instances
 
 from .matrix_nms import mask_nms, matrix_nms
 
-# Mask features lie at a quarter of the network's input.
+# Mask features have a quarter of the resolution of the network's input.
 MASK_STRIDE = 4
 
 # Elements of a float tensor that one piece of the final upscaling may hold: 128 MiB.
@@ -41,7 +41,7 @@ class InstanceDecoder:
     pastes_as_published: bool
 
     def __post_init__(self) -> None:
-        """Refuse an unknown NMS when the model is built, not at its first image."""
+        """Refuse an unknown NMS when the model is built."""
         if self.nms_type not in ("matrix", "mask"):
             raise ValueError(f"NMS_TYPE is {self.nms_type!r}; use 'matrix' or 'mask'.")
         if self.nms_kernel not in ("gaussian", "linear"):
@@ -98,7 +98,7 @@ class InstanceDecoder:
 
         Cells come in the order of their best category, `max_candidates` at a time, so that memory
         holds no more maps than that. A mask's quality, at most 1, only lowers its score: once as
-        many candidates stand above the next cell's score, no later one can come among them.
+        many candidates score above the next cell, no later one can be among them.
         """
         scores = scores.float()
         top_score = scores.amax(dim=1)
@@ -113,7 +113,7 @@ class InstanceDecoder:
             is_candidate = scores[cells] > self.score_threshold
             is_candidate &= (area > strides[cells])[:, None]
             row, label = is_candidate.nonzero(as_tuple=True)
-            # One cell may pass with several categories; its mask was made once.
+            # A cell may pass with several categories; its mask was computed once.
             cell = cells[row]
             found = found.joined(
                 _Candidates(cell, label, scores[cell, label] * quality[row]), self.max_candidates
@@ -161,7 +161,7 @@ class _Candidates(NamedTuple):
 
     @classmethod
     def none(cls, scores: Tensor) -> "_Candidates":
-        """No candidate, on the device of the scores."""
+        """Zero candidates, on the device of the scores."""
         nothing = scores.new_zeros(0, dtype=torch.int64)
         return cls(nothing, nothing, scores.new_zeros(0))
 

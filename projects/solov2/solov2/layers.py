@@ -1,4 +1,4 @@
-"""The building block of both branches: convolution, norm, ReLU, in AdelaiDet's order."""
+"""The block that both branches consist of: convolution, norm, ReLU, in AdelaiDet's order."""
 
 from torch import nn
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from d2lite.layers import sigmoid_focal_loss
 
-# Keeps 0 / 0 away where a mask and its prediction are both empty.
+# Avoids 0 / 0 where a mask and its prediction are both empty.
 _SMOOTH = 0.001
 
 

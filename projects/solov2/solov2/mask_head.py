@@ -83,8 +83,8 @@ class MaskHead(nn.Module):
         Returns:
             (N, E, H0, W0) mask features.
         """
-        # DIFFERS: AdelaiDet adds the coordinates at the fourth level by number; here it is the
-        # coarsest, whichever that is, as the paper has it. Four levels give the same.
+        # DIFFERS: AdelaiDet adds the coordinates at the fourth level, whatever their number; here
+        # at the coarsest, as in the paper. With four levels both are the same.
         inputs = [*features[:-1], append_coords(features[-1])]
         paths = zip(self.convs_all_levels, inputs, strict=True)
         fused, *halves = (path(x) for path, x in paths)

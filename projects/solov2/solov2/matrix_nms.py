@@ -56,13 +56,13 @@ def matrix_nms(
     Source: SOLOv2, arXiv:2003.10152, section 3.3.
     """
     if kernel not in ("gaussian", "linear"):
-        raise ValueError(f"NMS_KERNEL is {kernel!r}; Matrix NMS knows 'gaussian' and 'linear'.")
+        raise ValueError(f"NMS_KERNEL is {kernel!r}; Matrix NMS has 'gaussian' and 'linear'.")
     if len(cate_scores) == 0:
         return cate_scores
     is_rival = (cate_labels[:, None] == cate_labels[None, :]).triu(diagonal=1)
     iou = _pairwise_mask_iou(seg_masks, sum_masks).where(is_rival, 0)
-    # How much the better candidate of a pair is itself covered by still better ones: the more,
-    # the less its own verdict counts.
+    # How much the better candidate of a pair is itself covered by still better ones: the more it
+    # is, the less it decays the other.
     covered = iou.amax(dim=0)[:, None]
     if kernel == "gaussian":
         decay = torch.exp(sigma * (covered.square() - iou.square()))

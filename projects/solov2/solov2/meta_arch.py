@@ -1,4 +1,4 @@
-"""SOLOv2: every cell of a grid names a category and writes the kernel that draws its mask.
+"""SOLOv2: every cell of a grid predicts a category and the kernel that computes its mask.
 
 N images, L levels, R cells of all levels, C categories, D numbers of a kernel (channels of the
 mask features), H x W pixels of the mask features, P positive (cell, instance) pairs of an image.
@@ -170,7 +170,7 @@ class SOLOv2(Detector):
                 num_classes=self.num_classes,
             )
             labels.append(targets.labels)
-            # A cell that two objects claim counts once here, while both its masks are learnt.
+            # A cell of two objects counts once here, though it learns both masks.
             num_positive_cells = num_positive_cells + (targets.labels != self.num_classes).sum()
             small = shrink_masks(masks, MASK_STRIDE)[:, :height, :width]
             small = F.pad(small, (0, width - small.shape[2], 0, height - small.shape[1]))
@@ -186,8 +186,8 @@ class SOLOv2(Detector):
             gamma=self.focal_gamma,
         )
         log_scalars({"solov2/num_positive_cells": num_positive_cells})
-        # Where the batch has no object, nothing else reaches these parameters. The sum is that of
-        # no element: zero times that of all is NaN where it overflows float16.
+        # In a batch without objects only this gives these parameters a gradient. It sums no
+        # element, since zero times a sum that overflows float16 is NaN.
         reach = features.flatten()[:0].sum() + kernels.flatten()[:0].sum()
         mean_dice = dice.sum() / max(len(dice), 1) * mean_weight(len(dice), dice)
         normalizer = mean_over_processes(num_positive_cells) + 1 / num_sharing()
@@ -234,7 +234,7 @@ class SOLOv2(Detector):
             categories = [level.sigmoid() for level in categories]
             if self.sees_mirrored:
                 mirrored = self._maps(images.flip(-1))
-                # A grid lies over the whole padded image, so that each cell has a mirrored twin.
+                # A grid covers the whole padded image, so that each cell has a mirrored one.
                 categories = [
                     (level + twin.sigmoid().flip(-1)) / 2
                     for level, twin in zip(categories, mirrored[0], strict=True)

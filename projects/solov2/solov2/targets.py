@@ -16,7 +16,7 @@ _WEIGHT_BITS = 11
 
 
 class CellTargets(NamedTuple):
-    """What the cells of one image learn; cells of all levels are numbered through, finest first."""
+    """What the cells of one image learn; cells are numbered over all levels, finest first."""
 
     labels: Tensor  # (R,) int64 category of every cell, num_classes for background
     cells: Tensor  # (P,) int64 cell of every positive pair
@@ -26,7 +26,7 @@ class CellTargets(NamedTuple):
 @lru_cache(maxsize=256)
 def _axis_weights(size: int, new_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Two source rows (or columns) of every new one and their integer weights, (2, new_size)."""
-    # In float64, which not every device has, so on the CPU; images come in few sizes.
+    # On the CPU, since not every device has float64; images have few sizes.
     center = torch.arange(new_size, dtype=torch.float64) + 0.5
     position = (center * (size / new_size) - 0.5).float()
     first = position.floor()
@@ -39,8 +39,8 @@ def _axis_weights(size: int, new_size: int, device: torch.device) -> tuple[Tenso
 def shrink_masks(masks: Tensor, stride: int = 4) -> Tensor:
     """Bring bitmaps to the mask features' resolution.
 
-    Sampled linearly without antialiasing and rounded to 0 or 1: to the bit what OpenCV's linear
-    resize makes of a uint8 bitmap, which is what the published models were trained on.
+    Sampled linearly without antialiasing and rounded to 0 or 1: exactly the result of OpenCV's
+    linear resize of a uint8 bitmap, on which the published models were trained.
 
     Args:
         masks: (N, H, W) bool.
@@ -130,7 +130,7 @@ def assign_cells(
 ) -> CellTargets:
     """Give each object the cells around its centre of mass, on every level that fits its size.
 
-    Where two objects claim a cell, the later one owns its category, while the cell's kernel
+    If two objects get the same cell, its category is that of the later one, and its kernel
     learns both masks.
 
     Args:
