@@ -110,5 +110,8 @@ def test_missing_maps_and_odd_strides_are_refused():
 def test_retinanet_without_res5_is_refused():
     cfg = get_cfg()
     cfg.MODEL.BACKBONE.NAME = "build_retinanet_resnet_fpn_backbone"
-    with torch.device("meta"), pytest.raises(ConfigError, match="lacks 'res5'"):
+    with (
+        torch.device("meta"),
+        pytest.raises(ConfigError, match=r"OUT_FEATURES=\['res4'\] lacks 'res5'"),
+    ):
         build_backbone(cfg)

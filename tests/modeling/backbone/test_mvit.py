@@ -198,7 +198,7 @@ def test_pyramid_is_put_on():
 
 
 def test_wrong_choices_are_refused():
-    with pytest.raises(ConfigError, match=r"must rise, up to 5"):
+    with pytest.raises(ConfigError, match=r"end at blocks \[0, 2, 4, 4\]\. .* must rise, up to 5"):
         small_mvit(last_block_indexes=(0, 2, 4, 4))
     with pytest.raises(ConfigError, match=r"asks an MViT for the maps \['res2'\]; it has "):
         small_mvit(out_features=["res2"])

@@ -239,7 +239,9 @@ def test_wrong_choices_are_refused():
         generate_regnet_parameters(1.0, 12, 2.0, 3)
     with pytest.raises(ConfigError, match="3 channels, not 1"):
         build_backbone(config(), ShapeSpec(channels=1))
-    with pytest.raises(ConfigError, match="one positive number a stage"):
+    with pytest.raises(
+        ConfigError, match=r"widths \[8, 16\], ratios \[1\.0\] and .* \[8, 8\]: give"
+    ):
         adjust_block_compatibility([8, 16], [1.0], [8, 8])
     with pytest.raises(ValueError, match="use an odd number"):
         pool2d(2)

@@ -210,7 +210,7 @@ def test_the_head_follows_its_configuration():
 
 def test_levels_that_cannot_share_a_head_are_refused():
     cfg = config()
-    with pytest.raises(ConfigError, match=r"\[6, 7\] channels"):
+    with pytest.raises(ConfigError, match=r"\[6, 7\] channels and .* gives \[\d+\] anchors a cell"):
         build_rpn_head(cfg, [SHAPES["p2"], ShapeSpec(channels=7, stride=8)])
     with pytest.raises(ConfigError, match=r"CONV_DIMS=\[0\]"):
         StandardRPNHead(in_channels=4, num_anchors=2, conv_dims=[0])
