@@ -5,6 +5,7 @@ from torch import Tensor
 
 from d2lite.config import CfgNode
 from d2lite.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
+from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
 from ..backbone import BACKBONE_REGISTRY
@@ -25,7 +26,7 @@ class DeepLabStem(CNNBlockBase):
     Source: the "v1c" stem of He 2019, arXiv:1812.01187, as DeepLab's ResNets have it.
     """
 
-    def __init__(self, in_channels: int = 3, out_channels: int = 128, norm: object = "BN") -> None:
+    def __init__(self, in_channels: int = 3, out_channels: int = 128, norm: Norm = "BN") -> None:
         super().__init__(in_channels, out_channels, 4)
         half = out_channels // 2
         widths = ((in_channels, half), (half, half), (half, out_channels))
@@ -44,7 +45,7 @@ class DeepLabStem(CNNBlockBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H / 4, W / 4)."""
-        for conv in (self.conv1, self.conv2, self.conv3):
+        for conv in self.children():
             x = F.relu_(conv(x))
         return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 

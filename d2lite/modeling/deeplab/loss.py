@@ -23,6 +23,8 @@ class DeepLabCE(nn.Module):
     Source: Yang 2019 (DeeperLab), arXiv:1902.05093, section 4.2.
     """
 
+    weight: Tensor | None
+
     def __init__(
         self,
         ignore_label: int = -1,

@@ -78,7 +78,7 @@ class DeepLabV3PlusHead(PixelHead):
             )
         self.in_features = names
         self.decoder_only = num_classes is None
-        self.decoder = nn.ModuleDict()
+        self.decoder: Any = nn.ModuleDict()
         for i, name in enumerate(finer):
             reduced, channels = project_channels[i], decoder_channels[i]
             stage = nn.ModuleDict()
