@@ -114,7 +114,7 @@ class GeneralizedRCNNWithTTA(nn.Module):
         keypoint_flip_indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.model = _checked(comm.unwrap(model))
+        self.model = _checked(model)
         self.tta_mapper = DatasetMapperTTA(cfg) if tta_mapper is None else tta_mapper
         self.batch_size = batch_size
         self.keypoint_flip_indices = keypoint_flip_indices
@@ -276,7 +276,7 @@ def _boxes_only(roi_heads: nn.Module | None) -> Iterator[None]:
 
 def _checked(model: nn.Module) -> Any:
     """The model itself, without what distributes it; refused if its views cannot be merged."""
-    model = model.module if isinstance(model, DistributedDataParallel) else model
+    model = comm.unwrap(model)
     if isinstance(model, PanopticFPN) or not isinstance(model, GeneralizedRCNN | DenseDetector):
         raise ConfigError(
             f"Test-time augmentation got a {type(model).__name__}; it is for GeneralizedRCNN "
