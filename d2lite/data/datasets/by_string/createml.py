@@ -1,0 +1,67 @@
+"""Apple's Create ML: a JSON list of images with boxes given by their centre and size in pixels."""
+
+from pathlib import Path
+from typing import Any
+
+from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
+from d2lite.data.datasets.by_string.json_files import read_json
+from d2lite.data.datasets.by_string.source import find_path
+from d2lite.data.faults import FaultLog
+from d2lite.utils.errors import DataError
+
+
+def is_createml_content(content: Any) -> bool:
+    """Whether the content of a JSON file is Create ML's."""
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and isinstance(content[0], dict)
+        and bool({"image", "imagefilename"} & content[0].keys())
+        and bool({"annotations", "annotation"} & content[0].keys())
+    )
+
+
+class CreateMLSource(EntrySource):
+    """One JSON file and the images beside it."""
+
+    layout = "Create ML"
+
+    def __init__(self, path: str, image_root: str | None) -> None:
+        """Find the file.
+
+        Args:
+            path: of the JSON.
+            image_root: folder of the images; None looks around the file.
+        """
+        file = find_path(path, suits=Path.is_file)
+        folders = [find_path(image_root, beside=file.parent)] if image_root else []
+        super().__init__(file, [*folders, file.parent, file.parent / "images"])
+
+    def read_entries(self, book: FaultLog) -> list[Entry]:
+        """The images in the order of the file."""
+        content = read_json(self.file)
+        if not is_createml_content(content):
+            raise DataError(
+                f"{self.file} is not Create ML's: expected a list of objects with 'image' and "
+                "'annotations'."
+            )
+        entries = []
+        for item in content:
+            name = str(item.get("image") or item.get("imagefilename"))
+            entry = Entry(name)
+            found = item.get("annotations") or item.get("annotation") or ()
+            for place, annotation in enumerate(found):
+                where = f"{self.file}: image {name}, annotation {place}"
+                entry.shapes.append(_shape(annotation, where))
+            entries.append(entry)
+        return entries
+
+
+def _shape(annotation: Any, where: str) -> Shape:
+    label = str(annotation.get("label", "")) if isinstance(annotation, dict) else ""
+    try:
+        place = annotation["coordinates"]
+        x, y, w, h = (float(place[key]) for key in ("x", "y", "width", "height"))
+    except (KeyError, TypeError, ValueError):
+        return Shape(label, where=where, fault="malformed")
+    return Shape(label, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], where=where)

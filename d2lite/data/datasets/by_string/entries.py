@@ -1,0 +1,200 @@
+"""Datasets whose label files list images and labelled shapes: one form that all of them become."""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from d2lite.data.datasets.by_string.geometry import box_around_points
+from d2lite.data.datasets.by_string.image_finder import ImageFinder
+from d2lite.data.datasets.by_string.source import size_or_record_fault
+from d2lite.data.faults import FaultLog, reading_faults
+from d2lite.structures import BoxMode
+from d2lite.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Shape:
+    """One labelled object of an image, in pixels.
+
+    Attributes:
+        label: its class.
+        box: xyxy; None where it follows from the mask or the keypoints.
+        polygons: flat lists x0, y0, x1, y1, ...; the parts of one object.
+        mask: a run-length code in place of polygons.
+        keypoints: name -> (x, y, visibility 0, 1 or 2).
+        is_crowd: whether it stands for a group of objects.
+        where: the place in the file, for messages.
+        fault: kind of `FAULTS` where it cannot be used.
+    """
+
+    label: str
+    box: list[float] | None = None
+    polygons: list[list[float]] = field(default_factory=list)
+    mask: dict[str, Any] | None = None
+    keypoints: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    is_crowd: bool = False
+    where: str = ""
+    fault: str = ""
+
+
+@dataclass
+class Entry:
+    """One image as a label file has it.
+
+    Attributes:
+        name: of the image in the file; may be a path of another machine.
+        shapes: its objects.
+        path: of the image, where that is known; else it is looked for by its name.
+        size: (height, width); None where the image file has to say it.
+    """
+
+    name: str
+    shapes: list[Shape] = field(default_factory=list)
+    path: Path | None = None
+    size: tuple[int, int] | None = None
+
+
+class EntrySource:
+    """A dataset of entries; a layout defines `read_entries`, and `class_names` if its files do.
+
+    Attributes:
+        file: the label file or folder, for messages.
+        folders: where images are looked for, nearest first.
+    """
+
+    evaluator_type = "coco"
+    layout = ""
+
+    def __init__(self, file: Path, folders: Iterable[Path]) -> None:
+        self.file = file
+        self.folders = list(folders)
+
+    def read_entries(self, book: FaultLog) -> list[Entry]:
+        """The images in the order of the file; what cannot be understood goes into the book.
+
+        Raises:
+            DataError: if the file as a whole is not of this layout.
+        """
+        raise NotImplementedError
+
+    def class_names(self) -> Sequence[str] | None:
+        """The classes in the order of the file; None for the sorted labels of its objects."""
+        return None
+
+    def keypoint_names(self) -> Sequence[str]:
+        """The keypoints in their order; those that occur, sorted, unless the file lists them."""
+        shapes = (shape for entry in self._entries[0] for shape in entry.shapes)
+        return sorted({name for shape in shapes for name in shape.keypoints})
+
+    def metadata(self) -> dict[str, Any]:
+        """Names of the keypoints, where there are any."""
+        names = list(self.keypoint_names())
+        return {"keypoint_names": names} if names else {}
+
+    def classes(self) -> list[str]:
+        """Class names in the order of their numbers."""
+        names = self.class_names()
+        if names is None:
+            labels = {shape.label for entry in self._entries[0] for shape in entry.shapes}
+            names = sorted(labels - {""})
+        if not names:
+            raise DataError(
+                f"{self.file}: no image has a labelled object, so there are no classes "
+                f"(read as {self.layout})."
+            )
+        return list(names)
+
+    def category_ids(self) -> None:
+        """None: results are given by class numbers."""
+
+    def load(self) -> list[dict[str, Any]]:
+        """One dict an image, numbered from 1."""
+        entries, noted = self._entries
+        index_of = {label: index for index, label in enumerate(self.classes())}
+        keypoints = list(self.keypoint_names())
+        finder = ImageFinder(self.folders)
+        records = []
+        with reading_faults(str(self.file)) as book:
+            for kind, examples in noted:
+                book.refuse(kind, examples, DataError(f"{examples}."))
+            for number, entry in enumerate(entries, start=1):
+                path = entry.path or finder.find(entry.name)
+                if path is None:
+                    # Named by its first likely place; whoever reads it says that it is missing.
+                    path = (finder.folders or [self.file.parent])[0] / entry.name
+                size = entry.size if entry.size and min(entry.size) > 0 else None
+                size = size or size_or_record_fault(path, book)
+                if size is None:
+                    continue
+                objects = (_as_object(s, index_of, keypoints, book) for s in entry.shapes)
+                records.append(
+                    {
+                        "file_name": str(path),
+                        "image_id": number,
+                        "height": size[0],
+                        "width": size[1],
+                        "annotations": [obj for obj in objects if obj is not None],
+                    }
+                )
+        logger.info("Loaded %d images (%s) from %s", len(records), self.layout, self.file)
+        return records
+
+    @cached_property
+    def _entries(self) -> tuple[list[Entry], list[tuple[str, str]]]:
+        """The entries, and the faults found on the way as (kind, example)."""
+        book = _NotedFaults()
+        return self.read_entries(book), book.noted
+
+
+class _NotedFaults(FaultLog):
+    """Keeps faults until the dataset is loaded, since classes may be asked for before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[str, str]] = []
+
+    def add(self, kind: str, example: str, *, is_lost: bool = True) -> None:
+        self.noted.append((kind, example))
+
+
+def _as_object(
+    shape: Shape, index_of: dict[str, int], keypoints: list[str], book: FaultLog
+) -> dict[str, Any] | None:
+    if shape.fault:
+        book.add(shape.fault, f"{shape.where}: {shape.label!r}")
+        return None
+    index = index_of.get(shape.label)
+    if index is None:
+        text = f"{shape.where}: the class {shape.label!r}; known are {', '.join(index_of)}"
+        book.refuse("unknown_category", text, DataError(f"{text}."))
+        return None
+    polygons = [p for p in shape.polygons if len(p) >= 6 and all(map(math.isfinite, p))]
+    for _ in range(len(shape.polygons) - len(polygons)):
+        book.add("few_points", shape.where, is_lost=not polygons and not shape.box)
+    obj: dict[str, Any] = {"category_id": index, "bbox_mode": BoxMode.XYXY_ABS}
+    if shape.box is not None:
+        obj["bbox"] = shape.box
+    elif polygons:
+        obj["bbox"] = box_around_points([value for p in polygons for value in p])
+    elif shape.mask is None:
+        seen = [(x, y) for x, y, visible in shape.keypoints.values() if visible]
+        if not seen:
+            if not shape.polygons:
+                book.add("malformed", shape.where)
+            return None
+        obj["bbox"] = box_around_points([value for point in seen for value in point])
+    if polygons:
+        obj["segmentation"] = polygons
+    elif shape.mask is not None:
+        obj["segmentation"] = shape.mask
+    if keypoints and shape.keypoints:
+        obj["keypoints"] = [v for name in keypoints for v in shape.keypoints.get(name, (0, 0, 0))]
+    if shape.is_crowd:
+        obj["iscrowd"] = 1
+    return obj

@@ -1,0 +1,213 @@
+"""Label Studio's JSON and JSON-MIN: a list of tasks, with places in per cent of the image.
+
+Rectangles and ellipses may be turned (in degrees, clockwise; a rectangle about its first corner),
+masks come as brush strokes in a run-length code of their own, and a task may have the annotations
+of several people, of which the newest that was not cancelled counts.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
+from d2lite.data.datasets.by_string.geometry import ellipse, rotated
+from d2lite.data.datasets.by_string.json_files import read_json
+from d2lite.data.datasets.by_string.source import find_path
+from d2lite.data.faults import FaultLog
+from d2lite.structures.masks import rle
+from d2lite.utils.errors import DataError
+
+_MAX_BRUSH_VALUES = 4 * 2**28
+
+
+def is_label_studio_content(content: Any) -> bool:
+    """Whether the content of a JSON file is Label Studio's."""
+    if not isinstance(content, list) or not content or not isinstance(content[0], dict):
+        return False
+    task = content[0]
+    has_data = isinstance(task.get("data"), dict) and bool(
+        {"annotations", "completions"} & task.keys()
+    )
+    return has_data or {"annotation_id", "annotator"} <= task.keys()
+
+
+class LabelStudioSource(EntrySource):
+    """One JSON export and the images around it."""
+
+    layout = "Label Studio JSON"
+
+    def __init__(self, path: str, image_root: str | None) -> None:
+        """Find the file.
+
+        Args:
+            path: of the JSON.
+            image_root: folder of the images; None looks around the file.
+        """
+        file = find_path(path, suits=Path.is_file)
+        folders = [find_path(image_root, beside=file.parent)] if image_root else []
+        super().__init__(file, [*folders, file.parent / "images", file.parent])
+
+    def read_entries(self, book: FaultLog) -> list[Entry]:
+        """The tasks in the order of the file; those that nobody annotated have no objects."""
+        content = read_json(self.file)
+        if not is_label_studio_content(content):
+            raise DataError(
+                f"{self.file} is not Label Studio's: expected a list of tasks with 'data' and "
+                "'annotations' (JSON), or with 'annotation_id' and 'annotator' (JSON-MIN)."
+            )
+        entries: dict[str, Entry] = {}
+        for number, task in enumerate(content):
+            data = task.get("data") if isinstance(task.get("data"), dict) else task
+            name = _image_name(data)
+            if not name:
+                book.add("incomplete_image", f"{self.file}: task {task.get('id', number)}")
+                continue
+            regions = list(_regions(task))
+            entry = Entry(name, size=_size(regions))
+            for place, region in enumerate(regions):
+                where = f"{self.file}: task {task.get('id', number)}, region {place}"
+                entry.shapes += _shapes(region, where, book)
+            # JSON-MIN has a line for each annotator of a task; the last one counts.
+            entries[name] = entry
+        return list(entries.values())
+
+
+def _image_name(data: dict[str, Any]) -> str:
+    """The image of a task: a path or address under whatever key the project uses."""
+    texts = [data.get("image"), *data.values()]
+    for text in texts:
+        if not isinstance(text, str):
+            continue
+        parts = urlsplit(text.replace("\\", "/"))
+        # Local storage: /data/local-files/?d=folder/name.jpg
+        path = parse_qs(parts.query).get("d", [parts.path])[0]
+        if "." in Path(path).name:
+            return unquote(path)
+    return ""
+
+
+def _regions(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The regions of one task, in the form of the full export."""
+    versions = task.get("annotations") or task.get("completions")
+    if isinstance(task.get("data"), dict):
+        kept = [v for v in versions or () if not v.get("was_cancelled")]
+        newest = max(
+            kept, key=lambda v: str(v.get("updated_at") or v.get("created_at") or ""), default={}
+        )
+        yield from (region for region in newest.get("result") or () if "value" in region)
+        return
+    for value in task.values():
+        for region in value if isinstance(value, list) else ():
+            if isinstance(region, dict) and "original_width" in region:
+                yield {**region, "value": region}
+
+
+def _time(version: dict[str, Any]) -> str:
+    return str(version.get("updated_at") or version.get("created_at") or "")
+
+
+def _size(regions: list[dict[str, Any]]) -> tuple[int, int] | None:
+    for region in regions:
+        if region.get("original_height") and region.get("original_width"):
+            return int(region["original_height"]), int(region["original_width"])
+    return None
+
+
+def _shapes(region: dict[str, Any], where: str, book: FaultLog) -> Iterator[Shape]:
+    value = region["value"]
+    labels = next((v for key, v in value.items() if key.endswith("labels") and v), None)
+    if not isinstance(labels, list):
+        return  # a choice or a text about the whole image
+    label = str(labels[0])
+    try:
+        width, height = float(region["original_width"]), float(region["original_height"])
+        if float(region.get("image_rotation") or 0):
+            yield Shape(
+                label, where=f"{where} (the image was turned in the tool)", fault="malformed"
+            )
+            return
+        sx, sy = width / 100, height / 100
+        degrees = float(value.get("rotation") or 0)
+        if "points" in value:
+            yield Shape(
+                label,
+                polygons=[[v for x, y in value["points"] for v in (x * sx, y * sy)]],
+                where=where,
+            )
+        elif "rle" in value:
+            mask = brush_mask(value["rle"], int(height), int(width))
+            yield Shape(label, mask=rle.encode(mask), where=where)
+        elif "radiusX" in value:
+            x, y, rx, ry = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
+            outline = ellipse(x * sx, y * sy, rx * sx, ry * sy, degrees)
+            yield Shape(label, polygons=[outline], where=where)
+        elif "height" in value:
+            x, y, w, h = (float(value[key]) for key in ("x", "y", "width", "height"))
+            x0, y0, x1, y1 = x * sx, y * sy, (x + w) * sx, (y + h) * sy
+            if degrees:
+                corners = rotated([x0, y0, x1, y0, x1, y1, x0, y1], degrees, (x0, y0))
+                yield Shape(label, polygons=[corners], where=where)
+            else:
+                yield Shape(label, [x0, y0, x1, y1], where=where)
+        else:
+            book.add("no_area", f"{where}, a {region.get('type')}")
+    except (KeyError, TypeError, ValueError) as err:
+        yield Shape(label, where=f"{where} ({err})", fault="malformed")
+
+
+def brush_mask(packed: list[int], height: int, width: int) -> np.ndarray:
+    """Decode a brush stroke: RGBA bytes, row by row, of which the last is the mask.
+
+    The code is a stream of bits: the number of values (32 bits), the bits of a value less one (5),
+    four sizes of counts less one (4 each); then, until all values are there, a bit that says
+    whether one value repeats, two bits that choose the size of the count, the count less one, and
+    the one value or that many values.
+
+    Args:
+        packed: the bytes.
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        (height, width) bool.
+
+    Raises:
+        ValueError: if the code is not of this size, or ends early.
+    """
+    bits = np.unpackbits(np.asarray(packed, np.uint8))
+    place = 0
+
+    def take(count: int) -> int:
+        nonlocal place
+        if place + count > len(bits):
+            raise ValueError("the brush stroke ends early")
+        value = 0
+        for bit in bits[place : place + count].tolist():
+            value = value << 1 | bit
+        place += count
+        return value
+
+    total = take(32)
+    if total != 4 * height * width or total > _MAX_BRUSH_VALUES:
+        raise ValueError(f"a brush stroke of {total} values, not 4 x {height} x {width}")
+    word = take(5) + 1
+    sizes = [take(4) + 1 for _ in range(4)]
+    values = np.zeros(total, np.uint8)
+    weights = 1 << np.arange(word - 1, -1, -1)
+    done = 0
+    while done < total:
+        is_repeated = take(1)
+        count = min(take(sizes[take(2)]) + 1, total - done)
+        if is_repeated:
+            values[done : done + count] = take(word) & 0xFF
+        else:
+            if place + count * word > len(bits):
+                raise ValueError("the brush stroke ends early")
+            words = bits[place : place + count * word].reshape(count, word)
+            values[done : done + count] = (words @ weights) & 0xFF
+            place += count * word
+        done += count
+    return values[3::4].reshape(height, width) > 0

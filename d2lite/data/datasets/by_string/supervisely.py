@@ -1,0 +1,131 @@
+"""Supervisely: meta.json, and in each dataset a folder of images and one of a JSON an image."""
+
+import base64
+import io
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
+from d2lite.data.datasets.by_string.json_files import read_json
+from d2lite.data.datasets.by_string.source import find_path
+from d2lite.data.faults import FaultLog
+from d2lite.structures.masks import rle
+from d2lite.utils.errors import ConfigError, DataError
+
+_MAX_BITMAP_BYTES = 2**26
+
+
+def supervisely_datasets(folder: Path) -> list[str]:
+    """The datasets of a project's folder; [""] where the folder itself is one."""
+    if not (folder / "meta.json").is_file():
+        return []
+    below = [p.name for p in sorted(folder.iterdir()) if (p / "ann").is_dir()]
+    return below or ([""] if (folder / "ann").is_dir() else [])
+
+
+class SuperviselySource(EntrySource):
+    """One dataset of a project, or all of them."""
+
+    layout = "Supervisely"
+
+    def __init__(self, path: str, dataset: str | None) -> None:
+        """Find the project.
+
+        Args:
+            path: the folder with meta.json.
+            dataset: the name of a folder in it; None for all.
+
+        Raises:
+            ConfigError: if there is no such dataset.
+        """
+        root = find_path(path, suits=lambda place: bool(supervisely_datasets(place)))
+        known = supervisely_datasets(root)
+        if not known or (dataset is not None and dataset not in known):
+            raise ConfigError(
+                f"supervisely:{path} has no dataset {dataset or ''!r}; it has "
+                f"{', '.join(known) or 'no meta.json with a folder of ann/ and img/'}."
+            )
+        self._datasets = [root / name for name in ([dataset] if dataset else known)]
+        super().__init__(root, [place / "img" for place in self._datasets])
+
+    def class_names(self) -> Sequence[str]:
+        """The classes of meta.json that have an area, in its order."""
+        classes = read_json(self.file / "meta.json").get("classes") or ()
+        kinds = {"rectangle", "polygon", "bitmap", "any", None}
+        return [str(c["title"]) for c in classes if c.get("shape") in kinds]
+
+    def read_entries(self, book: FaultLog) -> list[Entry]:
+        """The images of the datasets, by name."""
+        entries = []
+        for place in self._datasets:
+            for file in sorted((place / "ann").glob("*.json")):
+                name = file.name.removesuffix(".json")
+                try:
+                    content = read_json(file)
+                    objects, size = content["objects"], content["size"]
+                    entry = Entry(name, size=(int(size["height"]), int(size["width"])))
+                except (DataError, KeyError, TypeError, ValueError) as err:
+                    book.add("unreadable_annotations", f"{file}: {err}")
+                    continue
+                image = place / "img" / name
+                entry.path = image if image.is_file() else None
+                for number, obj in enumerate(objects):
+                    shape = _shape(obj, entry.size or (0, 0), f"{file}: object {number}", book)
+                    entry.shapes += [shape] if shape else []
+                entries.append(entry)
+        return entries
+
+
+def _shape(obj: Any, size: tuple[int, int], where: str, book: FaultLog) -> Shape | None:
+    label = str(obj.get("classTitle"))
+    kind = obj.get("geometryType")
+    try:
+        if kind == "bitmap":
+            return Shape(label, mask=rle.encode(_bitmap(obj["bitmap"], size)), where=where)
+        points = [(float(x), float(y)) for x, y in obj["points"]["exterior"]]
+        if kind == "rectangle":
+            xs, ys = zip(*points, strict=True)
+            # Both corners are pixels of the object.
+            return Shape(label, [min(xs), min(ys), max(xs) + 1, max(ys) + 1], where=where)
+        if kind == "polygon":
+            return _polygon(label, points, obj["points"].get("interior") or (), size, where)
+    except (KeyError, TypeError, ValueError, zlib.error, OSError) as err:
+        return Shape(label, where=f"{where} ({err})", fault="malformed")
+    book.add("no_area", f"{where}, a {kind}")
+    return None
+
+
+def _polygon(
+    label: str, points: list[Any], holes: Sequence[Any], size: tuple[int, int], where: str
+) -> Shape:
+    outline = [value for point in points for value in point]
+    if not holes:
+        return Shape(label, polygons=[outline], where=where)
+    mask = rle.decode(rle.from_polygons([outline], *size)).astype(bool)
+    for hole in holes:
+        flat = [float(value) for point in hole for value in point]
+        mask &= ~rle.decode(rle.from_polygons([flat], *size)).astype(bool)
+    return Shape(label, mask=rle.encode(mask), where=where)
+
+
+def _bitmap(bitmap: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """A PNG, compressed and in base64, laid on the image at its origin."""
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(base64.b64decode(bitmap["data"]), _MAX_BITMAP_BYTES)
+    with Image.open(io.BytesIO(data)) as image:
+        if image.width > size[1] or image.height > size[0]:
+            raise ValueError(f"a bitmap of {image.width} x {image.height} pixels")
+        # The mask is the transparency where there is one, else whatever is not black.
+        part = np.asarray(image.getchannel("A") if "A" in image.getbands() else image.convert("L"))
+    left, top = (int(value) for value in bitmap["origin"])
+    mask = np.zeros(size, bool)
+    window = mask[top : top + part.shape[0], left : left + part.shape[1]]
+    if left < 0 or top < 0 or window.shape != part.shape:
+        raise ValueError("the bitmap reaches beyond the image")
+    window |= part > 0
+    return mask

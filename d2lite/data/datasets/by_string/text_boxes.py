@@ -1,0 +1,192 @@
+"""Layouts with boxes of pixels in text files: KITTI, DOTA, WIDER FACE."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
+from d2lite.data.datasets.by_string.source import find_path, no_such_path
+from d2lite.data.faults import FaultLog
+from d2lite.utils.errors import DataError
+
+_IMAGE_FOLDERS = ("images", "image_2", "img", "JPEGImages")
+# Folder of the labels of each layout, as tools name it.
+LABEL_FOLDERS = {
+    "kitti": ("label_2", "labels", "label"),
+    "dota": ("labelTxt", "labelTxt-v1.0", "labelTxt-v1.5", "labels", "annfiles"),
+}
+# KITTI marks regions that nobody has looked at.
+_IGNORED = "DontCare"
+
+
+def label_folder(folder: Path, kind: str) -> Path | None:
+    """The folder of the text files of a layout, if its first line is of this layout."""
+    for name in (*LABEL_FOLDERS[kind], "."):
+        files = sorted((folder / name).glob("*.txt")) if (folder / name).is_dir() else []
+        for file in files[:20]:
+            lines = [line.split() for line in _lines(file) if line.split()]
+            lines = [words for words in lines if ":" not in words[0]]
+            if lines:
+                if _FITS[kind](lines[0]):
+                    return folder / name
+                break
+    return None
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _fits_kitti(words: list[str]) -> bool:
+    return len(words) in (15, 16) and not _is_number(words[0]) and all(map(_is_number, words[1:]))
+
+
+def _fits_dota(words: list[str]) -> bool:
+    return len(words) in (9, 10) and all(map(_is_number, words[:8])) and not _is_number(words[8])
+
+
+_FITS = {"kitti": _fits_kitti, "dota": _fits_dota}
+
+
+class _TextSource(EntrySource):
+    """A folder of label files and one of images."""
+
+    kind = ""
+    read_line: Callable[..., Shape]
+
+    def __init__(self, path: str, split: str | None) -> None:
+        """Find the folders.
+
+        Args:
+            path: the folder of both.
+            split: the name of a folder in it; None for itself.
+        """
+        inside = f"{path}/{split}" if split else path
+        root = find_path(inside, suits=lambda place: label_folder(place, self.kind) is not None)
+        found = label_folder(root, self.kind)
+        if found is None:
+            places = [root / name for name in LABEL_FOLDERS[self.kind]]
+            raise no_such_path(f"A folder of {self.layout} labels below {inside}", places)
+        self._labels = found
+        images = [root / name for name in _IMAGE_FOLDERS]
+        super().__init__(found, [*images, found, root])
+
+    def read_entries(self, book: FaultLog) -> list[Entry]:
+        """One image a label file, by name."""
+        entries = []
+        for file in sorted(self._labels.glob("*.txt")):
+            entry = Entry(file.stem)
+            for number, line in enumerate(_lines(file), start=1):
+                words = line.split()
+                if not words or ":" in words[0]:
+                    continue  # imagesource:GoogleEarth, gsd:0.1
+                where = f"{file}, line {number}"
+                try:
+                    shape = self.read_line(words)
+                except (ValueError, IndexError) as err:
+                    shape = Shape("", where=f"{where} ({err})", fault="malformed")
+                shape.where = shape.where or where
+                entry.shapes.append(shape)
+            entries.append(entry)
+        return entries
+
+
+class KittiSource(_TextSource):
+    """label_2/NAME.txt and image_2/NAME.png; DontCare regions are left out."""
+
+    kind, layout = "kitti", "KITTI"
+
+    def read_entries(self, book: FaultLog) -> list[Entry]:
+        """Without the regions that nobody labelled."""
+        entries = super().read_entries(book)
+        for entry in entries:
+            entry.shapes = [shape for shape in entry.shapes if shape.label != _IGNORED]
+        return entries
+
+    @staticmethod
+    def read_line(words: list[str]) -> Shape:
+        """Read "class truncated occluded alpha left top right bottom ..."."""
+        x0, y0, x1, y1 = (float(word) for word in words[4:8])
+        return Shape(words[0], [x0, y0, x1, y1])
+
+
+class DotaSource(_TextSource):
+    """labelTxt/NAME.txt and images/NAME.png: four corners, class, difficulty."""
+
+    kind, layout = "dota", "DOTA"
+
+    @staticmethod
+    def read_line(words: list[str]) -> Shape:
+        """Read "x1 y1 x2 y2 x3 y3 x4 y4 class difficult"."""
+        if len(words) < 9:
+            raise ValueError(f"{len(words)} values, not 8 and a class")
+        return Shape(words[8], polygons=[[float(word) for word in words[:8]]])
+
+
+def widerface_files(folder: Path) -> dict[str, Path]:
+    """Split -> list of boxes, of WIDER FACE's folder or of its wider_face_split."""
+    found = {}
+    for home in (folder, folder / "wider_face_split"):
+        for path in sorted(home.glob("wider_face_*_bbx_gt.txt")):
+            found[path.name.split("_")[2]] = path
+    return found
+
+
+class WiderFaceSource(EntrySource):
+    """One list of boxes, wider_face_SPLIT_bbx_gt.txt, and WIDER_SPLIT/images."""
+
+    layout = "WIDER FACE"
+
+    def __init__(self, path: str, split: str | None) -> None:
+        """Find the list.
+
+        Args:
+            path: the folder, or the list itself.
+            split: "train" where None.
+        """
+        place = find_path(path, suits=lambda p: p.is_file() or bool(widerface_files(p)))
+        split = split or "train"
+        file = place if place.is_file() else widerface_files(place).get(split)
+        if file is None:
+            name = f"wider_face_{split}_bbx_gt.txt"
+            raise no_such_path(name, [place / name, place / "wider_face_split" / name])
+        homes = [file.parent, file.parent.parent]
+        images = [h / d for h in homes for d in (f"WIDER_{split}/images", "images")]
+        super().__init__(file, images)
+
+    def class_names(self) -> list[str]:
+        """One class."""
+        return ["face"]
+
+    def read_entries(self, book: FaultLog) -> list[Entry]:
+        """The images in the order of the list; boxes marked invalid are left out."""
+        lines = iter(enumerate(_lines(self.file), start=1))
+        entries = []
+        for number, name in lines:
+            if not name.strip():
+                continue
+            entry = Entry(name.strip())
+            try:
+                # An image without a face has the count 0 and one line of zeros.
+                count = int(next(lines)[1])
+                for _ in range(max(count, 1)):
+                    number, line = next(lines)
+                    x, y, w, h, *facts = (float(word) for word in line.split())
+                    is_invalid = len(facts) > 3 and facts[3] == 1
+                    if count and not is_invalid:
+                        where = f"{self.file}, line {number}"
+                        entry.shapes.append(Shape("face", [x, y, x + w, y + h], where=where))
+            except (StopIteration, ValueError) as err:
+                raise DataError(
+                    f"{self.file}, line {number}: not a list of WIDER FACE: expected the name of "
+                    f"an image, the number of boxes, and a line 'x y w h ...' for each ({err})."
+                ) from err
+            entries.append(entry)
+        return entries
