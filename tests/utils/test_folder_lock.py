@@ -1,0 +1,64 @@
+"""A second run must not overwrite the checkpoints of the first."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from d2lite.utils.errors import OutputError
+from d2lite.utils.folder_lock import FolderLock
+
+HOLD = """
+import os, sys, time
+from d2lite.utils.folder_lock import FolderLock
+lock = FolderLock(sys.argv[1])
+if os.fork() == 0:
+    time.sleep(60)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+def test_folder_of_another_process_is_refused_and_the_process_named(holder, tmp_path):
+    with pytest.raises(OutputError, match=f"Another run is writing .* process {holder.pid} on "):
+        FolderLock(tmp_path)
+
+
+def test_killed_process_leaves_the_folder_free_though_its_child_lives_on(holder, tmp_path):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    FolderLock(tmp_path).release()
+
+
+def test_released_folder_has_no_file_of_the_lock(tmp_path):
+    lock = FolderLock(tmp_path)
+    assert lock.path.is_file()
+    lock.release()
+    lock.release()
+    assert not lock.path.exists()
+
+
+def test_trainers_of_one_process_share_the_folder(tmp_path):
+    first, second = FolderLock(tmp_path), FolderLock(tmp_path)
+    second.release()
+    first.release()
+
+
+def test_file_of_a_lock_that_cannot_be_read_is_still_a_lock(holder, tmp_path):
+    (tmp_path / "run.lock").write_bytes(b"\xff{")
+    with pytest.raises(OutputError, match=r"see run\.lock there"):
+        FolderLock(tmp_path)
