@@ -15,8 +15,9 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 from iopath.common.file_io import file_lock
+from portalocker.exceptions import LockException
 
-from .errors import DataError, MissingFileError
+from .errors import DataError, MissingFileError, OutputError, UserError
 from .live_line import live_line
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ _CHUNK = 1 << 20
 _ATTEMPTS = 4
 _TIMEOUT_S = 60
 _LINE_PERIOD_S = 0.2
+# A server that sends fewer bytes than this in so many seconds is given up.
+_STALL_S, _STALL_BYTES = 60.0, 60 * 1024
 # As torchvision names files: the first digits of the SHA-256 come before the suffix.
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[^.-]+$")
 
@@ -49,6 +52,10 @@ def cached_path(url: str, folder: Path) -> Path:
     return folder.joinpath(host, *safe)
 
 
+class _BadAnswer(Exception):
+    """A server's answer that contradicts itself or the request."""
+
+
 def download(url: str, target: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Fetch a file, unless it is there already.
 
@@ -68,6 +75,7 @@ def download(url: str, target: str | os.PathLike[str], *, force: bool = False) -
     Raises:
         MissingFileError: if the server has no such file or cannot be reached.
         DataError: if the content is not what the name says.
+        OutputError: if the file cannot be written.
     """
     path = Path(target)
     if path.is_file() and not force:
@@ -80,8 +88,17 @@ def download(url: str, target: str | os.PathLike[str], *, force: bool = False) -
                 _check_hash(url, path.name, part)
                 os.replace(part, path)
                 logger.info("Fetched %s to %s (%s)", url, path, _size(path.stat().st_size))
+    except LockException as err:
+        raise MissingFileError(
+            f"{url}: another process has been fetching it to {path} for too long. If there is "
+            f"none, delete {path}.lock and start again."
+        ) from err
+    except UserError:
+        raise
+    except OSError as err:
+        raise OutputError(f"{url} cannot be written to {path}: {err.strerror or err}.") from err
     finally:
-        # Whoever still waits at the lock finds the file when his turn comes.
+        # A process that still waits for the lock finds the file when its turn comes.
         with contextlib.suppress(OSError):
             Path(f"{path}.lock").unlink()
     return path
@@ -103,8 +120,15 @@ def _fetch(url: str, part: Path) -> None:
                 part.unlink(missing_ok=True)
             elif err.code < 500:
                 break
-        except (OSError, HTTPException) as err:
+        except _BadAnswer as err:
+            # What came before may belong to another version of the file.
+            part.unlink(missing_ok=True)
+            reason = str(err)
+        except (HTTPException, urllib.error.URLError, ConnectionError, TimeoutError) as err:
             reason = str(getattr(err, "reason", err) or type(err).__name__)
+        except ValueError as err:
+            # An address that is none; a length or a chunk that is not a number.
+            reason = f"the address or the answer is malformed ({err})"
     kept = f" {_size(part.stat().st_size)} are kept." if part.is_file() else ""
     raise MissingFileError(
         f"{url} cannot be fetched: {reason}.{kept} Check the address and the network and start "
@@ -117,24 +141,57 @@ def _fetch_rest(url: str, part: Path) -> bool:
     """Ask for what is missing of a file; returns whether all of it has come."""
     validator = part.with_name(f"{part.name}.tag")
     begin = part.stat().st_size if part.is_file() and validator.is_file() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "d2lite"})
+    request = urllib.request.Request(_quoted(url), headers={"User-Agent": "d2lite"})
     if begin:
         request.add_header("Range", f"bytes={begin}-")
         # The server sends the whole file if it is not the one that we have a part of.
         request.add_header("If-Range", validator.read_text(encoding="utf-8"))
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
         is_rest = answer.status == 206
+        total = _total_length(answer, begin, validator)
         begin = begin if is_rest else 0
         part.parent.mkdir(parents=True, exist_ok=True)
         if not is_rest:
             _note_validator(answer, validator)
-        length = answer.headers.get("Content-Length")
-        total = None if length is None else begin + int(length)
         have = _copy(answer, part, "ab" if is_rest else "wb", _progress(part.stem, begin, total))
+    if total is not None and begin + have > total:
+        raise _BadAnswer(f"the server sends {begin + have} bytes of a file of {total}")
     is_whole = total is None or begin + have == total
     if is_whole:
         validator.unlink(missing_ok=True)
     return is_whole
+
+
+def _quoted(url: str) -> str:
+    """An address in ASCII: blanks and letters of other scripts are escaped."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc.encode("idna").decode() if not parts.netloc.isascii() else parts.netloc
+    path = urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~")
+    query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?[]")
+    return urllib.parse.urlunsplit((parts.scheme, host, path, query, ""))
+
+
+def _total_length(answer: HTTPResponse, begin: int, validator: Path) -> int | None:
+    """The length of the whole file, as the server says it; None if it does not.
+
+    Raises:
+        _BadAnswer: if the rest that comes is not the rest that was asked for.
+    """
+    length = answer.headers.get("Content-Length")
+    if length is not None and not length.strip().isdigit():
+        raise _BadAnswer(f"the server states the length {length!r}")
+    if answer.status != 206:
+        return None if length is None else int(length)
+    stated = answer.headers.get("Content-Range", "")
+    found = re.fullmatch(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", stated)
+    if found is None or not begin or int(found[1]) != begin:
+        raise _BadAnswer(f"asked for the bytes from {begin} on, the server sends {stated!r}")
+    tag = answer.headers.get("ETag")
+    if tag and validator.is_file() and tag not in (mark := validator.read_text(encoding="utf-8")):
+        raise _BadAnswer(f"the file changed on the server while it was fetched ({mark} to {tag})")
+    if length is not None and int(found[2]) - begin + 1 != int(length):
+        raise _BadAnswer(f"the server sends {length} bytes for the range {stated!r}")
+    return int(found[2]) + 1 if found[3] == "*" else int(found[3])
 
 
 def _note_validator(answer: HTTPResponse, validator: Path) -> None:
@@ -148,13 +205,22 @@ def _note_validator(answer: HTTPResponse, validator: Path) -> None:
 
 
 def _copy(answer: HTTPResponse, part: Path, mode: str, tell: Callable[[int], None]) -> int:
-    have = 0
+    """Write what comes; a server that is too slow is given up, and what came is kept."""
+    have = counted = 0
+    since = time.monotonic()
     try:
         with open(part, mode) as stream:
-            while chunk := answer.read(_CHUNK):
+            # One read of the network at a time, so that a slow server is noticed.
+            while chunk := answer.read1(_CHUNK):
                 stream.write(chunk)
                 have += len(chunk)
                 tell(have)
+                if time.monotonic() - since > _STALL_S:
+                    if have - counted < _STALL_BYTES:
+                        raise TimeoutError(
+                            f"the server sent {have - counted} bytes in {_STALL_S:g} seconds"
+                        )
+                    since, counted = time.monotonic(), have
             stream.flush()
             os.fsync(stream.fileno())
     finally:

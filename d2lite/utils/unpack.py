@@ -1,10 +1,13 @@
 """Unpacking archives that others made: files only, and none outside of the folder."""
 
+import gzip
+import lzma
 import os
 import re
 import secrets
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -13,11 +16,46 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
-from .errors import DataError, OutputError
+from .errors import DataError, MissingFileError, OutputError, UserError
 
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
+# What the standard readers raise for damaged archives, some of it by accident.
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+    OverflowError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+)
+# Long names are kept in headers of their own, which are read into memory as a whole.
+_MAX_HEADER = 1 << 20
+# tar fills its last block with zeros; no tool writes nearly as much.
+_MAX_PADDING = 1 << 26
+_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+class _BoundedTarInfo(tarfile.TarInfo):
+    """Refuses headers that would fill the memory."""
+
+    def _proc_member(self, file: tarfile.TarFile) -> Any:
+        if self.type in _HEADERS and not 0 <= self.size <= _MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(file)  # type: ignore[misc]  # not in the stubs
 
 
 @dataclass(frozen=True)
@@ -57,17 +95,19 @@ def unpack(
     """
     archive, folder = Path(archive), Path(folder)
     try:
-        with _members(archive) as members:
+        with _members(archive, folder) as members:
             chosen = [
                 (place, member) for member in members if (place := _place(archive, member, below))
             ]
             if not chosen:
                 raise DataError(f"{archive} has no files{f' in {below}' if below else ''}.")
-            _check_room(folder, sum(member.size for _, member in chosen))
+            _check_room(archive, folder, sum(member.size for _, member in chosen))
             for count, (place, member) in enumerate(chosen, start=1):
                 _write(member, folder / place)
                 if progress:
                     progress(count, len(chosen))
+    except UserError:
+        raise
     except _BROKEN as err:
         raise DataError(
             f"{archive} is broken and cannot be unpacked: {err}. Delete it and fetch it again."
@@ -76,15 +116,27 @@ def unpack(
 
 
 @contextmanager
-def _members(archive: Path) -> Iterator[list[_Member]]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            yield list(_zip_members(archive, file))
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as file:
-            yield list(_tar_members(archive, file))
-    else:
-        raise DataError(f"{archive} is neither a zip nor a tar archive. Is the download complete?")
+def _members(archive: Path, folder: Path) -> Iterator[list[_Member]]:
+    try:
+        opened = archive.open("rb")
+    except OSError as err:
+        raise MissingFileError(f"{archive} cannot be read: {err.strerror or err}.") from err
+    with opened as stream:
+        if zipfile.is_zipfile(stream):
+            with zipfile.ZipFile(stream) as file:
+                yield list(_zip_members(archive, file))
+            return
+        stream.seek(0)
+        try:
+            tar = tarfile.open(fileobj=stream, tarinfo=_BoundedTarInfo)  # noqa: SIM115 - below
+        except tarfile.ReadError as err:
+            raise DataError(
+                f"{archive} is neither a zip nor a tar archive ({err}). Is the download complete?"
+            ) from err
+        with tar:
+            members = list(_tar_members(archive, tar, folder))
+            _check_end(tar)
+            yield members
 
 
 def _zip_members(archive: Path, file: zipfile.ZipFile) -> Iterator[_Member]:
@@ -95,17 +147,32 @@ def _zip_members(archive: Path, file: zipfile.ZipFile) -> Iterator[_Member]:
             raise _unsafe(archive, info.filename, "is a link or a device")
         if info.flag_bits & 1:
             raise DataError(f"{archive} is encrypted.")
-        if not info.is_dir():
-            # orig_filename keeps backslashes and what comes after a zero byte.
+        # orig_filename keeps what is after a zero byte, and backslashes.
+        if not info.orig_filename.endswith("/"):
             yield _Member(info.orig_filename, info.file_size, partial(file.open, info))
 
 
-def _tar_members(archive: Path, file: tarfile.TarFile) -> Iterator[_Member]:
-    for info in file.getmembers():
+def _tar_members(archive: Path, file: tarfile.TarFile, folder: Path) -> Iterator[_Member]:
+    total = 0
+    for info in file:
+        if info.size < 0:
+            raise tarfile.ReadError(f"the entry {info.name!r} has the size {info.size}")
+        # Before the next header, for whose sake a compressed archive unpacks this file.
+        total += info.size
+        _check_room(archive, folder, total)
         if not (info.isfile() or info.isdir()):
             raise _unsafe(archive, info.name, "is a link or a device")
         if info.isfile():
             yield _Member(info.name, info.size, partial(_open, file, info))
+
+
+def _check_end(file: tarfile.TarFile) -> None:
+    """Read what is after the last file: compression has its checksum there."""
+    rest: Any = file.fileobj
+    for _ in range(_MAX_PADDING // (1 << 20)):
+        if not rest.read(1 << 20):
+            return
+    raise tarfile.ReadError("the last file is followed by more than padding")
 
 
 def _open(file: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -118,7 +185,9 @@ def _place(archive: Path, member: _Member, below: str) -> Path | None:
     """Where a file goes, relative to the folder; None if it is not wanted."""
     name = member.name
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts:
+    if not parts:
+        raise _unsafe(archive, name, "names no file")
+    if name.startswith("/") or ".." in parts:
         raise _unsafe(archive, name, "leads out of the folder")
     # To Windows these are separators and drives, and nobody needs them in a name.
     if re.search(r"[\\:\x00]", name):
@@ -136,15 +205,15 @@ def _unsafe(archive: Path, name: str, why: str) -> DataError:
     )
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def _check_room(archive: Path, folder: Path, needed: int) -> None:
     home = folder.absolute()
     while not home.exists():
         home = home.parent
     free = shutil.disk_usage(home).free
     if needed > free:
         raise OutputError(
-            f"Unpacking into {folder} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
-            "free. Make room or choose another folder."
+            f"Unpacking {archive} into {folder} needs {needed / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free. Make room or choose another folder."
         )
 
 
@@ -155,6 +224,8 @@ def _write(member: _Member, target: Path) -> None:
         with member.open() as source, open(temporary, "xb") as stream:
             shutil.copyfileobj(source, stream, 1 << 20)
         os.replace(temporary, target)
+    except gzip.BadGzipFile:
+        raise  # an OSError that the archive is to blame for
     except OSError as err:
         raise OutputError(f"Cannot write {target}: {err.strerror or err}.") from err
     finally:

@@ -3,13 +3,14 @@
 import hashlib
 import http.server
 import re
+import socketserver
 import threading
 
 import pytest
 
 from d2lite.utils import download as module
 from d2lite.utils.download import cached_path, download
-from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.errors import DataError, MissingFileError, OutputError
 from d2lite.utils.file_io import PathManager
 
 CONTENT = bytes(range(256)) * 40
@@ -27,6 +28,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         start = int(wanted[1]) if wanted and is_same and server.knows_ranges else 0
         body = server.content[start:]
         self.send_response(206 if start else 200)
+        if start:
+            last, size = len(server.content) - 1, len(server.content)
+            self.send_header("Content-Range", f"bytes {start}-{last}/{size}")
         self.send_header("Content-Length", str(len(body)))
         if server.tag:
             self.send_header("ETag", server.tag)
@@ -156,3 +160,108 @@ def test_addresses_go_through_the_path_manager_into_the_cache(server, tmp_path, 
     with PathManager.open(f"{server.url}/a.pth", "rb") as stream:
         assert stream.read() == CONTENT
     assert len(server.requests) == 1
+
+
+class _Raw(socketserver.BaseRequestHandler):
+    """Sends bytes as they are, whatever a server may not say."""
+
+    def handle(self):
+        asked = b""
+        while b"\r\n\r\n" not in asked and (more := self.request.recv(65536)):
+            asked += more
+        self.request.sendall(self.server.answer(asked.decode("latin1").lower()))
+
+
+@pytest.fixture
+def raw_server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    with socketserver.TCPServer(("127.0.0.1", 0), _Raw) as made:
+        made.url = f"http://127.0.0.1:{made.server_address[1]}"
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def _answer(body, status="200 OK", **fields):
+    fields = {"Content-Length": len(body), **{k.replace("_", "-"): v for k, v in fields.items()}}
+    head = "".join(f"{key}: {value}\r\n" for key, value in fields.items() if value is not None)
+    return f"HTTP/1.0 {status}\r\n{head}\r\n".encode() + body
+
+
+WRONG_RESTS = {
+    "another place": {"Content_Range": "bytes 0-623/1024"},
+    "no place": {},
+    "a place in words": {"Content_Range": "bytes all"},
+    "another length": {"Content_Range": "bytes 400-1000/1024"},
+    "another version": {"Content_Range": "bytes 400-1023/1024", "ETag": '"two"'},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_RESTS)
+def test_rest_that_is_not_what_was_asked_for_is_never_joined(wrong, raw_server, tmp_path):
+    """The file comes whole in a new attempt, and not as a mixture."""
+    whole = bytes(range(256)) * 4
+    visits = []
+
+    def answer(asked):
+        visits.append(asked)
+        if "range: bytes=400-" in asked:
+            return _answer(whole[:624], "206 Partial Content", **WRONG_RESTS[wrong])
+        body = whole[:400] if len(visits) == 1 else whole
+        return _answer(body, Content_Length=1024, ETag='"one"')
+
+    raw_server.answer = answer
+    path = download(f"{raw_server.url}/a.pth", tmp_path / "a.pth")
+    assert path.read_bytes() == whole
+    assert len(visits) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (_answer(b"x", Content_Length="abc"), "states the length 'abc'"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+            "cannot be fetched",
+        ),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "cannot be fetched"),
+        (_answer(b"", "206 Partial Content"), "the server sends ''"),
+        (_answer(b"", "302 Found", Location="/a.pth"), "redirect"),
+        (b"nonsense", "cannot be fetched"),
+    ],
+)
+def test_answer_that_is_broken_ends_in_one_message(answer, why, raw_server, tmp_path):
+    raw_server.answer = lambda asked: answer
+    with pytest.raises(MissingFileError, match=why):
+        download(f"{raw_server.url}/a.pth", tmp_path / "a.pth")
+    assert not (tmp_path / "a.pth").exists()
+
+
+def test_server_that_trickles_is_given_up_and_what_came_is_kept(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_STALL_S", -1.0)
+    monkeypatch.setattr(module, "_STALL_BYTES", 10**9)
+    server.limits = [100] * 4
+    with pytest.raises(MissingFileError, match=r"bytes in -1 seconds.*are kept"):
+        download(f"{server.url}/a.pth", tmp_path / "a.pth")
+    assert (tmp_path / "a.pth.part").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["with blank.pth", "ä.pth", "a%20b.pth"])
+def test_address_with_strange_characters_is_escaped(name, server, tmp_path):
+    assert download(f"{server.url}/{name}?v=ü 1", tmp_path / "a").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["http://[::1/a.pth", "http://a\nb/c", "http://127.0.0.1:port/a"])
+def test_address_that_is_none_ends_in_one_message(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    with pytest.raises(MissingFileError, match="cannot be fetched"):
+        download(url, tmp_path / "a.pth")
+
+
+def test_folder_that_cannot_be_written_is_named(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot be written to .*file/a\.pth"):
+        download(f"{server.url}/a.pth", tmp_path / "file" / "a.pth")

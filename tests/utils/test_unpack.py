@@ -1,16 +1,25 @@
 """Archives are unpacked as files of one folder, or not at all."""
 
+import gzip
 import io
 import os
+import re
 import shutil
 import stat
+import struct
 import tarfile
+import tempfile
+import tracemalloc
 import zipfile
+import zlib
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from d2lite.utils.errors import DataError, OutputError
+from d2lite.utils.errors import DataError, MissingFileError, OutputError, UserError
 from d2lite.utils.unpack import unpack
 
 FILES = {"top/a.txt": b"one", "top/deep/b ü.txt": b"two" * 1000, "other/c": b""}
@@ -102,3 +111,101 @@ def test_a_full_disk_is_told_before_it_is_full(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="free"):
         unpack(make_zip(tmp_path / "x"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def _tar_header(kind, size, name="a.txt"):
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def _pax(**fields):
+    info = tarfile.TarInfo("b.txt")
+    info.size = 4
+    info.pax_headers = {key.replace("_", "."): value for key, value in fields.items()}
+    return info.tobuf(tarfile.PAX_FORMAT) + b"text".ljust(512, b"\0") + bytes(1024)
+
+
+def _zip_of(*names):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "text")
+    return file.getvalue()
+
+
+def _bare_zip(name, body=b"text", *, crc=None, method=0):
+    """A zip of one stored entry, written byte by byte."""
+    crc = zlib.crc32(body) if crc is None else crc
+    sizes = (len(body), len(body), len(name), 0)
+    facts = struct.pack("<HHHHHIIIHH", 20, 0, method, 0, 33, crc, *sizes)
+    local = b"PK\3\4" + facts + name + body
+    central = b"PK\1\2" + struct.pack("<H", 20) + facts + bytes(10) + struct.pack("<I", 0) + name
+    end = struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), len(local), 0)
+    return local + central + b"PK\5\6" + end
+
+
+DAMAGED = {
+    "nameless.zip": _zip_of("aaaa", "b.txt").replace(b"aaaa", b"\0\0\0\0"),
+    "empty_name.zip": _bare_zip(b""),
+    "no_utf8.zip": _zip_of("é.txt", "b.txt").replace("é".encode(), b"\xff\xfe"),
+    "checksum.zip": _bare_zip(b"a.txt", crc=1),
+    "method.zip": _bare_zip(b"a.txt", method=99),
+    "cut.zip": _zip_of("a.txt", "b.txt")[:-30],
+    "long_header.tar": _tar_header(tarfile.XHDTYPE, 2**31) + bytes(2048),
+    "long_name.tar": _tar_header(tarfile.GNUTYPE_LONGNAME, 2**33) + bytes(2048),
+    "negative.tar": _tar_header(tarfile.REGTYPE, -1) + bytes(2048),
+    "huge.tar": _pax(size="1" + "0" * 30),
+    "holes.tar": _pax(
+        GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_name="c", GNU_sparse_realsize="x"
+    ),
+    "checksum.tar.gz": gzip.compress(_pax(comment="x") + bytes(10**5))[:-8] + b"12345678",
+    "text.zip": b"this is not an archive",
+    "empty.tar": b"",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_archive_that_is_damaged_is_named_and_nothing_half_written_stays(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(DAMAGED[name])
+    with pytest.raises((DataError, OutputError), match=re.escape(name)):
+        unpack(path, tmp_path / "out")
+    assert not list(tmp_path.glob("out/**/.*.tmp"))
+
+
+def test_compressed_header_of_gigabytes_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "bomb.tar.gz"
+    zeros = gzip.compress(bytes(2**24))
+    path.write_bytes(gzip.compress(_tar_header(tarfile.XHDTYPE, 2**31)) + zeros * 128)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"bomb\.tar\.gz"):
+        unpack(path, tmp_path / "out")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6
+
+
+def test_archive_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match="cannot be read"):
+        unpack(tmp_path / "none.zip", tmp_path / "out")
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_damage_gives_files_or_a_mistake_that_names_the_archive(data):
+    """Bytes are changed at random: no other exception, and no file outside."""
+    make = data.draw(st.sampled_from([make_zip, make_tar]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = make(Path(folder) / "archive")
+        content = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 5))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(content)
+        said = folder
+        try:
+            unpack(path, Path(folder) / "out")
+        except UserError as error:
+            said = str(error)
+        assert folder in said, "the message names neither the archive nor the folder"
+        assert {p.name for p in Path(folder).iterdir()} <= {"archive", "out"}
