@@ -84,6 +84,9 @@ FAULTS = {
         "shape without an area (point, line)", _SKIPPED, _LEFT_OUT, "set", is_note=True
     ),
     "bad_mask": Fault("mask that does not decode or fit its image", _SKIPPED, _LEFT_OUT),
+    "no_labels": Fault(
+        "set none of whose images has a label file", "no objects to learn from", "kept", "set"
+    ),
     "empty_class": Fault(
         "class without objects", "nothing is learnt of it", "kept", "set", is_note=True
     ),

@@ -55,7 +55,7 @@ def test_yolo_lines_that_cannot_be_read_are_counted(tmp_path, caplog):
 def test_yolo_classes_beyond_the_list_are_named_with_file_and_line(tmp_path, caplog):
     make.yolo(tmp_path / "work/y", train_a="0 0.5 0.5 0.2 0.4\n7 0.5 0.5 0.2 0.4\n")
     assert labels_of("yolo:y") == [["cat"]]
-    assert "a.txt, line 2 has the class '7'; data.yaml knows 0, 1" in caplog.text
+    assert "a.txt, line 2 has the class '7'; data.yaml has 0, 1" in caplog.text
 
 
 @pytest.mark.parametrize("entry", ["../images/train", "./images/train", "[images/train]", "l.txt"])
@@ -271,7 +271,7 @@ def test_auto_draws_nothing_where_the_data_are_split(tmp_path):
 
 def test_auto_says_what_it_found_and_what_it_knows(tmp_path):
     make.picture(tmp_path / "work/d/x.png")
-    with pytest.raises(DataError, match=r"holds x\.png\. Known are Roboflow"):
+    with pytest.raises(DataError, match=r"holds x\.png\. Known are COCO"):
         DatasetCatalog.get("auto:d")
     with pytest.raises(DataError, match="needs a folder"):
         DatasetCatalog.get("auto:d/x.png")

@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 from d2lite.utils.errors import ConfigError, DataError
 
+from .file_kinds import csv_kind, json_kind, visible, xml_kind
+from .supervisely import supervisely_datasets
+from .text_boxes import label_folder, widerface_files
 from .voc import unlisted_voc, voc_splits
-from .yolo import read_data_yaml
+from .yolo_files import YoloFiles, find_yolo
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +25,16 @@ _SPLIT_IN_NAME = re.compile(
     r"(?<![a-z])(trainval|train|training|valid|validation|val|testing|test)(?![a-z])"
 )
 _SAME = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
-_PEEK_BYTES = 2**16
+# CVAT calls the one list of a task that is not split so.
+_UNSPLIT = ("default", "all")
+
+_KNOWN = (
+    "COCO (annotations/*.json, *.json or one in each split's folder), YOLO (data.yaml; classes.txt "
+    "with labels/; obj.data of Darknet), Pascal VOC (Annotations and JPEGImages, or an .xml beside "
+    "each image), LabelMe (a .json beside each image), CVAT (annotations.xml), VIA, Create ML, "
+    "Datumaro, Label Studio's JSON, Supervisely, tables of boxes in CSV, DOTA (labelTxt), KITTI "
+    "(label_2), WIDER FACE"
+)
 
 
 class Found(NamedTuple):
@@ -33,43 +45,54 @@ class Found(NamedTuple):
     part: str | None = None
 
 
-def recognise(folder: Path) -> dict[str, Found]:
+Splits = dict[str, Found]
+
+
+def recognise(folder: Path) -> Splits:
     """The splits of a folder, by the first layout that fits it.
 
     Args:
-        folder: what a tool exported.
+        folder: what a tool exported; a folder that holds nothing but another one means that.
 
     Returns:
         "train", "val", "test" ... or `WHOLE` -> where it is.
 
     Raises:
-        DataError: if no layout fits.
+        DataError: if no layout fits, or the file that decides cannot be read.
     """
     if not folder.is_dir():
         raise DataError(f"auto: needs a folder, and {folder} is a file. Name it by its own kind.")
-    for layout in _LAYOUTS:
-        splits = layout(folder)
-        if splits:
-            kind = next(iter(splits.values())).kind
-            logger.info("%s holds a dataset of kind %s: %s", folder, kind, ", ".join(splits))
-            return splits
-    inside = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
+    splits = _first_fit(folder)
+    if splits:
+        kind = next(iter(splits.values())).kind
+        logger.info("%s: taken as %s, with %s", folder, kind, ", ".join(splits))
+        return splits
+    inside = ", ".join([p.name for p in visible(folder)][:10]) or "nothing"
     raise DataError(
-        f"{folder} is in no layout that auto: knows; it holds {inside}. Known are Roboflow "
-        "(train/_annotations.coco.json), COCO (annotations/*.json or *.json), YOLO (data.yaml), "
-        "Pascal VOC (Annotations and JPEGImages, or an .xml beside each image) and LabelMe (a "
-        ".json beside each image). Name the files themselves, as in coco:FILE.json@IMAGES_DIR, or "
-        "images:DIR to predict only."
+        f"{folder} is in no layout that auto: knows; it holds {inside}. Known are {_KNOWN}. Export "
+        "as COCO or YOLO where the tool can, or name the files themselves, as in "
+        "coco:FILE.json@IMAGES_DIR; images:DIR is for prediction only."
     )
 
 
 def is_recognised(folder: Path) -> bool:
     """Whether some layout fits a folder."""
-    return folder.is_dir() and any(layout(folder) for layout in _LAYOUTS)
+    try:
+        return folder.is_dir() and bool(_first_fit(folder))
+    except DataError:
+        return True  # it is what is meant; the message says what is wrong with it
+
+
+def _first_fit(folder: Path) -> Splits:
+    for layout in _LAYOUTS:
+        if splits := layout(folder):
+            return splits
+    inside = list(visible(folder))
+    return _first_fit(inside[0]) if len(inside) == 1 and inside[0].is_dir() else {}
 
 
 def choose_split(
-    splits: dict[str, Found], split: str | None, *, has_fraction: bool, name: str
+    splits: Splits, split: str | None, *, has_fraction: bool, name: str
 ) -> tuple[Found, bool]:
     """Which files a split of an auto: string means.
 
@@ -91,6 +114,7 @@ def choose_split(
         if wanted not in splits and len(splits) > 1:
             raise ConfigError(f"{name}: name one of the splits {', '.join(splits)} after an @.")
     base = splits.get("train") or splits.get("trainval") or splits.get(WHOLE)
+    base = base or (next(iter(splits.values())) if len(splits) == 1 else None)
     if has_fraction and wanted in ("train", "val"):
         if "val" in splits:
             raise ConfigError(
@@ -102,14 +126,14 @@ def choose_split(
     if wanted in splits:
         return splits[wanted], False
     shown = ", ".join(s for s in splits if s != WHOLE) or "no splits"
-    mend = (
+    fix = (
         " A share of the training images can be held out: add ?val_fraction=0.2 to the string of "
         "both, @train and @val."
         if base is not None and wanted in ("train", "val")
         else ""
     )
     whole = " Without an @ the string means all images." if WHOLE in splits else ""
-    raise ConfigError(f"{name}: there is no split {split!r}; the data have {shown}.{whole}{mend}")
+    raise ConfigError(f"{name}: there is no split {split!r}; the data have {shown}.{whole}{fix}")
 
 
 def _split_named(text: str) -> str:
@@ -118,32 +142,42 @@ def _split_named(text: str) -> str:
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:
-    """Subfolders that bear a split's name."""
-    inside = sorted(p for p in folder.iterdir() if p.is_dir())
+    """Subfolders that have a split's name."""
+    inside = [p for p in visible(folder) if p.is_dir()]
     return {
         split: p for p in inside if (split := _split_named(p.name)) != WHOLE and p.name.isalpha()
     }
 
 
-def _roboflow(folder: Path) -> dict[str, Found]:
-    return {
-        split: Found("coco", path / "_annotations.coco.json", str(path))
-        for split, path in _subfolders(folder).items()
-        if (path / "_annotations.coco.json").is_file()
-    }
+def _by_split(folder: Path, find: Callable[[Path], Found | None]) -> Splits:
+    """What is found in each split's folder, or in the folder itself."""
+    found = {split: find(path) for split, path in _subfolders(folder).items()}
+    splits = {split: where for split, where in found.items() if where is not None}
+    if splits:
+        return splits
+    whole = find(folder)
+    return {WHOLE: whole} if whole is not None else {}
 
 
-def _coco(folder: Path) -> dict[str, Found]:
-    """CVAT, Label Studio, COCO itself: the JSON in annotations/ or in the folder."""
+def _json_files(folder: Path, kind: str) -> list[Path]:
+    files = (p for p in visible(folder, "*.json") if not p.stem.startswith(_OTHER_TASKS))
+    return [path for path in files if json_kind(path) == kind]
+
+
+def _roboflow(folder: Path) -> Splits:
+    def find(place: Path) -> Found | None:
+        path = place / "_annotations.coco.json"
+        return Found("coco", path, str(place)) if path.is_file() else None
+
+    return _by_split(folder, find)
+
+
+def _coco(folder: Path) -> Splits:
+    """The JSON in annotations/ or in the folder; or one in each split's folder."""
     for home in (folder / "annotations", folder):
-        files = [
-            path
-            for path in sorted(home.glob("*.json"))
-            if not path.stem.startswith(_OTHER_TASKS) and _holds(path, "images", "shapes")
-        ]
-        splits: dict[str, Found] = {}
+        splits: Splits = {}
         # Instances before keypoints, which are a part of them.
-        for path in sorted(files, key=lambda p: not p.stem.startswith("instances")):
+        for path in sorted(_json_files(home, "coco"), key=lambda p: not _is_instances(p)):
             split = _split_named(path.stem)
             if split in splits:
                 logger.info(
@@ -155,33 +189,29 @@ def _coco(folder: Path) -> dict[str, Found]:
             splits.setdefault(split, Found("coco", path))
         if splits:
             return splits
-    return {}
+
+    def find(place: Path) -> Found | None:
+        files = _json_files(place, "coco") or _json_files(place / "annotations", "coco")
+        return Found("coco", files[0]) if files else None
+
+    return _by_split(folder, find)
 
 
-def _holds(path: Path, key: str, but_not: str) -> bool:
-    """Whether a JSON seems to have a key, by its beginning: files of COCO are large."""
-    with path.open("rb") as stream:
-        head = stream.read(_PEEK_BYTES)
-    return f'"{key}"'.encode() in head and f'"{but_not}"'.encode() not in head
+def _is_instances(path: Path) -> bool:
+    return path.stem.startswith("instances")
 
 
-def _yolo(folder: Path) -> dict[str, Found]:
-    files = [folder / "data.yaml", *sorted(folder.glob("*.yaml")), *sorted(folder.glob("*.yml"))]
-    for path in files:
-        if not path.is_file():
-            continue
-        try:
-            content = read_data_yaml(path)
-        except DataError:
-            continue  # some other YAML; data.yaml may be the next
-        keys = [key for key in ("train", "val", "valid", "test") if content.get(key)]
-        return {_SAME.get(key, key): Found("yolo", path, key) for key in keys}
-    return {}
+def _yolo(folder: Path) -> Splits:
+    found: YoloFiles | None = find_yolo(folder)
+    if found is None:
+        return {}
+    splits = {_SAME.get(name, name): Found("yolo", found.file, name) for name in found.splits()}
+    return splits or {WHOLE: Found("yolo", found.file)}
 
 
-def _voc(folder: Path) -> dict[str, Found]:
+def _voc(folder: Path) -> Splits:
     if (folder / "Annotations").is_dir() and (splits := voc_splits(folder)):
-        return {split: Found("voc", folder, split) for split in splits}
+        return {WHOLE if s in _UNSPLIT else s: Found("voc", folder, s) for s in splits}
     found = unlisted_voc(folder)
     if "" in found:
         return {WHOLE: Found("voc", folder)}
@@ -192,32 +222,87 @@ def _voc(folder: Path) -> dict[str, Found]:
     }
 
 
-def _labelme(folder: Path) -> dict[str, Found]:
-    splits = {
-        split: Found("labelme", path)
-        for split, path in _subfolders(folder).items()
-        if _has_labelme(path)
-    }
-    if splits:
-        return splits
-    return {WHOLE: Found("labelme", folder)} if _has_labelme(folder) else {}
+def _labelme(folder: Path) -> Splits:
+    def find(place: Path) -> Found | None:
+        files = (path for path in place.rglob("*.json") if path.is_file())
+        return Found("labelme", place) if any(json_kind(p) == "labelme" for p in files) else None
+
+    return _by_split(folder, find)
 
 
-def _has_labelme(folder: Path) -> bool:
-    return any(_holds(path, "shapes", "categories") for path in folder.rglob("*.json"))
+def _cvat(folder: Path) -> Splits:
+    def find(place: Path) -> Found | None:
+        files = [p for p in visible(place, "*.xml") if xml_kind(p) == "cvat"]
+        return Found("cvat", files[0]) if files else None
+
+    return _by_split(folder, find)
 
 
-def _roboflow_whole(folder: Path) -> dict[str, Found]:
-    """One split of an export, named by itself."""
-    path = folder / "_annotations.coco.json"
-    return {WHOLE: Found("coco", path, str(folder))} if path.is_file() else {}
+def _datumaro(folder: Path) -> Splits:
+    for home in (folder / "annotations", folder):
+        if files := _json_files(home, "datumaro"):
+            return {_split_named(path.stem): Found("datumaro", path) for path in files}
+    return {}
 
 
-_LAYOUTS: tuple[Callable[[Path], dict[str, Found]], ...] = (
+def _one_json(kind: str) -> Callable[[Path], Splits]:
+    def find(place: Path) -> Found | None:
+        files = _json_files(place, kind)
+        return Found(kind, files[0]) if files else None
+
+    return lambda folder: _by_split(folder, find)
+
+
+def _table(folder: Path) -> Splits:
+    """One CSV in each split's folder, or several in one whose names say the split."""
+
+    def tables(place: Path) -> list[tuple[str, Path]]:
+        return [(kind, path) for path in visible(place, "*.csv") if (kind := csv_kind(path))]
+
+    def find(place: Path) -> Found | None:
+        return next((Found(kind, path) for kind, path in tables(place)), None)
+
+    here: Splits = {}
+    for home in (folder, folder / "annotations"):
+        for kind, path in tables(home):
+            here.setdefault(_split_named(path.stem), Found(kind, path))
+    return here or _by_split(folder, find)
+
+
+def _supervisely(folder: Path) -> Splits:
+    splits = {}
+    for name in supervisely_datasets(folder):
+        splits.setdefault(_split_named(name), Found("supervisely", folder, name or None))
+    if len(splits) == 1 and WHOLE in splits:
+        return {WHOLE: Found("supervisely", folder)}
+    return splits
+
+
+def _text(kind: str) -> Callable[[Path], Splits]:
+    def find(place: Path) -> Found | None:
+        return Found(kind, place) if label_folder(place, kind) else None
+
+    return lambda folder: _by_split(folder, find)
+
+
+def _widerface(folder: Path) -> Splits:
+    return {split: Found("widerface", folder, split) for split in widerface_files(folder)}
+
+
+_LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _roboflow,
-    _roboflow_whole,
     _yolo,
     _voc,
+    _cvat,
     _coco,
+    _datumaro,
+    _supervisely,
+    _one_json("labelstudio"),
+    _one_json("via"),
+    _one_json("createml"),
     _labelme,
+    _table,
+    _widerface,
+    _text("dota"),
+    _text("kitti"),
 )

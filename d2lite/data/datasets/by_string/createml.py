@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
-from d2lite.data.datasets.by_string.json_files import read_json
-from d2lite.data.datasets.by_string.source import find_path
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
+
+from .entries import Entry, EntrySource, Shape
+from .json_files import read_json
+from .source import find_path
 
 
 def is_createml_content(content: Any) -> bool:
@@ -37,7 +38,7 @@ class CreateMLSource(EntrySource):
         folders = [find_path(image_root, beside=file.parent)] if image_root else []
         super().__init__(file, [*folders, file.parent, file.parent / "images"])
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images in the order of the file."""
         content = read_json(self.file)
         if not is_createml_content(content):

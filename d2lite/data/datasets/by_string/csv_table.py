@@ -9,11 +9,12 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
-from d2lite.data.datasets.by_string.image_finder import ImageFinder
-from d2lite.data.datasets.by_string.source import find_path, size_or_record_fault
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
+
+from .entries import Entry, EntrySource, Shape
+from .image_finder import ImageFinder
+from .source import find_path, size_or_record_fault
 
 # What a column holds -> the names that tools give it, in lower case without _ and blanks.
 _NAMES = {
@@ -86,7 +87,7 @@ class CsvSource(EntrySource):
         super().__init__(file, [*folders, home, home / "images", home / split])
         self._renamed = columns
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images in the order in which they first occur."""
         rows = self._rows()
         columns = table_columns(rows[0][1], self._renamed) if rows else {}
@@ -107,7 +108,7 @@ class CsvSource(EntrySource):
             cells = {what: row[i].strip() for what, i in columns.items() if i < len(row)}
             name = cells.get("image", "")
             if not name:
-                book.add("malformed", f"{self.file}, line {line}: no name of an image")
+                faults.add("malformed", f"{self.file}, line {line}: no name of an image")
                 continue
             entry = entries.setdefault(name, Entry(name, size=_size(cells)))
             shape = _shape(cells, f"{self.file}, line {line}")
@@ -116,7 +117,7 @@ class CsvSource(EntrySource):
                 is_share &= shape.box is None or max(shape.box) <= 1.0
         found = list(entries.values())
         if is_share and any(shape.box for entry in found for shape in entry.shapes):
-            self._to_pixels(found, book)
+            self._to_pixels(found, faults)
         return found
 
     def _rows(self) -> list[tuple[int, list[str]]]:
@@ -131,13 +132,13 @@ class CsvSource(EntrySource):
             raise DataError(f"{self.file} is not a CSV file in UTF-8: {err}.") from err
         return [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
 
-    def _to_pixels(self, entries: list[Entry], book: FaultLog) -> None:
+    def _to_pixels(self, entries: list[Entry], faults: FaultLog) -> None:
         """Turn shares of the image into pixels."""
         finder = ImageFinder(self.folders)
         for entry in entries:
             entry.path = finder.find(entry.name)
             if entry.size is None and entry.path is not None:
-                entry.size = size_or_record_fault(entry.path, book)
+                entry.size = size_or_record_fault(entry.path, faults)
             height, width = entry.size or (0, 0)
             for shape in entry.shapes:
                 if shape.box is not None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
-from d2lite.data.datasets.by_string.geometry import box_around_points, ellipse, rectangle
-from d2lite.data.datasets.by_string.source import find_path
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
+
+from .entries import Entry, EntrySource, Shape
+from .geometry import box_around_points, ellipse, rectangle
+from .source import find_path
 
 # Shapes without an area, which detection has no use for.
 _NO_AREA = {"polyline", "points", "cuboid", "tag"}
@@ -46,11 +47,11 @@ class CvatSource(EntrySource):
         folders = [find_path(image_root, beside=home)] if image_root else []
         super().__init__(_xml(file), [*folders, home / "images", home / "data", home])
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """Every image, or every frame of the video; deleted frames are not among them."""
         root = self._root()
-        entries = [self._image(node, book) for node in root.iter("image")]
-        return entries or self._frames(root, book)
+        entries = [self._image(node, faults) for node in root.iter("image")]
+        return entries or self._frames(root, faults)
 
     def class_names(self) -> Sequence[str] | None:
         """The labels of the task, in its order, without the parts of skeletons."""
@@ -82,16 +83,16 @@ class CvatSource(EntrySource):
                 )
         return self._tree
 
-    def _image(self, node: ElementTree.Element, book: FaultLog) -> Entry:
+    def _image(self, node: ElementTree.Element, faults: FaultLog) -> Entry:
         name = node.get("name", "")
         size = (_whole(node.get("height")), _whole(node.get("width")))
         entry = Entry(name, size=size)
         for place, child in enumerate(node):
             where = f"{self.file}: image {name}, shape {place}"
-            entry.shapes += _shapes(child, child.get("label", ""), where, size, book)
+            entry.shapes += _shapes(child, child.get("label", ""), where, size, faults)
         return entry
 
-    def _frames(self, root: ElementTree.Element, book: FaultLog) -> list[Entry]:
+    def _frames(self, root: ElementTree.Element, faults: FaultLog) -> list[Entry]:
         """The frames of a video on which some track is visible."""
         size = root.find("./meta//original_size")
         height, width = (
@@ -106,7 +107,7 @@ class CvatSource(EntrySource):
                     continue
                 where = f"{self.file}: track {track.get('id')}, frame {frame}"
                 label = track.get("label", "")
-                frames[frame] += _shapes(node, label, where, (height, width), book)
+                frames[frame] += _shapes(node, label, where, (height, width), faults)
         deleted = {_whole(node.text) for node in root.iterfind("./meta//deleted_frames/*")}
         return [
             Entry(f"frame_{frame:06d}", shapes, size=(height, width))
@@ -127,13 +128,13 @@ def _whole(text: str | None) -> int:
 
 
 def _shapes(
-    node: ElementTree.Element, label: str, where: str, size: tuple[int, int], book: FaultLog
+    node: ElementTree.Element, label: str, where: str, size: tuple[int, int], faults: FaultLog
 ) -> Iterator[Shape]:
     """The object of an XML element, if it is one."""
     try:
         if node.tag in _NO_AREA:
             if node.tag != "tag":
-                book.add("no_area", f"{where}, {node.tag}")
+                faults.add("no_area", f"{where}, {node.tag}")
         elif node.tag in ("box", "polygon", "ellipse", "mask", "skeleton"):
             shape = _READERS[node.tag](node, size)
             shape.label, shape.where = label, where

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
-from d2lite.data.datasets.by_string.geometry import ellipse, rectangle
-from d2lite.data.datasets.by_string.json_files import read_json
-from d2lite.data.datasets.by_string.source import find_path
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
+
+from .entries import Entry, EntrySource, Shape
+from .geometry import ellipse, rectangle
+from .json_files import read_json
+from .source import find_path
 
 _NO_AREA = {"label", "caption", "polyline", "feature_vector", "cuboid_3d", "cuboid_2d", "tabular"}
 
@@ -51,7 +52,7 @@ class DatumaroSource(EntrySource):
         names = [name for points in self._points.values() for name in points]
         return list(dict.fromkeys(names)) or super().keypoint_names()
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The items in the order of the file."""
         content = read_json(self.file)
         if not is_datumaro_content(content):
@@ -67,9 +68,9 @@ class DatumaroSource(EntrySource):
             "" if label.get("parent") in skeletons else name
             for label, name in zip(labels, names, strict=True)
         ]
-        return [self._item(item, book) for item in content["items"]]
+        return [self._item(item, faults) for item in content["items"]]
 
-    def _item(self, item: dict[str, Any], book: FaultLog) -> Entry:
+    def _item(self, item: dict[str, Any], faults: FaultLog) -> Entry:
         image = item.get("image") or {}
         name = str(image.get("path") or item.get("id"))
         size = image.get("size")
@@ -79,7 +80,7 @@ class DatumaroSource(EntrySource):
             kind = annotation.get("type")
             if kind in _NO_AREA:
                 if kind not in ("label", "caption"):
-                    book.add("no_area", f"{where}, a {kind}")
+                    faults.add("no_area", f"{where}, a {kind}")
                 continue
             try:
                 shape = self._shape(kind, annotation)

@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.datasets.by_string.geometry import box_around_points
-from d2lite.data.datasets.by_string.image_finder import ImageFinder
-from d2lite.data.datasets.by_string.source import size_or_record_fault
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
+
+from .geometry import box_around_points
+from .image_finder import ImageFinder
+from .source import size_or_record_fault
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ class EntrySource:
         self.file = file
         self.folders = list(folders)
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
-        """The images in the order of the file; what cannot be understood goes into the book.
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
+        """The images in the order of the file; what cannot be understood goes into `faults`.
 
         Raises:
             DataError: if the file as a whole is not of this layout.
@@ -120,19 +121,19 @@ class EntrySource:
         keypoints = list(self.keypoint_names())
         finder = ImageFinder(self.folders)
         records = []
-        with reading_faults(str(self.file)) as book:
+        with reading_faults(str(self.file)) as faults:
             for kind, examples in noted:
-                book.refuse(kind, examples, DataError(f"{examples}."))
+                faults.refuse(kind, examples, DataError(f"{examples}."))
             for number, entry in enumerate(entries, start=1):
                 path = entry.path or finder.find(entry.name)
                 if path is None:
                     # Named by its first likely place; whoever reads it says that it is missing.
                     path = (finder.folders or [self.file.parent])[0] / entry.name
                 size = entry.size if entry.size and min(entry.size) > 0 else None
-                size = size or size_or_record_fault(path, book)
+                size = size or size_or_record_fault(path, faults)
                 if size is None:
                     continue
-                objects = (_as_object(s, index_of, keypoints, book) for s in entry.shapes)
+                objects = (_as_object(s, index_of, keypoints, faults) for s in entry.shapes)
                 records.append(
                     {
                         "file_name": str(path),
@@ -148,8 +149,8 @@ class EntrySource:
     @cached_property
     def _entries(self) -> tuple[list[Entry], list[tuple[str, str]]]:
         """The entries, and the faults found on the way as (kind, example)."""
-        book = _NotedFaults()
-        return self.read_entries(book), book.noted
+        faults = _NotedFaults()
+        return self.read_entries(faults), faults.noted
 
 
 class _NotedFaults(FaultLog):
@@ -164,19 +165,19 @@ class _NotedFaults(FaultLog):
 
 
 def _as_object(
-    shape: Shape, index_of: dict[str, int], keypoints: list[str], book: FaultLog
+    shape: Shape, index_of: dict[str, int], keypoints: list[str], faults: FaultLog
 ) -> dict[str, Any] | None:
     if shape.fault:
-        book.add(shape.fault, f"{shape.where}: {shape.label!r}")
+        faults.add(shape.fault, f"{shape.where}: {shape.label!r}")
         return None
     index = index_of.get(shape.label)
     if index is None:
         text = f"{shape.where}: the class {shape.label!r}; known are {', '.join(index_of)}"
-        book.refuse("unknown_category", text, DataError(f"{text}."))
+        faults.refuse("unknown_category", text, DataError(f"{text}."))
         return None
     polygons = [p for p in shape.polygons if len(p) >= 6 and all(map(math.isfinite, p))]
     for _ in range(len(shape.polygons) - len(polygons)):
-        book.add("few_points", shape.where, is_lost=not polygons and not shape.box)
+        faults.add("few_points", shape.where, is_lost=not polygons and not shape.box)
     obj: dict[str, Any] = {"category_id": index, "bbox_mode": BoxMode.XYXY_ABS}
     if shape.box is not None:
         obj["bbox"] = shape.box
@@ -186,7 +187,7 @@ def _as_object(
         seen = [(x, y) for x, y, visible in shape.keypoints.values() if visible]
         if not seen:
             if not shape.polygons:
-                book.add("malformed", shape.where)
+                faults.add("malformed", shape.where)
             return None
         obj["bbox"] = box_around_points([value for point in seen for value in point])
     if polygons:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
-from d2lite.data.datasets.by_string.source import IMAGE_ENDINGS
+from .source import IMAGE_ENDINGS
 
 # Files that macOS, Windows and Jupyter leave in folders.
 _LITTER = re.compile(r"(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)

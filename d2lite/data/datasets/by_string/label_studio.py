@@ -12,13 +12,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
-from d2lite.data.datasets.by_string.geometry import ellipse, rotated
-from d2lite.data.datasets.by_string.json_files import read_json
-from d2lite.data.datasets.by_string.source import find_path
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
+
+from .entries import Entry, EntrySource, Shape
+from .geometry import ellipse, rotated
+from .json_files import read_json
+from .source import find_path
 
 _MAX_BRUSH_VALUES = 4 * 2**28
 
@@ -50,7 +51,7 @@ class LabelStudioSource(EntrySource):
         folders = [find_path(image_root, beside=file.parent)] if image_root else []
         super().__init__(file, [*folders, file.parent / "images", file.parent])
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The tasks in the order of the file; those that nobody annotated have no objects."""
         content = read_json(self.file)
         if not is_label_studio_content(content):
@@ -63,13 +64,13 @@ class LabelStudioSource(EntrySource):
             data = task.get("data") if isinstance(task.get("data"), dict) else task
             name = _image_name(data)
             if not name:
-                book.add("incomplete_image", f"{self.file}: task {task.get('id', number)}")
+                faults.add("incomplete_image", f"{self.file}: task {task.get('id', number)}")
                 continue
             regions = list(_regions(task))
             entry = Entry(name, size=_size(regions))
             for place, region in enumerate(regions):
                 where = f"{self.file}: task {task.get('id', number)}, region {place}"
-                entry.shapes += _shapes(region, where, book)
+                entry.shapes += _shapes(region, where, faults)
             # JSON-MIN has a line for each annotator of a task; the last one counts.
             entries[name] = entry
         return list(entries.values())
@@ -116,7 +117,7 @@ def _size(regions: list[dict[str, Any]]) -> tuple[int, int] | None:
     return None
 
 
-def _shapes(region: dict[str, Any], where: str, book: FaultLog) -> Iterator[Shape]:
+def _shapes(region: dict[str, Any], where: str, faults: FaultLog) -> Iterator[Shape]:
     value = region["value"]
     labels = next((v for key, v in value.items() if key.endswith("labels") and v), None)
     if not isinstance(labels, list):
@@ -153,7 +154,7 @@ def _shapes(region: dict[str, Any], where: str, book: FaultLog) -> Iterator[Shap
             else:
                 yield Shape(label, [x0, y0, x1, y1], where=where)
         else:
-            book.add("no_area", f"{where}, a {region.get('type')}")
+            faults.add("no_area", f"{where}, a {region.get('type')}")
     except (KeyError, TypeError, ValueError) as err:
         yield Shape(label, where=f"{where} ({err})", fault="malformed")
 

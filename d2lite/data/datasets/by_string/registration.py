@@ -18,12 +18,20 @@ from d2lite.utils.errors import ConfigError, DataError
 
 from .auto_layout import choose_split, is_recognised, recognise
 from .coco import CocoSource
+from .createml import CreateMLSource
+from .csv_table import CsvSource
+from .cvat import CvatSource
+from .datumaro import DatumaroSource
 from .images import ImagesSource
+from .label_studio import LabelStudioSource
 from .labelme import LabelMeSource
 from .masks import MasksSource
 from .source import Source, find_path
 from .spec_string import KINDS, DatasetSpec, parse_spec
 from .subset import choose_images
+from .supervisely import SuperviselySource
+from .text_boxes import DotaSource, KittiSource, WiderFaceSource
+from .via import ViaSource
 from .voc import VocSource
 from .yolo import YoloSource
 
@@ -33,6 +41,16 @@ _SOURCES: dict[str, Callable[..., Source]] = {
     "voc": VocSource,
     "yolo": YoloSource,
     "labelme": LabelMeSource,
+    "cvat": CvatSource,
+    "via": ViaSource,
+    "csv": CsvSource,
+    "createml": CreateMLSource,
+    "datumaro": DatumaroSource,
+    "labelstudio": LabelStudioSource,
+    "supervisely": SuperviselySource,
+    "dota": DotaSource,
+    "kitti": KittiSource,
+    "widerface": WiderFaceSource,
     "masks": MasksSource,
     "images": ImagesSource,
 }
@@ -64,6 +82,8 @@ class _SpecLoader:
             )
             kind, path, part = found.kind, str(found.path), found.part
         find = _SOURCES[kind]
+        if kind == "csv":
+            return CsvSource(path, part, spec.columns)
         return find(path, part) if KINDS[kind].has_part else find(path)
 
     @property

@@ -31,12 +31,23 @@ KINDS = {
     "yolo": Kind("yolo:DATA.yaml@SPLIT"),
     "labelme": Kind("labelme:DIR", has_part=False),
     "masks": Kind("masks:DIR", has_part=False),
+    "cvat": Kind("cvat:ANNOTATIONS.xml@IMAGES_DIR"),
+    "via": Kind("via:FILE.json@IMAGES_DIR"),
+    "csv": Kind("csv:TABLE.csv@IMAGES_DIR", options=("classes", "columns", *_SUBSET)),
+    "createml": Kind("createml:FILE.json@IMAGES_DIR"),
+    "datumaro": Kind("datumaro:FILE.json@IMAGES_DIR"),
+    "labelstudio": Kind("labelstudio:FILE.json@IMAGES_DIR"),
+    "supervisely": Kind("supervisely:DIR@DATASET"),
+    "dota": Kind("dota:DIR@SPLIT"),
+    "kitti": Kind("kitti:DIR@SPLIT"),
+    "widerface": Kind("widerface:DIR@SPLIT"),
     "images": Kind("images:DIR", options=_SUBSET, has_part=False),
     "auto": Kind("auto:DIR@SPLIT", options=("classes", "year", "val_fraction", *_SUBSET)),
 }
 
 _EXAMPLES = {
     "classes": "cat,dog",
+    "columns": "image:FILE,label:KIND",
     "year": "2007",
     "val_fraction": "0.2",
     "fraction": "0.1",
@@ -58,6 +69,7 @@ class DatasetSpec:
         path: as written, relative or absolute.
         part: what follows the last @: an image folder or a split; None if left out.
         classes: names to keep, in this order; None for all.
+        columns: what a column of a table holds -> its name; None for names that are known.
         year: 2007 or 2012, the metric of VOC.
         val_fraction: the share of images that validation gets, of data without such a split.
         fraction: the share of images to use; None for all.
@@ -70,6 +82,7 @@ class DatasetSpec:
     path: str
     part: str | None = None
     classes: list[str] | None = None
+    columns: dict[str, str] | None = None
     year: int = _DEFAULT_YEAR
     val_fraction: float | None = None
     fraction: float | None = None
@@ -141,6 +154,13 @@ def _class_list(text: str) -> list[str]:
     return names
 
 
+def _columns(text: str) -> dict[str, str]:
+    pairs = [pair.partition(":") for pair in text.split(",")]
+    if not all(what.strip() and name.strip() for what, _, name in pairs):
+        raise ValueError("a list such as image:FILE,label:KIND,x0:LEFT")
+    return {what.strip(): name.strip() for what, _, name in pairs}
+
+
 def _year(text: str) -> int:
     if text not in ("2007", "2012"):
         raise ValueError("2007 (11 points) or 2012 (area), the metrics of VOC")
@@ -171,6 +191,7 @@ def _whole_number(text: str) -> int:
 
 _READ_OPTION: dict[str, Callable[[str], Any]] = {
     "classes": _class_list,
+    "columns": _columns,
     "year": _year,
     "val_fraction": _fraction,
     "fraction": _fraction,

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
-from d2lite.data.datasets.by_string.json_files import read_json
-from d2lite.data.datasets.by_string.source import find_path
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError
+
+from .entries import Entry, EntrySource, Shape
+from .json_files import read_json
+from .source import find_path
 
 _MAX_BITMAP_BYTES = 2**26
 
@@ -59,7 +60,7 @@ class SuperviselySource(EntrySource):
         kinds = {"rectangle", "polygon", "bitmap", "any", None}
         return [str(c["title"]) for c in classes if c.get("shape") in kinds]
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images of the datasets, by name."""
         entries = []
         for place in self._datasets:
@@ -70,18 +71,18 @@ class SuperviselySource(EntrySource):
                     objects, size = content["objects"], content["size"]
                     entry = Entry(name, size=(int(size["height"]), int(size["width"])))
                 except (DataError, KeyError, TypeError, ValueError) as err:
-                    book.add("unreadable_annotations", f"{file}: {err}")
+                    faults.add("unreadable_annotations", f"{file}: {err}")
                     continue
                 image = place / "img" / name
                 entry.path = image if image.is_file() else None
                 for number, obj in enumerate(objects):
-                    shape = _shape(obj, entry.size or (0, 0), f"{file}: object {number}", book)
+                    shape = _shape(obj, entry.size or (0, 0), f"{file}: object {number}", faults)
                     entry.shapes += [shape] if shape else []
                 entries.append(entry)
         return entries
 
 
-def _shape(obj: Any, size: tuple[int, int], where: str, book: FaultLog) -> Shape | None:
+def _shape(obj: Any, size: tuple[int, int], where: str, faults: FaultLog) -> Shape | None:
     label = str(obj.get("classTitle"))
     kind = obj.get("geometryType")
     try:
@@ -96,7 +97,7 @@ def _shape(obj: Any, size: tuple[int, int], where: str, book: FaultLog) -> Shape
             return _polygon(label, points, obj["points"].get("interior") or (), size, where)
     except (KeyError, TypeError, ValueError, zlib.error, OSError) as err:
         return Shape(label, where=f"{where} ({err})", fault="malformed")
-    book.add("no_area", f"{where}, a {kind}")
+    faults.add("no_area", f"{where}, a {kind}")
     return None
 
 

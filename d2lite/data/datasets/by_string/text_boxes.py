@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
-from d2lite.data.datasets.by_string.source import find_path, no_such_path
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
+
+from .entries import Entry, EntrySource, Shape
+from .source import find_path, no_such_path
 
 _IMAGE_FOLDERS = ("images", "image_2", "img", "JPEGImages")
 # Folder of the labels of each layout, as tools name it.
@@ -78,7 +79,7 @@ class _TextSource(EntrySource):
         images = [root / name for name in _IMAGE_FOLDERS]
         super().__init__(found, [*images, found, root])
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """One image a label file, by name."""
         entries = []
         for file in sorted(self._labels.glob("*.txt")):
@@ -103,9 +104,9 @@ class KittiSource(_TextSource):
 
     kind, layout = "kitti", "KITTI"
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """Without the regions that nobody labelled."""
-        entries = super().read_entries(book)
+        entries = super().read_entries(faults)
         for entry in entries:
             entry.shapes = [shape for shape in entry.shapes if shape.label != _IGNORED]
         return entries
@@ -165,7 +166,7 @@ class WiderFaceSource(EntrySource):
         """One class."""
         return ["face"]
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images in the order of the list; boxes marked invalid are left out."""
         lines = iter(enumerate(_lines(self.file), start=1))
         entries = []

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.datasets.by_string.entries import Entry, EntrySource, Shape
-from d2lite.data.datasets.by_string.geometry import ellipse
-from d2lite.data.datasets.by_string.json_files import read_json
-from d2lite.data.datasets.by_string.source import find_path
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
+
+from .entries import Entry, EntrySource, Shape
+from .geometry import ellipse
+from .json_files import read_json
+from .source import find_path
 
 # Attributes of a region that name its class, in the order in which they are tried.
 _CLASS_KEYS = ("class", "label", "name", "category", "type", "object")
@@ -53,7 +54,7 @@ class ViaSource(EntrySource):
         known = [name for name in self._options if name in labels]
         return known if known and labels <= set(known) else None
 
-    def read_entries(self, book: FaultLog) -> list[Entry]:
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images, in the order of the file."""
         images = self._csv() if self.file.suffix.lower() == ".csv" else self._json()
         key = _class_key(attributes for _, regions in images for _, attributes in regions)
@@ -62,7 +63,7 @@ class ViaSource(EntrySource):
             entry = Entry(name)
             for place, (shape, attributes) in enumerate(regions):
                 where = f"{self.file}: image {name}, region {place}"
-                entry.shapes += _region(shape, _label(attributes.get(key)), where, book)
+                entry.shapes += _region(shape, _label(attributes.get(key)), where, faults)
             entries.append(entry)
         return entries
 
@@ -165,7 +166,7 @@ def _shape_3(xy: list[Any]) -> dict[str, Any]:
     return {"name": kind, "all_points_x": values[0::2], "all_points_y": values[1::2]}
 
 
-def _region(shape: Mapping[str, Any], label: str, where: str, book: FaultLog) -> Iterator[Shape]:
+def _region(shape: Mapping[str, Any], label: str, where: str, faults: FaultLog) -> Iterator[Shape]:
     kind = str(shape.get("name"))
     try:
         if kind in ("rect", "rectangle"):
@@ -174,7 +175,7 @@ def _region(shape: Mapping[str, Any], label: str, where: str, book: FaultLog) ->
         elif kind in ("polygon", "polyline"):
             xs, ys = shape["all_points_x"], shape["all_points_y"]
             if kind == "polyline" and (xs[0], ys[0]) != (xs[-1], ys[-1]):
-                book.add("no_area", f"{where}, an open line")
+                faults.add("no_area", f"{where}, an open line")
                 return
             outline = [float(v) for point in zip(xs, ys, strict=True) for v in point]
             yield Shape(label, polygons=[outline], where=where)
@@ -186,6 +187,6 @@ def _region(shape: Mapping[str, Any], label: str, where: str, book: FaultLog) ->
             degrees = float(shape.get("theta", 0)) * 180 / 3.141592653589793
             yield Shape(label, polygons=[ellipse(cx, cy, rx, ry, degrees)], where=where)
         else:
-            book.add("no_area", f"{where}, a {kind}")
+            faults.add("no_area", f"{where}, a {kind}")
     except (KeyError, TypeError, ValueError, IndexError) as err:
         yield Shape(label, where=f"{where} ({err})", fault="malformed")

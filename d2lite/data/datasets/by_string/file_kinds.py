@@ -1,0 +1,73 @@
+"""Which tool wrote a label file, by what is in it; large files are searched and not parsed."""
+
+import mmap
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from .csv_table import table_columns
+from .image_finder import is_litter
+
+# XML has its root near the beginning; so has JSON what tells a list of one tool from another's.
+_HEAD_BYTES = 2**16
+
+
+def json_kind(path: Path) -> str:
+    """The kind of dataset string that reads a JSON file; "" if none does.
+
+    Files of COCO may be hundreds of megabytes with any order of keys, so that the whole of it is
+    searched for the names of keys.
+    """
+    if not path.is_file() or path.stat().st_size < 2:
+        return ""
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        encoding = _encoding(text[:4])
+
+        def has(key: str, end: int | None = None) -> bool:
+            wanted = f'"{key}"'.encode(encoding)
+            return text.find(wanted, 0, len(text) if end is None else end) >= 0
+
+        begin = text[:_HEAD_BYTES].decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")[:1]
+        if begin == "[":
+            if has("coordinates") and (has("image") or has("imagefilename")):
+                return "createml"
+            is_task = has("data") and (has("annotations") or has("completions"))
+            return "labelstudio" if is_task or has("annotation_id") else ""
+        if begin != "{":
+            return ""
+        if has("_via_img_metadata") or has("region_attributes") or has("fid_list"):
+            return "via"
+        if has("shapes") and not has("categories"):
+            return "labelme"
+        if has("items") and has("categories") and not has("images"):
+            return "datumaro"
+        return "coco" if has("images") and (has("annotations") or has("categories")) else ""
+
+
+def _encoding(head: bytes) -> str:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16-le" if head[0] == 0xFF else "utf-16-be"
+    return "utf-8"
+
+
+def xml_kind(path: Path) -> str:
+    """The kind of an XML file: "voc" for Pascal VOC's, "cvat" for CVAT's own, "" for others."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES).replace(b"\0", b"")
+    found = re.search(rb"<(annotations?)[\s>]", head)
+    return {b"annotation": "voc", b"annotations": "cvat"}[found[1]] if found else ""
+
+
+def csv_kind(path: Path) -> str:
+    """The kind of a CSV file: "csv" for a table of boxes, "via" for VIA's, "" for others."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        line = stream.readline(_HEAD_BYTES)
+    if "region_shape_attributes" in line:
+        return "via"
+    cells = [cell.strip().strip('"') for cell in re.split(r"[,;\t]", line)]
+    return "csv" if table_columns(cells) else ""
+
+
+def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:
+    """Files and folders right in a folder, sorted, without what systems leave behind."""
+    return (path for path in sorted(folder.glob(pattern)) if not is_litter(path))

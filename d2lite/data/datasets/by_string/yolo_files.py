@@ -1,0 +1,312 @@
+"""The files of a YOLO dataset: class names, splits and images, as many tools arrange them.
+
+data.yaml (Ultralytics, Roboflow, CVAT); obj.data and obj.names (Darknet, CVAT's YOLO 1.1); images
+and labels with a classes.txt (LabelImg, Label Studio, makesense); _darknet.labels (Roboflow).
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import yaml
+
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+
+from .file_kinds import visible
+from .image_finder import is_litter
+from .source import IMAGE_ENDINGS, find_path, images_below
+
+SPLITS = ("train", "val", "valid", "validation", "test")
+_SAME = {"valid": ("val", "valid", "validation"), "validation": ("val", "valid", "validation")}
+_SAME["val"] = _SAME["valid"]
+# Files that list a class a line, the number of the line being the class.
+_NAME_FILES = (
+    "classes.txt",
+    "obj.names",
+    "_darknet.labels",
+    "labels.txt",
+    "predefined_classes.txt",
+)
+# Splits of tools that do not split.
+_WHOLE = ("default", "all")
+
+
+@dataclass
+class YoloFiles:
+    """What the files say, before images and labels are read.
+
+    Attributes:
+        file: the one that decides: data.yaml, obj.data, classes.txt ...
+        names: number as the label files have it -> class name, unique.
+        entries: split -> what it is: folders, lists or images, as written.
+        root: the folder that entries are relative to, as written; "" for the file's own.
+        keypoints: (number of points, numbers a point) of pose labels; None without.
+        flips: for each keypoint the one that a horizontal flip makes of it; None if not stated.
+        keypoint_names: as stated; may be empty.
+    """
+
+    file: Path
+    names: dict[str, str]
+    entries: dict[str, list[str]] = field(default_factory=dict)
+    root: str = ""
+    keypoints: tuple[int, int] | None = None
+    flips: list[int] | None = None
+    keypoint_names: list[str] = field(default_factory=list)
+
+    def splits(self) -> list[str]:
+        """The splits whose images are there."""
+        return [name for name in self.entries if self.has(name)]
+
+    def has(self, split: str) -> bool:
+        """Whether the images of a split are there."""
+        return any(self._place(entry) is not None for entry in self.entries.get(split, ()))
+
+    def split_named(self, split: str | None) -> str:
+        """The key of a split that is asked for by one of its names; "train" where None.
+
+        Raises:
+            ConfigError: if there is no such split.
+        """
+        if split is None:
+            known = self.splits()
+            split = "train" if "train" in self.entries or not known else known[0]
+        for key in _SAME.get(split, (split,)):
+            if key in self.entries:
+                return key
+        known = ", ".join(self.entries) or "none"
+        raise ConfigError(f"{self.file} has no split {split!r}; it has {known}.")
+
+    def images(self, split: str) -> list[Path]:
+        """The images of a split.
+
+        Raises:
+            MissingFileError: if what is named does not exist.
+            DataError: if there are no images in it.
+        """
+        found: list[Path] = []
+        for entry in self.entries[split]:
+            place = self._place(entry)
+            if place is None:
+                known = [name for name in self.splits() if name != split]
+                hint = f" The images of {', '.join(known)} are there." if known else ""
+                raise MissingFileError(
+                    f"{self.file} says that the images of {split!r} are in {entry}"
+                    f"{f' below {self.root}' if self.root else ''}, which does not exist here "
+                    f"(looked around {self.file.parent}).{hint} Correct the paths in "
+                    f"{self.file.name}."
+                )
+            found += self._listed(place)
+        if not found:
+            raise DataError(f"{self.file}: no images in {', '.join(self.entries[split])}.")
+        return found
+
+    def _place(self, entry: str) -> Path | None:
+        """Where an entry is; tools write paths from many folders, and of other machines."""
+        home = self.file.parent
+        entry, root = entry.replace("\\", "/"), self.root.replace("\\", "/")
+        # Roboflow writes ../train/images for a folder that is beside data.yaml.
+        plain = re.sub(r"^(\.{1,2}/)+", "", entry)
+        tried = [home / root / entry, home / entry, Path(root) / entry, home / plain]
+        # Of a path of another machine the last folders may be here.
+        parts = [p for p in PureWindowsPath(plain).parts if p not in ("/", "\\")]
+        tried += [home.joinpath(*parts[i:]) for i in range(1, len(parts))]
+        for place in tried:
+            if place.exists() and place != home.parent:
+                return place
+        try:
+            return find_path(str(Path(root) / entry), beside=home)
+        except MissingFileError:
+            return None
+
+    def _listed(self, place: Path) -> list[Path]:
+        """The images of a folder, of a list, or the one image itself."""
+        if place.is_dir():
+            return [path for path in images_below(place) if not is_litter(path)]
+        if place.suffix.lower() in IMAGE_ENDINGS:
+            return [place]
+        images = []
+        for line in _lines(place):
+            name = line.replace("\\", "/")
+            # CVAT begins its lines with data/, a folder that its archives do not have.
+            tried = [place.parent / name, self.file.parent / name]
+            tried += [self.file.parent / name.removeprefix("data/")]
+            parts = PureWindowsPath(name).parts
+            tried += [self.file.parent.joinpath(*parts[i:]) for i in range(1, len(parts))]
+            images.append(next((path for path in tried if path.is_file()), tried[0]))
+        return images
+
+
+def _lines(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_yolo(place: Path) -> YoloFiles:
+    """The files of a data.yaml, an obj.data, a classes.txt or the folder that holds one.
+
+    Raises:
+        DataError: if it is none of these.
+    """
+    if place.is_dir():
+        found = find_yolo(place)
+        if found is None:
+            inside = ", ".join([p.name for p in visible(place)][:10]) or "nothing"
+            raise DataError(
+                f"{place} has no data.yaml, obj.data or classes.txt with labels; it holds "
+                f"{inside}. Name the .yaml file, or write one with 'names', 'train' and 'val'."
+            )
+        return found
+    if place.suffix == ".data":
+        return _darknet(place)
+    if place.suffix in (".txt", ".names", ".labels"):
+        return _name_list(place)
+    return _data_yaml(place)
+
+
+def find_yolo(folder: Path) -> YoloFiles | None:
+    """The YOLO dataset of a folder; None if there is none.
+
+    Raises:
+        DataError: if the folder's data.yaml cannot be read.
+    """
+    for path in [folder / "data.yaml", *visible(folder, "*.y*ml")]:
+        if path.suffix not in (".yaml", ".yml") or not path.is_file():
+            continue
+        try:
+            return _data_yaml(path)
+        except DataError:
+            if path.name == "data.yaml":
+                raise
+            # Some other YAML; the next may be it.
+    for path in visible(folder, "*.data"):
+        return _darknet(path)
+    for name in _NAME_FILES:
+        below = [folder, *(p for p in visible(folder) if p.is_dir() and p.name in SPLITS)]
+        for home in below:
+            if (home / name).is_file() and (found := _name_list(home / name, folder)).entries:
+                return found
+    return None
+
+
+def _data_yaml(path: Path) -> YoloFiles:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise DataError(f"{path} is not valid YAML: {err}.") from err
+    except OSError as err:
+        raise MissingFileError(f"{path} cannot be read: {err.strerror or err}.") from err
+    names = content.get("names") if isinstance(content, dict) else None
+    if not isinstance(names, list | dict) or not names:
+        raise DataError(
+            f"{path} is not a data.yaml of a YOLO dataset: it needs 'names' (a list of class "
+            "names, or a mapping from number to name) and 'train' and 'val' (image folders)."
+        )
+    # Numbers may have gaps; only the label files count by them.
+    pairs = enumerate(names) if isinstance(names, list) else sorted(names.items(), key=_by_number)
+    found = YoloFiles(path, _unique({str(number): str(name) for number, name in pairs}))
+    for split in SPLITS:
+        entry = content.get(split)
+        if entry:
+            found.entries[split] = [str(e) for e in (entry if isinstance(entry, list) else [entry])]
+    found.root = str(content.get("path") or "")
+    _read_keypoints(found, content)
+    return found
+
+
+def _read_keypoints(found: YoloFiles, content: dict[str, Any]) -> None:
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return
+    try:
+        count, size = (int(value) for value in shape)
+        found.keypoints = (count, size)
+        flips = content.get("flip_idx")
+        found.flips = None if flips is None else [int(value) for value in flips]
+    except (TypeError, ValueError) as err:
+        raise DataError(f"{found.file}: kpt_shape is {shape!r}, not [points, 2 or 3].") from err
+    if count < 1 or size not in (2, 3):
+        raise DataError(f"{found.file}: kpt_shape is {shape!r}, not [points, 2 or 3].")
+    if found.flips is not None and sorted(found.flips) != list(range(count)):
+        raise DataError(f"{found.file}: flip_idx is not an order of the {count} keypoints.")
+    names = content.get("kpt_names")
+    if isinstance(names, dict) and names:
+        names = next(iter(names.values()))
+    if isinstance(names, list) and len(names) == count:
+        found.keypoint_names = [str(name) for name in names]
+
+
+def _darknet(path: Path) -> YoloFiles:
+    """obj.data: lines "train = data/train.txt", "names = data/obj.names"."""
+    facts = dict(
+        (part.strip() for part in line.split("=", maxsplit=1))
+        for line in _lines(path)
+        if "=" in line
+    )
+    found = YoloFiles(path, {})
+    names = found._place(facts.get("names", "obj.names"))
+    if names is None or not names.is_file():
+        raise DataError(f"{path}: the list of class names {facts.get('names')!r} does not exist.")
+    found.names = _unique(dict(enumerate(_lines(names))))
+    for key, value in facts.items():
+        if key in (*SPLITS, *_WHOLE):
+            found.entries[key] = [value]
+    # Lists that obj.data does not name.
+    for name in SPLITS:
+        if name not in found.entries and (path.parent / f"{name}.txt").is_file():
+            found.entries[name] = [f"{name}.txt"]
+    return found
+
+
+def _name_list(path: Path, folder: Path | None = None) -> YoloFiles:
+    """Class names a line, and images with labels around them, in splits or not."""
+    folder = folder or path.parent
+    found = YoloFiles(path, _unique(dict(enumerate(_lines(path)))))
+    below = {p.name: p for p in visible(folder) if p.is_dir()}
+    homes = [below["images"]] if "images" in below else [folder]
+    for home in homes:
+        for split in SPLITS:
+            place = home / split
+            if place.is_dir() and _has_labels(place):
+                found.entries[split] = [str(place)]
+        if not found.entries and _has_labels(home):
+            found.entries["all"] = [str(home)]
+    return found
+
+
+def _has_labels(folder: Path) -> bool:
+    """Whether some image below a folder has a label file."""
+    return any(label_file(image).is_file() for image in images_below(folder)[:200])
+
+
+def label_file(image: Path) -> Path:
+    """The text of an image: in a folder "labels" in place of "images", or beside it.
+
+    The last folder "images" of the path counts first; where there is no such file, others that
+    are called so. The first choice where none exists.
+    """
+    parts = list(image.parts)
+    tried = []
+    for place in reversed(range(len(parts) - 1)):
+        if parts[place].lower() == "images":
+            for name in ("labels", "Labels", "labelTxt"):
+                changed = [*parts[:place], name, *parts[place + 1 :]]
+                tried.append(Path(*changed).with_suffix(".txt"))
+    beside = image.with_suffix(".txt")
+    tried += [beside, image.parent / "labels" / beside.name]
+    return next((path for path in tried if path.is_file()), tried[0])
+
+
+def _by_number(pair: tuple[Any, Any]) -> tuple[int, str]:
+    text = str(pair[0])
+    return (int(text) if text.lstrip("-").isdigit() else 0, text)
+
+
+def _unique(names: dict[Any, str]) -> dict[str, str]:
+    """Class names that differ: a second "stop" is kept apart as "stop (2)"."""
+    seen: dict[str, int] = {}
+    result = {}
+    for number, name in names.items():
+        seen[name] = seen.get(name, 0) + 1
+        result[str(number)] = name if seen[name] == 1 else f"{name} ({seen[name]})"
+    return result
