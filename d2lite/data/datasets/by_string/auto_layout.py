@@ -270,7 +270,7 @@ def _table(folder: Path) -> Splits:
 
 
 def _supervisely(folder: Path) -> Splits:
-    splits = {}
+    splits: Splits = {}
     for name in supervisely_datasets(folder):
         splits.setdefault(_split_named(name), Found("supervisely", folder, name or None))
     if len(splits) == 1 and WHOLE in splits:

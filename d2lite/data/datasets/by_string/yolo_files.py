@@ -74,8 +74,9 @@ class YoloFiles:
         for key in _SAME.get(split, (split,)):
             if key in self.entries:
                 return key
-        known = ", ".join(self.entries) or "none"
-        raise ConfigError(f"{self.file} has no split {split!r}; it has {known}.")
+        raise ConfigError(
+            f"{self.file} has no split {split!r}; it has {', '.join(self.entries) or 'none'}."
+        )
 
     def images(self, split: str) -> list[Path]:
         """The images of a split.
@@ -238,11 +239,8 @@ def _read_keypoints(found: YoloFiles, content: dict[str, Any]) -> None:
 
 def _darknet(path: Path) -> YoloFiles:
     """obj.data: lines "train = data/train.txt", "names = data/obj.names"."""
-    facts = dict(
-        (part.strip() for part in line.split("=", maxsplit=1))
-        for line in _lines(path)
-        if "=" in line
-    )
+    pairs = (line.partition("=") for line in _lines(path))
+    facts = {key.strip(): value.strip() for key, is_pair, value in pairs if is_pair}
     found = YoloFiles(path, {})
     names = found._place(facts.get("names", "obj.names"))
     if names is None or not names.is_file():
