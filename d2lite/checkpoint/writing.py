@@ -95,4 +95,5 @@ def _safetensors_bytes(content: Mapping[str, Any]) -> bytes:
     weights = {
         name: value.detach().clone().contiguous() for name, value in content["model"].items()
     }
-    return save(weights, metadata={NOTE_IN_SAFETENSORS: note})
+    data: bytes = save(weights, metadata={NOTE_IN_SAFETENSORS: note})
+    return data

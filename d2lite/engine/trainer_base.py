@@ -1,4 +1,4 @@
-"""HookBase and TrainerBase: the loop of a training run and the doors that hooks open in it."""
+"""HookBase and TrainerBase: the loop of a training run and the hook points in it."""
 
 import itertools
 import logging
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 class HookBase:
-    """What can happen around the steps of a run; a subclass fills in the doors it needs.
+    """What can happen around the steps of a run; a subclass fills in the hook points it needs.
 
-    The order of the doors in a run of n steps:
+    The order of the hook points in a run of n steps:
 
         before_train
         n times: before_step, (the trainer's run_step, inside it) after_backward, after_step
@@ -177,12 +177,12 @@ class TrainerBase:
             log_failure(error, f"While closing the run after {type(cause).__name__}")
 
     def before_train(self) -> None:
-        """Open the door `before_train` of every hook."""
+        """Call `before_train` of every hook."""
         for hook in self._hooks:
             hook.before_train()
 
     def after_train(self) -> None:
-        """Open the door `after_train` of every hook; one that raises doesn't keep others shut."""
+        """Call `after_train` of every hook, also after one that raises."""
         self.storage.iter = self.iter
         self._hook_at_work = None
         first_error: Exception | None = None
@@ -199,19 +199,19 @@ class TrainerBase:
             raise first_error
 
     def before_step(self) -> None:
-        """Open the door `before_step` of every hook."""
+        """Call `before_step` of every hook."""
         # Scalars that hooks and the step write now belong to this iteration.
         self.storage.iter = self.iter
         for hook in self._hooks:
             hook.before_step()
 
     def after_backward(self) -> None:
-        """Open the door `after_backward` of every hook; `run_step` calls this."""
+        """Call `after_backward` of every hook; `run_step` calls this."""
         for hook in self._hooks:
             hook.after_backward()
 
     def after_step(self) -> None:
-        """Open the door `after_step` of every hook; one that stops leaves some to its resume."""
+        """Call `after_step` of every hook; a run that stops leaves some to its resume."""
         decided = self._stop_consensus.submit(self.stop_signal)
         self.is_stopping = decided > 0
         self.stop_signal = max(self.stop_signal, decided)
@@ -223,7 +223,7 @@ class TrainerBase:
         self._hook_at_work = None
 
     def _finish_loaded_step(self) -> None:
-        """Open the door `after_step` of the hooks whose turn came after the save."""
+        """Call `after_step` of the hooks whose turn came after the save."""
         left, self._hooks_left = self._hooks_left, []
         if not left or self.iter != self._loaded_iter + 1:
             return

@@ -1,1 +1,1 @@
-"""Tools that know nothing of detection; the ground floor of the house."""
+"""Tools that do not depend on detection."""

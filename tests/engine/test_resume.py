@@ -164,7 +164,7 @@ class TestChanges:
         stopped.SOLVER.MAX_ITER = 8
         stopped.SOLVER.IMS_PER_BATCH = 4
         run(stopped, resume=True)
-        assert "SOLVER.MAX_ITER 6 -> 8: the schedule is computed anew" in caplog.text
+        assert "SOLVER.MAX_ITER 6 -> 8: the schedule is computed again" in caplog.text
         assert "SOLVER.IMS_PER_BATCH 2 -> 4: from here on the samples are others" in caplog.text
 
     def test_lower_learning_rate_takes_effect(self, stopped):

@@ -99,7 +99,7 @@ def test_four_channels_train_evaluate_predict_and_are_drawn(run, folder, trained
     result = train(run, *data, *FOUR, "MODEL.WEIGHTS", trained / "model_final.pth")
     assert result.status == 0, result.err
     assert "3 channels in the file and of 4 in the model (MODEL.PIXEL_MEAN)" in result.out
-    assert "FREEZE_AT above 0 it would stay so" in result.out
+    assert "FREEZE_AT above 0 it would stay untrained" in result.out
     weights = saved(folder)["model"]["backbone.bottom_up.stem.conv1.weight"]
     assert weights.shape[1] == 4
     assert "copypaste: AP," in result.out
@@ -145,4 +145,4 @@ def test_a_spoilt_test_set_is_scored_for_what_is_sound(run, folder):
     )  # fmt: skip
     assert result.status == 0, result.err
     assert "copypaste: Task: segm" in result.out
-    assert "annotations of the ground truth have no box or mask that can be read" in result.out
+    assert "annotations of the ground truth have no readable box or mask" in result.out

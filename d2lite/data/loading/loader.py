@@ -51,7 +51,7 @@ class _Failure:
 
 
 class _Substitute:
-    """A sample that took the place of bad images, which the process that trains shall hear of."""
+    """A sample that took the place of bad images, which the process that trains is to learn of."""
 
     def __init__(self, sample: Any, bad: dict[int, str]) -> None:
         self.sample, self.bad = sample, bad

@@ -17,7 +17,7 @@ _INTERRUPTED = 130
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool and leave the program.
 
-    A mistake that the user can mend is shown as its message alone, its trace goes to the log
+    A mistake that the user can fix is shown as its message alone, its trace goes to the log
     file if one is open, and the exit status is 2, as argparse has it. Any other exception is a
     fault of ours and keeps its trace on the console.
 
@@ -30,7 +30,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     try:
         status = main()
     except UserError as error:
-        log_failure(error, "The run ended with a mistake that you can mend")
+        log_failure(error, "The run ended with a mistake that you can fix")
         sys.stderr.write(f"error: {error}\n")
         status = 2
     except RunInterrupted as interruption:

@@ -68,7 +68,7 @@ class WeightAverage:
         return {name: getattr(*place).detach() for name, place in self._places.items()}
 
     def restart(self) -> None:
-        """Forget what was averaged: begin anew with the model's present weights."""
+        """Forget what was averaged: start again from the model's present weights."""
         self.num_updates = 0
         with torch.no_grad():
             for name, live in self._live().items():

@@ -9,7 +9,7 @@ Callback = Callable[[Any], Any]
 
 
 class CallbackHook(HookBase):
-    """Calls a function of the trainer at each door that one was given for."""
+    """Calls a function of the trainer at each hook point that one was given for."""
 
     def __init__(
         self,
@@ -29,27 +29,27 @@ class CallbackHook(HookBase):
             "after_train": after_train,
         }
 
-    def _call(self, door: str) -> None:
-        callback = self._callbacks[door]
+    def _call(self, point: str) -> None:
+        callback = self._callbacks[point]
         if callback is not None:
             callback(self.trainer)
 
     def before_train(self) -> None:
-        """Call the function given for this door."""
+        """Call the function given for this hook point."""
         self._call("before_train")
 
     def before_step(self) -> None:
-        """Call the function given for this door."""
+        """Call the function given for this hook point."""
         self._call("before_step")
 
     def after_backward(self) -> None:
-        """Call the function given for this door."""
+        """Call the function given for this hook point."""
         self._call("after_backward")
 
     def after_step(self) -> None:
-        """Call the function given for this door."""
+        """Call the function given for this hook point."""
         self._call("after_step")
 
     def after_train(self) -> None:
-        """Call the function given for this door."""
+        """Call the function given for this hook point."""
         self._call("after_train")

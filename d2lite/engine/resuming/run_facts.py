@@ -33,7 +33,7 @@ _OTHER_SAMPLES = "from here on the samples are others than those of a run that w
 
 # What a change of the keys with this beginning means; the first that fits counts.
 _MEANINGS = (
-    ("SOLVER.MAX_ITER", "the schedule is computed anew for this length"),
+    ("SOLVER.MAX_ITER", "the schedule is computed again for this length"),
     ("SOLVER.IMS_PER_BATCH", _OTHER_SAMPLES),
     ("SOLVER.ACCUMULATE_STEPS", "the sums are rounded otherwise"),
     ("SOLVER.", "takes effect from here on"),

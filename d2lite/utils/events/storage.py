@@ -25,7 +25,7 @@ Scalar: TypeAlias = float | int | np.number | np.ndarray | Tensor
 _MAX_UNREAD_SCALARS = 10_000
 _MAX_UNREAD_IMAGES = 256
 
-# How fast this machine is now says nothing about a resumed run, which measures anew.
+# How fast this machine is now says nothing about a resumed run, which measures again.
 _OF_THE_MACHINE = frozenset({"time", "data_time", "eta_seconds"})
 
 _active: list["EventStorage"] = []

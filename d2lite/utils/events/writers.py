@@ -123,7 +123,7 @@ class JSONWriter(EventWriter):
         return max((json.loads(line).get("iteration", -1) for line in self._lines()), default=-1)
 
     def _lines(self) -> list[bytes]:
-        with self._open():  # made anew where somebody took it away
+        with self._open():  # made again where somebody took it away
             return self._path.read_bytes().splitlines(keepends=True)
 
     def _set_aside_lines_from(self, start_iter: int) -> None:
