@@ -107,7 +107,7 @@ def main() -> None:
     report = read_report(args.report)
     config = args.config_file or str(args.report.parent / report["config"])
     cfg = setup_cfg(config, args.opts or (), args.imports)
-    batch = load_reported_batch(cfg, report)
+    batch = load_reported_batch(cfg, report, DefaultTrainer.build_train_loader)
     folder = args.output_dir or args.report.with_suffix("")
     draw(cfg, batch, Path(folder))
     model = DefaultTrainer.build_model(cfg)

@@ -69,7 +69,7 @@ def yielded(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def main() -> None:
-    """Write one image an image."""
+    """Write one drawing for each image."""
     args = parse_args()
     setup_logger()
     cfg = setup_cfg(args.config_file, args.opts, args.imports)

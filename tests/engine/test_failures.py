@@ -236,10 +236,11 @@ class TestBlowUp:
         with pytest.raises(FloatingPointError):
             run(diverging)
         report = read_report(Path(diverging.OUTPUT_DIR) / "blow_up_0000003.json")
-        batch = load_reported_batch(diverging, report)
+        build_loader = DefaultTrainer.build_train_loader
+        batch = load_reported_batch(diverging, report, build_loader)
         assert [sample["file_name"] for sample in batch] == report["images"]
         with pytest.raises(DataError, match="has other images now"):
-            load_reported_batch(diverging, {**report, "iteration": 4})
+            load_reported_batch(diverging, {**report, "iteration": 4}, build_loader)
 
     def test_step_is_skipped_where_that_was_asked_for(self, diverging, caplog):
         diverging.SOLVER.NONFINITE.ACTION = "skip"

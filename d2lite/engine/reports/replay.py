@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from d2lite.config import CfgNode
-from d2lite.data import build_detection_train_loader
 from d2lite.utils.errors import DataError
 from d2lite.utils.events import EventStorage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key
@@ -18,14 +17,14 @@ from ..stepping import gradient_norm
 def load_reported_batch(
     cfg: CfgNode,
     report: Mapping[str, Any],
-    build_loader: Callable[[CfgNode], Iterable[Any]] = build_detection_train_loader,
+    build_loader: Callable[[CfgNode], Iterable[Any]],
 ) -> list[dict[str, Any]]:
     """Load the batch of a step again, with the same augmentation.
 
     Args:
         cfg: the config of the run; SEED is set to that of the report.
         report: as `read_report` gives it.
-        build_loader: makes the training loader; that of the run, if it had its own.
+        build_loader: makes the training loader, as `build_train_loader` of the run's trainer.
 
     Returns:
         The samples of the process that wrote the report.
