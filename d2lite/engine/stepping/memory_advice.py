@@ -73,12 +73,13 @@ def dead_worker_advice() -> Iterator[None]:
     """Inside, the death of a loader's worker process raises an error with advice.
 
     Raises:
-        DataError: instead of torch's RuntimeError.
+        DataError: instead of torch's RuntimeError, or of the pipe's ConnectionResetError.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not _DEAD_WORKER.search(str(error)):
+    except (RuntimeError, ConnectionResetError) as error:
+        # The pipe to a killed worker may be found closed before torch notices its death.
+        if isinstance(error, RuntimeError) and not _DEAD_WORKER.search(str(error)):
             raise
         raise DataError(
             f"A worker process of the data loader was killed: {_first_sentence(error)} The system "

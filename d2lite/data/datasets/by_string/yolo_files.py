@@ -40,6 +40,7 @@ class YoloFiles:
         file: the one that decides: data.yaml, obj.data, classes.txt ...
         names: number as the label files have it -> class name, unique.
         entries: split -> what it is: folders, lists or images, as written.
+        others: keys of the file that may be splits of unusual names, likewise.
         root: the folder that entries are relative to, as written; "" for the file's own.
         keypoints: (number of points, numbers a point) of pose labels; None without.
         flips: for each keypoint the one that a horizontal flip makes of it; None if not stated.
@@ -49,6 +50,7 @@ class YoloFiles:
     file: Path
     names: dict[str, str]
     entries: dict[str, list[str]] = field(default_factory=dict)
+    others: dict[str, list[str]] = field(default_factory=dict)
     root: str = ""
     keypoints: tuple[int, int] | None = None
     flips: list[int] | None = None
@@ -72,6 +74,8 @@ class YoloFiles:
             known = self.splits()
             split = "train" if "train" in self.entries or not known else known[0]
         for key in _SAME.get(split, (split,)):
+            if key in self.others:
+                self.entries.setdefault(key, self.others[key])
             if key in self.entries:
                 return key
         raise ConfigError(
@@ -210,6 +214,10 @@ def _data_yaml(path: Path) -> YoloFiles:
         entry = content.get(split)
         if entry:
             found.entries[split] = [str(e) for e in (entry if isinstance(entry, list) else [entry])]
+    for key, value in content.items():
+        listed = value if isinstance(value, list) else [value]
+        if key not in found.entries and listed and all(isinstance(e, str) for e in listed):
+            found.others[str(key)] = listed
     found.root = str(content.get("path") or "")
     _read_keypoints(found, content)
     return found
