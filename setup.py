@@ -12,6 +12,36 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 PROJECTS = "d2lite.projects"
 
+EXTRAS = {
+    "dev": [
+        "pytest",
+        "hypothesis",
+        "ruff",
+        "mypy",
+        "types-PyYAML",
+        "pre-commit",
+        "tifffile",
+        "hotcoco",
+        "omegaconf>=2.3",
+        "cloudpickle",
+    ],
+    # Python configs (LazyConfig); cloudpickle keeps what their YAML cannot hold.
+    "lazy": ["omegaconf>=2.3", "cloudpickle"],
+    # Networks of timm as backbones (MODEL.BACKBONE.NAME "timm:...").
+    "timm": ["timm"],
+    # Its augmentations in INPUT.AUGMENTATIONS, as Albumentations(...).
+    "albumentations": ["albumentations"],
+    # Weights as .safetensors.
+    "safetensors": ["safetensors"],
+    # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").
+    "tiff": ["tifffile"],
+    # The evaluators of Cityscapes.
+    "cityscapes": ["cityscapesscripts"],
+    # COCO metrics some 80 times as fast as pycocotools', with the same numbers; LVIS's too.
+    "fast": ["hotcoco"],
+    "lvis": ["hotcoco"],
+}
+
 
 def version() -> str:
     """The version that d2lite/__init__.py states, read without importing it."""
@@ -50,6 +80,11 @@ def config_files(folder: str) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in found)
 
 
+def all_extras() -> list[str]:
+    """Every optional package, without those that only developers need."""
+    return sorted({package for name in EXTRAS if name != "dev" for package in EXTRAS[name]})
+
+
 FOLDERS = carried_folders()
 
 setup(
@@ -85,35 +120,7 @@ setup(
         "tensorboard",
         "tqdm",
     ],
-    extras_require={
-        "dev": [
-            "pytest",
-            "hypothesis",
-            "ruff",
-            "mypy",
-            "types-PyYAML",
-            "pre-commit",
-            "tifffile",
-            "hotcoco",
-            "omegaconf>=2.3",
-            "cloudpickle",
-        ],
-        # Python configs (LazyConfig); cloudpickle keeps what their YAML cannot hold.
-        "lazy": ["omegaconf>=2.3", "cloudpickle"],
-        # Networks of timm as backbones (MODEL.BACKBONE.NAME "timm:...").
-        "timm": ["timm"],
-        # Its augmentations in INPUT.AUGMENTATIONS, as Albumentations(...).
-        "albumentations": ["albumentations"],
-        # Weights as .safetensors.
-        "safetensors": ["safetensors"],
-        # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").
-        "tiff": ["tifffile"],
-        # The evaluators of Cityscapes.
-        "cityscapes": ["cityscapesscripts"],
-        # COCO metrics some 80 times as fast as pycocotools', with the same numbers; LVIS's too.
-        "fast": ["hotcoco"],
-        "lvis": ["hotcoco"],
-    },
+    extras_require={**EXTRAS, "all": all_extras()},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Recognition",
