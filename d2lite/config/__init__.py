@@ -7,14 +7,17 @@ from .lazy import LazyCall, LazyConfig
 from .locate import find_config_file
 from .new_keys import add_new_keys
 from .node import CfgNode
+from .python_run import PythonRunConfig, as_run_config
 from .report import annotated_yaml, config_diff
 
 __all__ = [
     "CfgNode",
     "LazyCall",
     "LazyConfig",
+    "PythonRunConfig",
     "add_new_keys",
     "annotated_yaml",
+    "as_run_config",
     "config_diff",
     "configurable",
     "find_config_file",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
-from d2lite.config import CfgNode, configurable
+from d2lite.config import CfgNode, PythonRunConfig, configurable
 from d2lite.utils.errors import ConfigError, DataError
 
 from .checking import check_image_files
@@ -122,6 +122,13 @@ def _train_loader_from_config(
     sampler: Sampler[Any] | None = None,
 ) -> dict[str, Any]:
     """The arguments of `build_detection_train_loader` that a configuration says."""
+    if isinstance(cfg, PythonRunConfig):
+        given = {"mapper": mapper, "dataset": dataset, "sampler": sampler}
+        return {
+            "seed": _seed_of(cfg),
+            **cfg.arguments("dataloader.train"),
+            **{name: value for name, value in given.items() if value is not None},
+        }
     max_bad_share = cfg.DATALOADER.MAX_BAD_SHARE
     if not 0 <= max_bad_share <= 1:
         raise ConfigError(f"DATALOADER.MAX_BAD_SHARE is {max_bad_share}; it is a share, 0 to 1.")
@@ -216,6 +223,9 @@ def _test_loader_from_config(
 ) -> dict[str, Any]:
     """The arguments of `build_detection_test_loader` that a configuration says."""
     names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
+    if isinstance(cfg, PythonRunConfig):
+        arguments = cfg.arguments("dataloader.test", dataset__names=dataset_name)
+        return {**arguments, **({} if mapper is None else {"mapper": mapper})}
     files = None
     if cfg.MODEL.LOAD_PROPOSALS:
         tests = list(cfg.DATASETS.TEST)

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from d2lite.config import CfgNode
+from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.utils.errors import ConfigError
 
 from .gradient_clipping import GradientClipType, maybe_add_gradient_clipping
@@ -43,6 +43,9 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     Raises:
         ConfigError: if SOLVER.OPTIMIZER is unknown or nothing in the model is trainable.
     """
+    if isinstance(cfg, PythonRunConfig):
+        made: Optimizer = cfg.make("optimizer", params__model=model)
+        return maybe_add_gradient_clipping(cfg, made)
     solver = cfg.SOLVER
     groups = get_default_optimizer_params(
         model,
@@ -190,6 +193,8 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
     Raises:
         ConfigError: if SOLVER.LR_SCHEDULER_NAME is unknown or its numbers don't fit.
     """
+    if isinstance(cfg, PythonRunConfig):
+        return LRMultiplier(optimizer, cfg.make("lr_multiplier"), cfg.SOLVER.MAX_ITER)
     solver = cfg.SOLVER
     makers: dict[str, Callable[[CfgNode], ParamScheduler]] = {
         "WarmupMultiStepLR": _multi_step,

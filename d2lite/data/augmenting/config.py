@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from d2lite.config import PythonRunConfig
 from d2lite.data import transforms as T
 from d2lite.data.samplers.stream import epochs_to_iterations
 from d2lite.utils.errors import ConfigError
@@ -40,6 +41,9 @@ def build_augmentation(cfg: Any, is_train: bool) -> list[Any]:
     Raises:
         ConfigError: for an unknown flip, or a key or an augmentation that does not fit.
     """
+    place = f"dataloader.{'train' if is_train else 'test'}.mapper.augmentations"
+    if isinstance(cfg, PythonRunConfig) and cfg.has(place):
+        return list(cfg.make(place))
     texts = cfg.INPUT.AUGMENTATIONS if is_train else cfg.INPUT.AUGMENTATIONS_TEST
     usual = _usual_augmentations(cfg) if is_train else [_test_resize(cfg)]
     steps: list[Step] = []

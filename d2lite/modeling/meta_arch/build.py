@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from d2lite.config import CfgNode
+from d2lite.config import CfgNode, PythonRunConfig, as_run_config
 from d2lite.utils.env import resolve_device
 from d2lite.utils.registry import Registry
 
@@ -23,7 +23,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
     No weights are loaded; a checkpointer does that.
 
     Args:
-        cfg: the configuration.
+        cfg: the configuration; a `PythonRunConfig` describes its model itself.
 
     Returns:
         the model, in training mode. Where `MODEL.DEVICE` is not set, it is on the best device of
@@ -33,7 +33,11 @@ def build_model(cfg: CfgNode) -> nn.Module:
         UnknownNameError: if nothing is registered under the name.
         DeviceError: if the device that was asked for is missing.
     """
+    cfg = as_run_config(cfg)
     device = resolve_device(cfg.MODEL.DEVICE, was_set=not cfg.is_default("MODEL.DEVICE"))
     order = torch.channels_last if cfg.MODEL.CHANNELS_LAST else torch.preserve_format
-    model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
+    if isinstance(cfg, PythonRunConfig):
+        model = cfg.make("model")
+    else:
+        model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
     return model.to(device, memory_format=order)

@@ -1,0 +1,201 @@
+"""PythonRunConfig: a Python config in the form that trainer, predictor and tools read."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from d2lite.utils.errors import ConfigError
+from d2lite.utils.registry import locate
+
+from .defaults import _C
+from .instantiate import instantiate, own_address
+from .lazy import LazyConfig
+from .node import CfgNode
+from .optional_omegaconf import DictConfig, OmegaConf
+from .python_yaml import address_of, dump_python_config
+
+__all__ = ["PythonRunConfig", "as_run_config", "is_python_config_file", "load_run_config"]
+
+# Where a Python config holds what a key of the YAML configs means.
+_KEYS = {
+    "train.output_dir": "OUTPUT_DIR",
+    "train.init_checkpoint": "MODEL.WEIGHTS",
+    "train.max_iter": "SOLVER.MAX_ITER",
+    "train.seed": "SEED",
+    "train.cudnn_benchmark": "CUDNN_BENCHMARK",
+    "train.float32_precision": "FLOAT32_PRECISION",
+    "train.amp.enabled": "SOLVER.AMP.ENABLED",
+    "train.checkpointer.period": "SOLVER.CHECKPOINT_PERIOD",
+    "train.checkpointer.max_to_keep": "SOLVER.CHECKPOINT_MAX_TO_KEEP",
+    "train.eval_period": "TEST.EVAL_PERIOD",
+    "train.model_ema.enabled": "MODEL_EMA.ENABLED",
+    "train.model_ema.decay": "MODEL_EMA.DECAY",
+    "dataloader.train.total_batch_size": "SOLVER.IMS_PER_BATCH",
+    "dataloader.train.num_workers": "DATALOADER.NUM_WORKERS",
+    "optimizer.lr": "SOLVER.BASE_LR",
+    "model.input_format": "INPUT.FORMAT",
+    "dataloader.test.mapper.image_format": "INPUT.FORMAT",
+    "model.sem_seg_head.num_classes": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+}
+
+
+class PythonRunConfig(CfgNode):
+    """The keys of a run, read from a Python config, whose parts make the objects.
+
+    Model, loaders, evaluator, optimizer and schedule are made by `instantiate` from `parts`. All
+    else that a run needs is in the keys: `train.*` sets them (`train.max_iter` is
+    SOLVER.MAX_ITER), and `train.options` sets any key by its name, as in
+    `train.options={"MODEL_EMA.ENABLED": True}`. Keys are not written back to `parts`, but for SEED.
+
+    Attributes:
+        parts: the DictConfig.
+    """
+
+    parts: Any
+
+    @classmethod
+    def read(cls, parts: Any) -> "PythonRunConfig":
+        """Make the config of a run.
+
+        Args:
+            parts: as `LazyConfig.load` returns it: `model`, and of `dataloader`, `optimizer`,
+                `lr_multiplier` and `train` what the run needs.
+
+        Raises:
+            ConfigError: if a value does not fit, or there is no model.
+        """
+        if "model" not in parts:
+            raise ConfigError(
+                f"This Python config has no 'model'; it has {', '.join(parts) or 'nothing'}."
+            )
+        cfg = cls()
+        for name, value in copy.deepcopy(_C).items():
+            cfg._store(name, value, "default")
+        cfg.__dict__["parts"] = parts
+        for place, key, value in cfg._keys_in_parts():
+            cfg._apply(cfg._plan([(key, value)], f"Python config, {place}", unquote=False))
+        return cfg
+
+    def _keys_in_parts(self) -> Iterator[tuple[str, str, Any]]:
+        """Place in the Python config, key and value."""
+        for place, key in _KEYS.items():
+            value = OmegaConf.select(self.parts, place)
+            if value is not None:
+                yield place, key, value
+        device = OmegaConf.select(self.parts, "train.device")
+        # "cuda" is what published configs say; as with other configs, CPU or MPS stand in.
+        if device is not None and (device != "cuda" or torch.cuda.is_available()):
+            yield "train.device", "MODEL.DEVICE", str(device)
+        for kind in ("train", "test"):
+            place = f"dataloader.{kind}.dataset.names"
+            names = OmegaConf.select(self.parts, place, default=())
+            names = (names,) if isinstance(names, str) else tuple(names)
+            yield place, f"DATASETS.{kind.upper()}", names
+        yield from self._classes()
+        options = OmegaConf.select(self.parts, "train.options", default={})
+        for key, value in _flat(OmegaConf.to_container(OmegaConf.create(options)), ""):
+            yield "train.options", key, value
+
+    def _classes(self) -> Iterator[tuple[str, str, Any]]:
+        """The architecture, if it is one of ours and says its number of classes."""
+        target = self.parts.model.get("_target_")
+        name = (target if isinstance(target, str) else address_of(target) or "").split(".")[-1]
+        section = "ROI_HEADS" if name in ("GeneralizedRCNN", "PanopticFPN") else name.upper()
+        place = "model.roi_heads.num_classes" if section == "ROI_HEADS" else "model.num_classes"
+        count = OmegaConf.select(self.parts, place)
+        is_known = isinstance(count, int) and "NUM_CLASSES" in self.MODEL.get(section, {})
+        yield "model", "MODEL.META_ARCHITECTURE", name if is_known else ""
+        if is_known:
+            yield place, f"MODEL.{section}.NUM_CLASSES", count
+
+    def make(self, place: str, **changes: Any) -> Any:
+        """Instantiate the part at `place`.
+
+        Args:
+            place: dotted, as "dataloader.test".
+            **changes: values set before; the name is the place inside, with "__" for a dot.
+
+        Raises:
+            ConfigError: if there is no such part.
+        """
+        return instantiate(self.part(place, **changes))
+
+    def arguments(self, place: str, **changes: Any) -> dict[str, Any]:
+        """Instantiate the arguments of the call at `place`, without making the call; see `make`."""
+        part = self.part(place, **changes)
+        return {str(key): instantiate(part[key]) for key in part if not str(key).startswith("_")}
+
+    def part(self, place: str, **changes: Any) -> Any:
+        """The description at `place`; with changes, of a copy; see `make`."""
+        parts = copy.deepcopy(self.parts) if changes else self.parts
+        found = OmegaConf.select(parts, place)
+        if found is None:
+            raise ConfigError(f"This Python config has no {place}, which the run needs.")
+        for name, value in changes.items():
+            OmegaConf.update(found, name.replace("__", "."), value, force_add=True)
+        return found
+
+    def calls(self, place: str, function: Callable[..., Any]) -> bool:
+        """Whether the part at `place` calls `function`."""
+        target = self.part(place).get("_target_")
+        return (locate(own_address(target)) if isinstance(target, str) else target) is function
+
+    def dump(self, **kwargs: Any) -> str:
+        """The Python config as YAML, which `load_run_config` reads.
+
+        Args:
+            **kwargs: not used.
+        """
+        parts = copy.deepcopy(self.parts)
+        if self.SEED >= 0:
+            OmegaConf.update(parts, "train.seed", self.SEED, force_add=True)
+        return dump_python_config(parts)[0]
+
+
+def _flat(options: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
+
+
+def as_run_config(cfg: Any) -> CfgNode:
+    """A CfgNode as it is; a Python config as a `PythonRunConfig`.
+
+    Args:
+        cfg: a CfgNode or a DictConfig. One with the sections of a CfgNode, such as MODEL, becomes
+            a CfgNode.
+    """
+    if not isinstance(cfg, DictConfig):
+        unchanged: CfgNode = cfg
+        return unchanged
+    if "MODEL" not in cfg:
+        return PythonRunConfig.read(cfg)
+    node: CfgNode = _C.clone()
+    content: Any = OmegaConf.to_container(cfg, resolve=True)
+    node.merge_from_other_cfg(content)
+    return node
+
+
+def is_python_config_file(path: str | Path) -> bool:
+    """Whether a file is a Python config, or the YAML that one was saved as."""
+    path = Path(path)
+    if path.suffix == ".py":
+        return True
+    # The sections of the other configs are written in capitals.
+    return any(line.startswith("model:") for line in path.read_text("utf-8").splitlines())
+
+
+def load_run_config(path: str | Path, overrides: list[str]) -> PythonRunConfig:
+    """Load a Python config, or its YAML, for a run.
+
+    Args:
+        path: the file.
+        overrides: see `LazyConfig.apply_overrides`.
+    """
+    parts = LazyConfig.load(str(path))
+    return PythonRunConfig.read(LazyConfig.apply_overrides(parts, overrides))
