@@ -1,8 +1,7 @@
 """Mask R-CNN whose heads see boxes of all processes mixed, so that a batch is not of one image."""
 
 import torch
-from torch import Tensor
-from torch.distributed.nn.functional import all_gather
+from torch import Tensor, distributed
 
 from d2lite.modeling.roi_heads import FastRCNNConvFCHead, MaskRCNNConvUpsampleHead
 from d2lite.utils import comm
@@ -10,11 +9,25 @@ from d2lite.utils import comm
 from .recipe import head_with
 
 
-def _all_rows(rows: Tensor, counts: list[int]) -> Tensor:
-    """The rows of all processes, in the order of the processes; gradients flow back."""
-    padded = torch.cat([rows, rows.new_zeros(max(counts) - len(rows), *rows.shape[1:])])
-    gathered = all_gather(padded)
-    return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+class _AllRows(torch.autograd.Function):
+    """Own rows to those of all processes, in the order of the processes."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, counts: list[int]) -> Tensor:
+        """(counts[rank], ...) to (sum(counts), ...)."""
+        first = sum(counts[: comm.get_rank()])
+        ctx.mine = slice(first, first + len(rows))
+        result = rows.new_zeros(sum(counts), *rows.shape[1:])
+        result[ctx.mine] = rows
+        distributed.all_reduce(result)
+        return result
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        """What all processes made of the own rows."""
+        total = grad.clone()
+        distributed.all_reduce(total)
+        return total[ctx.mine], None
 
 
 def _on_mixed_rows(function, rows: Tensor) -> Tensor:
@@ -24,10 +37,9 @@ def _on_mixed_rows(function, rows: Tensor) -> Tensor:
     counts = comm.all_gather(len(rows))
     generator = torch.Generator().manual_seed(comm.shared_random_seed())
     order = torch.randperm(sum(counts), generator=generator).to(rows.device)
-    rank = comm.get_rank()
-    first = sum(counts[:rank])
-    mine = slice(first, first + counts[rank])
-    results = _all_rows(function(_all_rows(rows, counts)[order[mine]]), counts)
+    first = sum(counts[: comm.get_rank()])
+    mine = slice(first, first + len(rows))
+    results = _AllRows.apply(function(_AllRows.apply(rows, counts)[order[mine]]), counts)
     return results[order.argsort()[mine]]
 
 
