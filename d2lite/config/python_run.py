@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.registry import locate
 
@@ -86,8 +84,8 @@ class PythonRunConfig(CfgNode):
             if value is not None:
                 yield place, key, value
         device = OmegaConf.select(self.parts, "train.device")
-        # "cuda" is what published configs say; as with other configs, CPU or MPS stand in.
-        if device is not None and (device != "cuda" or torch.cuda.is_available()):
+        # "cuda" is what published configs say, and the default, for which CPU or MPS stand in.
+        if device not in (None, "cuda"):
             yield "train.device", "MODEL.DEVICE", str(device)
         for kind in ("train", "test"):
             place = f"dataloader.{kind}.dataset.names"
