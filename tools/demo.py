@@ -15,6 +15,7 @@ import argparse
 import glob
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def find_inputs(patterns: list[str]) -> list[str]:
 def demo_cfg(args: argparse.Namespace) -> CfgNode:
     """The configuration to predict with, weights included."""
     cfg = setup_cfg(args.config_file or DEFAULT_CONFIG, args.opts, args.imports)
-    trained = "MODEL.WEIGHTS" in args.opts
+    trained = any(re.match(r"MODEL\.WEIGHTS$|\+*train\.init_checkpoint=", w) for w in args.opts)
     if not trained and not args.config_file:
         cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url(DEFAULT_CONFIG)
     elif not trained:

@@ -3,6 +3,7 @@
 
     python tools/print_config.py --config-file mask_rcnn_R_50_FPN_1x.yaml
     python tools/print_config.py --config-file quick_start.yaml --diff SOLVER.BASE_LR 0.01
+    python tools/print_config.py --config-file ViTDet/COCO/mask_rcnn_vitdet_b_100ep.py
 
 What is printed is YAML that loads back to the same configuration.
 """
@@ -11,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 
+from d2lite.config import PythonRunConfig
 from d2lite.config.report import annotated_yaml
 from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
+from d2lite.utils.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +35,11 @@ def main() -> None:
     """Print the configuration that the command line describes."""
     args = parse_args()
     cfg = setup_cfg(args.config_file, args.opts, args.imports)
+    if isinstance(cfg, PythonRunConfig):
+        if args.diff:
+            raise ConfigError("--diff compares with defaults, and a Python config has none.")
+        print(cfg.dump(), end="")
+        return
     defaults = setup_cfg(imports=args.imports)
     print(annotated_yaml(cfg, only_diff=args.diff, base=defaults), end="")
 

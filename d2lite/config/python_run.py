@@ -1,6 +1,7 @@
 """PythonRunConfig: a Python config in the form that trainer, predictor and tools read."""
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from .optional_omegaconf import DictConfig, OmegaConf
 from .python_yaml import address_of, dump_python_config
 
 __all__ = ["PythonRunConfig", "as_run_config", "is_python_config_file", "load_run_config"]
+
+logger = logging.getLogger(__name__)
 
 # Where a Python config holds what a key of the YAML configs means.
 _KEYS = {
@@ -63,18 +66,19 @@ class PythonRunConfig(CfgNode):
                 `lr_multiplier` and `train` what the run needs.
 
         Raises:
-            ConfigError: if a value does not fit, or there is no model.
+            ConfigError: if a value does not fit.
         """
-        if "model" not in parts:
-            raise ConfigError(
-                f"This Python config has no 'model'; it has {', '.join(parts) or 'nothing'}."
-            )
         cfg = cls()
         for name, value in copy.deepcopy(_C).items():
             cfg._store(name, value, "default")
         cfg.__dict__["parts"] = parts
         for place, key, value in cfg._keys_in_parts():
             cfg._apply(cfg._plan([(key, value)], f"Python config, {place}", unquote=False))
+        if cfg.has("dataloader.evaluator") and not len(cfg.DATASETS.TEST):
+            logger.warning(
+                "dataloader.test.dataset of this Python config has no 'names', so there will be no "
+                "evaluation. Use LazyCall(get_detection_dataset_dicts)(names=...)."
+            )
         return cfg
 
     def _keys_in_parts(self) -> Iterator[tuple[str, str, Any]]:
@@ -99,7 +103,7 @@ class PythonRunConfig(CfgNode):
 
     def _classes(self) -> Iterator[tuple[str, str, Any]]:
         """The architecture, if it is one of ours and says its number of classes."""
-        target = self.parts.model.get("_target_")
+        target = OmegaConf.select(self.parts, "model._target_")
         name = (target if isinstance(target, str) else address_of(target) or "").split(".")[-1]
         section = "ROI_HEADS" if name in ("GeneralizedRCNN", "PanopticFPN") else name.upper()
         place = "model.roi_heads.num_classes" if section == "ROI_HEADS" else "model.num_classes"
@@ -109,37 +113,45 @@ class PythonRunConfig(CfgNode):
         if is_known:
             yield place, f"MODEL.{section}.NUM_CLASSES", count
 
-    def make(self, place: str, **changes: Any) -> Any:
+    def has(self, place: str) -> bool:
+        """Whether there is a part at `place`, which is dotted, as "dataloader.test"."""
+        return OmegaConf.select(self.parts, place) is not None
+
+    def make(self, place: str, changes: Mapping[str, Any] | None = None) -> Any:
         """Instantiate the part at `place`.
 
         Args:
             place: dotted, as "dataloader.test".
-            **changes: values set before; the name is the place inside, with "__" for a dot.
+            changes: values by their place, set in a copy before.
 
         Raises:
             ConfigError: if there is no such part.
         """
-        return instantiate(self.part(place, **changes))
+        return instantiate(self.part(place, changes))
 
-    def arguments(self, place: str, **changes: Any) -> dict[str, Any]:
+    def arguments(self, place: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Instantiate the arguments of the call at `place`, without making the call; see `make`."""
-        part = self.part(place, **changes)
+        part = self.part(place, changes)
         return {str(key): instantiate(part[key]) for key in part if not str(key).startswith("_")}
 
-    def part(self, place: str, **changes: Any) -> Any:
-        """The description at `place`; with changes, of a copy; see `make`."""
+    def part(self, place: str, changes: Mapping[str, Any] | None = None) -> Any:
+        """The description at `place`; see `make`."""
         parts = copy.deepcopy(self.parts) if changes else self.parts
+        for changed, value in (changes or {}).items():
+            OmegaConf.update(parts, changed, value, force_add=True)
         found = OmegaConf.select(parts, place)
         if found is None:
             raise ConfigError(f"This Python config has no {place}, which the run needs.")
-        for name, value in changes.items():
-            OmegaConf.update(found, name.replace("__", "."), value, force_add=True)
         return found
+
+    def target(self, place: str) -> Any:
+        """The callable that the part at `place` calls."""
+        target = self.part(place).get("_target_")
+        return locate(own_address(target)) if isinstance(target, str) else target
 
     def calls(self, place: str, function: Callable[..., Any]) -> bool:
         """Whether the part at `place` calls `function`."""
-        target = self.part(place).get("_target_")
-        return (locate(own_address(target)) if isinstance(target, str) else target) is function
+        return self.target(place) is function
 
     def dump(self, **kwargs: Any) -> str:
         """The Python config as YAML, which `load_run_config` reads.
@@ -147,10 +159,14 @@ class PythonRunConfig(CfgNode):
         Args:
             **kwargs: not used.
         """
+        return dump_python_config(self.parts_with_seed())[0]
+
+    def parts_with_seed(self) -> Any:
+        """A copy of `parts` with the seed of this run, for its files."""
         parts = copy.deepcopy(self.parts)
         if self.SEED >= 0:
             OmegaConf.update(parts, "train.seed", self.SEED, force_add=True)
-        return dump_python_config(parts)[0]
+        return parts
 
 
 def _flat(options: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -224,7 +224,9 @@ def _test_loader_from_config(
     """The arguments of `build_detection_test_loader` that a configuration says."""
     names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
     if isinstance(cfg, PythonRunConfig):
-        arguments = cfg.arguments("dataloader.test", dataset__names=dataset_name)
+        arguments = cfg.arguments(
+            "dataloader.test", {"dataloader.test.dataset.names": dataset_name}
+        )
         return {**arguments, **({} if mapper is None else {"mapper": mapper})}
     files = None
     if cfg.MODEL.LOAD_PROPOSALS:

@@ -44,7 +44,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         ConfigError: if SOLVER.OPTIMIZER is unknown or nothing in the model is trainable.
     """
     if isinstance(cfg, PythonRunConfig):
-        made: Optimizer = cfg.make("optimizer", params__model=model)
+        made: Optimizer = cfg.make("optimizer", {"optimizer.params.model": model})
         return maybe_add_gradient_clipping(cfg, made)
     solver = cfg.SOLVER
     groups = get_default_optimizer_params(

@@ -12,6 +12,7 @@ examples:
   train:            {program} --config-file configs/quick_start.yaml
   go on:            {program} --config-file configs/quick_start.yaml --resume
   change options:   {program} --config-file R50_3x.yaml MODEL.WEIGHTS w.pth SOLVER.BASE_LR 0.001
+  Python config:    {program} --config-file mask_rcnn_R_50_FPN_1x.py optimizer.lr=0.001
   evaluate:         {program} --config-file out/config.yaml --eval-only MODEL.WEIGHTS out/w.pth
   2 GPUs:           {program} --config-file R50_3x.yaml --num-gpus 2
   2 machines:       {program} --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://H:P
@@ -19,6 +20,8 @@ examples:
 
 # As the first KEY of the options looks, which argparse would take for the file of --resume.
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
+# The same of a Python config: KEY=VALUE, +KEY=VALUE, ~KEY.
+_OVERRIDE = re.compile(r"~[\w.\[\]]+|\+{0,2}[\w.\[\]]+=.*", re.DOTALL)
 
 
 class ToolParser(argparse.ArgumentParser):
@@ -30,8 +33,10 @@ class ToolParser(argparse.ArgumentParser):
         """Parse, and give back the key that was taken for a file."""
         parsed, rest = super().parse_known_args(args, namespace)
         resume = getattr(parsed, "resume", False)
-        is_key = isinstance(resume, str) and _KEY.fullmatch(resume) and not Path(resume).exists()
-        if is_key and len(parsed.opts) % 2 == 1:
+        if not isinstance(resume, str) or Path(resume).exists():
+            return parsed, rest
+        is_key = _KEY.fullmatch(resume) and len(parsed.opts) % 2 == 1
+        if is_key or _OVERRIDE.fullmatch(resume):
             parsed.resume, parsed.opts = True, [resume, *parsed.opts]
         return parsed, rest
 
@@ -107,7 +112,7 @@ def add_config_options(parser: argparse.ArgumentParser, name: str) -> None:
         nargs=argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
-        help="options that come last and win over the config file",
+        help="options that come last and win over the config file; KEY=VALUE for a Python config",
     )
 
 

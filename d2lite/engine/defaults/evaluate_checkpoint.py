@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.config import CfgNode
+from d2lite.config import CfgNode, as_run_config
 from d2lite.evaluation import verify_results
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
@@ -41,6 +41,7 @@ def evaluate_checkpoint(
         ConfigError: if there is no dataset to evaluate on.
         UserError: if the results are not those of TEST.EXPECTED_RESULTS.
     """
+    cfg = as_run_config(cfg)
     if not len(cfg.DATASETS.TEST):
         raise ConfigError(
             "DATASETS.TEST is empty, so there is nothing to evaluate on. Name a registered set, "

@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from d2lite.config import CfgNode
+from d2lite.config import CfgNode, LazyConfig, PythonRunConfig
 from d2lite.utils.errors import OutputError
 from d2lite.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from d2lite.utils.file_io import atomic_write
@@ -38,11 +38,15 @@ def write_config(cfg: CfgNode) -> None:
     Args:
         cfg: the whole config.
     """
+    path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    if isinstance(cfg, PythonRunConfig):
+        LazyConfig.save(cfg.parts_with_seed(), str(path))
+        return
     saved = cfg.clone()
     if cfg.is_default("MODEL.DEVICE"):
         saved.defrost()
         del saved.MODEL["DEVICE"]
-    with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
+    with atomic_write(path) as file:
         file.write(saved.dump())
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.config import CfgNode
+from d2lite.config import CfgNode, as_run_config
 from d2lite.data import DatasetCatalog, Metadata, MetadataCatalog
 from d2lite.data import transforms as T
 from d2lite.data.channels import is_channel_list
@@ -41,9 +41,10 @@ class DefaultPredictor:
         """Build the model and load its weights.
 
         Args:
-            cfg: MODEL, INPUT and DATASETS.TEST are read.
+            cfg: MODEL, INPUT and DATASETS.TEST are read; or a Python config (`LazyConfig`), whose
+                train.init_checkpoint, model and dataloader.test are.
         """
-        self.cfg = cfg.clone()
+        self.cfg = as_run_config(cfg).clone()
         weights = self.cfg.MODEL.WEIGHTS
         class_names = class_names_of_weights(weights)
         if class_names is not None:

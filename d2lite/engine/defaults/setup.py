@@ -11,7 +11,14 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
-from d2lite.config import CfgNode, annotated_yaml, get_cfg
+from d2lite.config import (
+    CfgNode,
+    LazyConfig,
+    PythonRunConfig,
+    annotated_yaml,
+    as_run_config,
+    get_cfg,
+)
 from d2lite.layers import sync_on_cpu_
 from d2lite.projects import add_project_configs
 from d2lite.utils import comm
@@ -32,13 +39,15 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     """Prepare the process: output folder, log, environment report, seed, config.yaml.
 
     Args:
-        cfg: the whole config; a negative SEED is replaced by a drawn one.
+        cfg: the whole config, also a Python one (`LazyConfig`); a negative SEED, or a missing
+            train.seed, is replaced by a drawn one.
         args: parsed arguments; `eval_only`, `resume` and `auto_scale_lr` are read where they exist.
 
     Raises:
         OutputError: if OUTPUT_DIR cannot be written.
         ConfigError: if FLOAT32_PRECISION is not known.
     """
+    given, cfg = cfg, as_run_config(cfg)
     is_eval = getattr(args, "eval_only", False)
     prepare_output_dir(cfg.OUTPUT_DIR)
     rank = comm.get_rank()
@@ -50,18 +59,16 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     is_drawn = cfg.SEED < 0
     resolve_seed(cfg, seed_of_checkpoint(cfg.OUTPUT_DIR, resume) if resume and is_drawn else None)
     seed_all_rng(cfg.SEED)
+    if given is not cfg and isinstance(cfg, PythonRunConfig):
+        # The caller hands the same config to a trainer.
+        LazyConfig.apply_overrides(given, [f"++train.seed={cfg.SEED}"])
     if getattr(args, "auto_scale_lr", False):
         scale_learning_rate(cfg)
     config_path = Path(cfg.OUTPUT_DIR) / "config.yaml"
     # An evaluation must not put its own options into the record of the training.
     if comm.is_main_process() and not (is_eval and config_path.exists()):
         write_config(cfg)
-    defaults = get_cfg()
-    add_project_configs(defaults)
-    logger.info(
-        f"Options that differ from the defaults (all of them: {config_path}):\n"
-        f"{annotated_yaml(cfg, only_diff=True, base=defaults)}"
-    )
+    logger.info(_describe_options(cfg, config_path))
     if not is_eval:
         # Evaluation images have many sizes, and trying algorithms for each costs more than it
         # gives.
@@ -74,6 +81,17 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
                 "'' to leave torch's default."
             )
         torch.set_float32_matmul_precision(precision)
+
+
+def _describe_options(cfg: CfgNode, config_path: Path) -> str:
+    if isinstance(cfg, PythonRunConfig):
+        return f"The Python config, which is saved in {config_path}:\n{LazyConfig.to_py(cfg.parts)}"
+    defaults = get_cfg()
+    add_project_configs(defaults)
+    return (
+        f"Options that differ from the defaults (all of them: {config_path}):\n"
+        f"{annotated_yaml(cfg, only_diff=True, base=defaults)}"
+    )
 
 
 def create_ddp_model(

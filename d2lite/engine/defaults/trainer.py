@@ -14,16 +14,13 @@ import torch
 from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.config import CfgNode
-from d2lite.data import build_detection_test_loader, build_detection_train_loader
+from d2lite.config import CfgNode, as_run_config
 from d2lite.data.dataset_dicts import counted_classes
 from d2lite.evaluation import (
     DatasetEvaluator,
-    build_evaluator,
     verify_results,
 )
 from d2lite.modeling import Detector, build_model
-from d2lite.projects import build_project_mapper
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
 from d2lite.utils.comm import unwrap
@@ -59,6 +56,7 @@ from ..simple_trainer import SimpleTrainer
 from ..stepping import LossGuard, StepRecord, dead_worker_advice
 from ..trainer_base import HookBase, TrainerBase
 from .output_dir import default_writers, prepare_output_dir, write_config
+from .python_parts import ddp_options, make_evaluator, make_test_loader, make_train_loader
 from .run_hooks import evaluation_hooks, saving_hooks, step_hooks, writing_hooks
 from .setup import create_ddp_model
 
@@ -97,8 +95,8 @@ class DefaultTrainer(TrainerBase):
         """Derive what the config leaves open, build the parts, and join them by hooks.
 
         Args:
-            cfg: the whole config. A number of classes that nobody set, and a negative SEED, are
-                derived in it.
+            cfg: the whole config, also a Python one (`LazyConfig`). A number of classes that nobody
+                set, and a negative SEED, are derived in it.
 
         Raises:
             UserError: if an option does not fit, data are missing or OUTPUT_DIR cannot be written.
@@ -110,7 +108,7 @@ class DefaultTrainer(TrainerBase):
 
         # Derive: first from the machine, then from the data, which the loader knows.
         world_size = comm.get_world_size()
-        self.cfg = cfg = self.auto_scale_workers(cfg, world_size)
+        self.cfg = cfg = self.auto_scale_workers(as_run_config(cfg), world_size)
         check_solver(cfg, world_size)
         if comm.is_main_process():
             prepare_output_dir(cfg.OUTPUT_DIR)
@@ -136,7 +134,7 @@ class DefaultTrainer(TrainerBase):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         if is_sharded(model):
             load_whole_state_(optimizer)
-        wrapped = create_ddp_model(model, broadcast_buffers=False)
+        wrapped = create_ddp_model(model, **ddp_options(cfg))
         if cfg.MODEL_EMA.ENABLED:
             decay, warmup = cfg.MODEL_EMA.DECAY, cfg.MODEL_EMA.WARMUP
             self.weight_average = hooks.WeightAverage(unwrap(wrapped), decay, warmup=warmup)
@@ -422,14 +420,12 @@ class DefaultTrainer(TrainerBase):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
         """Build the endless loader of training batches."""
-        loader: Iterable[Any] = build_detection_train_loader(cfg, mapper=build_project_mapper(cfg))
-        return loader
+        return make_train_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
         """Build the loader of one set of DATASETS.TEST."""
-        loader: Iterable[Any] = build_detection_test_loader(cfg, dataset_name)
-        return loader
+        return make_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_validation_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
@@ -441,11 +437,7 @@ class DefaultTrainer(TrainerBase):
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
         """Build the evaluator for the dataset's type; OUTPUT_DIR/inference by default."""
-        return build_evaluator(
-            dataset_name,
-            output_dir=output_folder or f"{cfg.OUTPUT_DIR}/inference",
-            kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
-        )
+        return make_evaluator(cfg, dataset_name, output_folder or f"{cfg.OUTPUT_DIR}/inference")
 
     @classmethod
     def test(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from d2lite.config import CfgNode
+from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.data import DatasetCatalog
 from d2lite.data.classes import follow_class_order
 from d2lite.utils.errors import ConfigError
@@ -20,7 +20,8 @@ def check_solver(cfg: CfgNode, world_size: int) -> None:
     Raises:
         ConfigError: naming the key.
     """
-    if not len(cfg.DATASETS.TRAIN):
+    # The loader of a Python config may read data without a registered name.
+    if not len(cfg.DATASETS.TRAIN) and not isinstance(cfg, PythonRunConfig):
         raise ConfigError(
             "DATASETS.TRAIN is empty, so there is nothing to train on. Name a registered set, for "
             "instance DATASETS.TRAIN \"('shapes_train',)\"."

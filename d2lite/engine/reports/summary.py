@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from d2lite.config import CfgNode
+from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.catalog import dataset_file_stem
 from d2lite.data.image_io import read_image
@@ -56,13 +56,14 @@ def log_summary(
     lines.append(f"  metrics       {output_dir / 'metrics.json'}")
     lines += [f"  predictions   {picture}" for picture in pictures]
     config = output_dir / "config.yaml"
+    is_python = isinstance(cfg, PythonRunConfig)
+    option = f"train.init_checkpoint={weights}" if is_python else f"MODEL.WEIGHTS {weights}"
     lines.append(
-        f"  evaluate again:  python tools/train_net.py --config-file {config} --eval-only "
-        f"MODEL.WEIGHTS {weights}"
+        f"  evaluate again:  python tools/train_net.py --config-file {config} --eval-only {option}"
     )
     lines.append(
         f"  try on images:   python tools/demo.py --config-file {config} --input IMAGE ... "
-        f"--output {output_dir / 'demo'} --opts MODEL.WEIGHTS {weights}"
+        f"--output {output_dir / 'demo'} --opts {option}"
     )
     logger.info("\n".join(lines))
 

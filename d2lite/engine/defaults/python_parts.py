@@ -1,0 +1,69 @@
+"""The parts of a run that YAML keys and Python configs describe in different ways."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from d2lite.config import CfgNode, PythonRunConfig
+from d2lite.data import build_detection_test_loader, build_detection_train_loader
+from d2lite.evaluation import DatasetEvaluator, DatasetEvaluators, build_evaluator
+from d2lite.projects import build_project_mapper
+
+_TEST_NAMES = "dataloader.test.dataset.names"
+
+
+def make_train_loader(cfg: CfgNode) -> Iterable[Any]:
+    """Make the loader of training batches; that of a Python config may be any callable."""
+    loader: Iterable[Any]
+    if not isinstance(cfg, PythonRunConfig):
+        loader = build_detection_train_loader(cfg, mapper=build_project_mapper(cfg))
+    elif cfg.calls("dataloader.train", build_detection_train_loader):
+        # With the seed of the run.
+        loader = build_detection_train_loader(cfg)
+    else:
+        loader = cfg.make("dataloader.train")
+    return loader
+
+
+def make_test_loader(cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
+    """Make the loader of one set of DATASETS.TEST."""
+    loader: Iterable[Any]
+    if isinstance(cfg, PythonRunConfig):
+        loader = cfg.make("dataloader.test", {_TEST_NAMES: dataset_name})
+    else:
+        loader = build_detection_test_loader(cfg, dataset_name)
+    return loader
+
+
+def make_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluator:
+    """Make the evaluator of one set: that of `dataloader.evaluator`, else by the set's type.
+
+    Args:
+        cfg: the config.
+        dataset_name: of DATASETS.TEST.
+        output_dir: for result files, unless the Python config names another folder.
+    """
+    place = "dataloader.evaluator"
+    if not isinstance(cfg, PythonRunConfig) or not cfg.has(place):
+        sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS
+        return build_evaluator(dataset_name, output_dir=output_dir, kpt_oks_sigmas=sigmas)
+    changes = {_TEST_NAMES: dataset_name}
+    part = cfg.part(place)
+    is_one = "_target_" in part
+    for one in [place] if is_one else [f"{place}[{i}]" for i in range(len(part))]:
+        if "output_dir" not in cfg.part(one) and _takes_output_dir(cfg.target(one)):
+            changes[f"{one}.output_dir"] = output_dir
+    made = cfg.make(place, changes)
+    evaluator: DatasetEvaluator = made if is_one else DatasetEvaluators(made)
+    return evaluator
+
+
+def _takes_output_dir(evaluator: Any) -> bool:
+    return "output_dir" in inspect.signature(evaluator).parameters
+
+
+def ddp_options(cfg: CfgNode) -> dict[str, Any]:
+    """Arguments of `create_ddp_model`."""
+    if isinstance(cfg, PythonRunConfig) and cfg.has("train.ddp"):
+        return dict(cfg.part("train.ddp"))
+    return {"broadcast_buffers": False}
