@@ -136,13 +136,12 @@ class PythonRunConfig(CfgNode):
 
     def part(self, place: str, changes: Mapping[str, Any] | None = None) -> Any:
         """The description at `place`; see `make`."""
+        if not self.has(place):
+            raise ConfigError(f"This Python config has no {place}, which the run needs.")
         parts = copy.deepcopy(self.parts) if changes else self.parts
         for changed, value in (changes or {}).items():
             OmegaConf.update(parts, changed, value, force_add=True)
-        found = OmegaConf.select(parts, place)
-        if found is None:
-            raise ConfigError(f"This Python config has no {place}, which the run needs.")
-        return found
+        return OmegaConf.select(parts, place)
 
     def target(self, place: str) -> Any:
         """The callable that the part at `place` calls."""

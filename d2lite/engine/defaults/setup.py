@@ -63,6 +63,8 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
         # The caller hands the same config to a trainer.
         LazyConfig.apply_overrides(given, [f"++train.seed={cfg.SEED}"])
     if getattr(args, "auto_scale_lr", False):
+        if isinstance(cfg, PythonRunConfig):
+            raise ConfigError("--auto-scale-lr cannot change a Python config; set optimizer.lr=...")
         scale_learning_rate(cfg)
     config_path = Path(cfg.OUTPUT_DIR) / "config.yaml"
     # An evaluation must not put its own options into the record of the training.
