@@ -10,10 +10,12 @@ PUBLIC_NAMES: dict[str, str] = {
         convert_c2_detectron_names""",
     "checkpoint.catalog": "ModelCatalog ModelCatalogHandler",
     "checkpoint.detection_checkpoint": "DetectionCheckpointer",
-    "config": """CfgNode annotated_yaml config_diff configurable find_config_file get_cfg global_cfg
-        set_global_cfg""",
+    "config": """CfgNode LazyCall LazyConfig PythonRunConfig annotated_yaml as_run_config
+        config_diff configurable find_config_file get_cfg global_cfg instantiate set_global_cfg""",
     "config.config": "CfgNode configurable get_cfg global_cfg set_global_cfg",
     "config.defaults": "_C",
+    "config.instantiate": "dump_dataclass instantiate",
+    "config.lazy": "LazyCall LazyConfig",
     "data": """DatasetCatalog DatasetFromList DatasetMapper MapDataset Metadata MetadataCatalog
         ToIterableDataset build_batch_data_loader build_detection_test_loader
         build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset

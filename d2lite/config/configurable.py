@@ -7,6 +7,8 @@ from typing import Any
 
 from yacs.config import CfgNode as _YacsNode
 
+from .optional_omegaconf import DictConfig
+
 
 def configurable(
     init_func: Callable[..., Any] | None = None,
@@ -95,7 +97,7 @@ def _check_takes_cfg(convert: Callable[..., Any]) -> None:
 
 def _has_config(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     first = args[0] if args else kwargs.get("cfg")
-    return isinstance(first, _YacsNode)
+    return isinstance(first, (_YacsNode, DictConfig))
 
 
 def _arguments(

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+from omegaconf import OmegaConf
 
 from d2lite.config import CfgNode, configurable, get_cfg
 
@@ -132,3 +133,14 @@ def test_misuse_of_the_decorator_is_refused():
         configurable(lambda: None)
     with pytest.raises(TypeError, match="from_config="):
         configurable()
+
+
+def test_a_config_of_omegaconf_is_a_config_too():
+    """Code that keeps its options in OmegaConf builds our classes from it."""
+    cfg = OmegaConf.create({"WIDTH": 3})
+
+    @configurable(from_config=lambda cfg: {"width": cfg.WIDTH})
+    def make(width):
+        return width
+
+    assert make(cfg) == make(width=3) == 3

@@ -14,7 +14,7 @@ from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import EventWriter
 
 from .. import hooks
-from ..derived_config import get_num_classes, load_test_classes, num_classes_key
+from ..derived_config import get_num_classes, load_test_classes, shown_classes_key
 from ..evaluating import build_validation_loaders
 from ..trainer_base import HookBase
 
@@ -51,7 +51,7 @@ def step_hooks(
         check = hooks.ClassCheckHook(
             class_names,
             get_num_classes(cfg),
-            key=num_classes_key(cfg) or "NUM_CLASSES",
+            key=shown_classes_key(cfg),
             test_classes=load_test_classes(cfg.DATASETS.TEST, class_names),
             loaded_classes=loaded_classes,
         )

@@ -8,6 +8,7 @@ from .classes import (
     get_num_classes,
     name_classes,
     num_classes_key,
+    shown_classes_key,
 )
 from .epochs import epoch_length, follow_epochs
 from .scaling import auto_scale_workers, scale_learning_rate
@@ -29,4 +30,5 @@ __all__ = [
     "num_classes_key",
     "resolve_seed",
     "scale_learning_rate",
+    "shown_classes_key",
 ]

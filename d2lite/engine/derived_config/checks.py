@@ -7,7 +7,7 @@ from d2lite.data import DatasetCatalog
 from d2lite.data.classes import follow_class_order
 from d2lite.utils.errors import ConfigError
 
-from .classes import get_class_names, get_num_classes, num_classes_key
+from .classes import get_class_names, get_num_classes, shown_classes_key
 
 
 def check_solver(cfg: CfgNode, world_size: int) -> None:
@@ -99,7 +99,7 @@ def check_test_classes(
     count = get_num_classes(cfg)
     if count is not None and count != len(names):
         raise ConfigError(
-            f"{num_classes_key(cfg)}={count} does not fit the evaluation set {dataset_name!r} "
+            f"{shown_classes_key(cfg)}={count} does not fit the evaluation set {dataset_name!r} "
             f"with its {len(names)} classes: {', '.join(names)}. Give the config that the weights "
             "were trained with (OUTPUT_DIR/config.yaml of the training)."
         )

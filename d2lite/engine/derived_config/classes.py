@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from d2lite.config import CfgNode
+from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.utils.errors import ConfigError
 
@@ -41,6 +41,14 @@ def num_classes_key(cfg: CfgNode) -> str | None:
         return None
     node = cfg.MODEL.get(key.split(".")[1], {})
     return key if "NUM_CLASSES" in node else None
+
+
+def shown_classes_key(cfg: CfgNode) -> str:
+    """Name what a person sets for the number of object classes, for messages."""
+    key = num_classes_key(cfg)
+    if key is not None and isinstance(cfg, PythonRunConfig):
+        return cfg.origin(key).rpartition(" ")[2]
+    return key or "NUM_CLASSES"
 
 
 def get_num_classes(cfg: CfgNode) -> int | None:
