@@ -1,7 +1,7 @@
-"""Faults of datasets: what kinds there are, what is done about each, and the book that counts them.
+"""Faults of datasets: what kinds there are, what is done about each, and the log that counts them.
 
-Readers and checks write into a book. Who wants to know what a set has (a training that skips what
-is bad, tools/check_dataset.py) opens one with `collecting_faults`; a reader that nobody listens to
+Readers and checks write into a `FaultLog`. Who wants to know what a set has (a training that skips
+what is bad, tools/check_dataset.py) opens one with `collecting_faults`; where nobody does, a reader
 raises what it cannot read.
 """
 
@@ -195,18 +195,18 @@ def too_much_is_bad(word: str, bad: int, total: int, max_share: float, why: str)
     )
 
 
-_current: ContextVar[FaultLog | None] = ContextVar("d2lite_fault_book", default=None)
+_current: ContextVar[FaultLog | None] = ContextVar("d2lite_fault_log", default=None)
 
 
 @contextmanager
 def collecting_faults(where: str | None = None) -> Iterator[FaultLog]:
-    """Inside, readers skip what is bad and write it into one book.
+    """Inside, readers skip what is bad and write it into one log.
 
     Args:
         where: the dataset; its faults are logged at the end. None logs nothing.
 
     Yields:
-        The book; that of an outer collection, where there is one.
+        The log; that of an outer collection, where there is one.
     """
     outer = _current.get()
     if outer is not None:
@@ -224,7 +224,7 @@ def collecting_faults(where: str | None = None) -> Iterator[FaultLog]:
 
 @contextmanager
 def reading_faults(where: str) -> Iterator[FaultLog]:
-    """The book for a reader: that of who collects, or a strict one that is logged at the end.
+    """The log for a reader: that of who collects, or a strict one that is logged at the end.
 
     Args:
         where: the file that is read.

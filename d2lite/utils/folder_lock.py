@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -42,6 +43,11 @@ class FolderLock:
         file = open(self.path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - kept
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not _is_at(self.path, file):
+                # Its owner took the file away between our opening and our locking it.
+                file.close()
+                file = open(self.path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as err:
             file.seek(0)
             owner = _describe(file.read())
@@ -63,9 +69,21 @@ class FolderLock:
     def release(self) -> None:
         """Let another run begin; the file goes too."""
         if self._file is not None:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
             self._file.close()
             self._file = None
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _describe(text: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.classes import shared_metadata
+from d2lite.data.classes.keypoints import flip_pairs
 from d2lite.utils.errors import DataError
 
 
@@ -26,6 +27,28 @@ def test_hflip_indices_follow_the_names(metadata):
     metadata("h5_points", keypoint_names=names, keypoint_flip_map=[("left_eye", "right_eye")])
     assert shared_metadata.create_keypoint_hflip_indices("h5_points") == [0, 2, 1, 3]
     assert shared_metadata.create_keypoint_hflip_indices(["h5_points"]) == [0, 2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (["nose", "left_eye", "right_eye"], [("left_eye", "right_eye")]),
+        (["r-hip", "l-hip", "neck"], [("r-hip", "l-hip")]),
+        (["LeftEar", "RightEar"], [("LeftEar", "RightEar")]),
+        (["eye_L", "eye_R", "tail"], [("eye_L", "eye_R")]),
+        (["Left Ankle", "right ankle"], [("Left Ankle", "right ankle")]),
+        # A side inside of a word, and one without its partner, are not sides.
+        (["leftover", "rightover", "bright", "left_paw"], []),
+        (["1", "2"], []),
+    ],
+)
+def test_flip_pairs_are_names_that_differ_in_the_side_alone(names, pairs):
+    assert flip_pairs(names) == pairs
+
+
+def test_flips_follow_from_the_names_where_none_are_stated(metadata):
+    metadata("h5_named", keypoint_names=["l_eye", "r_eye"])
+    assert shared_metadata.create_keypoint_hflip_indices("h5_named") == [1, 0]
 
 
 def test_datasets_that_disagree_are_named_with_their_values(metadata):

@@ -1,5 +1,6 @@
 """YOLO, LabelMe and what auto: recognises."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.classes import create_keypoint_hflip_indices
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from tests.data import spec_files as make
@@ -275,3 +277,35 @@ def test_auto_says_what_it_found_and_what_it_knows(tmp_path):
         DatasetCatalog.get("auto:d")
     with pytest.raises(DataError, match="needs a folder"):
         DatasetCatalog.get("auto:d/x.png")
+
+
+def test_keypoints_of_a_coco_string_have_their_names_and_flips(tmp_path):
+    """People register nothing, so the file has to say it."""
+    root = tmp_path / "work/k"
+    make.coco(root / "k.json", objects=[(0, 1)], files=["a.jpg"])
+    content = json.loads((root / "k.json").read_text())
+    for category in content["categories"]:
+        category["keypoints"] = ["nose", "left_eye", "right_eye"]
+    (root / "k.json").write_text(json.dumps(content))
+    make.picture(root / "a.jpg")
+    for name in ("coco:k/k.json", "auto:k", "coco:k/k.json?classes=cat"):
+        assert MetadataCatalog.get(name).keypoint_names == ["nose", "left_eye", "right_eye"]
+        assert create_keypoint_hflip_indices(name) == [0, 2, 1]
+
+
+def test_yolo_pose_lines_become_boxes_and_keypoints(tmp_path):
+    file = make.yolo(tmp_path / "work/y", train_a="0 .5 .5 .4 .4 .25 .5 0 0\n")
+    file.write_text(file.read_text() + "kpt_shape: [2, 2]\nflip_idx: [1, 0]\n")
+    ((obj,),) = [record["annotations"] for record in DatasetCatalog.get("yolo:y")]
+    assert "segmentation" not in obj
+    width, height = (DatasetCatalog.get("yolo:y")[0][key] for key in ("width", "height"))
+    # The point at the origin is one that nobody labelled.
+    np.testing.assert_allclose(obj["keypoints"], [width / 4, height / 2, 2, 0, 0, 0])
+    assert MetadataCatalog.get("yolo:y").keypoint_names == ["point 0", "point 1"]
+    assert create_keypoint_hflip_indices("yolo:y") == [1, 0]
+
+
+def test_keypoints_without_names_are_refused_with_where_to_name_them(tmp_path):
+    make.yolo(tmp_path / "work/y", train_a="0 .5 .5 .4 .4\n")
+    with pytest.raises(DataError, match=r"yolo:y' have no names.*kpt_shape"):
+        create_keypoint_hflip_indices("yolo:y")

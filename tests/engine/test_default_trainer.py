@@ -1,5 +1,7 @@
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -321,3 +323,20 @@ class TestEvaluateCheckpoint:
         toy_cfg.DATASETS.TEST = ()
         with pytest.raises(ConfigError, match=r"DATASETS\.TEST is empty"):
             evaluate_checkpoint(toy_cfg)
+
+
+def test_second_run_in_a_folder_is_refused_until_the_first_has_ended(toy_cfg):
+    """Two runs would overwrite each other's checkpoints."""
+    Path(toy_cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
+    hold = (
+        "import sys, time; from d2lite.utils.folder_lock import FolderLock; "
+        "lock = FolderLock(sys.argv[1]); print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", hold, toy_cfg.OUTPUT_DIR]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(OutputError, match=f"Another run is writing .*process {other.pid}"):
+            DefaultTrainer(toy_cfg)
+        other.kill()
+    DefaultTrainer(toy_cfg).train()
+    assert not (Path(toy_cfg.OUTPUT_DIR) / "run.lock").exists()

@@ -54,6 +54,12 @@ def test_better_by_less_than_min_delta_is_not_better(min_delta, steps_made):
     assert trainer.iter == steps_made
 
 
+def test_measurement_counts_once_however_often_it_is_looked_at():
+    """A hook that works at each step sees each evaluation, here of every second step, twice."""
+    trainer, _ = train([5, 4, 4, 4, 4, 4, 4, 4, 4, 4], period=1, patience=3)
+    assert trainer.iter == 8
+
+
 def test_unmeasured_metric_ends_no_run():
     trainer, hook = train([1] * 10, metric="segm/AP")
     assert trainer.iter == 20

@@ -54,6 +54,18 @@ def test_config_is_left_alone(toy_cfg):
     assert toy_cfg.dump() == before
 
 
+def test_config_is_left_alone_also_where_the_number_of_classes_follows_from_the_data(toy_cfg):
+    toy_cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
+    toy_cfg.MODEL.BACKBONE.NAME = "build_retinanet_resnet_fpn_backbone"
+    toy_cfg.MODEL.RESNETS.DEPTH, toy_cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 18, 64
+    toy_cfg.MODEL.RESNETS.OUT_FEATURES = ["res3", "res4", "res5"]
+    toy_cfg.MODEL.FPN.IN_FEATURES = ["res3", "res4", "res5"]
+    before = toy_cfg.dump()
+    predictor = DefaultPredictor(toy_cfg)
+    assert predictor.cfg.MODEL.RETINANET.NUM_CLASSES == 3
+    assert toy_cfg.dump() == before
+
+
 def test_trained_weights_bring_their_class_names_where_the_data_are_not_there(toy_cfg):
     """People predict on machines that do not have the training data."""
     DefaultTrainer(toy_cfg).train()

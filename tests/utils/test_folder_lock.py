@@ -1,5 +1,6 @@
 """A second run must not overwrite the checkpoints of the first."""
 
+import json
 import os
 import signal
 import subprocess
@@ -41,7 +42,9 @@ def test_folder_of_another_process_is_refused_and_the_process_named(holder, tmp_
 def test_killed_process_leaves_the_folder_free_though_its_child_lives_on(holder, tmp_path):
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    FolderLock(tmp_path).release()
+    lock = FolderLock(tmp_path)
+    assert json.loads(lock.path.read_text())["pid"] == os.getpid()
+    lock.release()
 
 
 def test_released_folder_has_no_file_of_the_lock(tmp_path):
@@ -56,6 +59,7 @@ def test_trainers_of_one_process_share_the_folder(tmp_path):
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     second.release()
     first.release()
+    assert not first.path.exists()
 
 
 def test_file_of_a_lock_that_cannot_be_read_is_still_a_lock(holder, tmp_path):

@@ -91,7 +91,7 @@ def _note_empty_classes(checked: CheckedSet) -> None:
 
 
 def compare_sets(sets: list[CheckedSet]) -> None:
-    """Write into the later sets' books what they share with earlier ones, and must not.
+    """Write into the later sets' logs what they share with earlier ones, and must not.
 
     Args:
         sets: training first, then test; what is used together.

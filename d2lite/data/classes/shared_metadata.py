@@ -7,21 +7,35 @@ import torch
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.utils.errors import DataError
 
+from .keypoints import flip_pairs
+
 
 def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[int]:
     """For each keypoint, which one takes its place when the image is mirrored.
 
     Args:
-        dataset_names: datasets whose metadata have keypoint_names and keypoint_flip_map.
+        dataset_names: datasets whose metadata have keypoint_names. Where they have no
+            keypoint_flip_map, it follows from the names; see `flip_pairs`.
+
+    Raises:
+        DataError: if the keypoints have no names, or the datasets do not agree.
     """
     names = [dataset_names] if isinstance(dataset_names, str) else list(dataset_names)
     for key in ("keypoint_names", "keypoint_flip_map"):
         check_metadata_consistency(key, names)
     metadata = MetadataCatalog.get(names[0])
-    pairs = dict(metadata.keypoint_flip_map)
+    keypoints = metadata.get("keypoint_names")
+    if not keypoints:
+        raise DataError(
+            f"The keypoints of the dataset {names[0]!r} have no names. A COCO file names them in "
+            "its categories ('keypoints'), data.yaml of YOLO by kpt_shape; for a registered set "
+            "use MetadataCatalog.get(NAME).set(keypoint_names=..., keypoint_flip_map=...)."
+        )
+    stated = metadata.get("keypoint_flip_map")
+    pairs = dict(flip_pairs(keypoints) if stated is None else stated)
     partner = pairs | {right: left for left, right in pairs.items()}
-    place = {name: i for i, name in enumerate(metadata.keypoint_names)}
-    return [place[partner.get(name, name)] for name in metadata.keypoint_names]
+    place = {name: i for i, name in enumerate(keypoints)}
+    return [place[partner.get(name, name)] for name in keypoints]
 
 
 def get_fed_loss_cls_weights(

@@ -26,6 +26,7 @@ from d2lite.utils import comm
 from d2lite.utils.comm import unwrap
 from d2lite.utils.errors import UserError
 from d2lite.utils.events import EventWriter
+from d2lite.utils.folder_lock import FolderLock
 from d2lite.utils.logger import append_to_log_file, setup_logger
 
 from .. import hooks
@@ -90,6 +91,7 @@ class DefaultTrainer(TrainerBase):
     weight_average: hooks.WeightAverage | None = None
     _last_eval_results: Mapping[str, Any] | None = None
     _run_facts: dict[str, Any] | None = None
+    _lock: FolderLock | None = None
 
     def __init__(self, cfg: CfgNode) -> None:
         """Derive what the config leaves open, build the parts, and join them by hooks.
@@ -112,6 +114,8 @@ class DefaultTrainer(TrainerBase):
         check_solver(cfg, world_size)
         if comm.is_main_process():
             prepare_output_dir(cfg.OUTPUT_DIR)
+            # Until the training, this object or the process ends.
+            self._lock = FolderLock(cfg.OUTPUT_DIR)
         self.seed = resolve_seed(cfg)
         data_loader = self.build_train_loader(cfg)
         follow_epochs(cfg, data_loader)
@@ -285,8 +289,12 @@ class DefaultTrainer(TrainerBase):
             RunInterrupted: if Ctrl-C or SIGTERM stopped the run, which has saved then.
         """
         started = time.perf_counter()
-        with listen_for_stop(self._on_signal), dead_worker_advice():
-            super().train(self.start_iter, self.max_iter)
+        try:
+            with listen_for_stop(self._on_signal), dead_worker_advice():
+                super().train(self.start_iter, self.max_iter)
+        finally:
+            if self._lock is not None:
+                self._lock.release()
         if self.is_stopping:
             savers = [hook for hook in self.hooks if isinstance(hook, hooks.PeriodicCheckpointer)]
             message = describe_stop(

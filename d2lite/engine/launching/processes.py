@@ -55,7 +55,7 @@ def run_processes(job: Job, rendezvous: Rendezvous) -> None:
         RunInterrupted: if a signal stopped them after they saved.
         RuntimeError: if a process failed otherwise, on any machine; the text holds its traceback.
     """
-    started: Any = start_processes(  # type: ignore[no-untyped-call]
+    started: Any = start_processes(
         _work, args=(job,), nprocs=job.first.local_size, join=False, start_method="spawn"
     )
     processes: list[Process] = started.processes

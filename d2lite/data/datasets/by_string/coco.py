@@ -39,7 +39,14 @@ class CocoSource:
 
     def metadata(self) -> dict[str, Any]:
         """Paths of the file and of the images."""
-        return {"json_file": str(self._json), "image_root": str(self._images[0])}
+        facts = {"json_file": str(self._json), "image_root": str(self._images[0])}
+        return {**facts, **self.keypoint_metadata()}
+
+    def keypoint_metadata(self) -> dict[str, Any]:
+        """Names of the keypoints, where the categories that have some agree."""
+        found = [c["keypoints"] for c in self._content()["categories"] if c.get("keypoints")]
+        is_one = bool(found) and all(names == found[0] for names in found)
+        return {"keypoint_names": [str(name) for name in found[0]]} if is_one else {}
 
     def classes(self) -> list[str]:
         """Category names by ascending id."""

@@ -1,14 +1,12 @@
 """Apple's Create ML: a JSON list of images with boxes given by their centre and size in pixels."""
 
-from pathlib import Path
 from typing import Any
 
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
 
-from .entries import Entry, EntrySource, Shape
+from .entries import Entry, FileSource, Shape
 from .json_files import read_json
-from .source import find_path
 
 
 def is_createml_content(content: Any) -> bool:
@@ -22,21 +20,10 @@ def is_createml_content(content: Any) -> bool:
     )
 
 
-class CreateMLSource(EntrySource):
+class CreateMLSource(FileSource):
     """One JSON file and the images beside it."""
 
     layout = "Create ML"
-
-    def __init__(self, path: str, image_root: str | None) -> None:
-        """Find the file.
-
-        Args:
-            path: of the JSON.
-            image_root: folder of the images; None looks around the file.
-        """
-        file = find_path(path, suits=Path.is_file)
-        folders = [find_path(image_root, beside=file.parent)] if image_root else []
-        super().__init__(file, [*folders, file.parent, file.parent / "images"])
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images in the order of the file."""

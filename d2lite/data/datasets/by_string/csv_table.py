@@ -43,7 +43,7 @@ def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -
         renamed: what a column holds -> its name, where it is none of those known.
 
     Returns:
-        "image", "label", "x0" ... -> number of the column; empty if this is no table of boxes.
+        "image", "label", "x0" ... -> number of the column; empty if these are other columns.
     """
     plain = [
         name.strip().lstrip("\ufeff#").lower().replace("_", "").replace(" ", "") for name in header

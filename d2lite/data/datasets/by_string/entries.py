@@ -14,7 +14,7 @@ from d2lite.utils.errors import DataError
 
 from .geometry import box_around_points
 from .image_finder import ImageFinder
-from .source import size_or_record_fault
+from .source import find_path, size_or_record_fault
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +151,27 @@ class EntrySource:
         """The entries, and the faults found on the way as (kind, example)."""
         faults = _NotedFaults()
         return self.read_entries(faults), faults.noted
+
+
+class FileSource(EntrySource):
+    """A dataset of one label file with its images around it.
+
+    Attributes:
+        image_folders: where images are looked for, relative to the file's folder.
+    """
+
+    image_folders: tuple[str, ...] = (".", "images")
+
+    def __init__(self, path: str, image_root: str | None) -> None:
+        """Find the file.
+
+        Args:
+            path: of the label file.
+            image_root: folder of the images, which comes first; None looks around the file alone.
+        """
+        file = find_path(path, suits=Path.is_file)
+        named = [find_path(image_root, beside=file.parent)] if image_root else []
+        super().__init__(file, [*named, *(file.parent / name for name in self.image_folders)])
 
 
 class _NotedFaults(FaultLog):

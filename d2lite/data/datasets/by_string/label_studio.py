@@ -16,10 +16,9 @@ from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
-from .entries import Entry, EntrySource, Shape
+from .entries import Entry, FileSource, Shape
 from .geometry import ellipse, rotated
 from .json_files import read_json
-from .source import find_path
 
 _MAX_BRUSH_VALUES = 4 * 2**28
 
@@ -35,21 +34,11 @@ def is_label_studio_content(content: Any) -> bool:
     return has_data or {"annotation_id", "annotator"} <= task.keys()
 
 
-class LabelStudioSource(EntrySource):
+class LabelStudioSource(FileSource):
     """One JSON export and the images around it."""
 
     layout = "Label Studio JSON"
-
-    def __init__(self, path: str, image_root: str | None) -> None:
-        """Find the file.
-
-        Args:
-            path: of the JSON.
-            image_root: folder of the images; None looks around the file.
-        """
-        file = find_path(path, suits=Path.is_file)
-        folders = [find_path(image_root, beside=file.parent)] if image_root else []
-        super().__init__(file, [*folders, file.parent / "images", file.parent])
+    image_folders = ("images", ".")
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The tasks in the order of the file; those that nobody annotated have no objects."""

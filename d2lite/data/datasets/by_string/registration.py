@@ -60,6 +60,7 @@ _ID_MAP = "thing_dataset_id_to_contiguous_id"
 # What evaluators look for in a set's metadata, and only the files can tell.
 _COCO_KEYS = ("json_file", "image_root", _ID_MAP)
 _VOC_KEYS = ("dirname", "split")
+_KEYPOINT_KEYS = ("keypoint_names", "keypoint_flip_map")
 
 
 @dataclass
@@ -99,7 +100,7 @@ class _SpecLoader:
             return "coco" if self.is_altered else source.evaluator_type
         if key == "year":
             return self.spec.year if source.evaluator_type == "pascal_voc" else None
-        if self.is_altered and key != "image_root":
+        if self.is_altered and key not in ("image_root", *_KEYPOINT_KEYS):
             return None
         return source.metadata().get(key)
 
@@ -176,10 +177,13 @@ def register_spec(name: str) -> None:
     """
     loader = _SpecLoader(parse_spec(name))
     keys = {
-        "coco": _COCO_KEYS,
+        "coco": (*_COCO_KEYS, *_KEYPOINT_KEYS),
+        "yolo": _KEYPOINT_KEYS,
+        "cvat": _KEYPOINT_KEYS,
+        "datumaro": _KEYPOINT_KEYS,
         "voc": (*_VOC_KEYS, "year", "evaluator_type"),
         "images": ("image_root",),
-        "auto": (*_COCO_KEYS, *_VOC_KEYS, "year", "evaluator_type"),
+        "auto": (*_COCO_KEYS, *_VOC_KEYS, *_KEYPOINT_KEYS, "year", "evaluator_type"),
     }.get(loader.spec.kind, ())
     DatasetCatalog.register(name, OrderedLoader(loader))
     metadata = MetadataCatalog.get(name).set_deferred(

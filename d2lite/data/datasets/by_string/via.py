@@ -4,16 +4,14 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
 
-from .entries import Entry, EntrySource, Shape
+from .entries import Entry, FileSource, Shape
 from .geometry import ellipse
 from .json_files import read_json
-from .source import find_path
 
 # Attributes of a region that name its class, in the order in which they are tried.
 _CLASS_KEYS = ("class", "label", "name", "category", "type", "object")
@@ -31,21 +29,13 @@ def is_via_content(content: Any) -> bool:
     return isinstance(first, dict) and {"filename", "regions"} <= first.keys()
 
 
-class ViaSource(EntrySource):
+class ViaSource(FileSource):
     """One JSON or CSV file and the images beside it."""
 
     layout = "VIA"
 
     def __init__(self, path: str, image_root: str | None) -> None:
-        """Find the file.
-
-        Args:
-            path: of the .json or .csv file.
-            image_root: folder of the images; None looks around the file.
-        """
-        file = find_path(path, suits=Path.is_file)
-        folders = [find_path(image_root, beside=file.parent)] if image_root else []
-        super().__init__(file, [*folders, file.parent, file.parent / "images"])
+        super().__init__(path, image_root)
         self._options: list[str] = []
 
     def class_names(self) -> Sequence[str] | None:
