@@ -3,13 +3,16 @@
 import itertools
 import logging
 import os
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from d2lite.data.catalog import MetadataCatalog
+from d2lite.data.datasets.pascal_voc import voc_split_ids
+from d2lite.data.datasets.voc_xml import annotated_objects, read_annotation
+from d2lite.data.faults import collecting_faults, reading_faults
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
@@ -39,29 +42,19 @@ def parse_rec(filename: str | os.PathLike[str]) -> list[dict[str, Any]]:
         DataError: if the file is not such an XML file.
         MissingFileError: if it does not exist.
     """
-    try:
-        with PathManager.open(os.fspath(filename)) as stream:
-            tree = ElementTree.parse(stream)
-    except FileNotFoundError as err:
-        raise MissingFileError(f"the VOC annotation file {filename} does not exist.") from err
-    except ElementTree.ParseError as err:
-        raise DataError(f"{filename} is not an XML file that can be read: {err}.") from err
-    return [_read_object(element, filename) for element in tree.findall("object")]
-
-
-def _read_object(element: ElementTree.Element, filename: object) -> dict[str, Any]:
-    corners = [element.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
-    name = element.findtext("name")
-    if name is None or None in corners:
-        raise DataError(f"{filename} has an <object> without <name> or a whole <bndbox>.")
-    return {
-        "name": name,
-        "pose": element.findtext("pose", "Unspecified"),
-        "truncated": int(element.findtext("truncated") or 0),
-        "difficult": int(element.findtext("difficult") or 0),
-        # Some tools write whole numbers as 12.0.
-        "bbox": [int(float(corner)) for corner in corners if corner is not None],
-    }
+    path = Path(PathManager.get_local_path(os.fspath(filename)))
+    with reading_faults(str(filename)) as faults:
+        objects = list(annotated_objects(read_annotation(path), path, faults))
+    return [
+        {
+            "name": obj.name,
+            "pose": obj.pose,
+            "truncated": obj.truncated,
+            "difficult": obj.difficult,
+            "bbox": [int(corner) for corner in obj.corners],
+        }
+        for obj in objects
+    ]
 
 
 def voc_eval(
@@ -133,9 +126,12 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
                 "COCOEvaluator, which works for all datasets."
             )
         self._dataset_name = dataset_name
-        folder = PathManager.get_local_path(metadata.dirname)
-        self._annotation_path = os.path.join(folder, "Annotations", "{}.xml")
-        self._image_set_path = os.path.join(folder, "ImageSets", "Main", f"{metadata.split}.txt")
+        self._folder = PathManager.get_local_path(metadata.dirname)
+        self._split = metadata.split
+        self._annotation_path = os.path.join(self._folder, "Annotations", "{}.xml")
+        self._image_set_path = os.path.join(
+            self._folder, "ImageSets", "Main", f"{metadata.split}.txt"
+        )
         self._class_names: Sequence[str] = metadata.thing_classes
         # VOC changed the metric after 2007.
         self._use_07_metric = int(metadata.year) == 2007
@@ -175,9 +171,8 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
         if parts is None:
             return {}
         predictions = list(itertools.chain.from_iterable(parts))
-        ids = _read_lines(self._image_set_path)
-        number = {image: i for i, image in enumerate(ids)}
-        objects = {image: parse_rec(self._annotation_path.format(image)) for image in ids}
+        objects = self._truth()
+        number = {image: i for i, image in enumerate(objects)}
         images = np.concatenate(
             [np.full(len(p[1]), number.get(p[0], -1)) for p in predictions] or [np.zeros(0, int)]
         )
@@ -197,6 +192,18 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
                 recall, precision = matches.curve(truth, percent / 100)
                 table[index, column] = 100 * voc_ap(recall, precision, self._use_07_metric)
         return {"bbox": self._summary(table)}
+
+    def _truth(self) -> dict[str, list[dict[str, Any]]]:
+        """The objects of each image, as a training reads them: what it leaves out is left out."""
+        truth = {}
+        with collecting_faults(self._dataset_name) as faults:
+            for image in voc_split_ids(self._folder, self._split):
+                path = self._annotation_path.format(image)
+                try:
+                    truth[image] = parse_rec(path)
+                except (DataError, MissingFileError) as err:
+                    faults.refuse("unreadable_annotations", path, err)
+        return truth
 
     def _warn_of_misfits(self, num_images: int, images: np.ndarray, classes: np.ndarray) -> None:
         reasons = []

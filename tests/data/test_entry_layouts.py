@@ -13,11 +13,11 @@ from d2lite.data.datasets.by_string.createml import CreateMLSource
 from d2lite.data.datasets.by_string.csv_table import CsvSource, table_columns
 from d2lite.data.datasets.by_string.cvat import CvatSource
 from d2lite.data.datasets.by_string.datumaro import DatumaroSource
-from d2lite.data.datasets.by_string.image_finder import ImageFinder
 from d2lite.data.datasets.by_string.label_studio import LabelStudioSource, brush_mask
 from d2lite.data.datasets.by_string.supervisely import SuperviselySource
 from d2lite.data.datasets.by_string.text_boxes import DotaSource, KittiSource, WiderFaceSource
 from d2lite.data.datasets.by_string.via import ViaSource
+from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.faults import collecting_faults
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError

@@ -150,10 +150,10 @@ def test_annotation_without_pose_and_with_decimals_is_read(tmp_path):
 
 def test_broken_annotation_names_its_file(tmp_path):
     (tmp_path / "a.xml").write_text("<annotation><object>")
-    with pytest.raises(DataError, match=r"a\.xml is not an XML file"):
+    with pytest.raises(DataError, match=r"a\.xml is not valid XML"):
         parse_rec(tmp_path / "a.xml")
     (tmp_path / "b.xml").write_text("<annotation><object><name>x</name></object></annotation>")
-    with pytest.raises(DataError, match=r"b\.xml has an <object> without"):
+    with pytest.raises(DataError, match=r"b\.xml: the box of object 'x' is incomplete"):
         parse_rec(tmp_path / "b.xml")
     with pytest.raises(MissingFileError, match=r"c\.xml"):
         parse_rec(tmp_path / "c.xml")

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from d2lite.data.channels import ORIENTATION_TAG
+from d2lite.data.datasets.image_finder import missing_images
 from d2lite.data.faults import FaultLog
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
@@ -79,29 +80,6 @@ def check_images(records: Iterable[Record], num_threads: int) -> Iterator[ImageC
     """
     with ThreadPoolExecutor(max_workers=num_threads) as pool:
         yield from pool.map(check_image, records)
-
-
-def missing_images(records: Iterable[Record]) -> list[str]:
-    """The names of local image files that are not there; no image is opened.
-
-    Each folder is listed once, which for COCO takes a fraction of asking for every file.
-    """
-    listings: dict[str, set[str]] = {}
-    missing = []
-    for record in records:
-        name = str(record.get("file_name", ""))
-        if not name or "://" in name:
-            continue
-        folder, file = os.path.split(name)
-        if folder not in listings:
-            try:
-                listings[folder] = set(os.listdir(folder or "."))
-            except OSError:
-                listings[folder] = set()
-        # A file system may tell other cases or spellings apart less strictly than a list does.
-        if file not in listings[folder] and not os.path.exists(name):
-            missing.append(name)
-    return missing
 
 
 def check_image_files(records: list[Record], max_share: float) -> None:

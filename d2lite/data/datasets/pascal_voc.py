@@ -4,20 +4,22 @@ import logging
 import os
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
-
-from PIL import Image
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import OrderedLoader
-from d2lite.data.faults import FaultLog, reading_faults
+from d2lite.data.faults import reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
+from .image_finder import IMAGE_ENDINGS, ImageFinder
+from .image_sizes import size_or_record_fault
+from .label_files import read_text
 from .location import missing_file
+from .voc_xml import VocObject, annotated_objects, read_annotation, stated_size, voc_labels
 
 __all__ = [
     "CLASS_NAMES",
@@ -69,7 +71,8 @@ def load_voc_instances(
         class_names: the classes; a box's category id is its class's place here.
 
     Returns:
-        One dict an image, in the order of the split file; image_id is the file's name.
+        One dict an image, in the order of the split file; image_id is the name in it. The image
+        is NAME.jpg, or whatever JPEGImages has under this name or the XML's <filename>.
 
     Raises:
         MissingFileError: if the split file or an annotation file is not there.
@@ -77,19 +80,17 @@ def load_voc_instances(
     """
     # A path behind a remote prefix becomes a local folder once, not for every file.
     folder = Path(PathManager.get_local_path(os.path.join(dirname, "Annotations/")))
+    images = os.path.join(dirname, "JPEGImages")
     files = [
-        VocFile(
-            image_id,
-            folder / f"{image_id}.xml",
-            os.path.join(dirname, "JPEGImages", f"{image_id}.jpg"),
-        )
+        VocFile(image_id, folder / f"{image_id}.xml", os.path.join(images, f"{image_id}.jpg"))
         for image_id in voc_split_ids(dirname, split)
     ]
-    return read_voc_files(files, class_names, f"{dirname}, split {split!r}")
+    finder = ImageFinder([Path(images), Path(dirname)]) if os.path.isdir(dirname) else None
+    return read_voc_files(files, class_names, f"{dirname}, split {split!r}", finder)
 
 
 class VocFile(NamedTuple):
-    """One image: its id in the dataset dict, its annotation file and its own path."""
+    """One image: its id in the dataset dict, its annotation file, and where it is likely to be."""
 
     image_id: str | int
     path: Path
@@ -97,7 +98,10 @@ class VocFile(NamedTuple):
 
 
 def read_voc_files(
-    files: Iterable[VocFile], class_names: Sequence[str], where: str
+    files: Iterable[VocFile],
+    class_names: Sequence[str],
+    where: str,
+    finder: ImageFinder | None = None,
 ) -> list[dict[str, Any]]:
     """Read annotation files.
 
@@ -105,6 +109,7 @@ def read_voc_files(
         files: one for each image.
         class_names: the classes; a box's category id is its class's place here.
         where: what they are, for messages.
+        finder: looks for images that are not in their likely place; None does not look.
 
     Returns:
         One dict an image, in their order.
@@ -117,31 +122,25 @@ def read_voc_files(
     number_of = {label: i for i, label in enumerate(class_names)}
     records = []
     with reading_faults(where) as faults:
-        for image_id, path, image in files:
+        for file in files:
             try:
-                root = _read_xml(path)
-                height, width = _image_size(root, path, image)
+                root = read_annotation(file.path)
             except (MissingFileError, DataError) as err:
-                faults.refuse("unreadable_annotations", str(path), err)
+                faults.refuse("unreadable_annotations", str(file.path), err)
                 continue
-            found = (_noted_object(element, path, faults) for element in root.iter("object"))
-            boxes = [obj for obj in found if obj is not None]
-            strangers.update(label for label, _, _ in boxes if label not in number_of)
+            image = _image_of(root, file, finder)
+            size = stated_size(root) or size_or_record_fault(_local(image), faults)
+            if size is None:
+                continue
+            objects = list(annotated_objects(root, file.path, faults))
+            strangers.update(obj.name for obj in objects if obj.name not in number_of)
             records.append(
                 {
                     "file_name": image,
-                    "image_id": image_id,
-                    "height": height,
-                    "width": width,
-                    "annotations": [
-                        {
-                            "category_id": number_of.get(label, -1),
-                            "bbox": box,
-                            "bbox_mode": BoxMode.XYXY_ABS,
-                            "difficult": difficult,
-                        }
-                        for label, box, difficult in boxes
-                    ],
+                    "image_id": file.image_id,
+                    "height": size[0],
+                    "width": size[1],
+                    "annotations": [_as_dict(obj, number_of) for obj in objects],
                 }
             )
     if strangers:
@@ -156,74 +155,58 @@ def read_voc_files(
 
 
 def voc_split_ids(dirname: str | os.PathLike[str], split: str) -> list[str]:
-    """The image names of a split; a second column, as class-wise lists have, is ignored.
+    """The image names of a split, as the annotation files have them.
 
-    A name may have blanks: it is the whole line, if there is an annotation file of that name.
+    A second column, as class-wise lists have it, is ignored. A line may also be the path of an
+    image or have its ending, and the name may have blanks: an annotation file decides.
     """
     listing = os.path.join(dirname, "ImageSets", "Main", f"{split}.txt")
     try:
-        text = Path(PathManager.get_local_path(listing)).read_text(encoding="utf-8")
+        text = read_text(PathManager.get_local_path(listing))
     except FileNotFoundError as err:
         raise missing_file("VOC annotations", listing) from err
-    ids = []
-    for line in filter(None, map(str.strip, text.splitlines())):
-        first = line.split()[0]
-        whole = os.path.join(dirname, "Annotations", f"{line}.xml")
-        ids.append(line if first != line and PathManager.isfile(whole) else first)
-    return ids
+    lines = filter(None, map(str.strip, text.splitlines()))
+    return [_listed_id(line, os.path.join(dirname, "Annotations")) for line in lines]
 
 
-def voc_labels(path: Path) -> set[str]:
-    """The class names in one annotation file."""
-    return {(o.findtext("name") or "").strip() for o in _read_xml(path).iter("object")}
+def _listed_id(line: str, folder: str) -> str:
+    first = line.split()[0]
+    tried = []
+    for text in (line, first):
+        path = PureWindowsPath(text)
+        stem = path.stem if path.suffix.lower() in IMAGE_ENDINGS else path.name
+        tried += [text, (path.parent / stem).as_posix(), stem]
+    if tried == [line] * len(tried):
+        return line
+    return next(
+        (t for t in tried if PathManager.isfile(os.path.join(folder, f"{t}.xml"))), tried[-1]
+    )
 
 
-def _read_xml(path: Path) -> ElementTree.Element:
-    try:
-        return ElementTree.parse(path).getroot()
-    except FileNotFoundError as err:
-        raise missing_file("VOC annotations", path) from err
-    except ElementTree.ParseError as err:
-        raise DataError(f"{path} is not valid XML: {err}.") from err
+def _image_of(root: ElementTree.Element, file: VocFile, finder: ImageFinder | None) -> str:
+    """The path of the image; the likely one where none is found."""
+    if finder is None or os.path.isfile(file.image):
+        return file.image
+    own = file.image_id if isinstance(file.image_id, str) else file.path.stem
+    names = (own, root.findtext("filename"), root.findtext("path"))
+    found = (finder.find(name.strip()) for name in names if name and name.strip())
+    return next((str(image) for image in found if image is not None), file.image)
 
 
-def _image_size(root: ElementTree.Element, path: Path, image: str) -> tuple[int, int]:
-    """(height, width) as the XML says, or of the image where it says nothing."""
-    try:
-        size = int(root.findtext("size/height") or 0), int(root.findtext("size/width") or 0)
-    except ValueError as err:
-        raise DataError(f"{path} has an image size that is not a number: {err}.") from err
-    if min(size) > 0:
-        return size
-    if not PathManager.isfile(image):
-        raise missing_file("VOC images", image)
-    with Image.open(PathManager.get_local_path(image)) as picture:
-        return picture.height, picture.width
+def _local(image: str) -> Path:
+    return Path(PathManager.get_local_path(image) if PathManager.isfile(image) else image)
 
 
-def _noted_object(
-    element: ElementTree.Element, path: Path, faults: FaultLog
-) -> tuple[str, list[float], int] | None:
-    """`_read_object`, or None for one that the book has taken down."""
-    try:
-        return _read_object(element, path)
-    except DataError as err:
-        faults.refuse("malformed", str(err), err)
-        return None
-
-
-def _read_object(element: ElementTree.Element, path: Path) -> tuple[str, list[float], int]:
-    """Class name, xyxy box in pixels and the mark "difficult" of one object."""
-    label = (element.findtext("name") or "").strip()
-    try:
-        box = (element.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax"))
-        corners = [float(edge or "") for edge in box]
-        difficult = int(element.findtext("difficult") or 0)
-    except ValueError as err:
-        raise DataError(f"{path}: the box of object {label!r} is incomplete: {err}.") from err
-    # VOC counts pixels from 1 and names the last one inside, so the first edge lies one lower:
-    # pixels 1 to 5 span [0, 5).
-    return label, [corners[0] - 1, corners[1] - 1, corners[2], corners[3]], difficult
+def _as_dict(obj: VocObject, number_of: Mapping[str, int]) -> dict[str, Any]:
+    x0, y0, x1, y1 = obj.corners
+    return {
+        "category_id": number_of.get(obj.name, -1),
+        # VOC counts pixels from 1 and names the last one inside, so the first edge is one lower:
+        # pixels 1 to 5 span [0, 5).
+        "bbox": [x0 - 1, y0 - 1, x1, y1],
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "difficult": obj.difficult,
+    }
 
 
 def register_pascal_voc(

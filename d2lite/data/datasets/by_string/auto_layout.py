@@ -215,11 +215,8 @@ def _voc(folder: Path) -> Splits:
     found = unlisted_voc(folder)
     if "" in found:
         return {WHOLE: Found("voc", folder)}
-    return {
-        split: Found("voc", folder, path.name)
-        for split, path in _subfolders(folder).items()
-        if path.name in found
-    }
+    named = {_split_named(name): name for name in found if name.isalpha()}
+    return {split: Found("voc", folder, name) for split, name in named.items() if split != WHOLE}
 
 
 def _labelme(folder: Path) -> Splits:

@@ -8,6 +8,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from d2lite.data.datasets.coco_reading import coco_categories, read_coco_json, read_coco_objects
+from d2lite.data.datasets.image_finder import ImageFinder, missing_images
 from d2lite.utils.errors import MissingFileError
 
 from .source import find_path, find_paths
@@ -17,8 +18,8 @@ logger = logging.getLogger(__name__)
 # Larger files are read again for each question: their content would fill the memory.
 _MAX_BYTES_TO_KEEP = 50 * 2**20
 
-# So many images decide in which folder, and under what names, all of them are.
-_NUM_PROBES = 5
+# So many images decide in which folder, and under what names, most of them are.
+_NUM_PROBES = 50
 
 
 class CocoSource:
@@ -71,7 +72,21 @@ class CocoSource:
         }
         records = read_coco_objects(content, self._categories, self._json, root)
         self._kept = None
+        self._find_others(records)
         return records
+
+    def _find_others(self, records: list[dict[str, Any]]) -> None:
+        """Look for images that are in another folder than most, or of another case or ending."""
+        missing = set(missing_images(records))
+        if not missing:
+            return
+        # Only a folder that is named is searched as a whole: around the file may be anything.
+        finder = ImageFinder(self._folders, is_deep=self._said_root is not None)
+        for record in records:
+            name = str(record.get("file_name"))
+            found = finder.find(os.path.relpath(name, self._images[0])) if name in missing else None
+            if found is not None:
+                record["file_name"] = str(found)
 
     def _content(self) -> dict[str, Any]:
         if self._kept is not None:
@@ -86,6 +101,13 @@ class CocoSource:
         return coco_categories(self._content(), self._json)
 
     @cached_property
+    def _folders(self) -> list[Path]:
+        """Where the images may be, nearest first."""
+        if self._said_root is not None:
+            return find_paths(self._said_root, beside=self._json.parent)
+        return [f for f in _folders_around(self._json) if f.is_dir()]
+
+    @cached_property
     def _images(self) -> tuple[Path, Any]:
         """The folder of the images, and what to do to their names in the file."""
         names = [
@@ -93,23 +115,22 @@ class CocoSource:
         ]
         # From all over the file: where images are missing, they often do so in a row.
         names = names[:: -(-len(names) // _NUM_PROBES) or 1]
-        if self._said_root is not None:
-            folders = find_paths(self._said_root, beside=self._json.parent)
-        else:
-            folders = [f for f in _folders_around(self._json) if f.is_dir()]
-        for rename in _RENAMES:
-            for folder in folders:
-                if any((folder / rename(name)).is_file() for name in names):
-                    if rename is not _RENAMES[0]:
-                        logger.info(
-                            "%s: images are found under the last part of the names it gives, as "
-                            "%s for %s.",
-                            self._json,
-                            folder / rename(names[0]),
-                            names[0],
-                        )
-                    return folder, rename
-        if self._said_root is not None or not names:
+        folders = self._folders
+        places = [(folder, rename) for rename in _RENAMES for folder in folders]
+        hits = [sum((f / rename(n)).is_file() for n in names) for f, rename in places]
+        if any(hits):
+            folder, rename = places[hits.index(max(hits))]
+            if rename is not _RENAMES[0]:
+                logger.info(
+                    "%s: images are found under the last part of the names it gives, as %s for %s.",
+                    self._json,
+                    folder / rename(names[0]),
+                    names[0],
+                )
+            return folder, rename
+        finder = ImageFinder(folders, is_deep=self._said_root is not None)
+        is_other = any(finder.find(name) is not None for name in names)
+        if is_other or self._said_root is not None or not names:
             # Each missing image is named when it is read.
             return (folders or [self._json.parent])[0], _RENAMES[0]
         raise MissingFileError(

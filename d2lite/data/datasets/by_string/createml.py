@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from d2lite.data.datasets.label_files import read_json
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, FileSource, Shape
-from .json_files import read_json
 
 
 def is_createml_content(content: Any) -> bool:

@@ -9,12 +9,13 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from d2lite.data.datasets.image_finder import ImageFinder
+from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, EntrySource, Shape
-from .image_finder import ImageFinder
-from .source import find_path, size_or_record_fault
+from .source import find_path
 
 # What a column holds -> the names that tools give it, in lower case without _ and blanks.
 _NAMES = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from d2lite.data.datasets.label_files import read_xml
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
@@ -72,10 +73,7 @@ class CvatSource(EntrySource):
 
     def _root(self) -> ElementTree.Element:
         if self._tree is None:
-            try:
-                self._tree = ElementTree.parse(self.file).getroot()
-            except (ElementTree.ParseError, ValueError) as err:
-                raise DataError(f"{self.file} is not valid XML: {err}.") from err
+            self._tree = read_xml(self.file)
             if self._tree.tag != "annotations":
                 raise DataError(
                     f"{self.file} is not CVAT's: it begins with <{self._tree.tag}>, not "

@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from d2lite.data.datasets.image_finder import ImageFinder
+from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 
 from .geometry import box_around_points
-from .image_finder import ImageFinder
-from .source import find_path, size_or_record_fault
+from .source import find_path
 
 logger = logging.getLogger(__name__)
 

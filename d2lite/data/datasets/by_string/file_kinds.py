@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from d2lite.data.datasets.image_finder import is_litter
+
 from .csv_table import table_columns
-from .image_finder import is_litter
 
 # XML has its root near the beginning; so has JSON what tells a list of one tool from another's.
 _HEAD_BYTES = 2**16

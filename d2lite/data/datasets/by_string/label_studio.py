@@ -12,13 +12,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
+from d2lite.data.datasets.label_files import read_json
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, FileSource, Shape
 from .geometry import ellipse, rotated
-from .json_files import read_json
 
 _MAX_BRUSH_VALUES = 4 * 2**28
 

@@ -6,11 +6,13 @@ import math
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from d2lite.data.datasets.image_finder import IMAGE_ENDINGS
+from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 
-from .source import IMAGE_ENDINGS, find_path, size_or_record_fault
+from .source import find_path
 
 logger = logging.getLogger(__name__)
 

@@ -7,13 +7,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from d2lite.data.datasets.image_finder import images_below
+from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.image_io import read_image
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
-from .source import find_path, images_below, no_such_path, size_or_record_fault
+from .source import find_path, no_such_path
 
 logger = logging.getLogger(__name__)
 

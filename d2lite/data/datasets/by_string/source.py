@@ -1,4 +1,4 @@
-"""What every kind of dataset string needs: a contract, paths, and sizes of images."""
+"""What every kind of dataset string needs: a contract, and paths."""
 
 import logging
 import os
@@ -6,17 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from PIL import Image, UnidentifiedImageError
-
-from d2lite.data.channels import ORIENTATION_TAG, is_array_file, npy_size
 from d2lite.data.datasets.location import datasets_root
-from d2lite.data.faults import FaultLog
-from d2lite.data.image_io import read_image
-from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.errors import MissingFileError
 
 logger = logging.getLogger(__name__)
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 
 Records = list[dict[str, Any]]
 
@@ -85,53 +78,3 @@ def no_such_path(what: str, tried: Iterable[Path]) -> MissingFileError:
         f"looked for in the working folder and then under the folder that $D2LITE_DATASETS or "
         f"$DETECTRON2_DATASETS names, else ./datasets (now {root})."
     )
-
-
-def images_below(folder: Path) -> list[Path]:
-    """All image files of a folder and its subfolders, in order of their paths."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS and p.is_file())
-
-
-def has_image(place: Path) -> bool:
-    """Whether a place is an image, or a folder that has one somewhere below."""
-    if place.is_file():
-        return place.suffix.lower() in IMAGE_ENDINGS
-    return any(p.suffix.lower() in IMAGE_ENDINGS for p in place.rglob("*"))
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the image when it is upright, as `read_image` returns it.
-
-    Only the file's head is read.
-
-    Raises:
-        MissingFileError: if there is no such file.
-        DataError: if it is not an image.
-    """
-    try:
-        if is_array_file(path.name):
-            return npy_size(path)
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION_TAG, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except FileNotFoundError as err:
-        raise MissingFileError(f"There is no image file {path}.") from err
-    except (OSError, SyntaxError, ValueError) as err:
-        if isinstance(err, UnidentifiedImageError) and path.suffix.lower() in (".tif", ".tiff"):
-            # Many bands: only the reader of pixels knows them.
-            height, width = read_image(str(path)).shape[:2]
-            return height, width
-        raise DataError(
-            f"{path} is not an image that can be read: {err}. Fetch it again or take it away."
-        ) from err
-
-
-def size_or_record_fault(path: Path, faults: FaultLog) -> tuple[int, int] | None:
-    """(height, width) as `image_size` has it; None for an image that the book has taken down."""
-    try:
-        return image_size(path)
-    except MissingFileError as err:
-        faults.refuse("missing_image", str(path), err)
-    except DataError as err:
-        faults.refuse("unreadable_image", str(path), err)
-    return None

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from d2lite.data.datasets.label_files import read_json
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError
 
 from .entries import Entry, EntrySource, Shape
-from .json_files import read_json
 from .source import find_path
 
 _MAX_BITMAP_BYTES = 2**26

@@ -1,25 +1,24 @@
 """A Pascal VOC folder whose splits and classes are found in the folder itself."""
 
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.datasets.pascal_voc import (
     VocFile,
     load_voc_instances,
     read_voc_files,
-    voc_labels,
     voc_split_ids,
 )
+from d2lite.data.datasets.voc_xml import voc_labels
 from d2lite.utils.errors import ConfigError, DataError
 
-from .source import IMAGE_ENDINGS, find_path, no_such_path
+from .file_kinds import visible, xml_kind
+from .source import find_path, no_such_path
 
-_PEEK_BYTES = 1024
-
-# CVAT's own format begins with <annotations>.
-_ROOT_TAG = re.compile(rb"<annotation[\s>]")
+# So many files of a folder decide whether its XML is VOC's.
+_NUM_PEEKS = 20
 
 
 def voc_splits(root: Path) -> list[str]:
@@ -35,37 +34,36 @@ def unlisted_voc(root: Path) -> dict[str, list[Path]]:
         "" -> the files of Annotations/, or of the folder itself; where there are none, the
         subfolders' names -> their files, as train, valid and test of Roboflow.
     """
-    for home in (root / "Annotations", root / "annotations", root):
+    if not root.is_dir():
+        return {}
+    homes = [p for p in visible(root) if p.is_dir() and p.name.lower() == "annotations"]
+    for home in (*homes, root):
         if found := _annotation_files(home):
             return {"": found}
-    below = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    splits = {p.name: _annotation_files(p) or _annotation_files(p / "Annotations") for p in below}
-    return {name: files for name, files in splits.items() if files}
+    for home in (*homes, root):
+        below = [p for p in visible(home) if p.is_dir()]
+        splits = {p.name: _annotation_files(p) or _files_inside(p) for p in below}
+        if found_splits := {name: files for name, files in splits.items() if files}:
+            return found_splits
+    return {}
+
+
+def _files_inside(folder: Path) -> list[Path]:
+    homes = (p for p in visible(folder) if p.is_dir() and p.name.lower() == "annotations")
+    return next((files for home in homes if (files := _annotation_files(home))), [])
 
 
 def _annotation_files(folder: Path) -> list[Path]:
-    """The XML files of a folder, if the first one is VOC's."""
-    files = sorted(folder.glob("*.xml"))
-    if not files:
-        return []
-    with files[0].open("rb") as stream:
-        return files if _ROOT_TAG.search(stream.read(_PEEK_BYTES)) else []
+    """The XML files of a folder, if one of the first is VOC's."""
+    files = [p for p in visible(folder) if p.suffix.lower() == ".xml" and p.is_file()]
+    return files if any(xml_kind(path) == "voc" for path in files[:_NUM_PEEKS]) else []
 
 
 def _labels(path: Path) -> set[str]:
     try:
         return voc_labels(path)
     except DataError:
-        return set()  # told when the image itself is read
-
-
-def _image_names(folder: Path) -> dict[str, str]:
-    """Name without ending -> path, of the images of a folder."""
-    return {
-        path.stem: str(path)
-        for path in sorted(folder.glob("*"))
-        if path.suffix.lower() in IMAGE_ENDINGS
-    }
+        return set()  # reported when the image itself is read
 
 
 class VocSource:
@@ -147,24 +145,17 @@ class VocSource:
 
     def load(self) -> list[dict[str, Any]]:
         """The split's dataset dicts."""
-        if self._unlisted:
-            return self._load_unlisted()
-        records = load_voc_instances(str(self._root), self._split, self.classes())
-        if records and not Path(records[0]["file_name"]).is_file():
-            # The layout says .jpg; labelling tools keep what the images are.
-            images = _image_names(self._root / "JPEGImages")
-            for record in records:
-                record["file_name"] = images.get(record["image_id"], record["file_name"])
-        return records
-
-    def _load_unlisted(self) -> list[dict[str, Any]]:
+        if not self._unlisted:
+            return load_voc_instances(str(self._root), self._split, self.classes())
         paths = self._unlisted[self._split]
         home = paths[0].parent
-        around = [home.parent / name for name in ("JPEGImages", "images", "Images", ".")]
-        names = [_image_names(folder) for folder in (home, *around)]
-        files = []
-        for number, path in enumerate(paths, start=1):
-            found = [images[path.stem] for images in names if path.stem in images]
-            image = found[0] if found else str(around[0] / f"{path.stem}.jpg")
-            files.append(VocFile(number, path, image))
-        return read_voc_files(files, self.classes(), f"{home}")
+        base = home.parent if home.name.lower() == "annotations" else home
+        below = [base / name for name in ("JPEGImages", "images", "Images")]
+        finder = ImageFinder([home, *below, base, self._root])
+        # Named where it belongs in this layout if it is not there.
+        likely = below[0] if base != home else home
+        files = [
+            VocFile(number, path, str(likely / f"{path.stem}.jpg"))
+            for number, path in enumerate(paths, start=1)
+        ]
+        return read_voc_files(files, self.classes(), str(home), finder)

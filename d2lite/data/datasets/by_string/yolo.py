@@ -8,11 +8,12 @@ or the four corners of a rotated box); or, where data.yaml has kpt_shape, a box 
 import logging
 from typing import Any
 
+from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 
-from .source import find_path, size_or_record_fault
+from .source import find_path
 from .yolo_files import YoloFiles, find_yolo, label_file, read_yolo
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
+from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, images_below, is_litter
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
 from .file_kinds import visible
-from .image_finder import is_litter
-from .source import IMAGE_ENDINGS, find_path, images_below
+from .source import find_path
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 _SAME = {"valid": ("val", "valid", "validation"), "validation": ("val", "valid", "validation")}

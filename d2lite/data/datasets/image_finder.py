@@ -1,11 +1,15 @@
 """ImageFinder: the image file that a label file means, under the names that tools write."""
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
-from .source import IMAGE_ENDINGS
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")
+
+_ENDING = re.compile(r"\.[A-Za-z]{2,5}\d?")
 
 # Files that macOS, Windows and Jupyter leave in folders.
 _LITTER = re.compile(r"(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
@@ -19,6 +23,45 @@ def is_litter(path: Path) -> bool:
     return bool(_LITTER.match(path.name)) or not _LITTER_FOLDERS.isdisjoint(path.parts)
 
 
+def images_below(folder: Path) -> list[Path]:
+    """All image files of a folder and its subfolders, in order of their paths."""
+    return sorted(p for p in folder.rglob("*") if _is_image_name(p) and p.is_file())
+
+
+def has_image(place: Path) -> bool:
+    """Whether a place is an image, or a folder that has one somewhere below."""
+    if place.is_file():
+        return place.suffix.lower() in IMAGE_ENDINGS
+    return any(map(_is_image_name, place.rglob("*")))
+
+
+def _is_image_name(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_ENDINGS and not is_litter(path)
+
+
+def missing_images(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of local image files that are not there; no image is opened.
+
+    Each folder is listed once, which for COCO takes a fraction of asking for every file.
+    """
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for record in records:
+        name = str(record.get("file_name", ""))
+        if not name or "://" in name:
+            continue
+        folder, file = os.path.split(name)
+        if folder not in listings:
+            try:
+                listings[folder] = set(os.listdir(folder or "."))
+            except OSError:
+                listings[folder] = set()
+        # A file system may tell other cases or spellings apart less strictly than a list does.
+        if file not in listings[folder] and not os.path.exists(name):
+            missing.append(name)
+    return missing
+
+
 class ImageFinder:
     """Finds images by the names in label files.
 
@@ -27,12 +70,14 @@ class ImageFinder:
     images below the folders, the one whose path ends like the name; an ambiguous name finds none.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    def __init__(self, folders: Iterable[Path], *, is_deep: bool = True) -> None:
         """Take the folders to look in.
 
         Args:
             folders: nearest first; those that do not exist are passed over.
+            is_deep: whether images of other names than stated may be in folders below these.
         """
+        self._pattern = "**/*" if is_deep else "*"
         self.folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
     def find(self, name: str) -> Path | None:
@@ -41,9 +86,11 @@ class ImageFinder:
         for relative in dict.fromkeys((wanted.as_posix(), wanted.name)):
             for folder in self.folders:
                 path = folder / relative.lstrip("/")
-                if relative and path.suffix.lower() in IMAGE_ENDINGS and path.is_file():
+                if relative and path.suffix.lower() in IMAGE_ENDINGS and os.path.isfile(path):
                     return path
-        keys = (wanted.name.casefold(), wanted.stem.casefold())
+        # The number of frame.0001 is not an ending.
+        stem = wanted.stem if _ENDING.fullmatch(wanted.suffix) else wanted.name
+        keys = (wanted.name.casefold(), stem.casefold())
         names = [*keys, wanted.name.casefold() + "."]
         names += [_UPLOAD_PREFIX.sub("", key) for key in keys]
         for key in dict.fromkeys(names):
@@ -60,8 +107,8 @@ class ImageFinder:
         images: dict[str, list[Path]] = {}
         seen: set[Path] = set()
         for folder in self.folders:
-            for path in sorted(folder.rglob("*")):
-                if path.suffix.lower() not in IMAGE_ENDINGS or path in seen or is_litter(path):
+            for path in sorted(folder.glob(self._pattern)):
+                if path in seen or not _is_image_name(path):
                     continue
                 seen.add(path)
                 for key in dict.fromkeys((path.name.casefold(), path.stem.casefold())):

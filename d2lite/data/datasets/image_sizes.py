@@ -1,0 +1,52 @@
+"""The size of an image, from the head of its file."""
+
+import struct
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from d2lite.data.channels import ORIENTATION_TAG, is_array_file, npy_size
+from d2lite.data.faults import FaultLog
+from d2lite.data.image_io import read_image
+from d2lite.utils.errors import DataError, MissingFileError
+
+# What Pillow raises of a broken head.
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, struct.error)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the image when it is upright, as `read_image` returns it.
+
+    Only the file's head is read.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        DataError: if it is not an image.
+    """
+    try:
+        if is_array_file(path.name):
+            return npy_size(path)
+        with Image.open(path) as image:
+            turned = image.getexif().get(ORIENTATION_TAG, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except FileNotFoundError as err:
+        raise MissingFileError(f"There is no image file {path}.") from err
+    except (*_BROKEN, Image.DecompressionBombError) as err:
+        if isinstance(err, UnidentifiedImageError) and path.suffix.lower() in (".tif", ".tiff"):
+            # Many bands: only the reader of pixels knows them.
+            height, width = read_image(str(path)).shape[:2]
+            return height, width
+        raise DataError(
+            f"{path} is not an image that can be read: {err}. Fetch it again or take it away."
+        ) from err
+
+
+def size_or_record_fault(path: Path, faults: FaultLog) -> tuple[int, int] | None:
+    """(height, width) as `image_size` has it; None if it is a fault, which is recorded."""
+    try:
+        return image_size(path)
+    except MissingFileError as err:
+        faults.refuse("missing_image", str(path), err)
+    except DataError as err:
+        faults.refuse("unreadable_image", str(path), err)
+    return None
