@@ -22,7 +22,6 @@ from d2lite.structures import (
     Instances,
     Keypoints,
     PolygonMasks,
-    RotatedBoxes,
     draw_polygons,
 )
 from d2lite.structures.masks import rle
@@ -68,7 +67,7 @@ def transform_instance_annotations(
     Raises:
         DataError: if the segmentation is of no known kind or does not fit the image.
     """
-    transforms = _as_one(transforms)
+    transforms = as_one_transform(transforms)
     changed = dict(annotation)
     if "bbox" in annotation:
         height, width = image_size
@@ -87,7 +86,8 @@ def transform_instance_annotations(
     return changed
 
 
-def _as_one(transforms: Transform | Sequence[Transform]) -> Transform:
+def as_one_transform(transforms: Transform | Sequence[Transform]) -> Transform:
+    """The transform itself, or the list of several as one."""
     return TransformList(list(transforms)) if isinstance(transforms, (list, tuple)) else transforms
 
 
@@ -141,7 +141,7 @@ def transform_keypoint_annotations(
     Raises:
         DataError: if there are other numbers of keypoints and of indices.
     """
-    transforms = _as_one(transforms)
+    transforms = as_one_transform(transforms)
     points = np.array(keypoints, dtype=np.float64).reshape(-1, 3)
     points[:, :2], was_inside = transform_points(transforms, points[:, :2])
     height, width = image_size
@@ -195,7 +195,9 @@ def transform_proposals(
     raw = np.asarray(dataset_dict.pop("proposal_boxes"), dtype=np.float32).reshape(-1, 4)
     xyxy = BoxMode.convert(raw, dataset_dict.pop("proposal_bbox_mode"), BoxMode.XYXY_ABS)
     logits = np.asarray(dataset_dict.pop("proposal_objectness_logits"), dtype=np.float32)
-    boxes = Boxes(torch.as_tensor(transform_boxes(_as_one(transforms), xyxy), dtype=torch.float32))
+    boxes = Boxes(
+        torch.as_tensor(transform_boxes(as_one_transform(transforms), xyxy), dtype=torch.float32)
+    )
     boxes.clip(image_shape)
     keep = torch.nonzero(boxes.nonempty(threshold=min_box_size)).flatten()[:proposal_topk]
     proposals = Instances(image_shape)
@@ -234,27 +236,6 @@ def annotations_to_instances(
         target.gt_masks = _masks(segmentations, image_size, mask_format)
     if any("keypoints" in a for a in annos):
         target.gt_keypoints = Keypoints(_keypoints(annos))
-    return target
-
-
-def annotations_to_instances_rotated(
-    annos: Sequence[Mapping[str, Any]], image_size: tuple[int, int]
-) -> Instances:
-    """The same for rotated boxes; masks and keypoints are not carried.
-
-    Args:
-        annos: objects of one image; bbox is (cx, cy, w, h, counter-clockwise angle in degrees).
-        image_size: height and width of the image.
-
-    Returns:
-        gt_boxes, `RotatedBoxes` (N) cut to the image, and gt_classes (N,) int64.
-    """
-    boxes = [np.asarray(a["bbox"], dtype=np.float32).reshape(5) for a in annos]
-    target = Instances(image_size)
-    table = np.stack(boxes) if boxes else np.zeros((0, 5), dtype=np.float32)
-    target.gt_boxes = RotatedBoxes(torch.from_numpy(table))
-    target.gt_boxes.clip(image_size)
-    target.gt_classes = torch.tensor([int(a["category_id"]) for a in annos], dtype=torch.int64)
     return target
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import ImageMode
 
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import ConfigError, DataError
 
 # What Pillow converts to, and YUV; none of these is a list of channels.
 _COLOUR_SPACES = {"1", "L", "P", "LA", "PA", "F", "I", "RGB", "RGBA", "CMYK", "HSV", "LAB"}
@@ -26,6 +27,25 @@ def is_channel_list(format: str | None) -> bool:
     if format is None or format in _COLOUR_SPACES or sorted(format) == sorted("RGB"):
         return False
     return re.fullmatch("[A-Z]+", format) is not None
+
+
+def num_channels(format: str) -> int:
+    """How many channels an image of INPUT.FORMAT has.
+
+    Raises:
+        ConfigError: if the format is unknown.
+    """
+    if format == "YUV-BT.601" or sorted(format) == sorted("RGB"):
+        return 3
+    if is_channel_list(format):
+        return len(format)
+    if format not in _COLOUR_SPACES:
+        raise ConfigError(
+            f"INPUT.FORMAT={format!r} is unknown. Use BGR, RGB, L, YUV-BT.601, "
+            f"{', '.join(sorted(_COLOUR_SPACES - {'L', 'RGB'}))}, or one letter for each channel "
+            "as in RGBN."
+        )
+    return len(ImageMode.getmode(format).bands)
 
 
 def is_array_file(file_name: str) -> bool:

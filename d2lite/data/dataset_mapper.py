@@ -33,6 +33,7 @@ from .augmenting import (
 )
 from .classes import create_keypoint_hflip_indices
 from .image_io import check_image_size, read_image
+from .rotated_boxes import rotated_instances, uses_rotated_boxes
 
 __all__ = ["DatasetMapper", "build_augmentation", "build_transform_gen"]
 
@@ -53,6 +54,7 @@ class DatasetMapper:
         image_format: str,
         use_instance_mask: bool = False,
         use_keypoint: bool = False,
+        use_rotated_boxes: bool = False,
         instance_mask_format: str = "polygon",
         keypoint_hflip_indices: np.ndarray | None = None,
         precomputed_proposal_topk: int | None = None,
@@ -69,6 +71,7 @@ class DatasetMapper:
             image_format: as in `read_image`.
             use_instance_mask: carry masks along.
             use_keypoint: carry keypoints along.
+            use_rotated_boxes: give rotated boxes, see `rotated_box`, without masks and keypoints.
             instance_mask_format: "polygon" or "bitmask".
             keypoint_hflip_indices: see `create_keypoint_hflip_indices`.
             precomputed_proposal_topk: how many of an image's stored proposals to keep; None
@@ -81,7 +84,8 @@ class DatasetMapper:
             ignore_value: the class, in maps of classes, of pixels that have none.
 
         Raises:
-            ConfigError: if boxes shall follow masks that are not used, or for an unknown format.
+            ConfigError: if boxes shall follow masks that are not used, if rotated boxes are to
+                come with masks, keypoints or mixed images, or for an unknown format.
         """
         if recompute_boxes and not use_instance_mask:
             raise ConfigError(
@@ -95,11 +99,19 @@ class DatasetMapper:
             )
         self.is_train = is_train
         self.steps = WholeImageSteps(augmentations, mixing_ends_at)
+        if use_rotated_boxes and (use_instance_mask or use_keypoint or self.steps.mixing):
+            raise ConfigError(
+                "A model of rotated boxes (MODEL.PROPOSAL_GENERATOR.NAME RRPN) has neither masks "
+                "nor keypoints, and its images cannot be mixed or changed by Albumentations. Set "
+                "MODEL.MASK_ON and MODEL.KEYPOINT_ON False, and leave these steps out of "
+                "INPUT.AUGMENTATIONS."
+            )
         self.ignore_value = ignore_value
         self.image_format = image_format
         self.use_instance_mask = use_instance_mask
         self.instance_mask_format = instance_mask_format
         self.use_keypoint = use_keypoint
+        self.use_rotated_boxes = use_rotated_boxes
         self.keypoint_hflip_indices = keypoint_hflip_indices
         self.proposal_topk = precomputed_proposal_topk
         self.recompute_boxes = recompute_boxes
@@ -130,6 +142,7 @@ class DatasetMapper:
             "use_instance_mask": cfg.MODEL.MASK_ON,
             "instance_mask_format": cfg.INPUT.MASK_FORMAT,
             "use_keypoint": cfg.MODEL.KEYPOINT_ON,
+            "use_rotated_boxes": uses_rotated_boxes(cfg),
             "keypoint_hflip_indices": flip_indices,
             "precomputed_proposal_topk": topk,
             # A crop leaves boxes larger than what is still to be seen of the object.
@@ -235,6 +248,11 @@ class DatasetMapper:
         image_shape: tuple[int, int],
     ) -> None:
         """Replace the annotations of a sample by instances, in place. A subclass may change it."""
+        if self.use_rotated_boxes:
+            annos = [a for a in dataset_dict.pop("annotations") if a.get("iscrowd", 0) == 0]
+            instances = rotated_instances(annos, transforms, image_shape)
+            dataset_dict["instances"] = filter_empty_instances(instances)
+            return
         unused = self._unused_keys(needs_masks=False)
         annos = [
             transform_instance_annotations(

@@ -2,7 +2,6 @@
 
 from .annotations import (
     annotations_to_instances,
-    annotations_to_instances_rotated,
     filter_empty_instances,
     gen_crop_transform_with_instance,
     get_bbox,
@@ -24,6 +23,7 @@ from .image_io import (
     read_image,
     register_image_source,
 )
+from .rotated_boxes import annotations_to_instances_rotated
 
 __all__ = [
     "SizeMismatchError",

@@ -15,6 +15,7 @@ from .evaluator import DatasetEvaluator, DatasetEvaluators
 from .lvis_evaluation import LVISEvaluator
 from .panoptic_evaluation import COCOPanopticEvaluator
 from .pascal_voc_evaluation import PascalVOCDetectionEvaluator
+from .rotated_coco_evaluation import RotatedCOCOEvaluator
 from .sem_seg_evaluation import SemSegEvaluator
 
 __all__ = ["EVALUATOR_REGISTRY", "EvaluatorOptions", "build_evaluator"]
@@ -38,6 +39,7 @@ class EvaluatorOptions:
         max_dets_per_image: for COCO and LVIS, the limit of detections; None for 100 and 300.
         kpt_oks_sigmas: for COCO keypoints.
         distributed: gather predictions of all processes.
+        rotated: the model predicts rotated boxes.
     """
 
     dataset_name: str
@@ -46,6 +48,7 @@ class EvaluatorOptions:
     max_dets_per_image: int | None = None
     kpt_oks_sigmas: Sequence[float] = ()
     distributed: bool = True
+    rotated: bool = False
 
 
 def build_evaluator(
@@ -56,6 +59,7 @@ def build_evaluator(
     max_dets_per_image: int | None = None,
     kpt_oks_sigmas: Sequence[float] = (),
     distributed: bool = True,
+    rotated: bool = False,
 ) -> DatasetEvaluator:
     """Build the evaluator that the dataset's metadata names as `evaluator_type`.
 
@@ -75,7 +79,7 @@ def build_evaluator(
             "override build_evaluator of your trainer."
         )
     options = EvaluatorOptions(
-        dataset_name, tasks, output_dir, max_dets_per_image, kpt_oks_sigmas, distributed
+        dataset_name, tasks, output_dir, max_dets_per_image, kpt_oks_sigmas, distributed, rotated
     )
     evaluator: DatasetEvaluator = EVALUATOR_REGISTRY.get(kind)(options)
     return evaluator
@@ -83,8 +87,9 @@ def build_evaluator(
 
 @EVALUATOR_REGISTRY.register()
 def coco(options: EvaluatorOptions) -> DatasetEvaluator:
-    """Boxes, masks and keypoints."""
-    return COCOEvaluator(
+    """Boxes, masks and keypoints; or rotated boxes."""
+    evaluator = RotatedCOCOEvaluator if options.rotated else COCOEvaluator
+    return evaluator(
         options.dataset_name,
         tasks=options.tasks,
         distributed=options.distributed,

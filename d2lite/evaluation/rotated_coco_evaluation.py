@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from pycocotools import cocoeval
 
+from d2lite.data.rotated_boxes import rotated_box
 from d2lite.structures import BoxMode, Instances, RotatedBoxes, pairwise_iou_rotated
 from d2lite.utils.errors import DataError
 
@@ -112,11 +113,21 @@ class RotatedCOCOEvaluator(COCOEvaluator):
     """Rotated boxes by COCO's average precision; masks and keypoints are not scored.
 
     The truth has boxes of five numbers (BoxMode.XYWHA_ABS), in the dataset dicts or as "bbox" of
-    a COCO file. No faster engine knows their overlap, so `use_fast_impl` changes nothing.
+    a COCO file; an object with a mask and four numbers has the smallest rectangle around its mask,
+    as in training. No faster engine knows their overlap, so `use_fast_impl` changes nothing.
     """
 
     _known_tasks = ("bbox",)
     _evaluation_types = dict.fromkeys((True, False), RotatedCOCOeval)
+
+    def _load_ground_truth(self) -> dict[str, Any]:
+        truth = super()._load_ground_truth()
+        for annotation in truth.get("annotations", ()):
+            # Crowds keep COCO's box; boxes that cannot be read are left out later.
+            if annotation.get("segmentation") and not annotation.get("iscrowd"):
+                xywh = {**annotation, "bbox_mode": BoxMode.XYWH_ABS}
+                annotation["bbox"] = rotated_box(xywh).tolist()
+        return truth
 
     def _tasks_from_predictions(self, predictions: Iterable[dict[str, Any]]) -> list[str]:
         return ["bbox"]

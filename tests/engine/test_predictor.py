@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from d2lite.data import MetadataCatalog
+from d2lite.data.image_io import read_image
 from d2lite.engine import DefaultPredictor, DefaultTrainer
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
@@ -19,6 +20,13 @@ def sees(predictor: DefaultPredictor) -> list[dict]:
     """Collects what the predictor hands to its model."""
     seen = []
     predictor.model.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
+    return seen
+
+
+def records_alone(predictor: DefaultPredictor) -> list[dict]:
+    """Collects what the predictor hands to its model, which does not run."""
+    seen = []
+    predictor.model = lambda batch: seen.extend(batch) or [{}]
     return seen
 
 
@@ -86,10 +94,41 @@ def test_what_is_no_image_is_refused(toy_cfg, wrong):
         DefaultPredictor(toy_cfg)(wrong)
 
 
-def test_channel_order_that_an_image_of_three_channels_cannot_have_is_refused(toy_cfg):
-    toy_cfg.INPUT.FORMAT = "YUV-BT.601"
+@pytest.mark.parametrize("wrong", ["YUV-601", "RGBX1", "bgr"])
+def test_format_that_no_image_can_have_is_refused(toy_cfg, wrong):
+    toy_cfg.INPUT.FORMAT = wrong
     with pytest.raises(ConfigError, match=r"INPUT\.FORMAT"):
         DefaultPredictor(toy_cfg)
+
+
+@pytest.mark.parametrize(
+    ("format", "count"), [("L", 1), ("RGBA", 4), ("YUV-BT.601", 3), ("CMYK", 4), ("NNNNN", 5)]
+)
+def test_images_are_predicted_as_they_are_read_for_training(toy_cfg, tmp_path, format, count):
+    toy_cfg.INPUT.FORMAT = format
+    toy_cfg.MODEL.PIXEL_MEAN, toy_cfg.MODEL.PIXEL_STD = [100.0] * count, [50.0] * count
+    path = tmp_path / "photo.npy"
+    np.save(path, np.tile(np.arange(count, dtype=np.uint8) * 40, (40, 60, 1)))
+    if format != "NNNNN":
+        path = tmp_path / "photo.png"
+        cv2.imwrite(str(path), image())
+    predictor = DefaultPredictor(toy_cfg)
+    seen = records_alone(predictor)
+    pixels = read_image(str(path), format)
+    predictor(pixels)
+    first = torch.as_tensor(pixels[0, 0].astype(np.float32))
+    torch.testing.assert_close(seen[0]["image"][:, 5, 5].float(), first)
+
+
+def test_grey_model_takes_planes_and_colour_images(toy_cfg):
+    toy_cfg.INPUT.FORMAT = "L"
+    toy_cfg.MODEL.PIXEL_MEAN, toy_cfg.MODEL.PIXEL_STD = [100.0], [50.0]
+    predictor = DefaultPredictor(toy_cfg)
+    seen = records_alone(predictor)
+    grey = cv2.cvtColor(image(), cv2.COLOR_BGR2GRAY)
+    for given in (grey, grey[:, :, None], image()):
+        predictor(given)
+    assert [float(item["image"].unique()) for item in seen] == [grey[0, 0]] * 3
 
 
 def test_image_of_opencv_can_be_given_as_it_is(toy_cfg, tmp_path):

@@ -207,7 +207,9 @@ class _ObjectReader:
             self._refuse("unknown_category", annotation, what)
             return None
         obj["category_id"] = self._index_of[category]
-        obj["bbox_mode"] = BoxMode.XYWH_ABS
+        # Five numbers are a rotated box.
+        is_rotated = has_box and len(box) == 5
+        obj["bbox_mode"] = BoxMode.XYWHA_ABS if is_rotated else BoxMode.XYWH_ABS
         if annotation.get("keypoints"):
             obj["keypoints"] = [
                 value if i % 3 == 2 else value + PIXEL_CENTRE

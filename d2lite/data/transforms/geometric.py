@@ -283,6 +283,28 @@ def Resize_rotated_box(  # noqa: N802 - the reference's name
     return rotated_boxes
 
 
+def _rotated_box_by_points(transform: Transform, rotated_boxes: np.ndarray) -> np.ndarray:
+    """Rotated boxes through any transform of points: exact where it is affine.
+
+    As in resizing, a box keeps the new lengths of its sides and the new direction of its height.
+    """
+    boxes = np.asarray(rotated_boxes, dtype=np.float64).reshape(-1, 5)
+    angle = np.deg2rad(boxes[:, 4])
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    along_width = np.hstack([cos, -sin]) * boxes[:, 2:3] / 2
+    along_height = np.hstack([sin, cos]) * boxes[:, 3:4] / 2
+    ends = [
+        boxes[:, :2] + side for side in (along_width, -along_width, along_height, -along_height)
+    ]
+    right, left, low, top = np.split(transform.apply_coords(np.concatenate(ends)), 4)
+    width, height = right - left, low - top
+    angles = np.rad2deg(np.arctan2(height[:, 0], height[:, 1]))
+    sizes = [np.hypot(*side.T) for side in (width, height)]
+    return np.column_stack([(low + top) / 2, *sizes, angles])
+
+
+# For every transform that has no way of its own, also those of other packages.
+Transform.register_type("rotated_box", _rotated_box_by_points)
 HFlipTransform.register_type("rotated_box", HFlip_rotated_box)
 NoOpTransform.register_type("rotated_box", lambda transform, rotated_boxes: rotated_boxes)
 ResizeTransform.register_type("rotated_box", Resize_rotated_box)

@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, as_run_config
 from d2lite.data import DatasetCatalog, Metadata, MetadataCatalog
 from d2lite.data import transforms as T
-from d2lite.data.channels import is_channel_list
+from d2lite.data.channels import is_channel_list, num_channels
 from d2lite.data.dataset_mapper import build_augmentation
+from d2lite.data.image_io import convert_PIL_to_numpy
 from d2lite.modeling import build_model
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import DataError
 
 from ..derived_config import follow_data_classes, get_class_names, name_classes
 from ..resuming import class_names_of_weights
@@ -34,7 +36,8 @@ class DefaultPredictor:
         model: in evaluation mode.
         metadata: of the first set of DATASETS.TEST, with the class names that came with the
             weights where they are known.
-        image_format: of the images that it takes: "BGR", or the list of channels of INPUT.FORMAT.
+        image_format: of the images that it takes: "BGR" for a model of RGB or BGR, else
+            INPUT.FORMAT.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -66,13 +69,9 @@ class DefaultPredictor:
         self.aug = steps[0] if len(steps) == 1 else T.AugmentationList(steps)
         self.input_format = self.cfg.INPUT.FORMAT
         # What __call__ takes: as OpenCV reads it, unless the model looks at other channels.
-        is_list = is_channel_list(self.input_format)
-        self.image_format = self.input_format if is_list else "BGR"
-        if self.input_format not in ("RGB", "BGR") and not is_list:
-            raise ConfigError(
-                f"INPUT.FORMAT={self.input_format!r} is not known to DefaultPredictor; "
-                "use 'BGR', 'RGB' or one letter a channel as in 'RGBN'."
-            )
+        is_colour = self.input_format in ("RGB", "BGR")
+        self.image_format = "BGR" if is_colour else self.input_format
+        self._num_channels = num_channels(self.image_format)
 
     def _follow_dataset(self) -> list[str] | None:
         """Take the classes from the data, if that can be done without its files."""
@@ -95,8 +94,9 @@ class DefaultPredictor:
         """Predict one image.
 
         Args:
-            original_image: (H, W, 3) uint8, BGR; of a model of other channels (H, W, C) in the
-                order of INPUT.FORMAT, as `read_image(name, cfg.INPUT.FORMAT)` gives it.
+            original_image: (H, W, 3) uint8, BGR; of a model of other channels (H, W, C), or
+                (H, W) of one channel, as `read_image(name, cfg.INPUT.FORMAT)` gives it. A model
+                of "L", "RGBA" and others with C other than 3 takes BGR too, and converts it.
 
         Returns:
             What the model gives for one image; "instances" in pixels of `original_image`.
@@ -104,15 +104,7 @@ class DefaultPredictor:
         Raises:
             DataError: if the image is not of this kind.
         """
-        is_array = isinstance(original_image, np.ndarray)
-        count = len(self.image_format)
-        if not is_array or original_image.ndim != 3 or original_image.shape[2] != count:
-            found = f"shape {original_image.shape}" if is_array else type(original_image).__name__
-            raise DataError(
-                f"DefaultPredictor needs a {self.image_format} image of shape (height, width, "
-                f"{count}); found {found}."
-                " cv2.imread gives such an image, and None for a file that it cannot read."
-            )
+        original_image = self._as_input(original_image)
         height, width = original_image.shape[:2]
         image = original_image[:, :, ::-1] if self.input_format == "RGB" else original_image
         seen = T.AugInput(image)
@@ -124,3 +116,22 @@ class DefaultPredictor:
                 [{"image": tensor, "height": height, "width": width}]
             )
         return outputs[0]
+
+    def _as_input(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, C) in `image_format`."""
+        is_array = isinstance(image, np.ndarray)
+        count = self._num_channels
+        if is_array and image.ndim == 2 and count == 1:
+            return image[:, :, None]
+        if is_array and image.ndim == 3 and image.shape[2] == count:
+            return image
+        can_convert = not is_channel_list(self.image_format)
+        if can_convert and is_array and image.ndim == 3 and image.shape[2] == 3:
+            rgb = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))
+            return convert_PIL_to_numpy(rgb, self.image_format)
+        found = f"shape {image.shape}" if is_array else type(image).__name__
+        raise DataError(
+            f"DefaultPredictor needs a {self.image_format} image of shape (height, width, "
+            f"{count}); found {found}."
+            " cv2.imread gives a BGR image, and None for a file that it cannot read."
+        )

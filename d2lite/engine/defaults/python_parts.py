@@ -6,6 +6,7 @@ from typing import Any
 
 from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.data import build_detection_test_loader, build_detection_train_loader
+from d2lite.data.rotated_boxes import uses_rotated_boxes
 from d2lite.evaluation import DatasetEvaluator, DatasetEvaluators, build_evaluator
 from d2lite.projects import build_project_mapper
 
@@ -46,7 +47,12 @@ def make_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetE
     place = "dataloader.evaluator"
     if not isinstance(cfg, PythonRunConfig) or not cfg.has(place):
         sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS
-        return build_evaluator(dataset_name, output_dir=output_dir, kpt_oks_sigmas=sigmas)
+        return build_evaluator(
+            dataset_name,
+            output_dir=output_dir,
+            kpt_oks_sigmas=sigmas,
+            rotated=uses_rotated_boxes(cfg),
+        )
     changes = {_TEST_NAMES: dataset_name}
     part = cfg.part(place)
     is_one = "_target_" in part

@@ -121,7 +121,8 @@ class Detector(nn.Module):
                     f"({len(self.pixel_mean)}, height, width). MODEL.PIXEL_MEAN and PIXEL_STD need "
                     "one number for each channel of INPUT.FORMAT."
                 )
-            # Moving uint8 takes a quarter of the time of float32.
+            # Moving uint8 takes a quarter of the time of float32. YUV comes as float64.
+            image = image.float() if image.dtype == torch.float64 else image
             image = image.to(self.device, non_blocking=True)
             images.append((image - self.pixel_mean) / self.pixel_std)
         batch = ImageList.from_tensors(
