@@ -23,10 +23,9 @@ EXTRAS = {
         "tifffile",
         "hotcoco",
         "omegaconf>=2.3",
-        "cloudpickle",
     ],
-    # Python configs (LazyConfig); cloudpickle keeps what their YAML cannot hold.
-    "lazy": ["omegaconf>=2.3", "cloudpickle"],
+    # Python configs (LazyConfig).
+    "lazy": ["omegaconf>=2.3"],
     # Networks of timm as backbones (MODEL.BACKBONE.NAME "timm:...").
     "timm": ["timm"],
     # Its augmentations in INPUT.AUGMENTATIONS, as Albumentations(...).
@@ -115,6 +114,8 @@ setup(
         "fvcore",
         "iopath",
         "yacs",
+        # Mappers without an importable name, such as lambdas, reach started worker processes by it.
+        "cloudpickle",
         "opencv-python",
         "Pillow>=10.1",
         "tensorboard",

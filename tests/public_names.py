@@ -20,8 +20,9 @@ PUBLIC_NAMES: dict[str, str] = {
         ToIterableDataset build_batch_data_loader build_detection_test_loader
         build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset
         print_instances_class_histogram detection_utils transforms""",
+    "data.benchmark": "DataLoaderBenchmark iter_benchmark",
     "data.build": """build_batch_data_loader build_detection_test_loader
-        build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset
+        build_detection_train_loader check_metadata_consistency get_detection_dataset_dicts load_proposals_into_dataset
         print_instances_class_histogram""",
     "data.catalog": "DatasetCatalog Metadata MetadataCatalog",
     "data.checking": "sound_records check_images",
@@ -30,11 +31,12 @@ PUBLIC_NAMES: dict[str, str] = {
     "data.datasets": """convert_to_coco_json get_lvis_instances_meta load_coco_json load_lvis_json
         load_sem_seg load_voc_instances register_coco_instances register_coco_panoptic
         register_coco_panoptic_separated register_lvis_instances register_pascal_voc""",
-    "data.datasets.builtin": """register_all_ade20k register_all_cityscapes register_all_coco
-        register_all_lvis register_all_pascal_voc""",
+    "data.datasets.builtin": """_get_builtin_metadata register_all_ade20k register_all_cityscapes
+        register_all_coco register_all_lvis register_all_pascal_voc""",
     "data.datasets.builtin_meta": """ADE20K_SEM_SEG_CATEGORIES CITYSCAPES_CATEGORIES
         COCO_CATEGORIES COCO_PERSON_KEYPOINT_FLIP_MAP COCO_PERSON_KEYPOINT_NAMES
-        KEYPOINT_CONNECTION_RULES""",
+        KEYPOINT_CONNECTION_RULES _get_builtin_metadata _get_coco_instances_meta
+        _get_coco_panoptic_separated_meta""",
     "data.datasets.cityscapes": "load_cityscapes_instances load_cityscapes_semantic",
     "data.datasets.cityscapes_panoptic": """get_cityscapes_panoptic_files load_cityscapes_panoptic
         register_all_cityscapes_panoptic""",
@@ -42,6 +44,8 @@ PUBLIC_NAMES: dict[str, str] = {
     "data.datasets.coco_panoptic": """load_coco_panoptic_json merge_to_panoptic
         register_coco_panoptic register_coco_panoptic_separated""",
     "data.datasets.lvis": "get_lvis_instances_meta load_lvis_json register_lvis_instances",
+    "data.datasets.lvis_v0_5_categories": "LVIS_CATEGORIES",
+    "data.datasets.lvis_v1_categories": "LVIS_CATEGORIES",
     "data.datasets.pascal_voc": "load_voc_instances register_pascal_voc",
     "data.detection_utils": """SizeMismatchError annotations_to_instances build_augmentation
         check_image_size convert_image_to_rgb create_keypoint_hflip_indices filter_empty_instances
@@ -188,7 +192,7 @@ PUBLIC_NAMES: dict[str, str] = {
         flop_count_operators parameter_count parameter_count_table""",
     "utils.collect_env": "collect_env_info",
     "utils.colormap": "colormap random_color random_colors",
-    "utils.comm": """all_gather create_local_process_group gather get_local_process_group
+    "utils.comm": """_LOCAL_PROCESS_GROUP all_gather create_local_process_group gather get_local_process_group
         get_local_rank get_local_size get_rank get_world_size is_main_process reduce_dict
         shared_random_seed synchronize""",
     "utils.download": "download",
@@ -200,9 +204,10 @@ PUBLIC_NAMES: dict[str, str] = {
     "utils.events": """CommonMetricPrinter EventStorage JSONWriter TensorboardXWriter
         get_event_storage has_event_storage log_image log_scalars""",
     "utils.file_io": "PathHandler PathManager atomic_write cache_dir",
-    "utils.logger": "log_every_n log_every_n_seconds log_first_n setup_logger",
+    "utils.logger": "_log_api_usage log_every_n log_every_n_seconds log_first_n setup_logger",
     "utils.memory": "retry_if_cuda_oom",
     "utils.registry": "Registry locate",
+    "utils.serialize": "PicklableWrapper",
     "utils.visualizer": "ColorMode VisImage Visualizer",
     "visualization": "ColorMode VisImage Visualizer",
 }

@@ -2,7 +2,7 @@
 
 from typing import IO, Any, ClassVar
 
-from d2lite.utils.errors import UnknownNameError
+from d2lite.utils.errors import UnknownModelError
 from d2lite.utils.file_io import PathHandler, PathManager
 
 __all__ = ["ModelCatalog", "ModelCatalogHandler"]
@@ -54,7 +54,7 @@ class ModelCatalog:
             name: "ImageNetPretrained/NAME" or "Caffe2Detectron/COCO/NAME".
 
         Raises:
-            UnknownNameError: if there is no such model; the message lists the known ones.
+            UnknownModelError: if there is no such model; the message lists the known ones.
         """
         catalog = ModelCatalog
         kind, _, model = name.partition("/")
@@ -73,7 +73,7 @@ class ModelCatalog:
             )
         known = [f"ImageNetPretrained/{n}" for n in catalog.C2_IMAGENET_MODELS]
         known += [f"Caffe2Detectron/COCO/{n}" for n in catalog.C2_DETECTRON_MODELS]
-        raise UnknownNameError(
+        raise UnknownModelError(
             f"The catalogue has no model {name!r}. It has: {', '.join(known)}. Others are given by "
             "their whole address (https://...)."
         )

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from d2lite.utils.errors import ConfigError, MissingFileError
+from d2lite.utils.errors import ConfigError, MissingConfigError
 from d2lite.utils.file_io import PathManager
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ def find_config_file(name: str) -> Path:
         name: path, address (http, detectron2://) or (partial) name.
 
     Raises:
-        MissingFileError: if nothing fits; the text lists near names.
+        MissingConfigError: if nothing fits; the text lists near names.
         ConfigError: if several do; the text lists them.
     """
     if "://" in name:
@@ -71,7 +71,7 @@ def find_config_file(name: str) -> Path:
             f"{_listing(fitting)}"
         )
     what = "is a folder" if path.is_dir() else "is no file, and no carried config has that name"
-    raise MissingFileError(
+    raise MissingConfigError(
         f"Config file {name!r} {what} (working folder {Path.cwd()}). Known configs:"
         f"{_listing(_nearest(name, list(carried)))}"
     )

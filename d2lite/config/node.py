@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from yacs.config import CfgNode as _BaseNode
 
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, UnknownKeyError
 
 from .messages import VERSION, did_you_mean, near_keys, near_names, version_text
 from .old_keys import RENAMED, is_of_another_model, with_present_names
@@ -271,14 +271,14 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
             try:
                 self.raise_key_rename_error(key)
             except KeyError as err:
-                raise ConfigError(str(err.args[0])) from err
+                raise UnknownKeyError(str(err.args[0])) from err
         return bool(self.key_is_deprecated(key))
 
     def _find(self, key: str, asker: str) -> tuple["CfgNode", str]:
         """The section that holds (or may take) the key, and the key's last name."""
         node, name = self._section_of(key)
         if node is None or not (name in node or node.is_new_allowed()):
-            raise ConfigError(self._unknown_text(key, asker))
+            raise UnknownKeyError(self._unknown_text(key, asker))
         return node, name
 
     def _has(self, key: str) -> bool:

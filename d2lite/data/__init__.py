@@ -1,6 +1,7 @@
 """Data: names of datasets, what becomes of their images, and the loaders."""
 
 from . import (
+    benchmark,
     build,
     catalog,
     common,
@@ -30,6 +31,7 @@ __all__ = [
     "Metadata",
     "MetadataCatalog",
     "ToIterableDataset",
+    "benchmark",
     "build",
     "build_batch_data_loader",
     "build_detection_test_loader",

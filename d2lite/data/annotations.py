@@ -243,12 +243,23 @@ def _masks(
     segmentations: list[Any], image_size: tuple[int, int], mask_format: str
 ) -> PolygonMasks | BitMasks:
     if mask_format == "bitmask":
-        maps = np.zeros((len(segmentations), *image_size), dtype=bool)
-        for row, mask in zip(maps, segmentations, strict=True):
-            if isinstance(mask, list):
-                draw_polygons(row, mask)
+        bitmaps = [None if isinstance(mask, list) else bitmap(mask) for mask in segmentations]
+        # DIFFERS from a check against the image: bitmaps of another size are taken as they are, as
+        # detectron2 does.
+        shapes = {mask.shape for mask in bitmaps if mask is not None}
+        if any(mask is None for mask in bitmaps) or not shapes:
+            shapes.add(tuple(image_size))
+        if len(shapes) > 1:
+            raise DataError(
+                f"The masks of an image have different sizes (height, width): {sorted(shapes)}; "
+                f"the image is {tuple(image_size)}."
+            )
+        maps = np.zeros((len(segmentations), *shapes.pop()), dtype=bool)
+        for row, segmentation, mask in zip(maps, segmentations, bitmaps, strict=True):
+            if mask is None:
+                draw_polygons(row, segmentation)
             else:
-                row[:] = bitmap(mask)
+                row[:] = mask
         return BitMasks(torch.from_numpy(maps))
     if not all(isinstance(s, list) for s in segmentations):
         raise ConfigError(
@@ -321,15 +332,16 @@ def gen_crop_transform_with_instance(
         instance: an annotation, with a box.
 
     Raises:
-        ValueError: if the crop is larger than the image or the object is outside it.
+        DataError: if the crop is larger than the image or the object is outside it.
     """
     crop, size = np.asarray(crop_size, dtype=np.int64), np.asarray(image_size, dtype=np.int64)
     x0, y0, x1, y1 = get_bbox(instance)
     middle = np.array([y0 + y1, x0 + x1]) / 2
     if (crop > size).any():
-        raise ValueError(f"A crop of {tuple(crop_size)} does not fit an image of {image_size}.")
+        raise DataError(f"A crop of {tuple(crop_size)} does not fit an image of {image_size}.")
     if (middle < 0).any() or (middle > size).any():
-        raise ValueError(f"The object {(x0, y0, x1, y1)} is outside its image of {image_size}.")
+        box = tuple(map(float, (x0, y0, x1, y1)))
+        raise DataError(f"The object with box {box} is outside its image of {tuple(image_size)}.")
     least = np.maximum(np.ceil(middle - crop), 0).astype(np.int64)
     greatest = np.minimum(np.floor(middle).astype(np.int64), size - crop)
     top, left = (int(np.random.randint(lo, hi + 1)) for lo, hi in zip(least, greatest, strict=True))

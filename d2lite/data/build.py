@@ -12,6 +12,7 @@ from d2lite.config import CfgNode, PythonRunConfig, configurable
 from d2lite.utils.errors import ConfigError, DataError
 
 from .checking import check_image_files
+from .classes import check_metadata_consistency
 from .common import DatasetFromList, MapDataset
 from .dataset_dicts import (
     filter_images_with_few_keypoints,
@@ -35,11 +36,13 @@ from .samplers import (
     RepeatFactorTrainingSampler,
     TrainingSampler,
 )
+from .samplers.distributed_sampler import stream_order
 
 __all__ = [
     "build_batch_data_loader",
     "build_detection_test_loader",
     "build_detection_train_loader",
+    "check_metadata_consistency",
     "filter_images_with_few_keypoints",
     "filter_images_with_only_crowd_annotations",
     "get_detection_dataset_dicts",
@@ -142,7 +145,7 @@ def _train_loader_from_config(
             max_bad_share=max_bad_share,
             repeats=cfg.DATASETS.TRAIN_REPEATS,
         )
-        if mapper is None:  # another one may find images by other means
+        if mapper is None and isinstance(dataset, list):  # others may find images by other means
             check_image_files(dataset, max_bad_share)
     return {
         "dataset": dataset,
@@ -205,7 +208,7 @@ def build_detection_train_loader(
     if mapper is not None:
         if getattr(mapper, "needs_partners", False) and not isinstance(dataset, IterableDataset):
             with_partners = mapper.with_partners  # type: ignore[attr-defined]  # a DatasetMapper
-            mapper = with_partners(dataset, getattr(sampler, "order", None))
+            mapper = with_partners(dataset, stream_order(sampler))
         dataset = MapDataset(dataset, mapper)
     return build_batch_data_loader(
         dataset,

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from d2lite.utils.errors import DataError, MissingFileError, UnknownNameError
+from d2lite.utils.errors import DataError, InputTypeError, MissingFileError, UnknownNameError
 
 __all__ = [
     "DatasetCatalog",
@@ -106,10 +106,10 @@ class _DatasetCatalog(_Catalog[Callable[[], list[dict[str, Any]]]]):
 
         Raises:
             DataError: if the name is taken.
-            TypeError: if `func` cannot be called.
+            InputTypeError: if `func` cannot be called.
         """
         if not callable(func):
-            raise TypeError(
+            raise InputTypeError(
                 f"Dataset {name!r} was registered with {type(func).__name__}; expected a function "
                 "that takes nothing and returns a list of dicts."
             )

@@ -1,9 +1,11 @@
 """Datasets as the loader sees them: lists in one block of bytes, mapped ones, iterable ones."""
 
 import copy
+import functools
 import itertools
 import logging
 import pickle
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +15,9 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
 
 from d2lite.data.samplers.aspect_ratio import AspectRatioGroupedDataset
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import DataError, InputTypeError
 from d2lite.utils.keyed_rng import draw_key
+from d2lite.utils.serialize import picklable
 
 __all__ = [
     "AspectRatioGroupedDataset",
@@ -122,7 +125,7 @@ class MapDataset(Dataset[Any]):
     def __new__(cls, dataset: Dataset[Any], map_func: Callable[[Any], Any]) -> Any:
         """An iterable dataset gets an iterable wrapper."""
         if isinstance(dataset, IterableDataset):
-            return _MappedIterable(dataset, map_func)
+            return _MapIterableDataset(dataset, map_func)
         return super().__new__(cls)
 
     def __init__(self, dataset: Dataset[Any], map_func: Callable[[Any], Any]) -> None:
@@ -132,40 +135,72 @@ class MapDataset(Dataset[Any]):
             dataset: a map-style or iterable dataset.
             map_func: element -> sample, or None to have another element taken instead.
         """
-        self.dataset = dataset
-        self.map_func = map_func
+        self._dataset = dataset
+        self._map_func = map_func
+
+    @property
+    def dataset(self) -> Dataset[Any]:
+        """What is mapped."""
+        return self._dataset
+
+    @functools.cached_property
+    def _rng(self) -> random.Random:
+        """Not used here, but by subclasses that draw substitutes by themselves."""
+        return random.Random(42)
+
+    @functools.cached_property
+    def _fallback_candidates(self) -> set[int]:
+        """Indices of the elements that may take the place of a refused one; may be set."""
+        return set(range(len(self)))
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return self.dataset, self.map_func
+        return self._dataset, picklable(self._map_func)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map_func": picklable(self._map_func)}
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]  # torch types no length
+        return len(self._dataset)  # type: ignore[arg-type]  # torch types no length
 
     def try_get(self, idx: int) -> Any | None:
         """The mapped element, or None if the function refused it."""
-        return self.map_func(self.dataset[idx])
+        return self._map_func(self._dataset[idx])
+
+    def substitutes(self, index: int, *key: int) -> Iterator[int]:
+        """The index itself, then those to try in its place when the function refuses it.
+
+        Args:
+            index: the wanted one.
+            key: numbers that the choice depends on; the index if there are none.
+        """
+        given = self.__dict__.get("_fallback_candidates")
+        return substitutes(len(self), index, *key, among=given and sorted(given))
 
     def __getitem__(self, idx: int) -> Any:
         """The mapped element, or a substitute that depends on `idx` alone."""
-        for candidate in substitutes(len(self), int(idx)):
+        for candidate in self.substitutes(int(idx)):
             sample = self.try_get(candidate)
             if sample is not None:
                 return sample
         raise refused_everything(idx)
 
 
-def substitutes(size: int, index: int, *key: int) -> Iterator[int]:
+def substitutes(
+    size: int, index: int, *key: int, among: Sequence[int] | None = None
+) -> Iterator[int]:
     """The index itself, then those to try in its place when the mapper refuses it.
 
     Args:
         size: number of elements.
         index: the wanted one.
-        key: numbers that the choice shall depend on; the index if there are none.
+        key: numbers that the choice depends on; the index if there are none.
+        among: the indices to choose from; all if there are none.
     """
     yield index
     first, *rest = key or (index % size,)
+    choices = among or range(size)
     for attempt in range(1, MAX_TRIES):
-        yield draw_key(first, *rest, attempt) % size
+        yield choices[draw_key(first, *rest, attempt) % len(choices)]
 
 
 def refused_everything(index: int) -> DataError:
@@ -176,16 +211,22 @@ def refused_everything(index: int) -> DataError:
     )
 
 
-class _MappedIterable(IterableDataset[Any]):
+class _MapIterableDataset(IterableDataset[Any]):
     """The iterable sister of `MapDataset`: refused elements are left out."""
 
     def __init__(self, dataset: IterableDataset[Any], map_func: Callable[[Any], Any]) -> None:
-        self.dataset = dataset
-        self.map_func = map_func
+        self._dataset = dataset
+        self._map_func = map_func
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map_func": picklable(self._map_func)}
+
+    def __len__(self) -> int:
+        return len(self._dataset)  # type: ignore[arg-type]  # TypeError where it has no length
 
     def __iter__(self) -> Iterator[Any]:
-        for element in self.dataset:
-            sample = self.map_func(element)
+        for element in self._dataset:
+            sample = self._map_func(element)
             if sample is not None:
                 yield sample
 
@@ -210,7 +251,7 @@ class ToIterableDataset(IterableDataset[Any]):
             shard_chunk_size: indices in a row that one worker takes.
         """
         if isinstance(dataset, IterableDataset) or not isinstance(dataset, Dataset):
-            raise TypeError(
+            raise InputTypeError(
                 f"ToIterableDataset takes a map-style dataset, not {type(dataset).__name__}."
             )
         self.dataset = dataset

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch.utils.data import ConcatDataset, Dataset
 
 from d2lite.utils.errors import ConfigError, DataError
 
@@ -64,7 +65,7 @@ def get_detection_dataset_dicts(
     *,
     max_bad_share: float | None = None,
     repeats: Sequence[float] = (),
-) -> Records:
+) -> Any:
     """Load one or several datasets as one list.
 
     Several sets are joined by class name: all must have the same classes, and where a set counts
@@ -82,7 +83,8 @@ def get_detection_dataset_dicts(
             "repeat_factor". Empty notes nothing.
 
     Returns:
-        Dataset dicts.
+        Dataset dicts. Sets that are registered as torch datasets come as they are, several as
+        one `ConcatDataset`, and the other arguments have no effect.
 
     Raises:
         ConfigError: if no name is given, or not as many proposal files or repeats as sets.
@@ -96,7 +98,10 @@ def get_detection_dataset_dicts(
             "DATASETS.TRAIN \"('shapes_train',)\"."
         )
     with collecting_faults(", ".join(names)) as faults:
-        datasets = [_load(name) for name in names]
+        loaded: list[Any] = [DatasetCatalog.get(name) for name in names]
+        if any(isinstance(dataset, Dataset) for dataset in loaded):
+            return loaded[0] if len(loaded) == 1 else ConcatDataset(loaded)
+        datasets = [_checked(*pair) for pair in zip(names, loaded, strict=True)]
         if max_bad_share is not None:
             datasets = [drop_invalid(records, faults) for records in datasets]
     if max_bad_share is not None:
@@ -155,8 +160,7 @@ def counted_classes(names: Sequence[str]) -> list[dict[str, Any]] | None:
     return None if counts is None else counts.rows()
 
 
-def _load(name: str) -> Records:
-    records = DatasetCatalog.get(name)
+def _checked(name: str, records: Records) -> Records:
     if not len(records):
         raise DataError(
             f"Dataset {name!r} has no images. Check the file or folder that it is registered with."

@@ -9,7 +9,7 @@ from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import LazyConfig, find_config_file, get_cfg, instantiate
 from d2lite.modeling import build_model
 from d2lite.projects import add_project_configs
-from d2lite.utils.errors import UnknownNameError
+from d2lite.utils.errors import UnknownModelError
 
 from .published import PREFIX, PUBLISHED
 
@@ -26,7 +26,7 @@ def get_config_file(config_path: str) -> str:
             "ViTDet/COCO/mask_rcnn_vitdet_b_100ep.py".
 
     Raises:
-        MissingFileError: if there is none of that name; the text lists near ones.
+        MissingConfigError: if there is none of that name; the text lists near ones.
     """
     return str(find_config_file(config_path))
 
@@ -38,12 +38,12 @@ def get_checkpoint_url(config_path: str) -> str:
         config_path: as for `get_config_file`.
 
     Raises:
-        UnknownNameError: if no weights were published for it.
+        UnknownModelError: if no weights were published for it.
     """
     name = config_path.removesuffix(".yaml").removesuffix(".py")
     if name not in PUBLISHED:
         near = difflib.get_close_matches(name, PUBLISHED, n=5, cutoff=0.3) or sorted(PUBLISHED)
-        raise UnknownNameError(
+        raise UnknownModelError(
             f"No weights were published for {config_path!r}. There are some for: {', '.join(near)}."
         )
     return f"{PREFIX}{name}/{PUBLISHED[name]}"

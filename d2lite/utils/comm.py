@@ -34,7 +34,9 @@ T = TypeVar("T")
 Group = dist.ProcessGroup
 
 # Groups belong to the world they were made in; a later world in the same process makes new ones.
-_local_group: tuple[Any, Any] | None = None
+# Launchers of others set the first one by itself.
+_LOCAL_PROCESS_GROUP: Any = None
+_local_world: Any = None
 _object_group: tuple[Any, Any] | None = None
 
 
@@ -67,7 +69,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
         RuntimeError: if there is no process group yet.
         ValueError: if the number of processes is not a multiple of `num_workers_per_machine`.
     """
-    global _local_group
+    global _LOCAL_PROCESS_GROUP, _local_world
     if not _is_distributed():
         raise RuntimeError("Call torch.distributed.init_process_group (or launch) first.")
     world_size = dist.get_world_size()
@@ -81,7 +83,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
     for first in range(0, world_size, num_workers_per_machine):
         group = dist.new_group(list(range(first, first + num_workers_per_machine)))
         if first == own_first:
-            _local_group = (dist.group.WORLD, group)
+            _LOCAL_PROCESS_GROUP, _local_world = group, dist.group.WORLD
 
 
 def get_local_process_group() -> Group:
@@ -90,12 +92,13 @@ def get_local_process_group() -> Group:
     Raises:
         RuntimeError: if `create_local_process_group` was not called in this world.
     """
-    if _local_group is None or not _is_distributed() or _local_group[0] is not dist.group.WORLD:
+    is_of_another_world = _local_world is not None and _local_world is not dist.group.WORLD
+    if _LOCAL_PROCESS_GROUP is None or not _is_distributed() or is_of_another_world:
         raise RuntimeError(
             "There is no group of this machine's processes. d2lite.engine.launch makes one; where "
             "you start processes yourself, call comm.create_local_process_group(n) in each."
         )
-    return cast(Group, _local_group[1])
+    return cast(Group, _LOCAL_PROCESS_GROUP)
 
 
 def get_local_rank() -> int:
@@ -112,7 +115,7 @@ def _local_number(variable: str, of_group: Callable[[Group], int], *, alone: int
     """What torchrun says in an environment variable where no group of this machine was made."""
     if not _is_distributed():
         return alone
-    if _local_group is None and variable in os.environ:
+    if _LOCAL_PROCESS_GROUP is None and variable in os.environ:
         return int(os.environ[variable])
     return of_group(get_local_process_group())
 

@@ -3,18 +3,23 @@
 A `UserError` carries a text that names what was found, what was expected and the key or command
 that fixes it. The tools print that text without a trace, write the trace to the log file and
 exit with status 2; every other exception is a fault of this code and its trace is shown. Each type
-also is the builtin that fits, so code that catches `ValueError` goes on working.
+also is the builtin that fits, so code that catches `ValueError` goes on working, and so does code
+that catches the `AssertionError` of detectron2's checks.
 """
 
 __all__ = [
     "ConfigError",
     "DataError",
     "DeviceError",
+    "InputTypeError",
+    "MissingConfigError",
     "MissingFileError",
     "MissingPackageError",
     "OutOfMemoryError",
     "OutputError",
     "UnknownImportError",
+    "UnknownKeyError",
+    "UnknownModelError",
     "UnknownNameError",
     "UserError",
     "WeightsError",
@@ -25,11 +30,11 @@ class UserError(Exception):
     """A mistake that the user can fix; the message says how."""
 
 
-class ConfigError(UserError, ValueError):
+class ConfigError(UserError, ValueError, AssertionError):
     """A configuration key or value that does not fit."""
 
 
-class DataError(UserError, ValueError):
+class DataError(UserError, ValueError, AssertionError):
     """Images or annotations that cannot be used as they are."""
 
 
@@ -37,8 +42,16 @@ class DeviceError(UserError, RuntimeError):
     """A device was asked for that this machine does not have."""
 
 
+class InputTypeError(UserError, TypeError, AssertionError):
+    """An argument of another type than a function takes."""
+
+
 class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that should be there is not."""
+
+
+class MissingConfigError(MissingFileError, RuntimeError):
+    """A config file that should be there is not."""
 
 
 class MissingPackageError(UserError, ImportError):
@@ -63,6 +76,14 @@ class UnknownNameError(UserError, KeyError):
 
 class UnknownImportError(UnknownNameError, ImportError):
     """A dotted address of a module or object that cannot be imported."""
+
+
+class UnknownKeyError(ConfigError, UnknownNameError):
+    """A configuration key that does not exist; the message lists near ones."""
+
+
+class UnknownModelError(UnknownNameError, RuntimeError):
+    """A model that is not among the published ones; the message lists some that are."""
 
 
 class WeightsError(UserError, ValueError):

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import ClassVar
 
+import torch
+
 from d2lite.utils.errors import OutputError
 from d2lite.utils.live_line import live_line
 
@@ -208,6 +210,15 @@ def append_to_log_file(text: str) -> None:
 
 _counts: Counter[tuple[object, ...]] = Counter()
 _last_times: dict[tuple[object, ...], float] = {}
+
+
+def _log_api_usage(identifier: str) -> None:
+    """Count the use of a part of the library in torch's own statistics, where they are kept.
+
+    Args:
+        identifier: of the part.
+    """
+    torch._C._log_api_usage_once(f"d2lite.{identifier}")
 
 
 def _caller() -> FrameType:

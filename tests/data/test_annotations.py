@@ -252,3 +252,24 @@ def test_a_crop_larger_than_the_image_or_around_nothing_is_refused():
         A.gen_crop_transform_with_instance((61, 10), (60, 80), annotation())
     with pytest.raises(ValueError, match="outside"):
         A.gen_crop_transform_with_instance((9, 9), (60, 80), annotation(bbox=[200, 200, 5, 5]))
+
+
+def test_bitmaps_of_another_size_than_the_image_are_taken_as_they_are():
+    objects = [annotation(segmentation=drawn_mask(50, 80)) for _ in range(2)]
+    instances = A.annotations_to_instances(objects, (60, 80), mask_format="bitmask")
+    assert tuple(instances.gt_masks.tensor.shape) == (2, 50, 80)
+    assert instances.gt_masks.tensor.sum(dim=(1, 2)).tolist() == [600, 600]
+
+
+def test_run_length_codes_of_another_size_are_scaled_with_their_image():
+    code = mask_util.encode(np.asfortranarray(drawn_mask(30, 40)))
+    steps = [T.HFlipTransform(40), T.ScaleTransform(30, 40, 40, 40, "bilinear")]
+    moved = A.transform_instance_annotations(annotation(segmentation=code), steps, (40, 40))
+    assert moved["segmentation"].shape == (40, 40)
+    A.annotations_to_instances([moved, moved], (60, 80), mask_format="bitmask")
+
+
+def test_masks_of_two_sizes_in_one_image_are_refused():
+    objects = [annotation(segmentation=drawn_mask(50, 80)), annotation()]
+    with pytest.raises(DataError, match=r"\(50, 80\), \(60, 80\)"):
+        A.annotations_to_instances(objects, (60, 80), mask_format="bitmask")

@@ -135,7 +135,6 @@ def test_flip_probability_zero_and_one_are_never_and_always():
         (lambda: T.ResizeShortestEdge(3, sample_style="any"), "'range' or 'choice'"),
         (lambda: T.RandomCrop("square", (1, 1)), "absolute_range"),
         (lambda: T.RandomCrop("relative", (2, 1)), "INPUT.CROP.SIZE"),
-        (lambda: T.RandomCrop("absolute_range", (20, 10)), "backwards"),
         (lambda: T.RandomApply(T.NoOpTransform(), 2), "not a probability"),
         (lambda: T.RandomRotation((1, 2, 3)), "two values"),
     ],
@@ -338,3 +337,43 @@ def test_rand_range_has_its_three_forms():
     assert 0 <= augmentation._rand_range() < 1
     assert 5 <= augmentation._rand_range(5, 6) < 6
     assert augmentation._rand_range(5, 6, 3).shape == (3,)
+
+
+@pytest.mark.parametrize(
+    "augmentation", [T.RandomApply(T.HFlipTransform(60), 0.3), T.RandomFlip(0.3)], ids=repr
+)
+@pytest.mark.parametrize("drawn", [0.2, 0.4])
+def test_code_of_others_can_replace_the_draw(monkeypatch, augmentation, drawn):
+    monkeypatch.setattr(augmentation, "_rand_range", lambda *args: drawn, raising=True)
+    transform = augmentation.get_transform(np.zeros((40, 60, 3), np.uint8))
+    assert isinstance(transform, T.HFlipTransform) == (drawn < 0.3)
+
+
+def test_a_fixed_transform_is_returned_as_it_is():
+    flip = T.HFlipTransform(60)
+    assert T.RandomApply(flip, 1.0).get_transform(np.zeros((40, 60, 3))) is flip
+
+
+def test_a_range_of_crop_sizes_is_checked_when_it_is_used():
+    crop = T.RandomCrop("absolute_range", (20, 10))
+    with pytest.raises(AssertionError, match=r"least, greatest.*INPUT\.CROP\.SIZE"):
+        crop.get_transform(np.zeros((40, 60, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda: T.AugInput("no array"),
+        lambda: T.AugInput(np.zeros((2, 2), np.int64)),
+        lambda: T.AugmentationList([3]),
+        lambda: T.RandomRotation((1, 2, 3)),
+        lambda: T.ResizeShortestEdge(3, sample_style="any"),
+        lambda: T.RandomSaturation(0.5, 1.5).get_transform(np.zeros((4, 4))),
+        lambda: T.ResizeTransform(4, 4, 2, 2).apply_image(np.zeros((3, 4))),
+        lambda: T.RotationTransform(4, 4, 30).apply_image(np.zeros((3, 4))),
+        lambda: T.CropTransform(0, 0, 2, 2).inverse(),
+    ],
+)
+def test_code_that_catches_assertion_errors_goes_on_working(fail):
+    with pytest.raises(AssertionError):
+        fail()

@@ -9,9 +9,17 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, SequentialSampler
 
 from d2lite.config import get_cfg
-from d2lite.data import build_batch_data_loader, build_detection_test_loader
+from d2lite.data import (
+    DatasetCatalog,
+    DatasetFromList,
+    MapDataset,
+    ToIterableDataset,
+    build_batch_data_loader,
+    build_detection_test_loader,
+)
 from d2lite.data import build_detection_train_loader as build_train_loader
-from d2lite.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
+from d2lite.data.benchmark import DataLoaderBenchmark, iter_benchmark
+from d2lite.data.samplers import InferenceSampler, RepeatFactorTrainingSampler, TrainingSampler
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.keyed_rng import draw_key
@@ -307,3 +315,78 @@ def test_workers_nobody_asked_for_are_no_more_than_the_cores(cfg, monkeypatch, c
     assert build_train_loader(fresh, dataset=list(RECORDS), mapper=dice).num_workers == 2
     fresh.DATALOADER.NUM_WORKERS = 1
     assert build_train_loader(fresh, dataset=list(RECORDS), mapper=dice).num_workers == 1
+
+
+def test_a_sampler_and_a_dataset_that_override_ours_decide_what_is_trained_on():
+    class Same(TrainingSampler):
+        def __iter__(self):
+            return itertools.cycle([4, 9])
+
+    class Own(MapDataset):
+        def __getitem__(self, idx):
+            return {"index": idx}
+
+    batches = build_batch_data_loader(Own(list(RECORDS), dice), Same(23), 2)
+    assert [[s["index"] for s in batch] for batch in take(batches, 2)] == [[4, 9], [4, 9]]
+
+
+@pytest.mark.parametrize(("drop_last", "count"), [(True, 5), (False, 6)])
+def test_a_loader_over_a_sampler_of_known_length_has_a_length(drop_last, count):
+    dataset = DatasetFromList(list(RECORDS))
+    loader = build_batch_data_loader(dataset, InferenceSampler(23), 4, drop_last=drop_last)
+    assert len(loader) == len(list(loader)) == count
+    view = ToIterableDataset(dataset, InferenceSampler(23))
+    loader = build_batch_data_loader(view, None, 4, drop_last=drop_last)
+    assert len(loader) == len(list(loader)) == count
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_endless_batches_have_no_length(grouped):
+    loader = build_batch_data_loader(
+        DatasetFromList(list(RECORDS)),
+        TrainingSampler(23),
+        4,
+        aspect_ratio_grouping=grouped,
+    )
+    with pytest.raises(TypeError):
+        len(loader)
+    with pytest.raises(TypeError, match=r"no length|no len"):
+        len(build_batch_data_loader(Counting(), None, 4, aspect_ratio_grouping=grouped))
+
+
+class Counting(IterableDataset):
+    def __iter__(self):
+        yield from ({"number": n, "width": 6, "height": 4} for n in itertools.count())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_registered_torch_datasets_are_read_as_they_are(cfg, count):
+    names = [f"torch_set_{count}_{i}" for i in range(count)]
+    for name in names:
+        make = Counting if count == 1 else lambda: DatasetFromList(list(RECORDS))
+        DatasetCatalog.register(name, make)
+    try:
+        cfg.DATASETS.TRAIN = tuple(names)
+        batch = next(iter(build_train_loader(cfg, mapper=lambda d: d)))
+        assert len(batch) == cfg.SOLVER.IMS_PER_BATCH
+        assert "number" in batch[0]
+    finally:
+        for name in names:
+            DatasetCatalog.remove(name)
+
+
+def test_the_parts_of_a_loader_are_timed(caplog):
+    bench = DataLoaderBenchmark(list(RECORDS), mapper=dice, total_batch_size=2)
+    with caplog.at_level("INFO"):
+        bench.benchmark_dataset(3, 1)
+        bench.benchmark_mapper(3, 1)
+        bench.benchmark_workers(3, 1)
+        bench.benchmark_IPC(3, 1)
+        bench.benchmark_distributed(3, 1)
+    assert len([r for r in caplog.records if "a second in each process" in r.message]) == 5
+
+
+def test_a_measurement_stops_after_its_time():
+    mean, seconds = iter_benchmark(itertools.count(), 10**9, warmup=1, max_time_seconds=0.05)
+    assert 0 < len(seconds) < 10**9
+    assert mean == pytest.approx(sum(seconds) / len(seconds))

@@ -11,6 +11,9 @@ from d2lite.data.datasets.builtin_meta import (
     COCO_PERSON_KEYPOINT_FLIP_MAP,
     COCO_PERSON_KEYPOINT_NAMES,
     KEYPOINT_CONNECTION_RULES,
+    _get_builtin_metadata,
+    _get_coco_instances_meta,
+    coco_instances_metadata,
 )
 from d2lite.utils.errors import MissingFileError
 from tests.shared_data import shared_data
@@ -155,3 +158,12 @@ def test_keypoints_are_17_and_mirror_in_pairs():
     ends = {name for start, stop, _ in KEYPOINT_CONNECTION_RULES for name in (start, stop)}
     assert ends <= set(COCO_PERSON_KEYPOINT_NAMES)
     assert MetadataCatalog.get("keypoints_coco_2017_val").thing_classes == ["person"]
+
+
+def test_metadata_of_built_in_groups_is_known_by_name():
+    assert _get_builtin_metadata("coco") == _get_coco_instances_meta() == coco_instances_metadata()
+    assert len(_get_builtin_metadata("coco_panoptic_standard")["stuff_classes"]) == 133
+    assert _get_builtin_metadata("coco_person")["thing_classes"] == ["person"]
+    assert _get_builtin_metadata("coco") is not _get_builtin_metadata("coco")
+    with pytest.raises(KeyError, match="no built-in metadata of 'nobody'"):
+        _get_builtin_metadata("nobody")

@@ -1,6 +1,7 @@
 """Datasets as the loader sees them."""
 
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -118,3 +119,45 @@ def test_wide_images_are_batched_with_wide_ones():
 def test_shapes_are_not_asked_of_a_dataset_that_would_have_to_decode():
     assert shape_groups(Squares()) is None
     assert shape_groups([{"file_name": "a"}]) is None
+
+
+def plus(step, number):
+    return number + step
+
+
+@pytest.mark.parametrize(
+    "make", [lambda s: lambda n: n + s, lambda s: partial(lambda k, n: n + k, s)]
+)
+def test_functions_without_a_name_reach_started_processes(make):
+    for dataset in (DatasetFromList([4, 5, 6]), Numbers()):
+        again = pickle.loads(pickle.dumps(MapDataset(dataset, make(100))))
+        assert next(iter(again)) in (100, 104)
+    assert pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(MapDataset([1], make(2))))))[0] == 3
+
+
+def test_a_function_with_a_name_is_pickled_as_it_is():
+    """Tensors inside of it are shared between processes, which the wrapper would copy."""
+    assert type(pickle.loads(pickle.dumps(MapDataset([1], partial(plus, 2))))._map_func) is partial
+
+
+def test_a_replaced_function_is_the_one_that_maps():
+    dataset = MapDataset([1, 2], str)
+    dataset._map_func = lambda number: -number
+    assert [dataset[0], dataset._dataset[1]] == [-1, 2]
+
+
+def test_substitutes_come_from_the_candidates_that_code_of_others_set():
+    dataset = MapDataset(list(range(50)), lambda x: None if x % 2 else x)
+    assert dataset._fallback_candidates == set(range(50))
+    dataset._fallback_candidates = {6, 8}
+    assert {dataset[i] for i in range(1, 50, 2)} == {6, 8}
+    dataset._fallback_candidates.discard(8)
+    assert dataset[3] == 6
+    assert dataset._rng.random() == MapDataset([1], str)._rng.random()
+
+
+def test_waiting_samples_are_in_the_buckets():
+    samples = [{"width": w, "height": h} for w, h in [(4, 3), (3, 4), (5, 4), (6, 4)]]
+    grouped = AspectRatioGroupedDataset(samples, 2)
+    assert next(iter(grouped)) == [samples[0], samples[2]]
+    assert grouped._buckets == [[], [samples[1]]]

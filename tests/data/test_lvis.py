@@ -4,7 +4,13 @@ import uuid
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.data.datasets import get_lvis_instances_meta, load_lvis_json, register_lvis_instances
+from d2lite.data.datasets import (
+    get_lvis_instances_meta,
+    load_lvis_json,
+    lvis_v0_5_categories,
+    lvis_v1_categories,
+    register_lvis_instances,
+)
 from d2lite.utils.errors import DataError, MissingFileError
 
 
@@ -79,14 +85,23 @@ def test_class_names_are_known_before_the_set_is_loaded(json_file, name):
     assert get_lvis_instances_meta(name)["thing_classes"] == ["ant", "bee"]
 
 
-def test_names_are_unset_while_the_file_is_missing(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("version", "count"), [("v1", 1203), ("v0.5", 1230)])
+def test_published_class_names_are_known_without_the_file(monkeypatch, tmp_path, version, count):
     monkeypatch.setenv("D2LITE_DATASETS", str(tmp_path))
-    metadata = MetadataCatalog.get("lvis_v1_train")
-    assert metadata.get("thing_classes") is None
-    with pytest.raises(MissingFileError, match=r"lvis_v1_train\.json.*lvisdataset"):
-        _ = metadata.thing_classes
-    with pytest.raises(MissingFileError):
-        get_lvis_instances_meta("lvis_v1")
+    names = MetadataCatalog.get(f"lvis_{version}_train").thing_classes
+    assert len(set(names)) == count
+    assert get_lvis_instances_meta(f"lvis_{version}_mine") == {"thing_classes": names}
+    assert get_lvis_instances_meta(f"lvis_{version}") == {"thing_classes": names}
+    assert MetadataCatalog.get("lvis_v1_train").get("class_image_count") is None
+
+
+def test_categories_count_from_one_in_the_order_of_the_files():
+    ids = [category["id"] for category in lvis_v1_categories.LVIS_CATEGORIES]
+    assert ids == list(range(1, 1204))
+    names = {c["id"]: c["name"] for c in lvis_v1_categories.LVIS_CATEGORIES}
+    assert (names[1], names[793], names[1203]) == ("aerosol_can", "person", "zucchini")
+    old = {c["id"]: c["name"] for c in lvis_v0_5_categories.LVIS_CATEGORIES}
+    assert (old[1], old[24], old[1230]) == ("acorn", "trash_can", "zucchini")
 
 
 def test_files_reduced_to_coco_keep_cocos_classes(json_file, name):
@@ -110,7 +125,7 @@ def test_a_file_without_counts_has_no_counts(tmp_path, name):
 
 
 def test_an_unregistered_name_has_no_classes():
-    with pytest.raises(MissingFileError, match="no file is registered"):
+    with pytest.raises(MissingFileError, match="names neither a version of LVIS"):
         get_lvis_instances_meta("nobody")
 
 

@@ -15,6 +15,7 @@ from d2lite.data.samplers import (
     RepeatFactorTrainingSampler,
     TrainingSampler,
 )
+from d2lite.data.samplers.distributed_sampler import stream_order
 from d2lite.utils import comm
 from d2lite.utils.errors import DataError
 
@@ -133,3 +134,32 @@ def test_grouped_batches_hold_one_group_each():
 def test_a_grouped_sampler_wants_a_sampler():
     with pytest.raises(TypeError, match="found list"):
         GroupedBatchSampler([0, 1], [0, 0], 2)
+
+
+def test_the_parts_of_processes_follow_a_rule_that_can_be_replaced(as_rank):
+    parts = [list(InferenceSampler._get_local_indices(11, 4, rank)) for rank in range(4)]
+    assert parts == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
+
+    class Turns(InferenceSampler):
+        @staticmethod
+        def _get_local_indices(total_size, world_size, rank):
+            return range(rank, total_size, world_size)
+
+    as_rank(1, 4)
+    assert list(Turns(11)) == [1, 5, 9]
+    assert len(Turns(11)) == 3
+
+
+def test_a_sampler_with_an_order_of_its_own_is_followed(as_rank):
+    class Same(TrainingSampler):
+        def _infinite_indices(self):
+            yield from itertools.cycle([7, 8])
+
+    class Fixed(TrainingSampler):
+        def __iter__(self):
+            return itertools.cycle([5, 6])
+
+    assert stream_order(TrainingSampler(9, seed=1)) is not None
+    assert stream_order(Same(9)) is stream_order(Fixed(9)) is None
+    as_rank(1, 2)
+    assert list(itertools.islice(Same(9, seed=1), 3)) == [8, 8, 8]

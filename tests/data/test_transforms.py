@@ -355,3 +355,35 @@ def test_rotated_boxes_go_through_a_list_of_transforms():
     )
     moved = chain.apply_rotated_box(np.array([[2.0, 3, 4, 2, 30]]))
     np.testing.assert_allclose(moved, [[16, 6, 8, 4, -30]], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        T.ResizeTransform(20, 10, 50, 30),
+        T.HFlipTransform(10),
+        T.VFlipTransform(20),
+        T.CropTransform(2, 3, 6, 9),
+        T.PadTransform(1, 2, 3, 4),
+        T.ExtentTransform((1, 2, 8, 15), (30, 20)),
+        T.RotationTransform(20, 10, 33.0),
+        T.ScaleTransform(20, 10, 40, 30),
+        T.NoOpTransform(),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+def test_integer_coordinates_boxes_and_polygons_move_like_floats(transform):
+    points = np.array([[2, 4], [9, 18], [2, 18]])
+    exact = transform.apply_coords(points.astype(np.float64))
+    assert np.abs(transform.apply_coords(points.copy()) - exact).max() < 1
+    box = transform.apply_box(np.array([[2, 4, 9, 18]], dtype=np.float64))
+    assert np.abs(transform.apply_box(np.array([[2, 4, 9, 18]])) - box).max() < 1
+    [exact_polygon] = transform.apply_polygons([points.astype(np.float64)])
+    [polygon] = transform.apply_polygons([points.copy()])
+    assert np.abs(polygon - exact_polygon).max() < 1
+
+
+def test_integer_rotated_boxes_are_scaled():
+    box = np.array([[4, 8, 4, 6, 0]])
+    moved = T.ResizeTransform(20, 10, 50, 30).apply_rotated_box(box)
+    np.testing.assert_allclose(moved, [[12, 20, 12, 15, 0]])

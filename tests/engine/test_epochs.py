@@ -120,5 +120,5 @@ def test_mixing_ends_before_the_end_that_follows_from_the_epochs(toy_cfg):
     toy_cfg.SOLVER.MAX_EPOCHS = 3
     toy_cfg.INPUT.AUGMENTATIONS = ("Mosaic(size=(24, 32))", "Default")
     toy_cfg.INPUT.MIXING_OFF_LAST_ITERS = 4
-    mapper = DefaultTrainer(toy_cfg)._trainer.data_loader.dataset.dataset.dataset.map_func
+    mapper = DefaultTrainer(toy_cfg)._trainer.data_loader.dataset.dataset.dataset._map_func
     assert mapper.steps.mixing_ends_at == (12 - 4) * 2

@@ -62,6 +62,14 @@ def test_the_local_group_of_an_ended_world_is_not_used_again():
             dist.destroy_process_group()
 
 
+@pytest.mark.usefixtures("world_of_one")
+def test_a_local_group_that_a_launcher_set_is_used(monkeypatch):
+    group = dist.new_group([0])
+    monkeypatch.setattr(comm, "_LOCAL_PROCESS_GROUP", group)
+    monkeypatch.setattr(comm, "_local_world", None)
+    assert comm.get_local_process_group() is group
+
+
 def test_the_shared_seed_follows_numpy():
     np.random.seed(3)
     first, second = comm.shared_random_seed(), comm.shared_random_seed()

@@ -1,15 +1,30 @@
 """Error types: one family for the tools, builtins for code that catches those."""
 
 import pytest
+from torch.utils.data import IterableDataset
 
+from d2lite import model_zoo
+from d2lite.checkpoint.catalog import ModelCatalog
+from d2lite.config import CfgNode, get_cfg
+from d2lite.data import (
+    DatasetCatalog,
+    MetadataCatalog,
+    ToIterableDataset,
+    build_batch_data_loader,
+    get_detection_dataset_dicts,
+)
+from d2lite.data.samplers import TrainingSampler
+from d2lite.modeling import BACKBONE_REGISTRY
 from d2lite.utils import errors
+from d2lite.utils.events import EventStorage, get_event_storage
+from d2lite.utils.registry import Registry
 
 
 @pytest.mark.parametrize("name", sorted(set(errors.__all__) - {"UserError"}))
 def test_every_type_is_a_user_error_and_a_builtin_error(name):
     kind = getattr(errors, name)
     assert issubclass(kind, errors.UserError)
-    builtin = (ValueError, KeyError, OSError, RuntimeError, ImportError)
+    builtin = (ValueError, KeyError, OSError, RuntimeError, ImportError, TypeError)
     assert issubclass(kind, builtin)
 
 
@@ -21,3 +36,49 @@ def test_text_reads_as_it_was_written_with_its_line_breaks(name):
 
 def test_unknown_name_without_a_text_shows_nothing():
     assert str(errors.UnknownNameError()) == ""
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(())
+
+
+def register_twice(name):
+    registry = Registry("X")
+    for _ in range(2):
+        registry.register(type(name, (), {}))
+
+
+@pytest.mark.parametrize(
+    ("fail", "kind"),
+    [
+        (lambda: DatasetCatalog.register("coco_2017_val", list), AssertionError),
+        (lambda: DatasetCatalog.register("not_callable", 3), AssertionError),
+        (lambda: DatasetCatalog.get("no_such_set"), KeyError),
+        (lambda: DatasetCatalog.remove("no_such_set"), KeyError),
+        (lambda: MetadataCatalog.get(""), AssertionError),
+        (lambda: MetadataCatalog.get("coco_2017_val").set(thing_classes=["x"]), AssertionError),
+        (lambda: MetadataCatalog.get("coco_2017_val").no_such_key, AttributeError),
+        (lambda: BACKBONE_REGISTRY.get("no_such_backbone"), KeyError),
+        (lambda: register_twice("int"), AssertionError),
+        (get_event_storage, AssertionError),
+        (lambda: EventStorage().history("no_such_scalar"), KeyError),
+        (lambda: get_cfg().merge_from_list(["NO.SUCH_KEY", 1]), AssertionError),
+        (lambda: get_cfg().merge_from_list(["SEED"]), AssertionError),
+        (lambda: get_cfg().merge_from_list(["SEED", "text"]), ValueError),
+        (lambda: get_cfg().merge_from_other_cfg(CfgNode({"NO_SUCH_KEY": 1})), KeyError),
+        (lambda: get_cfg().NO_SUCH_KEY, AttributeError),
+        (lambda: TrainingSampler(0), AssertionError),
+        (lambda: TrainingSampler("three"), TypeError),
+        (lambda: build_batch_data_loader([1], TrainingSampler(1), 0), AssertionError),
+        (lambda: ToIterableDataset(Stream(), None), AssertionError),
+        (lambda: get_detection_dataset_dicts([]), AssertionError),
+        (lambda: ModelCatalog.get("no_such_model"), RuntimeError),
+        (lambda: model_zoo.get_config_file("no_such.yaml"), RuntimeError),
+        (lambda: model_zoo.get_checkpoint_url("no_such.yaml"), RuntimeError),
+    ],
+)
+def test_code_of_others_catches_the_types_that_it_expects(fail, kind):
+    """They are those that detectron2, fvcore and yacs raise in these places."""
+    with pytest.raises(kind):
+        fail()

@@ -10,6 +10,8 @@ from . import (
     coco,
     coco_panoptic,
     lvis,
+    lvis_v0_5_categories,
+    lvis_v1_categories,
     pascal_voc,
     shapes,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "load_sem_seg",
     "load_voc_instances",
     "lvis",
+    "lvis_v0_5_categories",
+    "lvis_v1_categories",
     "pascal_voc",
     "register_coco_instances",
     "register_coco_panoptic",

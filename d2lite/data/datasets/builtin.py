@@ -15,6 +15,7 @@ from d2lite.data.classes import OrderedLoader
 from .ade20k import load_ade20k_sem_seg
 from .builtin_meta import (
     ADE20K_SEM_SEG_CATEGORIES,
+    _get_builtin_metadata,
     cityscapes_metadata,
     coco_instances_metadata,
     coco_panoptic_metadata,
@@ -26,11 +27,12 @@ from .cityscapes_panoptic import register_all_cityscapes_panoptic
 from .coco import load_coco_json, load_sem_seg
 from .coco_panoptic import load_coco_panoptic_json, load_coco_panoptic_separated
 from .location import datasets_root
-from .lvis import load_lvis_json, lvis_class_image_count, lvis_class_names
+from .lvis import get_lvis_instances_meta, load_lvis_json, lvis_class_image_count
 from .pascal_voc import CLASS_NAMES, load_voc_instances
 from .shapes import register_shapes
 
 __all__ = [
+    "_get_builtin_metadata",
     "register_all_ade20k",
     "register_all_cityscapes",
     "register_all_coco",
@@ -205,7 +207,7 @@ def _load_separated(dataset_name: str, **paths: str) -> list[dict[str, Any]]:
 
 
 def register_all_lvis(root: str | None = None) -> None:
-    """Register the sets of LVIS v0.5 and v1, whose class names come from their files.
+    """Register the sets of LVIS v0.5 and v1.
 
     Args:
         root: folder that holds lvis/ and coco/; by the environment if None.
@@ -222,9 +224,14 @@ def register_all_lvis(root: str | None = None) -> None:
         )
         if not is_coco:
             MetadataCatalog.get(name).set_deferred(
-                thing_classes=partial(_read, lvis_class_names, json_file),
+                thing_classes=partial(_lvis_names, name),
                 class_image_count=partial(_read, lvis_class_image_count, json_file),
             )
+
+
+def _lvis_names(name: str) -> list[str]:
+    names: list[str] = get_lvis_instances_meta(name)["thing_classes"]
+    return names
 
 
 def _read(read: Callable[[str], Any], path: Callable[[], str]) -> Any:

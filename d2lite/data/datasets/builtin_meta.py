@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from d2lite.utils.errors import UnknownNameError
+
 __all__ = [
     "ADE20K_SEM_SEG_CATEGORIES",
     "CITYSCAPES_CATEGORIES",
@@ -257,3 +259,33 @@ def coco_person_metadata() -> dict[str, Any]:
         "keypoint_flip_map": COCO_PERSON_KEYPOINT_FLIP_MAP,
         "keypoint_connection_rules": KEYPOINT_CONNECTION_RULES,
     }
+
+
+# Names of code that is written for detectron2.
+_get_coco_instances_meta = coco_instances_metadata
+_get_coco_panoptic_separated_meta = coco_panoptic_separated_metadata
+
+_METADATA = {
+    "coco": coco_instances_metadata,
+    "coco_panoptic_separated": coco_panoptic_separated_metadata,
+    "coco_panoptic_standard": coco_panoptic_metadata,
+    "coco_person": coco_person_metadata,
+    "cityscapes": cityscapes_metadata,
+}
+
+
+def _get_builtin_metadata(dataset_name: str) -> dict[str, Any]:
+    """Metadata of a group of built-in sets, as a new dict.
+
+    Args:
+        dataset_name: "coco", "coco_panoptic_separated", "coco_panoptic_standard", "coco_person" or
+            "cityscapes".
+
+    Raises:
+        UnknownNameError: for another name.
+    """
+    if dataset_name not in _METADATA:
+        raise UnknownNameError(
+            f"There is no built-in metadata of {dataset_name!r}; known: {', '.join(_METADATA)}."
+        )
+    return _METADATA[dataset_name]()

@@ -13,12 +13,15 @@ from d2lite.utils.file_io import PathManager
 
 from .builtin_meta import coco_instances_metadata
 from .location import missing_file, read_json
+from .lvis_v0_5_categories import LVIS_CATEGORIES as _V0_5
+from .lvis_v1_categories import LVIS_CATEGORIES as _V1
 
 __all__ = [
     "get_lvis_instances_meta",
     "load_lvis_json",
     "lvis_class_image_count",
     "lvis_class_names",
+    "published_class_names",
     "register_lvis_instances",
 ]
 
@@ -181,29 +184,49 @@ def lvis_class_image_count(json_file: str) -> list[dict[str, int]]:
     return [{"id": c["id"], "image_count": c["image_count"]} for c in categories]
 
 
-def get_lvis_instances_meta(dataset_name: str) -> dict[str, Any]:
-    """Metadata of a set of LVIS, which are not known without its annotation file.
+def published_class_names(dataset_name: str) -> list[str] | None:
+    """The class names of the version of LVIS that a dataset's name has in it, else None.
 
     Args:
-        dataset_name: a registered set such as "lvis_v1_train", or what comes before "_train";
-            names of sets that were reduced to COCO's classes contain "cocofied".
+        dataset_name: with "v1" or "v0.5" in it.
+    """
+    for version, categories in (("v0.5", _V0_5), ("v1", _V1)):
+        if version in dataset_name:
+            return _names(categories)
+    return None
+
+
+def get_lvis_instances_meta(dataset_name: str) -> dict[str, Any]:
+    """Metadata of a set of LVIS, from its annotation file where that is on the disk.
+
+    Args:
+        dataset_name: a registered set such as "lvis_v1_train", or what comes before "_train", or
+            any name with "v1" or "v0.5" in it; names of sets that were reduced to COCO's classes
+            contain "cocofied".
 
     Returns:
         thing_classes, and class_image_count where the file has it.
 
     Raises:
-        MissingFileError: if the set is not registered, or its annotation file is missing.
+        MissingFileError: if the name says no version and no annotation file is there.
     """
     if "cocofied" in dataset_name:
         return coco_instances_metadata()
     registered = [n for n in (dataset_name, f"{dataset_name}_train") if n in DatasetCatalog]
     json_file = MetadataCatalog.get(registered[0]).get("json_file") if registered else None
-    if json_file is None:
-        raise MissingFileError(
-            f"The class names of {dataset_name!r} are in its annotation file, but no file is "
-            "registered for that name. Ask for a registered set, such as 'lvis_v1_train'."
-        )
-    metadata: dict[str, Any] = {"thing_classes": lvis_class_names(json_file)}
+    published = published_class_names(dataset_name)
+    try:
+        if json_file is None:
+            raise MissingFileError(
+                f"{dataset_name!r} names neither a version of LVIS (v1 or v0.5) nor a registered "
+                "set, so its classes are not known. Ask for a registered set, such as "
+                "'lvis_v1_train'."
+            )
+        metadata: dict[str, Any] = {"thing_classes": lvis_class_names(json_file)}
+    except MissingFileError:
+        if published is None:
+            raise
+        return {"thing_classes": published}
     if all("image_count" in category for category in _known_categories(json_file)):
         metadata["class_image_count"] = lvis_class_image_count(json_file)
     return metadata

@@ -8,7 +8,8 @@ from torch.utils.data import Dataset, IterableDataset, Sampler
 
 from d2lite.data.common import MapDataset
 from d2lite.data.samplers.aspect_ratio import shape_groups
-from d2lite.data.samplers.stream import BatchStream, CountedBatches, EpochOrder
+from d2lite.data.samplers.distributed_sampler import stream_order
+from d2lite.data.samplers.stream import BatchStream, CountedBatches
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 
@@ -87,7 +88,7 @@ def build_batch_data_loader(
     groups = _groups_of(dataset) if aspect_ratio_grouping else None
     per_epoch = len(dataset) / total  # type: ignore[arg-type]
     batches: BatchStream | CountedBatches
-    if isinstance(order := getattr(sampler, "order", None), EpochOrder):
+    if (order := stream_order(sampler)) is not None:
         batches = BatchStream(order, total, groups=groups, **place)
         per_epoch = order.mean_epoch_size / total
     else:

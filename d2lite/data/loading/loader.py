@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import cv2
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_
 from d2lite.data.common import MapDataset, refused_everything, substitutes
 from d2lite.data.faults import too_much_is_bad
 from d2lite.data.samplers.aspect_ratio import AspectRatioGroupedDataset
+from d2lite.data.samplers.stream import batch_count
 from d2lite.utils.env import seed_all_rng
 from d2lite.utils.errors import DataError, MissingFileError, UserError
 from d2lite.utils.keyed_rng import at_position, draw_key, keyed_draws
@@ -145,7 +147,10 @@ class StreamDataset(Dataset[Any]):
         self.dataset = dataset
         self.seed = seed
         self.max_bad_share = max_bad_share
-        self._load = dataset.try_get if isinstance(dataset, MapDataset) else dataset.__getitem__
+        # A subclass with its own __getitem__ finds substitutes by itself.
+        self._load = dataset.__getitem__
+        if isinstance(dataset, MapDataset) and type(dataset).__getitem__ is MapDataset.__getitem__:
+            self._load = dataset.try_get
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -154,7 +159,8 @@ class StreamDataset(Dataset[Any]):
         position, index = place
         key = draw_key(self.seed, position)
         bad: dict[int, str] = {}
-        attempts = enumerate(substitutes(len(self), index, self.seed, position))
+        among = getattr(self.dataset, "substitutes", partial(substitutes, len(self)))
+        attempts = enumerate(among(index, self.seed, position))
         for attempt, candidate in attempts:
             # Each candidate draws afresh: what the first one drew must not reach the second.
             draws = keyed_draws(draw_key(key, attempt) if attempt else key)
@@ -219,6 +225,14 @@ class IterableStream(IterableDataset[Any]):
         self.dataset, self.seed, self.batch_size = dataset, seed, batch_size
         self._rank, self._world_size = rank, world_size
         self._grouped, self._drop_last = aspect_ratio_grouping, drop_last
+
+    def __len__(self) -> int:
+        if self._grouped:
+            raise TypeError(
+                "Batches that are grouped by shape have no length before they are made."
+            )
+        size = len(self.dataset)  # type: ignore[arg-type]  # TypeError where it has no length
+        return batch_count(size, self.batch_size, drop_last=self._drop_last)
 
     def __iter__(self) -> Iterator[list[Any]]:
         if self._grouped:

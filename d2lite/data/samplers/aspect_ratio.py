@@ -49,12 +49,13 @@ class AspectRatioGroupedDataset(IterableDataset[Any]):
         """
         self.dataset = dataset
         self.batch_size = batch_size
+        self._buckets: list[list[Any]] = [[], []]
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        waiting: tuple[list[Any], list[Any]] = ([], [])
         for sample in self.dataset:
-            group = waiting[shape_group(sample)]
-            group.append(sample)
-            if len(group) == self.batch_size:
-                yield group[:]
-                group.clear()
+            bucket = self._buckets[shape_group(sample)]
+            bucket.append(sample)
+            if len(bucket) == self.batch_size:
+                batch = bucket[:]
+                bucket.clear()  # before the yield, after which a loop may be left for good
+                yield batch

@@ -4,6 +4,7 @@ Used with the training loader they only say what the order is; iterated over on 
 yield the indices of this process, one out of `world_size`, without end.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import torch
 from torch.utils.data import Sampler
 
 from d2lite.utils import comm
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import DataError, InputTypeError
 
 from .stream import EpochOrder, RepeatOrder, ShuffledOrder, keyed_shuffle
 
@@ -38,7 +39,28 @@ class _StreamSampler(Sampler[Any]):
         self._rank, self._world_size = comm.get_rank(), comm.get_world_size()
 
     def __iter__(self) -> Iterator[int]:
+        if type(self)._infinite_indices is not _StreamSampler._infinite_indices:
+            return itertools.islice(self._infinite_indices(), self._rank, None, self._world_size)
         return self.order.walk(self._rank, self._world_size)
+
+    def _infinite_indices(self) -> Iterator[int]:
+        """The indices of all processes in turn, without end."""
+        return self.order.walk()
+
+
+def stream_order(sampler: Sampler[Any] | None) -> EpochOrder | None:
+    """The order that a sampler follows, or None where only iterating over it tells.
+
+    Args:
+        sampler: of any kind; a subclass of one of ours may have an order of its own.
+    """
+    order = getattr(sampler, "order", None)
+    if isinstance(sampler, _StreamSampler):
+        kind = type(sampler)
+        own = (_StreamSampler.__iter__, _StreamSampler._infinite_indices)
+        if (kind.__iter__, kind._infinite_indices) != own:
+            return None
+    return order if isinstance(order, EpochOrder) else None
 
 
 class TrainingSampler(_StreamSampler):
@@ -167,19 +189,29 @@ class InferenceSampler(Sampler[Any]):
         Args:
             size: number of images; 0 is fine, and processes may get nothing.
         """
-        rank, world_size = comm.get_rank(), comm.get_world_size()
-        self._mine = range(size * rank // world_size, size * (rank + 1) // world_size)
+        self._size = size
+        self._rank, self._world_size = comm.get_rank(), comm.get_world_size()
+        self._local_indices = self._get_local_indices(size, self._world_size, self._rank)
+
+    @staticmethod
+    def _get_local_indices(total_size: int, world_size: int, rank: int) -> range:
+        """The part of one process; the first ones get one more where it does not divide."""
+        share, left_over = divmod(total_size, world_size)
+        start = rank * share + min(rank, left_over)
+        return range(start, start + share + (rank < left_over))
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._mine)
+        yield from self._local_indices
 
     def __len__(self) -> int:
-        return len(self._mine)
+        return len(self._local_indices)
 
 
 def _check_size(size: int) -> None:
     if not isinstance(size, int):
-        raise TypeError(f"A sampler's size must be an int, found {type(size).__name__} {size!r}.")
+        raise InputTypeError(
+            f"A sampler's size must be an int, found {type(size).__name__} {size!r}."
+        )
     if size <= 0:
         raise DataError(
             f"A training sampler needs at least one image, found {size}. Check DATASETS.TRAIN and "

@@ -61,6 +61,12 @@ def epochs_to_iterations(epochs: float, batches_per_epoch: float) -> int:
     return max(math.ceil(epochs * batches_per_epoch - 1e-6), 1)
 
 
+def batch_count(size: int, batch_size: int, *, drop_last: bool) -> int:
+    """How many batches `size` samples fill, with or without one that they fill in part."""
+    whole, rest = divmod(size, batch_size)
+    return whole + (rest > 0 and not drop_last)
+
+
 class EpochOrder:
     """Which index each position of the stream holds, epoch by epoch."""
 
@@ -279,6 +285,14 @@ class CountedBatches(Sampler[Any]):
         self.start = 0
         self._rank, self._world_size = rank, world_size
         self._groups = groups
+
+    def __len__(self) -> int:
+        if self._groups is not None:
+            raise TypeError(
+                "Batches that are grouped by shape have no length before they are made."
+            )
+        size = len(self.sampler)  # type: ignore[arg-type]  # TypeError where it has no length
+        return batch_count(size, self.batch_size, drop_last=self.drop_last)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         return itertools.islice(self._batches(), self.start, None)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
 
+from d2lite.utils.errors import DataError, InputTypeError
+
 from .labels import transform_labels
 
 __all__ = [
@@ -58,7 +60,7 @@ class Augmentation:
         """
         transform = self.get_transform(*self._wanted(aug_input))
         if not isinstance(transform, Transform):
-            raise TypeError(
+            raise InputTypeError(
                 f"{type(self).__name__}.get_transform returned {type(transform).__name__}, "
                 "a Transform was expected; return NoOpTransform() to leave the input alone."
             )
@@ -71,7 +73,7 @@ class Augmentation:
         if names is None:
             parameters = inspect.signature(self.get_transform).parameters.values()
             if any(p.kind is p.VAR_POSITIONAL or p.kind is p.VAR_KEYWORD for p in parameters):
-                raise TypeError(
+                raise InputTypeError(
                     f"{type(self).__name__}.get_transform takes *args or **kwargs, so its inputs "
                     "have no names. Name its arguments or set `input_args`."
                 )
@@ -119,7 +121,7 @@ class _Fixed(Augmentation):
     def __init__(self, transform: Transform) -> None:
         self.transform = transform
 
-    def get_transform(self) -> Transform:
+    def get_transform(self, *args: Any) -> Transform:
         return self.transform
 
     def __repr__(self) -> str:
@@ -132,7 +134,7 @@ def as_augmentation(augmentation_or_transform: Augmentation | Transform) -> Augm
         return augmentation_or_transform
     if isinstance(augmentation_or_transform, Transform):
         return _Fixed(augmentation_or_transform)
-    raise TypeError(
+    raise InputTypeError(
         "An Augmentation or a Transform was expected, found "
         f"{type(augmentation_or_transform).__name__}."
     )
@@ -181,17 +183,17 @@ class AugInput:
             ignore_value: the class that pixels get which come in from outside the image.
 
         Raises:
-            TypeError: if the image is not an array of such a dtype.
-            ValueError: if the image has another number of axes.
+            InputTypeError: if the image is not an array of such a dtype.
+            DataError: if the image has another number of axes.
         """
         if not isinstance(image, np.ndarray):
-            raise TypeError(f"The image must be a numpy array, found {type(image).__name__}.")
+            raise InputTypeError(f"The image must be a numpy array, found {type(image).__name__}.")
         if not (np.issubdtype(image.dtype, np.floating) or image.dtype in (np.uint8, np.uint16)):
-            raise TypeError(
+            raise InputTypeError(
                 f"The image has dtype {image.dtype}; uint8, uint16 or float is expected."
             )
         if image.ndim not in (2, 3):
-            raise ValueError(f"The image has shape {image.shape}; (H, W) or (H, W, C) is expected.")
+            raise DataError(f"The image has shape {image.shape}; (H, W) or (H, W, C) is expected.")
         self.image = image
         self.boxes = boxes
         self.sem_seg = sem_seg

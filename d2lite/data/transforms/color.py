@@ -7,6 +7,8 @@ import numpy as np
 from fvcore.transforms.transform import BlendTransform, NoOpTransform, Transform
 from PIL import Image
 
+from d2lite.utils.errors import ConfigError, DataError
+
 from .augmentation import Augmentation
 
 # Share of red, green and blue in the brightness that an eye sees (ITU-R BT.601).
@@ -30,10 +32,10 @@ class ColorTransform(Transform):
             op: takes the image array and returns one of the same height and width.
 
         Raises:
-            ValueError: if it cannot be called.
+            ConfigError: if it cannot be called.
         """
         if not callable(op):
-            raise ValueError(f"op must be a function of an image, found {op!r}.")
+            raise ConfigError(f"op must be a function of an image, found {op!r}.")
         super().__init__()
         self.op = op
 
@@ -109,7 +111,7 @@ class RandomSaturation(_RandomBlend):
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw the weight for a (H, W, 3) image."""
         if image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
+            raise DataError(
                 f"RandomSaturation works on colour images of shape (H, W, 3), found {image.shape}."
             )
         return self._blend_with((image @ _LUMA)[:, :, None])
@@ -134,7 +136,7 @@ class RandomLighting(Augmentation):
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw the shift for a (H, W, 3) image."""
         if image.shape[-1] != 3:
-            raise ValueError(
+            raise DataError(
                 f"RandomLighting works on colour images of shape (H, W, 3), found {image.shape}."
             )
         strength = np.random.normal(scale=self.scale, size=3)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from fvcore.transforms.transform import NoOpTransform, Transform, TransformList
 
+from d2lite.utils.errors import ConfigError
+
 from .augmentation import Augmentation
 from .geometric import CropTransform, PadTransform
 
@@ -27,22 +29,17 @@ class RandomCrop(Augmentation):
             crop_size: two numbers.
 
         Raises:
-            ValueError: for another type, or sizes that do not fit it.
+            ConfigError: for another type, or sizes that do not fit it.
         """
         super().__init__()
         if crop_type not in _CROP_TYPES:
-            raise ValueError(
+            raise ConfigError(
                 f"Unknown crop type {crop_type!r}; known are {', '.join(_CROP_TYPES)} "
                 "(INPUT.CROP.TYPE)."
             )
         first, second = crop_size
-        if crop_type == "absolute_range" and first > second:
-            raise ValueError(
-                f"The crop size range {tuple(crop_size)} runs backwards; "
-                "absolute_range wants (least, greatest)."
-            )
         if crop_type.startswith("relative") and not (0 < first <= 1 and 0 < second <= 1):
-            raise ValueError(
+            raise ConfigError(
                 f"The crop size {tuple(crop_size)} is not a share of an image; both numbers of a "
                 "relative crop are in (0, 1] (INPUT.CROP.SIZE)."
             )
@@ -65,10 +62,18 @@ class RandomCrop(Augmentation):
 
         Returns:
             Height and width in pixels, from 1 to the image's.
+
+        Raises:
+            ConfigError: for a range whose least size is greater than its greatest.
         """
         limit = np.asarray(image_size)
         size: Sequence[int] | np.ndarray
         if self.crop_type == "absolute_range":
+            if self.crop_size[0] > self.crop_size[1]:
+                raise ConfigError(
+                    f"The crop size range is {tuple(self.crop_size)}; absolute_range needs "
+                    "(least, greatest) (INPUT.CROP.SIZE)."
+                )
             least, greatest = (np.minimum(limit, size) for size in self.crop_size)
             size = [np.random.randint(lo, hi + 1) for lo, hi in zip(least, greatest, strict=True)]
         elif self.crop_type == "absolute":

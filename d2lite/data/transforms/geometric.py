@@ -14,6 +14,8 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize_image
 
+from d2lite.utils.errors import DataError
+
 from .polygon_clip import clip_polygon
 
 _NEAREST = int(Image.Resampling.NEAREST)
@@ -46,10 +48,10 @@ class CropTransform(fvcore_transform.CropTransform):
         """Pad back to the size before the crop.
 
         Raises:
-            ValueError: if that size was not given.
+            DataError: if that size was not given.
         """
         if self.orig_w is None or self.orig_h is None:
-            raise ValueError(
+            raise DataError(
                 "This crop does not know the size of the image it cut from; "
                 "give CropTransform orig_w and orig_h to invert it."
             )
@@ -68,10 +70,10 @@ class PadTransform(fvcore_transform.PadTransform):
         """Crop the padding off again.
 
         Raises:
-            ValueError: if the size before padding was not given.
+            DataError: if the size before padding was not given.
         """
         if self.orig_w is None or self.orig_h is None:
-            raise ValueError(
+            raise DataError(
                 "This padding does not know the size of the image it was put around; "
                 "give PadTransform orig_w and orig_h to invert it."
             )
@@ -108,10 +110,10 @@ class ResizeTransform(Transform):
             interp: overrules the transform's own filter.
 
         Raises:
-            ValueError: if the image has another size, or its dtype does not go with the filter.
+            DataError: if the image has another size, or its dtype does not go with the filter.
         """
         if img.shape[:2] != (self.h, self.w):
-            raise ValueError(
+            raise DataError(
                 f"ResizeTransform was made for an image of height {self.h} and width {self.w}, "
                 f"but got an array of shape {img.shape}."
             )
@@ -134,7 +136,9 @@ class ResizeTransform(Transform):
         return _back_to_layout(resized, img)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Scale (N, 2) coordinates in place."""
+        """Scale (N, 2) coordinates: float ones in place, integers into a new float64 array."""
+        if not np.issubdtype(coords.dtype, np.floating):
+            coords = coords.astype(np.float64)
         coords[:, 0] *= self.new_w / self.w
         coords[:, 1] *= self.new_h / self.h
         return coords
@@ -253,7 +257,7 @@ def HFlip_rotated_box(  # noqa: N802 - the reference's name
 
     Args:
         transform: the flip.
-        rotated_boxes: (N, 5) float, (cx, cy, w, h, counter-clockwise angle in degrees).
+        rotated_boxes: (N, 5), (cx, cy, w, h, counter-clockwise angle in degrees).
     """
     rotated_boxes[:, 0] = transform.width - rotated_boxes[:, 0]
     rotated_boxes[:, 4] *= -1
@@ -263,15 +267,17 @@ def HFlip_rotated_box(  # noqa: N802 - the reference's name
 def Resize_rotated_box(  # noqa: N802 - the reference's name
     transform: ResizeTransform, rotated_boxes: np.ndarray
 ) -> np.ndarray:
-    """Scale rotated boxes, in place.
+    """Scale rotated boxes: float ones in place, integers into a new float64 array.
 
     Unequal factors make a rotated rectangle a parallelogram; the box keeps the scaled lengths of
     its two sides and the new direction of its height.
 
     Args:
         transform: the resizing.
-        rotated_boxes: (N, 5) float, (cx, cy, w, h, counter-clockwise angle in degrees).
+        rotated_boxes: (N, 5), (cx, cy, w, h, counter-clockwise angle in degrees).
     """
+    if not np.issubdtype(rotated_boxes.dtype, np.floating):
+        rotated_boxes = rotated_boxes.astype(np.float64)
     scale_x, scale_y = transform.new_w / transform.w, transform.new_h / transform.h
     angle = np.deg2rad(rotated_boxes[:, 4])
     cos, sin = np.cos(angle), np.sin(angle)

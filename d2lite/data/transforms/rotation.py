@@ -7,6 +7,8 @@ import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
 from PIL import Image
 
+from d2lite.utils.errors import DataError
+
 from .geometric import ExtentTransform
 
 
@@ -75,7 +77,7 @@ class RotationTransform(Transform):
         if self._keeps(img):
             return img
         if img.shape[:2] != (self.h, self.w):
-            raise ValueError(
+            raise DataError(
                 f"RotationTransform was made for an image of height {self.h} and width {self.w}, "
                 f"but got an array of shape {img.shape}."
             )

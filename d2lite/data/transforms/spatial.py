@@ -13,6 +13,8 @@ from fvcore.transforms.transform import (
 )
 from PIL import Image
 
+from d2lite.utils.errors import ConfigError
+
 from .augmentation import Augmentation, as_augmentation
 from .geometric import ExtentTransform, ResizeTransform
 from .rotation import RotationTransform
@@ -23,7 +25,7 @@ _BILINEAR = int(Image.Resampling.BILINEAR)
 
 def _check_sample_style(style: str) -> None:
     if style not in ("range", "choice"):
-        raise ValueError(f"The sample style is {style!r}; 'range' or 'choice' is expected.")
+        raise ConfigError(f"The sample style is {style!r}; 'range' or 'choice' is expected.")
 
 
 class RandomApply(Augmentation):
@@ -38,7 +40,7 @@ class RandomApply(Augmentation):
         """
         super().__init__()
         if not 0 <= prob <= 1:
-            raise ValueError(f"prob={prob} is not a probability; give a number from 0 to 1.")
+            raise ConfigError(f"prob={prob} is not a probability; give a number from 0 to 1.")
         self.tfm_or_aug = tfm_or_aug
         self.aug = as_augmentation(tfm_or_aug)
         self.prob = prob
@@ -52,7 +54,7 @@ class RandomApply(Augmentation):
         return self.aug(aug_input) if self._is_on() else NoOpTransform()
 
     def _is_on(self) -> bool:
-        return np.random.uniform() < self.prob
+        return bool(self._rand_range() < self.prob)
 
 
 class RandomFlip(Augmentation):
@@ -69,12 +71,12 @@ class RandomFlip(Augmentation):
             vertical: flip top to bottom.
 
         Raises:
-            ValueError: if not exactly one direction is asked for; use two flips for both.
+            ConfigError: if not exactly one direction is asked for; use two flips for both.
         """
         super().__init__()
         if bool(horizontal) == bool(vertical):
             found = "both directions" if horizontal else "no direction"
-            raise ValueError(
+            raise ConfigError(
                 f"RandomFlip was given {found}; choose one of horizontal and vertical, "
                 "and use two RandomFlips for both."
             )
@@ -83,7 +85,7 @@ class RandomFlip(Augmentation):
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw for a (H, W, ...) image."""
         h, w = image.shape[:2]
-        if np.random.uniform() >= self.prob:
+        if self._rand_range() >= self.prob:
             return NoOpTransform()
         return HFlipTransform(w) if self.horizontal else VFlipTransform(h)
 
@@ -127,19 +129,21 @@ class ResizeShortestEdge(Augmentation):
             interp: a filter of `PIL.Image.Resampling`.
 
         Raises:
-            ValueError: for another style, or a range that is not two numbers.
+            ConfigError: for another style, or a range that is not two numbers.
         """
         super().__init__()
         _check_sample_style(sample_style)
         if isinstance(short_edge_length, int):
             short_edge_length = (short_edge_length, short_edge_length)
         if sample_style == "range" and len(short_edge_length) != 2:
-            raise ValueError(
+            raise ConfigError(
                 f"A range of short side lengths needs two numbers, found {short_edge_length} "
                 "(INPUT.MIN_SIZE_TRAIN with MIN_SIZE_TRAIN_SAMPLING 'range')."
             )
         if len(short_edge_length) == 0:
-            raise ValueError("There is no short side length to choose from (INPUT.MIN_SIZE_TRAIN).")
+            raise ConfigError(
+                "There is no short side length to choose from (INPUT.MIN_SIZE_TRAIN)."
+            )
         self.short_edge_length, self.max_size = short_edge_length, max_size
         self.sample_style, self.interp = sample_style, interp
         self.is_range = sample_style == "range"
@@ -260,7 +264,7 @@ class RandomRotation(Augmentation):
             interp: an OpenCV interpolation flag; None means linear.
 
         Raises:
-            ValueError: for another style, or a range that is not two values.
+            ConfigError: for another style, or a range that is not two values.
         """
         super().__init__()
         _check_sample_style(sample_style)
@@ -271,7 +275,7 @@ class RandomRotation(Augmentation):
             center = (center, center)
         for name, values in (("angle", angle), ("center", center)):
             if self.is_range and values is not None and len(values) != 2:
-                raise ValueError(f"A range of {name} needs two values, found {values}.")
+                raise ConfigError(f"A range of {name} needs two values, found {values}.")
         self.angle, self.expand, self.center = angle, expand, center
         self.sample_style, self.interp = sample_style, interp
 

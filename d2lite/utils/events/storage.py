@@ -31,6 +31,10 @@ _OF_THE_MACHINE = frozenset({"time", "data_time", "eta_seconds"})
 _active: list["EventStorage"] = []
 
 
+class NoStorageError(RuntimeError, AssertionError):
+    """A storage is needed and none is active, or another one is than should be."""
+
+
 class LoggedImage(NamedTuple):
     """A picture that waits for a writer: (C, H, W), uint8 in 0..255 or float in 0..1."""
 
@@ -90,7 +94,7 @@ class EventStorage:
     ) -> None:
         """Hand back to the storage that was active before."""
         if not _active or _active[-1] is not self:
-            raise RuntimeError(
+            raise NoStorageError(
                 "EventStorage blocks were left out of order; leave the innermost `with` first."
             )
         _active.pop()
@@ -354,10 +358,11 @@ def get_event_storage() -> EventStorage:
     """The active storage.
 
     Raises:
-        RuntimeError: if there is none; use `has_event_storage` or `log_scalars` where that is fine.
+        NoStorageError: if there is none; where that is fine, use `has_event_storage` or
+            `log_scalars`.
     """
     if not _active:
-        raise RuntimeError(
+        raise NoStorageError(
             "No EventStorage is active. Run this inside `with EventStorage(start_iter):`, as a "
             "trainer does, or use log_scalars(), which is silent without one."
         )
