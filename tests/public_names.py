@@ -22,8 +22,8 @@ PUBLIC_NAMES: dict[str, str] = {
         print_instances_class_histogram detection_utils transforms""",
     "data.benchmark": "DataLoaderBenchmark iter_benchmark",
     "data.build": """build_batch_data_loader build_detection_test_loader
-        build_detection_train_loader check_metadata_consistency get_detection_dataset_dicts load_proposals_into_dataset
-        print_instances_class_histogram""",
+        build_detection_train_loader check_metadata_consistency get_detection_dataset_dicts
+        load_proposals_into_dataset print_instances_class_histogram""",
     "data.catalog": "DatasetCatalog Metadata MetadataCatalog",
     "data.checking": "sound_records check_images",
     "data.common": "AspectRatioGroupedDataset DatasetFromList MapDataset ToIterableDataset",
@@ -192,7 +192,8 @@ PUBLIC_NAMES: dict[str, str] = {
         flop_count_operators parameter_count parameter_count_table""",
     "utils.collect_env": "collect_env_info",
     "utils.colormap": "colormap random_color random_colors",
-    "utils.comm": """_LOCAL_PROCESS_GROUP all_gather create_local_process_group gather get_local_process_group
+    "utils.comm": """_LOCAL_PROCESS_GROUP all_gather create_local_process_group gather
+        get_local_process_group
         get_local_rank get_local_size get_rank get_world_size is_main_process reduce_dict
         shared_random_seed synchronize""",
     "utils.download": "download",
