@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from d2lite.data import annotations as A
 from d2lite.data import transforms as T
+from d2lite.data.rotated_boxes import annotations_to_instances_rotated
 from d2lite.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
 from d2lite.utils.errors import ConfigError, DataError
 
@@ -181,10 +182,10 @@ def test_objects_of_unequal_numbers_of_keypoints_are_refused():
 
 def test_rotated_annotations_become_instances():
     annos = [{"bbox": [10, 20, 8, 4, 30], "bbox_mode": BoxMode.XYWHA_ABS, "category_id": 1}]
-    target = A.annotations_to_instances_rotated(annos, (60, 80))
+    target = annotations_to_instances_rotated(annos, (60, 80))
     np.testing.assert_allclose(target.gt_boxes.tensor, [[10, 20, 8, 4, 30]])
     assert target.gt_classes.tolist() == [1]
-    assert A.annotations_to_instances_rotated([], (60, 80)).gt_boxes.tensor.shape == (0, 5)
+    assert annotations_to_instances_rotated([], (60, 80)).gt_boxes.tensor.shape == (0, 5)
 
 
 def instances_of(boxes, polygons=None):
