@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from d2lite.data.datasets.by_string.auto_layout import recognise
 from d2lite.data.datasets.by_string.createml import CreateMLSource
 from d2lite.data.datasets.by_string.csv_table import CsvSource, table_columns
 from d2lite.data.datasets.by_string.cvat import CvatSource
@@ -104,6 +105,24 @@ def test_xml_of_another_tool_is_refused_with_the_export_to_choose(tmp_path):
     (tmp_path / "annotations.xml").write_text("<annotation/>")
     with pytest.raises(DataError, match=r"begins with <annotation>.*CVAT for images 1\.1"):
         CvatSource(str(tmp_path), None).load()
+
+
+@pytest.mark.parametrize("home", ["", "annotations/"])
+def test_label_files_that_are_named_as_splits_are_the_splits(tmp_path, home):
+    """As Datumaro writes CVAT's XML: train.xml and val.xml beside one folder of images."""
+    for split in ("train", "val"):
+        _image(tmp_path / f"images/{split}.jpg")
+        file = tmp_path / f"{home}{split}.xml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(
+            f"<annotations><meta/><image id='0' name='{split}.jpg' width='{W}' height='{H}'>"
+            "<box label='cat' xtl='4' ytl='4' xbr='20' ybr='12'/></image></annotations>"
+        )
+    splits = recognise(tmp_path)
+    assert {split: found.path.name for split, found in splits.items()} == {
+        "train": "train.xml",
+        "val": "val.xml",
+    }
 
 
 # VIA -----------------------------------------------------------------------------------------
@@ -288,6 +307,25 @@ def test_datumaro_gives_boxes_polygons_masks_and_points(tmp_path):
     assert counts == {"no_area": 1, "malformed": 1}
 
 
+def test_parts_of_one_group_are_one_object_in_datumaro(tmp_path):
+    _image(tmp_path / "images/train/a.jpg")
+    annotations = [
+        {"type": "points", "label_id": 1, "group": 7, "points": [5, 6], "visibility": [2]},
+        {"type": "bbox", "label_id": 1, "group": 7, "bbox": [2, 3, 10, 8]},
+        {"type": "polygon", "label_id": 0, "group": 8, "points": [1, 1, 9, 1, 9, 9]},
+        {"type": "polygon", "label_id": 0, "group": 8, "points": [11, 1, 19, 1, 19, 9]},
+        {"type": "bbox", "label_id": 0, "group": 0, "bbox": [2, 3, 10, 8]},
+        {"type": "bbox", "label_id": 0, "group": 0, "bbox": [3, 3, 10, 8]},
+    ]
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/train.json").write_text(json.dumps(_datumaro(annotations)))
+    records, _, _ = _load(DatumaroSource(str(tmp_path / "annotations/train.json"), None))
+    hand, cat, *boxes = _objects(records)
+    assert (hand["bbox"], hand["keypoints"]) == ([2, 3, 12, 11], [5, 6, 2])
+    assert len(cat["segmentation"]) == 2
+    assert [box["bbox"] for box in boxes] == [[2, 3, 12, 11], [3, 3, 13, 11]]
+
+
 # Label Studio --------------------------------------------------------------------------------
 
 
@@ -452,6 +490,32 @@ def test_supervisely_gives_rectangles_polygons_with_holes_and_bitmaps(tmp_path):
     assert counts == {"no_area": 1}
     with pytest.raises(ConfigError, match="has no dataset 'ds9'; it has ds0"):
         SuperviselySource(str(tmp_path), "ds9")
+
+
+def test_kitti_finds_its_image_among_maps_of_the_same_name(tmp_path):
+    for folder in ("image_2", "semantic", "instance"):
+        _image(tmp_path / folder / "000001.png")
+    (tmp_path / "label_2").mkdir()
+    (tmp_path / "label_2/000001.txt").write_text("Car 0 0 -1 5 6 25 16 1 1 1 1 1 1 1\n")
+    records, _, _ = _load(KittiSource(str(tmp_path), None))
+    assert [r["file_name"] for r in records] == [str(tmp_path / "image_2/000001.png")]
+
+
+def test_open_images_have_the_names_of_their_classes_and_images_by_split(tmp_path):
+    _image(tmp_path / "images/train/0a1b.jpg")
+    home = tmp_path / "annotations"
+    home.mkdir()
+    (home / "class-descriptions-boxable.csv").write_text("/m/01g317,Person\n/m/0k4j,Car\n")
+    (home / "train-annotations-bbox.csv").write_text(
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf\n"
+        "0a1b,xclick,/m/0k4j,1,0.1,0.5,0.2,0.6,0\n0a1b,xclick,/m/01g317,1,0,1,0,1,1\n"
+    )
+    records, classes, _ = _load(CsvSource(str(home / "train-annotations-bbox.csv"), None))
+    assert classes == ["Car", "Person"]
+    assert records[0]["file_name"] == str(tmp_path / "images/train/0a1b.jpg")
+    car, group = records[0]["annotations"]
+    assert car["bbox"] == pytest.approx([4, 4, 20, 12])
+    assert group["iscrowd"] == 1
 
 
 def test_kitti_leaves_out_what_nobody_labelled(tmp_path):

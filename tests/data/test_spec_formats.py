@@ -39,6 +39,13 @@ def test_yolo_boxes_and_polygons_become_pixels(tmp_path):
     assert MetadataCatalog.get("yolo:y").evaluator_type == "coco"
 
 
+def test_yolo_file_without_splits_means_the_images_with_labels_around_it(tmp_path):
+    """As supervision writes it: data.yaml has names alone."""
+    make.yolo(tmp_path / "work/y", train_a="0 0.5 0.5 0.2 0.4")
+    (tmp_path / "work/y/data.yaml").write_text("nc: 1\nnames: [cat]\n")
+    assert labels_of("yolo:y") == labels_of("auto:y") == [["cat"]]
+
+
 def test_yolo_names_may_be_a_mapping_with_gaps_and_labels_may_be_names(tmp_path):
     box = "0.5 0.5 0.2 0.4\n"
     make.yolo(tmp_path / "work/y", "{3: owl, 1: cat}", train_a=f"3 {box}1.0 {box}owl {box}")

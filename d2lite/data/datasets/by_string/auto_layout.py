@@ -227,27 +227,29 @@ def _labelme(folder: Path) -> Splits:
     return _by_split(folder, find)
 
 
-def _cvat(folder: Path) -> Splits:
+def _one_file(kind: str, files: Callable[[Path], list[Path]]) -> Callable[[Path], Splits]:
+    """A layout of one label file: in each split's folder, or several whose names say the split."""
+
     def find(place: Path) -> Found | None:
-        files = [p for p in visible(place, "*.xml") if xml_kind(p) == "cvat"]
-        return Found("cvat", files[0]) if files else None
+        inside = files(place)
+        return Found(kind, inside[0]) if inside else None
 
-    return _by_split(folder, find)
+    def layout(folder: Path) -> Splits:
+        splits: Splits = {}
+        for home in (folder / "annotations", folder):
+            for path in files(home):
+                splits.setdefault(_split_named(path.stem), Found(kind, path))
+        return splits or _by_split(folder, find)
 
-
-def _datumaro(folder: Path) -> Splits:
-    for home in (folder / "annotations", folder):
-        if files := _json_files(home, "datumaro"):
-            return {_split_named(path.stem): Found("datumaro", path) for path in files}
-    return {}
+    return layout
 
 
 def _one_json(kind: str) -> Callable[[Path], Splits]:
-    def find(place: Path) -> Found | None:
-        files = _json_files(place, kind)
-        return Found(kind, files[0]) if files else None
+    return _one_file(kind, lambda place: _json_files(place, kind))
 
-    return lambda folder: _by_split(folder, find)
+
+def _cvat_files(place: Path) -> list[Path]:
+    return [path for path in visible(place, "*.xml") if xml_kind(path) == "cvat"]
 
 
 def _table(folder: Path) -> Splits:
@@ -290,9 +292,9 @@ _LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _roboflow,
     _yolo,
     _voc,
-    _cvat,
+    _one_file("cvat", _cvat_files),
     _coco,
-    _datumaro,
+    _one_json("datumaro"),
     _supervisely,
     _one_json("labelstudio"),
     _one_json("via"),

@@ -6,6 +6,7 @@ number is above 1 and the columns are those of Open Images or AutoML.
 """
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -84,9 +85,13 @@ class CsvSource(EntrySource):
         file = find_path(path, suits=Path.is_file)
         home = file.parent
         folders = [find_path(image_root, beside=home)] if image_root else []
-        split = file.stem.replace("_labels", "").replace("_annotations", "")
-        super().__init__(file, [*folders, home, home / "images", home / split])
+        split = re.split(r"[_-](?:labels|annotations)", file.stem)[0]
+        tops = [home, home.parent] if home.name == "annotations" else [home]
+        around = [top / name for top in tops for name in (f"images/{split}", "images", split, ".")]
+        super().__init__(file, [*folders, *around])
         self._renamed = columns
+        # Open Images writes classes as /m/01g317 and their names into a file of their own.
+        self._name_of = _names_of_classes(home)
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images in the order in which they first occur."""
@@ -114,6 +119,7 @@ class CsvSource(EntrySource):
             entry = entries.setdefault(name, Entry(name, size=_size(cells)))
             shape = _shape(cells, f"{self.file}, line {line}")
             if shape is not None:
+                shape.label = self._name_of.get(shape.label, shape.label)
                 entry.shapes.append(shape)
                 is_share &= shape.box is None or max(shape.box) <= 1.0
         found = list(entries.values())
@@ -145,6 +151,15 @@ class CsvSource(EntrySource):
                 if shape.box is not None:
                     x0, y0, x1, y1 = shape.box
                     shape.box = [x0 * width, y0 * height, x1 * width, y1 * height]
+
+
+def _names_of_classes(folder: Path) -> dict[str, str]:
+    """Open Images' names of classes, from a list "/m/01g317,Person" beside the table."""
+    files = sorted(folder.glob("*class-descriptions*.csv"))
+    if not files:
+        return {}
+    with files[0].open(encoding="utf-8-sig", newline="") as stream:
+        return {row[0]: row[1] for row in csv.reader(stream) if len(row) == 2}
 
 
 def _is_plain(row: list[str]) -> bool:

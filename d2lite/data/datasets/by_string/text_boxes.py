@@ -76,8 +76,9 @@ class _TextSource(EntrySource):
             places = [root / name for name in LABEL_FOLDERS[self.kind]]
             raise no_such_path(f"A folder of {self.layout} labels below {inside}", places)
         self._labels = found
-        images = [root / name for name in _IMAGE_FOLDERS]
-        super().__init__(found, [*images, found, root])
+        # KITTI has maps of classes under the same names in other folders.
+        images = [root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()]
+        super().__init__(found, images or [found, root])
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """One image a label file, by name."""

@@ -219,6 +219,8 @@ def _data_yaml(path: Path) -> YoloFiles:
         if key not in found.entries and listed and all(isinstance(e, str) for e in listed):
             found.others[str(key)] = listed
     found.root = str(content.get("path") or "")
+    if not found.entries:
+        _look_around(found, path.parent)
     _read_keypoints(found, content)
     return found
 
@@ -266,8 +268,13 @@ def _darknet(path: Path) -> YoloFiles:
 
 def _name_list(path: Path, folder: Path | None = None) -> YoloFiles:
     """Class names a line, and images with labels around them, in splits or not."""
-    folder = folder or path.parent
     found = YoloFiles(path, _unique(dict(enumerate(_lines(path)))))
+    _look_around(found, folder or path.parent)
+    return found
+
+
+def _look_around(found: YoloFiles, folder: Path) -> None:
+    """Take the images with labels below a folder as entries, where no file lists them."""
     below = {p.name: p for p in visible(folder) if p.is_dir()}
     homes = [below["images"]] if "images" in below else [folder]
     for home in homes:
@@ -277,7 +284,6 @@ def _name_list(path: Path, folder: Path | None = None) -> YoloFiles:
                 found.entries[split] = [str(place)]
         if not found.entries and _has_labels(home):
             found.entries["all"] = [str(home)]
-    return found
 
 
 def _has_labels(folder: Path) -> bool:
