@@ -91,7 +91,7 @@ def test_a_folder_that_has_only_the_name_hides_no_dataset(tmp_path, name):
     elif kind == "yolo":
         make.yolo(root, val_a="0 0.5 0.5 0.2 0.4")
     elif kind == "labelme":
-        make.labelme(root / "a.json")
+        make.labelme(root / "a.json", {"label": "cat", "points": [[1, 1], [8, 1], [8, 8]]})
     elif kind == "masks":
         make.picture(root / "images/a.jpg")
         (root / "masks").mkdir()

@@ -93,42 +93,6 @@ def shape(label, points, kind="polygon", **more):
     return {"label": label, "points": points, "shape_type": kind, **more}
 
 
-def test_labelme_shapes_become_polygons(tmp_path, caplog):
-    make.labelme(
-        tmp_path / "work/l/a.json",
-        shape("owl", [[8, 6], [2, 1]], "rectangle"),
-        shape("cat", [[1, 1], [5, 1], [5, 4]], group_id=1),
-        shape("cat", [[9, 1], [12, 1], [12, 4]], group_id=1),
-        shape("ant", [[10, 5], [13, 5]], "circle"),
-        shape("ant", [[1, 1]], "point"),
-        shape("ant", [[1, 1], [2, 2]]),
-    )
-    with caplog.at_level(logging.INFO, "d2lite"):
-        assert labels_of("labelme:l") == [["owl", "cat", "ant"]]
-    owl, cat, ant = DatasetCatalog.get("labelme:l")[0]["annotations"]
-    assert xyxy(owl) == [2, 1, 8, 6]
-    assert xyxy(cat) == [1, 1, 12, 4]
-    assert len(cat["segmentation"]) == 2
-    np.testing.assert_allclose(xyxy(ant), [7, 2, 13, 8])
-    assert "shape 4, a point that has no area" in caplog.text
-    assert "shape 5, a polygon that has no area" in caplog.text
-    assert MetadataCatalog.get("labelme:l").thing_classes == ["ant", "cat", "owl"]
-
-
-def test_labelme_images_are_found_beside_their_file(tmp_path):
-    """ImagePath often is a path of the machine where it was labelled."""
-    triangle = shape("owl", [[1, 1], [5, 1], [5, 4]])
-    make.labelme(tmp_path / "work/l/a.json", triangle, imagePath="C:\\me\\a.jpg", imageWidth=None)
-    make.labelme(tmp_path / "work/l/b.json", triangle, imagePath=None)
-    (tmp_path / "work/l/other.json").write_text("{}")
-    names = [record["file_name"] for record in DatasetCatalog.get("labelme:l")]
-    assert names == [str(tmp_path / "work/l" / name) for name in ("a.jpg", "b.jpg")]
-    assert DatasetCatalog.get("labelme:l")[0]["width"] == 20
-    (tmp_path / "work/none").mkdir()
-    with pytest.raises(DataError, match="no LabelMe files"):
-        DatasetCatalog.get("labelme:none")
-
-
 def roboflow(root):
     for split in ("train", "valid", "test"):
         make.coco(root / split / "_annotations.coco.json", objects=[(0, 1)], files=["a.jpg"])

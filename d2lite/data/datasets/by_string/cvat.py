@@ -5,7 +5,7 @@ clockwise about its centre. Of a video, each frame in which a track is visible c
 """
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,43 +43,35 @@ class CvatSource(EntrySource):
             image_root: folder of the images; None looks around the file.
         """
         file = find_path(path, suits=lambda place: _xml(place).is_file())
-        self._tree: ElementTree.Element | None = None
+        self._labels: list[str] = []
+        self._points: list[str] = []
         home = _xml(file).parent
         folders = [find_path(image_root, beside=home)] if image_root else []
         super().__init__(_xml(file), [*folders, home / "images", home / "data", home])
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """Every image, or every frame of the video; deleted frames are not among them."""
-        root = self._root()
+        root = read_xml(self.file)
+        if root.tag != "annotations":
+            raise DataError(
+                f"{self.file} is not CVAT's: it begins with <{root.tag}>, not <annotations>. "
+                "Export as 'CVAT for images 1.1'."
+            )
+        labels = list(root.iterfind("./meta//label"))
+        # The parts of skeletons are labels with a parent.
+        parts = [label for label in labels if label.find("parent") is not None]
+        self._labels = _names(label for label in labels if label not in parts)
+        self._points = _names(parts)
         entries = [self._image(node, faults) for node in root.iter("image")]
         return entries or self._frames(root, faults)
 
     def class_names(self) -> Sequence[str] | None:
         """The labels of the task, in its order, without the parts of skeletons."""
-        names = [
-            str(label.findtext("name"))
-            for label in self._root().iterfind("./meta//label")
-            if label.find("parent") is None
-        ]
-        return list(dict.fromkeys(names)) or None
+        return self._labels or None
 
     def keypoint_names(self) -> Sequence[str]:
         """The parts of the skeletons, in the task's order."""
-        labels = self._root().iterfind("./meta//label")
-        names = [
-            str(label.findtext("name")) for label in labels if label.find("parent") is not None
-        ]
-        return list(dict.fromkeys(names)) or super().keypoint_names()
-
-    def _root(self) -> ElementTree.Element:
-        if self._tree is None:
-            self._tree = read_xml(self.file)
-            if self._tree.tag != "annotations":
-                raise DataError(
-                    f"{self.file} is not CVAT's: it begins with <{self._tree.tag}>, not "
-                    "<annotations>. Export as 'CVAT for images 1.1'."
-                )
-        return self._tree
+        return self._points or super().keypoint_names()
 
     def _image(self, node: ElementTree.Element, faults: FaultLog) -> Entry:
         name = node.get("name", "")
@@ -116,6 +108,10 @@ class CvatSource(EntrySource):
 
 def _xml(place: Path) -> Path:
     return place / "annotations.xml" if place.is_dir() else place
+
+
+def _names(labels: Iterable[ElementTree.Element]) -> list[str]:
+    return list(dict.fromkeys(str(label.findtext("name")) for label in labels))
 
 
 def _whole(text: str | None) -> int:

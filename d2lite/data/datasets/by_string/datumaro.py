@@ -43,12 +43,10 @@ class DatumaroSource(EntrySource):
 
     def class_names(self) -> Sequence[str] | None:
         """The labels of the file in their order, without the parts of skeletons."""
-        self._entries  # noqa: B018 - reads the file
         return [name for name in self._labels if name]
 
     def keypoint_names(self) -> Sequence[str]:
         """The points of the labels, in their order."""
-        self._entries  # noqa: B018 - reads the file
         names = [name for points in self._points.values() for name in points]
         return list(dict.fromkeys(names)) or super().keypoint_names()
 
@@ -59,6 +57,7 @@ class DatumaroSource(EntrySource):
             raise DataError(f"{self.file} is not Datumaro's: expected 'categories' and 'items'.")
         labels = (content["categories"].get("label") or {}).get("labels") or []
         names = [str(label["name"]) for label in labels]
+        self._points = {}
         for item in (content["categories"].get("points") or {}).get("items") or ():
             points = [str(name) for name in item.get("labels") or ()]
             self._points[int(item["label_id"])] = points

@@ -4,13 +4,13 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.faults import FaultLog, reading_faults
+from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 
@@ -76,6 +76,9 @@ class EntrySource:
     def __init__(self, file: Path, folders: Iterable[Path]) -> None:
         self.file = file
         self.folders = list(folders)
+        # What is kept between the question for classes and the loading.
+        self._kept: tuple[list[Entry], list[tuple[str, str]]] | None = None
+        self._known: tuple[list[str], list[str]] | None = None
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images in the order of the file; what cannot be understood goes into `faults`.
@@ -86,25 +89,29 @@ class EntrySource:
         raise NotImplementedError
 
     def class_names(self) -> Sequence[str] | None:
-        """The classes in the order of the file; None for the sorted labels of its objects."""
+        """The classes in the order of the file; None for the sorted labels of its objects.
+
+        It is asked after `read_entries`.
+        """
         return None
 
     def keypoint_names(self) -> Sequence[str]:
         """The keypoints in their order; those that occur, sorted, unless the file lists them."""
-        shapes = (shape for entry in self._entries[0] for shape in entry.shapes)
+        shapes = (shape for entry in self._read()[0] for shape in entry.shapes)
         return sorted({name for shape in shapes for name in shape.keypoints})
+
+    def labels(self) -> set[str]:
+        """The labels of all objects."""
+        return {shape.label for entry in self._read()[0] for shape in entry.shapes} - {""}
 
     def metadata(self) -> dict[str, Any]:
         """Names of the keypoints, where there are any."""
-        names = list(self.keypoint_names())
+        names = self._names()[1]
         return {"keypoint_names": names} if names else {}
 
     def classes(self) -> list[str]:
         """Class names in the order of their numbers."""
-        names = self.class_names()
-        if names is None:
-            labels = {shape.label for entry in self._entries[0] for shape in entry.shapes}
-            names = sorted(labels - {""})
+        names = self._names()[0]
         if not names:
             raise DataError(
                 f"{self.file}: no image has a labelled object, so there are no classes "
@@ -117,9 +124,9 @@ class EntrySource:
 
     def load(self) -> list[dict[str, Any]]:
         """One dict an image, numbered from 1."""
-        entries, noted = self._entries
+        entries, noted = self._read()
         index_of = {label: index for index, label in enumerate(self.classes())}
-        keypoints = list(self.keypoint_names())
+        keypoints = self._names()[1]
         finder = ImageFinder(self.folders)
         records = []
         with reading_faults(str(self.file)) as faults:
@@ -134,7 +141,7 @@ class EntrySource:
                 size = size or size_or_record_fault(path, faults)
                 if size is None:
                     continue
-                objects = (_as_object(s, index_of, keypoints, faults) for s in entry.shapes)
+                objects = (_as_object(s, size, index_of, keypoints, faults) for s in entry.shapes)
                 records.append(
                     {
                         "file_name": str(path),
@@ -145,13 +152,26 @@ class EntrySource:
                     }
                 )
         logger.info("Loaded %d images (%s) from %s", len(records), self.layout, self.file)
+        # The names are small; entries would fill the memory, and the files may change.
+        self._kept = None
         return records
 
-    @cached_property
-    def _entries(self) -> tuple[list[Entry], list[tuple[str, str]]]:
+    def _read(self) -> tuple[list[Entry], list[tuple[str, str]]]:
         """The entries, and the faults found on the way as (kind, example)."""
-        faults = _NotedFaults()
-        return self.read_entries(faults), faults.noted
+        if self._kept is None:
+            faults = _NotedFaults()
+            self._kept = self.read_entries(faults), faults.noted
+            self._known = None
+        return self._kept
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """The names of the classes and of the keypoints."""
+        if self._known is None:
+            self._read()
+            names = self.class_names()
+            classes = sorted(self.labels()) if names is None else list(names)
+            self._known = classes, list(self.keypoint_names())
+        return self._known
 
 
 class FileSource(EntrySource):
@@ -187,7 +207,11 @@ class _NotedFaults(FaultLog):
 
 
 def _as_object(
-    shape: Shape, index_of: dict[str, int], keypoints: list[str], faults: FaultLog
+    shape: Shape,
+    size: tuple[int, int],
+    index_of: dict[str, int],
+    keypoints: list[str],
+    faults: FaultLog,
 ) -> dict[str, Any] | None:
     if shape.fault:
         faults.add(shape.fault, f"{shape.where}: {shape.label!r}")
@@ -205,7 +229,12 @@ def _as_object(
         obj["bbox"] = shape.box
     elif polygons:
         obj["bbox"] = box_around_points([value for p in polygons for value in p])
-    elif shape.mask is None:
+    elif shape.mask is not None:
+        if mask_fault(shape.mask, *size):
+            faults.add("bad_mask", f"{shape.where}: {shape.label!r}")
+            return None
+        obj["bbox"] = box_around(shape.mask)
+    else:
         seen = [(x, y) for x, y, visible in shape.keypoints.values() if visible]
         if not seen:
             if not shape.polygons:

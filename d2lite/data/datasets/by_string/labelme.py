@@ -1,29 +1,43 @@
-"""LabelMe: one JSON of shapes an image."""
+"""LabelMe and X-AnyLabeling: one JSON of shapes an image.
 
-import json
-import logging
+Shapes of one label and one group id are the parts of one object. Points whose group id is that of
+an object are its keypoints, named by their labels. Rectangles are boxes; polygons, circles, turned
+rectangles and masks (a PNG in base64) are outlines or masks.
+"""
+
+import base64
+import io
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from d2lite.data.datasets.image_finder import IMAGE_ENDINGS
-from d2lite.data.datasets.image_sizes import size_or_record_fault
-from d2lite.data.faults import FaultLog, reading_faults
-from d2lite.structures import BoxMode
-from d2lite.utils.errors import DataError
+import numpy as np
+from PIL import Image
 
+from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, ImageFinder
+from d2lite.data.datasets.image_sizes import image_size
+from d2lite.data.datasets.label_files import read_json, read_text
+from d2lite.data.faults import FaultLog
+from d2lite.structures.masks import rle
+from d2lite.utils.errors import DataError, MissingFileError
+
+from .entries import Entry, EntrySource, Shape
+from .file_kinds import visible_below
+from .geometry import ellipse
 from .source import find_path
 
-logger = logging.getLogger(__name__)
+CLASS_LIST = "labels.txt"
+"""A list of all classes, one a line, in the folder or in the one above, as LabelMe uses it."""
 
-# A circle becomes a polygon; with so many corners its area is 0.6 % too small.
-_CIRCLE_CORNERS = 32
+_OUTLINES = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")
 
 
-class LabelMeSource:
+class LabelMeSource(EntrySource):
     """A folder of LabelMe files, subfolders included."""
 
-    evaluator_type = "coco"
+    layout = "LabelMe"
 
     def __init__(self, path: str) -> None:
         """Find the folder.
@@ -31,139 +45,206 @@ class LabelMeSource:
         Args:
             path: the folder.
         """
-        self._folder = find_path(path, suits=lambda place: any(place.rglob("*.json")))
-        self._files: list[tuple[Path, dict[str, Any]]] | None = None
-        self._broken: list[tuple[Path, str]] = []
+        folder = find_path(path, suits=lambda place: any(place.rglob("*.json")))
+        super().__init__(folder, [folder, folder.parent / "images"])
 
-    def metadata(self) -> dict[str, Any]:
-        """Nothing: evaluation reads the dataset dicts."""
-        return {}
+    def class_names(self) -> Sequence[str] | None:
+        """The lines of labels.txt, where it has all labels that occur."""
+        labels = self.labels()
+        for path in (self.file / CLASS_LIST, self.file.parent / CLASS_LIST):
+            if path.is_file():
+                names = [line.strip() for line in read_text(path).splitlines()]
+                names = [name for name in dict.fromkeys(names) if name and not _is_internal(name)]
+                if labels <= set(names):
+                    return names
+        return None
 
-    def classes(self) -> list[str]:
-        """All labels, sorted."""
-        shapes = (shape for _, content in self._read() for shape in content["shapes"])
-        return sorted({str(shape.get("label")) for shape in shapes})
-
-    def category_ids(self) -> None:
-        """None: results are identified by class numbers."""
-
-    def load(self) -> list[dict[str, Any]]:
-        """One dict an image.
-
-        Raises:
-            DataError: if the folder has no LabelMe files, or one is broken.
-            MissingFileError: if an image is not there.
-        """
-        index_of = {label: index for index, label in enumerate(self.classes())}
-        records = []
-        with reading_faults(str(self._folder)) as faults:
-            for path, why in self._broken:
-                faults.add("unreadable_annotations", f"{path}: {why}")
-            for number, (path, content) in enumerate(self._read(), start=1):
-                image = _image_of(path, content)
-                size: tuple[Any, Any] | None
-                size = content.get("imageHeight"), content.get("imageWidth")
-                if not all(size):
-                    size = size_or_record_fault(image, faults)
-                if size is None:
-                    continue
-                records.append(
-                    {
-                        "file_name": str(image),
-                        "image_id": number,
-                        "height": int(size[0]),
-                        "width": int(size[1]),
-                        "annotations": _objects(content["shapes"], index_of, path, faults),
-                    }
-                )
-        logger.info("%s: %d images in LabelMe's format", self._folder, len(records))
-        return records
-
-    def _read(self) -> list[tuple[Path, dict[str, Any]]]:
-        """Each LabelMe file and its content without the embedded image."""
-        if self._files is None:
-            found = []
-            for path in sorted(self._folder.rglob("*.json")):
-                try:
-                    content = json.loads(path.read_bytes())
-                except ValueError as err:
-                    self._broken.append((path, f"not valid JSON: {err}"))
-                    continue
-                if isinstance(content, dict) and isinstance(content.get("shapes"), list):
-                    content.pop("imageData", None)
-                    found.append((path, content))
-            if not found:
-                broken = f" ({len(self._broken)} are broken)" if self._broken else ""
-                raise DataError(
-                    f"{self._folder} has no LabelMe files{broken}: expected .json files with a "
-                    "list 'shapes', one an image."
-                )
-            self._files = found
-        return self._files
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
+        """The images in the order of the files' paths."""
+        entries, broken = [], []
+        finder = ImageFinder(self.folders)
+        for path in visible_below(self.file, ".json"):
+            try:
+                content = read_json(path)
+            except (DataError, MissingFileError) as err:
+                broken.append(str(err))
+                continue
+            if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+                continue
+            image = _image_of(path, content, finder)
+            size = _size(content) or _size_of(image)
+            entry = Entry(path.name, path=image, size=size)
+            entry.shapes = list(_objects(content["shapes"], size, path, faults))
+            entries.append(entry)
+        if not entries:
+            found = f" ({len(broken)} are broken)" if broken else ""
+            raise DataError(
+                f"{self.file} has no LabelMe files{found}: expected .json files with a list "
+                "'shapes', one an image."
+            )
+        for why in broken:
+            faults.add("unreadable_annotations", why)
+        return entries
 
 
-def _image_of(path: Path, content: dict[str, Any]) -> Path:
+def _is_internal(label: str) -> bool:
+    """Whether a label is not a class but one of LabelMe's own, as __ignore__ and _background_."""
+    return label.startswith("__") or label == "_background_"
+
+
+def _size(content: dict[str, Any]) -> tuple[int, int] | None:
+    try:
+        size = int(float(content["imageHeight"])), int(float(content["imageWidth"]))
+        return size if min(size) > 0 else None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _size_of(image: Path) -> tuple[int, int] | None:
+    try:
+        return image_size(image)
+    except (DataError, MissingFileError):
+        return None  # reported when the image itself is loaded
+
+
+def _image_of(path: Path, content: dict[str, Any], finder: ImageFinder) -> Path:
     """The image that a file belongs to: by its imagePath, else by its own name."""
     tried = [path.with_suffix(ending) for ending in IMAGE_ENDINGS]
-    said = content.get("imagePath")
-    if said:
+    stated = str(content.get("imagePath") or "")
+    if stated:
         # A Windows path splits at both kinds of slash.
-        parts = PureWindowsPath(str(said))
+        parts = PureWindowsPath(stated)
         tried = [path.parent / parts.as_posix(), path.parent / parts.name, *tried]
-    return next((image for image in tried if _is(image)), tried[0])
+    exact = (p for p in tried if p.suffix.lower() in IMAGE_ENDINGS and p.is_file())
+    below = path.relative_to(finder.folders[0]).parent
+    names = (below / PureWindowsPath(stated).name, below / path.stem)
+    others = (finder.find(str(name)) for name in names)
+    return next(exact, None) or next(filter(None, others), tried[0])
 
 
-def _is(image: Path) -> bool:
-    return image.suffix.lower() in IMAGE_ENDINGS and image.is_file()
+@dataclass
+class _Parts:
+    """What belongs to one object."""
+
+    label: str
+    where: str
+    box: list[float] | None = None
+    polygons: list[list[float]] = field(default_factory=list)
+    masks: list[tuple[int, int, np.ndarray]] = field(default_factory=list)
+    keypoints: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+
+    def add(self, kind: str, points: list[tuple[float, float]], shape: dict[str, Any]) -> None:
+        """Add a shape that has an area.
+
+        Raises:
+            ValueError: if it is not such a shape.
+        """
+        if kind == "mask":
+            self.masks.append(_mask(points, shape))
+            return
+        outline = _outline(kind, points)
+        is_first = not self.polygons
+        self.polygons.append(outline)
+        is_box = kind == "rectangle" and is_first
+        self.box = [*outline[0:2], *outline[4:6]] if is_box else None
+
+    def shape(self, size: tuple[int, int] | None) -> Shape:
+        """The object; a lone rectangle is a box without a mask."""
+        found = Shape(self.label, keypoints=self.keypoints, where=self.where)
+        if self.masks:
+            found.mask = self._drawn(size)
+            found.fault = "" if found.mask else "bad_mask"
+        elif self.box:
+            found.box = self.box
+        else:
+            found.polygons = self.polygons
+        return found
+
+    def _drawn(self, size: tuple[int, int] | None) -> dict[str, Any] | None:
+        """The union of masks and polygons; None where they are outside of the image."""
+        height, width = size or (0, 0)
+        whole = np.zeros((height, width), bool)
+        if self.polygons and size:
+            whole |= rle.decode(rle.from_polygons(self.polygons, height, width)).astype(bool)
+        for left, top, part in self.masks:
+            inner = part[max(-top, 0) :, max(-left, 0) :]
+            window = whole[max(top, 0) :, max(left, 0) :][: inner.shape[0], : inner.shape[1]]
+            window |= inner[: window.shape[0], : window.shape[1]]
+        return rle.encode(whole) if whole.any() else None
 
 
 def _objects(
-    shapes: list[dict[str, Any]], index_of: dict[str, int], path: Path, faults: FaultLog
-) -> list[dict[str, Any]]:
-    """Shapes of one label and one group are the parts of one object."""
-    parts: dict[Any, tuple[str, list[list[float]]]] = {}
+    shapes: list[Any], size: tuple[int, int] | None, path: Path, faults: FaultLog
+) -> Iterable[Shape]:
+    """The objects of one image, each of one shape or several."""
+    found: dict[Any, _Parts] = {}
+    points: list[tuple[Any, str, tuple[float, float, int], str]] = []
     for place, shape in enumerate(shapes):
-        outline = _outline(shape)
-        if outline is None:
-            what = str(shape.get("shape_type") or "polygon")
-            kind = "few_points" if what == "polygon" else "no_area"
-            faults.add(kind, f"{path}: shape {place}, a {what} that has no area")
+        where = f"{path}: shape {place}"
+        try:
+            label, kind = str(shape["label"]).strip(), str(shape.get("shape_type") or "polygon")
+            corners = [(float(x), float(y)) for x, y in shape.get("points") or ()]
+            if shape["label"] is None or not label or not np.isfinite(corners).all():
+                raise ValueError("no label, or coordinates that are not numbers")
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            yield Shape("", where=f"{where} ({err})", fault="malformed")
             continue
-        label, group = str(shape.get("label")), shape.get("group_id")
-        key = ("alone", place) if group is None else (label, group)
-        parts.setdefault(key, (label, []))[1].append(outline)
-    objects = []
-    for label, polygons in parts.values():
-        xs = [x for polygon in polygons for x in polygon[0::2]]
-        ys = [y for polygon in polygons for y in polygon[1::2]]
-        objects.append(
-            {
-                "category_id": index_of[label],
-                "bbox": [min(xs), min(ys), max(xs), max(ys)],
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "segmentation": polygons,
-            }
-        )
-    return objects
+        if _is_internal(label):
+            continue
+        group = shape.get("group_id")
+        if kind == "point" and group is not None and len(corners) == 1:
+            # X-AnyLabeling marks hidden keypoints as difficult.
+            points.append((group, label, (*corners[0], 1 if shape.get("difficult") else 2), where))
+            continue
+        key = ("alone", place) if group is None else (str(group), label)
+        parts = found.setdefault(key, _Parts(label, where))
+        try:
+            parts.add(kind, corners, shape)
+        except (TypeError, ValueError) as err:
+            if not (parts.polygons or parts.masks):
+                del found[key]
+            if kind == "mask":
+                yield Shape(label, where=f"{where} ({err})", fault="bad_mask")
+            else:
+                fault = "few_points" if kind == "polygon" else "no_area"
+                faults.add(fault, f"{where}, a {kind} that has no area")
+    for group, name, point, where in points:
+        owner = next((p for key, p in found.items() if key[0] == str(group)), None)
+        if owner is None or name in owner.keypoints:
+            faults.add("no_area", f"{where}, a point that has no area")
+        else:
+            owner.keypoints[name] = point
+    yield from (parts.shape(size) for parts in found.values())
 
 
-def _outline(shape: dict[str, Any]) -> list[float] | None:
-    """A flat polygon x0, y0, x1, y1, ...; None for points, lines and what is broken."""
-    try:
-        points = [(float(x), float(y)) for x, y in shape.get("points") or ()]
-    except (TypeError, ValueError):
-        return None
-    kind = shape.get("shape_type") or "polygon"
+def _outline(kind: str, points: list[tuple[float, float]]) -> list[float]:
+    """A flat polygon x0, y0, x1, y1, ...
+
+    Raises:
+        ValueError: if the shape has no area.
+    """
     if kind == "rectangle" and len(points) >= 2:
         xs, ys = [x for x, _ in points], [y for _, y in points]
         left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
         points = [(left, top), (right, top), (right, bottom), (left, bottom)]
     elif kind == "circle" and len(points) == 2:
         (x, y), radius = points[0], math.dist(*points)
-        turns = (2 * math.pi * i / _CIRCLE_CORNERS for i in range(_CIRCLE_CORNERS))
-        points = [(x + radius * math.cos(t), y + radius * math.sin(t)) for t in turns]
-    elif kind not in ("polygon", "oriented_rectangle"):
-        return None
-    if len(points) < 3 or not all(math.isfinite(v) for point in points for v in point):
-        return None
+        return ellipse(x, y, radius, radius)
+    elif kind not in _OUTLINES:
+        raise ValueError(f"a {kind}")
+    if len(points) < 3:
+        raise ValueError(f"{len(points)} points")
     return [value for point in points for value in point]
+
+
+def _mask(points: list[tuple[float, float]], shape: dict[str, Any]) -> tuple[int, int, np.ndarray]:
+    """Left, top and the (H, W) bool array of a PNG in base64, whose first corner is points[0]."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as image:
+            part = np.asarray(image.convert("L") if image.mode not in ("1", "I") else image) > 0
+    except (KeyError, OSError, SyntaxError, Image.DecompressionBombError) as err:
+        raise ValueError(f"the mask cannot be read: {err}") from err
+    if not points or not part.any():
+        raise ValueError("the mask is empty")
+    left, top = (round(value) for value in points[0])
+    return left, top, part

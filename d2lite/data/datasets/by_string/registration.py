@@ -178,13 +178,10 @@ def register_spec(name: str) -> None:
     loader = _SpecLoader(parse_spec(name))
     keys = {
         "coco": (*_COCO_KEYS, *_KEYPOINT_KEYS),
-        "yolo": _KEYPOINT_KEYS,
-        "cvat": _KEYPOINT_KEYS,
-        "datumaro": _KEYPOINT_KEYS,
         "voc": (*_VOC_KEYS, "year", "evaluator_type"),
         "images": ("image_root",),
         "auto": (*_COCO_KEYS, *_VOC_KEYS, *_KEYPOINT_KEYS, "year", "evaluator_type"),
-    }.get(loader.spec.kind, ())
+    }.get(loader.spec.kind, _KEYPOINT_KEYS)
     DatasetCatalog.register(name, OrderedLoader(loader))
     metadata = MetadataCatalog.get(name).set_deferred(
         thing_classes=partial(loader.class_fact, "thing_classes"),

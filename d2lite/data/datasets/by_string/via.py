@@ -40,12 +40,13 @@ class ViaSource(FileSource):
 
     def class_names(self) -> Sequence[str] | None:
         """The options of the class's attribute, where the project defines them."""
-        labels = {shape.label for entry in self._entries[0] for shape in entry.shapes}
+        labels = self.labels()
         known = [name for name in self._options if name in labels]
         return known if known and labels <= set(known) else None
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images, in the order of the file."""
+        self._options = []
         images = self._csv() if self.file.suffix.lower() == ".csv" else self._json()
         key = _class_key(attributes for _, regions in images for _, attributes in regions)
         entries = []
