@@ -24,6 +24,7 @@ from d2lite.data.converting import (
     write_set,
 )
 from d2lite.data.converting.outlines import joined
+from d2lite.data.rotated_boxes import rotated_box
 from d2lite.structures import BoxMode, polygons_to_bitmask
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError
 from tests.data import spec_files as make
@@ -110,11 +111,7 @@ def test_coco_to_coco_loses_nothing(rich, tmp_path):
         ),
         (
             "labelme",
-            {
-                "masks redrawn as outlines": 1,
-                "boxes that differ from their masks'": 1,
-                "classes without objects": 1,
-            },
+            {"boxes that differ from their masks'": 1},
         ),
         (
             "masks",
@@ -128,7 +125,8 @@ def test_coco_to_coco_loses_nothing(rich, tmp_path):
 )
 def test_what_a_format_cannot_hold_is_counted(rich, tmp_path, kind, wanted):
     strings, lost = convert([rich], kind, tmp_path / "out", split_name="part")
-    assert dict(lost) == {"crowd regions": 1, "keypoints of objects": 1, **wanted}
+    keypoints = {} if kind == "labelme" else {"keypoints of objects": 1}
+    assert dict(lost) == {"crowd regions": 1, **keypoints, **wanted}
     found, given_boxes = corners(strings["part"]), corners(rich)
     assert list(found) == ["a", "b"]
     kept = [pair for i, pair in enumerate(given_boxes["a"]) if i != 2]
@@ -311,6 +309,97 @@ def test_a_folder_of_masks_that_is_none_is_told(tmp_path):
     (tmp_path / "work/m/masks/a/1_0.png").write_bytes(b"")
     counts = check_dataset("masks:m").faults.counts
     assert dict(counts) == {"unknown_category": 1, "bad_box": 1, "bad_mask": 1, "empty_class": 1}
+
+
+def test_boxes_stay_boxes_and_masks_stay_masks_through_labelme(rich, tmp_path):
+    strings, _ = convert([rich], "labelme", tmp_path / "out")
+    old, new = (DatasetCatalog.get(name)[0]["annotations"] for name in (rich, strings["train"]))
+    kept = [obj for obj in old if not obj.get("iscrowd")]
+    assert [bool(o.get("segmentation")) for o in kept] == [True, True, False]
+    assert [bool(o.get("segmentation")) for o in new] == [True, True, False]
+    assert kept[0]["segmentation"] == new[0]["segmentation"]
+    one, two = (mask_util.decode(o[1]["segmentation"]) for o in (kept, new))
+    np.testing.assert_array_equal(one, two)  # with its hole
+
+
+def test_keypoints_keep_their_names_in_coco_and_labelme(tmp_path):
+    points = [3.0, 3.0, 2, 0.0, 0.0, 0, 5.0, 4.0, 1]
+    obj = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [2, 2, 6, 6], "keypoints": points}
+    path = make.coco(tmp_path / "work/p.json", files=["a.jpg"], annotations=[obj])
+    content = json.loads(path.read_text())
+    content["categories"][0]["keypoints"] = ["a", "left_b", "right_b"]
+    path.write_text(json.dumps(content))
+    make.picture(tmp_path / "work/a.jpg")
+    for kind in ("coco", "labelme"):
+        strings, lost = convert(["coco:p.json"], kind, tmp_path / kind)
+        assert not lost
+        assert MetadataCatalog.get(strings["train"]).thing_classes == ["cat", "owl"]
+        names = MetadataCatalog.get(strings["train"]).keypoint_names
+        found = DatasetCatalog.get(strings["train"])[0]["annotations"][0]["keypoints"]
+        by_name = {name: found[3 * i : 3 * i + 3] for i, name in enumerate(names)}
+        assert by_name["a"] == [3.5, 3.5, 2]
+        assert by_name["right_b"] == [5.5, 4.5, 1]
+    assert strings["train"].startswith("labelme:")
+    other = LabelledSet(["cat"], [], [1], ["nose"])
+    with pytest.raises(DataError, match="a, left_b, right_b; nose"):
+        merge([load_labelled_set("coco:p.json"), other])
+
+
+@pytest.mark.parametrize("kind", ["yolo", "labelme"])
+def test_rotated_boxes_become_their_corners(tmp_path, kind):
+    path = make.coco(tmp_path / "work/r.json", objects=[(0, 1)], files=["a.jpg"])
+    content = json.loads(path.read_text())
+    content["annotations"][0] |= {"bbox": [10, 5, 8, 2, 30], "segmentation": []}
+    path.write_text(json.dumps(content))
+    make.picture(tmp_path / "work/a.jpg")
+    strings, lost = convert(["coco:r.json"], kind, tmp_path / "out")
+    assert not lost
+    (obj,) = DatasetCatalog.get(strings["train"])[0]["annotations"]
+    np.testing.assert_allclose(rotated_box(obj), [10, 5, 8, 2, 30], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["coco", "voc", "yolo", "labelme", "masks"])
+def test_the_strings_of_all_parts_have_the_same_classes(tmp_path, kind):
+    """A class that occurs in one part only must not make the others unusable."""
+    path = make.coco(tmp_path / "work/a.json", ("cat", "owl"), objects=[(0, 1), (1, 2)])
+    for name in ("a.jpg", "b.jpg"):
+        make.picture(tmp_path / "work" / name)
+    assert path.is_file()
+    strings, _ = convert(["coco:a.json"], kind, tmp_path / "out", shares={"train": 0.5, "val": 0.5})
+    classes = [MetadataCatalog.get(name).thing_classes for name in strings.values()]
+    assert classes == [["cat", "owl"]] * 2
+
+
+@pytest.mark.parametrize("kind", ["coco", "voc", "yolo", "labelme", "masks"])
+@pytest.mark.parametrize(
+    ("label", "refused_by"),
+    [
+        *((text, ("voc", "labelme", "masks")) for text in ("cat\a", "cat\ndog", " cat", "a\r\nb")),
+        *((text, ("voc", "labelme", "masks")) for text in ("cat\u2028dog", "\ud800", "")),
+        ("__x", ("labelme",)),
+        ("a, b<&>'\"é", ()),
+    ],
+)
+def test_class_names_are_read_back_or_refused(tmp_path, kind, label, refused_by):
+    make.coco(tmp_path / "work/a.json", [label], objects=[(0, 1)], files=["a.jpg"])
+    make.picture(tmp_path / "work/a.jpg")
+    if kind in refused_by:
+        with pytest.raises(DataError, match=f"--to {kind} cannot hold the class names"):
+            convert(["coco:a.json"], kind, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    else:
+        strings, _ = convert(["coco:a.json"], kind, tmp_path / "out")
+        assert labels_of(strings["train"]) == [[label]]
+
+
+@pytest.mark.parametrize("kind", ["voc", "yolo", "labelme", "masks"])
+def test_a_conversion_that_would_write_no_object_is_refused(tmp_path, kind):
+    crowd = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [2, 2, 6, 6], "iscrowd": 1}
+    box = {**crowd, "iscrowd": 0} if kind == "masks" else crowd
+    make.coco(tmp_path / "work/a.json", files=["a.jpg"], annotations=[box])
+    make.picture(tmp_path / "work/a.jpg")
+    with pytest.raises(DataError, match="none of the 1 objects of 1 images"):
+        convert(["coco:a.json"], kind, tmp_path / "out")
 
 
 def average_precision(json_file, predictions):

@@ -74,8 +74,10 @@ def coco_content(
                     **coco_object(obj, record),
                 }
             )
+    with_points = {a["category_id"] for a in annotations if "keypoints" in a}
+    names = {"keypoints": data.keypoint_names, "skeleton": []} if data.keypoint_names else {}
     categories = [
-        {"id": number, "name": label}
+        {"id": number, "name": label, **(names if number in with_points else {})}
         for number, label in zip(data.category_ids, data.classes, strict=True)
     ]
     return {"images": images, "annotations": annotations, "categories": categories}

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from d2lite.utils.errors import ConfigError, OutputError
+from d2lite.utils.errors import ConfigError, DataError, OutputError
 
 from .image_copies import place_image, unique_names
 from .labelled_set import LabelledSet, load_labelled_set, merge, select, split
+from .object_kinds import can_hold_class, can_hold_object
 from .writers import WRITERS, image_folder
 
 
@@ -39,6 +40,7 @@ def convert(
 
     Raises:
         ConfigError: for an unknown kind, class or share.
+        DataError: if the format cannot hold a class's name, or any of the objects.
         OutputError: if the folder has files in it.
     """
     if kind not in WRITERS:
@@ -48,6 +50,7 @@ def convert(
     data = merge([load_labelled_set(name) for name in names])
     if classes is not None:
         data = select(data, classes)
+    _check_fit(data, kind)
     parts = split(data, dict(shares), seed) if shares else {split_name: data}
     lost: Counter[str] = Counter()
     taken: set[str] = set()
@@ -55,6 +58,28 @@ def convert(
     for name, part in parts.items():
         strings[name] = write_set(part, kind, folder, name, lost, images=images, taken=taken)
     return strings, +lost  # without those that are zero
+
+
+def _check_fit(data: LabelledSet, kind: str) -> None:
+    """Refuse what would be written and not be read back, before anything is written.
+
+    Raises:
+        DataError: if the format cannot hold a class's name, or any of the objects.
+    """
+    wrong = [label for label in data.classes if not can_hold_class(kind, label)]
+    if wrong:
+        raise DataError(
+            f"--to {kind} cannot hold the class names {', '.join(map(repr, wrong))}: they are "
+            "empty, have blanks around them, line breaks or characters that cannot be printed"
+            f"{', or are kept for LabelMe itself (__...)' if kind == 'labelme' else ''}. Rename "
+            "them in the original, leave them out by --classes, or use --to coco."
+        )
+    objects = [obj for record in data.records for obj in record.get("annotations", ())]
+    if not data.records or (objects and not any(can_hold_object(kind, obj) for obj in objects)):
+        raise DataError(
+            f"Nothing would be left to convert: none of the {len(objects)} objects of "
+            f"{len(data.records)} images can be written by --to {kind}."
+        )
 
 
 def write_set(

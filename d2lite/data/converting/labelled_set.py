@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,13 @@ class LabelledSet:
         classes: names in the order of their numbers.
         records: dataset dicts whose category ids count `classes`.
         category_ids: the number of each class in a COCO file.
+        keypoint_names: of the objects' keypoints, in their order; empty where they have none.
     """
 
     classes: list[str]
     records: list[dict[str, Any]]
     category_ids: list[int]
+    keypoint_names: list[str] = field(default_factory=list)
 
     @property
     def num_objects(self) -> int:
@@ -54,13 +56,21 @@ def load_labelled_set(name: str) -> LabelledSet:
     id_of = {index: number for number, index in mapping.items()}
     # COCO's own ids begin at 1, and some tools take 0 for the background.
     ids = [id_of.get(index, index + 1) for index in range(len(classes))]
-    return LabelledSet(list(classes), records, ids)
+    return LabelledSet(list(classes), records, ids, list(metadata.get("keypoint_names") or ()))
 
 
 def merge(sets: Sequence[LabelledSet]) -> LabelledSet:
-    """One set of all images; classes are joined by name, in the order in which they come up."""
+    """One set of all images; classes are joined by name, in the order in which they come up.
+
+    Raises:
+        DataError: if two sets have different keypoints.
+    """
     if len(sets) == 1:
         return sets[0]
+    points = [one.keypoint_names for one in sets if one.keypoint_names]
+    if any(names != points[0] for names in points):
+        listed = "; ".join(", ".join(names) for names in points)
+        raise DataError(f"Sets of different keypoints cannot be merged: {listed}.")
     classes = list(dict.fromkeys(label for one in sets for label in one.classes))
     number = {label: index for index, label in enumerate(classes)}
     records = []
@@ -75,7 +85,7 @@ def merge(sets: Sequence[LabelledSet]) -> LabelledSet:
         (one.classes, one.category_ids) == (classes, sets[0].category_ids) for one in sets
     )
     ids = sets[0].category_ids if is_same else list(range(1, len(classes) + 1))
-    return LabelledSet(classes, records, ids)
+    return LabelledSet(classes, records, ids, points[0] if points else [])
 
 
 def select(data: LabelledSet, classes: Sequence[str]) -> LabelledSet:
@@ -92,7 +102,8 @@ def select(data: LabelledSet, classes: Sequence[str]) -> LabelledSet:
         )
     records = select_classes(data.records, data.classes, classes)
     id_of = dict(zip(data.classes, data.category_ids, strict=True))
-    return LabelledSet(list(classes), records, [id_of[label] for label in classes])
+    ids = [id_of[label] for label in classes]
+    return replace(data, classes=list(classes), records=records, category_ids=ids)
 
 
 def split(data: LabelledSet, shares: dict[str, float], seed: int) -> dict[str, LabelledSet]:

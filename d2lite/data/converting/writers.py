@@ -15,25 +15,27 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from d2lite.structures import BoxMode
-from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import atomic_write
 from d2lite.visualization.generic_mask import GenericMask
 
 from .coco_writer import coco_content
 from .labelled_set import LabelledSet
+from .labelme_writer import write_labelme
+from .object_kinds import (
+    BOXES,
+    DIFFICULT,
+    MASKS,
+    PARTS,
+    TRACED,
+    Record,
+    compare_box,
+    has_mask,
+    plain_objects,
+    to_xyxy,
+)
 from .outlines import as_polygons, joined
 
-Record = dict[str, Any]
 Writer = Callable[[LabelledSet, Sequence[str], Path, str, Counter[str]], str]
-
-# A box that an outline cannot give back counts as lost from this distance on, in pixels.
-_TOLERANCE = 0.5
-
-CROWDS, KEYPOINTS, MASKS = "crowd regions", "keypoints of objects", "masks (boxes are kept)"
-TURNED, DIFFICULT = "rotated boxes", "marks 'difficult'"
-TRACED, PARTS = "masks redrawn as outlines", "parts of masks joined into one outline"
-BOXES = "boxes that differ from their masks'"
 
 
 def image_folder(kind: str, split: str) -> str:
@@ -41,25 +43,6 @@ def image_folder(kind: str, split: str) -> str:
     return {"voc": "JPEGImages", "yolo": f"images/{split}", "masks": f"{split}/images"}.get(
         kind, split
     )
-
-
-def _xyxy(obj: Record) -> list[float]:
-    return [float(v) for v in BoxMode.convert(obj["bbox"], obj["bbox_mode"], BoxMode.XYXY_ABS)]
-
-
-def _plain_objects(record: Record, lost: Counter[str]) -> list[Record]:
-    """The objects that formats of one shape an object can hold at all."""
-    kept = []
-    for obj in record.get("annotations", ()):
-        lost[KEYPOINTS] += "keypoints" in obj
-        lost[DIFFICULT] += bool(obj.get("difficult"))
-        if obj.get("iscrowd"):
-            lost[CROWDS] += 1
-        elif len(obj["bbox"]) != 4:
-            lost[TURNED] += 1
-        else:
-            kept.append(obj)
-    return kept
 
 
 def write_coco(
@@ -85,11 +68,9 @@ def write_voc(
         for key, value in (("width", record["width"]), ("height", record["height"]), ("depth", 3)):
             _element(size, key, value)
         marks = sum(bool(obj.get("difficult")) for obj in record.get("annotations", ()))
-        for obj in _plain_objects(record, lost):
-            lost[MASKS] += obj.get("segmentation") is not None
+        for obj in plain_objects(record, lost):
+            lost[MASKS] += has_mask(obj)
             label = data.classes[obj["category_id"]]
-            if label != label.strip():
-                raise DataError(f"VOC cannot hold the class {label!r}, with blanks around it.")
             used.add(label)
             _voc_object(root, label, obj)
         lost[DIFFICULT] -= marks  # which this format has
@@ -111,7 +92,7 @@ def _voc_object(root: ElementTree.Element, label: str, obj: Record) -> None:
     element = ElementTree.SubElement(root, "object")
     _element(element, "name", label)
     _element(element, "difficult", int(obj.get("difficult", 0)))
-    x0, y0, x1, y1 = (round(value, 6) for value in _xyxy(obj))
+    x0, y0, x1, y1 = (round(value, 6) for value in to_xyxy(obj))
     # The first pixel is number 1, and the last one inside is named: see pascal_voc.
     edges = {"xmin": x0 + 1, "ymin": y0 + 1, "xmax": x1, "ymax": y1}
     box = ElementTree.SubElement(element, "bndbox")
@@ -125,10 +106,10 @@ def write_yolo(
     """labels/SPLIT/NAME.txt and data.yaml; a box or one outline an object."""
     for name, record in zip(names, data.records, strict=True):
         lines = []
-        for obj in _plain_objects(record, lost):
+        for obj in plain_objects(record, lost, keeps_turned=True):
             outline = _outline(obj, record, lost)
             if outline is None:
-                x0, y0, x1, y1 = _xyxy(obj)
+                x0, y0, x1, y1 = to_xyxy(obj)
                 outline = [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
             shares = np.asarray(outline).reshape(-1, 2) / [record["width"], record["height"]]
             numbers = " ".join(f"{value:.12g}" for value in shares.reshape(-1))
@@ -146,72 +127,15 @@ def write_yolo(
 
 def _outline(obj: Record, record: Record, lost: Counter[str]) -> list[float] | None:
     """One polygon of an object's mask; None where it has no mask with an area."""
-    if obj.get("segmentation") is None:
+    if not has_mask(obj):
         return None
     polygons, was_given = as_polygons(obj["segmentation"], record["height"], record["width"])
     if not polygons:
         return None
     lost[TRACED] += not was_given
     lost[PARTS] += len(polygons) - 1
-    _compare_box(obj, polygons, lost)
+    compare_box(obj, polygons, lost)
     return joined(polygons)
-
-
-def _compare_box(obj: Record, polygons: list[list[float]], lost: Counter[str]) -> None:
-    """Readers take the box from the outline."""
-    points = np.concatenate(polygons).reshape(-1, 2)
-    around = np.concatenate([points.min(axis=0), points.max(axis=0)])
-    lost[BOXES] += bool(np.abs(around - _xyxy(obj)).max() > _TOLERANCE)
-
-
-def write_labelme(
-    data: LabelledSet, names: Sequence[str], folder: Path, split: str, lost: Counter[str]
-) -> str:
-    """SPLIT/NAME.json beside each image; rectangles and polygons."""
-    used = set()
-    for name, record in zip(names, data.records, strict=True):
-        shapes = []
-        for number, obj in enumerate(_plain_objects(record, lost)):
-            used.add(obj["category_id"])
-            shapes += _labelme_shapes(obj, record, data.classes[obj["category_id"]], number, lost)
-        content: dict[str, Any] = {
-            "version": "5.0.1",
-            "flags": {},
-            "shapes": shapes,
-            "imagePath": name,
-            "imageData": None,
-            "imageHeight": int(record["height"]),
-            "imageWidth": int(record["width"]),
-        }
-        with atomic_write(folder / split / f"{Path(name).stem}.json") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
-    lost["classes without objects"] += len(data.classes) - len(used)
-    return f"labelme:{folder / split}"
-
-
-def _labelme_shapes(
-    obj: Record, record: Record, label: str, number: int, lost: Counter[str]
-) -> list[Record]:
-    """A rectangle, or one polygon a part; parts of one object bear its number as their group."""
-    polygons: list[list[float]] = []
-    if obj.get("segmentation") is not None:
-        polygons, was_given = as_polygons(obj["segmentation"], record["height"], record["width"])
-        lost[TRACED] += not was_given
-    kind, group = "polygon", number if len(polygons) > 1 else None
-    if polygons:
-        _compare_box(obj, polygons, lost)
-    else:
-        kind, polygons = "rectangle", [_xyxy(obj)]
-    return [
-        {
-            "label": label,
-            "points": [[x, y] for x, y in zip(part[0::2], part[1::2], strict=True)],
-            "group_id": group,
-            "shape_type": kind,
-            "flags": {},
-        }
-        for part in polygons
-    ]
 
 
 def write_masks(
@@ -221,13 +145,13 @@ def write_masks(
     home = folder / split
     (home / "masks").mkdir(parents=True, exist_ok=True)
     for name, record in zip(names, data.records, strict=True):
-        for number, obj in enumerate(_plain_objects(record, lost)):
-            if obj.get("segmentation") is None:
+        for number, obj in enumerate(plain_objects(record, lost)):
+            if not has_mask(obj):
                 lost["objects without a mask"] += 1
                 continue
             mask = GenericMask(obj["segmentation"], record["height"], record["width"])
             x0, y0, x1, y1 = mask.bbox()
-            lost[BOXES] += bool(np.abs(np.subtract((x0, y0, x1, y1), _xyxy(obj))).max() > 1)
+            lost[BOXES] += bool(np.abs(np.subtract((x0, y0, x1, y1), to_xyxy(obj))).max() > 1)
             lost["outlines turned into pixels"] += isinstance(obj["segmentation"], list)
             path = home / "masks" / Path(name).stem / f"{number:04d}_{obj['category_id']}.png"
             with atomic_write(path, "wb") as file:

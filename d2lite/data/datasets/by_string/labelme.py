@@ -54,7 +54,7 @@ class LabelMeSource(EntrySource):
         for path in (self.file / CLASS_LIST, self.file.parent / CLASS_LIST):
             if path.is_file():
                 names = [line.strip() for line in read_text(path).splitlines()]
-                names = [name for name in dict.fromkeys(names) if name and not _is_internal(name)]
+                names = [name for name in dict.fromkeys(names) if name and not is_internal(name)]
                 if labels <= set(names):
                     return names
         return None
@@ -87,7 +87,7 @@ class LabelMeSource(EntrySource):
         return entries
 
 
-def _is_internal(label: str) -> bool:
+def is_internal(label: str) -> bool:
     """Whether a label is not a class but one of LabelMe's own, as __ignore__ and _background_."""
     return label.startswith("__") or label == "_background_"
 
@@ -189,7 +189,7 @@ def _objects(
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             yield Shape("", where=f"{where} ({err})", fault="malformed")
             continue
-        if _is_internal(label):
+        if is_internal(label):
             continue
         group = shape.get("group_id")
         if kind == "point" and group is not None and len(corners) == 1:
