@@ -21,10 +21,12 @@ import numpy as np
 
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
-from d2lite.data.image_io import read_image
+from d2lite.data.faults import collecting_faults
+from d2lite.data.image_io import check_image_size, read_image
+from d2lite.data.object_checks import drop_invalid
 from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
 from d2lite.engine.reports.sample_pictures import draw_sample
-from d2lite.utils.errors import ConfigError, OutputError
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError, UserError
 from d2lite.utils.logger import setup_logger
 from d2lite.visualization import Visualizer, legible_scale
 
@@ -51,13 +53,33 @@ def parse_args() -> argparse.Namespace:
 
 
 def annotated(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
-    """File name and drawing (H, W, 3) uint8 RGB of every image of DATASETS.TRAIN."""
+    """File name and drawing (H, W, 3) uint8 RGB of every image of DATASETS.TRAIN.
+
+    What a training leaves out is left out here, too; the log counts it.
+
+    Raises:
+        DataError: if no image of a dataset can be drawn.
+    """
     for name in cfg.DATASETS.TRAIN:
         metadata = MetadataCatalog.get(name)
-        for record in DatasetCatalog.get(name):
-            image = read_image(record["file_name"], "RGB")
+        failed: list[UserError] = []
+        with collecting_faults(name) as faults:
+            records = drop_invalid(list(DatasetCatalog.get(name)), faults, cut=False)
+        for record in records:
+            try:
+                image = read_image(record["file_name"], "RGB")
+                check_image_size(record, image)
+            except (DataError, MissingFileError) as error:
+                logger.warning("Left out: %s", error)
+                failed.append(error)
+                continue
             canvas = Visualizer(image, metadata, scale=legible_scale(image))
             yield record["file_name"], canvas.draw_dataset_dict(record).get_image()
+        if failed:
+            message = f"{name}: {len(failed)} of {len(records)} images cannot be drawn"
+            if len(failed) == len(records):
+                raise DataError(f"{message}, for instance: {failed[0]}") from failed[0]
+            logger.warning("%s.", message)
 
 
 def yielded(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:

@@ -6,6 +6,7 @@ import torch
 from d2lite.data.catalog import Metadata
 from d2lite.data.image_io import read_image
 from d2lite.engine.reports.sample_pictures import draw_sample
+from tests.data import spec_files as make
 
 
 @pytest.mark.parametrize("source", ["annotation", "dataloader"])
@@ -32,6 +33,24 @@ def test_endless_stream_wants_a_limit(run, tmp_path):
     )
     assert result.status == 2
     assert "--limit" in result.err
+
+
+def test_images_that_cannot_be_drawn_are_left_out_and_counted(run, tmp_path):
+    """The look before a training must not end where the training goes on."""
+    files = ["missing.jpg", "broken.jpg", "other_size.jpg", "good.jpg"]
+    path = make.coco(tmp_path / "x.json", objects=[(i, 1) for i in range(4)], files=files)
+    (tmp_path / "broken.jpg").write_bytes(b"x")
+    make.picture(tmp_path / "other_size.jpg", (7, 7))
+    make.picture(tmp_path / "good.jpg")
+    options = "--output-dir", tmp_path / "look", "DATASETS.TRAIN", f"('coco:{path}@{tmp_path}',)"
+    result = run("visualize_data", *options)
+    assert result.status == 0, result.err
+    assert [p.name for p in (tmp_path / "look").iterdir()] == ["00001_good.jpg"]
+    assert "3 of 4 images cannot be drawn" in result.out + result.err
+    (tmp_path / "good.jpg").unlink()
+    result = run("visualize_data", *options)
+    assert result.status == 2
+    assert "4 of 4 images cannot be drawn, for instance: There is no image file" in result.err
 
 
 def test_a_map_of_classes_is_drawn_too():
