@@ -73,7 +73,7 @@ PUBLIC_NAMES: dict[str, str] = {
         create_ddp_model default_argument_parser default_setup default_writers hooks launch""",
     "engine.defaults": """DefaultPredictor DefaultTrainer create_ddp_model default_argument_parser
         default_setup default_writers""",
-    "engine.hooks": """BestCheckpointer CallbackHook EvalHook IterationTimer LRScheduler
+    "engine.hooks": """BestCheckpointer CallbackHook EvalHook HookBase IterationTimer LRScheduler
         PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler""",
     "engine.launch": "DEFAULT_TIMEOUT launch",
     "engine.train_loop": "AMPTrainer HookBase SimpleTrainer TrainerBase",

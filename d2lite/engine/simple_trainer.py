@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
 from typing import Any
 
@@ -38,6 +38,15 @@ class SimpleTrainer(TrainerBase):
         optimizer: the optimizer of the model's parameters.
     """
 
+    # A subclass with an __init__ of its own, as people wrote them for detectron2, sets model,
+    # data_loader and optimizer; the rest it may leave out.
+    gather_metric_period: int = 1
+    zero_grad_before_forward: bool = False
+    accumulate_steps: int = 1
+    seed: int | None = None
+    _batches: Iterator[Any] | None = None
+    _scales_gradients = False
+
     def __init__(
         self,
         model: nn.Module,
@@ -63,7 +72,8 @@ class SimpleTrainer(TrainerBase):
             gather_metric_period: steps between two writings of losses and data time.
             zero_grad_before_forward: free the old gradients before the forward pass (less
                 memory) instead of after it.
-            async_write_metrics: known, but refused when True; see the error.
+            async_write_metrics: has no effect: metrics stay on their device until a writer reads
+                them, so writing never waits for the GPU.
             accumulate_steps: number of passes that a batch (then a list of images) is split
                 into. The gradients equal those of one pass wherever the loss is a mean over
                 images and nothing but the loss couples the images of a batch.
@@ -77,14 +87,6 @@ class SimpleTrainer(TrainerBase):
             raise ConfigError(
                 f"SOLVER.ACCUMULATE_STEPS={accumulate_steps} is too small; use 1 or more."
             )
-        if async_write_metrics:
-            # DIFFERS: detectron2 writes in a thread because its writing waits for the GPU. Ours
-            # leaves the values on the device, and a thread could lose some of them to a reader.
-            raise ConfigError(
-                "async_write_metrics=True is not supported: metrics stay on their device until a "
-                "writer reads them, so there is nothing to wait for. Leave it out; with many "
-                "processes raise gather_metric_period."
-            )
         model.train()
         self.model = model
         self.data_loader = data_loader
@@ -94,8 +96,11 @@ class SimpleTrainer(TrainerBase):
         self.accumulate_steps = accumulate_steps
         self.seed = seed
         self.guard = guard or LossGuard(max(gather_metric_period, _GUARD_PERIOD))
-        self._batches: Iterator[Any] | None = None
-        self._scales_gradients = False
+
+    @cached_property
+    def guard(self) -> LossGuard:
+        """Checks losses and gradients."""
+        return LossGuard(_GUARD_PERIOD)
 
     def run_step(self) -> None:
         """Make one step: load, forward, backward, update, and log the losses."""
@@ -156,6 +161,10 @@ class SimpleTrainer(TrainerBase):
             self._seek_data_loader()
             self._batches = iter(self.data_loader)
         return self._batches
+
+    @_data_loader_iter.setter
+    def _data_loader_iter(self, batches: Iterator[Any]) -> None:
+        self._batches = batches
 
     def _seek_data_loader(self) -> None:
         seek = getattr(self.data_loader, "seek", None)

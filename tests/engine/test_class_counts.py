@@ -50,15 +50,16 @@ def test_detectors_follow_the_classes_of_a_dataset_string(
     assert len(last) == 2 * per_class
 
 
-def test_the_classes_of_pixels_follow_the_stuff_of_a_set():
+def test_the_classes_of_pixels_follow_the_stuff_of_a_set(caplog):
     options = ["MODEL.META_ARCHITECTURE", "SemanticSegmentor"]
     cfg = followed("Base-RCNN-FPN.yaml", "shapes_train_panoptic", *options)
     count = len(MetadataCatalog.get("shapes_train_panoptic").stuff_classes)
     assert count == cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     weights = build_model(cfg).state_dict()
     assert torch.Size([count]) == weights["sem_seg_head.predictor.bias"].shape
-    with pytest.raises(ConfigError, match=r"SEM_SEG_HEAD\.NUM_CLASSES=7 does not fit"):
-        followed(
-            "Base-RCNN-FPN.yaml", "shapes_train_panoptic", *options,
-            "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "7",
-        )  # fmt: skip
+    key = "MODEL.SEM_SEG_HEAD.NUM_CLASSES"
+    with pytest.raises(ConfigError, match=r"SEM_SEG_HEAD\.NUM_CLASSES=1 does not fit"):
+        followed("Base-RCNN-FPN.yaml", "shapes_train_panoptic", *options, key, "1")
+    cfg = followed("Base-RCNN-FPN.yaml", "shapes_train_panoptic", *options, key, "7")
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 7
+    assert "SEM_SEG_HEAD.NUM_CLASSES=7 does not fit" in caplog.text

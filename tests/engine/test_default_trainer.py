@@ -170,14 +170,20 @@ class WithRoiHeads(DefaultTrainer):
 
 
 def test_number_of_classes_that_was_set_and_is_wrong_stops_before_the_first_step(toy_cfg):
-    toy_cfg.MODEL.ROI_HEADS.NUM_CLASSES = 5
+    toy_cfg.MODEL.ROI_HEADS.NUM_CLASSES = 2
     trainer = WithRoiHeads(toy_cfg)
     with pytest.raises(ConfigError) as caught:
         trainer.train()
     message = str(caught.value)
-    assert "MODEL.ROI_HEADS.NUM_CLASSES=5" in message
+    assert "MODEL.ROI_HEADS.NUM_CLASSES=2" in message
     assert "3 classes: nut, bolt, washer" in message
     assert "Set MODEL.ROI_HEADS.NUM_CLASSES 3" in message
+
+
+def test_more_classes_than_the_data_has_train_and_are_evaluated_with_a_warning(toy_cfg, caplog):
+    toy_cfg.MODEL.ROI_HEADS.NUM_CLASSES = 5
+    WithRoiHeads(toy_cfg).train()
+    assert "MODEL.ROI_HEADS.NUM_CLASSES=5 is more than the data has" in caplog.text
 
 
 def test_evaluation_set_with_other_classes_stops_before_the_first_step(toy_cfg, register, tmp_path):

@@ -232,7 +232,7 @@ def test_timer_leaves_out_the_first_steps_and_logs_the_speed(caplog):
     trainer = make_trainer([IterationTimer(warmup_iter=2)])
     with caplog.at_level(logging.INFO):
         trainer.train(3, 8)
-    assert [step for _, step in trainer.storage.history("time").values()] == [5, 6, 7]
+    assert [step for _, step in trainer.storage.history("time").values()] == [4, 5, 6, 7]
     assert "Speed: 3 iterations" in caplog.text
 
 
@@ -324,14 +324,20 @@ class TestClassCheck:
         trainer.train(0, 1)
         assert trainer.iter == 1
 
+    def test_more_classes_than_the_data_has_train_with_a_warning(self, caplog):
+        trainer = make_trainer([ClassCheckHook(["a", "b"], 3, key="MODEL.X.NUM_CLASSES")])
+        trainer.train(0, 1)
+        assert trainer.iter == 1
+        assert "MODEL.X.NUM_CLASSES=3 is more than the data has" in caplog.text
+
     def test_wrong_count_shows_both_lists_and_the_key(self):
         hook = ClassCheckHook(
-            ["a", "b"], 3, key="MODEL.X.NUM_CLASSES", loaded_classes=["p", "q", "r"]
+            ["a", "b", "c"], 2, key="MODEL.X.NUM_CLASSES", loaded_classes=["p", "q"]
         )
         with pytest.raises(ConfigError) as caught:
             make_trainer([hook]).train(0, 1)
         message = str(caught.value)
-        for part in ("MODEL.X.NUM_CLASSES=3", "p, q, r", "a, b", "Set MODEL.X.NUM_CLASSES 2"):
+        for part in ("MODEL.X.NUM_CLASSES=2", "p, q", "a, b, c", "Set MODEL.X.NUM_CLASSES 3"):
             assert part in message
 
     def test_same_names_in_another_order_are_told(self, caplog):
@@ -342,7 +348,7 @@ class TestClassCheck:
     def test_stops_before_the_first_step(self):
         stepped = []
         hooks: list[HookBase] = [
-            ClassCheckHook(["a"], 2),
+            ClassCheckHook(["a", "b"], 1),
             CallbackHook(before_step=lambda _: stepped.append(1)),
         ]
         with pytest.raises(ConfigError, match="does not fit the training data"):

@@ -202,9 +202,40 @@ def test_model_in_evaluation_mode_is_refused():
         trainer.train(0, 1)
 
 
-def test_asynchronous_metrics_are_refused_with_the_reason():
-    with pytest.raises(ConfigError, match="stay on their device"):
-        make_trainer(async_write_metrics=True)
+@pytest.mark.parametrize("kind", [SimpleTrainer, AMPTrainer])
+def test_asynchronous_metrics_are_accepted(kind):
+    options = {"precision": torch.bfloat16} if kind is AMPTrainer else {}
+    trainer = make_trainer(kind, async_write_metrics=True, **options)
+    trainer.train(0, 2)
+    assert trainer.storage.history("total_loss").values()[-1][1] == 1
+
+
+class OwnInit(SimpleTrainer):
+    """A trainer as people wrote them for early versions of detectron2."""
+
+    def __init__(self, model, loader, optimizer):
+        super(SimpleTrainer, self).__init__()
+        self.model, self.data_loader, self.optimizer = model.train(), loader, optimizer
+        self._data_loader_iter = iter(loader)
+
+
+class OwnStep(OwnInit):
+    def run_step(self):
+        losses = self.model(next(self._data_loader_iter))
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        self._write_metrics(losses, 0.0)
+        self.optimizer.step()
+
+
+@pytest.mark.parametrize("kind", [OwnInit, OwnStep])
+def test_a_trainer_with_an_init_of_its_own_trains_as_ours(kind):
+    trainer, ours = make_trainer(kind), make_trainer()
+    trainer.train(0, 4)
+    ours.train(0, 4)
+    assert torch.equal(weights(trainer), weights(ours))
+    assert trainer.storage.latest()["total_loss"] == ours.storage.latest()["total_loss"]
+    assert trainer.state_dict()["iteration"] == 3
 
 
 def test_bfloat16_trains_on_the_cpu_close_to_float32():

@@ -126,6 +126,21 @@ def test_tensorboard_gets_scalars_images_and_histograms(tmp_path):
     assert accumulator.Histograms("h")[0].histogram_value.num == 5
 
 
+def test_code_of_others_writes_to_tensorboards_writer_by_itself(tmp_path):
+    writer = TensorboardXWriter(str(tmp_path))
+    writer._writer.add_scalar("mine", 2.0, 5)
+    with EventStorage(6) as storage:
+        storage.put_scalar("ours", 3.0)
+        writer.write()
+    writer.close()
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    ).EventAccumulator(str(tmp_path))
+    accumulator.Reload()
+    assert [(s.step, s.value) for s in accumulator.Scalars("mine")] == [(5, 2.0)]
+    assert [(s.step, s.value) for s in accumulator.Scalars("ours")] == [(6, 3.0)]
+
+
 def test_a_tensorboard_writer_that_never_wrote_leaves_no_file(tmp_path):
     TensorboardXWriter(str(tmp_path / "tb")).close()
     assert not (tmp_path / "tb").exists()
@@ -142,6 +157,20 @@ def printed(caplog, storage, printer):
     with caplog.at_level(logging.INFO, "d2lite.utils.events"), storage:
         printer.write()
     return [record.getMessage() for record in caplog.records]
+
+
+def test_code_of_others_gets_the_lines_by_the_printers_logger(caplog):
+    printer, said = CommonMetricPrinter(40), []
+    printer.logger = logging.getLogger("of.others")
+    printer.logger.addFilter(lambda record: said.append(record.getMessage()))
+    storage = EventStorage(39)
+    storage.put_scalars(**{"time": 0.5, "[metric]grad_scaler": 1024.0, "scope/loss": 1.0})
+    with caplog.at_level(logging.INFO, "of.others"), storage:
+        printer.write()
+    (line,) = said
+    assert "eta: 0:00:00" in line
+    assert "[metric]grad_scaler: 1024" in line
+    assert "scope" not in line
 
 
 def test_a_progress_line_tells_what_a_person_watches(caplog):

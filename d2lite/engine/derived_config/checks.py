@@ -1,5 +1,6 @@
 """Checks of a config before a run: what would fail late or train wrong in silence."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 from d2lite.config import CfgNode, PythonRunConfig
@@ -8,6 +9,8 @@ from d2lite.data.classes import follow_class_order
 from d2lite.utils.errors import ConfigError
 
 from .classes import get_class_names, get_num_classes, shown_classes_key
+
+logger = logging.getLogger(__name__)
 
 
 def check_solver(cfg: CfgNode, world_size: int) -> None:
@@ -76,13 +79,15 @@ def check_test_classes(
 ) -> None:
     """Check that a model's class numbers mean the classes of an evaluation set.
 
+    A model of more classes than the set has is evaluated with a warning.
+
     Args:
         cfg: tells the model's number of classes.
         dataset_name: the evaluation set.
         model_classes: the names of the model's classes; None if they are not known.
 
     Raises:
-        ConfigError: if number or names differ.
+        ConfigError: if the model has fewer classes, or other names.
     """
     if model_classes is not None:
         follow_class_order(dataset_name, model_classes)
@@ -98,8 +103,11 @@ def check_test_classes(
         )
     count = get_num_classes(cfg)
     if count is not None and count != len(names):
-        raise ConfigError(
+        message = (
             f"{shown_classes_key(cfg)}={count} does not fit the evaluation set {dataset_name!r} "
             f"with its {len(names)} classes: {', '.join(names)}. Give the config that the weights "
             "were trained with (OUTPUT_DIR/config.yaml of the training)."
         )
+        if count < len(names):
+            raise ConfigError(message)
+        logger.warning(message)

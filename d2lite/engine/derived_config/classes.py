@@ -119,7 +119,7 @@ def follow_data_classes(cfg: CfgNode, class_names: Sequence[str] | None, source:
         source: where the names come from, for the log.
 
     Raises:
-        ConfigError: if somebody set another number of pixels' classes than a set has.
+        ConfigError: if somebody set fewer pixels' classes than a set has.
     """
     if cfg.MODEL.META_ARCHITECTURE in _WITH_PIXELS:
         _follow_stuff_classes(cfg)
@@ -144,11 +144,15 @@ def _follow_stuff_classes(cfg: CfgNode) -> None:
         if not names or len(names) == count:
             continue
         if not _is_free(cfg, _PIXEL_KEY):
-            raise ConfigError(
+            message = (
                 f"{_PIXEL_KEY}={count} does not fit {dataset!r}, whose pixels have {len(names)} "
                 f"classes: {', '.join(names[:20])}. Set {_PIXEL_KEY} {len(names)}, or leave the "
                 "key out: then it follows from the data."
             )
+            if count < len(names):
+                raise ConfigError(message)
+            logger.warning(message)
+            continue
         cfg.derive(_PIXEL_KEY, len(names), f"the stuff classes of the dataset {dataset}")
         logger.info(f"{_PIXEL_KEY} {len(names)} follows from the stuff classes of {dataset}")
 

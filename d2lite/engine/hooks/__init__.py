@@ -1,4 +1,6 @@
-"""FACE: the hooks that come with the engine."""
+"""The hooks that come with the engine, and their base class."""
+
+from d2lite.engine.trainer_base import HookBase
 
 from .averaging import WeightAverage, WeightAveraging
 from .callback import CallbackHook
@@ -22,6 +24,7 @@ __all__ = [
     "EarlyStopping",
     "EpochCounter",
     "EvalHook",
+    "HookBase",
     "IterationTimer",
     "LRScheduler",
     "PeriodicCheckpointer",

@@ -1,4 +1,4 @@
-"""ClassCheckHook: the data's classes and the model's are the same, or the run does not begin."""
+"""ClassCheckHook: the data's classes are the model's, or the run does not begin."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,9 @@ logger = logging.getLogger(__name__)
 class ClassCheckHook(HookBase):
     """Compares classes by name and count before the first step.
 
-    A wrong count trains without a complaint when it is too large, and fails deep inside a loss
-    when it is too small. Equal counts of other names give numbers that mean nothing.
+    Too few classes in the model would fail deep inside a loss, and are refused. More of them than
+    the data has train, with a warning: there is no object to learn them from. Equal counts of
+    other names give numbers that mean nothing.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class ClassCheckHook(HookBase):
         """Compare.
 
         Raises:
-            ConfigError: if the count of the model, or the names of an evaluation set, are not
-                those of the training data.
+            ConfigError: if the model has fewer classes than the training data, or an evaluation
+                set has other names.
         """
         self._compare_count()
         for name, classes in self.test_classes.items():
@@ -79,13 +80,18 @@ class ClassCheckHook(HookBase):
             model_side = _listed(loaded)
         else:
             model_side += " (no names known)"
-        raise ConfigError(
-            f"{self.key}={self.num_classes} does not fit the training data.\n"
+        is_fewer = self.num_classes < len(self.train_classes)
+        what = "does not fit the training data" if is_fewer else "is more than the data has"
+        message = (
+            f"{self.key}={self.num_classes} {what}.\n"
             f"  model: {model_side}\n"
             f"  data:  {_listed(self.train_classes)}\n"
             f"Set {self.key} {len(self.train_classes)}, or leave the key out: then it follows "
             "from the data."
         )
+        if is_fewer:
+            raise ConfigError(message)
+        logger.warning(message)
 
 
 def describe_class_change(before: Sequence[str], now: Sequence[str]) -> str:

@@ -24,7 +24,8 @@ class IterationTimer(HookBase):
         """Make a hook.
 
         Args:
-            warmup_iter: steps at the beginning that are not counted; they allocate and compile.
+            warmup_iter: steps at the beginning that are not counted in the totals, as they
+                allocate and compile. "time" is written from the last of them on.
         """
         self._warmup_iter = warmup_iter
         self._train_start: float | None = None
@@ -48,12 +49,14 @@ class IterationTimer(HookBase):
 
     def after_step(self) -> None:
         """Stop the clock of the step, and write it."""
-        if self._step_start is None or not self._is_counted():
+        if self._step_start is None:
             return
         seconds = time.perf_counter() - self._step_start
-        self._step_seconds += seconds
-        self._num_steps += 1
-        self.trainer.storage.put_scalars(time=seconds)
+        if self._is_counted():
+            self._step_seconds += seconds
+            self._num_steps += 1
+        if self.trainer.iter + 1 >= self.trainer.start_iter + self._warmup_iter:
+            self.trainer.storage.put_scalars(time=seconds)
 
     def after_train(self) -> None:
         """Log the speed, and how much of the time went into hooks."""

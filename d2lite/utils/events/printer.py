@@ -28,9 +28,13 @@ class CommonMetricPrinter(EventWriter):
     """Prints iteration, epoch, time left, losses, speed, learning rate and memory.
 
     Reads the scalars "epoch" (a fraction, shown if somebody puts it), "time" and "data_time"
-    (seconds of an iteration), "lr", and every scalar with "loss" in its name outside any scope.
+    (seconds of an iteration), "lr", every scalar with "loss" in its name outside any scope, and
+    every one with "[metric]" in its name.
     On a terminal it keeps one live line at the bottom and sends the full line to the log file
     alone; elsewhere the full line is an ordinary log message.
+
+    Attributes:
+        logger: gets the full lines.
     """
 
     def __init__(self, max_iter: int | None = None, window_size: int = 20) -> None:
@@ -40,6 +44,7 @@ class CommonMetricPrinter(EventWriter):
             max_iter: iteration at which training ends; without it there is no time left to tell.
             window_size: iterations in the medians and averages that are shown.
         """
+        self.logger = _logger
         self._max_iter = max_iter
         self._window_size = window_size
         self._last_write: tuple[int, float] | None = None
@@ -57,7 +62,7 @@ class CommonMetricPrinter(EventWriter):
             live_line.show(
                 self._position(storage.iter) + "  " + _join(_most_telling_first(fields[1:]))
             )
-        _logger.info(_join(fields), extra={"hidden_on_console": on_terminal})
+        self.logger.info(_join(fields), extra={"hidden_on_console": on_terminal})
 
     def close(self) -> None:
         """Leave the live line as it stands and go on below it."""
@@ -82,7 +87,7 @@ class CommonMetricPrinter(EventWriter):
         fields += [
             (name, f"{value:#.4g}")
             for name, (value, _) in shown.items()
-            if "loss" in name and "/" not in name
+            if ("loss" in name and "/" not in name) or "[metric]" in name
         ]
         if "lr" in shown:
             fields.append(("lr", f"{shown['lr'][0]:.5g}"))

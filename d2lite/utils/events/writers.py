@@ -1,5 +1,6 @@
 """Writers that carry the scalars of a run to files: JSON lines and TensorBoard."""
 
+import functools
 import io
 import json
 import logging
@@ -14,7 +15,7 @@ from torch import Tensor
 from d2lite.utils.errors import OutputError
 from d2lite.utils.file_io import atomic_write
 
-from .storage import EventStorage, get_event_storage
+from .storage import EventStorage, get_event_storage, has_event_storage
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -162,7 +163,7 @@ class TensorboardXWriter(EventWriter):
     """Scalars, images and histograms as a TensorBoard event file."""
 
     def __init__(self, log_dir: str, window_size: int = 20, **kwargs: Any) -> None:
-        """Remember where to write; the file is made at the first `write`.
+        """Remember where to write; the file is made when it is first needed.
 
         Args:
             log_dir: folder of the event files.
@@ -172,12 +173,10 @@ class TensorboardXWriter(EventWriter):
         self._log_dir = log_dir
         self._options = kwargs
         self._new_scalars = _NewScalars(window_size)
-        self._writer: SummaryWriter | None = None
 
     def write(self) -> None:
         """Write new scalars, and the images and histograms, which the storage then forgets."""
-        storage = get_event_storage()
-        writer = self._writer = self._writer or self._open(storage.resumed_after + 1)
+        storage, writer = get_event_storage(), self._writer
         for iteration, scalars in self._new_scalars.take(storage).items():
             for name, value in scalars.items():
                 writer.add_scalar(name, value, iteration)
@@ -191,10 +190,13 @@ class TensorboardXWriter(EventWriter):
 
     def close(self) -> None:
         """Flush and close the event file."""
-        if self._writer is not None:
+        if "_writer" in self.__dict__:
             self._writer.close()
 
-    def _open(self, start_iter: int) -> "SummaryWriter":
+    @functools.cached_property
+    def _writer(self) -> "SummaryWriter":
+        """Torch's writer, to which code of others writes by itself."""
+        start_iter = get_event_storage().resumed_after + 1 if has_event_storage() else 0
         # Imported here because it costs a second and TensorBoard may be left out on purpose.
         try:
             from torch.utils.tensorboard import SummaryWriter
