@@ -231,6 +231,25 @@ def test_voc_classes_come_from_all_splits(tmp_path):
         DatasetCatalog.get("voc:cells@val")
 
 
+def test_voc_classes_are_in_the_order_of_cvats_label_map(tmp_path):
+    root = make.voc(tmp_path / "v", train={"a": ["owl"], "b": ["bee"]})
+    text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nowl:1,2,3::\ncat:4,5,6::\n"
+    (root / "labelmap.txt").write_text(text)
+    assert MetadataCatalog.get(f"voc:{root}@train").thing_classes == ["owl", "cat", "bee"]
+
+
+@pytest.mark.parametrize("folder", ["labels", "annotations", "xmls"])
+def test_voc_files_may_be_in_a_folder_of_another_name(tmp_path, folder):
+    root = make.voc(tmp_path / "v", train={"a": ["owl"]})
+    shutil.rmtree(root / "ImageSets")
+    (root / "JPEGImages").rename(root / "images")
+    (root / "Annotations").rename(root / folder)
+    for name in (f"auto:{root}", f"voc:{root}"):
+        (record,) = DatasetCatalog.get(name)
+        assert record["file_name"] == str(root / "images/a.jpg")
+        assert len(record["annotations"]) == 1
+
+
 def test_voc_images_may_be_of_another_kind_than_jpg(tmp_path):
     make.voc(tmp_path / "root/cells", ending=".png", trainval={"a": ["cat"]}, test={"b": ["cat"]})
     assert DatasetCatalog.get("voc:cells")[0]["file_name"].endswith("JPEGImages/a.png")

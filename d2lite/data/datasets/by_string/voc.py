@@ -19,6 +19,8 @@ from .source import find_path, no_such_path
 
 # So many files of a folder decide whether its XML is VOC's.
 _NUM_PEEKS = 20
+# Names of the folder of XML files, in any case.
+_FOLDERS = ("annotations", "annotation", "labels", "xml", "xmls")
 
 
 def voc_splits(root: Path) -> list[str]:
@@ -36,7 +38,7 @@ def unlisted_voc(root: Path) -> dict[str, list[Path]]:
     """
     if not root.is_dir():
         return {}
-    homes = [p for p in visible(root) if p.is_dir() and p.name.lower() == "annotations"]
+    homes = [p for p in visible(root) if p.is_dir() and p.name.lower() in _FOLDERS]
     for home in (*homes, root):
         if found := _annotation_files(home):
             return {"": found}
@@ -49,7 +51,7 @@ def unlisted_voc(root: Path) -> dict[str, list[Path]]:
 
 
 def _files_inside(folder: Path) -> list[Path]:
-    homes = (p for p in visible(folder) if p.is_dir() and p.name.lower() == "annotations")
+    homes = (p for p in visible(folder) if p.is_dir() and p.name.lower() in _FOLDERS)
     return next((files for home in homes if (files := _annotation_files(home))), [])
 
 
@@ -57,6 +59,16 @@ def _annotation_files(folder: Path) -> list[Path]:
     """The XML files of a folder, if one of the first is VOC's."""
     files = [p for p in visible(folder) if p.suffix.lower() == ".xml" and p.is_file()]
     return files if any(xml_kind(path) == "voc" for path in files[:_NUM_PEEKS]) else []
+
+
+def _listed_classes(root: Path) -> list[str]:
+    """The classes of labelmap.txt, a line "name:colour:parts:actions" each; [] without it."""
+    file = root / "labelmap.txt"
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    names = [line.split(":")[0].strip() for line in lines if not line.startswith("#")]
+    return [name for name in dict.fromkeys(names) if name and name != "background"]
 
 
 def _labels(path: Path) -> set[str]:
@@ -121,7 +133,7 @@ class VocSource:
         return {} if self._unlisted else {"dirname": str(self._root), "split": self._split}
 
     def classes(self) -> list[str]:
-        """The labels in all splits of the folder, sorted, so that train and test agree."""
+        """Those of labelmap.txt, which CVAT writes; others of any split after them, sorted."""
         return self._classes
 
     @cached_property
@@ -132,7 +144,9 @@ class VocSource:
             ids = {i for split in voc_splits(self._root) for i in voc_split_ids(self._root, split)}
             # The test images of some years have no annotations.
             files = [path for i in sorted(ids) if (path := folder / f"{i}.xml").is_file()]
-        labels = sorted({label for path in files for label in _labels(path)})
+        found = {label for path in files for label in _labels(path)}
+        listed = _listed_classes(self._root)
+        labels = [*listed, *sorted(found - set(listed))]
         if not labels:
             raise DataError(
                 f"No annotation of {self._root} has an object, so there are no classes. Expected "
