@@ -209,6 +209,6 @@ PUBLIC_NAMES: dict[str, str] = {
     "utils.memory": "retry_if_cuda_oom",
     "utils.registry": "Registry locate",
     "utils.serialize": "PicklableWrapper",
-    "utils.visualizer": "ColorMode VisImage Visualizer",
+    "utils.visualizer": "ColorMode VisImage Visualizer _PanopticPrediction _create_text_labels",
     "visualization": "ColorMode VisImage Visualizer",
 }

@@ -6,6 +6,7 @@ itself may be larger or smaller by a factor. Colours are (r, g, b) in [0, 1].
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from d2lite.utils.errors import OutputError
 from d2lite.utils.file_io import atomic_write
 
 from .colormap import Color
+from .matplotlib_axes import MatplotlibAxes
 from .opencv import load_cv2
 from .shapes import dashes, nonzero_window
 from .text import render_text
@@ -59,6 +61,7 @@ class VisImage:
         if scale <= 0:
             raise ValueError(f"scale={scale} gives no picture; use a number above 0.")
         self.scale = scale
+        self._axes: MatplotlibAxes | None = None
         self.reset_image(img)
 
     def reset_image(self, img: np.ndarray) -> None:
@@ -90,7 +93,23 @@ class VisImage:
 
     def get_image(self) -> np.ndarray:
         """The picture with all that was drawn: (H * scale, W * scale, 3) uint8 RGB."""
-        return self._canvas.copy()
+        image = self._canvas.copy()
+        return image if self._axes is None else self._axes.lay_over(image)
+
+    @property
+    def ax(self) -> Any:
+        """Matplotlib's axes over the picture, for code that draws on them.
+
+        What is drawn there is above all else. They need the package matplotlib once they are used.
+        """
+        if self._axes is None:
+            self._axes = MatplotlibAxes(self.width, self.height, self.scale)
+        return self._axes.ax
+
+    @property
+    def fig(self) -> Any:
+        """Matplotlib's figure of `ax`."""
+        return self.ax.figure
 
     def save(self, filepath: str | os.PathLike[str]) -> None:
         """Write the picture to a file whose ending names the format.
@@ -104,7 +123,7 @@ class VisImage:
         path = Path(filepath)
         cv2 = load_cv2()
         try:
-            done, encoded = cv2.imencode(path.suffix or ".?", self._canvas[:, :, ::-1])
+            done, encoded = cv2.imencode(path.suffix or ".?", self.get_image()[:, :, ::-1])
         except cv2.error as err:
             raise OutputError(
                 f"cannot write a picture as '{path}': the ending '{path.suffix}' names no format "
@@ -236,13 +255,16 @@ class VisImage:
         cv2.fillPoly(coverage, [self._fixed(points)], 255, cv2.LINE_AA, _SHIFT)
         self._blend(coverage, color, alpha)
 
-    def fill_mask(self, mask: np.ndarray, color: Color, alpha: float) -> None:
+    def fill_mask(
+        self, mask: np.ndarray, color: Color, alpha: float, *, sharp: bool = False
+    ) -> None:
         """Fill the pixels of a mask.
 
         Args:
             mask: (H, W) of the original picture: bool, or opacity in [0, 1].
             color: of the area.
             alpha: opacity of a full pixel, in [0, 1].
+            sharp: keep the mask's pixels on a larger canvas, where others are smoothed.
 
         Raises:
             ValueError: if the mask has another size than the picture.
@@ -256,7 +278,8 @@ class VisImage:
         if self.scale != 1.0:
             height, width = self.canvas_size
             cv2 = load_cv2()
-            coverage = cv2.resize(coverage, (width, height), interpolation=cv2.INTER_LINEAR)
+            method = cv2.INTER_NEAREST if sharp else cv2.INTER_LINEAR
+            coverage = cv2.resize(coverage, (width, height), interpolation=method)
         self._blend(coverage, color, alpha)
 
     def _blend(self, coverage: np.ndarray, color: Color, alpha: float) -> None:

@@ -132,6 +132,17 @@ def shade(color: Color, step: int) -> Color:
     )
 
 
+def change_brightness(color: Color, factor: float) -> Color:
+    """A lighter or darker colour of the same hue.
+
+    Args:
+        color: (r, g, b) in [0, 1].
+        factor: in [-1, 1]; the lightness changes by this share of itself.
+    """
+    hue, lightness, saturation = colorsys.rgb_to_hls(*color)
+    return colorsys.hls_to_rgb(hue, min(max(lightness * (1 + factor), 0.0), 1.0), saturation)
+
+
 def contrast_color(background: Color) -> Color:
     """Black or white, whichever is easier to read on the background."""
     red, green, blue = background

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 
 from .canvas import VisImage
-from .colormap import Color, ColorLike, class_color, contrast_color, parse_color
+from .colormap import (
+    Color,
+    ColorLike,
+    change_brightness,
+    class_color,
+    contrast_color,
+    parse_color,
+)
 from .generic_mask import GenericMask
 from .opencv import load_cv2
 from .shapes import rotated, without_specks
@@ -44,7 +51,8 @@ class Drawing:
         self.metadata = metadata
         self.output = VisImage(img_rgb, scale)
         self.img = self.output.img
-        self._font_size_scale = font_size_scale
+        # Height of letters in canvas pixels; code of others reads and sets it.
+        self._default_font_size: float = self.output.font_size(font_size_scale)
         self._label_rects: list[Rect] = []
 
     def get_output(self) -> VisImage:
@@ -144,7 +152,7 @@ class Drawing:
         self.output.draw_polyline(corners[:2], color, 2 * thin, dashed=dashed, alpha=alpha)
         if label:
             top = corners[corners[:, 1].argmin()]
-            self._draw_label(label, [*top, *top], color)
+            self._draw_label(label, [*top, *top], self._label_color(color))
         return self.output
 
     def draw_circle(
@@ -201,7 +209,7 @@ class Drawing:
             alpha: opacity of the area.
         """
         fill = parse_color(color)
-        edge = parse_color(edge_color) if edge_color is not None else _outline(fill, alpha)
+        edge = parse_color(edge_color) if edge_color is not None else self._outline(fill, alpha)
         self.output.fill_polygon(segment, fill, alpha)
         self.output.draw_polyline(segment, edge, self.output.stroke_width(0.6), closed=True)
         return self.output
@@ -218,6 +226,8 @@ class Drawing:
     ) -> VisImage:
         """Fill and outline the pixels of a mask, without its holes.
 
+        The area of a mask with holes keeps its sharp pixels and has no outline by default.
+
         Args:
             binary_mask: (H, W) of 0 and 1.
             color: of the area; by default the first colour of the table.
@@ -230,14 +240,21 @@ class Drawing:
         mask = np.asarray(binary_mask).astype(np.uint8)
         if area_threshold > 0:
             mask = without_specks(mask, area_threshold)
-        edge = _outline(fill, alpha) if edge_color is None else parse_color(edge_color)
-        self.output.fill_mask(mask, fill, alpha)
-        for polygon in GenericMask(mask, *mask.shape).polygons:
-            self.output.draw_polyline(
-                polygon.reshape(-1, 2), edge, self.output.stroke_width(0.6), closed=True
-            )
+        shape = GenericMask(mask, *mask.shape)
+        polygons = [polygon.reshape(-1, 2) for polygon in shape.polygons]
+        if not shape.has_holes and self._is_overridden("draw_polygon"):
+            for polygon in polygons:
+                self.draw_polygon(polygon, color=fill, edge_color=edge_color, alpha=alpha)
+        else:
+            self.output.fill_mask(mask, fill, alpha, sharp=shape.has_holes)
+            edge = self._outline(fill, alpha) if edge_color is None else parse_color(edge_color)
+            if shape.has_holes and edge_color is None:
+                polygons = []
+            for polygon in polygons:
+                width = self.output.stroke_width(0.6)
+                self.output.draw_polyline(polygon, edge, width, closed=True)
         if text and mask.any():
-            self._draw_text_inside(text, mask, fill)
+            self._draw_text_in_mask(mask, text, self._label_color(fill))
         return self.output
 
     def draw_soft_mask(
@@ -260,11 +277,35 @@ class Drawing:
         self.output.fill_mask(np.asarray(soft_mask, dtype=np.float32), fill, alpha)
         inside = (np.asarray(soft_mask) > 0.5).astype(np.uint8)
         if text and inside.any():
-            self._draw_text_inside(text, inside, fill)
+            self._draw_text_in_mask(inside, text, self._label_color(fill))
         return self.output
 
     def _font_size(self, factor: float = 1.0) -> int:
-        return self.output.font_size(factor * self._font_size_scale)
+        least = min(self._default_font_size, 11)
+        return max(round(factor * self._default_font_size), round(least))
+
+    def _is_overridden(self, name: str) -> bool:
+        """Whether a subclass, or code that assigned to this object, replaced a method of ours."""
+        method = getattr(self, name)
+        return getattr(method, "__func__", method) is not getattr(Drawing, name)
+
+    def _change_color_brightness(
+        self, color: ColorLike, brightness_factor: float
+    ) -> tuple[float, ...]:
+        """A lighter or darker colour, see `colormap.change_brightness`."""
+        return change_brightness(parse_color(color), brightness_factor)
+
+    def _outline(self, color: Color, alpha: float) -> Color:
+        """The border's colour: the fill's own where that is transparent, else a darker one."""
+        if alpha <= 0.6:
+            return color
+        return parse_color(self._change_color_brightness(color, brightness_factor=-0.35))
+
+    def _label_color(self, color: Color) -> Color:
+        """The colour of a label; ours is that of the object, since the letters contrast with it."""
+        if not self._is_overridden("_change_color_brightness"):
+            return color
+        return parse_color(self._change_color_brightness(color, brightness_factor=0.7))
 
     def _draw_label(self, text: str, box: Sequence[float] | np.ndarray, color: Color) -> None:
         """Write a label on a plate of its object's colour, where the box leaves room."""
@@ -277,14 +318,19 @@ class Drawing:
         scaled = [float(v) * self.output.scale for v in box]
         rect = place_label(label_size, scaled, self.output.canvas_size, self._label_rects)
         self._label_rects.append(rect)
+        if self._is_overridden("draw_text"):
+            place = rect[0] / self.output.scale, rect[1] / self.output.scale
+            options: dict[str, Any] = {"color": color, "horizontal_alignment": "left"}
+            self.draw_text(text, place, font_size=size, **options)
+            return
         self.output.paint_rect(rect, color, 0.88)
         corner = rect[0] + padding, rect[1] + padding // 4
         self.output.paint_coverage(letters, corner, contrast_color(color))
 
-    def _draw_text_inside(self, text: str, mask: np.ndarray, color: Color) -> None:
-        """Write at the place of a mask that is farthest from its border."""
+    def _draw_text_in_mask(self, binary_mask: np.ndarray, text: str, color: Color) -> None:
+        """Write at the place of a (H, W) mask that is farthest from its border."""
         cv2 = load_cv2()
-        padded = np.pad(mask, 1)
+        padded = np.pad(np.asarray(binary_mask, dtype=np.uint8), 1)
         depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
         y, x = np.unravel_index(int(depth.argmax()), depth.shape)
         size = self._font_size()
@@ -300,14 +346,6 @@ def _is_dashed(line_style: str) -> bool:
     if line_style not in _LINE_STYLES:
         raise ValueError(f"line style '{line_style}' is not one of {', '.join(_LINE_STYLES)}.")
     return _LINE_STYLES[line_style]
-
-
-def _outline(color: Color, alpha: float) -> Color:
-    """The fill's colour is a good border of a transparent fill; an opaque one needs a darker."""
-    if alpha <= 0.6:
-        return color
-    red, green, blue = (0.65 * v for v in color)
-    return red, green, blue
 
 
 def _brightened(color: Color) -> Color:

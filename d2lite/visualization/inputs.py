@@ -1,7 +1,5 @@
 """Inputs of the visualizer, converted to arrays and `GenericMask`s."""
 
-import itertools
-from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,12 +49,6 @@ def to_array(values: Any) -> np.ndarray[Any, Any]:
 def to_list(values: torch.Tensor | None) -> list[Any] | None:
     """A tensor on any device as list of numbers; None stays None."""
     return None if values is None else values.tolist()
-
-
-def numbers_in_class(classes: Sequence[Hashable]) -> list[int]:
-    """For each instance how many of its class come before it."""
-    counters: dict[Hashable, itertools.count[int]] = {}
-    return [next(counters.setdefault(each, itertools.count())) for each in classes]
 
 
 def common_length(**parts: Any) -> int:

@@ -5,38 +5,42 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .canvas import VisImage
 from .colormap import Color, class_color, parse_color
+from .drawing import Drawing
 
 MIN_VISIBILITY = 0.05
 _Rule = tuple[str, str, object]
 
 
 def draw_keypoint_skeleton(
-    canvas: VisImage,
+    drawing: Drawing,
     keypoints: np.ndarray,
     names: Sequence[str] | None,
     rules: Sequence[_Rule] | None,
+    *,
+    threshold: float = MIN_VISIBILITY,
 ) -> None:
     """Draw the points of one object and the lines between them.
 
     Args:
-        canvas: to draw on.
-        keypoints: (K, 3) x, y and visibility or score; points at or below 0.05 are left out.
+        drawing: its `draw_line` and `draw_circle` are used.
+        keypoints: (K, 3) x, y and visibility or score.
         names: of the K points, or None.
         rules: (name, name, colour in [0, 255]) of each line, or None for no lines.
+        threshold: points of this visibility and less are left out.
     """
-    is_visible = keypoints[:, 2] > MIN_VISIBILITY
-    width = canvas.stroke_width(1.2)
+    is_visible = keypoints[:, 2] > threshold
+    width = drawing.output.stroke_width(1.2)
     lines = _lines(keypoints, is_visible, names or (), rules or ())
     for start, end, color in lines:
-        canvas.draw_polyline(np.stack([start, end]), color, width)
+        drawing.draw_line([start[0], end[0]], [start[1], end[1]], color=color, linewidth=width)
     radius = 1.6 * width
     for index in np.flatnonzero(is_visible):
         x, y = keypoints[index, :2]
         # A white rim keeps a point visible on a line or an area of its own colour.
-        canvas.draw_disc((x, y), radius + max(0.5 * width, 1), (1.0, 1.0, 1.0))
-        canvas.draw_disc((x, y), radius, class_color(int(index)))
+        rim = radius + max(0.5 * width, 1)
+        drawing.draw_circle((x, y), color=(1.0, 1.0, 1.0), radius=rim)
+        drawing.draw_circle((x, y), color=class_color(int(index)), radius=radius)
 
 
 def _lines(

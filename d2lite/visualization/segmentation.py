@@ -1,15 +1,15 @@
 """SegmentationDrawing: maps that give a class or a segment to every pixel."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from .canvas import VisImage
-from .colormap import Color, ColorLike, class_color, shade
+from .colormap import Color, ColorLike, class_color, parse_color, shade
 from .drawing import Drawing
-from .inputs import numbers_in_class
 from .text import label_text
 
 _OFF_WHITE = (1.0, 1.0, 240.0 / 255)
@@ -17,6 +17,11 @@ _OFF_WHITE = (1.0, 1.0, 240.0 / 255)
 
 class SegmentationDrawing(Drawing):
     """Draws semantic and panoptic maps; names and colours come from `metadata`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """See `Drawing`."""
+        super().__init__(*args, **kwargs)
+        self._times_jittered: Counter[Color] = Counter()
 
     def draw_sem_seg(
         self,
@@ -71,22 +76,15 @@ class SegmentationDrawing(Drawing):
         Raises:
             ValueError: if `segments_info` is None and the metadata has no label_divisor.
         """
-        segments = _to_numpy(panoptic_seg)
-        if segments_info is None:
-            segments_info = self._segments_from_ids(segments)
-        areas = dict(
-            zip(*(a.tolist() for a in np.unique(segments, return_counts=True)), strict=True)
-        )
-        present = [info for info in segments_info if info["id"] in areas]
-        present.sort(key=lambda info: (bool(info["isthing"]), -areas[info["id"]]))
-        kinds = [(int(info["category_id"]), bool(info["isthing"])) for info in present]
-        for info, kind, step in zip(present, kinds, numbers_in_class(kinds), strict=True):
-            category, is_thing = kind
+        prediction = _PanopticPrediction(panoptic_seg, segments_info, self.metadata)
+        masks = [*prediction.semantic_masks(), *prediction.instance_masks()]
+        for mask, info in masks:
+            category, is_thing = int(info["category_id"]), bool(info["isthing"])
             color = self._class_color(category, is_thing=is_thing)
             name = self._class_name(category, is_thing=is_thing)
             self.draw_binary_mask(
-                segments == info["id"],
-                shade(color, step) if is_thing else color,
+                mask,
+                parse_color(self._jitter(color)) if is_thing else color,
                 edge_color=_OFF_WHITE,
                 text=label_text(name, info.get("score"), bool(info.get("iscrowd"))),
                 alpha=alpha,
@@ -94,25 +92,22 @@ class SegmentationDrawing(Drawing):
             )
         return self.output
 
-    draw_panoptic_seg_predictions = draw_panoptic_seg
+    def draw_panoptic_seg_predictions(
+        self,
+        panoptic_seg: torch.Tensor | np.ndarray,
+        segments_info: Sequence[dict[str, Any]] | None,
+        area_threshold: float | None = None,
+        alpha: float = 0.7,
+    ) -> VisImage:
+        """Old name of `draw_panoptic_seg`."""
+        return self.draw_panoptic_seg(panoptic_seg, segments_info, area_threshold, alpha)
 
-    def _segments_from_ids(self, segments: np.ndarray) -> list[dict[str, Any]]:
-        divisor = self._metadata("label_divisor")
-        if divisor is None:
-            raise ValueError(
-                "segments_info is None and the metadata has no label_divisor, so the class of a "
-                "segment is unknown; pass segments_info."
-            )
-        # With separate numbers of things and stuff, those of the map are the dataset's.
-        things = (self._metadata("thing_dataset_id_to_contiguous_id") or {}).values()
-        infos = []
-        for segment in np.unique(segments).tolist():
-            category = segment // divisor
-            if segment >= 0:
-                infos.append(
-                    {"id": segment, "category_id": category, "isthing": category in things}
-                )
-        return infos
+    def _jitter(self, color: ColorLike) -> tuple[float, ...]:
+        """A neighbour of a colour, another one at each call; the first is the colour itself."""
+        start = parse_color(color)
+        step = self._times_jittered[start]
+        self._times_jittered[start] += 1
+        return shade(start, step)
 
     def _metadata(self, key: str) -> Any:
         return getattr(self.metadata, key, None)
@@ -122,12 +117,88 @@ class SegmentationDrawing(Drawing):
         return str(names[number]) if 0 <= number < len(names) else f"class {number}"
 
     def _class_color(self, number: int, *, is_thing: bool) -> Color:
-        colors = self._metadata("thing_colors" if is_thing else "stuff_colors") or ()
-        if 0 <= number < len(colors):
-            red, green, blue = (min(max(float(v) / 255, 0.0), 1.0) for v in colors[number])
-            return red, green, blue
+        if is_thing:
+            return thing_color(self.metadata, number)
         # Stuff begins at another row of the table, so that grass and person look different.
-        return class_color(number if is_thing else number + 41)
+        return _color(self._metadata("stuff_colors"), number) or class_color(number + 41)
+
+
+def thing_color(metadata: Any, number: int) -> Color:
+    """The colour of a class of things: the metadata's, or one of the table.
+
+    Args:
+        metadata: see `Drawing`.
+        number: of the class.
+    """
+    return _color(getattr(metadata, "thing_colors", None), number) or class_color(number)
+
+
+def _color(colors: Sequence[Sequence[float]] | None, number: int) -> Color | None:
+    if not colors or not 0 <= number < len(colors):
+        return None
+    red, green, blue = (min(max(float(v) / 255, 0.0), 1.0) for v in colors[number])
+    return red, green, blue
+
+
+class _PanopticPrediction:
+    """A map of segments as one mask for each segment."""
+
+    def __init__(
+        self,
+        panoptic_seg: torch.Tensor | np.ndarray,
+        segments_info: Sequence[dict[str, Any]] | None,
+        metadata: Any = None,
+    ) -> None:
+        """Measure the segments.
+
+        Args:
+            panoptic_seg: (H, W) segment id of each pixel.
+            segments_info: see `SegmentationDrawing.draw_panoptic_seg`.
+            metadata: needed where `segments_info` is None.
+
+        Raises:
+            ValueError: if `segments_info` is None and the metadata has no label_divisor.
+        """
+        self._seg = _to_numpy(panoptic_seg)
+        ids, areas = np.unique(self._seg, return_counts=True)
+        self._areas = dict(zip(ids.tolist(), areas.tolist(), strict=True))
+        if segments_info is None:
+            segments_info = _segments_from_ids(self._areas, metadata)
+        present = [info for info in segments_info if info["id"] in self._areas]
+        self._infos = sorted(present, key=lambda info: -self._areas[info["id"]])
+
+    def non_empty_mask(self) -> np.ndarray:
+        """(H, W) bool: the pixels that belong to a segment."""
+        return np.isin(self._seg, [info["id"] for info in self._infos])
+
+    def semantic_masks(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        """(H, W) bool mask and info of each segment of stuff, the largest first."""
+        return self._masks(is_thing=False)
+
+    def instance_masks(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        """(H, W) bool mask and info of each thing, the largest first."""
+        return self._masks(is_thing=True)
+
+    def _masks(self, *, is_thing: bool) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        for info in self._infos:
+            if bool(info["isthing"]) == is_thing:
+                yield self._seg == info["id"], info
+
+
+def _segments_from_ids(ids: Iterable[int], metadata: Any) -> list[dict[str, Any]]:
+    divisor = getattr(metadata, "label_divisor", None)
+    if divisor is None:
+        raise ValueError(
+            "segments_info is None and the metadata has no label_divisor, so the class of a "
+            "segment is unknown; pass segments_info."
+        )
+    # With separate numbers of things and stuff, those of the map are the dataset's.
+    things = (getattr(metadata, "thing_dataset_id_to_contiguous_id", None) or {}).values()
+    categories = {segment: segment // divisor for segment in ids if segment >= 0}
+    return [
+        {"id": segment, "category_id": category, "isthing": category in things}
+        for segment, category in categories.items()
+    ]
 
 
 def _to_numpy(values: torch.Tensor | np.ndarray) -> np.ndarray[Any, Any]:

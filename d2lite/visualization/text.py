@@ -62,6 +62,35 @@ def label_text(name: str, score: float | None = None, is_crowd: bool = False) ->
     return f"{text} (crowd)" if is_crowd else text
 
 
+def _create_text_labels(
+    classes: Sequence[int] | None,
+    scores: Sequence[float] | None,
+    class_names: Sequence[str] | None,
+    is_crowd: Sequence[bool] | None = None,
+) -> list[str] | None:
+    """The labels of N instances, or None where neither classes nor scores are known.
+
+    Args:
+        classes: N class numbers.
+        scores: N scores in [0, 1].
+        class_names: by class number; a number beyond them is shown itself.
+        is_crowd: N marks of crowd regions.
+    """
+    if classes is None and scores is None:
+        return None
+    count = len(classes if classes is not None else scores or ())
+    names = class_names or ()
+    texts = []
+    for i in range(count):
+        number = None if classes is None else int(classes[i])
+        name = "" if number is None else str(number)
+        if number is not None and 0 <= number < len(names):
+            name = str(names[number])
+        score = None if scores is None else float(scores[i])
+        texts.append(label_text(name, score, bool(is_crowd and is_crowd[i])))
+    return texts
+
+
 def overlap_area(rect: Rect, others: Iterable[Rect]) -> int:
     """Pixels of `rect` that others cover, counted once for each of them."""
     x0, y0, x1, y1 = rect

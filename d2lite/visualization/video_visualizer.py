@@ -11,6 +11,9 @@ import torch
 from d2lite.structures import Boxes, Instances, pairwise_iou
 
 from .canvas import VisImage
+from .colormap import Color, shade
+from .inputs import to_list
+from .segmentation import thing_color
 from .visualizer import ColorMode, Visualizer
 
 # An object is the same if its boxes of two frames overlap this much.
@@ -19,12 +22,23 @@ _MIN_IOU = 0.5
 _MEMORY = 8
 
 
-@dataclass
-class _Track:
-    category: int
-    box: torch.Tensor
-    shade: int
-    frames_unseen: int = 0
+@dataclass(eq=False)
+class _DetectedInstance:
+    """An object of a frame.
+
+    Attributes:
+        label: its class number.
+        bbox: (4,) float, xyxy in pixels; None if it has none.
+        mask_rle: its COCO run-length code; None if it has none.
+        color: (r, g, b) in [0, 1]; None before one is assigned.
+        ttl: for how many further frames it is remembered while it is not detected.
+    """
+
+    label: int
+    bbox: np.ndarray | None
+    mask_rle: Any
+    color: tuple[float, ...] | None
+    ttl: int = _MEMORY
 
 
 class VideoVisualizer:
@@ -39,8 +53,9 @@ class VideoVisualizer:
         """
         self.metadata = metadata
         self._instance_mode = instance_mode
-        self._tracks: list[_Track] = []
+        self._old_instances: list[_DetectedInstance] = []
         self._next_shade = itertools.count()
+        self._color_of_id: dict[Any, tuple[float, ...]] = {}
 
     def draw_instance_predictions(self, frame: np.ndarray, predictions: Instances) -> VisImage:
         """Draw the instances of the next frame.
@@ -51,16 +66,20 @@ class VideoVisualizer:
         """
         visualizer = Visualizer(frame, self.metadata, instance_mode=self._instance_mode)
         if len(predictions) == 0:
-            self._follow([], torch.zeros((0, 4)))
+            self._assign_colors([])
             return visualizer.get_output()
-        boxes = predictions.pred_boxes.tensor.detach().cpu()
-        classes = (
-            predictions.pred_classes.tolist()
-            if predictions.has("pred_classes")
-            else [0] * len(boxes)
-        )
-        shades = self._follow(classes, boxes)
-        return visualizer.draw_instances(predictions, shades)
+        fields = predictions.get_fields()
+        if "COLOR" in fields:
+            return visualizer.draw_instances(predictions, list(fields["COLOR"]))
+        if "ID" in fields:
+            return visualizer.draw_instances(predictions, self._assign_colors_by_id(predictions))
+        boxes = predictions.pred_boxes.tensor.detach().cpu().numpy()
+        classes = to_list(fields.get("pred_classes")) or [0] * len(boxes)
+        detected = [
+            _DetectedInstance(label, box, mask_rle=None, color=None)
+            for label, box in zip(classes, boxes, strict=True)
+        ]
+        return visualizer.draw_instances(predictions, self._assign_colors(detected))
 
     def draw_sem_seg(
         self,
@@ -84,28 +103,52 @@ class VideoVisualizer:
         visualizer = Visualizer(frame, self.metadata, instance_mode=self._instance_mode)
         return visualizer.draw_panoptic_seg(panoptic_seg, segments_info, area_threshold, alpha)
 
-    def _follow(self, classes: Sequence[int], boxes: torch.Tensor) -> list[int]:
-        """The shade of each object: that of the object of earlier frames, or a new one."""
-        known = torch.stack([t.box for t in self._tracks]) if self._tracks else boxes[:0]
-        overlaps = pairwise_iou(Boxes(boxes), Boxes(known))
-        categories = torch.tensor([t.category for t in self._tracks], dtype=torch.int64)
-        overlaps[torch.tensor(classes, dtype=torch.int64)[:, None] != categories[None]] = 0
-        match = [-1] * len(boxes)
+    def _assign_colors(self, instances: list[_DetectedInstance]) -> list[tuple[float, ...]]:
+        """The colour of each object: that of the object of earlier frames, or a new one.
+
+        Args:
+            instances: all objects of the next frame; their colours are set.
+        """
+        old = self._old_instances
+        overlaps = pairwise_iou(_boxes_of(instances), _boxes_of(old))
+        labels, known = (torch.tensor([o.label for o in objects]) for objects in (instances, old))
+        overlaps[labels[:, None] != known[None]] = 0
+        seen = set()
         # The best pair first; then the other pairs of both are removed.
         while overlaps.numel() and overlaps.max() >= _MIN_IOU:
-            new, old = divmod(int(overlaps.argmax()), overlaps.shape[1])
-            match[new] = old
-            overlaps[new], overlaps[:, old] = 0, 0
-        seen = [
-            _Track(
-                category,
-                box,
-                self._tracks[old].shade if old >= 0 else next(self._next_shade),
-            )
-            for category, box, old in zip(classes, boxes, match, strict=True)
-        ]
-        unseen = [t for i, t in enumerate(self._tracks) if i not in match]
-        for track in unseen:
-            track.frames_unseen += 1
-        self._tracks = seen + [t for t in unseen if t.frames_unseen <= _MEMORY]
-        return [track.shade for track in seen]
+            new, match = divmod(int(overlaps.argmax()), overlaps.shape[1])
+            instances[new].color = old[match].color
+            seen.add(match)
+            overlaps[new], overlaps[:, match] = 0, 0
+        unseen = [instance for i, instance in enumerate(old) if i not in seen]
+        for instance in unseen:
+            instance.ttl -= 1
+        self._old_instances = instances + [o for o in unseen if o.ttl >= 0]
+        colors = []
+        for instance in instances:
+            if instance.color is None:
+                instance.color = self._new_color(instance.label)
+            colors.append(instance.color)
+        return colors
+
+    def _assign_colors_by_id(self, instances: Instances) -> list[tuple[float, ...]]:
+        """The colour of each object, by its ID from a tracker.
+
+        Args:
+            instances: with a field ID, one number an object.
+        """
+        classes = to_list(instances.get_fields().get("pred_classes")) or [0] * len(instances)
+        for number, label in zip(instances.ID, classes, strict=True):
+            if int(number) not in self._color_of_id:
+                self._color_of_id[int(number)] = self._new_color(label)
+        return [self._color_of_id[int(number)] for number in instances.ID]
+
+    def _new_color(self, label: int) -> Color:
+        color = thing_color(self.metadata, label)
+        if self._instance_mode is ColorMode.SEGMENTATION:
+            return color
+        return shade(color, next(self._next_shade))
+
+
+def _boxes_of(instances: Sequence[_DetectedInstance]) -> Boxes:
+    return Boxes(torch.tensor(np.array([i.bbox for i in instances]).reshape(-1, 4)).float())

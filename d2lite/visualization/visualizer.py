@@ -5,25 +5,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from d2lite.structures import BoxMode, Instances
 
 from .canvas import VisImage
-from .colormap import Color, ColorLike, parse_color, shade
+from .colormap import Color, ColorLike, parse_color
 from .generic_mask import GenericMask
 from .inputs import (
     common_length,
     extents_of,
     has_area,
-    numbers_in_class,
     to_array,
     to_generic_masks,
     to_list,
 )
-from .keypoints import draw_keypoint_skeleton
-from .segmentation import SegmentationDrawing
-from .text import label_text
+from .keypoints import MIN_VISIBILITY, draw_keypoint_skeleton
+from .segmentation import SegmentationDrawing, _PanopticPrediction
+from .text import _create_text_labels, label_text
 
 
 class ColorMode(enum.Enum):
@@ -61,6 +61,8 @@ class Visualizer(SegmentationDrawing):
         """
         super().__init__(img_rgb, metadata, scale, font_size_scale=font_size_scale)
         self._instance_mode = instance_mode
+        self.cpu_device = torch.device("cpu")
+        self.keypoint_threshold = MIN_VISIBILITY
 
     def draw_instance_predictions(self, predictions: Instances, jittering: bool = True) -> VisImage:
         """Draw a model's instances.
@@ -70,18 +72,16 @@ class Visualizer(SegmentationDrawing):
                 picture's size, pred_keypoints (N, K, 3).
             jittering: whether instances of a class get shades of their own.
         """
-        shades = None
-        if jittering and self._instance_mode is not ColorMode.SEGMENTATION:
-            classes = to_list(predictions.get_fields().get("pred_classes"))
-            shades = numbers_in_class(classes or [0] * len(predictions))
-        return self.draw_instances(predictions, shades)
+        classes = to_list(predictions.get_fields().get("pred_classes"))
+        colors = self._instance_colors(classes or [0] * len(predictions), jittering=jittering)
+        return self.draw_instances(predictions, colors)
 
-    def draw_instances(self, predictions: Instances, shades: Sequence[int] | None) -> VisImage:
-        """Draw a model's instances in given shades of their classes' colours.
+    def draw_instances(self, predictions: Instances, colors: Sequence[ColorLike]) -> VisImage:
+        """Draw a model's instances in given colours.
 
         Args:
             predictions: see `draw_instance_predictions`.
-            shades: one number an instance, see `colormap.shade`; None for the colours themselves.
+            colors: of each instance.
         """
         fields = predictions.get_fields()
         classes = to_list(fields.get("pred_classes"))
@@ -90,16 +90,14 @@ class Visualizer(SegmentationDrawing):
             masks = to_generic_masks(masks, self.output.height, self.output.width)
         if self._instance_mode is ColorMode.IMAGE_BW:
             self._grey_outside(masks, fields.get("pred_boxes"))
-        is_uniform = self._instance_mode is ColorMode.SEGMENTATION
+        scores, names = to_list(fields.get("scores")), self._metadata("thing_classes")
         return self.overlay_instances(
             boxes=fields.get("pred_boxes"),
-            labels=self._labels(classes, to_list(fields.get("scores")), len(predictions)),
+            labels=_create_text_labels(classes, scores, names),
             masks=masks,
             keypoints=fields.get("pred_keypoints"),
-            assigned_colors=self._instance_colors(
-                classes or [0] * len(predictions), None if is_uniform else shades
-            ),
-            alpha=0.8 if is_uniform else 0.45,
+            assigned_colors=colors,
+            alpha=0.8 if self._instance_mode is ColorMode.SEGMENTATION else 0.45,
         )
 
     def draw_dataset_dict(self, dic: dict[str, Any]) -> VisImage:
@@ -152,15 +150,12 @@ class Visualizer(SegmentationDrawing):
         if all("keypoints" in a for a in annotations):
             keypoints = np.array([a["keypoints"] for a in annotations], dtype=np.float64)
             keypoints = keypoints.reshape(len(annotations), -1, 3)
-        is_uniform = self._instance_mode is ColorMode.SEGMENTATION
         self.overlay_instances(
             boxes=boxes,
             labels=labels,
             masks=masks,
             keypoints=keypoints,
-            assigned_colors=self._instance_colors(
-                classes, None if is_uniform else numbers_in_class(classes)
-            ),
+            assigned_colors=self._instance_colors(classes, jittering=True),
         )
 
     def overlay_instances(
@@ -188,11 +183,9 @@ class Visualizer(SegmentationDrawing):
         Raises:
             ValueError: if the numbers of boxes, labels, masks ... differ.
         """
-        box_array = None if boxes is None else to_array(boxes)
-        shapes = None
-        if masks is not None:
-            shapes = to_generic_masks(masks, self.output.height, self.output.width)
-        points = None if keypoints is None else to_array(keypoints)
+        box_array = None if boxes is None else self._convert_boxes(boxes)
+        shapes = None if masks is None else self._convert_masks(masks)
+        points = None if keypoints is None else self._convert_keypoints(keypoints)
         count = common_length(
             boxes=box_array, labels=labels, masks=shapes, keypoints=points, colors=assigned_colors
         )
@@ -219,10 +212,11 @@ class Visualizer(SegmentationDrawing):
         # Small objects have the fewest places for a label, so theirs are placed first.
         for i in reversed(order):
             if labels is not None and labels[i]:
+                color = self._label_color(colors[i])
                 if box_array is None and shapes is not None and shapes[i].mask.any():
-                    self._draw_text_inside(labels[i], shapes[i].mask, colors[i])
+                    self._draw_text_in_mask(shapes[i].mask, labels[i], color)
                 else:
-                    self._draw_label(labels[i], extents[i], colors[i])
+                    self._draw_label(labels[i], extents[i], color)
         return self.output
 
     def overlay_rotated_instances(
@@ -254,10 +248,11 @@ class Visualizer(SegmentationDrawing):
             keypoints: (K, 3) x, y and visibility or score.
         """
         draw_keypoint_skeleton(
-            self.output,
+            self,
             to_array(keypoints),
             self._metadata("keypoint_names"),
             self._metadata("keypoint_connection_rules"),
+            threshold=self.keypoint_threshold,
         )
         return self.output
 
@@ -272,26 +267,45 @@ class Visualizer(SegmentationDrawing):
         if masks is None and boxes is not None:
             for x0, y0, x1, y1 in to_array(boxes).clip(0).round().astype(int):
                 inside[y0:y1, x0:x1] = True
+        self.output.reset_image(self._create_grayscale_image(inside))
+
+    def _create_grayscale_image(self, mask: np.ndarray | None = None) -> np.ndarray:
+        """The picture in grey, (H, W, 3) uint8, with its colours where the (H, W) mask is True."""
         grey = self.img.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
         grey_rgb = np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8)
-        self.output.reset_image(np.where(inside[:, :, None], self.img, grey_rgb))
+        return grey_rgb if mask is None else np.where(mask[:, :, None], self.img, grey_rgb)
 
-    def _labels(
-        self, classes: Sequence[int] | None, scores: Sequence[float] | None, count: int
-    ) -> list[str] | None:
-        if classes is None and scores is None:
-            return None
-        names = [""] * count
-        if classes is not None:
-            names = [self._class_name(int(c), is_thing=True) for c in classes]
-        if scores is None:
-            return names
-        return [label_text(name, score) for name, score in zip(names, scores, strict=True)]
+    def draw_panoptic_seg(
+        self,
+        panoptic_seg: torch.Tensor | np.ndarray,
+        segments_info: Sequence[dict[str, Any]] | None,
+        area_threshold: float | None = None,
+        alpha: float = 0.7,
+    ) -> VisImage:
+        """Draw a map of segments, see `SegmentationDrawing`; IMAGE_BW greys what is in none."""
+        if self._instance_mode is ColorMode.IMAGE_BW:
+            prediction = _PanopticPrediction(panoptic_seg, segments_info, self.metadata)
+            self.output.reset_image(self._create_grayscale_image(prediction.non_empty_mask()))
+        return super().draw_panoptic_seg(panoptic_seg, segments_info, area_threshold, alpha)
 
-    def _instance_colors(
-        self, classes: Sequence[int], shades: Sequence[int] | None = None
-    ) -> list[Color]:
+    def _convert_boxes(self, boxes: Any) -> np.ndarray:
+        """(N, 4) or (N, 5) float64 boxes, of any form that `overlay_instances` takes."""
+        return to_array(boxes)
+
+    def _convert_masks(self, masks_or_polygons: Any) -> list[GenericMask]:
+        """N masks, of any form that `overlay_instances` takes."""
+        return to_generic_masks(masks_or_polygons, self.output.height, self.output.width)
+
+    def _convert_keypoints(self, keypoints: Any) -> np.ndarray:
+        """(N, K, 3) float64 keypoints, of any form that `overlay_instances` takes."""
+        return to_array(keypoints)
+
+    def _jitter(self, color: ColorLike) -> tuple[float, ...]:
+        """A neighbour of a colour, see `SegmentationDrawing`; the same one with SEGMENTATION."""
+        if self._instance_mode is ColorMode.SEGMENTATION:
+            return parse_color(color)
+        return super()._jitter(color)
+
+    def _instance_colors(self, classes: Sequence[int], *, jittering: bool = False) -> list[Color]:
         colors = [self._class_color(int(number), is_thing=True) for number in classes]
-        if shades is None:
-            return colors
-        return [shade(color, step) for color, step in zip(colors, shades, strict=True)]
+        return [parse_color(self._jitter(color)) for color in colors] if jittering else colors

@@ -48,4 +48,4 @@ def test_forgotten_objects_do_not_pile_up():
         video.draw_instance_predictions(_frame(), _objects([5, 30, 45, 55]))
     for _ in range(10):
         video.draw_instance_predictions(_frame(), _objects())
-    assert video._tracks == []
+    assert video._old_instances == []

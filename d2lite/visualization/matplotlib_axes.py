@@ -1,0 +1,68 @@
+"""MatplotlibAxes: a transparent page over a picture, for code that draws with matplotlib."""
+
+from typing import Any
+
+import numpy as np
+
+from d2lite.utils.errors import MissingPackageError
+
+_DPI = 100
+
+
+class _NotInstalled:
+    """Stands for the axes where matplotlib is not installed; using them says so."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise MissingPackageError(
+            f"output.ax.{name} needs matplotlib, which cannot be imported. Try: pip install "
+            "matplotlib. The Visualizer's own draw_* methods do not need it."
+        )
+
+
+class MatplotlibAxes:
+    """A figure of the canvas's size, whose coordinates are pixels of the original picture.
+
+    Attributes:
+        ax: matplotlib's axes.
+    """
+
+    def __init__(self, width: int, height: int, scale: float) -> None:
+        """Make an empty page.
+
+        Args:
+            width: of the original picture, in pixels.
+            height: of the original picture, in pixels.
+            scale: canvas pixels for each of them.
+        """
+        self._canvas: Any = None
+        self.ax: Any = _NotInstalled()
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg  # optional: few draw so
+            from matplotlib.figure import Figure
+        except ImportError:
+            return
+        # A little more than needed, since the canvas cuts off fractions of a pixel.
+        size = ((width * scale + 1e-2) / _DPI, (height * scale + 1e-2) / _DPI)
+        figure = Figure(figsize=size, dpi=_DPI, frameon=False)
+        self._canvas = FigureCanvasAgg(figure)
+        self.ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        self.ax.axis("off")
+        self.ax.set_xlim(0, width)
+        self.ax.set_ylim(height, 0)
+
+    def lay_over(self, image: np.ndarray) -> np.ndarray:
+        """What was drawn on the axes over an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB of the canvas's size.
+        """
+        if self._canvas is None:
+            return image
+        self._canvas.draw()
+        page = np.asarray(self._canvas.buffer_rgba())[: image.shape[0], : image.shape[1]]
+        part = image[: page.shape[0], : page.shape[1]].astype(np.float32)
+        opacity = page[:, :, 3:].astype(np.float32) / 255
+        result = image.copy()
+        mixed = part + (page[:, :, :3].astype(np.float32) - part) * opacity
+        result[: page.shape[0], : page.shape[1]] = mixed.round().astype(np.uint8)
+        return result
