@@ -23,6 +23,7 @@ EXTRAS = {
         "tifffile",
         "hotcoco",
         "omegaconf>=2.3",
+        "scipy",
     ],
     # Python configs (LazyConfig).
     "lazy": ["omegaconf>=2.3"],
@@ -34,6 +35,8 @@ EXTRAS = {
     "safetensors": ["safetensors"],
     # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").
     "tiff": ["tifffile"],
+    # Training models of queries (Mask2Former).
+    "queries": ["scipy"],
     # The evaluators of Cityscapes.
     "cityscapes": ["cityscapesscripts"],
     # COCO metrics some 80 times as fast as pycocotools', with the same numbers; LVIS's too.

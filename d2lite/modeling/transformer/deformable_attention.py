@@ -1,0 +1,116 @@
+"""Attention to a few learned places of several maps, instead of to all cells.
+
+N images, L maps of S cells in all, Q queries, M heads of D channels each, P places for each query,
+head and map. A place is (x, y), (0, 0) the upper left corner of a map and (1, 1) the lower right.
+
+Source: Zhu 2020 (Deformable DETR), arXiv:2010.04159, section 4.1.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from d2lite.layers.point_sampling import point_sample
+
+
+def deformable_attention(
+    values: Tensor, shapes: Sequence[tuple[int, int]], places: Tensor, weights: Tensor
+) -> Tensor:
+    """Interpolate maps at places, and add up what is found there.
+
+    Args:
+        values: (N, S, M, D), the cells of the maps one after the other, row by row.
+        shapes: (height, width) of each map.
+        places: (N, Q, M, L, P, 2) float; beyond the border of a map there are zeros.
+        weights: (N, Q, M, L, P), of the same dtype as `values`.
+
+    Returns:
+        (N, Q, M * D).
+
+    Raises:
+        ValueError: if `values` has another number of cells than the maps.
+    """
+    batch, cells, heads, channels = values.shape
+    areas = [height * width for height, width in shapes]
+    if sum(areas) != cells:
+        raise ValueError(f"values has {cells} cells, but maps of {list(shapes)} {sum(areas)}.")
+    queries = places.shape[1]
+    result = values.new_zeros(batch * heads, channels, queries)
+    for level, (shape, part) in enumerate(zip(shapes, values.split(areas, dim=1), strict=True)):
+        maps = part.permute(0, 2, 3, 1).reshape(batch * heads, channels, *shape)
+        # One grid of (Q, P) points for each image and head.
+        grid, share = (x[:, :, :, level].transpose(1, 2).flatten(0, 1) for x in (places, weights))
+        found = point_sample(maps, grid, mode="bilinear", align_corners=False)
+        result = result + (found * share[:, None]).sum(dim=-1)
+    return result.view(batch, heads * channels, queries).transpose(1, 2)
+
+
+class MultiScaleDeformableAttention(nn.Module):
+    """Each query attends to P places a map and head, around a place of its own.
+
+    Args:
+        channels: of queries, values and the result; `heads` times a whole number.
+        levels: L.
+        heads: M.
+        points: P.
+
+    Raises:
+        ValueError: if the channels do not divide over the heads.
+    """
+
+    def __init__(self, channels: int, levels: int, heads: int, points: int) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"{channels} channels do not divide over {heads} heads.")
+        self.levels, self.heads, self.points = levels, heads, points
+        places = heads * levels * points
+        self.sampling_offsets = nn.Linear(channels, 2 * places)
+        self.attention_weights = nn.Linear(channels, places)
+        self.value_proj = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels, channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set start values: head m looks in direction m of a star, point p at p + 1 cells."""
+        for layer in (self.sampling_offsets, self.attention_weights):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        angles = torch.arange(self.heads) * (2 * math.pi / self.heads)
+        star = torch.stack([angles.cos(), angles.sin()], dim=1)
+        # On the border of a square, so that diagonal heads reach as many cells far.
+        star = star / star.abs().amax(dim=1, keepdim=True)
+        distance = torch.arange(1, self.points + 1)
+        start = star[:, None, None] * distance[:, None]
+        with torch.no_grad():
+            bias = self.sampling_offsets.bias.view(self.heads, self.levels, self.points, 2)
+            bias.copy_(start.expand_as(bias))
+
+    def forward(
+        self, queries: Tensor, reference: Tensor, maps: Tensor, shapes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            queries: (N, Q, channels).
+            reference: (Q, 2) or (N, Q, 2), the place of each query.
+            maps: (N, S, channels), the cells of the maps one after the other.
+            shapes: (height, width) of each map.
+
+        Returns:
+            (N, Q, channels).
+        """
+        heads = (self.heads, -1)
+        split = (self.heads, self.levels, self.points)
+        offsets = self.sampling_offsets(queries).unflatten(-1, (*split, 2))
+        weights = self.attention_weights(queries).unflatten(-1, heads).softmax(dim=-1)
+        # Offsets are in cells, and so depend on the size of the map.
+        sizes = torch.tensor([(w, h) for h, w in shapes], device=queries.device)
+        places = reference[..., None, None, None, :] + offsets / sizes[:, None]
+        values = self.value_proj(maps).unflatten(-1, heads)
+        attended = deformable_attention(values, shapes, places, weights.unflatten(-1, split[1:]))
+        return self.output_proj(attended)

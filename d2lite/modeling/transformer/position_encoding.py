@@ -1,0 +1,70 @@
+"""Positions of the cells of maps: as places, and as waves that a network adds to its features."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def cell_centers(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
+    """The centres of the cells of a map, row by row.
+
+    Args:
+        height: rows.
+        width: columns.
+        device: of the result.
+
+    Returns:
+        (height * width, 2) float32 (x, y), (0, 0) the upper left corner of the map and (1, 1) the
+        lower right one.
+    """
+    y, x = (
+        (torch.arange(side, device=device, dtype=torch.float32) + 0.5) / side
+        for side in (height, width)
+    )
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
+
+
+def sine_position_encoding(
+    height: int,
+    width: int,
+    channels: int,
+    device: torch.device | str | None = None,
+    temperature: float = 10000.0,
+) -> Tensor:
+    """Sines and cosines of a cell's row and column, of ever longer waves.
+
+    The row r of H, from 1, is the angle 2 pi r / H. Channel 2k of the first half is the sine of
+    the angle over temperature^(4k / channels), channel 2k + 1 its cosine; the second half is the
+    same of the column.
+
+    Args:
+        height: rows of the map.
+        width: columns of the map.
+        channels: a multiple of 4.
+        device: of the result.
+        temperature: ratio of the longest wave to the shortest.
+
+    Returns:
+        (channels, height, width) float32.
+
+    Raises:
+        ValueError: for another number of channels.
+
+    Source: Carion 2020 (DETR), arXiv:2005.12872, appendix A.4.
+    """
+    if channels % 4:
+        raise ValueError(f"A position encoding of {channels} channels; give a multiple of 4.")
+    waves = channels // 4
+    # Powers of a float64 on the host differ from these in the last digit.
+    exponents = torch.arange(waves, device=device, dtype=torch.float32) / waves
+    lengths = temperature**exponents
+    halves = []
+    for side in (height, width):
+        steps = torch.arange(1, side + 1, device=device, dtype=torch.float32)
+        angles = 2 * math.pi * steps / (side + 1e-6) / lengths[:, None]
+        halves.append(torch.stack([angles.sin(), angles.cos()], dim=1).flatten(0, 1))
+    rows, columns = halves
+    return torch.cat(
+        [rows[:, :, None].expand(-1, -1, width), columns[:, None].expand(-1, height, -1)]
+    )
