@@ -6,7 +6,7 @@ from d2lite.data.datasets.label_files import read_json
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
 
-from .entries import Entry, FileSource, Shape
+from .entries import MALFORMED, Entry, FileSource, Shape
 
 
 def is_createml_content(content: Any) -> bool:
@@ -33,16 +33,14 @@ class CreateMLSource(FileSource):
                 f"{self.file} is not Create ML's: expected a list of objects with 'image' and "
                 "'annotations'."
             )
-        entries = []
-        for item in content:
-            name = str(item.get("image") or item.get("imagefilename"))
-            entry = Entry(name)
-            found = item.get("annotations") or item.get("annotation") or ()
-            for place, annotation in enumerate(found):
-                where = f"{self.file}: image {name}, annotation {place}"
-                entry.shapes.append(_shape(annotation, where))
-            entries.append(entry)
-        return entries
+        return self.read_each(content, self._item, faults)
+
+    def _item(self, item: dict[str, Any]) -> Entry:
+        entry = Entry(str(item.get("image") or item.get("imagefilename")))
+        for place, annotation in enumerate(item.get("annotations") or item.get("annotation") or ()):
+            where = f"{self.file}: image {entry.name}, annotation {place}"
+            entry.shapes.append(_shape(annotation, where))
+        return entry
 
 
 def _shape(annotation: Any, where: str) -> Shape:
@@ -50,6 +48,6 @@ def _shape(annotation: Any, where: str) -> Shape:
     try:
         place = annotation["coordinates"]
         x, y, w, h = (float(place[key]) for key in ("x", "y", "width", "height"))
-    except (KeyError, TypeError, ValueError):
+    except MALFORMED:
         return Shape(label, where=where, fault="malformed")
     return Shape(label, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], where=where)

@@ -6,12 +6,14 @@ number is above 1 and the columns are those of Open Images or AutoML.
 """
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.datasets.image_sizes import size_or_record_fault
+from d2lite.data.datasets.label_files import read_text
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
 
@@ -128,15 +130,14 @@ class CsvSource(EntrySource):
         return found
 
     def _rows(self) -> list[tuple[int, list[str]]]:
+        text = read_text(self.file)
+        sample = text.partition("\n")[0]
+        delimiter = ";" if sample.count(";") > sample.count(",") else ","
+        delimiter = "\t" if sample.count("\t") > sample.count(delimiter) else delimiter
         try:
-            with self.file.open(encoding="utf-8-sig", newline="") as stream:
-                sample = stream.readline()
-                stream.seek(0)
-                delimiter = ";" if sample.count(";") > sample.count(",") else ","
-                delimiter = "\t" if sample.count("\t") > sample.count(delimiter) else delimiter
-                rows = list(enumerate(csv.reader(stream, delimiter=delimiter), start=1))
-        except (csv.Error, UnicodeDecodeError) as err:
-            raise DataError(f"{self.file} is not a CSV file in UTF-8: {err}.") from err
+            rows = list(enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), start=1))
+        except csv.Error as err:
+            raise DataError(f"{self.file} is not a CSV file: {err}.") from err
         return [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
 
     def _to_pixels(self, entries: list[Entry], faults: FaultLog) -> None:
@@ -158,8 +159,8 @@ def _names_of_classes(folder: Path) -> dict[str, str]:
     files = sorted(folder.glob("*class-descriptions*.csv"))
     if not files:
         return {}
-    with files[0].open(encoding="utf-8-sig", newline="") as stream:
-        return {row[0]: row[1] for row in csv.reader(stream) if len(row) == 2}
+    rows = csv.reader(io.StringIO(read_text(files[0])))
+    return {row[0]: row[1] for row in rows if len(row) == 2}
 
 
 def _is_plain(row: list[str]) -> bool:

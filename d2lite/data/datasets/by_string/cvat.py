@@ -16,7 +16,7 @@ from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
-from .entries import Entry, EntrySource, Shape
+from .entries import MALFORMED, Entry, EntrySource, Shape
 from .geometry import box_around_points, ellipse, rectangle
 from .source import find_path
 
@@ -62,7 +62,8 @@ class CvatSource(EntrySource):
         parts = [label for label in labels if label.find("parent") is not None]
         self._labels = _names(label for label in labels if label not in parts)
         self._points = _names(parts)
-        entries = [self._image(node, faults) for node in root.iter("image")]
+        images = root.iter("image")
+        entries = self.read_each(images, lambda node: self._image(node, faults), faults)
         return entries or self._frames(root, faults)
 
     def class_names(self) -> Sequence[str] | None:
@@ -117,7 +118,7 @@ def _names(labels: Iterable[ElementTree.Element]) -> list[str]:
 def _whole(text: str | None) -> int:
     try:
         return int(float(text or 0))
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
 
 
@@ -133,7 +134,7 @@ def _shapes(
             shape = _READERS[node.tag](node, size)
             shape.label, shape.where = label, where
             yield shape
-    except (KeyError, ValueError, TypeError) as err:
+    except MALFORMED as err:
         yield Shape(label, where=f"{where} ({err})", fault="malformed")
 
 

@@ -9,7 +9,7 @@ from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
-from .entries import Entry, EntrySource, Shape
+from .entries import MALFORMED, Entry, EntrySource, Shape
 from .geometry import ellipse, rectangle
 from .source import find_path
 
@@ -67,7 +67,7 @@ class DatumaroSource(EntrySource):
             "" if label.get("parent") in skeletons else name
             for label, name in zip(labels, names, strict=True)
         ]
-        return [self._item(item, faults) for item in content["items"]]
+        return self.read_each(content["items"], lambda item: self._item(item, faults), faults)
 
     def _item(self, item: dict[str, Any], faults: FaultLog) -> Entry:
         image = item.get("image") or {}
@@ -75,10 +75,10 @@ class DatumaroSource(EntrySource):
         size = image.get("size")
         entry = Entry(name, size=(int(size[0]), int(size[1])) if size else None)
         # A box, polygons and points of one group are one object.
-        parts: dict[tuple[Any, str], Shape] = {}
+        parts: dict[tuple[int, str], Shape] = {}
         for place, annotation in enumerate(item.get("annotations") or ()):
             where = f"{self.file}: item {item.get('id')}, annotation {place}"
-            kind = annotation.get("type")
+            kind = str(annotation.get("type")) if isinstance(annotation, dict) else ""
             if kind in _NO_AREA:
                 if kind not in ("label", "caption"):
                     faults.add("no_area", f"{where}, a {kind}")
@@ -87,11 +87,11 @@ class DatumaroSource(EntrySource):
                 shape = self._shape(kind, annotation)
                 number = int(annotation["label_id"])
                 shape.label = self._labels[number]
-            except (KeyError, TypeError, ValueError, IndexError) as err:
-                shape = Shape("", where=f"{where} ({err})", fault="malformed")
+                shape.is_crowd = bool((annotation.get("attributes") or {}).get("is_crowd"))
+                group = int(annotation.get("group") or 0)
+            except MALFORMED as err:
+                shape, group = Shape("", where=f"{where} ({err})", fault="malformed"), 0
             shape.where = shape.where or where
-            shape.is_crowd = bool((annotation.get("attributes") or {}).get("is_crowd"))
-            group = annotation.get("group") or None
             first = parts.get((group, shape.label)) if group else None
             if first is None or not _join(first, shape):
                 entry.shapes.append(shape)

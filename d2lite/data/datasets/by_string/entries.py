@@ -2,22 +2,28 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import DataError, UserError
 
 from .geometry import box_around_points
 from .source import find_path
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What reading a part of a file raises that has other content than its layout says."""
 
 
 @dataclass
@@ -160,18 +166,41 @@ class EntrySource:
         """The entries, and the faults found on the way as (kind, example)."""
         if self._kept is None:
             faults = _NotedFaults()
-            self._kept = self.read_entries(faults), faults.noted
-            self._known = None
+            try:
+                self._kept = self.read_entries(faults), faults.noted
+                names = self.class_names()
+                classes = sorted(self.labels()) if names is None else list(names)
+                self._known = classes, list(self.keypoint_names())
+            except UserError:
+                raise
+            except MALFORMED as err:
+                raise DataError(
+                    f"{self.file} has other content than {self.layout} has "
+                    f"({type(err).__name__}: {err}). Export it again, or as COCO."
+                ) from err
         return self._kept
 
     def _names(self) -> tuple[list[str], list[str]]:
         """The names of the classes and of the keypoints."""
         if self._known is None:
             self._read()
-            names = self.class_names()
-            classes = sorted(self.labels()) if names is None else list(names)
-            self._known = classes, list(self.keypoint_names())
+            assert self._known is not None
         return self._known
+
+    def read_each(
+        self, items: Iterable[T], read: Callable[[T], Entry | None], faults: FaultLog
+    ) -> list[Entry]:
+        """The entry of each item of a file; an item that cannot be read is a fault."""
+        entries = []
+        for number, item in enumerate(items):
+            try:
+                entry = read(item)
+            except MALFORMED as err:
+                where = f"{self.file}: image {number} ({type(err).__name__}: {err})"
+                faults.add("unreadable_annotations", where)
+                continue
+            entries += [entry] if entry is not None else []
+        return entries
 
 
 class FileSource(EntrySource):

@@ -17,7 +17,7 @@ from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
-from .entries import Entry, FileSource, Shape
+from .entries import MALFORMED, Entry, FileSource, Shape
 from .geometry import ellipse, rotated
 
 _MAX_BRUSH_VALUES = 4 * 2**28
@@ -48,21 +48,21 @@ class LabelStudioSource(FileSource):
                 f"{self.file} is not Label Studio's: expected a list of tasks with 'data' and "
                 "'annotations' (JSON), or with 'annotation_id' and 'annotator' (JSON-MIN)."
             )
-        entries: dict[str, Entry] = {}
-        for number, task in enumerate(content):
-            data = task.get("data") if isinstance(task.get("data"), dict) else task
-            name = _image_name(data)
-            if not name:
-                faults.add("incomplete_image", f"{self.file}: task {task.get('id', number)}")
-                continue
-            regions = list(_regions(task))
-            entry = Entry(name, size=_size(regions))
-            for place, region in enumerate(regions):
-                where = f"{self.file}: task {task.get('id', number)}, region {place}"
-                entry.shapes += _shapes(region, where, faults)
-            # JSON-MIN has a line for each annotator of a task; the last one counts.
-            entries[name] = entry
-        return list(entries.values())
+        entries = self.read_each(content, lambda task: self._task(task, faults), faults)
+        # JSON-MIN has a line for each annotator of a task; the last one counts.
+        return list({entry.name: entry for entry in entries}.values())
+
+    def _task(self, task: dict[str, Any], faults: FaultLog) -> Entry | None:
+        name = _image_name(task["data"] if isinstance(task.get("data"), dict) else task)
+        if not name:
+            faults.add("incomplete_image", f"{self.file}: task {task.get('id')}")
+            return None
+        regions = list(_regions(task))
+        entry = Entry(name, size=_size(regions))
+        for place, region in enumerate(regions):
+            where = f"{self.file}: task {task.get('id')}, region {place}"
+            entry.shapes += _shapes(region, where, faults)
+        return entry
 
 
 def _image_name(data: dict[str, Any]) -> str:
@@ -107,12 +107,12 @@ def _size(regions: list[dict[str, Any]]) -> tuple[int, int] | None:
 
 
 def _shapes(region: dict[str, Any], where: str, faults: FaultLog) -> Iterator[Shape]:
-    value = region["value"]
-    labels = next((v for key, v in value.items() if key.endswith("labels") and v), None)
-    if not isinstance(labels, list):
-        return  # a choice or a text about the whole image
-    label = str(labels[0])
+    value, label = region["value"], ""
     try:
+        labels = next((v for key, v in value.items() if key.endswith("labels") and v), None)
+        if not isinstance(labels, list):
+            return  # a choice or a text about the whole image
+        label = str(labels[0])
         width, height = float(region["original_width"]), float(region["original_height"])
         if float(region.get("image_rotation") or 0):
             yield Shape(
@@ -144,7 +144,7 @@ def _shapes(region: dict[str, Any], where: str, faults: FaultLog) -> Iterator[Sh
                 yield Shape(label, [x0, y0, x1, y1], where=where)
         else:
             faults.add("no_area", f"{where}, a {region.get('type')}")
-    except (KeyError, TypeError, ValueError) as err:
+    except MALFORMED as err:
         yield Shape(label, where=f"{where} ({err})", fault="malformed")
 
 

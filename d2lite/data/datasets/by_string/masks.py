@@ -9,6 +9,7 @@ from typing import Any
 
 from d2lite.data.datasets.image_finder import images_below
 from d2lite.data.datasets.image_sizes import size_or_record_fault
+from d2lite.data.datasets.label_files import read_text
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.image_io import read_image
 from d2lite.structures import BoxMode
@@ -41,7 +42,7 @@ class MasksSource:
         if lacking:
             places = [self._folder / p for p in lacking]
             raise no_such_path(f"A part of masks:{path} ({', '.join(lacking)})", places)
-        text = (self._folder / "classes.txt").read_text(encoding="utf-8")
+        text = read_text(self._folder / "classes.txt")
         self._classes = [line.strip() for line in text.splitlines() if line.strip()]
 
     def metadata(self) -> dict[str, Any]:

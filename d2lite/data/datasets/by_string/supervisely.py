@@ -13,9 +13,9 @@ from PIL import Image
 from d2lite.data.datasets.label_files import read_json
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import ConfigError, UserError
 
-from .entries import Entry, EntrySource, Shape
+from .entries import MALFORMED, Entry, EntrySource, Shape
 from .source import find_path
 
 _MAX_BITMAP_BYTES = 2**26
@@ -70,7 +70,7 @@ class SuperviselySource(EntrySource):
                     content = read_json(file)
                     objects, size = content["objects"], content["size"]
                     entry = Entry(name, size=(int(size["height"]), int(size["width"])))
-                except (DataError, KeyError, TypeError, ValueError) as err:
+                except (UserError, *MALFORMED) as err:
                     faults.add("unreadable_annotations", f"{file}: {err}")
                     continue
                 image = place / "img" / name
@@ -83,9 +83,9 @@ class SuperviselySource(EntrySource):
 
 
 def _shape(obj: Any, size: tuple[int, int], where: str, faults: FaultLog) -> Shape | None:
-    label = str(obj.get("classTitle"))
-    kind = obj.get("geometryType")
+    label, kind = "", None
     try:
+        label, kind = str(obj["classTitle"]), obj.get("geometryType")
         if kind == "bitmap":
             return Shape(label, mask=rle.encode(_bitmap(obj["bitmap"], size)), where=where)
         points = [(float(x), float(y)) for x, y in obj["points"]["exterior"]]
@@ -95,7 +95,7 @@ def _shape(obj: Any, size: tuple[int, int], where: str, faults: FaultLog) -> Sha
             return Shape(label, [min(xs), min(ys), max(xs) + 1, max(ys) + 1], where=where)
         if kind == "polygon":
             return _polygon(label, points, obj["points"].get("interior") or (), size, where)
-    except (KeyError, TypeError, ValueError, zlib.error, OSError) as err:
+    except (*MALFORMED, zlib.error, OSError, SyntaxError) as err:
         return Shape(label, where=f"{where} ({err})", fault="malformed")
     faults.add("no_area", f"{where}, a {kind}")
     return None

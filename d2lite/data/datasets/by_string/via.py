@@ -1,16 +1,17 @@
 """VGG Image Annotator (VIA): JSON of versions 1, 2 and 3, and the CSV of version 2."""
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from d2lite.data.datasets.label_files import read_json
+from d2lite.data.datasets.label_files import read_json, read_text
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
 
-from .entries import Entry, FileSource, Shape
+from .entries import MALFORMED, Entry, FileSource, Shape
 from .geometry import ellipse
 
 # Attributes of a region that name its class, in the order in which they are tried.
@@ -49,14 +50,15 @@ class ViaSource(FileSource):
         self._options = []
         images = self._csv() if self.file.suffix.lower() == ".csv" else self._json()
         key = _class_key(attributes for _, regions in images for _, attributes in regions)
-        entries = []
-        for name, regions in images:
-            entry = Entry(name)
-            for place, (shape, attributes) in enumerate(regions):
-                where = f"{self.file}: image {name}, region {place}"
+
+        def read(image: tuple[str, list[Any]]) -> Entry:
+            entry = Entry(image[0])
+            for place, (shape, attributes) in enumerate(image[1]):
+                where = f"{self.file}: image {entry.name}, region {place}"
                 entry.shapes += _region(shape, _label(attributes.get(key)), where, faults)
-            entries.append(entry)
-        return entries
+            return entry
+
+        return self.read_each(images, read, faults)
 
     def _json(self) -> list[tuple[str, list[Any]]]:
         content = read_json(self.file)
@@ -91,7 +93,7 @@ class ViaSource(FileSource):
             if not xy or region.get("vid") not in regions:
                 continue  # a label of the whole file, or of a stretch of a video
             labels = {
-                names.get(key, key): values.get(key, {}).get(value, value)
+                names.get(key, key): values.get(key, {}).get(str(value), value)
                 for key, value in (region.get("av") or {}).items()
             }
             regions[region["vid"]].append((_shape_3(xy), labels))
@@ -100,20 +102,23 @@ class ViaSource(FileSource):
 
     def _csv(self) -> list[tuple[str, list[Any]]]:
         images: dict[str, list[Any]] = {}
-        with self.file.open(encoding="utf-8-sig", newline="") as stream:
-            for number, row in enumerate(csv.DictReader(stream), start=2):
-                row = {str(key).lstrip("#").strip(): value for key, value in row.items()}
-                name = row.get("filename")
-                if not name:
-                    raise DataError(f"{self.file}, line {number}: there is no column 'filename'.")
-                regions = images.setdefault(name, [])
-                try:
-                    shape = json.loads(row.get("region_shape_attributes") or "{}")
-                    attributes = json.loads(row.get("region_attributes") or "{}")
-                except ValueError as err:
-                    raise DataError(f"{self.file}, line {number}: not JSON: {err}.") from err
-                if shape:
-                    regions.append((shape, attributes))
+        try:
+            rows = list(csv.DictReader(io.StringIO(read_text(self.file))))
+        except csv.Error as err:
+            raise DataError(f"{self.file} is not a CSV file: {err}.") from err
+        for number, row in enumerate(rows, start=2):
+            row = {str(key).lstrip("#").strip(): value for key, value in row.items()}
+            name = row.get("filename")
+            if not name:
+                raise DataError(f"{self.file}, line {number}: there is no column 'filename'.")
+            regions = images.setdefault(name, [])
+            try:
+                shape = json.loads(row.get("region_shape_attributes") or "{}")
+                attributes = json.loads(row.get("region_attributes") or "{}")
+            except ValueError as err:
+                raise DataError(f"{self.file}, line {number}: not JSON: {err}.") from err
+            if shape:
+                regions.append((shape, attributes))
         return list(images.items())
 
 
@@ -123,7 +128,12 @@ def _listed(regions: Any) -> list[Any]:
 
 
 def _parts(region: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    return dict(region.get("shape_attributes") or {}), dict(region.get("region_attributes") or {})
+    found = (
+        region.get(key) if isinstance(region, dict) else None
+        for key in ("shape_attributes", "region_attributes")
+    )
+    shape, attributes = (part if isinstance(part, dict) else {} for part in found)
+    return shape, attributes
 
 
 def _class_key(attributes: Iterator[Mapping[str, Any]]) -> str:
@@ -179,5 +189,5 @@ def _region(shape: Mapping[str, Any], label: str, where: str, faults: FaultLog) 
             yield Shape(label, polygons=[ellipse(cx, cy, rx, ry, degrees)], where=where)
         else:
             faults.add("no_area", f"{where}, a {kind}")
-    except (KeyError, TypeError, ValueError, IndexError) as err:
+    except MALFORMED as err:
         yield Shape(label, where=f"{where} ({err})", fault="malformed")

@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from d2lite.data.datasets.image_sizes import size_or_record_fault
+from d2lite.data.datasets.label_files import read_text
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
@@ -105,7 +106,7 @@ class _LabelReader:
     def read(self, path: Any, height: int, width: int) -> list[dict[str, Any]]:
         """The objects of one image."""
         try:
-            lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+            lines = read_text(path).splitlines()
         except FileNotFoundError:
             self.num_without += 1
             return []

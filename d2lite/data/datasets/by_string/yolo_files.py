@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, images_below, is_litter
+from d2lite.data.datasets.label_files import read_text
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
 from .file_kinds import visible
@@ -143,8 +144,7 @@ class YoloFiles:
 
 
 def _lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def read_yolo(place: Path) -> YoloFiles:
@@ -196,11 +196,9 @@ def find_yolo(folder: Path) -> YoloFiles | None:
 
 def _data_yaml(path: Path) -> YoloFiles:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        content = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise DataError(f"{path} is not valid YAML: {err}.") from err
-    except OSError as err:
-        raise MissingFileError(f"{path} cannot be read: {err.strerror or err}.") from err
     names = content.get("names") if isinstance(content, dict) else None
     if not isinstance(names, list | dict) or not names:
         raise DataError(
