@@ -9,12 +9,18 @@ from torch import nn
 
 from d2lite import __version__
 from d2lite.utils.comm import all_gather, is_main_process, unwrap
-from d2lite.utils.errors import MissingFileError, OutputError, WeightsError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.errors import (
+    InputTypeError,
+    MissingFileError,
+    OutputError,
+    TakenNameError,
+    WeightsError,
+)
+from d2lite.utils.file_io import PathManager, atomic_write
 
 from .folder import LAST_CHECKPOINT, checkpoints_by_age, read_mark
 from .matching import LoadReport, fit_to_model
-from .reading import read_checkpoint
+from .reading import local_weights_file, read_checkpoint, tensors_of
 from .serializable import to_serializable
 from .torch_scan import refuse_damaged_archive
 from .writing import save_to_stream
@@ -57,6 +63,7 @@ class Checkpointer:
     Attributes:
         loaded_extra: what the last loaded file carried under "d2lite".
         report: what happened to each parameter at the last load, or None.
+        path_manager: finds the files of addresses such as "s3://..."; `PathManager` by default.
     """
 
     def __init__(
@@ -83,18 +90,29 @@ class Checkpointer:
         self.keep_matching_classes = keep_matching_classes
         self.loaded_extra: dict[str, Any] = {}
         self.report: LoadReport | None = None
+        self.path_manager: Any = PathManager
+        self._loading = ""
         self.logger = logging.getLogger(__name__)
+
+    @property
+    def _folder(self) -> Path:
+        """The folder on the disk that `save_dir` means."""
+        is_address = "://" in self.save_dir
+        return Path(
+            self.path_manager.get_local_path(self.save_dir) if is_address else self.save_dir
+        )
 
     def add_checkpointable(self, key: str, checkpointable: Stateful) -> None:
         """Save and load `checkpointable` under `key` from now on.
 
         Raises:
-            ValueError: if the key is taken or the object has no state.
+            TakenNameError: if the key is taken.
+            InputTypeError: if the object has no state.
         """
         if key in self.checkpointables or key in ("model", _OWN_KEY):
-            raise ValueError(f"A checkpoint already holds {key!r}; use another key.")
+            raise TakenNameError(f"A checkpoint already holds {key!r}; use another key.")
         if not all(hasattr(checkpointable, name) for name in ("state_dict", "load_state_dict")):
-            raise ValueError(
+            raise InputTypeError(
                 f"{key!r} is a {type(checkpointable).__name__} without state_dict() and "
                 "load_state_dict(); pass plain values to save() instead."
             )
@@ -133,7 +151,7 @@ class Checkpointer:
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         data[_OWN_KEY] = {"version": __version__, **self._model_facts(), **self.extra}
-        path = Path(self.save_dir) / f"{name}.pth"
+        path = self._folder / f"{name}.pth"
         plain = to_serializable(data)
         with atomic_write(path, "wb") as stream:
             save_to_stream(plain, stream)
@@ -146,7 +164,7 @@ class Checkpointer:
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note which file of `save_dir` a resumed run starts from."""
-        with atomic_write(Path(self.save_dir) / LAST_CHECKPOINT) as stream:
+        with atomic_write(self._folder / LAST_CHECKPOINT) as stream:
             stream.write(last_filename_basename)
 
     # ------------------------------------------------------------------ loading
@@ -176,24 +194,51 @@ class Checkpointer:
             self.logger.info("No weights given (MODEL.WEIGHTS is empty): starting from random ones")
             return {}
         content = self._read(path) if content is None else content
-        self.report = self._load_model(content, path)
-        self.logger.log(self.report.level, "Loaded %s: %s", path, self.report)
+        self._loading = path
+        self.report = self._load_model(content)
+        if self.report is not None:  # an override need not report
+            self.logger.log(self.report.level, "Loaded %s: %s", path, self.report)
         wanted = self.checkpointables if checkpointables is None else checkpointables
         for key in wanted:
             self._load_checkpointable(key, content, path)
-        content.pop("model")
+        content.pop("model", None)
         own = content.get(_OWN_KEY)
         self.loaded_extra = dict(own) if isinstance(own, Mapping) else {}
         return content
 
     def _read(self, path: str) -> dict[str, Any]:
-        return read_checkpoint(path)
+        return self._load_file(str(local_weights_file(path, self.path_manager)))
 
-    def _load_model(self, content: dict[str, Any], path: str) -> LoadReport:
-        fitting, report = fit_to_model(content["model"], self.model)
+    def _load_file(self, f: str) -> dict[str, Any]:
+        """Read a file; a subclass may read other formats.
+
+        Args:
+            f: its path on the disk.
+
+        Returns:
+            A dict with the weights as "model".
+        """
+        return read_checkpoint(f)
+
+    def _convert_ndarray_to_tensor(self, state_dict: dict[str, Any]) -> None:
+        """Make tensors of the arrays among the weights, in place; `read_checkpoint` leaves none."""
+        state_dict.update(tensors_of(state_dict))
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> LoadReport | None:
+        """Put the weights of a file into the model.
+
+        Args:
+            checkpoint: what `_load_file` returned.
+
+        Returns:
+            What happened to each parameter.
+        """
+        weights = checkpoint["model"]
+        self._convert_ndarray_to_tensor(weights)
+        fitting, report = fit_to_model(weights, self.model)
         if not report.loaded and report.missing:
             raise WeightsError(
-                f"None of the {len(content['model'])} weights in {path} fits the model, which "
+                f"None of the {len(weights)} weights in {self._loading} fits the model, which "
                 f"expects names such as {report.missing[0]!r}; the file has "
                 f"{', '.join(map(repr, report.examples()))}. Is it of another model? "
                 "Set MODEL.WEIGHTS, or the MODEL.* keys that the file was trained with."
@@ -248,7 +293,7 @@ class Checkpointer:
         if not self.has_checkpoint():
             return None
         refused: list[Exception] = []
-        for path in checkpoints_by_age(self.save_dir):
+        for path in checkpoints_by_age(self._folder):
             try:
                 if not path.is_file():
                     # The noted one is the first: the text says what is left.
@@ -276,7 +321,7 @@ class Checkpointer:
 
     def has_checkpoint(self) -> bool:
         """Whether `save_dir` notes a last checkpoint."""
-        return bool(self.save_dir) and read_mark(self.save_dir) is not None
+        return bool(self.save_dir) and read_mark(self._folder) is not None
 
     def get_checkpoint_file(self) -> str:
         """Path of the last checkpoint, or an empty text if there is none.
@@ -284,7 +329,7 @@ class Checkpointer:
         Raises:
             MissingFileError: if the file that is noted as the last one is gone.
         """
-        path = read_mark(self.save_dir) if self.save_dir else None
+        path = read_mark(self._folder) if self.save_dir else None
         if path is None:
             return ""
         if not path.is_file():
@@ -298,7 +343,7 @@ class Checkpointer:
 
     def get_all_checkpoint_files(self) -> list[str]:
         """Paths of the .pth files in `save_dir`, sorted by name."""
-        return sorted(map(str, Path(self.save_dir).glob("*.pth"))) if self.save_dir else []
+        return sorted(map(str, self._folder.glob("*.pth"))) if self.save_dir else []
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -36,14 +36,15 @@ class DetectionCheckpointer(Checkpointer):
             return super()._read(path)
         return {**super()._read(plain), "matching_heuristics": value == "True"}
 
-    def _load_model(self, content: dict[str, Any], path: str) -> LoadReport:
+    def _load_model(self, checkpoint: dict[str, Any]) -> LoadReport | None:
         own = self.model.state_dict()
-        weights, by_ending = translate_names(content, own)
+        self._convert_ndarray_to_tensor(checkpoint["model"])
+        weights, by_ending = translate_names(checkpoint, own)
         if by_ending:
             weights = align_and_update_state_dicts(own, weights, c2_conversion=False)
         kept: list[str] | None = None
         ours = getattr(self.model, "class_names", None)
-        theirs = _class_names(content)
+        theirs = _class_names(checkpoint)
         if self.keep_matching_classes and ours and theirs and list(ours) != theirs:
             weights = without_wrapper(weights)
             weights, kept = remap_classifier(weights, own, theirs, list(ours))
@@ -51,12 +52,13 @@ class DetectionCheckpointer(Checkpointer):
             self.logger.warning(
                 "MODEL.KEEP_MATCHING_CLASSES has no effect: %s does not name its classes. Write "
                 "them into it: python tools/convert_checkpoint.py FILE NEW_FILE --classes DATASET",
-                path,
+                self._loading,
             )
-        report = super()._load_model({**content, "model": weights}, path)
-        report.kept_classes = kept
-        report.num_classes = len(ours or ())
-        content.pop("matching_heuristics", None)
+        report = super()._load_model({**checkpoint, "model": weights})
+        if report is not None:
+            report.kept_classes = kept
+            report.num_classes = len(ours or ())
+        checkpoint.pop("matching_heuristics", None)
         return report
 
 

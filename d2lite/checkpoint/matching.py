@@ -37,6 +37,21 @@ class LoadReport:
     num_classes: int = 0
 
     @property
+    def missing_keys(self) -> list[str]:
+        """`missing`, under the name that code of others reads and changes."""
+        return self.missing
+
+    @property
+    def unexpected_keys(self) -> list[str]:
+        """`unexpected`, under the name that code of others reads and changes."""
+        return self.unexpected
+
+    @property
+    def incorrect_shapes(self) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        """`other_shape`, under the name that code of others reads and changes."""
+        return self.other_shape
+
+    @property
     def level(self) -> int:
         """Logging level of the report: INFO if all fits, else WARNING."""
         complete = not (self.missing or self.unexpected or self.other_shape)

@@ -56,11 +56,12 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return found
 
 
-def local_weights_file(path: str) -> Path:
+def local_weights_file(path: str, path_manager: Any = PathManager) -> Path:
     """Find a file of weights on the disk, fetched first where it is an address.
 
     Args:
         path: as in MODEL.WEIGHTS.
+        path_manager: finds the file of an address.
 
     Raises:
         MissingFileError: if there is no such file.
@@ -76,7 +77,7 @@ def local_weights_file(path: str) -> Path:
             "weights."
         )
     try:
-        return Path(PathManager.get_local_path(path))
+        return Path(path_manager.get_local_path(path))
     except OSError as err:
         raise MissingFileError(f"MODEL.WEIGHTS {path}: {err}") from err
 
@@ -145,9 +146,9 @@ def _with_model(content: dict[str, Any], *, is_pickle: bool) -> dict[str, Any]:
     for key in _MODEL_KEYS:
         if isinstance(content.get(key), Mapping):
             weights = content.pop(key)
-            return {**content, "model": _tensors(weights)}
+            return {**content, "model": tensors_of(weights)}
     if not is_pickle:
-        return {"model": _tensors(content)}
+        return {"model": tensors_of(content)}
     # Caffe2 wrote bare dicts, or "blobs" and a config, with the solver's momentum among them.
     blobs = content.get("blobs", content)
     arrays = {
@@ -155,10 +156,11 @@ def _with_model(content: dict[str, Any], *, is_pickle: bool) -> dict[str, Any]:
         for name, value in blobs.items()
         if isinstance(value, np.ndarray) and not name.endswith("_momentum")
     }
-    return {"model": _tensors(arrays), "__author__": "Caffe2", "matching_heuristics": True}
+    return {"model": tensors_of(arrays), "__author__": "Caffe2", "matching_heuristics": True}
 
 
-def _tensors(weights: Mapping[str, Any]) -> dict[str, Any]:
+def tensors_of(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Names and values, with tensors in the place of numpy's arrays and numbers."""
     converted: dict[str, Any] = OrderedDict()
     for name, value in weights.items():
         if isinstance(value, np.ndarray | np.generic):

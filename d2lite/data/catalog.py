@@ -13,7 +13,13 @@ from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from d2lite.utils.errors import DataError, InputTypeError, MissingFileError, UnknownNameError
+from d2lite.utils.errors import (
+    DataError,
+    InputTypeError,
+    MissingFileError,
+    TakenNameError,
+    UnknownNameError,
+)
 
 __all__ = [
     "DatasetCatalog",
@@ -105,7 +111,7 @@ class _DatasetCatalog(_Catalog[Callable[[], list[dict[str, Any]]]]):
             func: takes nothing and returns the dataset's list of dicts, the same at every call.
 
         Raises:
-            DataError: if the name is taken.
+            TakenNameError: if the name is taken.
             InputTypeError: if `func` cannot be called.
         """
         if not callable(func):
@@ -114,7 +120,7 @@ class _DatasetCatalog(_Catalog[Callable[[], list[dict[str, Any]]]]):
                 "that takes nothing and returns a list of dicts."
             )
         if name in self.data:
-            raise DataError(
+            raise TakenNameError(
                 f"The dataset name {name!r} is already registered. Choose another name, or call "
                 f"DatasetCatalog.remove({name!r}) first."
             )

@@ -17,6 +17,7 @@ __all__ = [
     "MissingPackageError",
     "OutOfMemoryError",
     "OutputError",
+    "TakenNameError",
     "UnknownImportError",
     "UnknownKeyError",
     "UnknownModelError",
@@ -46,7 +47,7 @@ class InputTypeError(UserError, TypeError, AssertionError):
     """An argument of another type than a function takes."""
 
 
-class MissingFileError(UserError, FileNotFoundError):
+class MissingFileError(UserError, FileNotFoundError, AssertionError):
     """A file or folder that should be there is not."""
 
 
@@ -72,6 +73,12 @@ class UnknownNameError(UserError, KeyError):
     def __str__(self) -> str:
         # KeyError shows repr() of its argument, which would print line breaks as \n.
         return str(self.args[0]) if self.args else ""
+
+
+class TakenNameError(UserError, KeyError, ValueError, AssertionError):
+    """A name that something else has already."""
+
+    __str__ = UnknownNameError.__str__
 
 
 class UnknownImportError(UnknownNameError, ImportError):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 
 from fvcore.common.registry import Registry as _BaseRegistry
 
-from .errors import ConfigError, UnknownImportError, UnknownNameError
+from .errors import TakenNameError, UnknownImportError, UnknownNameError
 
 __all__ = ["Registry", "locate"]
 
@@ -41,7 +41,7 @@ class Registry(_BaseRegistry):  # type: ignore[misc]  # fvcore ships no types
         """Register `obj` under its own name; without `obj`, a decorator that does so.
 
         Raises:
-            ConfigError: if the name is taken by another object.
+            TakenNameError: if the name is taken by another object.
         """
         if obj is not None:
             return self._add(obj)
@@ -52,7 +52,7 @@ class Registry(_BaseRegistry):  # type: ignore[misc]  # fvcore ships no types
         name = obj.__name__
         holder = self._obj_map.setdefault(name, obj)
         if holder is not obj:
-            raise ConfigError(
+            raise TakenNameError(
                 f"{self._name} has {name!r} already, from {holder.__module__}; "
                 f"give the one in {obj.__module__} another name."
             )

@@ -11,6 +11,7 @@ from torch import nn
 import d2lite
 from d2lite.checkpoint import Checkpointer, DetectionCheckpointer, PeriodicCheckpointer
 from d2lite.utils.errors import MissingFileError, OutputError, WeightsError
+from d2lite.utils.file_io import PathHandler, PathManager
 
 
 class Model(nn.Sequential):
@@ -281,11 +282,89 @@ def test_unknown_checkpointable_is_refused(tmp_path):
         Checkpointer(Model(), counter=Counter()).load(str(tmp_path / "x.pth"), ["optimiser"])
 
 
-@pytest.mark.parametrize(("key", "obj"), [("model", Counter()), ("counter", Counter()), ("x", 3)])
-def test_checkpointable_that_cannot_be_added_is_refused(key, obj):
+@pytest.mark.parametrize(
+    ("key", "obj", "error"),
+    [
+        ("model", Counter(), KeyError),
+        ("counter", Counter(), KeyError),
+        ("counter", Counter(), ValueError),
+        ("x", 3, TypeError),
+    ],
+)
+def test_checkpointable_that_cannot_be_added_is_refused(key, obj, error):
     checkpointer = Checkpointer(Model(), counter=Counter())
-    with pytest.raises(ValueError, match=f"{key}"):
+    with pytest.raises(error, match=f"{key}"):
         checkpointer.add_checkpointable(key, obj)
+
+
+# ---------------------------------------------------------------------------- hook points
+
+
+def test_a_file_is_read_by_a_method_that_a_subclass_overrides(tmp_path):
+    """As AdelaiDet's checkpointer does, which reads its own kinds of files so."""
+
+    class Arrays(DetectionCheckpointer):
+        def _load_file(self, filename):
+            asked.append(filename)
+            return {"model": {k: np.full_like(v, 3) for k, v in dict(np.load(filename)).items()}}
+
+    asked, twin = [], Model()
+    np.savez(tmp_path / "w.npz", **{k: v.numpy() for k, v in Model().state_dict().items()})
+    Arrays(twin).load(str(tmp_path / "w.npz"))
+    assert asked == [str(tmp_path / "w.npz")]
+    assert all((value == 3).all() for value in twin.state_dict().values())
+
+
+def test_arrays_are_converted_by_a_method_that_a_subclass_overrides(tmp_path):
+    class Doubling(Checkpointer):
+        def _convert_ndarray_to_tensor(self, state_dict):
+            for key, value in state_dict.items():
+                state_dict[key] = value * 2
+
+    model, twin = Model(), Model()
+    Checkpointer(model, str(tmp_path)).save("x")
+    Doubling(twin).load(str(tmp_path / "x.pth"))
+    for key, value in model.state_dict().items():
+        assert torch.equal(twin.state_dict()[key], value * 2)
+
+
+def test_the_report_of_a_load_can_be_changed_by_a_subclass(tmp_path, caplog):
+    class Tolerant(DetectionCheckpointer):
+        def _load_model(self, checkpoint):
+            checkpoint["model"].pop(gone)
+            report = super()._load_model(checkpoint)
+            report.missing_keys.remove(gone)
+            return report
+
+    gone = next(iter(Model().state_dict()))
+    Checkpointer(Model(), str(tmp_path)).save("x")
+    caplog.clear()
+    checkpointer = Tolerant(Model())
+    checkpointer.load(str(tmp_path / "x.pth"))
+    assert checkpointer.report.missing == []
+    assert (checkpointer.report.unexpected_keys, checkpointer.report.incorrect_shapes) == ([], [])
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_files_are_found_by_the_checkpointers_own_path_manager(tmp_path):
+    class Handler(PathHandler):
+        def _get_supported_prefixes(self):
+            return ["mine://"]
+
+        def _get_local_path(self, path, **kwargs):
+            return str(tmp_path / path.removeprefix("mine://"))
+
+    manager = type(PathManager)()
+    manager.register_handler(Handler())
+    checkpointer = Checkpointer(Model(), "mine://run", counter=Counter())
+    checkpointer.path_manager = manager
+    checkpointer.save("first")
+    assert (tmp_path / "run/first.pth").is_file()
+    assert checkpointer.has_checkpoint()
+    assert checkpointer.load("mine://run/first.pth") is not None
+    assert checkpointer.resume_or_load("", resume=True) is not None
+    with pytest.raises(FileNotFoundError):
+        checkpointer.load("mine://run/second.pth")
 
 
 # ---------------------------------------------------------------------------- resuming

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from d2lite.data import DatasetCatalog, Metadata, MetadataCatalog
-from d2lite.utils.errors import DataError, UnknownNameError
+from d2lite.utils.errors import DataError, TakenNameError, UnknownNameError
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_registered_function_is_called_at_each_get(name):
 
 def test_a_name_registers_once(name):
     DatasetCatalog.register(name, list)
-    with pytest.raises(DataError, match="'catalog_test' is already registered"):
+    with pytest.raises(TakenNameError, match="'catalog_test' is already registered"):
         DatasetCatalog.register(name, list)
 
 

@@ -1,5 +1,6 @@
 """Networks from images to feature maps; importing this registers them."""
 
+from . import adapter
 from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone
 from .feature_network import FeatureNetwork
@@ -50,6 +51,7 @@ __all__ = [
     "SimpleFeaturePyramid",
     "SwinTransformer",
     "ViT",
+    "adapter",
     "build_backbone",
     "build_fcos_resnet_fpn_backbone",
     "build_mvit_backbone",
