@@ -11,7 +11,9 @@ PUBLIC_NAMES: dict[str, str] = {
     "checkpoint.catalog": "ModelCatalog ModelCatalogHandler",
     "checkpoint.detection_checkpoint": "DetectionCheckpointer",
     "config": """CfgNode LazyCall LazyConfig PythonRunConfig annotated_yaml as_run_config
-        config_diff configurable find_config_file get_cfg global_cfg instantiate set_global_cfg""",
+        config_diff configurable downgrade_config find_config_file get_cfg global_cfg instantiate
+        set_global_cfg upgrade_config""",
+    "config.compat": "downgrade_config guess_version upgrade_config",
     "config.config": "CfgNode configurable get_cfg global_cfg set_global_cfg",
     "config.defaults": "_C",
     "config.instantiate": "dump_dataclass instantiate",
@@ -199,7 +201,8 @@ PUBLIC_NAMES: dict[str, str] = {
     "utils.download": "download",
     "utils.draws": "draw_key image_generator keyed_draws keyed_images",
     "utils.keyed_rng": "DrawPurpose draw_key image_generator keyed_draws keyed_images",
-    "utils.env": "TORCH_VERSION resolve_device seed_all_rng",
+    "utils.env": """TORCH_VERSION _import_file resolve_device seed_all_rng
+        setup_custom_environment setup_environment""",
     "utils.errors": """ConfigError DataError DeviceError MissingFileError OutputError
         UnknownNameError UserError WeightsError""",
     "utils.events": """CommonMetricPrinter EventStorage JSONWriter TensorboardXWriter
@@ -207,7 +210,7 @@ PUBLIC_NAMES: dict[str, str] = {
     "utils.file_io": "PathHandler PathManager atomic_write cache_dir",
     "utils.logger": "_log_api_usage log_every_n log_every_n_seconds log_first_n setup_logger",
     "utils.memory": "retry_if_cuda_oom",
-    "utils.registry": "Registry locate",
+    "utils.registry": "Registry _convert_target_to_string locate",
     "utils.serialize": "PicklableWrapper",
     "utils.visualizer": "ColorMode VisImage Visualizer _PanopticPrediction _create_text_labels",
     "visualization": "ColorMode VisImage Visualizer",

@@ -5,16 +5,18 @@
     python tools/print_config.py --config-file quick_start.yaml --diff SOLVER.BASE_LR 0.01
     python tools/print_config.py --config-file ViTDet/COCO/mask_rcnn_vitdet_b_100ep.py
 
-What is printed is YAML that loads back to the same configuration.
+What is printed is YAML that loads back to the same configuration. It has the keys of a project
+(projects/...) where the model uses them, so that otherwise a plain get_cfg() reads it.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from d2lite.config import PythonRunConfig
+from d2lite.config import PythonRunConfig, get_cfg
 from d2lite.config.report import annotated_yaml
 from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
+from d2lite.projects import without_unused_project_keys
 from d2lite.utils.errors import ConfigError
 
 
@@ -41,7 +43,8 @@ def main() -> None:
         print(cfg.dump(), end="")
         return
     defaults = setup_cfg(imports=args.imports)
-    print(annotated_yaml(cfg, only_diff=args.diff, base=defaults), end="")
+    shown = without_unused_project_keys(cfg, get_cfg())
+    print(annotated_yaml(shown, only_diff=args.diff, base=defaults), end="")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Giving each parameter of a model the weight of a foreign file whose name fits best."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -65,3 +66,16 @@ def _longest_ending(name: str, known: Mapping[str, object]) -> str | None:
     parts = name.split(".")
     endings = (".".join(parts[start:]) for start in range(len(parts)))
     return next((ending for ending in endings if ending in known), None)
+
+
+def _longest_common_prefix_str(names: Sequence[str]) -> str:
+    """What all names begin with."""
+    first, last = min(names), max(names)
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return "".join(letter for letter, _ in same)
+
+
+def _longest_common_prefix(names: Sequence[str]) -> str:
+    """What all dotted names begin with, up to and with a dot: "abc." of abc.x1 and abc.x2."""
+    common = _longest_common_prefix_str(names)
+    return common[: common.rfind(".") + 1]

@@ -1,5 +1,6 @@
 """Configuration: nodes that know where each value came from, and classes built from them."""
 
+from .compat import downgrade_config, upgrade_config
 from .config import get_cfg, global_cfg, set_global_cfg
 from .configurable import configurable
 from .instantiate import instantiate
@@ -20,9 +21,11 @@ __all__ = [
     "as_run_config",
     "config_diff",
     "configurable",
+    "downgrade_config",
     "find_config_file",
     "get_cfg",
     "global_cfg",
     "instantiate",
     "set_global_cfg",
+    "upgrade_config",
 ]

@@ -1,12 +1,15 @@
 """Finding a config file: by path, or by a part of its name among the configs that we carry."""
 
 import difflib
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from d2lite.utils.errors import ConfigError, MissingConfigError
 from d2lite.utils.file_io import PathManager
+
+logger = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHOWN = 12
@@ -46,8 +49,9 @@ def find_config_file(name: str) -> Path:
     of an address ("COCO-Detection/retinanet_R_50_FPN_1x.yaml"), then a file name with or without
     its ending, then a project's name as the folder, written in any way ("SOLOv2/R50_3x.yaml" for
     "projects/solov2/configs/R50_3x.yaml", and "projects/PointRend/configs/..."), then a part of an
-    address. The first of these rules that fits any file decides. Python files are searched for
-    a name that ends in .py, and no others.
+    address. The first of these rules that fits any file decides. Where it fits files of one name
+    in several folders, the one in a folder COCO-... is meant, if there is one of these alone.
+    Python files are searched for a name that ends in .py, and no others.
 
     Args:
         name: path, address (http, detectron2://) or (partial) name.
@@ -63,6 +67,12 @@ def find_config_file(name: str) -> Path:
         return path
     carried = carried_configs(pattern="*.py" if name.endswith(".py") else "*.y*ml")
     fitting = _fitting(name, list(carried))
+    if len(fitting) > 1 and len({address.rpartition("/")[2] for address in fitting}) == 1:
+        of_coco = [address for address in fitting if "/COCO-" in address]
+        if len(of_coco) == 1:
+            others = ", ".join(address for address in fitting if address not in of_coco)
+            logger.info(f"The config {name!r} is {of_coco[0]}; others of that name: {others}")
+            fitting = of_coco
     if len(fitting) == 1:
         return carried[fitting[0]]
     if fitting:

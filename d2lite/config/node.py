@@ -142,6 +142,26 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         for change in self._plan([(key, value)], origin, unquote=False):
             change.node._store(change.name, change.value, origin)
 
+    def has_key(self, key: str) -> bool:
+        """Whether there is a key or section of this dotted name."""
+        node, name = self._section_of(key)
+        return node is not None and name in node
+
+    def remove(self, key: str) -> None:
+        """Remove a key, and the sections that are empty then.
+
+        Args:
+            key: dotted name from this node.
+
+        Raises:
+            UnknownKeyError: if there is no such key.
+        """
+        node, name = self._find(key, key)
+        del node[name]
+        section = key.rpartition(".")[0]
+        if section and not node:
+            self.remove(section)
+
     def keys_and_values(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """All keys below this node as dotted names, with their values, in order."""
         for name, value in self.items():
@@ -244,7 +264,7 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
                 raise ConfigError(version_text(value, origin))
             if self._is_retired(key):
                 continue
-            if not self._has(key) and is_of_another_model(key, value, origin):
+            if not self.has_key(key) and is_of_another_model(key, value, origin):
                 continue
             node, name = self._find(key, origin)
             if name not in node:
@@ -280,10 +300,6 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         if node is None or not (name in node or node.is_new_allowed()):
             raise UnknownKeyError(self._unknown_text(key, asker))
         return node, name
-
-    def _has(self, key: str) -> bool:
-        node, name = self._section_of(key)
-        return node is not None and name in node
 
     def _section_of(self, key: str) -> tuple["CfgNode | None", str]:
         *sections, name = key.split(".")

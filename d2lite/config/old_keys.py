@@ -9,10 +9,12 @@ from d2lite.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+# Key of version 0 -> its name since version 1.
+RENAMED_IN_1 = {"MODEL.RPN_HEAD.NAME": "MODEL.RPN.HEAD_NAME"}
+
 # Key of version 1 -> its name since version 2.
-RENAMED = {
+RENAMED_IN_2 = {
     "MODEL.WEIGHT": "MODEL.WEIGHTS",
-    "MODEL.RPN_HEAD.NAME": "MODEL.RPN.HEAD_NAME",
     "MODEL.PANOPTIC_FPN.SEMANTIC_LOSS_SCALE": "MODEL.SEM_SEG_HEAD.LOSS_WEIGHT",
     "MODEL.PANOPTIC_FPN.RPN_LOSS_SCALE": "MODEL.RPN.LOSS_WEIGHT",
     "MODEL.PANOPTIC_FPN.INSTANCE_LOSS_SCALE": "MODEL.PANOPTIC_FPN.INSTANCE_LOSS_WEIGHT",
@@ -27,6 +29,16 @@ RENAMED = {
     "TEST.AUG_MIN_SIZES": "TEST.AUG.MIN_SIZES",
     "TEST.AUG_MAX_SIZE": "TEST.AUG.MAX_SIZE",
     "TEST.AUG_FLIP": "TEST.AUG.FLIP",
+    "MODEL.RPN.ANCHOR_SIZES": "MODEL.ANCHOR_GENERATOR.SIZES",
+    "MODEL.RPN.ANCHOR_ASPECT_RATIOS": "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
+}
+
+RENAMED = {**RENAMED_IN_1, **RENAMED_IN_2}
+
+# RetinaNet had anchors of its own in version 1.
+_OF_RETINANET = {
+    "MODEL.RETINANET.ANCHOR_SIZES": "MODEL.ANCHOR_GENERATOR.SIZES",
+    "MODEL.RETINANET.ANCHOR_ASPECT_RATIOS": "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
 }
 
 # Sections and keys of AdelaiDet for models that are not here. Saved configs hold all of them; the
@@ -51,15 +63,19 @@ def with_present_names(content: Mapping[str, Any], origin: str) -> dict[str, Any
         The content, of the present version.
     """
     result: dict[str, Any] = copy.deepcopy(dict(content))
-    found = [old for old in RENAMED if _take(result, old, remove=False) is not None]
+    # The first of two that lead to one name is taken.
+    renamed_here = {**RENAMED, **_OF_RETINANET}
+    if _take(result, "MODEL.META_ARCHITECTURE", remove=False) == "RetinaNet":
+        renamed_here = {**_OF_RETINANET, **RENAMED}
+    found = [old for old in renamed_here if _take(result, old, remove=False) is not None]
     for old in found:
-        *sections, name = RENAMED[old].split(".")
+        *sections, name = renamed_here[old].split(".")
         value, node = _take(result, old, remove=True), result
         for section in sections:
             node = node.setdefault(section, {})
         node.setdefault(name, value)
     if found:
-        renamed = ", ".join(f"{old} -> {RENAMED[old]}" for old in found)
+        renamed = ", ".join(f"{old} -> {renamed_here[old]}" for old in found)
         logger.warning("%s has keys of version 1, read by their present names: %s", origin, renamed)
     if result.get("VERSION") in (0, 1):
         result.pop("VERSION")

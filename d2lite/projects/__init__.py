@@ -12,7 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["add_project_configs", "build_project_mapper", "project_names"]
+__all__ = [
+    "add_project_configs",
+    "build_project_mapper",
+    "project_names",
+    "without_unused_project_keys",
+]
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 if (_CHECKOUT / "pyproject.toml").is_file():
@@ -45,6 +50,40 @@ def add_project_configs(cfg: Any) -> None:
     for key, value, origin in before:
         if after[key] != value:
             cfg.merge_from_list([key, value], origin)
+
+
+def without_unused_project_keys(cfg: Any, plain: Any) -> Any:
+    """A copy of a config without the keys of projects that its model does not use.
+
+    A project is used if somebody set one of its keys, or if the value of a key that is not its
+    own names a class or function that is defined in it.
+
+    Args:
+        cfg: a config, which may have the keys of any projects.
+        plain: the defaults without projects, as of `get_cfg()`.
+    """
+    values = dict(cfg.keys_and_values())
+    names = [value for key, value in values.items() if plain.has_key(key)]
+    used, unused = set(), set()
+    for project in _projects():
+        own = plain.clone()
+        for name in fnmatch.filter(dir(project), "add_*_config"):
+            getattr(project, name)(own)
+        keys = [key for key, _ in own.keys_and_values() if not plain.has_key(key)]
+        is_set = any(key in values and not cfg.is_default(key) for key in keys)
+        is_named = any(_is_defined_in(project, name) for name in names if isinstance(name, str))
+        (used if is_set or is_named else unused).update(keys)
+    shown = cfg.clone()
+    shown.defrost()
+    for key in unused - used:
+        if key in values:
+            shown.remove(key)
+    return shown
+
+
+def _is_defined_in(project: ModuleType, name: str) -> bool:
+    module = getattr(getattr(project, name, None), "__module__", None) or ""
+    return f"{module}.".startswith(f"{project.__name__}.")
 
 
 def build_project_mapper(cfg: Any) -> Any | None:

@@ -174,12 +174,21 @@ def reduce_param_groups(params: list[ParamGroup]) -> list[ParamGroup]:
         Groups with all the parameters in the order they came, as few as possible.
     """
     joined: dict[frozenset[tuple[str, Any]], ParamGroup] = {}
-    for group in params:
+    for group in _expand_param_groups(params):
         values = {name: value for name, value in group.items() if name != "params"}
         target = joined.setdefault(_values_key(values), {"params": [], **values})
-        held = group["params"]
-        target["params"].extend([held] if isinstance(held, nn.Parameter) else held)
+        target["params"].extend(group["params"])
     return list(joined.values())
+
+
+def _expand_param_groups(params: list[ParamGroup]) -> list[ParamGroup]:
+    """A group for each parameter; of one in several groups, the values of the later ones win."""
+    single: dict[nn.Parameter, ParamGroup] = {}
+    for group in params:
+        held = group["params"]
+        for parameter in [held] if isinstance(held, nn.Parameter) else held:
+            single.setdefault(parameter, {}).update({**group, "params": [parameter]})
+    return list(single.values())
 
 
 def _values_key(values: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:

@@ -1,15 +1,28 @@
 """The environment of the process: which device to compute on, and its random generators."""
 
+import importlib
+import importlib.util
 import logging
+import os
 import random
 import secrets
+import sys
+from typing import Any
 
 import numpy as np
 import torch
 
-from .errors import DeviceError
+from .errors import DeviceError, MissingFileError
 
-__all__ = ["TORCH_VERSION", "resolve_device", "seed_all_rng"]
+__all__ = [
+    "TORCH_VERSION",
+    "resolve_device",
+    "seed_all_rng",
+    "setup_custom_environment",
+    "setup_environment",
+]
+
+_set_up: set[str] = set()
 
 TORCH_VERSION = tuple(int(number) for number in torch.__version__.split(".")[:2])
 """Major and minor version of torch."""
@@ -87,3 +100,47 @@ def _usable_devices() -> str:
     if torch.cuda.is_available():
         usable.insert(0, "cuda")
     return f"Use one of: {', '.join(usable)} (MODEL.DEVICE cpu at the end of the command)."
+
+
+def setup_environment() -> None:
+    """Run the code that $DETECTRON2_ENV_MODULE names, once: a Python file, or a module.
+
+    Nothing calls it by itself. The module has a function `setup_environment()`.
+    """
+    custom = os.environ.get("DETECTRON2_ENV_MODULE")
+    if custom and custom not in _set_up:
+        _set_up.add(custom)
+        setup_custom_environment(custom)
+
+
+def setup_custom_environment(custom_module: str) -> None:
+    """Import a module or a Python file and call its `setup_environment()`.
+
+    Args:
+        custom_module: "folder/my_environment.py" or "my_package.my_environment".
+    """
+    if custom_module.endswith(".py"):
+        module = _import_file("d2lite.utils.env.custom_module", custom_module)
+    else:
+        module = importlib.import_module(custom_module)
+    module.setup_environment()
+
+
+def _import_file(
+    module_name: str, file_path: str | os.PathLike[str], make_importable: bool = False
+) -> Any:
+    """Run a Python file as a module.
+
+    Args:
+        module_name: the name that it gets.
+        file_path: the file.
+        make_importable: let `import module_name` find it from now on.
+    """
+    spec = importlib.util.spec_from_file_location(module_name, file_path)
+    if spec is None or spec.loader is None:
+        raise MissingFileError(f"{os.fspath(file_path)} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if make_importable:
+        sys.modules[module_name] = module
+    return module

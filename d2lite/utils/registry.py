@@ -93,3 +93,20 @@ def locate(name: str) -> Any:
             found = getattr(found, attribute)
         return found
     raise UnknownImportError(f"{name!r} is not a module or object that can be imported.")
+
+
+def _convert_target_to_string(t: Any) -> str:
+    """The address of a class or function by which `locate` finds it, as short as possible.
+
+    Args:
+        t: with `__module__` and `__qualname__`.
+    """
+    *packages, name = f"{t.__module__}.{t.__qualname__}".split(".")
+    for depth in range(1, len(packages)):
+        shorter = ".".join([*packages[:depth], name])
+        try:
+            if locate(shorter) is t:
+                return shorter
+        except ImportError:
+            continue
+    return ".".join([*packages, name])

@@ -7,7 +7,11 @@ import pytest
 import torch
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.checkpoint.c2_model_loading import convert_c2_detectron_names
+from d2lite.checkpoint.c2_model_loading import (
+    _longest_common_prefix,
+    _longest_common_prefix_str,
+    convert_c2_detectron_names,
+)
 from d2lite.config import get_cfg
 from d2lite.modeling import build_model
 from d2lite.utils.errors import WeightsError
@@ -163,3 +167,10 @@ def test_a_whole_retinanet_finds_every_place(tmp_path):
     DetectionCheckpointer(model).load(str(path))
     for name, value in values.items():
         assert (model.state_dict()[name] == value).all(), name
+
+
+def test_common_beginnings_of_names():
+    assert _longest_common_prefix_str(["abc.zfg", "abc.zef"]) == "abc.z"
+    assert _longest_common_prefix(["abc.zfg", "abc.zef"]) == "abc."
+    assert _longest_common_prefix(["a.b.c", "a.b.d", "a.bx.d"]) == "a."
+    assert _longest_common_prefix(["ab", "ac"]) == ""

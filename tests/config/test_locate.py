@@ -73,6 +73,26 @@ def test_ambiguous_name_lists_the_candidates():
     assert FILES[3] not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("mask_rcnn_R_50_FPN_1x.yaml", "COCO-InstanceSegmentation"),
+        ("mask_rcnn_R_50_FPN_1x", "COCO-InstanceSegmentation"),
+        ("keypoint_rcnn_R_50_FPN_1x.yaml", "COCO-Keypoints"),
+        ("LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml", "LVISv1-InstanceSegmentation"),
+    ],
+)
+def test_of_several_published_files_of_one_name_that_of_coco_is_meant(name, folder, caplog):
+    with caplog.at_level("INFO"):
+        assert find_config_file(name).parent.name == folder
+    assert ("others of that name" in caplog.text) == ("/" not in name)
+
+
+def test_files_of_one_name_in_two_other_folders_are_both_listed():
+    with pytest.raises(ConfigError, match=r"(?s)2 files.*LVISv0\.5-.*LVISv1-"):
+        find_config_file("mask_rcnn_R_101_FPN_1x.yaml")
+
+
 @pytest.mark.usefixtures("package")
 def test_unknown_name_lists_the_nearest():
     with pytest.raises(MissingFileError) as caught:

@@ -16,6 +16,7 @@ from d2lite.projects import (
     panoptic_deeplab,
     point_rend,
     project_names,
+    without_unused_project_keys,
 )
 
 from ..shared_data import shared_folder
@@ -112,3 +113,26 @@ def test_all_projects_together_leave_the_cores_values_alone():
 )
 def test_published_addresses_find_our_file(name):
     assert find_config_file(name).parts[-4:-1] == ("point_rend", "configs", "InstanceSegmentation")
+
+
+def test_a_saved_config_has_the_keys_of_a_project_for_its_models_alone(tmp_path):
+    cfg = get_cfg()
+    add_project_configs(cfg)
+    cfg.MY_OWN_KEY = 3
+    plain = without_unused_project_keys(cfg, get_cfg())
+    assert dict(plain.keys_and_values()) == {
+        **dict(get_cfg().keys_and_values()),
+        "MY_OWN_KEY": 3,
+    }
+    assert cfg.has_key("MODEL.SOLOV2.NUM_CLASSES")  # itself it is not changed
+
+    cfg.MODEL.META_ARCHITECTURE = "SOLOv2"
+    named = without_unused_project_keys(cfg, get_cfg())
+    assert named.MODEL.SOLOV2 == cfg.MODEL.SOLOV2
+    assert not named.has_key("MODEL.POINT_HEAD")
+
+    cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
+    cfg.MODEL.POINT_HEAD.NUM_CLASSES = 7
+    set_by_hand = without_unused_project_keys(cfg, get_cfg())
+    assert set_by_hand.MODEL.POINT_HEAD == cfg.MODEL.POINT_HEAD
+    assert not set_by_hand.has_key("MODEL.SOLOV2")

@@ -7,7 +7,11 @@ from torch import nn
 from d2lite.config import get_cfg
 from d2lite.layers import LayerNorm
 from d2lite.solver import build_optimizer, get_default_optimizer_params
-from d2lite.solver.build import maybe_add_gradient_clipping, reduce_param_groups
+from d2lite.solver.build import (
+    _expand_param_groups,
+    maybe_add_gradient_clipping,
+    reduce_param_groups,
+)
 from d2lite.utils.errors import ConfigError
 
 
@@ -285,3 +289,13 @@ def test_clipping_that_cannot_be_is_named(key, value, text):
             cfg_with(CLIP_GRADIENTS__ENABLED=True, **{f"CLIP_GRADIENTS__{key}": value}),
             torch.optim.SGD,
         )
+
+
+def test_a_parameter_in_two_groups_is_trained_once_by_the_later_values():
+    first, second = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    groups = [{"params": [first, second], "lr": 0.1}, {"params": [first], "weight_decay": 0.0}]
+    assert _expand_param_groups(groups) == [
+        {"params": [first], "lr": 0.1, "weight_decay": 0.0},
+        {"params": [second], "lr": 0.1},
+    ]
+    assert len(reduce_param_groups(groups)) == 2

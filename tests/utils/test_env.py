@@ -1,12 +1,15 @@
 """Devices and seeds."""
 
 import logging
+import os
 import random
+import sys
 
 import numpy as np
 import pytest
 import torch
 
+from d2lite.utils import env
 from d2lite.utils.collect_env import collect_env_info
 from d2lite.utils.env import resolve_device, seed_all_rng
 from d2lite.utils.errors import DeviceError
@@ -92,3 +95,28 @@ def test_environment_report_names_versions_and_variables(monkeypatch):
     assert "numpy" in text
     assert "$D2LITE_DATASETS" in text
     assert "/somewhere" in text
+
+
+def test_a_file_is_imported_under_a_given_name(tmp_path):
+    (tmp_path / "mine.py").write_text("VALUE = 5\n")
+    assert env._import_file("name_of_mine", tmp_path / "mine.py").VALUE == 5
+    assert "name_of_mine" not in sys.modules
+    made = env._import_file("name_of_mine", str(tmp_path / "mine.py"), make_importable=True)
+    assert sys.modules.pop("name_of_mine") is made
+    with pytest.raises(FileNotFoundError, match="is not a Python file"):
+        env._import_file("x", tmp_path / "mine.txt")
+
+
+def test_the_environment_of_a_site_is_set_up_once(tmp_path, monkeypatch):
+    (tmp_path / "site_env.py").write_text(
+        "import os\n\ndef setup_environment():\n    os.environ['SITE_COUNT'] += 'x'\n"
+    )
+    monkeypatch.setenv("SITE_COUNT", "")
+    env.setup_environment()
+    monkeypatch.setenv("DETECTRON2_ENV_MODULE", str(tmp_path / "site_env.py"))
+    for _ in range(2):
+        env.setup_environment()
+    assert os.environ["SITE_COUNT"] == "x"
+    monkeypatch.syspath_prepend(tmp_path)
+    env.setup_custom_environment("site_env")
+    assert os.environ["SITE_COUNT"] == "xx"

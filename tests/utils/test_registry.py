@@ -1,9 +1,12 @@
 """Registries: names to objects, and what a miss says."""
 
+from collections import OrderedDict
+
 import pytest
+import torch
 
 from d2lite.utils.errors import UnknownNameError
-from d2lite.utils.registry import Registry, locate
+from d2lite.utils.registry import Registry, _convert_target_to_string, locate
 
 
 @pytest.fixture
@@ -68,3 +71,9 @@ def test_locate_names_what_it_cannot_find(name):
         locate(name)
     # What pydoc-like callers catch.
     assert isinstance(caught.value, ImportError)
+
+
+def test_the_address_of_a_class_is_the_shortest_that_finds_it():
+    assert _convert_target_to_string(torch.nn.Conv1d) == "torch.nn.Conv1d"
+    assert _convert_target_to_string(OrderedDict) == "collections.OrderedDict"
+    assert locate(_convert_target_to_string(Registry)) is Registry

@@ -4,7 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from d2lite.config import CfgNode, LazyConfig, PythonRunConfig
+from d2lite.config import CfgNode, LazyConfig, PythonRunConfig, get_cfg
+from d2lite.projects import without_unused_project_keys
 from d2lite.utils.errors import OutputError
 from d2lite.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from d2lite.utils.file_io import atomic_write
@@ -33,7 +34,8 @@ def prepare_output_dir(output_dir: str) -> None:
 def write_config(cfg: CfgNode) -> None:
     """Write OUTPUT_DIR/config.yaml, from which the same model can be built again.
 
-    A MODEL.DEVICE that nobody set is left out, so that the file works on other machines.
+    A MODEL.DEVICE that nobody set is left out, so that the file works on other machines, and so
+    are the keys of projects that the model does not use, so that a plain `get_cfg()` reads it.
 
     Args:
         cfg: the whole config.
@@ -42,10 +44,9 @@ def write_config(cfg: CfgNode) -> None:
     if isinstance(cfg, PythonRunConfig):
         LazyConfig.save(cfg.parts_with_seed(), str(path))
         return
-    saved = cfg.clone()
+    saved = without_unused_project_keys(cfg, get_cfg())
     if cfg.is_default("MODEL.DEVICE"):
-        saved.defrost()
-        del saved.MODEL["DEVICE"]
+        saved.remove("MODEL.DEVICE")
     with atomic_write(path) as file:
         file.write(saved.dump())
 

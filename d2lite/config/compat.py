@@ -1,0 +1,85 @@
+"""Configs under the key names of an earlier version, and back.
+
+Files of any version are read by `merge_from_file` as they are; this is for code that calls the
+functions by themselves.
+"""
+
+from collections.abc import Mapping
+
+from d2lite.utils.errors import ConfigError
+
+from .messages import VERSION
+from .new_keys import add_new_keys
+from .node import CfgNode
+from .old_keys import RENAMED_IN_1, RENAMED_IN_2
+
+__all__ = ["downgrade_config", "guess_version", "upgrade_config"]
+
+# Version -> what its keys were called in the version before.
+_STEPS: dict[int, Mapping[str, str]] = {1: RENAMED_IN_1, 2: RENAMED_IN_2}
+
+
+def upgrade_config(cfg: CfgNode, to_version: int | None = None) -> CfgNode:
+    """A copy of a config under the key names of a later version.
+
+    Args:
+        cfg: of an earlier version, which its VERSION says or its keys tell.
+        to_version: 0, 1 or 2; the present version if None.
+    """
+    target = VERSION if to_version is None else to_version
+    changed: CfgNode = cfg.clone()
+    changed.defrost()
+    present = int(cfg.VERSION) if "VERSION" in cfg else guess_version(cfg, "the config")
+    for version in range(present + 1, target + 1):
+        _rename(changed, _steps(version))
+    changed["VERSION"] = target
+    return changed
+
+
+def downgrade_config(cfg: CfgNode, to_version: int) -> CfgNode:
+    """A copy of a config under the key names of an earlier version.
+
+    Args:
+        cfg: of the present version.
+        to_version: 0, 1 or 2.
+    """
+    changed: CfgNode = cfg.clone()
+    changed.defrost()
+    for version in range(int(cfg.VERSION), to_version, -1):
+        _rename(changed, {new: old for old, new in _steps(version).items()})
+    changed["VERSION"] = to_version
+    return changed
+
+
+def guess_version(cfg: CfgNode, filename: str) -> int:
+    """The version of a config that does not state it, by the names of its keys.
+
+    Args:
+        cfg: a whole config, or the part that a file has.
+        filename: not used.
+    """
+    for version, renamed in _STEPS.items():
+        if any(cfg.has_key(old) for old in renamed):
+            return version - 1
+    return VERSION
+
+
+def _steps(version: int) -> Mapping[str, str]:
+    if version not in _STEPS:
+        raise ConfigError(
+            f"There is no version {version} of configs; the present one is {VERSION}."
+        )
+    return _STEPS[version]
+
+
+def _rename(cfg: CfgNode, names: Mapping[str, str]) -> None:
+    for old, new in names.items():
+        if not cfg.has_key(old):
+            continue
+        section, _, name = old.rpartition(".")
+        node = cfg
+        for part in section.split("."):
+            node = node[part]
+        value = node[name]
+        cfg.remove(old)
+        add_new_keys(cfg, {new: value})
