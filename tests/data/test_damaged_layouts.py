@@ -25,6 +25,10 @@ from d2lite.data.object_checks import drop_invalid
 from d2lite.utils.errors import UserError
 from tests.data import spec_files as make
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::PIL.Image.DecompressionBombWarning", "ignore:Reading `.npy`:UserWarning"
+)
+
 VALUES = [
     None, True, [], {}, "", "x", -1, 0, 1.5, float("nan"), float("inf"), 10**30, "nan", "1e999",
     [1], [[1, 2]], [["a"]], {"a": 1}, [None], "a\0b", "../..", "\ud800", 2**63,
@@ -320,14 +324,12 @@ def _damage_and_read(layout, folder: Path, seeds: range) -> None:
         path.write_bytes(data)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_damaged_label_files_end_in_records_faults_or_a_message(layout, tmp_path):
     _damage_and_read(layout, tmp_path, range(100))
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_more_damaged_label_files(layout, tmp_path):
     _damage_and_read(layout, tmp_path, range(100, 4000))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.faults import collecting_faults
+from d2lite.utils.errors import ConfigError, DataError
 from tests.data import spec_files as make
 
 
@@ -127,3 +129,106 @@ def test_what_macos_leaves_behind_is_not_an_image(tmp_path):
     (tmp_path / "images/._a.jpg").write_bytes(b"\0\5")
     assert _files(f"coco:{path}")[0] == [tmp_path / "images/a.jpg"]
     assert len(json.loads(path.read_text())["images"]) == 1
+
+
+def _zipped(folder, name, below=""):
+    with zipfile.ZipFile(name, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, Path(below) / path.relative_to(folder))
+        archive.writestr("__MACOSX/._x.jpg", b"x")
+    shutil.rmtree(folder)
+    return name
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("D2LITE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("below", ["", "export", "a/b"])
+def test_a_zip_archive_is_named_like_a_folder(tmp_path, cache, below):
+    make.yolo(tmp_path / "d", train_a="0 0.5 0.5 0.2 0.4\n")
+    path = _zipped(tmp_path / "d", tmp_path / "x.zip", below)
+    for name in (f"auto:{path}@train", f"yolo:{path}"):
+        assert make.labels_of(name) == [["cat"]]
+        assert cache in _files(name)[0][0].parents
+    make.yolo(tmp_path / "d", train_a="1 0.5 0.5 0.2 0.4\n" * 2)
+    _zipped(tmp_path / "d", path, below)
+    assert make.labels_of(f"auto:{path}") == [["owl", "owl"]]
+
+
+def test_an_archive_of_one_label_file_is_read_by_its_kind(tmp_path, cache):
+    make.coco(tmp_path / "d/labels.json", objects=[(0, 1)], files=["a.jpg"])
+    make.picture(tmp_path / "d/a.jpg")
+    path = _zipped(tmp_path / "d", tmp_path / "x.zip")
+    assert make.labels_of(f"coco:{path}") == [["cat"]]
+    with pytest.raises(ConfigError, match="files of the kind coco:"):
+        DatasetCatalog.get(f"via:{path}")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"x\.zip"):
+        DatasetCatalog.get(f"auto:{path}")
+
+
+def _coco(root):
+    make.coco(root / "labels.json", objects=[(0, 1)], files=["a.jpg"])
+    make.picture(root / "a.jpg")
+    return "coco"
+
+
+def _voc(root):
+    make.voc(root, train={"a": ["cat"]})
+    return "voc"
+
+
+def _yolo(root):
+    root.mkdir(parents=True, exist_ok=True)
+    make.yolo(root, train_a="0 0.5 0.5 0.2 0.4\n")
+    return "yolo"
+
+
+def _labelme(root):
+    root.mkdir(parents=True, exist_ok=True)
+    make.labelme(root / "a.json", {"label": "cat", "points": [[1, 1], [8, 1], [8, 8]]})
+    return "labelme"
+
+
+@pytest.mark.parametrize("make_set", [_coco, _voc, _yolo, _labelme])
+@pytest.mark.parametrize("inside", ["me@work", "a b", "one/two", "x@y/z"])
+def test_a_folder_too_high_with_any_name_is_understood(tmp_path, make_set, inside):
+    kind = make_set(tmp_path / "d" / inside)
+    (tmp_path / "d/README.txt").write_text("from a tool")
+    (tmp_path / "d/.ipynb_checkpoints").mkdir()
+    for place in (tmp_path / "d", tmp_path / "d" / inside):
+        for name in (f"auto:{place}", f"{kind}:{place}"):
+            if name == f"labelme:{tmp_path / 'd' / 'me@work'}":
+                continue  # what follows the last @ looks like a split
+            assert make.labels_of(name) == [["cat"]]
+
+
+def test_auto_takes_a_file_and_says_why(tmp_path, caplog):
+    _coco(tmp_path / "d")
+    with caplog.at_level("INFO", "d2lite"):
+        assert make.labels_of(f"auto:{tmp_path / 'd/labels.json'}") == [["cat"]]
+        assert make.labels_of(f"auto:{tmp_path / 'd'}") == [["cat"]]
+    assert "taken as coco, because of labels.json" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("a.jpg", "only images"),
+        ("x.zip", "Name the .zip itself"),
+        ("x.tfrecord", "export as COCO"),
+        ("a.txt", "classes.txt"),
+        ("x.csv", "?columns="),
+        (None, "There are no files in it"),
+    ],
+)
+def test_auto_says_what_to_export_where_nothing_fits(tmp_path, file, words):
+    (tmp_path / "d/sub").mkdir(parents=True)
+    if file:
+        (tmp_path / "d/sub" / file).write_text("0 1 2")
+    with pytest.raises(DataError) as info:
+        DatasetCatalog.get(f"auto:{tmp_path / 'd'}")
+    assert words in str(info.value)

@@ -79,5 +79,6 @@ def read_xml(path: str | os.PathLike[str]) -> ElementTree.Element:
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         return Path(path).read_bytes()
-    except OSError as err:
-        raise MissingFileError(f"{path} cannot be read: {err.strerror or err}.") from err
+    except (OSError, ValueError) as err:  # a name with a zero byte is a ValueError
+        why = getattr(err, "strerror", None) or err
+        raise MissingFileError(f"{path} cannot be read: {why}.") from err

@@ -1,6 +1,7 @@
 """Find out what a labelling tool exported: which kind of files a folder has, and which splits."""
 
 import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import NamedTuple
 
 from d2lite.utils.errors import ConfigError, DataError
 
+from .advice import advice
 from .file_kinds import csv_kind, json_kind, visible, xml_kind
 from .supervisely import supervisely_datasets
 from .text_boxes import label_folder, widerface_files
 from .voc import unlisted_voc, voc_splits
-from .yolo_files import YoloFiles, find_yolo
+from .yolo_files import YoloFiles, find_yolo, read_yolo
 
 logger = logging.getLogger(__name__)
 
@@ -60,19 +62,36 @@ def recognise(folder: Path) -> Splits:
     Raises:
         DataError: if no layout fits, or the file that decides cannot be read.
     """
-    if not folder.is_dir():
-        raise DataError(f"auto: needs a folder, and {folder} is a file. Name it by its own kind.")
-    splits = _first_fit(folder)
+    splits = _first_fit(folder) if folder.is_dir() else _one_named(folder)
     if splits:
-        kind = next(iter(splits.values())).kind
-        logger.info("%s: taken as %s, with %s", folder, kind, ", ".join(splits))
+        first = next(iter(splits.values()))
+        why = os.path.relpath(first.path, folder) if first.path != folder else "what is in it"
+        names = ", ".join(splits)
+        logger.info("%s: taken as %s, because of %s; with %s", folder, first.kind, why, names)
         return splits
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is a file of no kind that auto: knows. Known are {_KNOWN}. Name it by its "
+            "own kind, or name the folder."
+        )
     inside = ", ".join([p.name for p in visible(folder)][:10]) or "nothing"
     raise DataError(
-        f"{folder} is in no layout that auto: knows; it holds {inside}. Known are {_KNOWN}. Export "
-        "as COCO or YOLO where the tool can, or name the files themselves, as in "
+        f"{folder} is in no layout that auto: knows; it holds {inside}.{advice(folder)} Known are "
+        f"{_KNOWN}. Export as COCO or YOLO where the tool can, or name the files themselves, as in "
         "coco:FILE.json@IMAGES_DIR; images:DIR is for prediction only."
     )
+
+
+def _one_named(path: Path) -> Splits:
+    """What a file is whose name is given."""
+    kinds = {".json": json_kind, ".csv": csv_kind, ".xml": xml_kind}
+    find = kinds.get(path.suffix.lower())
+    kind = find(path) if find else "yolo" if path.suffix in (".yaml", ".yml", ".data") else ""
+    if kind == "yolo":
+        splits = read_yolo(path).splits()
+        return {_SAME.get(name, name): Found(kind, path, name) for name in splits}
+    # One file of these is one image.
+    return {WHOLE: Found(kind, path)} if kind not in ("", "voc", "labelme") else {}
 
 
 def is_recognised(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
-from .geometry import box_around_points, ellipse, rectangle
+from .geometry import box_around_points, ellipse, empty_mask, rectangle
 from .source import find_path
 
 # Shapes without an area, which detection has no use for.
@@ -172,7 +172,7 @@ def _mask(node: ElementTree.Element, size: tuple[int, int]) -> Shape:
     if not is_inside or min(runs) < 0 or sum(runs) != width * height:
         return Shape("", fault="bad_mask")
     window = np.repeat(np.arange(len(runs)) % 2, runs).reshape(height, width)
-    mask = np.zeros(size, np.uint8)
+    mask = empty_mask(size)
     mask[top : top + height, left : left + width] = window
     return Shape("", mask=rle.encode(mask))
 

@@ -2,8 +2,52 @@
 
 import math
 
+import numpy as np
+
+from d2lite.structures.masks import rle
+
 # An ellipse becomes a polygon; with so many corners its area is 0.6 % too small.
 _CORNERS = 32
+
+
+# No image has so many; a size that a file gives must not fill the memory.
+_MAX_PIXELS = 2**30
+_MAX_COORDINATE = 2.0**20
+
+
+def empty_mask(size: tuple[int, int]) -> np.ndarray:
+    """A (H, W) bool mask of nothing, to draw on.
+
+    Args:
+        size: (height, width).
+
+    Raises:
+        ValueError: if no image is so large, or the size is not positive.
+    """
+    if min(size) <= 0 or size[0] * size[1] > _MAX_PIXELS:
+        raise ValueError(f"an image of {size[1]} x {size[0]} pixels")
+    return np.zeros(size, bool)
+
+
+def drawn(polygons: list[list[float]], size: tuple[int, int]) -> np.ndarray:
+    """A (H, W) bool mask of the pixels of polygons.
+
+    Args:
+        polygons: x0, y0, x1, y1, ...
+        size: (height, width).
+
+    Raises:
+        ValueError: if the size or a coordinate is one that no image has.
+    """
+    mask = empty_mask(size)
+    # pycocotools crashes the process where it gets other numbers.
+    if not all(abs(value) < _MAX_COORDINATE for polygon in polygons for value in polygon):
+        raise ValueError("a polygon far outside of any image")
+    if any(len(polygon) < 6 for polygon in polygons):
+        raise ValueError("a polygon of fewer than three points")
+    if polygons:
+        mask |= rle.decode(rle.from_polygons(polygons, *size)).astype(bool)
+    return mask
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float, degrees: float = 0.0) -> list[float]:

@@ -6,6 +6,7 @@ rectangles and masks (a PNG in base64) are outlines or masks.
 """
 
 import base64
+import contextlib
 import io
 import math
 from collections.abc import Iterable, Sequence
@@ -25,7 +26,7 @@ from d2lite.utils.errors import DataError, MissingFileError
 
 from .entries import Entry, EntrySource, Shape
 from .file_kinds import visible_below
-from .geometry import ellipse
+from .geometry import drawn, ellipse
 from .source import find_path
 
 CLASS_LIST = "labels.txt"
@@ -152,7 +153,8 @@ class _Parts:
         """The object; a lone rectangle is a box without a mask."""
         found = Shape(self.label, keypoints=self.keypoints, where=self.where)
         if self.masks:
-            found.mask = self._drawn(size)
+            with contextlib.suppress(ValueError):
+                found.mask = self._drawn(size)
             found.fault = "" if found.mask else "bad_mask"
         elif self.box:
             found.box = self.box
@@ -162,10 +164,9 @@ class _Parts:
 
     def _drawn(self, size: tuple[int, int] | None) -> dict[str, Any] | None:
         """The union of masks and polygons; None where they are outside of the image."""
-        height, width = size or (0, 0)
-        whole = np.zeros((height, width), bool)
-        if self.polygons and size:
-            whole |= rle.decode(rle.from_polygons(self.polygons, height, width)).astype(bool)
+        if size is None:
+            return None
+        whole = drawn(self.polygons, size)
         for left, top, part in self.masks:
             inner = part[max(-top, 0) :, max(-left, 0) :]
             window = whole[max(top, 0) :, max(left, 0) :][: inner.shape[0], : inner.shape[1]]

@@ -26,7 +26,7 @@ from .images import ImagesSource
 from .label_studio import LabelStudioSource
 from .labelme import LabelMeSource
 from .masks import MasksSource
-from .source import Source, find_path
+from .source import Source, find_path, is_there
 from .spec_string import KINDS, DatasetSpec, parse_spec
 from .subset import choose_images
 from .supervisely import SuperviselySource
@@ -74,6 +74,8 @@ class _SpecLoader:
     def source(self) -> Source:
         spec = self.spec
         kind, path, part = spec.kind, spec.path, spec.part
+        if part is not None and not is_there(path) and is_there(spec.whole_path()):
+            path, part = spec.whole_path(), None
         if kind == "auto":
             found, self._is_share = choose_split(
                 recognise(find_path(path, suits=is_recognised)),
@@ -82,10 +84,25 @@ class _SpecLoader:
                 name=spec.name,
             )
             kind, path, part = found.kind, str(found.path), found.part
+        elif KINDS[kind].has_folder:
+            path, part = self._file_in(path, part)
         find = _SOURCES[kind]
         if kind == "csv":
             return CsvSource(path, part, spec.columns)
         return find(path, part) if KINDS[kind].has_part else find(path)
+
+    def _file_in(self, path: str, part: str | None) -> tuple[str, str | None]:
+        """The label file where a folder or an archive is named, and its folder of images."""
+        place = find_path(path, suits=lambda p: p.is_file() or is_recognised(p))
+        if not place.is_dir():
+            return path, part
+        found, _ = choose_split(recognise(place), None, has_fraction=False, name=self.spec.name)
+        if found.kind != self.spec.kind:
+            raise ConfigError(
+                f"{self.spec.name}: {place} is a folder with files of the kind {found.kind}:. Name "
+                f"the file, or write auto:{path}."
+            )
+        return str(found.path), part or found.part
 
     @property
     def is_altered(self) -> bool:

@@ -6,10 +6,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+from d2lite.data.datasets.image_finder import is_litter
 from d2lite.data.datasets.location import datasets_root
 from d2lite.utils.errors import MissingFileError
 
+from .archives import unpacked
+
 logger = logging.getLogger(__name__)
+
+# Of more, none is looked into: these are images of a folder each, not what is around a dataset.
+_MAX_FOLDERS = 100
 
 Records = list[dict[str, Any]]
 
@@ -46,28 +52,54 @@ def find_path(
             that merely has the name of a dataset, such as an output folder, must not hide it.
 
     Returns:
-        The first that exists and suits; where none suits, the first that exists. Absolute.
+        The first that exists and suits, else the only folder below one that does: archives often
+        have a folder around everything. Where none suits, the first that exists. Absolute. Of a
+        zip archive, the folder that it is unpacked into.
 
     Raises:
         MissingFileError: naming all places and the variable that sets the root.
     """
     found = find_paths(path, beside=beside)
-    if suits is None or len(found) == 1:
+    if suits is None:
         return found[0]
-    chosen = next((place for place in found if suits(place)), found[0])
+    found = [unpacked(p) if p.suffix.lower() == ".zip" and p.is_file() else p for p in found]
+    chosen = next((place for place in found if suits(place)), None)
+    chosen = chosen or next(filter(None, (_below(place, suits) for place in found)), found[0])
     if chosen is not found[0]:
         logger.info("%s is taken, since %s has not what is needed.", chosen, found[0])
     return chosen
 
 
+def _below(place: Path, suits: Callable[[Path], bool], levels: int = 3) -> Path | None:
+    """The only folder below that suits, on the first level that has one."""
+    folders = [place]
+    for _ in range(levels):
+        inside = (child for folder in folders if folder.is_dir() for child in folder.iterdir())
+        folders = sorted(child for child in inside if child.is_dir() and not is_litter(child))
+        if len(folders) > _MAX_FOLDERS:
+            return None
+        if fitting := [folder for folder in folders if suits(folder)]:
+            return fitting[0] if len(fitting) == 1 else None
+    return None
+
+
 def find_paths(path: str, *, beside: Path | None = None) -> list[Path]:
     """All places where `find_path` finds something, first to last; at least one."""
     places = [Path.cwd(), Path(datasets_root()), *([beside] if beside else [])]
-    tried = list(dict.fromkeys(Path(os.path.abspath(p / Path(path).expanduser())) for p in places))
-    found = [place for place in tried if place.exists()]
+    given = os.path.expanduser(path)
+    tried = list(dict.fromkeys(Path(os.path.abspath(place / given)) for place in places))
+    found = [place for place in tried if os.path.exists(place)]
     if not found:
         raise no_such_path(path, tried)
     return found
+
+
+def is_there(path: str) -> bool:
+    """Whether `find_path` finds something."""
+    try:
+        return bool(find_paths(path))
+    except MissingFileError:
+        return False
 
 
 def no_such_path(what: str, tried: Iterable[Path]) -> MissingFileError:

@@ -24,6 +24,11 @@ class Kind:
     options: tuple[str, ...] = ("classes", *_SUBSET)
     has_part: bool = True
 
+    @property
+    def has_folder(self) -> bool:
+        """Whether the part after the @ is a folder of images, and not a split."""
+        return self.form.endswith("@IMAGES_DIR")
+
 
 KINDS = {
     "coco": Kind("coco:ANNOTATIONS.json@IMAGES_DIR"),
@@ -89,6 +94,10 @@ class DatasetSpec:
     images: str | None = None
     seed: int = 0
 
+    def whole_path(self) -> str:
+        """The path where its @ is not a separator but belongs to the name of a folder."""
+        return self.path if self.part is None else f"{self.path}@{self.part}"
+
     @property
     def is_subset(self) -> bool:
         """Whether only some of the images are meant."""
@@ -109,6 +118,8 @@ def parse_spec(name: str) -> DatasetSpec:
     # Only a question mark before an option ends the path: file names may have one too.
     body, *options = re.split(r"\?(?=\w+=)", rest, maxsplit=1)
     path, at, part = body.rpartition("@") if "@" in body else (body, "", "")
+    if "/" in part and not kind.has_folder:
+        path, at, part = body, "", ""  # a folder of the path has an @
     if not path.strip() or (at and not part.strip()):
         raise _malformed(name, kind, "a part of it is empty")
     if at and not kind.has_part:

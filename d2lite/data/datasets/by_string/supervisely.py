@@ -16,6 +16,7 @@ from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, UserError
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
+from .geometry import drawn, empty_mask
 from .source import find_path
 
 _MAX_BITMAP_BYTES = 2**26
@@ -107,10 +108,9 @@ def _polygon(
     outline = [value for point in points for value in point]
     if not holes:
         return Shape(label, polygons=[outline], where=where)
-    mask = rle.decode(rle.from_polygons([outline], *size)).astype(bool)
+    mask = drawn([outline], size)
     for hole in holes:
-        flat = [float(value) for point in hole for value in point]
-        mask &= ~rle.decode(rle.from_polygons([flat], *size)).astype(bool)
+        mask &= ~drawn([[float(value) for point in hole for value in point]], size)
     return Shape(label, mask=rle.encode(mask), where=where)
 
 
@@ -124,7 +124,7 @@ def _bitmap(bitmap: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         # The mask is the transparency where there is one, else whatever is not black.
         part = np.asarray(image.getchannel("A") if "A" in image.getbands() else image.convert("L"))
     left, top = (int(value) for value in bitmap["origin"])
-    mask = np.zeros(size, bool)
+    mask = empty_mask(size)
     window = mask[top : top + part.shape[0], left : left + part.shape[1]]
     if left < 0 or top < 0 or window.shape != part.shape:
         raise ValueError("the bitmap reaches beyond the image")

@@ -29,6 +29,7 @@ _NAME_FILES = (
     "labels.txt",
     "predefined_classes.txt",
 )
+_MAX_KEYPOINTS = 1000
 # Splits of tools that do not split.
 _WHOLE = ("default", "all")
 
@@ -118,10 +119,12 @@ class YoloFiles:
         parts = [p for p in PureWindowsPath(plain).parts if p not in ("/", "\\")]
         tried += [home.joinpath(*parts[i:]) for i in range(1, len(parts))]
         for place in tried:
-            if place.exists() and place != home.parent:
+            # Not the folder above and not the whole disk, which a stray slash would mean.
+            if place.exists() and place not in (home.parent, Path(place.anchor)):
                 return place
         try:
-            return find_path(str(Path(root) / entry), beside=home)
+            place = find_path(str(Path(root) / entry), beside=home)
+            return None if place == Path(place.anchor) else place
         except MissingFileError:
             return None
 
@@ -232,9 +235,9 @@ def _read_keypoints(found: YoloFiles, content: dict[str, Any]) -> None:
         found.keypoints = (count, size)
         flips = content.get("flip_idx")
         found.flips = None if flips is None else [int(value) for value in flips]
-    except (TypeError, ValueError) as err:
+    except (TypeError, ValueError, OverflowError) as err:
         raise DataError(f"{found.file}: kpt_shape is {shape!r}, not [points, 2 or 3].") from err
-    if count < 1 or size not in (2, 3):
+    if not 1 <= count <= _MAX_KEYPOINTS or size not in (2, 3):
         raise DataError(f"{found.file}: kpt_shape is {shape!r}, not [points, 2 or 3].")
     if found.flips is not None and sorted(found.flips) != list(range(count)):
         raise DataError(f"{found.file}: flip_idx is not an order of the {count} keypoints.")
