@@ -47,7 +47,7 @@ def test_published_name_is_found_and_its_values_load(name, tmp_path):
     carried = _new_cfg()
     carried.merge_from_file(str(find_config_file(name)))
     if name.startswith("SOLOv2/"):
-        # Ours clip gradients, which the published ones do not: see docs/compatibility.md.
+        # Ours clip gradients, which the published ones do not: see docs/from_detectron2.md.
         assert carried.MODEL.META_ARCHITECTURE == "SOLOv2"
         return
     copy = tmp_path / "copy.yaml"
