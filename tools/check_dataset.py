@@ -5,7 +5,7 @@
     python tools/check_dataset.py coco:mine/train.json --fix mine/train_sound.json
 
 Name the training set first, then the test sets, as strings (see docs/datasets.md) or registered
-names. Exit status: 0 if all is sound, 1 if there are faults, 2 if a set is not there.
+names. Exit status: 0 if nothing is wrong, 1 if there are faults, 2 if a set is not there.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ def parse_args() -> argparse.Namespace:
         "--fix", metavar="OUT.json", help="write a copy of the one SPEC without its faults (COCO)"
     )
     parser.add_argument(
+        "--masks",
+        choices=["polygon", "bitmask"],
+        metavar="FORMAT",
+        help="check for a model with masks (MODEL.MASK_ON) of this INPUT.MASK_FORMAT: polygon or "
+        "bitmask",
+    )
+    parser.add_argument(
         "--threads",
         type=int,
         default=min(8, os.cpu_count() or 1),
@@ -55,7 +62,10 @@ def main() -> int:
         raise ConfigError(f"--threads is {args.threads}; it must be 1 or more.")
     sets = []
     for name in args.specs:
-        sets.append(check_dataset(name, num_threads=args.threads, progress=show_progress))
+        checked = check_dataset(
+            name, num_threads=args.threads, progress=show_progress, mask_format=args.masks
+        )
+        sets.append(checked)
         live_line.finish()
     compare_sets(sets)
     for checked in sets:

@@ -15,6 +15,7 @@ from .checking import check_image_files
 from .classes import check_metadata_consistency
 from .common import DatasetFromList, MapDataset
 from .dataset_dicts import (
+    check_is_annotated,
     filter_images_with_few_keypoints,
     filter_images_with_only_crowd_annotations,
     get_detection_dataset_dicts,
@@ -144,8 +145,12 @@ def _train_loader_from_config(
             proposal_files=_proposal_files(cfg, cfg.DATASETS.PROPOSAL_FILES_TRAIN),
             max_bad_share=max_bad_share,
             repeats=cfg.DATASETS.TRAIN_REPEATS,
+            # Mappers of people's own may find masks and images by other means.
+            mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON and mapper is None else None,
         )
-        if mapper is None and isinstance(dataset, list):  # others may find images by other means
+        # Others may find images by other means.
+        if mapper is None and isinstance(dataset, list):
+            check_is_annotated(dataset, cfg.DATASETS.TRAIN)
             check_image_files(dataset, max_bad_share)
     return {
         "dataset": dataset,

@@ -2,19 +2,23 @@
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import ConcatDataset, Dataset
 
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
 from .catalog import DatasetCatalog, MetadataCatalog
 from .classes import ClassCounts, count_classes
 from .faults import collecting_faults
+from .image_sizes import image_size
+from .normal_forms import as_id
 from .object_checks import drop_invalid
 from .proposals import load_proposals_into_dataset
+from .set_checks import keep_maskable
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +27,13 @@ Records = list[dict[str, Any]]
 
 def filter_images_with_only_crowd_annotations(dataset_dicts: Records) -> Records:
     """The images that have an object which is not a crowd region."""
-    kept = [
-        record
-        for record in dataset_dicts
-        if any(not obj.get("iscrowd", 0) for obj in record["annotations"])
-    ]
+    kept = [record for record in dataset_dicts if not _is_crowd_only(record)]
     _log_left_out(dataset_dicts, kept, "no object, or crowd regions only")
     return kept
+
+
+def _is_crowd_only(record: dict[str, Any]) -> bool:
+    return all(obj.get("iscrowd", 0) for obj in record["annotations"])
 
 
 def filter_images_with_few_keypoints(
@@ -65,6 +69,7 @@ def get_detection_dataset_dicts(
     *,
     max_bad_share: float | None = None,
     repeats: Sequence[float] = (),
+    mask_format: str | None = None,
 ) -> Any:
     """Load one or several datasets as one list.
 
@@ -81,6 +86,8 @@ def get_detection_dataset_dicts(
             if they, or images that could not be loaded, are more than this share; None does not.
         repeats: for each set, how many times an epoch shows its images; noted in each dict as
             "repeat_factor". Empty notes nothing.
+        mask_format: INPUT.MASK_FORMAT of a model with masks: objects without one are counted and
+            left out. None for a model without masks.
 
     Returns:
         Dataset dicts. Sets that are registered as torch datasets come as they are, several as
@@ -88,7 +95,8 @@ def get_detection_dataset_dicts(
 
     Raises:
         ConfigError: if no name is given, or not as many proposal files or repeats as sets.
-        DataError: if a set is empty, the classes differ, or nothing is left.
+        DataError: if a set is empty, the classes differ, no object has a mask where they are
+            needed, or nothing is left.
         UnknownNameError: if a name is not registered.
     """
     names = [names] if isinstance(names, str) else list(names)
@@ -101,12 +109,14 @@ def get_detection_dataset_dicts(
         loaded: list[Any] = [DatasetCatalog.get(name) for name in names]
         if any(isinstance(dataset, Dataset) for dataset in loaded):
             return loaded[0] if len(loaded) == 1 else ConcatDataset(loaded)
-        datasets = [_checked(*pair) for pair in zip(names, loaded, strict=True)]
+        datasets = [_plain_records(*pair) for pair in zip(names, loaded, strict=True)]
         if max_bad_share is not None:
             datasets = [drop_invalid(records, faults) for records in datasets]
     if max_bad_share is not None:
         num_objects = sum(len(r.get("annotations", ())) for r in itertools.chain(*datasets))
         faults.check_share(sum(map(len, datasets)), num_objects, max_bad_share)
+    if mask_format is not None:
+        datasets = keep_maskable(datasets, names, mask_format)
     if proposal_files is not None:
         if len(proposal_files) != len(names):
             raise ConfigError(
@@ -160,12 +170,93 @@ def counted_classes(names: Sequence[str]) -> list[dict[str, Any]] | None:
     return None if counts is None else counts.rows()
 
 
-def _checked(name: str, records: Records) -> Records:
+def load_records(name: str) -> Records:
+    """The dataset dicts of one set, with ids and sizes as plain numbers.
+
+    Functions of people's own may give ids and sizes of numpy or as text, and no ids at all: images
+    are then numbered from 0.
+
+    Raises:
+        DataError: if there are no images, or their entries are not dataset dicts.
+        UnknownNameError: if the name is not registered.
+    """
+    return _plain_records(name, DatasetCatalog.get(name))
+
+
+def _plain_records(name: str, records: Sequence[Any]) -> Records:
     if not len(records):
         raise DataError(
             f"Dataset {name!r} has no images. Check the file or folder that it is registered with."
         )
-    return list(records)
+    records = list(records)
+    for place, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise DataError(
+                f"Entry {place} of dataset {name!r} is of type {type(record).__name__}; expected "
+                "a dict with 'file_name', 'image_id', 'height', 'width' and 'annotations'."
+            )
+    has_id = [_has_id(record) for record in records]
+    if any(has_id) and not all(has_id):
+        raise DataError(
+            f"{has_id.count(False)} of {len(records)} images of dataset {name!r} have no "
+            f"'image_id', for instance {records[has_id.index(False)].get('file_name')}. Give all "
+            "images different ids, or none."
+        )
+    return [_plain(record, place) for place, record in enumerate(records)]
+
+
+def _has_id(record: Mapping[str, Any]) -> bool:
+    # Images with maps of classes alone need none.
+    return record.get("image_id") is not None or "annotations" not in record
+
+
+def _plain(record: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """The record itself where its numbers are plain already, else a copy."""
+    changes: dict[str, Any] = {}
+    number = record.get("image_id")
+    if type(number) not in (int, str) and (number is not None or not _has_id(record)):
+        changes["image_id"] = place if number is None else as_id(number)
+    sizes = {key: record.get(key) for key in ("height", "width")}
+    if all(value is None for value in sizes.values()):
+        changes.update(_measured(record) if "annotations" in record else {})
+    elif any(type(value) is not int for value in sizes.values()):
+        changes.update({key: as_id(value) for key, value in sizes.items()})
+    if not changes and type(record) is dict:
+        return record
+    wrong = [key for key, value in changes.items() if not isinstance(value, int | str)]
+    wrong += [key for key in sizes if isinstance(changes.get(key), str)]
+    if wrong:
+        shown = ", ".join(f"{key} {record.get(key)!r}" for key in wrong)
+        raise DataError(f"{record.get('file_name')} has {shown}; expected whole numbers.")
+    return {**record, **changes}
+
+
+def _measured(record: Mapping[str, Any]) -> dict[str, int]:
+    """Height and width of the image file; {} where it cannot be read here."""
+    try:
+        return dict(
+            zip(("height", "width"), image_size(Path(str(record["file_name"]))), strict=True)
+        )
+    except (KeyError, DataError, MissingFileError):
+        return {}
+
+
+def check_is_annotated(records: Records, names: Sequence[str]) -> None:
+    """Check that there is something to learn from.
+
+    Raises:
+        DataError: if no record has objects, segments or a map of classes.
+    """
+    if not any(_LABELS & record.keys() for record in records):
+        raise DataError(
+            f"{', '.join(names)} has images without annotations, so there is nothing to learn "
+            "from (images:DIR is for prediction). Name a dataset with annotations in "
+            "DATASETS.TRAIN, for instance coco:FILE.json@IMAGES_DIR."
+        )
+
+
+# What a dataset dict has to learn from.
+_LABELS = {"annotations", "sem_seg_file_name", "pan_seg_file_name"}
 
 
 def _with_repeats(
@@ -192,10 +283,12 @@ def _filtered(
     if min_keypoints > 0:
         kept = filter_images_with_few_keypoints(kept, min_keypoints)
     if not kept:
+        crowds = sum(1 for record in records if record["annotations"] and _is_crowd_only(record))
         raise DataError(
             f"None of the {len(records)} images of {', '.join(names)} is left after filtering: "
-            "every one lacks objects (or keypoints). Check the annotations, or keep such images "
-            "with DATALOADER.FILTER_EMPTY_ANNOTATIONS False"
+            f"{crowds} have crowd regions (iscrowd 1) only, the others lack objects (or "
+            "keypoints). Check the annotations, or keep such images with "
+            "DATALOADER.FILTER_EMPTY_ANNOTATIONS False"
             + (" and MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE 0." if min_keypoints else ".")
         )
     return kept

@@ -80,17 +80,39 @@ FAULTS = {
         "skipped, with its object if it has no other",
         "left out, with its object if it has no other",
     ),
+    "far_polygon": Fault(
+        "polygon far outside its image, not finite or with too long an outline",
+        "skipped, with its object if it has no other",
+        "left out, with its object if it has no other",
+    ),
     "no_area": Fault(
         "shape without an area (point, line)", _SKIPPED, _LEFT_OUT, "set", is_note=True
     ),
     "bad_mask": Fault("mask that does not decode or fit its image", _SKIPPED, _LEFT_OUT),
+    "no_mask": Fault(
+        "object without a mask", "skipped by a model with masks (MODEL.MASK_ON)", "kept"
+    ),
+    "partly_masked": Fault(
+        "object without a mask where others have one",
+        "skipped by a model with masks (MODEL.MASK_ON)", "kept", "set", is_note=True,
+    ),
+    "not_polygons": Fault(
+        "mask that is not polygons", "stops, unless INPUT.MASK_FORMAT is bitmask", "kept"
+    ),
+    "crowd_only": Fault(
+        "image with crowd regions (iscrowd 1) and no other object", "not trained on", "kept",
+        "set", is_note=True,
+    ),
+    "no_objects": Fault("set without an object to learn from", "stops", "kept", "set"),
     "no_labels": Fault(
         "set none of whose images has a label file", "no objects to learn from", "kept", "set"
     ),
     "empty_class": Fault(
         "class without objects", "nothing is learnt of it", "kept", "set", is_note=True
     ),
-    "classes_differ": Fault("class that not all sets have", "stops", "kept", "set"),
+    "classes_differ": Fault(
+        "class that not all sets have", "not scored; between training sets it stops", "kept", "set"
+    ),
     "shared_image": Fault(
         "image that an earlier set has too (by content)", "used; results look too good", "kept",
         "set",

@@ -13,6 +13,7 @@ from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 
 from .faults import FaultLog
+from .normal_forms import as_id, as_mask
 
 # Tools round boxes to whole pixels, or name the last pixel in place of the edge after it.
 _SLACK = 1.0
@@ -40,12 +41,24 @@ def box_fault(xyxy: Sequence[float], height: float, width: float) -> str | None:
     return "box_beyond" if is_beyond else None
 
 
-def is_valid_polygon(polygon: Any) -> bool:
-    """Whether x0, y0, x1, y1, ... are three or more points of finite numbers."""
+def polygon_fault(polygon: Any) -> str | None:
+    """What is wrong with a polygon x0, y0, x1, y1, ...
+
+    Returns:
+        "few_points", "far_polygon" or None.
+    """
     try:
-        return len(polygon) >= 6 and len(polygon) % 2 == 0 and all(map(math.isfinite, polygon))
-    except TypeError:
-        return False
+        if len(polygon) < 6 or len(polygon) % 2:
+            return "few_points"
+        numbers = polygon.tolist() if isinstance(polygon, np.ndarray) else polygon
+        return None if rle.can_draw(numbers) else "far_polygon"
+    except (TypeError, OverflowError):
+        return "few_points"
+
+
+def is_valid_polygon(polygon: Any) -> bool:
+    """Whether x0, y0, x1, y1, ... are three or more points that can be drawn."""
+    return polygon_fault(polygon) is None
 
 
 def mask_fault(mask: Any, height: int, width: int) -> str | None:
@@ -117,19 +130,18 @@ def valid_object(
         The object itself if nothing is wrong with it, a corrected copy, or None if it is skipped.
     """
     size = record["height"], record["width"]
-    mask = obj.get("segmentation")
-    if isinstance(mask, list):
-        valid = [polygon for polygon in mask if is_valid_polygon(polygon)]
-        for number in range(len(valid), len(mask)):
-            is_last = number == len(mask) - 1
-            faults.add("few_points", _where(obj, record), is_lost=is_last and not valid)
-        if mask and not valid:
+    category = obj.get("category_id")
+    if type(category) is not int:
+        category = as_id(category)
+        if not isinstance(category, int):
+            faults.add("malformed", f"{_where(obj, record)}, category {obj.get('category_id')!r}")
             return None
-        if len(valid) < len(mask):
-            obj = {**obj, "segmentation": valid}
-    elif mask is not None and mask_fault(mask, *size):
-        faults.add("bad_mask", _where(obj, record))
-        return None
+        obj = {**obj, "category_id": category}
+    if "segmentation" in obj:
+        checked = _with_valid_mask(obj, record, size, faults)
+        if checked is None:
+            return None
+        obj = checked
     if obj.get("bbox") is None:
         box = box_around(obj.get("segmentation"))
         if box is None:
@@ -137,6 +149,33 @@ def valid_object(
             return None
         obj = {**obj, "bbox": box, "bbox_mode": BoxMode.XYXY_ABS}
     return _with_valid_box(obj, record, faults, cut)
+
+
+def _with_valid_mask(
+    obj: Record, record: Record, size: tuple[int, int], faults: FaultLog
+) -> Record | None:
+    try:
+        mask = as_mask(obj["segmentation"])
+    except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
+        faults.add("bad_mask", _where(obj, record))
+        return None
+    if isinstance(mask, list):
+        found = [polygon_fault(polygon) for polygon in mask]
+        if any(found):
+            valid = [p for p, fault in zip(mask, found, strict=True) if fault is None]
+            bad = [fault for fault in found if fault is not None]
+            for number, fault in enumerate(bad, start=1):
+                is_lost = number == len(bad) and not valid
+                faults.add(fault, _where(obj, record), is_lost=is_lost)
+            if not valid:
+                return None
+            mask = valid
+    elif mask is not None and mask_fault(mask, *size):
+        faults.add("bad_mask", _where(obj, record))
+        return None
+    if mask is None:
+        return {key: value for key, value in obj.items() if key != "segmentation"}
+    return obj if mask is obj["segmentation"] else {**obj, "segmentation": mask}
 
 
 def _where(obj: Record, record: Record) -> str:

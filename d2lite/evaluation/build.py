@@ -40,6 +40,7 @@ class EvaluatorOptions:
         kpt_oks_sigmas: for COCO keypoints.
         distributed: gather predictions of all processes.
         rotated: the model predicts rotated boxes.
+        detections_per_image: how many the model gives at most; see `COCOEvaluator`.
     """
 
     dataset_name: str
@@ -49,6 +50,7 @@ class EvaluatorOptions:
     kpt_oks_sigmas: Sequence[float] = ()
     distributed: bool = True
     rotated: bool = False
+    detections_per_image: int | None = None
 
 
 def build_evaluator(
@@ -60,6 +62,7 @@ def build_evaluator(
     kpt_oks_sigmas: Sequence[float] = (),
     distributed: bool = True,
     rotated: bool = False,
+    detections_per_image: int | None = None,
 ) -> DatasetEvaluator:
     """Build the evaluator that the dataset's metadata names as `evaluator_type`.
 
@@ -79,7 +82,14 @@ def build_evaluator(
             "override build_evaluator of your trainer."
         )
     options = EvaluatorOptions(
-        dataset_name, tasks, output_dir, max_dets_per_image, kpt_oks_sigmas, distributed, rotated
+        dataset_name,
+        tasks,
+        output_dir,
+        max_dets_per_image,
+        kpt_oks_sigmas,
+        distributed,
+        rotated,
+        detections_per_image,
     )
     evaluator: DatasetEvaluator = EVALUATOR_REGISTRY.get(kind)(options)
     return evaluator
@@ -96,6 +106,7 @@ def coco(options: EvaluatorOptions) -> DatasetEvaluator:
         output_dir=options.output_dir,
         max_dets_per_image=options.max_dets_per_image,
         kpt_oks_sigmas=options.kpt_oks_sigmas,
+        detections_per_image=options.detections_per_image,
     )
 
 

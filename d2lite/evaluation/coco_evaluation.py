@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,15 @@ import torch
 from pycocotools import coco, cocoeval
 
 from d2lite.data.catalog import MetadataCatalog
+from d2lite.data.normal_forms import as_id
 from d2lite.structures import Instances
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.file_io import atomic_write
 
 from .coco_ground_truth import check_ground_truth, coco_ground_truth, index_coco
 from .coco_results import explain_poor_results, instances_to_coco_json, without_classes
 from .coco_scoring import (
+    DEFAULT_MAX_DETS,
     CocoScores,
     _evaluate_predictions_on_coco,
     detection_limits,
@@ -66,6 +69,7 @@ class COCOEvaluator(DatasetEvaluator):
         use_fast_impl: bool = True,
         kpt_oks_sigmas: Sequence[float] = (),
         allow_cached_coco: bool = True,
+        detections_per_image: int | None = None,
     ) -> None:
         """Find the dataset's ground truth.
 
@@ -82,8 +86,11 @@ class COCOEvaluator(DatasetEvaluator):
             use_fast_impl: use hotcoco where it is installed; the numbers are the same.
             kpt_oks_sigmas: one for each keypoint, as in TEST.KEYPOINT_OKS_SIGMAS; () for COCO
                 persons.
-            allow_cached_coco: reuse the COCO file made of the dataset dicts by an earlier run
-                into the same `output_dir`, if the data are still the same.
+            allow_cached_coco: leave the COCO file that an earlier run made of the dataset dicts in
+                `output_dir` as it is, if the data are still the same.
+            detections_per_image: how many the model gives at most (TEST.DETECTIONS_PER_IMAGE).
+                Where an image has more than 100 objects of a class, so many count in place of 100
+                unless `max_dets_per_image` is given; a warning says so.
 
         Raises:
             ConfigError: for unknown tasks.
@@ -93,6 +100,7 @@ class COCOEvaluator(DatasetEvaluator):
         if isinstance(tasks, Mapping):
             self._logger.warning("tasks is a config; the tasks are those of the predictions.")
             kpt_oks_sigmas = kpt_oks_sigmas or tasks["TEST"]["KEYPOINT_OKS_SIGMAS"]
+            detections_per_image = tasks["TEST"].get("DETECTIONS_PER_IMAGE")
             tasks = None
         unknown = sorted(set(tasks or ()) - set(self._known_tasks))
         if unknown or isinstance(tasks, str):
@@ -105,6 +113,7 @@ class COCOEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._max_dets_per_image = detection_limits(max_dets_per_image)
+        self._detections_per_image = detections_per_image
         self._use_fast_impl = use_fast_impl
         self._kpt_oks_sigmas = tuple(kpt_oks_sigmas)
         self._allow_cached_coco = allow_cached_coco
@@ -141,12 +150,13 @@ class COCOEvaluator(DatasetEvaluator):
             outputs: with "instances" (pred_boxes, scores, pred_classes ...), "proposals" or both.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            prediction: dict[str, Any] = {"image_id": image["image_id"]}
+            image_id = _plain_id(image)
+            prediction: dict[str, Any] = {"image_id": image_id}
             if "instances" in output:
                 instances = output["instances"].to(self._cpu_device)
                 # Also where nothing was predicted: a mask model has a mask AP, if only 0.
                 self._seen_tasks |= {t for t, f in _FIELD_OF_TASK.items() if instances.has(f)}
-                prediction["instances"] = self.instances_to_json(instances, image["image_id"])
+                prediction["instances"] = self.instances_to_json(instances, image_id)
             if "proposals" in output:
                 prediction["proposals"] = output["proposals"].to(self._cpu_device)
             if len(prediction) > 1:
@@ -233,6 +243,7 @@ class COCOEvaluator(DatasetEvaluator):
         )
         if reasons:
             self._logger.warning("Evaluation of '%s': %s", self._dataset_name, reasons)
+        self._fit_limits(dataset)
         for task in self._tasks or self._tasks_from_predictions(results):
             compared = [result for result in results if _KEY_OF_TASK[task] in result]
             self._results[task] = self._derive_coco_results(
@@ -240,6 +251,29 @@ class COCOEvaluator(DatasetEvaluator):
                 task,
                 class_names=self._metadata.get("thing_classes"),
             )
+
+    def _fit_limits(self, dataset: Mapping[str, Any]) -> None:
+        """Count more than 100 detections where an image has more objects of a class than that."""
+        if self._max_dets_per_image != list(DEFAULT_MAX_DETS):
+            return
+        counts = Counter(
+            (a["image_id"], a["category_id"])
+            for a in dataset["annotations"]
+            if not a.get("iscrowd")
+        )
+        most, limit = max(counts.values(), default=0), DEFAULT_MAX_DETS[-1]
+        if most <= limit:
+            return
+        given = self._detections_per_image or 0
+        if given > limit:
+            self._max_dets_per_image = detection_limits(given)
+            rule = f"so the best {given} detections count (TEST.DETECTIONS_PER_IMAGE), not 100"
+        else:
+            rule = "but only the best 100 detections count. Raise TEST.DETECTIONS_PER_IMAGE"
+            rule += " (max_dets_per_image of the evaluator)"
+        self._logger.warning(
+            "'%s' has an image with %d objects of one class, %s.", self._dataset_name, most, rule
+        )
 
     def _score(
         self, results: Sequence[dict[str, Any]], task: str, img_ids: Sequence[Any] | None
@@ -260,11 +294,14 @@ class COCOEvaluator(DatasetEvaluator):
     ) -> tuple[list[dict[str, Any]], int]:
         """Replace class numbers by category ids of the file; results of no class are counted."""
         id_of_class = {number: category for category, number in self._class_numbers().items()}
+        # Classes that the dataset does not have, and the model has, may well be predicted.
+        is_joined = self._metadata.get("own_classes") is not None
+        shared = range(len(self._metadata.thing_classes)) if is_joined else ()
         mapped, num_unknown = [], 0
         for result in results:
             category_id = id_of_class.get(result["category_id"])
             if category_id is None:
-                num_unknown += 1
+                num_unknown += result["category_id"] not in shared
             else:
                 mapped.append({**result, "category_id": category_id})
         return mapped, num_unknown
@@ -311,3 +348,17 @@ class COCOEvaluator(DatasetEvaluator):
                 "nan: the class has no ground truth here; it does not count in the mean."
             )
         return metrics | {f"AP-{name}": value for name, value in per_class.items()}
+
+
+def _plain_id(image: Mapping[str, Any]) -> int | str:
+    """The image's id as JSON can hold it."""
+    number = image.get("image_id")
+    if isinstance(number, int | str):
+        return number
+    number = as_id(number)
+    if number is None:
+        raise DataError(
+            f"The image {image.get('file_name')} came to the evaluator with image_id "
+            f"{image.get('image_id')!r}; expected a whole number or text."
+        )
+    return number

@@ -1,11 +1,11 @@
 """The ground truth of any dataset as a COCO dict, and what an engine needs to score on it."""
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,16 @@ import numpy as np
 from pycocotools import coco
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog, dataset_file_stem
-from d2lite.data.datasets.coco_export import convert_to_coco_dict
+from d2lite.data.dataset_dicts import load_records
+from d2lite.data.datasets.coco_export import coco_dict
+from d2lite.data.datasets.coco_file import (
+    annotations_by_image,
+    coco_images,
+    normalise_annotation,
+    read_coco_json,
+)
+from d2lite.data.faults import collecting_faults
+from d2lite.data.normal_forms import as_id
 from d2lite.data.object_checks import box_around, is_valid_polygon, mask_fault
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, MissingFileError
@@ -47,53 +56,78 @@ def coco_ground_truth(
 
     Args:
         dataset_name: a registered dataset.
-        output_dir: where <dataset_name>_coco_format.json is kept for the next evaluation; None
+        output_dir: where <dataset_name>_coco_format.json is written, for those who read it; None
             for nowhere.
-        allow_cached: take the kept file, if it was made of the same data.
+        allow_cached: leave a file that is there already as it is if it has the same content.
+
+    Returns:
+        COCO dict of ids, sizes and annotations in the form that COCO defines; what cannot be
+        understood is left out, as in training.
     """
-    json_file = MetadataCatalog.get(dataset_name).get("json_file")
-    if json_file:
-        with PathManager.open(json_file) as stream:
-            content: dict[str, Any] = json.load(stream)
-        return content
-    records = DatasetCatalog.get(dataset_name)
-    if output_dir is None or not any("annotations" in record for record in records):
-        made = convert_to_coco_dict(dataset_name)
-        if not any("annotations" in record for record in records):
-            # Images to predict on: nothing can be scored, which is not the same as AP 0.
-            del made["annotations"]
-        return made
-    path = output_dir / f"{dataset_file_stem(dataset_name)}_coco_format.json"
-    # A file made of other data would give wrong numbers in silence, so it names its data.
-    fingerprint = _fingerprint(records)
-    if allow_cached and path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if kept.get("info", {}).get("fingerprint") == fingerprint:
-            return kept
-    made = convert_to_coco_dict(dataset_name)
-    made["info"] = {**made.get("info", {}), "fingerprint": fingerprint}
-    with atomic_write(path) as stream:
-        json.dump(made, stream)
-    logger.info("Saved the annotations of '%s' in COCO's format to %s", dataset_name, path)
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("json_file"):
+        return _read_truth(dataset_name, metadata)
+    records = load_records(dataset_name)
+    made = coco_dict(dataset_name, records)
+    if not any("annotations" in record for record in records):
+        # Images to predict on: nothing can be scored, which is not the same as AP 0.
+        del made["annotations"]
+    elif output_dir is not None:
+        path = output_dir / f"{dataset_file_stem(dataset_name)}_coco_format.json"
+        # By the whole content: labels that changed give another file.
+        content = {key: value for key, value in made.items() if key != "info"}
+        made["info"]["fingerprint"] = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        if not (allow_cached and _has_fingerprint(path, made["info"]["fingerprint"])):
+            with atomic_write(path) as stream:
+                json.dump(made, stream)
+            logger.info("Saved the annotations of '%s' in COCO's format to %s", dataset_name, path)
     return made
 
 
-def _fingerprint(dataset_dicts: Sequence[dict[str, Any]]) -> int:
-    """A number that changes when images, boxes or classes of the data change."""
-    crc = 0
-    for record in dataset_dicts:
-        objects = [
-            (
-                a.get("bbox"),
-                a.get("category_id"),
-                a.get("iscrowd"),
-                len(a.get("segmentation") or ()),
-            )
-            for a in record.get("annotations", ())
-        ]
-        what = (record.get("image_id"), record.get("height"), record.get("width"), objects)
-        crc = zlib.crc32(repr(what).encode(), crc)
-    return crc
+def _has_fingerprint(path: Path, fingerprint: str) -> bool:
+    """Whether a file was written with this fingerprint, which is in its first lines."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return fingerprint in stream.read(1000)
+
+
+def _read_truth(dataset_name: str, metadata: Any) -> dict[str, Any]:
+    """The annotation file, of the images and classes that the dataset has."""
+    json_file = metadata.json_file
+    with collecting_faults() as faults:
+        content = read_coco_json(json_file)
+        images = coco_images(content, json_file, faults)
+        if not all("height" in image for image in images.values()):
+            # The reader of the dataset takes the sizes from the images.
+            for record in load_records(dataset_name):
+                image = images.get(record["image_id"])
+                if image is not None and "height" not in image:
+                    size = {key: record[key] for key in ("height", "width")}
+                    images[record["image_id"]] = {**image, **size}
+        content["images"] = [image for image in images.values() if "height" in image]
+        for category in content.get("categories", ()):
+            category["id"] = as_id(category["id"])
+        if "annotations" in content:
+            found = annotations_by_image(content["annotations"], images, json_file, faults)
+            annotations = [a for of_image in found.values() for a in of_image]
+            readable = [a for a in annotations if normalise_annotation(a) is None]
+            _warn_of_unreadable(len(annotations) - len(readable))
+            content["annotations"] = readable
+    numbers = metadata.get("thing_dataset_id_to_contiguous_id")
+    if numbers is not None and "categories" in content:
+        # Classes that the model does not have are not scored.
+        content["categories"] = [c for c in content["categories"] if c["id"] in numbers]
+    return content
+
+
+def _warn_of_unreadable(count: int) -> None:
+    if count:
+        logger.warning(
+            "%d annotations of the ground truth have no readable box or mask. They are not "
+            "scored, as they are not trained on; tools/check_dataset.py shows them.",
+            count,
+        )
 
 
 def index_coco(dataset: Mapping[str, Any]) -> coco.COCO:
@@ -138,12 +172,12 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
     # The first of an id, as in training; files of labelling tools have such entries twice.
     sizes = {image["id"]: image for image in reversed(dataset["images"]) if "id" in image}
     needed = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[task]
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     num_bad = 0
     for annotation in dataset.get("annotations", ()):
         image = sizes.get(annotation.get("image_id"))
-        whole = {"iscrowd": 0, **annotation}
-        if image is None or not _keep_readable(whole, image):
+        whole = {"iscrowd": 0, **{key: annotation[key] for key in _SCORED if key in annotation}}
+        if image is None or normalise_annotation(whole) or not _keep_readable(whole, image):
             num_bad += image is not None
             continue
         if not whole.get(needed):
@@ -153,21 +187,32 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
         if task == "keypoints":
             visibility = np.asarray(whole["keypoints"]).reshape(-1, 3)[:, 2]
             whole.setdefault("num_keypoints", int((visibility > 0).sum()))
-        annotations.append(whole)
-    if num_bad:
-        logger.warning(
-            "%d annotations of the ground truth have no readable box or mask. They are not "
-            "scored, as they are not trained on; tools/check_dataset.py shows them.",
-            num_bad,
-        )
-    return {
-        "info": {},
-        "images": list(sizes.values())[::-1],
-        "categories": list(dataset["categories"]),
         # DIFFERS: numbered from one. Files have ids twice, and pycocotools takes a detection that
         # matches the annotation with the id 0 for one without a match.
-        "annotations": [{**a, "id": number} for number, a in enumerate(annotations, start=1)],
+        whole["id"] = len(annotations) + 1
+        annotations.append(whole)
+    _warn_of_unreadable(num_bad)
+    return {
+        "info": {},
+        "images": [_only(image, _OF_IMAGE) for image in reversed(sizes.values())],
+        "categories": [_only(category, _OF_CATEGORY) for category in dataset["categories"]],
+        "annotations": annotations,
     }
+
+
+# Engines get nothing else: they refuse fields of unusual types, whether these matter or not.
+_SCORED = (
+    "image_id", "category_id", "iscrowd", "area", "bbox", "segmentation", "keypoints",
+    "num_keypoints",
+)  # fmt: skip
+_OF_IMAGE = (
+    "id", "file_name", "height", "width", "not_exhaustive_category_ids", "neg_category_ids",
+)  # fmt: skip
+_OF_CATEGORY = ("id", "name", "frequency")
+
+
+def _only(entry: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: entry[key] for key in keys if key in entry}
 
 
 def _keep_readable(annotation: dict[str, Any], image: Mapping[str, Any]) -> bool:
@@ -178,19 +223,16 @@ def _keep_readable(annotation: dict[str, Any], image: Mapping[str, Any]) -> bool
     mask = annotation.get("segmentation")
     if isinstance(mask, list):
         mask = [polygon for polygon in mask if is_valid_polygon(polygon)]
-    elif mask and "height" in image and mask_fault(mask, image["height"], image["width"]):
-        return False
-    if annotation.get("segmentation"):
-        annotation["segmentation"] = mask
         if not mask:
             return False
-    if not annotation.get("bbox") and mask:
-        annotation["bbox"] = _box(mask)
-    box = annotation.get("bbox") or ()
-    try:
-        return all(map(math.isfinite, box)) and len(box) in (0, 4, 5)
-    except TypeError:
+        annotation["segmentation"] = mask
+    elif (
+        mask is not None and "height" in image and mask_fault(mask, image["height"], image["width"])
+    ):
         return False
+    if "bbox" not in annotation:
+        annotation["bbox"] = _box(mask)
+    return all(map(math.isfinite, (*annotation["bbox"], *annotation.get("keypoints", ()))))
 
 
 def _box(mask: Any) -> list[float]:

@@ -28,6 +28,7 @@ COUNTS = {
     "few_points": 3,
     "bad_mask": 4,
     "empty_class": 2,
+    "partly_masked": 23,
 }
 NUM_IMAGES, NUM_SOUND_IMAGES, NUM_SOUND_OBJECTS = 30, 21, 24
 

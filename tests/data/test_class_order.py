@@ -52,8 +52,28 @@ def test_the_files_own_ids_stay_with_their_names(names):
     assert metadata.thing_dataset_id_to_contiguous_id == {2: 0, 5: 1}
 
 
+@pytest.mark.parametrize("number", range(5))
+def test_classes_of_other_sets_are_joined_by_name_and_the_rest_is_not_scored(
+    names, number, tmp_path, caplog
+):
+    """A rare class is in one of two files only."""
+    name, order = names[number], ["cat", "ant"]
+    for again in (order, ["owl", "bee"], order):
+        assert load_test_classes([name], again) == {name: again}
+    assert "Only in the dataset, so not scored: owl." in caplog.text
+    assert "Only in the model, so without a score here: cat." in caplog.text
+    assert labels_of(name) == [["ant"], []]
+    evaluator = build_evaluator(name, output_dir=tmp_path / "out")
+    first, second = DatasetCatalog.get(name)
+    evaluator.process(*detections(first["image_id"], [1]))
+    evaluator.process(*detections(second["image_id"], [0]))
+    found = evaluator.evaluate()["bbox"]
+    assert found["AP"] == found["AP-ant"] == pytest.approx(100)
+    assert "AP-owl" not in found
+
+
 def test_other_classes_and_functions_of_ones_own_are_left_alone(names):
-    follow_class_order(names[0], ["ant", "cat"])
+    follow_class_order(names[0], ["bee", "cat"])
     assert MetadataCatalog.get(names[0]).thing_classes == ["owl", "ant"]
     DatasetCatalog.register("mine", lambda: [{"file_name": "m", "annotations": []}])
     MetadataCatalog.get("mine").thing_classes = ["owl", "ant"]

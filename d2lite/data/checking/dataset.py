@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.converting import LabelledSet, coco_content, coco_object
-from d2lite.data.datasets.coco_reading import coco_categories, read_coco_json, read_coco_objects
+from d2lite.data.dataset_dicts import load_records
+from d2lite.data.datasets.coco_file import coco_categories, coco_images, read_coco_json
+from d2lite.data.datasets.coco_reading import read_coco_objects
 from d2lite.data.faults import FAULTS, FaultLog, collecting_faults
+from d2lite.data.normal_forms import as_id
 from d2lite.data.object_checks import drop_invalid
+from d2lite.data.set_checks import count_set_faults
 from d2lite.utils.errors import DataError
 
 from .image_files import check_images
@@ -39,7 +43,11 @@ class CheckedSet:
 
 
 def check_dataset(
-    name: str, *, num_threads: int = 1, progress: Callable[[int, int], None] | None = None
+    name: str,
+    *,
+    num_threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    mask_format: str | None = None,
 ) -> CheckedSet:
     """Check one dataset thoroughly; every image is decoded.
 
@@ -47,6 +55,8 @@ def check_dataset(
         name: dataset string or registered name.
         num_threads: images that are read at a time.
         progress: called with how many images are done, and of how many.
+        mask_format: INPUT.MASK_FORMAT of the model with masks that is to be trained; None for a
+            model without, or where it is not known.
 
     Raises:
         ConfigError: if the name is malformed or says what the data do not have.
@@ -56,12 +66,13 @@ def check_dataset(
     with collecting_faults() as faults:
         result.faults = faults
         try:
-            records = list(DatasetCatalog.get(name))
+            records = load_records(name)
             result.classes = list(MetadataCatalog.get(name).get("thing_classes") or ())
         except DataError as err:
             faults.add("unusable", str(err))
             return result
         records = drop_invalid(records, faults)
+        count_set_faults(records, faults, mask_format)
     for done, (record, found) in enumerate(
         zip(records, check_images(records, num_threads), strict=True), start=1
     ):
@@ -172,20 +183,24 @@ def _cleaned_file(checked: CheckedSet, json_file: str) -> dict[str, Any]:
     content = read_coco_json(json_file)
     categories = coco_categories(content, json_file)
     ids = list(categories)
-    extra = {key for a in content.get("annotations", ()) for key in a} - (_OWN_KEYS - {"id"})
-    kept_ids = {record["image_id"] for record in checked.records}
+    numbers = {category: index for index, category in enumerate(ids)}
+    raw = [a for a in content.get("annotations", ()) if isinstance(a, dict)]
+    extra = {key for annotation in raw for key in annotation} - (_OWN_KEYS - {"id"})
+    records = {record["image_id"]: record for record in checked.records}
     with collecting_faults() as faults:
-        records = read_coco_objects(content, categories, json_file, "", sorted(extra))
-        records = drop_invalid(records, faults)
-    records = [record for record in records if record["image_id"] in kept_ids]
+        images = coco_images(content, json_file, faults)
+        kept = [image for number, image in images.items() if number in records]
+        for image in kept:
+            image.update({key: records[image["id"]][key] for key in ("height", "width")})
+        content["images"] = kept
+        read = read_coco_objects(content, numbers, json_file, "", sorted(extra))
+        read = drop_invalid(read, faults)
     annotations: list[Record] = []
     used: set[Any] = set()
-    free = 1 + max(
-        (n for a in content.get("annotations", ()) if isinstance(n := a.get("id"), int)), default=0
-    )
-    for record in records:
+    free = 1 + max((n for a in raw if isinstance(n := a.get("id"), int)), default=0)
+    for record in read:
         for obj in record["annotations"]:
-            number = obj.get("id")
+            number = as_id(obj.get("id"))
             if number is None or number in used:
                 number, free = free, free + 1
             used.add(number)
@@ -193,10 +208,13 @@ def _cleaned_file(checked: CheckedSet, json_file: str) -> dict[str, Any]:
             others = {key: obj[key] for key in extra & obj.keys()}
             place = {"image_id": record["image_id"], "category_id": ids[obj["category_id"]]}
             annotations.append({**entry, **others, "id": number, **place})
-    images = {image["id"]: image for image in content["images"] if image["id"] in kept_ids}
     return {
         **content,
-        "images": list(images.values()),
+        "images": kept,
         "annotations": annotations,
-        "categories": [c for c in content["categories"] if c["id"] in categories],
+        "categories": [
+            {**c, "id": as_id(c["id"])}
+            for c in content["categories"]
+            if as_id(c["id"]) in categories
+        ],
     }

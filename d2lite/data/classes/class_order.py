@@ -58,11 +58,12 @@ def select_classes(records: Records, own: Sequence[str], wanted: Sequence[str]) 
 
 
 def follow_class_order(dataset_name: str, class_names: Sequence[str]) -> None:
-    """Number a dataset's classes in the order of a model's, if they are the same classes.
+    """Number a dataset's classes as a model does, by their names.
 
     Metadata, the records that are loaded from now on, and the map to the file's own ids change
-    together. A set without any classes (images alone) takes over the names. A set of other
-    classes, or one whose function is not known the order, is left as it is.
+    together. Objects of classes that the model does not have are left out. A set without any
+    classes (images alone) takes over the names. A set that shares no class with the model, or
+    whose function may not know the order, is left as it is.
 
     Args:
         dataset_name: an evaluation set.
@@ -75,18 +76,40 @@ def follow_class_order(dataset_name: str, class_names: Sequence[str]) -> None:
         return
     if metadata.get("thing_classes") is None:
         DatasetCatalog.get(dataset_name)
-    own, wanted = metadata.get("thing_classes"), list(class_names)
-    if own is None:
+    now, wanted = metadata.get("thing_classes"), list(class_names)
+    if now is None:
         metadata.set(thing_classes=wanted)
-    elif list(own) != wanted and sorted(own) == sorted(wanted):
+        return
+    own = metadata.get("own_classes", now)
+    if list(now) == wanted or not set(own) & set(wanted):
+        return
+    _log_difference(dataset_name, own, wanted)
+    mapping = metadata.get("own_ids", metadata.get("thing_dataset_id_to_contiguous_id"))
+    metadata.replace(thing_classes=wanted, own_classes=list(own))
+    if mapping is not None:
+        number = {label: index for index, label in enumerate(wanted)}
+        moved = {
+            dataset: number[own[index]]
+            for dataset, index in mapping.items()
+            if own[index] in number
+        }
+        metadata.replace(thing_dataset_id_to_contiguous_id=moved, own_ids=mapping)
+
+
+def _log_difference(dataset_name: str, own: Sequence[str], wanted: Sequence[str]) -> None:
+    only_here = [label for label in own if label not in set(wanted)]
+    only_there = [label for label in wanted if label not in set(own)]
+    if not only_here and not only_there:
         logger.info(
             "Dataset %s lists its classes in another order than the model; its category ids are "
             "translated by name.",
             dataset_name,
         )
-        metadata.replace(thing_classes=wanted)
-        mapping = metadata.get("thing_dataset_id_to_contiguous_id")
-        if mapping is not None:
-            number = {label: index for index, label in enumerate(wanted)}
-            moved = {dataset: number[own[index]] for dataset, index in mapping.items()}
-            metadata.replace(thing_dataset_id_to_contiguous_id=moved)
+        return
+    logger.warning(
+        "Dataset %s has other classes than the model; they are joined by name. Only in the "
+        "dataset, so not scored: %s. Only in the model, so without a score here: %s.",
+        dataset_name,
+        ", ".join(only_here) or "none",
+        ", ".join(only_there) or "none",
+    )

@@ -12,7 +12,8 @@ from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
 
 from .coco_export import convert_to_coco_dict, convert_to_coco_json
-from .coco_reading import coco_categories, in_class_order, read_coco_json, read_coco_objects
+from .coco_file import coco_categories, read_coco_json
+from .coco_reading import in_class_order, read_coco_objects
 from .location import missing_file
 
 __all__ = [
@@ -53,14 +54,19 @@ def load_coco_json(
     """
     content = read_coco_json(json_file)
     categories = coco_categories(content, json_file)
-    if dataset_name is not None:
-        metadata = MetadataCatalog.get(dataset_name)
-        categories = in_class_order(categories, metadata.get("thing_classes"))
-        metadata.set(
-            thing_classes=list(categories.values()),
-            thing_dataset_id_to_contiguous_id={n: i for i, n in enumerate(categories)},
-        )
-    return read_coco_objects(content, categories, json_file, image_root, extra_annotation_keys)
+    metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
+    numbers: dict[Any, int | None]
+    if metadata is not None and metadata.get("own_classes") is not None:
+        # The set follows a model of partly other classes, see follow_class_order.
+        numbers = {**dict.fromkeys(categories), **metadata.thing_dataset_id_to_contiguous_id}
+    else:
+        if metadata is not None:
+            categories = in_class_order(categories, metadata.get("thing_classes"))
+        numbers = {category: index for index, category in enumerate(categories)}
+        if metadata is not None:
+            names = list(categories.values())
+            metadata.set(thing_classes=names, thing_dataset_id_to_contiguous_id=numbers)
+    return read_coco_objects(content, numbers, json_file, image_root, extra_annotation_keys)
 
 
 def register_coco_instances(

@@ -4,11 +4,14 @@ import datetime
 import json
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.catalog import MetadataCatalog
+from d2lite.data.dataset_dicts import load_records
+from d2lite.data.normal_forms import as_flag, as_id, as_mask
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
@@ -31,7 +34,15 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
     Returns:
         Plain dicts and lists with "info", "images", "annotations", "categories", "licenses".
     """
-    records = DatasetCatalog.get(dataset_name)
+    return coco_dict(dataset_name, load_records(dataset_name))
+
+
+def coco_dict(dataset_name: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """`convert_to_coco_dict` of records that are loaded already.
+
+    Raises:
+        DataError: for an object that the format cannot hold, or an image without a size.
+    """
     metadata = MetadataCatalog.get(dataset_name)
     index_of = metadata.get("thing_dataset_id_to_contiguous_id")
     if index_of is None:
@@ -41,6 +52,11 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
     for place, record in enumerate(records):
         image_id = record.get("image_id", place)
+        if record.get("width") is None or record.get("height") is None:
+            raise DataError(
+                f"{record.get('file_name')} of {dataset_name} has no 'height' and 'width', and its "
+                "image file cannot be read to find them."
+            )
         images.append(
             {
                 "id": image_id,
@@ -77,26 +93,26 @@ def _annotation(
     obj: dict[str, Any], record: dict[str, Any], id_of: dict[int, int]
 ) -> dict[str, Any]:
     """One object in COCO's words, without the ids of image and annotation."""
-    if obj["category_id"] not in id_of:
+    category = as_id(obj.get("category_id"))
+    if category not in id_of:
         raise DataError(
-            f"{record['file_name']} has an object of category id {obj['category_id']}, but the "
+            f"{record['file_name']} has an object of category id {obj.get('category_id')}, but the "
             f"dataset's class numbers are {min(id_of)} to {max(id_of)}."
         )
-    # Five numbers are a rotated box, which COCO's format holds as it is.
-    rotated = len(obj["bbox"]) == 5
     box = [float(value) for value in obj["bbox"]]
-    if not rotated:
+    # Five numbers are a rotated box, which COCO's format holds as it is.
+    if len(box) != 5:
         box = [float(v) for v in BoxMode.convert(box, obj["bbox_mode"], BoxMode.XYWH_ABS)]
     entry: dict[str, Any] = {
         "bbox": [round(value, 3) for value in box],
         "area": box[2] * box[3],
-        "iscrowd": int(obj.get("iscrowd", 0)),
-        "category_id": id_of[obj["category_id"]],
+        "iscrowd": as_flag(obj.get("iscrowd")),
+        "category_id": id_of[category],
     }
-    if "segmentation" in obj:
+    if obj.get("segmentation") is not None:
         entry["segmentation"], entry["area"] = mask_and_area(obj["segmentation"], record)
     if "keypoints" in obj:
-        flat = [float(value) for value in obj["keypoints"]]
+        flat = [float(value) for value in np.asarray(obj["keypoints"]).reshape(-1)]
         entry["keypoints"] = [v if i % 3 == 2 else v - PIXEL_CENTRE for i, v in enumerate(flat)]
         entry["num_keypoints"] = sum(visible > 0 for visible in flat[2::3])
     entry["area"] = float(entry["area"])
@@ -104,18 +120,25 @@ def _annotation(
 
 
 def mask_and_area(mask: Any, record: dict[str, Any]) -> tuple[Any, float]:
-    """The mask in a form that JSON can hold, and its area in pixels."""
-    if isinstance(mask, list):
-        polygons = [np.asarray(p, dtype=np.float64).reshape(-1) for p in mask]
-        return [p.tolist() for p in polygons], sum(map(_polygon_area, polygons))
-    if isinstance(mask, np.ndarray):
-        mask = rle.encode(mask)
-    elif not isinstance(mask, dict):
+    """The mask in a form that JSON can hold, and its area in pixels.
+
+    Raises:
+        DataError: if it is not a mask.
+    """
+    try:
+        found = as_mask(mask)
+        if found is None:
+            return [], 0.0
+        if isinstance(found, list):
+            polygons = [np.asarray(p, dtype=np.float64).reshape(-1) for p in found]
+            return [p.tolist() for p in polygons], sum(map(_polygon_area, polygons))
+        code = rle.encode(found) if isinstance(found, np.ndarray) else found
+        return rle.with_text(code), rle.area(code)
+    except (TypeError, ValueError, KeyError, OverflowError) as err:
         raise DataError(
-            f"{record['file_name']} has a segmentation of type {type(mask).__name__}; expected "
+            f"{record['file_name']} has a segmentation that cannot be understood ({err}); expected "
             "polygons, RLE or an array of the image's size."
-        )
-    return rle.with_text(mask), rle.area(mask)
+        ) from err
 
 
 def _polygon_area(flat: np.ndarray) -> float:

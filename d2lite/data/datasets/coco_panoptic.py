@@ -1,5 +1,6 @@
 """COCO's panoptic format: one JSON of segments, and PNGs whose colours are segment numbers."""
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -10,10 +11,12 @@ import numpy as np
 from PIL import Image
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.normal_forms import as_id
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager, atomic_write
 
 from .coco import load_coco_json, load_sem_seg
+from .coco_file import coco_categories
 from .location import read_json
 
 __all__ = [
@@ -67,13 +70,57 @@ def read_panoptic_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
     """
     content = read_json("panoptic annotations", json_file)
     annotations = content.get("annotations") if isinstance(content, dict) else None
-    if annotations is None or any("segments_info" not in a for a in annotations):
+    if not isinstance(annotations, list) or any(
+        not isinstance(a, dict) or "segments_info" not in a for a in annotations
+    ):
         raise DataError(
             f"{json_file} is not in COCO's panoptic format: expected a JSON object whose "
             "'annotations' have 'image_id', 'file_name' and 'segments_info'. (An instances file "
             "is registered with register_coco_instances.)"
         )
     return content
+
+
+_ID_MAPS = {"thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id"}
+
+
+def panoptic_classes(content: dict[str, Any], json_file: Any) -> dict[str, Any]:
+    """Class names and numbers as the categories of a panoptic file give them.
+
+    Things come first, then stuff, each by ascending id, in one row of numbers.
+
+    Args:
+        content: of the file.
+        json_file: for messages.
+
+    Returns:
+        thing_classes, stuff_classes (by number, so things are in it), and the two maps of ids.
+
+    Raises:
+        DataError: if a category lacks its id, its name or "isthing".
+    """
+    names = coco_categories(content, json_file)
+    is_thing = {as_id(c["id"]): c.get("isthing") for c in content["categories"]}
+    lacking = [names[number] for number in names if is_thing[number] not in (0, 1)]
+    if lacking:
+        raise DataError(
+            f"{json_file}: the categories {', '.join(lacking[:5])} do not say 'isthing' 0 or 1, so "
+            "things cannot be told from stuff. Add it, or register the dataset with "
+            "thing_dataset_id_to_contiguous_id and stuff_dataset_id_to_contiguous_id."
+        )
+    things = [number for number in names if is_thing[number]]
+    stuff = [number for number in names if not is_thing[number]]
+    return {
+        "thing_classes": [names[number] for number in things],
+        "stuff_classes": [names[number] for number in (*things, *stuff)],
+        "thing_dataset_id_to_contiguous_id": {n: i for i, n in enumerate(things)},
+        "stuff_dataset_id_to_contiguous_id": {n: i for i, n in enumerate(stuff, len(things))},
+    }
+
+
+@functools.lru_cache(maxsize=8)
+def _classes_of_file(panoptic_json: str) -> dict[str, Any]:
+    return panoptic_classes(read_panoptic_json(panoptic_json), panoptic_json)
 
 
 def load_coco_panoptic_json(
@@ -88,7 +135,8 @@ def load_coco_panoptic_json(
         json_file: the annotation file.
         image_dir: folder of the images.
         gt_dir: folder of the panoptic PNGs.
-        meta: with thing_dataset_id_to_contiguous_id and stuff_dataset_id_to_contiguous_id.
+        meta: with thing_dataset_id_to_contiguous_id and stuff_dataset_id_to_contiguous_id; without
+            both, classes are numbered by `panoptic_classes`.
 
     Returns:
         One dict an image: file_name, image_id, pan_seg_file_name, segments_info (with class
@@ -100,6 +148,8 @@ def load_coco_panoptic_json(
     """
     content = read_panoptic_json(json_file)
     images = {image["id"]: image for image in content.get("images", ())}
+    if not _ID_MAPS & meta.keys():
+        meta = panoptic_classes(content, json_file)
     things = meta["thing_dataset_id_to_contiguous_id"]
     stuff = meta["stuff_dataset_id_to_contiguous_id"]
     records = []
@@ -148,7 +198,8 @@ def register_coco_panoptic(
 
     Args:
         name: how configurations will call it.
-        metadata: class names and the two maps of ids, as `load_coco_panoptic_json` needs them.
+        metadata: class names and the two maps of ids, as `load_coco_panoptic_json` needs them;
+            where it has neither map, all four come from the file, see `panoptic_classes`.
         image_root: folder of the images.
         panoptic_root: folder of the panoptic PNGs.
         panoptic_json: the panoptic annotation file.
@@ -169,6 +220,15 @@ def register_coco_panoptic(
         label_divisor=_LABEL_DIVISOR,
         **metadata,
     )
+    if not _ID_MAPS & metadata.keys():
+        keys = _ID_MAPS | ({"thing_classes", "stuff_classes"} - metadata.keys())
+        MetadataCatalog.get(name).set_deferred(
+            **{key: functools.partial(_class_fact, panoptic_json, key) for key in sorted(keys)}
+        )
+
+
+def _class_fact(panoptic_json: str, key: str) -> Any:
+    return _classes_of_file(panoptic_json)[key]
 
 
 def register_coco_panoptic_separated(

@@ -8,6 +8,8 @@ from typing import Any
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
+from .label_files import decode
+
 _VARIABLES = ("D2LITE_DATASETS", "DETECTRON2_DATASETS")
 
 _SITES = {
@@ -72,19 +74,32 @@ def missing_file(what: str, path: str | os.PathLike[str]) -> MissingFileError:
 
 
 def read_json(what: str, path: str | os.PathLike[str]) -> Any:
-    """The content of a JSON file of annotations.
+    """The content of a JSON file of annotations, in any encoding that `decode` knows.
 
     Args:
         what: the kind of thing in it, for the message of a missing file.
         path: of the file; may be an address that `PathManager` knows.
 
     Raises:
-        MissingFileError: if the file is not there.
-        DataError: if it is not JSON.
+        MissingFileError: if the file is not there or may not be read.
+        DataError: if it is not a file, or not JSON.
     """
     try:
-        return json.loads(Path(PathManager.get_local_path(os.fspath(path))).read_bytes())
+        # No name holds bytes or text while they are parsed, which saves their memory.
+        return json.loads(decode(_read_bytes(what, path)))
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as err:
+        raise DataError(f"{path} is not valid JSON: {err}. Is the download complete?") from err
+
+
+def _read_bytes(what: str, path: str | os.PathLike[str]) -> bytes:
+    try:
+        place = Path(PathManager.get_local_path(os.fspath(path)))
+        if place.exists() and not place.is_file():
+            raise DataError(f"{path} is not a file; name the JSON file with the {what}.")
+        return place.read_bytes()
     except FileNotFoundError as err:
         raise missing_file(what, path) from err
-    except ValueError as err:
-        raise DataError(f"{path} is not valid JSON: {err}. Is the download complete?") from err
+    except OSError as err:
+        raise MissingFileError(f"{path} cannot be read: {err.strerror or err}.") from err

@@ -9,14 +9,14 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.classes import OrderedLoader
+from d2lite.data.classes import OrderedLoader, select_classes
 from d2lite.data.faults import reading_faults
+from d2lite.data.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
 from .image_finder import IMAGE_ENDINGS, ImageFinder
-from .image_sizes import size_or_record_fault
 from .label_files import read_text
 from .location import missing_file
 from .voc_xml import VocObject, annotated_objects, read_annotation, stated_size, voc_labels
@@ -227,8 +227,13 @@ def register_pascal_voc(
     """
     dirname, class_names = os.fspath(dirname), list(class_names)
     metadata = MetadataCatalog.get(name)
-    loader = OrderedLoader(lambda: load_voc_instances(dirname, split, metadata.thing_classes))
-    DatasetCatalog.register(name, loader)
+
+    def load() -> list[dict[str, Any]]:
+        own = metadata.get("own_classes", metadata.thing_classes)
+        records = load_voc_instances(dirname, split, own)
+        return select_classes(records, own, metadata.thing_classes)
+
+    DatasetCatalog.register(name, OrderedLoader(load))
     metadata.set(
         thing_classes=class_names,
         dirname=dirname,

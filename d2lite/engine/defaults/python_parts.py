@@ -46,12 +46,12 @@ def make_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetE
     """
     place = "dataloader.evaluator"
     if not isinstance(cfg, PythonRunConfig) or not cfg.has(place):
-        sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS
         return build_evaluator(
             dataset_name,
             output_dir=output_dir,
-            kpt_oks_sigmas=sigmas,
+            kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
             rotated=uses_rotated_boxes(cfg),
+            detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
         )
     changes = {_TEST_NAMES: dataset_name}
     part = cfg.part(place)

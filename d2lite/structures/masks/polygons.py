@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from d2lite.utils.errors import DataError
+
 from . import rle
 
 # Boxes thinner than this, in pixels, are stretched as if they had this side.
@@ -62,7 +64,10 @@ def draw_polygons(canvas: NDArray[np.bool_], polygons: Sequence[NDArray[Any]]) -
 
     Args:
         canvas: (height, width) bool, without any pixel set.
-        polygons: the object's polygons; none draws nothing.
+        polygons: the object's polygons; none draws nothing. They may reach far outside.
+
+    Raises:
+        DataError: for coordinates that are not finite; see `rle.from_polygons`.
     """
     if not len(polygons):
         return
@@ -77,6 +82,10 @@ def draw_polygons(canvas: NDArray[np.bool_], polygons: Sequence[NDArray[Any]]) -
         np.trunc(np.asarray(polygon, dtype=np.float64) * _FIFTHS + 0.5).reshape(-1, 2)
         for polygon in polygons
     ]
+    if not all(np.isfinite(points).all() for points in fifths):
+        raise DataError(
+            "A polygon has coordinates that are not finite; tools/check_dataset.py lists it."
+        )
     low = np.min([points.min(axis=0) for points in fifths], axis=0) // _FIFTHS - _MARGIN
     high = np.max([points.max(axis=0) for points in fifths], axis=0) // _FIFTHS + _MARGIN + 1
     x0, y0 = (int(value) for value in low.clip(0, [width, height]))

@@ -3,11 +3,14 @@
 import logging
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from d2lite.data.datasets.coco_reading import coco_categories, read_coco_json, read_coco_objects
+from d2lite.data.datasets.coco_file import coco_categories, read_coco_json
+from d2lite.data.datasets.coco_reading import read_coco_objects
 from d2lite.data.datasets.image_finder import ImageFinder, missing_images
 from d2lite.utils.errors import MissingFileError
 
@@ -20,6 +23,24 @@ _MAX_BYTES_TO_KEEP = 50 * 2**20
 
 # So many images decide in which folder, and under what names, most of them are.
 _NUM_PROBES = 50
+
+
+Rename = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What is known of a file without its annotations.
+
+    Attributes:
+        categories: id -> name.
+        keypoints: their names; empty where there are none.
+        image_names: some of them.
+    """
+
+    categories: dict[int | str, str]
+    keypoints: list[str]
+    image_names: list[str]
 
 
 class CocoSource:
@@ -39,38 +60,26 @@ class CocoSource:
         self._kept: dict[str, Any] | None = None
 
     def metadata(self) -> dict[str, Any]:
-        """Paths of the file and of the images."""
+        """Paths of the file and of the images, and names of keypoints."""
         facts = {"json_file": str(self._json), "image_root": str(self._images[0])}
-        return {**facts, **self.keypoint_metadata()}
-
-    def keypoint_metadata(self) -> dict[str, Any]:
-        """Names of the keypoints, where the categories that have some agree."""
-        found = [c["keypoints"] for c in self._content()["categories"] if c.get("keypoints")]
-        is_one = bool(found) and all(names == found[0] for names in found)
-        return {"keypoint_names": [str(name) for name in found[0]]} if is_one else {}
+        keypoints = self._head.keypoints
+        return {**facts, **({"keypoint_names": keypoints} if keypoints else {})}
 
     def classes(self) -> list[str]:
         """Category names by ascending id."""
-        return list(self._categories.values())
+        return list(self._head.categories.values())
 
     def category_ids(self) -> list[Any]:
         """The file's ids, ascending."""
-        return list(self._categories)
+        return list(self._head.categories)
 
     def load(self) -> list[dict[str, Any]]:
         """The dataset dicts."""
+        numbers = {category: index for index, category in enumerate(self._head.categories)}
+        folder, rename = self._images
         content = self._content()
-        root, rename = self._images
-        content = {
-            **content,
-            "images": [
-                {**image, "file_name": rename(image["file_name"])}
-                if "file_name" in image
-                else image
-                for image in content["images"]
-            ],
-        }
-        records = read_coco_objects(content, self._categories, self._json, root)
+        images = [_renamed(image, rename) for image in content["images"]]
+        records = read_coco_objects({**content, "images": images}, numbers, self._json, folder)
         self._kept = None
         self._find_others(records)
         return records
@@ -97,8 +106,14 @@ class CocoSource:
         return content
 
     @cached_property
-    def _categories(self) -> dict[Any, str]:
-        return coco_categories(self._content(), self._json)
+    def _head(self) -> _Head:
+        """What is asked about the file before it is loaded, by one reading."""
+        content = self._content()
+        categories = coco_categories(content, self._json)
+        names = [str(i["file_name"]) for i in content["images"] if _has_name(i)]
+        # From all over the file: where images are missing, they often do so in a row.
+        names = names[:: -(-len(names) // _NUM_PROBES) or 1]
+        return _Head(categories, _keypoint_names(content["categories"]), names)
 
     @cached_property
     def _folders(self) -> list[Path]:
@@ -108,16 +123,12 @@ class CocoSource:
         return [f for f in _folders_around(self._json) if f.is_dir()]
 
     @cached_property
-    def _images(self) -> tuple[Path, Any]:
+    def _images(self) -> tuple[Path, Rename]:
         """The folder of the images, and what to do to their names in the file."""
-        names = [
-            str(image["file_name"]) for image in self._content()["images"] if "file_name" in image
-        ]
-        # From all over the file: where images are missing, they often do so in a row.
-        names = names[:: -(-len(names) // _NUM_PROBES) or 1]
+        names = self._head.image_names
         folders = self._folders
         places = [(folder, rename) for rename in _RENAMES for folder in folders]
-        hits = [sum((f / rename(n)).is_file() for n in names) for f, rename in places]
+        hits = [sum(_is_file(f / rename(n)) for n in names) for f, rename in places]
         if any(hits):
             folder, rename = places[hits.index(max(hits))]
             if rename is not _RENAMES[0]:
@@ -138,6 +149,32 @@ class CocoSource:
             f"for: {', '.join(map(str, folders))}. Name the folder of the images after an @, as "
             f"in coco:{self._json.name}@IMAGES_DIR."
         )
+
+
+def _has_name(image: Any) -> bool:
+    return isinstance(image, dict) and isinstance(image.get("file_name"), str)
+
+
+def _renamed(image: Any, rename: Rename) -> Any:
+    if not _has_name(image):
+        return image
+    name = rename(image["file_name"])
+    return image if name == image["file_name"] else {**image, "file_name": name}
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file system holds
+        return False
+
+
+def _keypoint_names(categories: list[dict[str, Any]]) -> list[str]:
+    """Names of the keypoints, where the categories that have some agree."""
+    found = [c["keypoints"] for c in categories if c.get("keypoints")]
+    found = [names for names in found if isinstance(names, list)]
+    is_one = bool(found) and all(names == found[0] for names in found)
+    return [str(name) for name in found[0]] if is_one else []
 
 
 def _folders_around(json_file: Path) -> list[Path]:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from d2lite.data.datasets.image_finder import ImageFinder
-from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.datasets.label_files import read_text
 from d2lite.data.faults import FaultLog
+from d2lite.data.image_sizes import size_or_record_fault
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, EntrySource, Shape

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from d2lite.data.datasets.image_finder import ImageFinder
-from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.faults import FaultLog, reading_faults
+from d2lite.data.image_sizes import size_or_record_fault
 from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, UserError

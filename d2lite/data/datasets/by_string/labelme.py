@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, ImageFinder
-from d2lite.data.datasets.image_sizes import image_size
 from d2lite.data.datasets.label_files import read_json, read_text
 from d2lite.data.faults import FaultLog
+from d2lite.data.image_sizes import image_size
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, MissingFileError
 

@@ -159,7 +159,10 @@ class _SpecLoader:
             records = self.source.load()
         own = self.source.classes()
         if own is not None:
-            wanted = MetadataCatalog.get(self.spec.name).thing_classes
+            metadata = MetadataCatalog.get(self.spec.name)
+            wanted = metadata.thing_classes
+            used = set(metadata.get("own_classes", wanted))
+            own = [label if label in used else "" for label in own]
             records = select_classes(records, own, wanted)
         if self._is_share:
             records = self._share(records)

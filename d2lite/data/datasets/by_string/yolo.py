@@ -8,9 +8,9 @@ or the four corners of a rotated box); or, where data.yaml has kpt_shape, a box 
 import logging
 from typing import Any
 
-from d2lite.data.datasets.image_sizes import size_or_record_fault
 from d2lite.data.datasets.label_files import read_text
 from d2lite.data.faults import FaultLog, reading_faults
+from d2lite.data.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 

@@ -1,0 +1,314 @@
+"""What is in a COCO annotation file, whichever tool wrote it: the one place that reads it.
+
+Training, checks, conversion and evaluation get images, categories and annotations from here, so
+that all of them know the same of a file.
+"""
+
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from d2lite.data.faults import FaultLog
+from d2lite.data.image_sizes import image_size
+from d2lite.data.normal_forms import as_flag, as_id, as_mask, as_number, as_numbers
+from d2lite.utils.errors import DataError, MissingFileError
+
+from .location import read_json
+
+logger = logging.getLogger(__name__)
+
+# Larger than any image that can be decoded, in pixels.
+_LONGEST_SIDE = 10**6
+
+
+def read_coco_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a COCO file.
+
+    Returns:
+        The JSON object, whose "images", "categories" and "annotations" are lists; those that the
+        file has not, or has as null, are missing, except for "images".
+
+    Raises:
+        MissingFileError: if there is no such file.
+        DataError: if it is not a COCO file.
+    """
+    content = read_json("COCO annotations", json_file)
+    expected = "Expected a JSON object with the lists 'images', 'annotations' and 'categories'."
+    if not isinstance(content, dict) or content.get("images") is None:
+        raise DataError(
+            f"{json_file} is not a COCO annotation file: it has no list 'images'. {expected}"
+        )
+    for key in ("images", "annotations", "categories"):
+        if content.get(key) is None:
+            content.pop(key, None)
+        elif not isinstance(content[key], list):
+            raise DataError(
+                f"{json_file} is not a COCO annotation file: its {key!r} is of type "
+                f"{type(content[key]).__name__}. {expected}"
+            )
+    return content
+
+
+def coco_categories(content: dict[str, Any], json_file: Any) -> dict[int | str, str]:
+    """Category id -> name, by ascending id, without a placeholder.
+
+    Raises:
+        DataError: if there are none, one lacks its id or name, or an id occurs twice.
+    """
+    found: list[tuple[int | str, str]] = []
+    for place, category in enumerate(content.get("categories") or ()):
+        number = as_id(category.get("id")) if isinstance(category, dict) else None
+        if number is None or category.get("name") in (None, ""):
+            raise DataError(
+                f"{json_file}: entry {place} of 'categories' is {str(category)[:80]}; expected an "
+                "object with an 'id' (a number or text) and a 'name'."
+            )
+        found.append((number, str(category["name"])))
+    found.sort(key=_id_order)
+    ids = [number for number, _ in found]
+    twice = [number for number, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise DataError(f"{json_file} defines the category ids {twice} more than once.")
+    if not ids:
+        raise DataError(
+            f"{json_file} has no 'categories'; expected a list of {{'id', 'name'}} objects."
+        )
+    if ids[0] == 0 and _is_placeholder(found[0][1], content):
+        logger.info(
+            "%s: left out category 0, %r: it has no objects and only groups the others, as "
+            "Roboflow writes it.",
+            json_file,
+            found[0][1],
+        )
+        del found[0], ids[0]
+    if ids != list(range(1, len(ids) + 1)):
+        logger.info(
+            "Category ids of %s run from %s to %s for %d classes; they are renumbered from 0, "
+            "in ascending order.",
+            json_file,
+            ids[0],
+            ids[-1],
+            len(ids),
+        )
+    return dict(found)
+
+
+def _id_order(item: tuple[int | str, Any]) -> tuple[bool, int | str]:
+    """Numbers before texts, each in their own order."""
+    return isinstance(item[0], str), item[0]
+
+
+def _is_placeholder(name: str, content: dict[str, Any]) -> bool:
+    """Whether category 0 stands for the group of all others and not for a class.
+
+    A class that merely has no object in this file must keep its number.
+    """
+    is_group = any(
+        as_id(category["id"]) != 0 and category.get("supercategory") == name
+        for category in content["categories"]
+    )
+    return is_group and all(
+        not isinstance(obj, dict) or as_id(obj.get("category_id")) != 0
+        for obj in content.get("annotations", ())
+    )
+
+
+def coco_images(
+    content: dict[str, Any],
+    json_file: Any,
+    faults: FaultLog,
+    *,
+    image_root: str | os.PathLike[str] | None = None,
+) -> dict[int | str, dict[str, Any]]:
+    """The image entries by id, in ascending order.
+
+    Args:
+        content: of the file.
+        json_file: for messages.
+        faults: entries that cannot be used are written into it.
+        image_root: folder that the file names are relative to. A size that is missing or wrong is
+            read from the image there. None for those who need neither name nor size.
+
+    Returns:
+        Entries with "id" and, where there is a folder, "file_name", "height" and "width"; what else
+        an entry has stays. Without a folder a wrong size is left out.
+    """
+    found = []
+    for place, image in enumerate(content["images"]):
+        number = as_id(image.get("id")) if isinstance(image, dict) else None
+        if number is None:
+            text = f"{json_file}: entry {place} of 'images' has no id: {str(image)[:80]}"
+            faults.refuse("incomplete_image", text, DataError(f"{text}."))
+            continue
+        found.append((number, image))
+    found.sort(key=_id_order)
+    images: dict[int | str, dict[str, Any]] = {}
+    ambiguous = set()
+    for number, entry in found:
+        image = _whole_image(number, entry, json_file, faults, image_root)
+        if image is None:
+            continue
+        other = images.setdefault(number, image)
+        if other is image:
+            continue
+        names = f"{other.get('file_name')} and {image.get('file_name')}"
+        text = f"{json_file} has two images of id {number}: {names}. Ids must differ."
+        is_same = other.get("file_name") == image.get("file_name")
+        kind = "repeated_image" if is_same else "duplicate_image_id"
+        faults.refuse(kind, f"id {number}: {names}", DataError(text))
+        if not is_same and number not in ambiguous:
+            # Whose the annotations are is not known, so both go.
+            ambiguous.add(number)
+            faults.lost_images += 1
+    return {number: image for number, image in images.items() if number not in ambiguous}
+
+
+def _whole_image(
+    number: int | str,
+    image: dict[str, Any],
+    json_file: Any,
+    faults: FaultLog,
+    image_root: str | os.PathLike[str] | None,
+) -> dict[str, Any] | None:
+    size = [_side(image.get(key)) for key in ("height", "width")]
+    is_whole = None not in size and image["height"] is size[0] and image["width"] is size[1]
+    if is_whole and type(image["id"]) is type(number):
+        whole = image
+    else:
+        whole = {**image, "id": number, "height": size[0], "width": size[1]}
+    if image_root is None:
+        if None in size:
+            del whole["height"], whole["width"]
+        return whole
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name or "\0" in name:
+        text = f"{json_file}: image {number} lacks file_name"
+        faults.refuse("incomplete_image", text, DataError(f"{text}; found {name!r}."))
+        return None
+    if None in size:
+        try:
+            size = list(image_size(Path(os.path.join(image_root, name))))
+        except (DataError, MissingFileError) as err:
+            lacking = [key for key in ("height", "width") if whole[key] is None]
+            text = f"{json_file}: image {number} lacks {', '.join(lacking)}. {err}"
+            faults.refuse("incomplete_image", text, DataError(text))
+            return None
+        whole["height"], whole["width"] = size
+    return whole
+
+
+def _side(value: Any) -> int | None:
+    """A number of pixels; None for what cannot be one."""
+    if type(value) is not int:
+        try:
+            number = as_number(value)
+            value = int(number) if number == int(number) else 0
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return value if 0 < value <= _LONGEST_SIDE else None
+
+
+def annotations_by_image(
+    annotations: Iterable[Any], images: Mapping[Any, Any], json_file: Any, faults: FaultLog
+) -> dict[Any, list[dict[str, Any]]]:
+    """The annotations of each image; those of unknown images are counted and left out."""
+    objects_of: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in images}
+    ids: Counter[Any] = Counter()
+    for place, annotation in enumerate(annotations):
+        if not isinstance(annotation, dict):
+            text = f"{json_file}: entry {place} of 'annotations' is {str(annotation)[:80]}"
+            faults.refuse("malformed", text, DataError(f"{text}, not an object."))
+            continue
+        image_id = annotation.get("image_id")
+        if type(image_id) is not int:
+            image_id = as_id(image_id)
+        number = annotation.get("id")
+        ids[number if type(number) is int else as_id(number)] += 1
+        if image_id in objects_of:
+            objects_of[image_id].append(annotation)
+        else:
+            faults.add("unknown_image", f"{json_file}: annotation {number} of image {image_id}")
+    for number, count in ids.items():
+        if count > 1 and number is not None:
+            faults.add("duplicate_annotation_id", f"{json_file}: id {number}, {count} times")
+    return objects_of
+
+
+def normalise_annotation(annotation: dict[str, Any]) -> tuple[str, str] | None:
+    """Bring an annotation into the form that COCO defines, in place.
+
+    Ids become numbers where they can, "iscrowd" 0 or 1, "bbox" a list of four or five numbers,
+    "segmentation" lists of polygons or one RLE, "keypoints" a flat list. What is null or empty is
+    removed, and so is an "area" that is not a number. Values may still be impossible: those are
+    found when objects are checked.
+
+    Returns:
+        The kind of `FAULTS` and what is wrong, in words, if it cannot be understood; else None.
+    """
+    for key in ("image_id", "category_id"):
+        if key in annotation and type(annotation[key]) is not int:
+            annotation[key] = as_id(annotation[key])
+    crowd = annotation.get("iscrowd", 0)
+    if type(crowd) is not int or crowd not in (0, 1):
+        try:
+            annotation["iscrowd"] = as_flag(crowd)
+        except (TypeError, ValueError):
+            return "malformed", f"has iscrowd {crowd!r}, not 0 or 1"
+    if "area" in annotation:
+        _normalise_area(annotation)
+    box, mask = annotation.get("bbox"), annotation.get("segmentation")
+    if mask and box in (None, []):
+        annotation.pop("bbox", None)
+    else:
+        try:
+            annotation["bbox"] = as_numbers(box)
+        except (TypeError, ValueError):
+            annotation["bbox"] = ()
+        if len(annotation["bbox"]) not in (4, 5):
+            annotation["bbox"] = box
+            return "malformed", f"has the box {str(box)[:80]}, not [x, y, width, height]"
+    if "segmentation" in annotation:
+        try:
+            mask = as_mask(mask)
+        except (TypeError, ValueError, KeyError, OverflowError, RecursionError) as err:
+            what = "neither polygons nor RLE" if isinstance(err, TypeError) else str(err)
+            return "bad_mask", f"has a segmentation that is {what}"
+        if mask is None:
+            del annotation["segmentation"]
+        else:
+            annotation["segmentation"] = mask
+    return _normalise_keypoints(annotation) if "keypoints" in annotation else None
+
+
+def _normalise_area(annotation: dict[str, Any]) -> None:
+    if type(annotation["area"]) in (int, float) and annotation["area"] >= 0:
+        return
+    try:
+        area = as_number(annotation["area"])
+    except (TypeError, ValueError):
+        area = math.nan
+    annotation["area"] = area
+    if not 0 <= area < math.inf:
+        del annotation["area"]
+
+
+def _normalise_keypoints(annotation: dict[str, Any]) -> tuple[str, str] | None:
+    points = annotation["keypoints"]
+    try:
+        if points and isinstance(points[0], list | tuple):
+            points = [value for point in points for value in point]
+        points = as_numbers(points) if points else []
+    except (TypeError, ValueError, KeyError):
+        points = [0]
+    if len(points) % 3:
+        return "malformed", "has keypoints that are not x, y and visibility of each"
+    annotation["keypoints"] = points
+    if not points:
+        del annotation["keypoints"]
+    elif type(annotation.get("num_keypoints", 0)) is not int:
+        annotation["num_keypoints"] = sum(visible > 0 for visible in points[2::3])
+    return None

@@ -1,0 +1,186 @@
+"""Values as files and people's own functions give them, brought into one form.
+
+Ids and numbers may be text or scalars of numpy, boxes arrays, polygons flat lists or pairs of
+coordinates, masks arrays or run-length codes. What is in the usual form already is returned as it
+is, without a copy.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+_WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_FLAGS = {"": 0, "0": 0, "false": 0, "no": 0, "none": 0, "1": 1, "true": 1, "yes": 1}
+
+
+def as_id(value: Any) -> int | str | None:
+    """An id of an image, category or annotation: a whole number, also from text, or a text.
+
+    Args:
+        value: "12", 12.0 and numpy's 12 are the number 12; "007" and "a" are texts.
+
+    Returns:
+        None for what cannot be an id.
+    """
+    if type(value) is int:
+        return value
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if _WHOLE_NUMBER.fullmatch(text) else value or None
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return int(value) if value == int(value) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def as_number(value: Any) -> float:
+    """A number, also from text.
+
+    Raises:
+        TypeError, ValueError: if it is something else.
+    """
+    if isinstance(value, bool):
+        raise TypeError("a truth value, not a number")
+    return value if type(value) in (int, float) else float(value)
+
+
+def as_numbers(values: Any) -> list[float]:
+    """A flat list of numbers, from a list, tuple, array or tensor of numbers or text.
+
+    Raises:
+        TypeError, ValueError: if something in it is not a number.
+    """
+    if isinstance(values, str | bytes | Mapping):
+        raise TypeError(f"{type(values).__name__} in place of a list of numbers")
+    flat = values if isinstance(values, list) else list(values)
+    try:
+        sum(flat)  # the fastest question whether all are numbers
+    except TypeError:
+        return [as_number(value) for value in flat]
+    if flat and not isinstance(flat[0], int | float):
+        return [float(value) for value in flat]
+    return flat
+
+
+def as_flag(value: Any) -> int:
+    """0 or 1, from a number, a truth value, text or None.
+
+    Raises:
+        ValueError, TypeError: if it is something else.
+    """
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        flag = _FLAGS.get(value.strip().lower())
+        if flag is None:
+            raise ValueError(f"{value!r} is neither 0 nor 1")
+        return flag
+    return int(bool(as_number(int(value))))
+
+
+def as_mask(value: Any) -> Any:
+    """A segmentation as lists of polygons, a run-length code or an array.
+
+    Args:
+        value: polygons as flat lists, one flat list, points as pairs or as {"x", "y"}; a code with
+            "counts" and "size", alone or in a list; an (H, W) array or tensor.
+
+    Returns:
+        A list of flat lists x0, y0, x1, y1, ... (or of flat arrays), a dict, a 2-D array, or None
+        where there is no mask. Polygons may still have too few points.
+
+    Raises:
+        TypeError, ValueError: if it is none of these.
+    """
+    if type(value) is list and all(map(_is_flat, value)):
+        return value or None
+    if value is None or isinstance(value, np.ndarray):
+        return _as_bitmap(value)
+    if isinstance(value, Mapping):
+        return _as_code(value) if value else None
+    if hasattr(value, "detach"):
+        return _as_bitmap(value.detach().cpu().numpy())
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        if value == "":
+            return None
+        raise TypeError("neither polygons nor RLE")
+    parts = [part for part in value if not (isinstance(part, Sequence) and len(part) == 0)]
+    if not parts:
+        return None
+    first = parts[0]
+    if isinstance(first, Mapping):
+        if "counts" in first:
+            if len(parts) > 1:
+                raise ValueError("several RLEs in place of one")
+            return _as_code(first)
+        return [_points(parts)]
+    if isinstance(first, str | int | float):
+        return [as_numbers(parts)]
+    if len(parts) > 2 and all(len(part) == 2 and not _has_parts(part) for part in parts):
+        return [_points(parts)]
+    polygons = [_polygon(part) for part in parts]
+    return value if _is_same(polygons, value) else polygons
+
+
+def _is_flat(part: Any) -> bool:
+    """Whether this is a flat list of numbers, as most polygons are."""
+    if type(part) is not list or len(part) < 6 or type(part[0]) not in (int, float):
+        return False
+    try:
+        sum(part)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_same(new: Sequence[Any], old: Sequence[Any]) -> bool:
+    return type(old) is list and len(new) == len(old) and all(map(lambda a, b: a is b, new, old))
+
+
+def _has_parts(part: Any) -> bool:
+    return isinstance(part[0], Sequence | Mapping | np.ndarray) and not isinstance(part[0], str)
+
+
+def _polygon(part: Any) -> Any:
+    if isinstance(part, np.ndarray):
+        return part if part.ndim == 1 else part.reshape(-1)
+    return _points(part) if _has_parts(part) else as_numbers(part)
+
+
+def _points(points: Iterable[Any]) -> list[float]:
+    """Pairs, or {"x", "y"}, as one flat list."""
+    pairs = [(p["x"], p["y"]) if isinstance(p, Mapping) else p for p in points]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("points that are not pairs of coordinates")
+    return [as_number(value) for pair in pairs for value in pair]
+
+
+def _as_code(code: Mapping[str, Any]) -> Any:
+    if not {"counts", "size"} <= code.keys():
+        raise TypeError("neither polygons nor RLE")
+    counts, size = code["counts"], code["size"]
+    if not isinstance(counts, str | bytes):
+        counts = [int(as_number(run)) for run in as_numbers(counts)]
+    whole = [int(as_number(side)) for side in size]
+    if len(whole) != 2:
+        raise ValueError("a size that is not height and width")
+    return code if whole == size and counts == code["counts"] else {"size": whole, "counts": counts}
+
+
+def _as_bitmap(value: Any) -> Any:
+    """An (H, W) array; an array of points is a polygon."""
+    if value is None or value.size == 0:
+        return None
+    if value.ndim == 3 and 1 in (value.shape[0], value.shape[2]):
+        value = value.squeeze(2 if value.shape[2] == 1 else 0)
+    if value.ndim == 2 and value.dtype.kind == "f" and value.shape[1] == 2:
+        return [value.reshape(-1)]
+    if value.ndim == 1:
+        return [value]
+    if value.ndim != 2 or value.dtype.kind not in "biuf":
+        raise ValueError(f"an array of shape {value.shape} in place of a mask")
+    return value
