@@ -62,7 +62,7 @@ def coco_categories(content: dict[str, Any], json_file: Any) -> dict[int | str, 
     found: list[tuple[int | str, str]] = []
     for place, category in enumerate(content.get("categories") or ()):
         number = as_id(category.get("id")) if isinstance(category, dict) else None
-        if number is None or category.get("name") in (None, ""):
+        if number is None or category.get("name") is None:
             raise DataError(
                 f"{json_file}: entry {place} of 'categories' is {str(category)[:80]}; expected an "
                 "object with an 'id' (a number or text) and a 'name'."
