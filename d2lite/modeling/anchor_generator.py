@@ -24,7 +24,13 @@ __all__ = [
     "build_anchor_generator",
 ]
 
-ANCHOR_GENERATOR_REGISTRY = Registry("ANCHOR_GENERATOR")
+ANCHOR_GENERATOR_REGISTRY = Registry(
+    "ANCHOR_GENERATOR",
+    reserved=(
+        "DefaultAnchorGenerator",
+        "RotatedAnchorGenerator",
+    ),
+)
 ANCHOR_GENERATOR_REGISTRY.__doc__ = """
 Anchor generators by name: callables of (cfg, input_shape: list[ShapeSpec]) that return a module
 from a list of feature maps to a list of boxes, chosen by `MODEL.ANCHOR_GENERATOR.NAME`.

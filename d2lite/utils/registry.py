@@ -2,7 +2,8 @@
 
 import difflib
 import importlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from fvcore.common.registry import Registry as _BaseRegistry
@@ -13,13 +14,23 @@ __all__ = ["Registry", "locate"]
 
 T = TypeVar("T")
 
+_logger = logging.getLogger(__name__)
+
 
 class Registry(_BaseRegistry):  # type: ignore[misc]  # fvcore ships no types
     """fvcore's registry; a miss says which names there are and how to add one's own.
 
+    A user's object takes the place of one of d2lite under the same name, whichever comes first:
+    code for detectron2 may use any name that detectron2 leaves free.
+
     Args:
         name: what the registry holds, for instance "BACKBONE".
+        reserved: names of d2lite's objects that cannot be replaced; those of detectron2.
     """
+
+    def __init__(self, name: str, reserved: Sequence[str] = ()) -> None:
+        super().__init__(name)
+        self._reserved = frozenset(reserved)
 
     def get(self, name: str) -> Any:
         """The object registered under `name`.
@@ -41,7 +52,8 @@ class Registry(_BaseRegistry):  # type: ignore[misc]  # fvcore ships no types
         """Register `obj` under its own name; without `obj`, a decorator that does so.
 
         Raises:
-            TakenNameError: if the name is taken by another object.
+            TakenNameError: if the name is taken by another object and is reserved, or if both are
+                users' objects or both are d2lite's.
         """
         if obj is not None:
             return self._add(obj)
@@ -51,12 +63,28 @@ class Registry(_BaseRegistry):  # type: ignore[misc]  # fvcore ships no types
     def _add(self, obj: Any) -> Any:
         name = obj.__name__
         holder = self._obj_map.setdefault(name, obj)
-        if holder is not obj:
+        if holder is obj:
+            return obj
+        if name in self._reserved or _is_own(holder) == _is_own(obj):
             raise TakenNameError(
                 f"{self._name} has {name!r} already, from {holder.__module__}; "
                 f"give the one in {obj.__module__} another name."
             )
+        mine, own = (holder, obj) if _is_own(obj) else (obj, holder)
+        self._obj_map[name] = mine
+        _logger.info(
+            "%s: %r is the one of %s, not the one of %s.",
+            self._name,
+            name,
+            mine.__module__,
+            own.__module__,
+        )
         return obj
+
+
+def _is_own(obj: Any) -> bool:
+    """Whether d2lite or one of its projects has defined an object."""
+    return str(obj.__module__).split(".")[0] == __name__.split(".")[0]
 
 
 def _miss_text(registry: str, name: str, known: list[str]) -> str:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
+from d2lite import modeling
 from d2lite.utils.errors import UnknownNameError
 from d2lite.utils.registry import Registry, _convert_target_to_string, locate
 
@@ -77,3 +78,43 @@ def test_the_address_of_a_class_is_the_shortest_that_finds_it():
     assert _convert_target_to_string(torch.nn.Conv1d) == "torch.nn.Conv1d"
     assert _convert_target_to_string(OrderedDict) == "collections.OrderedDict"
     assert locate(_convert_target_to_string(Registry)) is Registry
+
+
+def _from(module: str, name: str) -> type:
+    return type(name, (), {"__module__": module})
+
+
+@pytest.mark.parametrize("users_first", [False, True])
+def test_users_object_takes_the_place_of_one_of_d2lite(caplog, users_first):
+    """Code for detectron2 has its own FCOS; which file is imported first must not matter."""
+    registry = Registry("META_ARCH", reserved=("RetinaNet",))
+    theirs, ours = _from("mymodel.fcos", "FCOS"), _from("d2lite.modeling.meta_arch.fcos", "FCOS")
+    with caplog.at_level("INFO", logger="d2lite"):
+        for each in (theirs, ours) if users_first else (ours, theirs):
+            assert registry.register(each) is each
+    assert registry.get("FCOS") is theirs
+    (line,) = caplog.messages
+    assert "mymodel.fcos" in line
+    assert "d2lite.modeling.meta_arch.fcos" in line
+
+
+@pytest.mark.parametrize("second", ["mymodel.fcos", "d2lite.fcos"])
+def test_two_objects_of_one_owner_stay_refused(second):
+    registry = Registry("META_ARCH")
+    registry.register(_from(second.replace("fcos", "first"), "FCOS"))
+    with pytest.raises(AssertionError, match=r"already, from .*first"):
+        registry.register(_from(second, "FCOS"))
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"),
+    [
+        (modeling.BACKBONE_REGISTRY, "build_resnet_fpn_backbone"),
+        (modeling.META_ARCH_REGISTRY, "RetinaNet"),
+        (modeling.PROPOSAL_GENERATOR_REGISTRY, "RPN"),
+        (modeling.ROI_HEADS_REGISTRY, "StandardROIHeads"),
+    ],
+)
+def test_built_ins_of_detectron2_cannot_be_replaced(registry, name):
+    with pytest.raises(AssertionError, match="already"):
+        registry.register(_from("mymodel", name))

@@ -9,7 +9,14 @@ from .backbone import Backbone
 
 __all__ = ["BACKBONE_REGISTRY", "build_backbone"]
 
-BACKBONE_REGISTRY = Registry("BACKBONE")
+BACKBONE_REGISTRY = Registry(
+    "BACKBONE",
+    reserved=(
+        "build_resnet_backbone",
+        "build_resnet_fpn_backbone",
+        "build_retinanet_resnet_fpn_backbone",
+    ),
+)
 BACKBONE_REGISTRY.__doc__ = """
 Backbones by name: callables of (cfg, input_shape: ShapeSpec) that return a `Backbone`.
 

@@ -9,7 +9,16 @@ from d2lite.utils.registry import Registry
 
 __all__ = ["META_ARCH_REGISTRY", "build_model"]
 
-META_ARCH_REGISTRY = Registry("META_ARCH")
+META_ARCH_REGISTRY = Registry(
+    "META_ARCH",
+    reserved=(
+        "GeneralizedRCNN",
+        "PanopticFPN",
+        "ProposalNetwork",
+        "RetinaNet",
+        "SemanticSegmentor",
+    ),
+)
 META_ARCH_REGISTRY.__doc__ = """
 Whole models by name: callables of (cfg) that return a module, chosen by
 `MODEL.META_ARCHITECTURE`. In training the module turns a batch into a dict of losses, otherwise

@@ -35,7 +35,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS")
+SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS", reserved=("SemSegFPNHead",))
 SEM_SEG_HEADS_REGISTRY.__doc__ = """
 Semantic heads by name: callables of (cfg, input_shape), chosen by `MODEL.SEM_SEG_HEAD.NAME`. The
 module turns feature maps and, in training, maps of labels into (class scores, losses).

@@ -13,14 +13,20 @@ __all__ = [
     "build_rpn_head",
 ]
 
-PROPOSAL_GENERATOR_REGISTRY = Registry("PROPOSAL_GENERATOR")
+PROPOSAL_GENERATOR_REGISTRY = Registry(
+    "PROPOSAL_GENERATOR",
+    reserved=(
+        "RPN",
+        "RRPN",
+    ),
+)
 PROPOSAL_GENERATOR_REGISTRY.__doc__ = """
 Proposal generators by name: callables of (cfg, input_shape: dict[str, ShapeSpec]) that return a
 module from (images, features, gt_instances) to (proposals, losses), chosen by
 `MODEL.PROPOSAL_GENERATOR.NAME`.
 """
 
-RPN_HEAD_REGISTRY = Registry("RPN_HEAD")
+RPN_HEAD_REGISTRY = Registry("RPN_HEAD", reserved=("StandardRPNHead",))
 RPN_HEAD_REGISTRY.__doc__ = """
 Heads of a region proposal network by name: callables of (cfg, input_shape: list[ShapeSpec]) that
 return a module from feature maps to objectness logits and anchor deltas of each, chosen by

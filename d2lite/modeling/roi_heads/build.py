@@ -6,25 +6,35 @@ from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.utils.registry import Registry
 
-ROI_HEADS_REGISTRY = Registry("ROI_HEADS")
+ROI_HEADS_REGISTRY = Registry(
+    "ROI_HEADS",
+    reserved=(
+        "CascadeROIHeads",
+        "RROIHeads",
+        "Res5ROIHeads",
+        "StandardROIHeads",
+    ),
+)
 ROI_HEADS_REGISTRY.__doc__ = """
 All that is done with proposals, by name: callables of (cfg, input_shape: dict[str, ShapeSpec])
 that return a `ROIHeads`, chosen by `MODEL.ROI_HEADS.NAME`.
 """
 
-ROI_BOX_HEAD_REGISTRY = Registry("ROI_BOX_HEAD")
+ROI_BOX_HEAD_REGISTRY = Registry("ROI_BOX_HEAD", reserved=("FastRCNNConvFCHead",))
 ROI_BOX_HEAD_REGISTRY.__doc__ = """
 Region features -> features for class and box, by name: callables of (cfg, input_shape: ShapeSpec)
 that return a module with an `output_shape`, chosen by `MODEL.ROI_BOX_HEAD.NAME`.
 """
 
-ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD")
+ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD", reserved=("MaskRCNNConvUpsampleHead",))
 ROI_MASK_HEAD_REGISTRY.__doc__ = """
 Region features and instances -> mask losses or instances with masks, by name: callables of
 (cfg, input_shape: ShapeSpec), chosen by `MODEL.ROI_MASK_HEAD.NAME`.
 """
 
-ROI_KEYPOINT_HEAD_REGISTRY = Registry("ROI_KEYPOINT_HEAD")
+ROI_KEYPOINT_HEAD_REGISTRY = Registry(
+    "ROI_KEYPOINT_HEAD", reserved=("KRCNNConvDeconvUpsampleHead",)
+)
 ROI_KEYPOINT_HEAD_REGISTRY.__doc__ = """
 Region features and instances -> keypoint losses or instances with keypoints, by name: callables of
 (cfg, input_shape: ShapeSpec), chosen by `MODEL.ROI_KEYPOINT_HEAD.NAME`.
