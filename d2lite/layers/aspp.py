@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..utils.errors import ArgumentError
 from .batch_norm import get_norm
 from .blocks import DepthwiseSeparableConv2d
 from .wrappers import Conv2d
@@ -44,7 +45,7 @@ class ASPP(nn.Module):
         """
         super().__init__()
         if len(dilations) != 3:
-            raise ValueError(f"ASPP got {len(dilations)} dilations ({dilations}); give three.")
+            raise ArgumentError(f"ASPP got {len(dilations)} dilations ({dilations}); give three.")
         self.pool_kernel_size = pool_kernel_size
         self.dropout = dropout
 
@@ -94,13 +95,13 @@ class ASPP(nn.Module):
         """Map (N, in_channels, H, W) to (N, out_channels, H, W).
 
         Raises:
-            ValueError: if `pool_kernel_size` is set and does not divide the input.
+            ArgumentError: if `pool_kernel_size` is set and does not divide the input.
         """
         height, width = x.shape[-2:]
         if self.pool_kernel_size is not None:
             pool_h, pool_w = self.pool_kernel_size
             if height % pool_h or width % pool_w:
-                raise ValueError(
+                raise ArgumentError(
                     f"The input of ASPP is {height} x {width}, which pool_kernel_size "
                     f"{pool_h} x {pool_w} does not divide. Pad the input or change the kernel."
                 )

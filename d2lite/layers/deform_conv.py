@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 from torchvision.ops import deform_conv2d
 
+from ..utils.errors import ArgumentError
+
 __all__ = ["DeformConv", "ModulatedDeformConv"]
 
 
@@ -30,7 +32,7 @@ class _DeformableConv(nn.Module):
         activation: applied last.
 
     Raises:
-        ValueError: if channels do not divide by the groups.
+        ArgumentError: if channels do not divide by the groups.
     """
 
     def __init__(
@@ -50,12 +52,12 @@ class _DeformableConv(nn.Module):
         super().__init__()
         for name, count in (("groups", groups), ("deformable_groups", deformable_groups)):
             if in_channels % count:
-                raise ValueError(
+                raise ArgumentError(
                     f"in_channels={in_channels} does not divide by {name}={count}; "
                     f"choose {name} among the divisors of in_channels."
                 )
         if out_channels % groups:
-            raise ValueError(
+            raise ArgumentError(
                 f"out_channels={out_channels} does not divide by groups={groups}; "
                 "choose groups among the divisors of out_channels."
             )
@@ -78,7 +80,7 @@ class _DeformableConv(nn.Module):
     def _convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
         moved_taps = self.deformable_groups * self.kernel_size[0] * self.kernel_size[1]
         if offset.shape[1] != 2 * moved_taps:
-            raise ValueError(
+            raise ArgumentError(
                 f"The offset has {offset.shape[1]} channels; {self.deformable_groups} "
                 f"deformable_groups of {self.kernel_size} taps need {2 * moved_taps}."
             )

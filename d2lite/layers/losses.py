@@ -9,6 +9,8 @@ from torchvision.ops import (
     generalized_box_iou_loss,
 )
 
+from ..utils.errors import ArgumentError
+
 __all__ = ["ciou_loss", "diou_loss", "giou_loss", "sigmoid_focal_loss", "smooth_l1_loss"]
 
 
@@ -19,7 +21,7 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
         return loss.sum()
     if reduction == "mean":
         return loss.mean() if loss.numel() else loss.sum() * 0.0
-    raise ValueError(f"Unknown reduction {reduction!r}; use 'none', 'mean' or 'sum'.")
+    raise ArgumentError(f"Unknown reduction {reduction!r}; use 'none', 'mean' or 'sum'.")
 
 
 def giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:

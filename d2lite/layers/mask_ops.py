@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..utils.errors import ArgumentError
+
 __all__ = [
     "BYTES_PER_FLOAT",
     "GPU_MEM_LIMIT",
@@ -50,13 +52,13 @@ def paste_masks_in_image(
         (N, H, W) bool, or uint8 in [0, 255] for a negative threshold.
 
     Raises:
-        ValueError: if masks are not square or not as many as boxes.
+        ArgumentError: if masks are not square or not as many as boxes.
     """
     corners = boxes if isinstance(boxes, Tensor) else boxes.tensor
     if masks.dim() != 3 or masks.shape[1] != masks.shape[2]:
-        raise ValueError(f"masks have shape {tuple(masks.shape)}; only (N, M, M) can be pasted.")
+        raise ArgumentError(f"masks have shape {tuple(masks.shape)}; only (N, M, M) can be pasted.")
     if corners.shape != (len(masks), 4):
-        raise ValueError(
+        raise ArgumentError(
             f"{len(masks)} masks came with boxes of shape {tuple(corners.shape)}; "
             f"give ({len(masks)}, 4)."
         )

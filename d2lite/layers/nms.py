@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.ops.boxes import nms
 
+from ..utils.errors import ArgumentError
 from .rotated_boxes import can_touch, iou_of_pairs
 
 __all__ = ["batched_nms", "batched_nms_rotated", "nms", "nms_rotated"]
@@ -28,10 +29,10 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         (K,) int64 indices of the boxes that are kept, by falling score.
 
     Raises:
-        ValueError: if boxes is not (N, 4).
+        ArgumentError: if boxes is not (N, 4).
     """
     if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes of batched_nms have shape {tuple(boxes.shape)}; give (N, 4).")
+        raise ArgumentError(f"boxes of batched_nms have shape {tuple(boxes.shape)}; give (N, 4).")
     # In half precision an IoU near the threshold falls on the wrong side.
     boxes, scores = boxes.float(), scores.float()
     if not len(boxes):
@@ -86,10 +87,10 @@ def batched_nms_rotated(
         (K,) int64 indices of the boxes that are kept, by falling score.
 
     Raises:
-        ValueError: if boxes is not (N, 5).
+        ArgumentError: if boxes is not (N, 5).
     """
     if boxes.dim() != 2 or boxes.shape[1] != 5:
-        raise ValueError(f"boxes of rotated NMS have shape {tuple(boxes.shape)}; give (N, 5).")
+        raise ArgumentError(f"boxes of rotated NMS have shape {tuple(boxes.shape)}; give (N, 5).")
     order = scores.argsort(descending=True, stable=True)
     ranked, groups = boxes[order].float(), idxs[order]
     is_rival = (can_touch(ranked, ranked) & (groups[:, None] == groups)).triu(diagonal=1)

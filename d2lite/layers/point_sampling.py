@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..utils.errors import ArgumentError
 from ..utils.keyed_rng import image_generator
 
 DrawPoints = Callable[[int], Tensor]
@@ -102,10 +103,10 @@ def get_uncertain_point_coords_with_randomness(
         (N, P, 2) points.
 
     Raises:
-        ValueError: if a ratio is out of its range.
+        ArgumentError: if a ratio is out of its range.
     """
     if oversample_ratio < 1 or not 0 <= importance_sample_ratio <= 1:
-        raise ValueError(
+        raise ArgumentError(
             f"oversample_ratio is {oversample_ratio}, expected 1 or more (OVERSAMPLE_RATIO); "
             f"importance_sample_ratio is {importance_sample_ratio}, expected 0 to 1 "
             "(IMPORTANCE_SAMPLE_RATIO)."

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from ..utils.errors import ArgumentError
 from .separable_roi_align import pays_separable, separable_roi_align
 
 __all__ = ["ROIAlign", "roi_align"]
@@ -73,10 +74,10 @@ class ROIAlign(BinPooling):
             (R, C, output_height, output_width), dtype of the input.
 
         Raises:
-            ValueError: if rois is not (R, 5).
+            ArgumentError: if rois is not (R, 5).
         """
         if rois.dim() != 2 or rois.shape[1] != 5:
-            raise ValueError(
+            raise ArgumentError(
                 f"rois of ROIAlign have shape {tuple(rois.shape)}; "
                 "give (R, 5): image index, x0, y0, x1, y1."
             )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..utils.errors import ArgumentError
 from .roi_align import BinPooling
 
 __all__ = ["ROIAlignRotated"]
@@ -30,10 +31,10 @@ class ROIAlignRotated(BinPooling):
             (R, C, P, Q), dtype of the input.
 
         Raises:
-            ValueError: if rois is not (R, 6).
+            ArgumentError: if rois is not (R, 6).
         """
         if rois.dim() != 2 or rois.shape[1] != 6:
-            raise ValueError(
+            raise ArgumentError(
                 f"rois of ROIAlignRotated have shape {tuple(rois.shape)}; "
                 "give (R, 6): image index, centre x, centre y, width, height, degrees."
             )

@@ -7,6 +7,8 @@ degrees, counter-clockwise as seen on the screen (y grows downwards).
 import torch
 from torch import Tensor
 
+from ..utils.errors import ArgumentError
+
 __all__ = ["can_touch", "iou_of_pairs", "pairwise_iou_rotated"]
 
 # Pairs that are worked on at once: 20 corners of 2 float64 and as much again for temporaries.
@@ -24,11 +26,11 @@ def pairwise_iou_rotated(boxes1: Tensor, boxes2: Tensor) -> Tensor:
         (N, M) float32 in [0, 1]; 0 where a box has no area.
 
     Raises:
-        ValueError: if a set is not (N, 5).
+        ArgumentError: if a set is not (N, 5).
     """
     for boxes in (boxes1, boxes2):
         if boxes.dim() != 2 or boxes.shape[1] != 5:
-            raise ValueError(
+            raise ArgumentError(
                 f"Rotated boxes have shape {tuple(boxes.shape)}; "
                 "give (N, 5): centre x, centre y, width, height, degrees."
             )

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..utils.errors import ConfigError
+from ..utils.errors import ArgumentError, ConfigError
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -80,7 +80,7 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         maps = input.float()
         images = maps.shape[0]
         if images == 0 and self._stats_mode == "":
-            raise ValueError(
+            raise ArgumentError(
                 "NaiveSyncBatchNorm got an empty batch in one process; "
                 "use the norm 'naiveSyncBN_N', which weighs processes by batch size."
             )
@@ -117,7 +117,9 @@ class CpuSyncBatchNorm(_BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
-            raise ValueError(f"Batch norm needs (N, C, ...) maps, found shape {tuple(input.shape)}")
+            raise ArgumentError(
+                f"Batch norm needs (N, C, ...) maps, found shape {tuple(input.shape)}"
+            )
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (N, C, ...) by the statistics of all processes' inputs."""

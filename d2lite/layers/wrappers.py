@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from d2lite.utils.env import TORCH_VERSION
 
+from ..utils.errors import ArgumentError
 from .frozen_batch_norm import FrozenBatchNorm2d
 
 __all__ = [
@@ -92,12 +93,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """`torch.cat`, but a single tensor is returned as it is, not copied.
 
     Raises:
-        ValueError: if there is no tensor, since device and dtype would be unknown.
+        ArgumentError: if there is no tensor, since device and dtype would be unknown.
     """
     if not isinstance(tensors, (list, tuple)):
         raise TypeError(f"cat() got a {type(tensors).__name__}; give a list or tuple of tensors.")
     if not tensors:
-        raise ValueError("cat() got no tensor; give at least one.")
+        raise ArgumentError("cat() got no tensor; give at least one.")
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
 
 

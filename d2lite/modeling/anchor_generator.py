@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec
 from d2lite.structures import Boxes, RotatedBoxes
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 from d2lite.utils.registry import Registry
 
 __all__ = [
@@ -125,7 +125,7 @@ class _GridOfAnchors(nn.Module):
         """
         grids = tuple(tuple(feature.shape[-2:]) for feature in features)
         if len(grids) != self.num_features:
-            raise ValueError(
+            raise ArgumentError(
                 f"{len(grids)} feature maps for an anchor generator of {self.num_features} levels."
             )
         # Tensors made in inference mode cannot be used in training.

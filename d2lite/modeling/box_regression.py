@@ -12,7 +12,7 @@ from torch import Tensor
 
 from d2lite.layers import cat, ciou_loss, diou_loss, giou_loss, smooth_l1_loss
 from d2lite.structures import Boxes
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 
 __all__ = [
     "Box2BoxTransform",
@@ -34,7 +34,7 @@ def _sizes_and_centres(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check_lengths(deltas: Tensor, boxes: Tensor) -> None:
     if len(deltas) != len(boxes):
-        raise ValueError(f"{len(deltas)} deltas for {len(boxes)} boxes; give one row a box.")
+        raise ArgumentError(f"{len(deltas)} deltas for {len(boxes)} boxes; give one row a box.")
 
 
 class _ScaledTransform:
@@ -90,7 +90,7 @@ class Box2BoxTransform(_ScaledTransform):
             (R, 4 * K) float32, xyxy in pixels, not clipped to the image.
 
         Raises:
-            ValueError: if the two first axes differ.
+            ArgumentError: if the two first axes differ.
         """
         _check_lengths(deltas, boxes)
         # Half precision has too few digits for coordinates of a large image.
@@ -143,7 +143,7 @@ class Box2BoxTransformLinear:
             (R, 4 * K) float32, xyxy in pixels, not clipped to the image.
 
         Raises:
-            ValueError: if the two first axes differ.
+            ArgumentError: if the two first axes differ.
         """
         _check_lengths(deltas, boxes)
         distances_RK4 = F.relu(deltas.float()).unflatten(1, (-1, 4))
@@ -204,7 +204,7 @@ class Box2BoxTransformRotated(_ScaledTransform):
             (R, 5 * K) float32 boxes, angles in [-180, 180).
 
         Raises:
-            ValueError: if the two first axes differ.
+            ArgumentError: if the two first axes differ.
         """
         _check_lengths(deltas, boxes)
         deltas_RK5 = deltas.float().unflatten(1, (-1, 5))

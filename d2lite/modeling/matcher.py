@@ -10,6 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from d2lite.utils.errors import ArgumentError
+
 __all__ = ["Matcher"]
 
 
@@ -24,7 +26,7 @@ class Matcher:
             that match it best, however badly. (Such a prediction keeps its own best ground truth.)
 
     Raises:
-        ValueError: if thresholds and labels do not fit together.
+        ArgumentError: if thresholds and labels do not fit together.
 
     Source: Ren 2015, arXiv:1506.01497, section 3.1.2.
     """
@@ -38,9 +40,9 @@ class Matcher:
         thresholds, labels = list(thresholds), list(labels)
         ascending = all(a <= b for a, b in pairwise(thresholds))
         if not thresholds or thresholds[0] <= 0 or not ascending:
-            raise ValueError(f"IOU_THRESHOLDS={thresholds}: give ascending, positive numbers.")
+            raise ArgumentError(f"IOU_THRESHOLDS={thresholds}: give ascending, positive numbers.")
         if len(labels) != len(thresholds) + 1 or not set(labels) <= {-1, 0, 1}:
-            raise ValueError(
+            raise ArgumentError(
                 f"IOU_LABELS={labels} for the thresholds {thresholds}: give "
                 f"{len(thresholds) + 1} labels out of -1, 0 and 1."
             )

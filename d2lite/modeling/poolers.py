@@ -13,7 +13,7 @@ from torchvision.ops import RoIPool
 
 from d2lite.layers import ROIAlign, ROIAlignRotated, cat
 from d2lite.structures import Boxes, RotatedBoxes
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 
 __all__ = ["ROIPooler", "assign_boxes_to_levels", "convert_boxes_to_pooler_format"]
 
@@ -90,7 +90,7 @@ class ROIPooler(nn.Module):
         super().__init__()
         size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
         if len(size) != 2 or canonical_box_size <= 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"output_size={output_size}, canonical_box_size={canonical_box_size}: give one or "
                 "two numbers of cells, and a size above 0."
             )
@@ -120,10 +120,10 @@ class ROIPooler(nn.Module):
             (B, C, height, width), in the order of images and of boxes in them.
 
         Raises:
-            ValueError: if the number of levels or images differs.
+            ArgumentError: if the number of levels or images differs.
         """
         if len(x) != len(self.level_poolers) or len(box_lists) != len(x[0]):
-            raise ValueError(
+            raise ArgumentError(
                 f"{len(x)} feature maps of {len(x[0]) if len(x) else 0} images and boxes of "
                 f"{len(box_lists)} images; expected {len(self.level_poolers)} maps and as many "
                 "lists of boxes as images."

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
+from d2lite.utils.errors import ArgumentError
+
 Size = tuple[int, int]
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -40,7 +42,7 @@ class ViewTransform:
             original: (height, width).
 
         Raises:
-            ValueError: if it is more than resizing, cropping and mirroring.
+            ArgumentError: if it is more than resizing, cropping and mirroring.
         """
         if isinstance(transform, cls):
             return transform
@@ -50,7 +52,7 @@ class ViewTransform:
         scale, shift = (seen[1] - seen[0]) / size, seen[0]
         # A hundredth of a pixel: no turn is that small, and no float32 arithmetic that coarse.
         if not np.all(np.abs(points * scale + shift - seen) < 0.01) or not scale.all():
-            raise ValueError(
+            raise ArgumentError(
                 f"Test-time augmentation got the transform {transform!r}, which it cannot undo on "
                 "masks. Let tta_mapper resize, crop and mirror, and nothing else."
             )

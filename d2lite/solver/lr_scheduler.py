@@ -150,10 +150,7 @@ class _WarmupLR(LRScheduler):
         warmup_method: str,
         last_epoch: int,
     ) -> None:
-        if warmup_method not in _WARMUP_METHODS:
-            raise ConfigError(
-                f"warmup_method is '{warmup_method}'; choose one of {', '.join(_WARMUP_METHODS)}."
-            )
+        _get_warmup_factor_at_iter(warmup_method, 0, 1, warmup_factor)
         if self._is_old_form:
             _logger.warning(
                 "%s is the old form of this schedule; LRMultiplier over a WarmupParamScheduler, as "
@@ -167,17 +164,37 @@ class _WarmupLR(LRScheduler):
 
     def get_lr(self) -> list[float | Tensor]:
         """Learning rate of each group at the current iteration."""
-        factor = self._warmup() * self._decay()
+        factor = self._decay() * _get_warmup_factor_at_iter(
+            self.warmup_method, self.last_epoch, self.warmup_iters, self.warmup_factor
+        )
         return [base_lr * factor for base_lr in self.base_lrs]
-
-    def _warmup(self) -> float:
-        if self.last_epoch >= self.warmup_iters:
-            return 1.0
-        climbed = self.last_epoch / self.warmup_iters if self.warmup_method == "linear" else 0.0
-        return self.warmup_factor + (1.0 - self.warmup_factor) * climbed
 
     def _decay(self) -> float:
         raise NotImplementedError
+
+
+def _get_warmup_factor_at_iter(
+    method: str, iter: int, warmup_iters: int, warmup_factor: float
+) -> float:
+    """The factor on the learning rate at an iteration: 1 from `warmup_iters` on.
+
+    Args:
+        method: "constant": `warmup_factor` until then; "linear": climb from it to 1.
+        iter: counted from 0.
+        warmup_iters: iterations of the warm-up.
+        warmup_factor: the first factor.
+
+    Raises:
+        ConfigError: for another method.
+    """
+    if method not in _WARMUP_METHODS:
+        raise ConfigError(
+            f"warmup_method is '{method}'; choose one of {', '.join(_WARMUP_METHODS)}."
+        )
+    if iter >= warmup_iters:
+        return 1.0
+    climbed = iter / warmup_iters if method == "linear" else 0.0
+    return warmup_factor + (1.0 - warmup_factor) * climbed
 
 
 class WarmupMultiStepLR(_WarmupLR):

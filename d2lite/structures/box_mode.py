@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from d2lite.utils.errors import ArgumentError
+
 BoxType = TypeVar("BoxType", list[float], tuple[float, ...], np.ndarray[Any, Any], Tensor)
-
-
-class BoxShapeError(ValueError, AssertionError):
-    """A box does not have the numbers of its mode; detectron2 raises an AssertionError here."""
 
 
 @unique
@@ -40,7 +38,7 @@ class BoxMode(IntEnum):
             The boxes, in the same kind of container.
 
         Raises:
-            BoxShapeError: if the number of columns does not fit the mode, or a list holds more
+            ArgumentError: if the number of columns does not fit the mode, or a list holds more
                 than one box.
             NotImplementedError: for modes relative to the image, whose size is not known here,
                 and for conversions that do not exist.
@@ -53,7 +51,7 @@ class BoxMode(IntEnum):
         values = box if isinstance(box, Tensor) else torch.from_numpy(np.array(box, order="C"))
         is_one = isinstance(box, list | tuple)
         if values.dim() not in (1, 1 if is_one else 2) or values.shape[-1] != columns:
-            raise BoxShapeError(
+            raise ArgumentError(
                 f"Boxes of mode {from_mode.name} have shape {tuple(values.shape)}; give {columns} "
                 f"numbers for each box{', and an array for several boxes' if is_one else ''}."
             )

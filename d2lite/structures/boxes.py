@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2lite.utils.errors import ArgumentError
+
 from ..layers.wrappers import cat
 from .box_mode import BoxMode
 
@@ -33,14 +35,16 @@ def read_boxes(values: Tensor, columns: int, meaning: str) -> Tensor:
         meaning: of the columns, for the message.
 
     Raises:
-        ValueError: if the shape is another.
+        ArgumentError: if the shape is another.
     """
     boxes = torch.as_tensor(values).to(torch.float32)
     if boxes.numel() == 0:
         # An empty list has no second axis.
         boxes = boxes.reshape(0, columns)
     if boxes.dim() != 2 or boxes.shape[1] != columns:
-        raise ValueError(f"boxes have shape {list(boxes.shape)}; give (N, {columns}): {meaning}.")
+        raise ArgumentError(
+            f"boxes have shape {list(boxes.shape)}; give (N, {columns}): {meaning}."
+        )
     return boxes
 
 
@@ -60,7 +64,7 @@ class Boxes:
             tensor: (N, 4) tensor, or anything that `torch.as_tensor` reads; N may be 0.
 
         Raises:
-            ValueError: if the shape is another.
+            ArgumentError: if the shape is another.
         """
         self.tensor = read_boxes(tensor, 4, "x0, y0, x1, y1")
 
@@ -125,13 +129,13 @@ class Boxes:
         """Pick boxes by an integer (one box), a slice, a bool mask or indices.
 
         Raises:
-            ValueError: if the index picks other than whole boxes.
+            ArgumentError: if the index picks other than whole boxes.
         """
         picked = self.tensor[item]
         if isinstance(item, int):
             picked = picked[None]
         if picked.dim() != 2:
-            raise ValueError(f"an index picks boxes of shape {list(picked.shape)}; pick rows.")
+            raise ArgumentError(f"an index picks boxes of shape {list(picked.shape)}; pick rows.")
         return self._like(picked)
 
     def __len__(self) -> int:
@@ -204,10 +208,10 @@ def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     """(N,) intersection over union of boxes that are matched by row.
 
     Raises:
-        ValueError: if one set has more boxes than the other.
+        ArgumentError: if one set has more boxes than the other.
     """
     if len(boxes1) != len(boxes2):
-        raise ValueError(
+        raise ArgumentError(
             f"matched_pairwise_iou got {len(boxes1)} and {len(boxes2)} boxes; give equally many."
         )
     high = torch.minimum(boxes1.tensor[:, 2:], boxes2.tensor[:, 2:])

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2lite.utils.errors import ArgumentError
+
 __all__ = ["ImageList"]
 
 # TorchScript does not find `torch.device` in the annotation of a property.
@@ -69,15 +71,15 @@ class ImageList:
             The batch, a new tensor.
 
         Raises:
-            ValueError: if there is no image or they differ in more than height and width.
+            ArgumentError: if there is no image or they differ in more than height and width.
         """
         if len(tensors) == 0:
-            raise ValueError("ImageList.from_tensors got no image; give at least one.")
+            raise ArgumentError("ImageList.from_tensors got no image; give at least one.")
         first = tensors[0]
         for image in tensors:
             if image.dim() < 2 or image.shape[:-2] != first.shape[:-2]:
                 shapes = ", ".join([str(list(each.shape)) for each in tensors])
-                raise ValueError(
+                raise ArgumentError(
                     f"Images of shapes {shapes} cannot be batched; only the last two axes may "
                     "differ."
                 )

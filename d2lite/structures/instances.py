@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2lite.utils.errors import ArgumentError
+
 __all__ = ["Instances"]
 
 
@@ -70,23 +72,23 @@ class Instances:
             value: of the length that the other fields have.
 
         Raises:
-            ValueError: if its length is another, or the name is one of the class.
+            ArgumentError: if its length is another, or the name is one of the class.
         """
         if hasattr(type(self), name):
-            raise ValueError(
+            raise ArgumentError(
                 f"'{name}' is an attribute of Instances itself; choose another name for the field. "
                 "(Another image_size needs new Instances.)"
             )
         try:
             length = len(value)
         except TypeError as err:
-            raise ValueError(
+            raise ArgumentError(
                 f"Field '{name}' is a {type(value).__name__} without a length; "
                 "give one entry for each object."
             ) from err
         for other, held in self._fields.items():
             if other != name and len(held) != length:
-                raise ValueError(
+                raise ArgumentError(
                     f"Field '{name}' has {length} entries, but '{other}' has {len(held)}; "
                     "all fields of Instances have one entry for each object."
                 )
@@ -167,21 +169,21 @@ class Instances:
             instance_lists: at least one, all with the same fields and image size.
 
         Raises:
-            ValueError: if there is none, or they do not fit together.
+            ArgumentError: if there is none, or they do not fit together.
         """
         if not instance_lists:
-            raise ValueError("Instances.cat() got no instances; give at least one.")
+            raise ArgumentError("Instances.cat() got no instances; give at least one.")
         first = instance_lists[0]
         if len(instance_lists) == 1:
             return first
         for other in instance_lists[1:]:
             if other.image_size != first.image_size:
-                raise ValueError(
+                raise ArgumentError(
                     f"Instances of images {first.image_size} and {other.image_size} cannot be "
                     "joined; give instances of one image."
                 )
             if other._fields.keys() != first._fields.keys():
-                raise ValueError(
+                raise ArgumentError(
                     f"Instances with fields [{', '.join(first._fields)}] and "
                     f"[{', '.join(other._fields)}] cannot be joined; set or remove fields."
                 )
@@ -220,7 +222,7 @@ def _join(name: str, values: list[Any]) -> Any:
         return type(first)(chain.from_iterable(values))
     if hasattr(type(first), "cat"):
         return type(first).cat(values)
-    raise ValueError(
+    raise ArgumentError(
         f"Field '{name}' holds {type(first).__name__}, which cannot be joined; "
         "use a tensor, a list or a class with a static method cat()."
     )

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from d2lite.utils.errors import ArgumentError
+
 from ..layers.wrappers import cat
 
 __all__ = ["Keypoints", "heatmaps_to_keypoints"]
@@ -34,11 +36,11 @@ class Keypoints:
             keypoints: (N, K, 3).
 
         Raises:
-            ValueError: if the shape is another.
+            ArgumentError: if the shape is another.
         """
         points = torch.as_tensor(keypoints).to(torch.float32)
         if points.dim() != 3 or points.shape[2] != 3:
-            raise ValueError(
+            raise ArgumentError(
                 f"Keypoints got shape {tuple(points.shape)}; give (N, K, 3): x, y, visibility."
             )
         self.tensor = points
@@ -90,7 +92,7 @@ class Keypoints:
         """All objects of a list in one.
 
         Raises:
-            ValueError: if the list is empty.
+            ArgumentError: if the list is empty.
         """
         return Keypoints(cat([k.tensor for k in keypoints_list]))
 

@@ -39,6 +39,10 @@ class DataError(UserError, ValueError, AssertionError):
     """Images or annotations that cannot be used as they are."""
 
 
+class ArgumentError(ValueError, AssertionError):
+    """An argument that does not fit, by a mistake of code; detectron2 asserts it."""
+
+
 class DeviceError(UserError, RuntimeError):
     """A device was asked for that this machine does not have."""
 

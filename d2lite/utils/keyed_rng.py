@@ -120,11 +120,13 @@ def keyed_images(keys: Sequence[int | None]) -> Iterator[None]:
         _image_keys.pop()
 
 
-def image_generator(image: int, purpose: int, device: torch.device | str) -> torch.Generator | None:
+def image_generator(
+    image: int | None, purpose: int, device: torch.device | str
+) -> torch.Generator | None:
     """The generator for one kind of draw about one image of the current batch.
 
     Args:
-        image: index of the image in the batch.
+        image: index of the image in the batch; None if it is not known.
         purpose: a `DrawPurpose`, or a number of your own that none of them has.
         device: of the drawn tensor.
 
@@ -132,7 +134,7 @@ def image_generator(image: int, purpose: int, device: torch.device | str) -> tor
         A freshly seeded generator, or None (torch's global generator) where no key is known,
         as when a model is called by hand.
     """
-    key = _image_keys[-1][image] if _image_keys else None
+    key = None if image is None or not _image_keys else _image_keys[-1][image]
     if key is None:
         return None
     return torch.Generator(device).manual_seed(draw_key(key, purpose))

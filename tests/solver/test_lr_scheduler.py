@@ -15,6 +15,7 @@ from d2lite.solver import (
     WarmupPolyLR,
     build_lr_scheduler,
 )
+from d2lite.solver.lr_scheduler import _get_warmup_factor_at_iter
 from d2lite.utils.errors import ConfigError
 
 
@@ -172,6 +173,13 @@ def test_the_old_cosine_class_follows_its_formula():
     )
     cosine = [0.5 * (1 + math.cos(math.pi * i / 10)) for i in range(10)]
     assert rates(scheduler, 10) == pytest.approx([0.5 * c for c in cosine[:2]] + cosine[2:])
+
+
+def test_factor_of_a_warm_up_follows_its_formula():
+    """Schedules that people wrote for detectron2 call this function."""
+    factors = [_get_warmup_factor_at_iter("linear", i, 4, 0.2) for i in range(6)]
+    assert factors == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+    assert [_get_warmup_factor_at_iter("constant", i, 2, 0.5) for i in range(3)] == [0.5, 0.5, 1]
 
 
 def test_the_old_classes_refuse_what_they_do_not_know():

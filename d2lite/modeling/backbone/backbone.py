@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from d2lite.layers import ShapeSpec
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 
 __all__ = ["Backbone"]
 
@@ -67,7 +67,7 @@ class StagedBackbone(Backbone):
     def run_stages(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The wanted maps of (N, C, H, W) images by name, and the map of the last stage."""
         if x.dim() != 4:
-            raise ValueError(
+            raise ArgumentError(
                 f"A {type(self).__name__} takes (N, C, H, W), not a tensor of shape "
                 f"{tuple(x.shape)}."
             )

@@ -64,10 +64,13 @@ class FPN(PyramidBackbone):
         shapes = _checked_shapes(bottom_up, in_features)
         self.in_features = tuple(in_features)
         self._levels = [int(math.log2(shape.stride)) for shape in shapes]
+        # Coarse to fine, as they run; plain lists, since the modules are attributes already.
+        self.lateral_convs: list[nn.Module] = []
+        self.output_convs: list[nn.Module] = []
         for level, shape in zip(self._levels, shapes, strict=True):
-            for role, channels, size in (
-                ("lateral", shape.channels, 1),
-                ("output", out_channels, 3),
+            for role, channels, size, convs in (
+                ("lateral", shape.channels, 1, self.lateral_convs),
+                ("output", out_channels, 3, self.output_convs),
             ):
                 conv = Conv2d(
                     channels,
@@ -79,6 +82,7 @@ class FPN(PyramidBackbone):
                 )
                 xavier_fill(conv)
                 self.add_module(f"fpn_{role}{level}", conv)
+                convs.insert(0, conv)
         self.top_block = top_block
         self.bottom_up = bottom_up
         self._fuse_type = fuse_type
@@ -113,10 +117,12 @@ class FPN(PyramidBackbone):
         below = self.bottom_up(x)
         pyramid: dict[str, Tensor] = {}
         mixed: Tensor | None = None
-        for name, level in zip(reversed(self.in_features), reversed(self._levels), strict=True):
-            lateral = getattr(self, f"fpn_lateral{level}")(below[name])
+        for i, (lateral_conv, output_conv) in enumerate(
+            zip(self.lateral_convs, self.output_convs, strict=True), start=1
+        ):
+            lateral = lateral_conv(below[self.in_features[-i]])
             mixed = lateral if mixed is None else self._mix(lateral, mixed)
-            pyramid[f"p{level}"] = getattr(self, f"fpn_output{level}")(mixed)
+            pyramid[f"p{self._levels[-i]}"] = output_conv(mixed)
         if self.top_block is not None:
             source = self.top_block.in_feature
             coarser = self.top_block(below[source] if source in below else pyramid[source])
@@ -137,14 +143,18 @@ def _checked_shapes(bottom_up: Backbone, in_features: Sequence[str]) -> list[Sha
     )
     check_maps(name, in_features, list(known), "MODEL.FPN.IN_FEATURES", fix)
     shapes = [known[name] for name in in_features]
-    strides = [shape.stride for shape in shapes]
+    _assert_strides_are_log2_contiguous([shape.stride for shape in shapes])
+    return shapes
+
+
+def _assert_strides_are_log2_contiguous(strides: Sequence[int]) -> None:
+    """Refuse strides of which one is not twice the one before."""
     if any(b != 2 * a for a, b in pairwise(strides)):
         raise ConfigError(
-            f"The maps {list(in_features)} have strides {strides}; a feature pyramid needs each "
-            "twice the one before. Use MODEL.RESNETS.RES5_DILATION=1 and neighbouring maps in "
-            "order of stride in MODEL.FPN.IN_FEATURES."
+            f"The maps of a feature pyramid have strides {list(strides)}; it needs each twice the "
+            "one before. Use MODEL.RESNETS.RES5_DILATION=1 and neighbouring maps in order of "
+            "stride in MODEL.FPN.IN_FEATURES."
         )
-    return shapes
 
 
 class LastLevelMaxPool(nn.Module):

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2lite.utils.errors import ArgumentError
+
 from .transformer_layers import DropPath, Mlp
 from .utils import decomposed_rel_pos, window_partition, window_unpartition
 from .vit_blocks import make_rel_pos
@@ -48,7 +50,7 @@ class MultiScaleAttention(nn.Module):
         input_size: height and width, equal, that the tables of relative positions are made for.
 
     Raises:
-        ValueError: if sizes do not divide, or `input_size` is not square.
+        ArgumentError: if sizes do not divide, or `input_size` is not square.
     """
 
     def __init__(
@@ -69,9 +71,9 @@ class MultiScaleAttention(nn.Module):
     ) -> None:
         super().__init__()
         if dim_out % num_heads:
-            raise ValueError(f"{dim_out} channels do not divide over {num_heads} heads.")
+            raise ArgumentError(f"{dim_out} channels do not divide over {num_heads} heads.")
         if window_size % stride_q or window_size % stride_kv:
-            raise ValueError(
+            raise ArgumentError(
                 f"A window of {window_size} cells is not a multiple of the strides {stride_q} and "
                 f"{stride_kv}."
             )
@@ -98,7 +100,9 @@ class MultiScaleAttention(nn.Module):
         self.use_rel_pos = use_rel_pos
         if use_rel_pos:
             if input_size is None or input_size[0] != input_size[1]:
-                raise ValueError(f"use_rel_pos=True needs a square input_size, not {input_size}.")
+                raise ArgumentError(
+                    f"use_rel_pos=True needs a square input_size, not {input_size}."
+                )
             longer = max(input_size[0] // stride_q, input_size[0] // stride_kv)
             self.rel_pos_h, self.rel_pos_w = (
                 make_rel_pos(2 * longer - 1, per_head, zero=rel_pos_zero_init) for _ in range(2)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from d2lite.layers import CNNBlockBase, get_norm
 from d2lite.layers.batch_norm import Norm
+from d2lite.utils.errors import ArgumentError
 
 from ..weight_init import normal_fill
 
@@ -38,7 +39,7 @@ def gap2d() -> nn.Module:
 
 def _half(k: int) -> int:
     if k % 2 == 0:
-        raise ValueError(f"A window of {k} cells has no middle; use an odd number.")
+        raise ArgumentError(f"A window of {k} cells has no middle; use an odd number.")
     return k // 2
 
 

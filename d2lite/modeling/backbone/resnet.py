@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode
 from d2lite.layers import CNNBlockBase, ShapeSpec
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 
 from ..weight_init import normal_fill
 from .backbone import StagedBackbone, check_maps
@@ -130,13 +130,13 @@ class ResNet(StagedBackbone):
                 own NAME, anything else goes to all.
 
         Raises:
-            ValueError: for a list of another length, or a NAME given both ways.
+            ArgumentError: for a list of another length, or a NAME given both ways.
         """
         common = {k: v for k, v in kwargs.items() if not k.endswith(_PER_BLOCK)}
         own = {k.removesuffix(_PER_BLOCK): v for k, v in kwargs.items() if k.endswith(_PER_BLOCK)}
         for name, values in own.items():
             if len(values) != num_blocks or name in common:
-                raise ValueError(
+                raise ArgumentError(
                     f"{name}{_PER_BLOCK}={values!r} for a stage of {num_blocks} blocks. Give one "
                     f"value a block, and not {name} too."
                 )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2lite.utils.errors import ArgumentError
+
 from .transformer_layers import DropPath, Mlp, run_block
 from .utils import window_partition as padded_windows
 from .utils import window_unpartition
@@ -49,7 +51,7 @@ class SwinTransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= shift_size < window_size:
-            raise ValueError(f"shift_size={shift_size} must be in 0 to {window_size - 1}.")
+            raise ArgumentError(f"shift_size={shift_size} must be in 0 to {window_size - 1}.")
         self.window_size = window_size
         self.shift_size = shift_size
         self.norm1 = norm_layer(dim)

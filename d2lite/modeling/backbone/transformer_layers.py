@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from d2lite.utils.errors import ArgumentError
+
 
 class DropPath(nn.Module):
     """Leave out the branch of a residual block for a random part of the samples, in training.
@@ -24,7 +26,7 @@ class DropPath(nn.Module):
     def __init__(self, drop_prob: float = 0.0) -> None:
         super().__init__()
         if not 0.0 <= drop_prob < 1.0:
-            raise ValueError(f"DropPath got the rate {drop_prob}; give one in [0, 1).")
+            raise ArgumentError(f"DropPath got the rate {drop_prob}; give one in [0, 1).")
         self.drop_prob = drop_prob
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2lite.utils.errors import ArgumentError
+
 __all__ = [
     "PatchEmbed",
     "add_decomposed_rel_pos",
@@ -156,12 +158,12 @@ def get_abs_pos(abs_pos: Tensor, has_cls_token: bool, hw: Sequence[int]) -> Tens
         (1, H, W, D).
 
     Raises:
-        ValueError: if the positions are not a square.
+        ArgumentError: if the positions are not a square.
     """
     cells = abs_pos[:, 1:] if has_cls_token else abs_pos
     side = math.isqrt(cells.shape[1])
     if side * side != cells.shape[1]:
-        raise ValueError(
+        raise ArgumentError(
             f"{cells.shape[1]} positions are not a square. Does pretrain_use_cls_token "
             f"({has_cls_token}) fit the weights?"
         )

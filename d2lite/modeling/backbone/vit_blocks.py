@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from d2lite.layers import CNNBlockBase, Conv2d, get_norm
 from d2lite.layers.batch_norm import Norm
+from d2lite.utils.errors import ArgumentError
 
 from ..weight_init import msra_fill
 from .transformer_layers import DropPath, Mlp
@@ -49,14 +50,14 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"{dim} channels do not divide over {num_heads} heads.")
+            raise ArgumentError(f"{dim} channels do not divide over {num_heads} heads.")
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.use_rel_pos = use_rel_pos
         if use_rel_pos:
             if input_size is None:
-                raise ValueError("use_rel_pos=True needs input_size, (height, width) in cells.")
+                raise ArgumentError("use_rel_pos=True needs input_size, (height, width) in cells.")
             self.rel_pos_h, self.rel_pos_w = (
                 make_rel_pos(2 * side - 1, dim // num_heads, zero=rel_pos_zero_init)
                 for side in input_size

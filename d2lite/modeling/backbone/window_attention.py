@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2lite.utils.errors import ArgumentError
+
 from .utils import window_partition as padded_windows
 from .utils import window_unpartition
 
@@ -96,7 +98,7 @@ class WindowAttention(nn.Module):
     ) -> None:
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"{dim} channels do not divide over {num_heads} heads.")
+            raise ArgumentError(f"{dim} channels do not divide over {num_heads} heads.")
         self.window_size = tuple(window_size)
         self.num_heads = num_heads
         self.scale = qk_scale or (dim // num_heads) ** -0.5

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
+from d2lite.utils.errors import ArgumentError
 
 from .loss import build_pixel_loss
 from .parts import to_full_size
@@ -50,13 +51,13 @@ class PixelHead(nn.Module):
             in training None and the losses, otherwise (N, K, H, W) scores and {}.
 
         Raises:
-            ValueError: in training without targets.
+            ArgumentError: in training without targets.
         """
         scores = self.layers(features)
         if not self.training:
             return to_full_size(scores, self.common_stride), {}
         if targets is None:
-            raise ValueError("In training the semantic head needs targets, the maps of labels.")
+            raise ArgumentError("In training the semantic head needs targets, the maps of labels.")
         return None, self.losses(scores, targets)
 
     def losses(

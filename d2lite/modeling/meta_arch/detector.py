@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode
 from d2lite.structures import ImageList, Instances
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import ArgumentError, DataError
 from d2lite.utils.keyed_rng import keyed_images
 from d2lite.utils.process_means import padded_alike
 
@@ -52,7 +52,7 @@ class Detector(nn.Module):
             # They are configuration, and published weights do not contain them.
             self.register_buffer(name, column, persistent=False)
         if self.pixel_mean.shape != self.pixel_std.shape:
-            raise ValueError(
+            raise ArgumentError(
                 f"MODEL.PIXEL_MEAN has {len(pixel_mean)} channels, MODEL.PIXEL_STD "
                 f"{len(pixel_std)}. Give as many numbers in both."
             )

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.structures import ImageList, Instances
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import ArgumentError, DataError
 
 from ..backbone import Backbone
-from ..postprocessing import rescale_boxes_
+from ..postprocessing import detector_postprocess
 from ..proposal_generator import build_proposal_generator
 from ..roi_heads import build_roi_heads
 from ..training_visualization import log_boxes_and_truth, should_visualize
@@ -53,7 +53,9 @@ class GeneralizedRCNN(Detector):
         self.input_format = input_format
         self.vis_period = vis_period
         if vis_period > 0 and input_format is None:
-            raise ValueError("vis_period > 0 needs input_format, the channel order of the images.")
+            raise ArgumentError(
+                "vis_period > 0 needs input_format, the channel order of the images."
+            )
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -202,12 +204,9 @@ class ProposalNetwork(Detector):
     def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
         """{"proposals": proposals} of each image, in pixels of `height` and `width`."""
         images = self.preprocess_image(batched_inputs)
-        proposals, _ = self.proposal_generator(images, self.backbone(images.tensor))
-        results = []
+        proposals, _ = self.proposal_generator(images, self.backbone(images.tensor), None)
         sizes = output_sizes(batched_inputs, images.image_sizes)
-        for found, size in zip(proposals, sizes, strict=True):
-            # The proposals were made for this call, so they may be scaled in place.
-            rescale_boxes_(found.proposal_boxes, found.image_size, size)
-            scaled = Instances(size, **found.get_fields())
-            results.append({"proposals": scaled[found.proposal_boxes.nonempty()]})
-        return results
+        return [
+            {"proposals": detector_postprocess(found, *size)}
+            for found, size in zip(proposals, sizes, strict=True)
+        ]

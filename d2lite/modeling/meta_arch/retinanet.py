@@ -16,12 +16,13 @@ from d2lite.utils.memory import retry_if_cuda_oom
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
+from ..dense_predictions import permute_to_N_HWA_K
 from ..matcher import Matcher
 from .build import META_ARCH_REGISTRY
 from .dense_detector import DenseDetector
 from .retinanet_head import RetinaNetHead
 
-__all__ = ["RetinaNet", "RetinaNetHead"]
+__all__ = ["RetinaNet", "RetinaNetHead", "permute_to_N_HWA_K"]
 
 # Where the running count of foreground anchors starts.
 _FIRST_NORMALIZER = 100.0

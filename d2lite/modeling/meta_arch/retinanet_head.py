@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import CycleBatchNormList, ShapeSpec, get_norm
 from d2lite.layers.batch_norm import Norm
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 
 from ..anchor_generator import build_anchor_generator
 from ..weight_init import normal_fill
@@ -102,7 +102,7 @@ class RetinaNetHead(nn.Module):
 
     def _check_levels(self, features: Sequence[Tensor]) -> None:
         if len(features) != self._num_levels:
-            raise ValueError(f"{len(features)} feature maps; this head has {self._num_levels}.")
+            raise ArgumentError(f"{len(features)} feature maps; this head has {self._num_levels}.")
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict.
@@ -114,7 +114,7 @@ class RetinaNetHead(nn.Module):
             one (N, A * C, Hi, Wi) of class logits a level; one (N, A * 4, Hi, Wi) of deltas.
 
         Raises:
-            ValueError: if the number of levels is not that of `input_shape`.
+            ArgumentError: if the number of levels is not that of `input_shape`.
         """
         self._check_levels(features)
         logits = [self.cls_score(self.cls_subnet(feature)) for feature in features]

@@ -15,7 +15,7 @@ from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.structures import ImageList
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 from d2lite.utils.process_means import mean_weight, padded_alike
 from d2lite.utils.registry import Registry
 
@@ -72,7 +72,7 @@ class SemSegFPNHead(nn.Module):
         ignore_value: pixels of this label enter no loss.
 
     Raises:
-        ValueError: without a feature map.
+        ArgumentError: without a feature map.
         ConfigError: for a level finer than the common stride, or between two doublings.
 
     Source: Kirillov 2019, arXiv:1901.02446, figure 3.
@@ -92,7 +92,9 @@ class SemSegFPNHead(nn.Module):
     ) -> None:
         super().__init__()
         if not input_shape:
-            raise ValueError("A semantic head needs feature maps (MODEL.SEM_SEG_HEAD.IN_FEATURES).")
+            raise ArgumentError(
+                "A semantic head needs feature maps (MODEL.SEM_SEG_HEAD.IN_FEATURES)."
+            )
         self.in_features = sorted(input_shape, key=lambda name: input_shape[name].stride)
         self.common_stride = common_stride
         self.loss_weight = loss_weight
@@ -161,13 +163,13 @@ class SemSegFPNHead(nn.Module):
             in training None and the losses, otherwise (N, K, H, W) float scores and {}.
 
         Raises:
-            ValueError: in training without targets.
+            ArgumentError: in training without targets.
         """
         scores = self.layers(features)
         if not self.training:
             return self._to_full_size(scores), {}
         if targets is None:
-            raise ValueError("In training the semantic head needs targets, the maps of labels.")
+            raise ArgumentError("In training the semantic head needs targets, the maps of labels.")
         return None, self.losses(scores, targets)
 
     def layers(self, features: dict[str, Tensor]) -> Tensor:

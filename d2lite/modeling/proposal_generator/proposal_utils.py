@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from d2lite.structures import Boxes, Instances, RotatedBoxes
+from d2lite.utils.errors import ArgumentError
 
 from ..keep_best import keep_best
 
@@ -137,10 +138,10 @@ def add_ground_truth_to_proposals(
         new proposals, of which the last are the true ones. (Only for training.)
 
     Raises:
-        ValueError: if the numbers of images differ.
+        ArgumentError: if the numbers of images differ.
     """
     if len(gt) != len(proposals):
-        raise ValueError(f"Ground truth of {len(gt)} images, proposals of {len(proposals)}.")
+        raise ArgumentError(f"Ground truth of {len(gt)} images, proposals of {len(proposals)}.")
     return [
         add_ground_truth_to_proposals_single_image(truth, found)
         for truth, found in zip(gt, proposals, strict=True)
@@ -161,7 +162,7 @@ def add_ground_truth_to_proposals_single_image(
         new proposals, of which the last are the true ones, with the logit of a sure object.
 
     Raises:
-        ValueError: if `gt` lacks a field that the proposals have.
+        ArgumentError: if `gt` lacks a field that the proposals have.
     """
     boxes = gt.gt_boxes if isinstance(gt, Instances) else gt
     logits = proposals.objectness_logits
@@ -173,7 +174,7 @@ def add_ground_truth_to_proposals_single_image(
         if truth.has(name):
             continue
         if not (isinstance(gt, Instances) and gt.has(name)):
-            raise ValueError(
+            raise ArgumentError(
                 f"The proposals have a field {name!r} that the ground truth lacks; add it to both "
                 "or set MODEL.ROI_HEADS.PROPOSAL_APPEND_GT to False."
             )

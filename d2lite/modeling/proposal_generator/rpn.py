@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec, cat
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
+from d2lite.utils.errors import ArgumentError
 from d2lite.utils.events import log_scalars
 from d2lite.utils.keyed_rng import DrawPurpose, image_generator
 from d2lite.utils.memory import retry_if_cuda_oom
@@ -54,6 +55,9 @@ class RPN(nn.Module):
 
     Source: Ren 2015, arXiv:1506.01497.
     """
+
+    # The image of the batch that draws are made for.
+    _image: int | None = None
 
     @configurable
     def __init__(
@@ -145,7 +149,7 @@ class RPN(nn.Module):
         losses = {}
         if self.training:
             if gt_instances is None:
-                raise ValueError(
+                raise ArgumentError(
                     "In training the RPN needs gt_instances. Call model.eval() to predict without."
                 )
             gt_labels, gt_boxes = self.label_and_sample_anchors(anchors, gt_instances)
@@ -178,27 +182,36 @@ class RPN(nn.Module):
             if self.anchor_boundary_thresh >= 0:
                 inside = everything.inside_box(gt.image_size, self.anchor_boundary_thresh)
                 labels = labels.masked_fill(~inside, -1)
-            labels_per_image.append(self._sample(labels, i))
+            self._image = i
+            labels_per_image.append(self._subsample_labels(labels))
             truth = gt.gt_boxes.tensor
             boxes_per_image.append(
                 truth[matched.to(truth.device)] if len(truth) else everything.tensor
             )
+        self._image = None
         return labels_per_image, boxes_per_image
 
     def _match_quality(self, gt_boxes: Boxes, anchors: Boxes) -> Tensor:
         """(M, R) float."""
         return pairwise_iou(gt_boxes, anchors)
 
-    def _sample(self, labels: Tensor, image: int) -> Tensor:
-        """Keep the labels of the drawn anchors, make all others -1."""
+    def _subsample_labels(self, label: Tensor) -> Tensor:
+        """Draw the anchors of one image that the losses count; a subclass may draw others.
+
+        Args:
+            label: (R,) int8: 1 foreground, 0 background, -1 undecided.
+
+        Returns:
+            (R,) int8: the labels of the drawn anchors, -1 for all others.
+        """
         positives, negatives = subsample_labels(
-            labels,
+            label,
             self.batch_size_per_image,
             self.positive_fraction,
             0,
-            generator=image_generator(image, DrawPurpose.RPN_SAMPLING, labels.device),
+            generator=image_generator(self._image, DrawPurpose.RPN_SAMPLING, label.device),
         )
-        return torch.full_like(labels, -1).index_fill_(0, positives, 1).index_fill_(0, negatives, 0)
+        return torch.full_like(label, -1).index_fill_(0, positives, 1).index_fill_(0, negatives, 0)
 
     def losses(
         self,

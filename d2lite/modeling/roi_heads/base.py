@@ -13,7 +13,8 @@ from d2lite.utils.keyed_rng import DrawPurpose, image_generator
 
 from ..matcher import Matcher
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
-from .label_proposals import sample_proposals
+from ..sampling import subsample_labels
+from .label_proposals import attach_targets, classes_of_matches, match_boxes
 
 
 class ROIHeads(nn.Module):
@@ -27,6 +28,9 @@ class ROIHeads(nn.Module):
         proposal_append_gt: whether ground truth is added to the proposals; without it there are
             hardly any good boxes at the start of training.
     """
+
+    # The image of the batch that draws are made for.
+    _image: int | None = None
 
     @configurable
     def __init__(
@@ -74,28 +78,53 @@ class ROIHeads(nn.Module):
         """
         if self.proposal_append_gt:
             proposals = add_ground_truth_to_proposals(targets, proposals)
-        sampled, num_fg = [], []
-        for i, (found, target) in enumerate(zip(proposals, targets, strict=True)):
-            kept, count = sample_proposals(
-                found,
-                target,
-                matcher=self.proposal_matcher,
-                num_classes=self.num_classes,
-                num_samples=self.batch_size_per_image,
-                positive_fraction=self.positive_fraction,
-                generator=image_generator(i, DrawPurpose.ROI_SAMPLING, found.proposal_boxes.device),
-            )
+        sampled: list[Instances] = []
+        num_fg: Any = 0
+        for image, (found, target) in enumerate(zip(proposals, targets, strict=True)):
+            matches, match_labels = match_boxes(found.proposal_boxes, target, self.proposal_matcher)
+            self._image = image
+            drawn, classes = self._sample_proposals(matches, match_labels, target.gt_classes)
+            kept = found[drawn]
+            kept.gt_classes = classes
+            attach_targets(kept, target, matches[drawn])
             sampled.append(kept)
-            num_fg.append(count)
+            num_fg = num_fg + ((classes >= 0) & (classes < self.num_classes)).sum()
+        self._image = None
         num_images = max(len(sampled), 1)
         num_all = sum(len(kept) for kept in sampled)
         log_scalars(
             {
-                "roi_head/num_fg_samples": sum(num_fg) / num_images,
-                "roi_head/num_bg_samples": (num_all - sum(num_fg)) / num_images,
+                "roi_head/num_fg_samples": num_fg / num_images,
+                "roi_head/num_bg_samples": (num_all - num_fg) / num_images,
             }
         )
         return sampled
+
+    def _sample_proposals(
+        self, matched_idxs: Tensor, matched_labels: Tensor, gt_classes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Draw proposals of one image; a subclass may draw others.
+
+        Args:
+            matched_idxs: (R,) int64, the object that each proposal was matched with.
+            matched_labels: (R,) 1 foreground, 0 background, -1 ignored.
+            gt_classes: (G,) int64, the classes of the objects; G may be 0.
+
+        Returns:
+            Positions of the drawn proposals, foreground first, and the class of each of them (the
+            number of classes means background).
+        """
+        classes = classes_of_matches(gt_classes, matched_idxs, matched_labels, self.num_classes)
+        drawn = torch.cat(
+            subsample_labels(
+                classes,
+                self.batch_size_per_image,
+                self.positive_fraction,
+                self.num_classes,
+                generator=image_generator(self._image, DrawPurpose.ROI_SAMPLING, classes.device),
+            )
+        )
+        return drawn, classes[drawn]
 
     def forward(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec
 from d2lite.structures import Boxes, Instances
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 from d2lite.utils.events import get_event_storage, has_event_storage, log_scalars
 
 from ..box_regression import Box2BoxTransform
@@ -18,7 +18,7 @@ from ..matcher import Matcher
 from ..poolers import ROIPooler
 from .build import ROI_HEADS_REGISTRY, build_box_head
 from .fast_rcnn import FastRCNNOutputLayers, fast_rcnn_inference
-from .label_proposals import attach_targets, label_boxes
+from .label_proposals import attach_targets, classes_of_matches, match_boxes
 from .standard import StandardROIHeads, build_pooler
 
 __all__ = ["CascadeROIHeads"]
@@ -51,9 +51,11 @@ class CascadeROIHeads(StandardROIHeads):
         **kwargs: Any,
     ) -> None:
         if "proposal_matcher" in kwargs:
-            raise ValueError("give proposal_matchers, one a stage; the first is proposal_matcher.")
+            raise ArgumentError(
+                "give proposal_matchers, one a stage; the first is proposal_matcher."
+            )
         if not len(box_heads) == len(box_predictors) == len(proposal_matchers):
-            raise ValueError(
+            raise ArgumentError(
                 f"{len(box_heads)} heads, {len(box_predictors)} predictors and "
                 f"{len(proposal_matchers)} matchers; each stage needs one of each."
             )
@@ -187,9 +189,10 @@ class CascadeROIHeads(StandardROIHeads):
         """Label all boxes of a stage; none is drawn, as the first stage drew them."""
         counts = []
         for found, target in zip(proposals, targets, strict=True):
-            matches, classes = label_boxes(
-                found.proposal_boxes, target, self.proposal_matchers[stage], self.num_classes
+            matches, match_labels = match_boxes(
+                found.proposal_boxes, target, self.proposal_matchers[stage]
             )
+            classes = classes_of_matches(target.gt_classes, matches, match_labels, self.num_classes)
             found.gt_classes = classes
             # Later stages only refine boxes; masks would be copied for nothing.
             boxes_only = Instances(target.image_size, gt_boxes=target.gt_boxes)

@@ -181,7 +181,7 @@ class FastRCNNOutputLayers(nn.Module):
         else:
             proposal_boxes = gt_boxes = deltas.new_zeros((0, len(self.box2box_transform.weights)))
             gt_classes = deltas.new_zeros((0,), dtype=torch.int64)
-        _log_classification(scores, gt_classes)
+        _log_classification_stats(scores, gt_classes)
         if self.use_sigmoid_ce:
             loss_cls = self.sigmoid_cross_entropy_loss(scores, gt_classes)
         else:
@@ -346,12 +346,14 @@ def _logit(probability: float) -> float:
 
 
 @torch.no_grad()
-def _log_classification(scores: Tensor, gt_classes: Tensor, prefix: str = "fast_rcnn") -> None:
+def _log_classification_stats(
+    pred_logits: Tensor, gt_classes: Tensor, prefix: str = "fast_rcnn"
+) -> None:
     """Report how many regions, and how many foreground regions, are classified right."""
     if not has_event_storage() or gt_classes.numel() == 0:
         return
-    background = scores.shape[1] - 1
-    pred_classes = scores.argmax(dim=1)
+    background = pred_logits.shape[1] - 1
+    pred_classes = pred_logits.argmax(dim=1)
     is_right = pred_classes == gt_classes
     is_foreground = (gt_classes >= 0) & (gt_classes < background)
     # A batch without foreground reports 0 of 1; counting first would wait for the device.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat, interpolate
 from d2lite.structures import Instances, heatmaps_to_keypoints
+from d2lite.utils.errors import ArgumentError
 from d2lite.utils.process_means import mean_weight
 
 from ..weight_init import msra_fill
@@ -98,7 +99,7 @@ class BaseKeypointRCNNHead(BranchHead):
             divided by for each image, so that a keypoint has the same weight in all batches.
 
     Raises:
-        ValueError: for another string.
+        ArgumentError: for another string.
     """
 
     @configurable
@@ -111,7 +112,7 @@ class BaseKeypointRCNNHead(BranchHead):
     ) -> None:
         super().__init__()
         if isinstance(loss_normalizer, str) and loss_normalizer != "visible":
-            raise ValueError(f"loss_normalizer={loss_normalizer!r}: use 'visible' or a number.")
+            raise ArgumentError(f"loss_normalizer={loss_normalizer!r}: use 'visible' or a number.")
         self.num_keypoints = num_keypoints
         self.loss_weight = loss_weight
         self.loss_normalizer = loss_normalizer

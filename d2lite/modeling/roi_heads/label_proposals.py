@@ -19,9 +19,6 @@ from d2lite.structures import (
 )
 from d2lite.utils.events import log_scalars
 
-from ..matcher import Matcher
-from ..sampling import subsample_labels
-
 
 def classes_of_matches(
     gt_classes: Tensor, matches: Tensor, match_labels: Tensor, num_classes: int
@@ -44,26 +41,24 @@ def classes_of_matches(
     return torch.where(match_labels == -1, -1, classes)
 
 
-def label_boxes(
-    boxes: Boxes, targets: Instances, matcher: Matcher, num_classes: int
+def match_boxes(
+    boxes: Boxes, targets: Instances, matcher: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
     """Match boxes with the objects of an image.
 
     Args:
         boxes: R boxes, upright or rotated.
-        targets: with gt_boxes and gt_classes of G objects; G may be 0.
+        targets: with gt_boxes of G objects; G may be 0.
         matcher: (G, R) IoU -> matches and labels.
-        num_classes: K.
 
     Returns:
-        (R,) int64 object of each box, 0 where there is none; (R,) int64 class in [0, K], -1 for
-        ignored boxes.
+        (R,) int64 object of each box, 0 where there is none; (R,) label: 1 foreground, 0
+        background, -1 ignored.
     """
     overlap: Callable[[Any, Any], Tensor] = pairwise_iou
     if isinstance(boxes, RotatedBoxes):
         overlap = pairwise_iou_rotated
-    matches, match_labels = matcher(overlap(targets.gt_boxes, boxes))
-    return matches, classes_of_matches(targets.gt_classes, matches, match_labels, num_classes)
+    return matcher(overlap(targets.gt_boxes, boxes))
 
 
 def attach_targets(proposals: Instances, targets: Instances, matches: Tensor) -> None:
@@ -89,43 +84,6 @@ def attach_targets(proposals: Instances, targets: Instances, matches: Tensor) ->
             truth.gt_boxes = kind(numbers.new_zeros((len(proposals), numbers.shape[1])))
     for name, value in truth.get_fields().items():
         proposals.set(name, value)
-
-
-def sample_proposals(
-    proposals: Instances,
-    targets: Instances,
-    *,
-    matcher: Matcher,
-    num_classes: int,
-    num_samples: int,
-    positive_fraction: float,
-    generator: torch.Generator | None = None,
-) -> tuple[Instances, int]:
-    """Draw the proposals of one image that losses are computed on, and label them.
-
-    Args:
-        proposals: with proposal_boxes.
-        targets: with gt_boxes, gt_classes and more.
-        matcher: (G, R) IoU -> matches and labels.
-        num_classes: K.
-        num_samples: how many to draw.
-        positive_fraction: the share of them that may be foreground.
-        generator: where draws come from.
-
-    Returns:
-        The drawn proposals, foreground first, with gt_classes, gt_boxes and all other "gt_..."
-        fields of the targets (only those two where the image has no object); and how many of
-        them are foreground.
-    """
-    matches, classes = label_boxes(proposals.proposal_boxes, targets, matcher, num_classes)
-    positions = subsample_labels(
-        classes, num_samples, positive_fraction, num_classes, generator=generator
-    )
-    drawn = torch.cat(positions)
-    sampled = proposals[drawn]
-    sampled.gt_classes = classes[drawn]
-    attach_targets(sampled, targets, matches[drawn])
-    return sampled, len(positions[0])
 
 
 def select_foreground_proposals(

@@ -14,6 +14,7 @@ from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat
 from d2lite.layers.batch_norm import Norm
 from d2lite.structures import Instances
+from d2lite.utils.errors import ArgumentError
 from d2lite.utils.events import has_event_storage, log_image, log_scalars
 from d2lite.utils.process_means import mean_weight
 
@@ -165,7 +166,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):  # type: ignore
     ) -> None:
         super().__init__(**kwargs)
         if not conv_dims:
-            raise ValueError("conv_dims is empty; its last entry is the upsampling's channels.")
+            raise ArgumentError("conv_dims is empty; its last entry is the upsampling's channels.")
         channels = input_shape.channels
         for number, width in enumerate(conv_dims[:-1], start=1):
             conv = conv_relu(channels, width, conv_norm)

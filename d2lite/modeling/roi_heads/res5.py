@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec
 from d2lite.structures import Boxes, ImageList, Instances
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 
 from ..backbone.resnet import ResNet
 from ..backbone.resnet_blocks import BottleneckBlock
@@ -133,7 +133,9 @@ class Res5ROIHeads(ROIHeads):
         """See `ROIHeads.forward`."""
         if self.training:
             if targets is None:
-                raise ValueError("In training the heads need targets, the instances of each image.")
+                raise ArgumentError(
+                    "In training the heads need targets, the instances of each image."
+                )
             proposals = self.label_and_sample_proposals(proposals, targets)
         maps = [features[name] for name in self.in_features]
         x = self._shared_roi_transform(maps, [p.proposal_boxes for p in proposals])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec
 from d2lite.structures import Boxes, ImageList, Instances
+from d2lite.utils.errors import ArgumentError
 
 from ..poolers import ROIPooler
 from .base import ROIHeads
@@ -39,14 +40,14 @@ def build_pooler(
         is then whole maps); the shape of that input.
 
     Raises:
-        ValueError: if the maps differ in channels.
+        ArgumentError: if the maps differ in channels.
     """
     names = list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
     if not node.POOLER_TYPE:
         return names, None, {name: input_shape[name] for name in names}
     channels = {input_shape[name].channels for name in names}
     if len(channels) != 1:
-        raise ValueError(
+        raise ArgumentError(
             f"MODEL.ROI_HEADS.IN_FEATURES {names} have {sorted(channels)} channels; regions are "
             "pooled from maps of equal channels."
         )
@@ -183,7 +184,7 @@ class StandardROIHeads(ROIHeads):
             detections = self._forward_box(features, proposals)
             return self.forward_with_given_boxes(features, detections), {}
         if targets is None:
-            raise ValueError("In training the heads need targets, the instances of each image.")
+            raise ArgumentError("In training the heads need targets, the instances of each image.")
         proposals = self.label_and_sample_proposals(proposals, targets)
         losses = self._box_losses(features, proposals, targets)
         # All branches learn on the same proposals, in a cascade on those of the first stage.

@@ -13,6 +13,7 @@ from d2lite.modeling.backbone import (
     LastLevelP6P7,
     build_backbone,
 )
+from d2lite.modeling.backbone.fpn import _assert_strides_are_log2_contiguous
 from d2lite.utils.errors import ConfigError
 
 
@@ -91,6 +92,21 @@ def test_resnet_pyramids_have_the_published_levels():
     assert list(fpn.output_shape()) == ["p2", "p3", "p4", "p5", "p6"]
     assert list(retina.output_shape()) == ["p3", "p4", "p5", "p6", "p7"]
     assert retina.top_block.p6.in_channels == 2048
+
+
+def test_convolutions_are_listed_coarse_to_fine_and_are_the_ones_that_run():
+    """Pyramids derived from this one run these lists in a forward of their own."""
+    fpn = FPN(Pyramid((4, 8)), ["c0", "c1"], 5)
+    assert fpn.lateral_convs == [fpn.fpn_lateral3, fpn.fpn_lateral2]
+    assert fpn.output_convs == [fpn.fpn_output3, fpn.fpn_output2]
+    fpn.output_convs[1] = torch.zeros_like
+    assert not fpn(torch.randn(1, 3, 16, 24))["p2"].any()
+
+
+def test_strides_of_a_pyramid_double():
+    _assert_strides_are_log2_contiguous([4, 8, 16])
+    with pytest.raises(AssertionError, match=r"strides \[8, 8\]"):
+        _assert_strides_are_log2_contiguous([8, 8])
 
 
 def test_missing_maps_and_odd_strides_are_refused():

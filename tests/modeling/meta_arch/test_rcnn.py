@@ -128,6 +128,22 @@ def test_a_proposal_network_learns_from_boxes_alone(proposal_network):
     assert set(losses) == {"loss_rpn_cls", "loss_rpn_loc"}
 
 
+def test_a_proposal_network_takes_any_proposal_generator(proposal_network):
+    """Users' generators have no default for the truth, and may name their boxes as detections."""
+
+    class Fixed(torch.nn.Module):
+        def forward(self, images, features, gt_instances):
+            assert gt_instances is None
+            boxes = Boxes(torch.tensor([[1.0, 2.0, 5.0, 6.0]]))
+            sizes = images.image_sizes
+            return [Instances(size, pred_boxes=boxes, scores=torch.ones(1)) for size in sizes], {}
+
+    model = copy.copy(proposal_network.eval())
+    model._modules = {**model._modules, "proposal_generator": Fixed()}
+    image = {"image": torch.zeros(3, 32, 64), "height": 64, "width": 64}
+    assert model([image])[0]["proposals"].pred_boxes.tensor.tolist() == [[1, 4, 5, 12]]
+
+
 def test_a_proposal_network_returns_proposals_of_the_asked_size(proposal_network):
     with torch.no_grad():
         results = proposal_network.eval()(batch())

@@ -149,6 +149,20 @@ def test_the_draw_follows_from_the_key_of_the_image():
     assert not torch.equal(first[0], draw([7, 6], gt)[0])
 
 
+def test_subclass_chooses_the_anchors_that_train_it():
+    """Variants of the RPN balance or weigh anchors in their own way; they override this method."""
+
+    class FirstOnly(RPN):
+        def _subsample_labels(self, label):
+            return torch.full_like(label, -1).index_fill_(0, torch.tensor([0]), 1)
+
+    rpn = make_rpn()
+    rpn.__class__ = FirstOnly
+    anchors = rpn.anchor_generator(list(batch()[1].values()))
+    for labels in rpn.label_and_sample_anchors(anchors, truth(*TWO_IMAGES))[0]:
+        assert (labels >= 0).nonzero().tolist() == [[0]]
+
+
 def test_anchors_over_the_rim_are_ignored_on_request():
     rpn = make_rpn(BOUNDARY_THRESH=0, BATCH_SIZE_PER_IMAGE=10_000)
     _, features = batch()

@@ -4,7 +4,6 @@ import torch
 from d2lite.modeling.matcher import Matcher
 from d2lite.modeling.roi_heads import ROIHeads, select_foreground_proposals
 from d2lite.modeling.roi_heads.label_proposals import (
-    sample_proposals,
     select_proposals_with_visible_keypoints,
 )
 from d2lite.structures import Keypoints
@@ -17,20 +16,23 @@ OBJECT = [10, 10, 30, 30]
 NEAR, FAR = [11, 10, 30, 30], [50, 40, 80, 60]
 
 
-def _sample(proposals, targets, **options):
-    return sample_proposals(
-        proposals,
-        targets,
-        matcher=Matcher([0.5], [0, 1]),
+def _heads(**options):
+    return ROIHeads(
         num_classes=NUM_CLASSES,
-        **{"num_samples": 8, "positive_fraction": 0.5, **options},
+        batch_size_per_image=6,
+        positive_fraction=0.5,
+        **{"proposal_matcher": Matcher([0.5], [0, 1]), **options},
     )
+
+
+def _sample(proposals, targets, **options):
+    heads = _heads(proposal_append_gt=False, **options)
+    return heads.label_and_sample_proposals([proposals], [targets])[0]
 
 
 def test_near_proposal_gets_the_object_and_far_one_the_background():
     targets = targets_of([OBJECT], [2])
-    sampled, num_fg = _sample(proposals_of([FAR, NEAR]), targets)
-    assert num_fg == 1
+    sampled = _sample(proposals_of([FAR, NEAR]), targets)
     assert sampled.gt_classes.tolist() == [2, NUM_CLASSES]
     assert sampled.proposal_boxes.tensor.tolist() == [NEAR, FAR]
     assert sampled.gt_boxes.tensor[0].tolist() == OBJECT
@@ -40,28 +42,23 @@ def test_near_proposal_gets_the_object_and_far_one_the_background():
 
 def test_image_without_objects_is_all_background():
     """COCO has a thousand such images; fields that cannot be indexed used to break on them."""
-    sampled, num_fg = _sample(proposals_of([FAR, NEAR]), targets_of([], []))
-    assert num_fg == 0
+    sampled = _sample(proposals_of([FAR, NEAR]), targets_of([], []))
     assert sampled.gt_classes.tolist() == [NUM_CLASSES] * 2
     assert sampled.gt_boxes.tensor.shape == (2, 4)
 
 
 def test_no_proposals_give_no_samples():
-    sampled, _ = _sample(proposals_of([]), targets_of([OBJECT], [0]))
+    sampled = _sample(proposals_of([]), targets_of([OBJECT], [0]))
     assert len(sampled) == 0
     assert len(sampled.gt_boxes) == 0
 
 
 def test_ignored_proposals_are_never_drawn():
-    options = {"matcher": Matcher([0.3, 0.7], [0, -1, 1])}
     half = [10, 10, 30, 20]
-    kept, _ = sample_proposals(
+    kept = _sample(
         proposals_of([half, FAR]),
         targets_of([OBJECT], [1]),
-        num_classes=NUM_CLASSES,
-        num_samples=8,
-        positive_fraction=0.5,
-        **options,
+        proposal_matcher=Matcher([0.3, 0.7], [0, -1, 1]),
     )
     assert kept.proposal_boxes.tensor.tolist() == [FAR]
 
@@ -86,14 +83,24 @@ def test_proposal_without_a_visible_keypoint_inside_is_left_out():
     assert kept.gt_keypoints.tensor[0, 1].tolist() == [20, 20, 2]
 
 
-def _heads(**options):
-    return ROIHeads(
+def test_subclass_chooses_the_proposals_of_each_image():
+    """Detectors for long-tailed data draw theirs by class; they override this method."""
+
+    class LastOnly(ROIHeads):
+        def _sample_proposals(self, matched_idxs, matched_labels, gt_classes):
+            drawn, classes = super()._sample_proposals(matched_idxs, matched_labels, gt_classes)
+            return drawn[-1:], classes[-1:] * 0 + 1
+
+    heads = LastOnly(
         num_classes=NUM_CLASSES,
         batch_size_per_image=6,
         positive_fraction=0.5,
         proposal_matcher=Matcher([0.5], [0, 1]),
-        **options,
     )
+    targets = targets_of([OBJECT], [2])
+    for kept in heads.label_and_sample_proposals([proposals_of([NEAR, FAR])] * 2, [targets] * 2):
+        assert kept.proposal_boxes.tensor.tolist() == [FAR]
+        assert kept.gt_classes.tolist() == [1]
 
 
 def test_draws_follow_from_the_image_alone():

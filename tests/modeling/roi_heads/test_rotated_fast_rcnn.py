@@ -8,7 +8,7 @@ from d2lite.layers import ShapeSpec
 from d2lite.modeling import build_model, build_roi_heads
 from d2lite.modeling.roi_heads import RROIHeads
 from d2lite.modeling.roi_heads.fast_rcnn_inference import fast_rcnn_inference
-from d2lite.modeling.roi_heads.label_proposals import label_boxes
+from d2lite.modeling.roi_heads.label_proposals import match_boxes
 from d2lite.modeling.roi_heads.rotated_fast_rcnn import (
     RotatedFastRCNNOutputLayers,
     fast_rcnn_inference_rotated,
@@ -95,8 +95,8 @@ def test_a_turned_box_is_matched_by_its_turned_overlap():
     same_and_crossing = RotatedBoxes([[50.0, 50, 80, 8, 45], [50.0, 50, 80, 8, -45]])
     target = Instances((100, 100), gt_boxes=long, gt_classes=torch.tensor([1]))
     heads = build_roi_heads(_cfg(), {n: ShapeSpec(8, stride=s) for n, s in STRIDES.items()})
-    _, classes = label_boxes(same_and_crossing, target, heads.proposal_matcher, NUM_CLASSES)
-    assert classes.tolist() == [1, NUM_CLASSES]
+    _, labels = match_boxes(same_and_crossing, target, heads.proposal_matcher)
+    assert labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("num_objects", [2, 0])
