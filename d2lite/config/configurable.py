@@ -7,7 +7,13 @@ from typing import Any
 
 from yacs.config import CfgNode as _YacsNode
 
+from d2lite.utils.errors import InputTypeError
+
 from .optional_omegaconf import DictConfig
+
+
+class FromConfigError(TypeError, AttributeError):
+    """A class whose `__init__` is @configurable has no classmethod `from_config`."""
 
 
 def configurable(
@@ -39,13 +45,14 @@ def configurable(
         from_config: for functions, what turns the config into arguments.
 
     Raises:
-        TypeError: if it decorates something else, or `from_config` is not there or does not take
-            the config first.
+        InputTypeError: if it decorates something else, or `from_config` does not take the config
+            first.
+        FromConfigError: if the class has no `from_config`.
     """
     if init_func is not None:
         return _configurable_init(init_func)
     if from_config is None:
-        raise TypeError(
+        raise InputTypeError(
             "configurable() needs from_config=... on a function; on __init__ write @configurable "
             "without parentheses."
         )
@@ -67,13 +74,13 @@ def configurable(
 
 def _configurable_init(init_func: Callable[..., Any]) -> Callable[..., Any]:
     if not inspect.isfunction(init_func) or init_func.__name__ != "__init__":
-        raise TypeError("@configurable without from_config=... decorates __init__ only.")
+        raise InputTypeError("@configurable without from_config=... decorates __init__ only.")
 
     @functools.wraps(init_func)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         convert = getattr(type(self), "from_config", None)
         if not inspect.ismethod(convert):
-            raise TypeError(
+            raise FromConfigError(
                 f"{type(self).__name__} has a @configurable __init__ and so needs a classmethod "
                 "from_config(cls, cfg, ...)."
             )
@@ -89,7 +96,7 @@ def _configurable_init(init_func: Callable[..., Any]) -> Callable[..., Any]:
 def _check_takes_cfg(convert: Callable[..., Any]) -> None:
     parameters = list(inspect.signature(convert).parameters)
     if not parameters or parameters[0] != "cfg":
-        raise TypeError(
+        raise InputTypeError(
             f"{getattr(convert, '__qualname__', convert)} gets the config as 'cfg', before all "
             f"other arguments; its parameters are {parameters or 'none'}."
         )

@@ -304,10 +304,10 @@ def filter_empty_instances(
         The kept instances, and with `return_mask` a (N,) bool tensor.
 
     Raises:
-        ValueError: if neither box nor mask is to be looked at.
+        DataError: if neither box nor mask is to be looked at.
     """
     if not (by_box or by_mask):
-        raise ValueError("filter_empty_instances needs by_box or by_mask; both are False.")
+        raise DataError("filter_empty_instances needs by_box or by_mask; both are False.")
     checks = []
     if by_box:
         checks.append(instances.gt_boxes.nonempty(threshold=box_threshold))

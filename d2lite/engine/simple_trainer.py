@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from d2lite.utils import comm
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import ConfigError, DataError, StateError
 from d2lite.utils.events import get_event_storage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 from d2lite.utils.process_means import sharing_means
@@ -134,7 +134,7 @@ class SimpleTrainer(TrainerBase):
             The batch, and the seconds that it was waited for.
         """
         if not self.model.training:
-            raise RuntimeError("The model was left in evaluation mode; call model.train()")
+            raise StateError("The model was left in evaluation mode; call model.train()")
         started = time.perf_counter()
         try:
             batch = next(self._data_loader_iter)

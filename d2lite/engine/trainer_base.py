@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from d2lite.utils.errors import InputTypeError
 from d2lite.utils.events import EventStorage
 
 from .launching.failure_log import log_failure
@@ -113,10 +114,15 @@ class TrainerBase:
 
         Args:
             hooks: the hooks; None entries (as `hook if wanted else None` gives) are left out.
+
+        Raises:
+            InputTypeError: for anything else.
         """
         for hook in hooks:
             if hook is None:
                 continue
+            if not isinstance(hook, HookBase):
+                raise InputTypeError(f"A hook is a HookBase, found {type(hook).__name__}.")
             # A strong reference would make a circle that keeps a finished trainer's GPU memory.
             hook.trainer = weakref.proxy(self)
             self._hooks.append(hook)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from d2lite.utils.comm import get_world_size, is_main_process
+from d2lite.utils.errors import DataError
 from d2lite.utils.modes import restored_modes
 
 __all__ = [
@@ -96,7 +97,7 @@ class DatasetEvaluators(DatasetEvaluator):
                 continue
             twice = sorted(joined.keys() & results.keys())
             if twice:
-                raise ValueError(
+                raise DataError(
                     f"{type(evaluator).__name__} gives results for {', '.join(twice)}, as an "
                     "earlier evaluator does; limit their tasks so that each task is scored once."
                 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, InputTypeError
 
 __all__ = ["flatten_results_dict", "print_csv_format", "verify_results"]
 
@@ -23,7 +23,7 @@ def print_csv_format(results: Mapping[str, Any]) -> None:
         TypeError: if results are not a mapping.
     """
     if not isinstance(results, Mapping):
-        raise TypeError(f"results are a dict of tasks, not {type(results).__name__}.")
+        raise InputTypeError(f"results are a dict of tasks, not {type(results).__name__}.")
     for task, metrics in results.items():
         if not isinstance(metrics, Mapping):
             logger.info("copypaste: %s=%s", task, metrics)

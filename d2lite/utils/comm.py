@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from .errors import ConfigError, StateError
+
 __all__ = [
     "all_gather",
     "create_local_process_group",
@@ -66,15 +68,15 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
         num_workers_per_machine: processes on each machine; ranks count machine by machine.
 
     Raises:
-        RuntimeError: if there is no process group yet.
-        ValueError: if the number of processes is not a multiple of `num_workers_per_machine`.
+        StateError: if there is no process group yet.
+        ConfigError: if the number of processes is not a multiple of `num_workers_per_machine`.
     """
     global _LOCAL_PROCESS_GROUP, _local_world
     if not _is_distributed():
-        raise RuntimeError("Call torch.distributed.init_process_group (or launch) first.")
+        raise StateError("Call torch.distributed.init_process_group (or launch) first.")
     world_size = dist.get_world_size()
     if num_workers_per_machine < 1 or world_size % num_workers_per_machine:
-        raise ValueError(
+        raise ConfigError(
             f"{world_size} processes cannot be {num_workers_per_machine} on every machine; "
             "give the number of processes that each machine runs."
         )
@@ -90,11 +92,11 @@ def get_local_process_group() -> Group:
     """The group of the processes of this machine.
 
     Raises:
-        RuntimeError: if `create_local_process_group` was not called in this world.
+        StateError: if `create_local_process_group` was not called in this world.
     """
     is_of_another_world = _local_world is not None and _local_world is not dist.group.WORLD
     if _LOCAL_PROCESS_GROUP is None or not _is_distributed() or is_of_another_world:
-        raise RuntimeError(
+        raise StateError(
             "There is no group of this machine's processes. d2lite.engine.launch makes one; where "
             "you start processes yourself, call comm.create_local_process_group(n) in each."
         )

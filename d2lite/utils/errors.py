@@ -17,7 +17,9 @@ __all__ = [
     "MissingPackageError",
     "OutOfMemoryError",
     "OutputError",
+    "StateError",
     "TakenNameError",
+    "UnknownCategoryError",
     "UnknownImportError",
     "UnknownKeyError",
     "UnknownModelError",
@@ -47,7 +49,7 @@ class DeviceError(UserError, RuntimeError):
     """A device was asked for that this machine does not have."""
 
 
-class InputTypeError(UserError, TypeError, AssertionError):
+class InputTypeError(UserError, TypeError, ValueError, AssertionError):
     """An argument of another type than a function takes."""
 
 
@@ -71,6 +73,10 @@ class OutputError(UserError, OSError):
     """A file or folder that cannot be written."""
 
 
+class StateError(UserError, RuntimeError, AssertionError):
+    """A call at a time when something that it needs is not there or not ready."""
+
+
 class UnknownNameError(UserError, KeyError):
     """A name that is not registered; the message lists what is."""
 
@@ -83,6 +89,10 @@ class TakenNameError(UserError, KeyError, ValueError, AssertionError):
     """A name that something else has already."""
 
     __str__ = UnknownNameError.__str__
+
+
+class UnknownCategoryError(DataError, UnknownNameError):
+    """An annotation's category that its file does not list."""
 
 
 class UnknownImportError(UnknownNameError, ImportError):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.utils.errors import OutputError
+from d2lite.utils.errors import DataError, OutputError
 from d2lite.utils.file_io import atomic_write
 
 from .colormap import Color
@@ -56,10 +56,10 @@ class VisImage:
             scale: canvas pixels for each pixel of the picture, > 0.
 
         Raises:
-            ValueError: if the picture is not H x W x 3, or the scale not positive.
+            DataError: if the picture is not H x W x 3, or the scale not positive.
         """
         if scale <= 0:
-            raise ValueError(f"scale={scale} gives no picture; use a number above 0.")
+            raise DataError(f"scale={scale} gives no picture; use a number above 0.")
         self.scale = scale
         self._axes: MatplotlibAxes | None = None
         self.reset_image(img)
@@ -72,7 +72,7 @@ class VisImage:
         """
         img = np.asarray(img)
         if img.ndim != 3 or img.shape[2] != 3 or 0 in img.shape:
-            raise ValueError(
+            raise DataError(
                 f"a picture has shape (height, width, 3), not {img.shape}. "
                 "A tensor of a model is (3, height, width): use image.permute(1, 2, 0)."
             )
@@ -267,10 +267,10 @@ class VisImage:
             sharp: keep the mask's pixels on a larger canvas, where others are smoothed.
 
         Raises:
-            ValueError: if the mask has another size than the picture.
+            DataError: if the mask has another size than the picture.
         """
         if mask.shape != (self.height, self.width):
-            raise ValueError(
+            raise DataError(
                 f"a mask of shape {mask.shape} does not fit a picture of "
                 f"{(self.height, self.width)}."
             )

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from d2lite.utils.errors import DataError
+
 Color = tuple[float, float, float]
 ColorLike = str | Sequence[float] | np.ndarray
 
@@ -71,10 +73,10 @@ def colormap(rgb: bool = False, maximum: int = 255) -> np.ndarray:
         (96, 3) float64 array in [0, maximum]; neighbouring rows are easy to tell apart.
 
     Raises:
-        ValueError: if `maximum` is neither 255 nor 1.
+        DataError: if `maximum` is neither 255 nor 1.
     """
     if maximum not in (1, 255):
-        raise ValueError(f"maximum={maximum} is not a range of colours; use 255 or 1.")
+        raise DataError(f"maximum={maximum} is not a range of colours; use 255 or 1.")
     table = _table() * maximum
     return table if rgb else table[:, ::-1].copy()
 
@@ -158,7 +160,7 @@ def parse_color(color: ColorLike) -> Color:
             in [0, 1].
 
     Raises:
-        ValueError: if it is none of these.
+        DataError: if it is none of these.
     """
     if isinstance(color, str):
         if color in _NAMED:
@@ -169,11 +171,11 @@ def parse_color(color: ColorLike) -> Color:
                 return tuple(int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))  # type: ignore[return-value]
             except ValueError:
                 pass
-        raise ValueError(
+        raise DataError(
             f"no colour '{color}'; use '#rrggbb', three numbers in [0, 1], or one of "
             + ", ".join(sorted(_NAMED))
         )
     values = tuple(float(v) for v in color)
     if len(values) not in (3, 4) or not all(0.0 <= v <= 1.0 for v in values):
-        raise ValueError(f"a colour is three numbers in [0, 1], not {values}; divide by 255?")
+        raise DataError(f"a colour is three numbers in [0, 1], not {values}; divide by 255?")
     return values[0], values[1], values[2]

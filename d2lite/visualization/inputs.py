@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from d2lite.utils.errors import DataError
+
 from .generic_mask import GenericMask
 
 
@@ -55,11 +57,11 @@ def common_length(**parts: Any) -> int:
     """The one length of all parts that are not None, 0 where there is none.
 
     Raises:
-        ValueError: naming every length, if they differ.
+        DataError: naming every length, if they differ.
     """
     lengths = {name: len(part) for name, part in parts.items() if part is not None}
     if len(set(lengths.values())) > 1:
-        raise ValueError(
+        raise DataError(
             "each instance needs one of each, but there are "
             + ", ".join(f"{count} {name}" for name, count in lengths.items())
             + "."
@@ -77,4 +79,4 @@ def extents_of(
         return np.stack([mask.bbox() for mask in masks])
     if keypoints is not None:
         return np.concatenate([keypoints[:, :, :2].min(axis=1), keypoints[:, :, :2].max(axis=1)], 1)
-    raise ValueError("labels and colours have no place in the picture; pass boxes or masks too.")
+    raise DataError("labels and colours have no place in the picture; pass boxes or masks too.")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from d2lite.utils.errors import DataError
+
 from .canvas import VisImage
 from .colormap import Color, ColorLike, class_color, parse_color, shade
 from .drawing import Drawing
@@ -74,7 +76,7 @@ class SegmentationDrawing(Drawing):
             alpha: opacity.
 
         Raises:
-            ValueError: if `segments_info` is None and the metadata has no label_divisor.
+            DataError: if `segments_info` is None and the metadata has no label_divisor.
         """
         prediction = _PanopticPrediction(panoptic_seg, segments_info, self.metadata)
         masks = [*prediction.semantic_masks(), *prediction.instance_masks()]
@@ -157,7 +159,7 @@ class _PanopticPrediction:
             metadata: needed where `segments_info` is None.
 
         Raises:
-            ValueError: if `segments_info` is None and the metadata has no label_divisor.
+            DataError: if `segments_info` is None and the metadata has no label_divisor.
         """
         self._seg = _to_numpy(panoptic_seg)
         ids, areas = np.unique(self._seg, return_counts=True)
@@ -188,7 +190,7 @@ class _PanopticPrediction:
 def _segments_from_ids(ids: Iterable[int], metadata: Any) -> list[dict[str, Any]]:
     divisor = getattr(metadata, "label_divisor", None)
     if divisor is None:
-        raise ValueError(
+        raise DataError(
             "segments_info is None and the metadata has no label_divisor, so the class of a "
             "segment is unknown; pass segments_info."
         )

@@ -156,3 +156,15 @@ def test_other_files_are_refused(tmp_path, text):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"gone\.json"):
         load_lvis_json(tmp_path / "gone.json", "coco")
+
+
+def test_a_part_of_lvis_keeps_the_class_numbers_of_the_whole(tmp_path, name):
+    found = content()
+    found["categories"] = [{"id": 793, "name": "person"}, {"id": 2, "name": "air_conditioner"}]
+    (tmp_path / "lvis.json").write_text(json.dumps(found))
+    meta = get_lvis_instances_meta("lvis_v1")
+    register_lvis_instances(name, meta, tmp_path / "lvis.json", "coco")
+    [record] = DatasetCatalog.get(name)
+    assert record["annotations"][0]["category_id"] == 1
+    assert MetadataCatalog.get(name).thing_dataset_id_to_contiguous_id == {793: 792, 2: 1}
+    assert MetadataCatalog.get(name).thing_classes == meta["thing_classes"]

@@ -1,11 +1,14 @@
 """Error types: one family for the tools, builtins for code that catches those."""
 
+import numpy as np
 import pytest
+import torch
 from torch.utils.data import IterableDataset
 
 from d2lite import model_zoo
+from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.checkpoint.catalog import ModelCatalog
-from d2lite.config import CfgNode, get_cfg
+from d2lite.config import CfgNode, configurable, get_cfg
 from d2lite.data import (
     DatasetCatalog,
     MetadataCatalog,
@@ -13,11 +16,16 @@ from d2lite.data import (
     build_batch_data_loader,
     get_detection_dataset_dicts,
 )
+from d2lite.data.detection_utils import filter_empty_instances
 from d2lite.data.samplers import TrainingSampler
+from d2lite.engine import TrainerBase
+from d2lite.engine.hooks import PeriodicWriter
+from d2lite.evaluation import DatasetEvaluator, DatasetEvaluators, print_csv_format
 from d2lite.modeling import BACKBONE_REGISTRY
-from d2lite.utils import errors
+from d2lite.utils import comm, errors
 from d2lite.utils.events import EventStorage, get_event_storage
 from d2lite.utils.registry import Registry
+from d2lite.visualization import Visualizer, colormap
 
 
 @pytest.mark.parametrize("name", sorted(set(errors.__all__) - {"UserError"}))
@@ -36,6 +44,20 @@ def test_text_reads_as_it_was_written_with_its_line_breaks(name):
 
 def test_unknown_name_without_a_text_shows_nothing():
     assert str(errors.UnknownNameError()) == ""
+
+
+GREY = np.full((8, 8, 3), 128, dtype=np.uint8)
+
+
+class Same(DatasetEvaluator):
+    def evaluate(self):
+        return {"same": 1}
+
+
+class Unprepared:
+    @configurable
+    def __init__(self, a):
+        pass
 
 
 class Stream(IterableDataset):
@@ -76,6 +98,20 @@ def register_twice(name):
         (lambda: ModelCatalog.get("no_such_model"), RuntimeError),
         (lambda: model_zoo.get_config_file("no_such.yaml"), RuntimeError),
         (lambda: model_zoo.get_checkpoint_url("no_such.yaml"), RuntimeError),
+        (lambda: TrainerBase().register_hooks([3]), AssertionError),
+        (lambda: PeriodicWriter([3]), AssertionError),
+        (lambda: EventStorage().put_scalar("x", torch.zeros(2)), AssertionError),
+        (lambda: print_csv_format([1]), AssertionError),
+        (lambda: DatasetEvaluators([Same(), Same()]).evaluate(), AssertionError),
+        (lambda: configurable(lambda self: None), AssertionError),
+        (lambda: Unprepared(get_cfg()), AttributeError),
+        (lambda: Unprepared(get_cfg()), TypeError),
+        (lambda: Visualizer(GREY).overlay_instances(labels=["a"], boxes=[]), AssertionError),
+        (lambda: colormap(maximum=3), AssertionError),
+        (lambda: filter_empty_instances(None, by_box=False, by_mask=False), AssertionError),
+        (lambda: comm.create_local_process_group(1), RuntimeError),
+        (lambda: comm.get_local_process_group(), AssertionError),
+        (lambda: DetectionCheckpointer(torch.nn.Linear(1, 1)).load("/no/such.pth"), AssertionError),
     ],
 )
 def test_code_of_others_catches_the_types_that_it_expects(fail, kind):

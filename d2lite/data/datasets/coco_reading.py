@@ -9,7 +9,7 @@ from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import DataError, UnknownCategoryError
 
 from .coco_file import annotations_by_image, coco_images, normalise_annotation
 
@@ -144,7 +144,8 @@ class _ObjectReader:
 
     def _refuse(self, kind: str, annotation: dict[str, Any], what: str) -> None:
         text = f"{self._where(annotation)} {what}"
-        self._faults.refuse(kind, text, DataError(f"{text}."))
+        error = UnknownCategoryError if kind == "unknown_category" else DataError
+        self._faults.refuse(kind, text, error(f"{text}."))
 
 
 def _box_of(mask: dict[str, Any] | list[list[float]]) -> list[float]:

@@ -47,8 +47,9 @@ def load_lvis_json(
         json_file: the annotation file.
         image_root: folder that holds train2017/ and val2017/ of COCO.
         dataset_name: registered name. If its metadata maps category ids to class numbers (as for
-            files that were reduced to COCO's classes), that map holds; else class numbers are
-            category ids in ascending order, and the metadata get the class names.
+            files that were reduced to COCO's classes), that map is used; else, if they name the
+            classes, these are found by their names; else class numbers are category ids in
+            ascending order, and the metadata get the class names.
         extra_annotation_keys: further keys of an annotation to take over as they are.
 
     Returns:
@@ -116,6 +117,13 @@ def _class_numbers(
     given = metadata.get("thing_dataset_id_to_contiguous_id")
     if given is not None:
         return dict(given)
+    number_of = {name: i for i, name in enumerate(metadata.get("thing_classes") or ())}
+    if number_of and set(_names(categories)) <= set(number_of):
+        index_of = {
+            c["id"]: number_of[name] for c, name in zip(categories, _names(categories), strict=True)
+        }
+        metadata.set(thing_dataset_id_to_contiguous_id=index_of)
+        return index_of
     metadata.set(thing_classes=_names(categories), thing_dataset_id_to_contiguous_id=index_of)
     return index_of
 

@@ -6,6 +6,7 @@ from typing import Any
 from d2lite.engine.trainer_base import HookBase
 from d2lite.evaluation.testing import flatten_results_dict
 from d2lite.utils import comm
+from d2lite.utils.errors import InputTypeError
 
 from .period import is_last_step, period_ends
 
@@ -67,7 +68,7 @@ class EvalHook(HookBase):
 
 def _checked_numbers(results: Mapping[str, Any]) -> dict[str, float]:
     if not isinstance(results, Mapping):
-        raise TypeError(
+        raise InputTypeError(
             f"The evaluation function returned {type(results).__name__}; EvalHook needs a dict "
             "of numbers, nested as deep as you like."
         )
@@ -76,7 +77,7 @@ def _checked_numbers(results: Mapping[str, Any]) -> dict[str, float]:
         try:
             numbers[name] = float(value)
         except (TypeError, ValueError) as error:
-            raise TypeError(
+            raise InputTypeError(
                 f"The evaluation function returned {name} = {value!r}; EvalHook needs numbers."
             ) from error
     return numbers

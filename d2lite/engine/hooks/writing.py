@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from d2lite.engine.launching.failure_log import log_failure
 from d2lite.engine.trainer_base import HookBase
+from d2lite.utils.errors import InputTypeError
 from d2lite.utils.events import EventWriter
 
 from .period import is_last_step, period_ends
@@ -86,5 +87,5 @@ def _try(writer: EventWriter, finish: Callable[[], None]) -> None:
 def _checked(writers: Sequence[EventWriter]) -> list[EventWriter]:
     for writer in writers:
         if not isinstance(writer, EventWriter):
-            raise TypeError(f"{writer!r} is not an EventWriter, so it has no write()")
+            raise InputTypeError(f"{writer!r} is not an EventWriter, so it has no write()")
     return list(writers)

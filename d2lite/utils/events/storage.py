@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2lite.utils.errors import UnknownNameError
+from d2lite.utils.errors import DataError, StateError, UnknownNameError
 
 from .history import History
 
@@ -29,10 +29,6 @@ _MAX_UNREAD_IMAGES = 256
 _OF_THE_MACHINE = frozenset({"time", "data_time", "eta_seconds"})
 
 _active: list["EventStorage"] = []
-
-
-class NoStorageError(RuntimeError, AssertionError):
-    """A storage is needed and none is active, or another one is than should be."""
 
 
 class LoggedImage(NamedTuple):
@@ -94,7 +90,7 @@ class EventStorage:
     ) -> None:
         """Hand back to the storage that was active before."""
         if not _active or _active[-1] is not self:
-            raise NoStorageError(
+            raise StateError(
                 "EventStorage blocks were left out of order; leave the innermost `with` first."
             )
         _active.pop()
@@ -145,12 +141,12 @@ class EventStorage:
             cur_iter: the iteration of the value; the storage's own if None.
 
         Raises:
-            ValueError: if `value` has not exactly one element.
+            DataError: if `value` has not exactly one element.
         """
         name = self._prefix + name
         value = value.detach() if isinstance(value, Tensor) else np.asarray(value)
         if math.prod(value.shape) != 1:
-            raise ValueError(
+            raise DataError(
                 f"Scalar '{name}' got a value of shape {tuple(value.shape)}. "
                 "Reduce it to one number first, for instance with .mean()."
             )
@@ -196,7 +192,7 @@ class EventStorage:
         """
         values = hist_tensor.detach().float().flatten().cpu()
         if values.numel() == 0 or not bool(values.isfinite().all()):
-            raise ValueError(
+            raise DataError(
                 f"Histogram '{self._prefix + hist_name}' got a tensor of {values.numel()} values "
                 "that is empty or holds NaN or infinity; only finite values can be counted."
             )
@@ -214,6 +210,11 @@ class EventStorage:
                 "global_step": self._iter,
             }
         )
+
+    @property
+    def _vis_data(self) -> list[LoggedImage]:
+        """The pictures, under the name that writers of others read."""
+        return list(self._images)
 
     @property
     def images(self) -> tuple[LoggedImage, ...]:
@@ -358,11 +359,11 @@ def get_event_storage() -> EventStorage:
     """The active storage.
 
     Raises:
-        NoStorageError: if there is none; where that is fine, use `has_event_storage` or
+        StateError: if there is none; where that is fine, use `has_event_storage` or
             `log_scalars`.
     """
     if not _active:
-        raise NoStorageError(
+        raise StateError(
             "No EventStorage is active. Run this inside `with EventStorage(start_iter):`, as a "
             "trainer does, or use log_scalars(), which is silent without one."
         )
