@@ -61,6 +61,7 @@ OPTIONAL = {
     "cityscapesscripts",
     "cloudpickle",
     "cv2",
+    "datasets",
     "fvcore.nn",
     "hotcoco",
     "matplotlib",

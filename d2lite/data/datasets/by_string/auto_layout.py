@@ -11,6 +11,7 @@ from d2lite.utils.errors import ConfigError, DataError
 
 from .advice import advice
 from .file_kinds import csv_kind, json_kind, visible, xml_kind
+from .hugging_face import hugging_face_tables
 from .supervisely import supervisely_datasets
 from .text_boxes import label_folder, widerface_files
 from .voc import unlisted_voc, voc_splits
@@ -35,7 +36,7 @@ _KNOWN = (
     "with labels/; obj.data of Darknet), Pascal VOC (Annotations and JPEGImages, or an .xml beside "
     "each image), LabelMe (a .json beside each image), CVAT (annotations.xml), VIA, Create ML, "
     "Datumaro, Label Studio's JSON, Supervisely, tables of boxes in CSV, DOTA (labelTxt), KITTI "
-    "(label_2), WIDER FACE"
+    "(label_2), WIDER FACE, .parquet files of Hugging Face"
 )
 
 
@@ -303,6 +304,10 @@ def _text(kind: str) -> Callable[[Path], Splits]:
     return lambda folder: _by_split(folder, find)
 
 
+def _parquet(folder: Path) -> Splits:
+    return {_SAME.get(s, s): Found("hf", folder, s) for s in hugging_face_tables(folder)}
+
+
 def _widerface(folder: Path) -> Splits:
     return {split: Found("widerface", folder, split) for split in widerface_files(folder)}
 
@@ -323,4 +328,5 @@ _LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _widerface,
     _text("dota"),
     _text("kitti"),
+    _parquet,
 )

@@ -22,6 +22,7 @@ from .createml import CreateMLSource
 from .csv_table import CsvSource
 from .cvat import CvatSource
 from .datumaro import DatumaroSource
+from .hugging_face import find_hugging_face
 from .images import ImagesSource
 from .label_studio import LabelStudioSource
 from .labelme import LabelMeSource
@@ -51,6 +52,7 @@ _SOURCES: dict[str, Callable[..., Source]] = {
     "dota": DotaSource,
     "kitti": KittiSource,
     "widerface": WiderFaceSource,
+    "hf": find_hugging_face,
     "masks": MasksSource,
     "images": ImagesSource,
 }
@@ -89,6 +91,8 @@ class _SpecLoader:
         find = _SOURCES[kind]
         if kind == "csv":
             return CsvSource(path, part, spec.columns)
+        if kind == "hf":
+            return find_hugging_face(path, part, spec.boxes)
         return find(path, part) if KINDS[kind].has_part else find(path)
 
     def _file_in(self, path: str, part: str | None) -> tuple[str, str | None]:

@@ -46,6 +46,7 @@ KINDS = {
     "dota": Kind("dota:DIR@SPLIT"),
     "kitti": Kind("kitti:DIR@SPLIT"),
     "widerface": Kind("widerface:DIR@SPLIT"),
+    "hf": Kind("hf:DIR@SPLIT", options=("classes", "boxes", *_SUBSET)),
     "images": Kind("images:DIR", options=_SUBSET, has_part=False),
     "auto": Kind("auto:DIR@SPLIT", options=("classes", "year", "val_fraction", *_SUBSET)),
 }
@@ -53,6 +54,7 @@ KINDS = {
 _EXAMPLES = {
     "classes": "cat,dog",
     "columns": "image:FILE,label:KIND",
+    "boxes": "xyxy",
     "year": "2007",
     "val_fraction": "0.2",
     "fraction": "0.1",
@@ -75,6 +77,7 @@ class DatasetSpec:
         part: what follows the last @: an image folder or a split; None if left out.
         classes: names to keep, in this order; None for all.
         columns: what a column of a table holds -> its name; None for names that are known.
+        boxes: "xywh" or "xyxy", what the numbers of a box of `hf:` are.
         year: 2007 or 2012, the metric of VOC.
         val_fraction: the share of images that validation gets, of data without such a split.
         fraction: the share of images to use; None for all.
@@ -88,6 +91,7 @@ class DatasetSpec:
     part: str | None = None
     classes: list[str] | None = None
     columns: dict[str, str] | None = None
+    boxes: str = "xywh"
     year: int = _DEFAULT_YEAR
     val_fraction: float | None = None
     fraction: float | None = None
@@ -172,6 +176,12 @@ def _columns(text: str) -> dict[str, str]:
     return {what.strip(): name.strip() for what, _, name in pairs}
 
 
+def _boxes(text: str) -> str:
+    if text not in ("xywh", "xyxy"):
+        raise ValueError("xywh (left, top, width, height) or xyxy (two corners)")
+    return text
+
+
 def _year(text: str) -> int:
     if text not in ("2007", "2012"):
         raise ValueError("2007 (11 points) or 2012 (area), the metrics of VOC")
@@ -203,6 +213,7 @@ def _whole_number(text: str) -> int:
 _READ_OPTION: dict[str, Callable[[str], Any]] = {
     "classes": _class_list,
     "columns": _columns,
+    "boxes": _boxes,
     "year": _year,
     "val_fraction": _fraction,
     "fraction": _fraction,
