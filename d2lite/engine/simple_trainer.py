@@ -14,11 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DataError, StateError
-from d2lite.utils.events import get_event_storage
+from d2lite.utils.events import EventStorage, get_event_storage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key
-from d2lite.utils.process_means import sharing_means
+from d2lite.utils.process_means import PassMeans, sharing_means
 
-from .stepping import LossGuard, main_group, out_of_memory_advice, split_batch
+from .stepping import LossGuard, main_group, out_of_memory_advice, remember_buffers, split_batch
 from .trainer_base import TrainerBase
 
 logger = logging.getLogger(__name__)
@@ -109,9 +109,10 @@ class SimpleTrainer(TrainerBase):
         parts = split_batch(batch, self.accumulate_steps)
         advice = out_of_memory_advice(batch, self.accumulate_steps)
         with advice, self.guard.step(self.iter, batch, self.model, rate) as step:
+            passes = self._note_passes(batch, parts)
             for number, (part, share) in enumerate(parts, start=1):
                 is_last = number == len(parts)
-                with self._gradient_sync(is_last):
+                with self._gradient_sync(is_last), passes.sharing(number - 1):
                     losses = self._forward(part, share)
                     step.add_losses(losses)
                     if number == 1:
@@ -185,6 +186,29 @@ class SimpleTrainer(TrainerBase):
         if not losses:
             raise RuntimeError(f"{type(self.model).__name__} returned no loss to minimise")
         return losses if share == 1.0 else {name: share * loss for name, loss in losses.items()}
+
+    def _note_passes(self, batch: Any, parts: list[tuple[Any, float]]) -> PassMeans:
+        """Count what each pass of an accumulated batch takes the mean of; nothing for one pass.
+
+        The forward passes for it leave no trace: in buffers, draws or the log.
+        """
+        shares = [share for _, share in parts]
+        if len(parts) == 1:
+            return PassMeans(shares)
+        model = self.model
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        padded_sides = getattr(model, "padded_sides", None)
+        sides = padded_sides(batch) if callable(padded_sides) else (0, 0)
+        passes = PassMeans(shares, sides)
+        restore = remember_buffers(model)
+        devices = {parameter.device for parameter in model.parameters()} - {torch.device("cpu")}
+        with torch.no_grad(), torch.random.fork_rng(list(devices)), EventStorage(self.iter):
+            for number, (part, _) in enumerate(parts):
+                with self.forward_context(), sharing_means(), passes.noting(number):
+                    model(part)
+        restore()
+        return passes
 
     def _gradient_sync(self, is_last: bool) -> AbstractContextManager[Any]:
         """Keep DDP from averaging gradients that are not complete yet."""

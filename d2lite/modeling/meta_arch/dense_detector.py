@@ -13,7 +13,7 @@ from d2lite.config import CfgNode
 from d2lite.layers import cat, sigmoid_focal_loss
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.events import log_scalars
-from d2lite.utils.process_means import mean_over_processes
+from d2lite.utils.process_means import is_first_pass, mean_over_processes, pass_share
 
 from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
@@ -210,10 +210,13 @@ class DenseDetector(Detector):
         Returns:
             the running count, a scalar.
         """
+        share = pass_share()
         # The same number in all processes: only that of the first one is saved.
-        count = mean_over_processes(num_foreground).clamp(min=1).to(self.loss_normalizer.dtype)
-        self.loss_normalizer = torch.lerp(count, self.loss_normalizer, _MOMENTUM)
-        return self.loss_normalizer
+        count = (mean_over_processes(num_foreground) / share).clamp(min=1)
+        if is_first_pass():
+            count = count.to(self.loss_normalizer.dtype)
+            self.loss_normalizer = torch.lerp(count, self.loss_normalizer, _MOMENTUM)
+        return self.loss_normalizer * share
 
     def visualize_training(self, batched_inputs: Batch, results: Sequence[Instances]) -> None:
         """Log the ground truth and the best detections of the first image.

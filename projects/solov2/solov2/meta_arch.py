@@ -16,7 +16,7 @@ from d2lite.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from d2lite.modeling.meta_arch.detector import Batch, Detector, output_sizes
 from d2lite.structures import BitMasks, Instances, PolygonMasks
 from d2lite.utils.events import log_scalars
-from d2lite.utils.process_means import mean_over_processes, mean_weight, num_sharing
+from d2lite.utils.process_means import mean_over_processes, mean_weight, own_share
 
 from .config import check_solov2_config
 from .inference import MASK_STRIDE, InstanceDecoder
@@ -190,7 +190,7 @@ class SOLOv2(Detector):
         # element, since zero times a sum that overflows float16 is NaN.
         reach = features.flatten()[:0].sum() + kernels.flatten()[:0].sum()
         mean_dice = dice.sum() / max(len(dice), 1) * mean_weight(len(dice), dice)
-        normalizer = mean_over_processes(num_positive_cells) + 1 / num_sharing()
+        normalizer = mean_over_processes(num_positive_cells) + own_share()
         return {
             "loss_ins": self.dice_weight * (mean_dice + reach),
             "loss_cate": self.focal_weight * focal / normalizer,

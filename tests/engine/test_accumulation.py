@@ -1,0 +1,93 @@
+"""Accumulated gradients are those of one pass, for models whose losses count things."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from d2lite.config import get_cfg
+from d2lite.engine import DefaultTrainer
+
+ROOT = Path(__file__).parents[2]
+SMALL = ROOT / "configs/quick_start.yaml"
+DENSE = {"MODEL.MASK_ON": False}
+CASES = {
+    "Mask R-CNN": {},
+    "Cascade R-CNN": {
+        "MODEL.ROI_HEADS.NAME": "CascadeROIHeads",
+        "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.5],
+        "MODEL.ROI_HEADS.IOU_LABELS": [0, 1],
+    },
+    "RetinaNet": {
+        **DENSE,
+        "MODEL.META_ARCHITECTURE": "RetinaNet",
+        "MODEL.RETINANET.IN_FEATURES": ["p2", "p3", "p4"],
+    },
+    "FCOS": {
+        **DENSE,
+        "MODEL.META_ARCHITECTURE": "FCOS",
+        "MODEL.FCOS.IN_FEATURES": ["p2", "p3", "p4"],
+    },
+    "Panoptic FPN": {
+        "MODEL.META_ARCHITECTURE": "PanopticFPN",
+        "DATASETS.TRAIN": ("shapes_train_panoptic",),
+    },
+    "semantic": {
+        "MODEL.META_ARCHITECTURE": "SemanticSegmentor",
+        "MODEL.MASK_ON": False,
+        "DATASETS.TRAIN": ("shapes_train_panoptic",),
+    },
+}
+
+
+def weights_after_a_step(passes: int, options: dict, config: Path) -> dict[str, torch.Tensor]:
+    cfg = get_cfg()
+    cfg.merge_from_file(config)
+    fixed = {
+        "MODEL.DEVICE": "cpu",
+        "DATALOADER.NUM_WORKERS": 0,
+        "DATASETS.TEST": (),
+        "SOLVER.IMS_PER_BATCH": 5,
+        "SOLVER.MAX_ITER": 1,
+        "SOLVER.OPTIMIZER": "SGD",
+        # So large that the weights hold the update alone.
+        "SOLVER.BASE_LR": 1000.0,
+        "SOLVER.WEIGHT_DECAY": 0.0,
+        "SOLVER.WARMUP_ITERS": 0,
+        "SOLVER.ACCUMULATE_STEPS": passes,
+        "INPUT.MIN_SIZE_TRAIN": [64],
+    }
+    for key, value in (fixed | options).items():
+        cfg.merge_from_list([key, value])
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.OUTPUT_DIR = folder
+        torch.manual_seed(0)
+        trainer = DefaultTrainer(cfg)
+        trainer.train()
+    return trainer.model.state_dict()
+
+
+def assert_same_update(options: dict, config: Path = SMALL) -> None:
+    whole = weights_after_a_step(1, options, config)
+    # Parts of one, two and two images of other sizes.
+    parts = weights_after_a_step(3, options, config)
+    for module in {name.split(".")[0] for name in whole}:
+        pairs = [
+            (whole[name].double(), parts[name].double())
+            for name in whole
+            if name.startswith(f"{module}.") and whole[name].is_floating_point()
+        ]
+        size = sum(float(first.square().sum()) for first, _ in pairs) ** 0.5
+        apart = sum(float((first - second).square().sum()) for first, second in pairs) ** 0.5
+        assert apart <= 2e-5 * size, module
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_update_of_three_passes_is_that_of_one(name):
+    assert_same_update(CASES[name])
+
+
+def test_update_of_solov2_in_passes_is_that_of_one():
+    options = {"DATASETS.TRAIN": ("shapes_train",), "MODEL.WEIGHTS": ""}
+    assert_same_update(options, ROOT / "projects/solov2/configs/fruit_nuts_solov2_R_18_FPN.yaml")
