@@ -114,7 +114,8 @@ _C.SOLVER = CN()
 _C.SOLVER.OPTIMIZER = "SGD"
 # Images of one step, over all processes.
 _C.SOLVER.IMS_PER_BATCH = 16
-# Split each step into this many passes: the same step with less memory (d2lite).
+# Split each step into this many passes: the same step with less memory (d2lite). It takes a second
+# forward pass, which counts what losses are divided by.
 _C.SOLVER.ACCUMULATE_STEPS = 1
 # IMS_PER_BATCH, rates and iterations are meant for this many processes and are rescaled linearly
 # to the processes there are; 0 leaves them alone.

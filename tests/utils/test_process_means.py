@@ -40,7 +40,7 @@ def test_weighted_means_of_passes_add_up_to_the_mean_of_all():
     shares = [0.2, 0.5, 0.3]
     passes = PassMeans(shares)
 
-    def weights(place):
+    def weights(number, place):
         with sharing_means(), place:
             return [
                 mean_weight(len(groups[number]), groups[0]),
@@ -49,8 +49,8 @@ def test_weighted_means_of_passes_add_up_to_the_mean_of_all():
             ]
 
     for number in range(3):
-        weights(passes.noting(number))
-    made = [weights(passes.sharing(number)) for number in range(3)]
+        weights(number, passes.noting(number))
+    made = [weights(number, passes.sharing(number)) for number in range(3)]
     means = [float(group.mean()) if len(group) else 0.0 for group in groups]
     total = sum(s * m * float(w[0]) for s, m, w in zip(shares, means, made, strict=True))
     assert abs(total - 14 / 4) < 1e-6
