@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -154,18 +155,15 @@ def _visit(value: Any, tensors: list[Tensor], constants: list[Any]) -> tuple[Any
 def _take_apart(value: Any) -> tuple[Any, list[Any], Callable[[list[Any]], Any]] | None:
     """What tells a container from others of its type, its parts, and what makes it of parts."""
     if isinstance(value, list | tuple):
-        return len(value), list(value), type(value)
+        return len(value), list(value), getattr(value, "_make", type(value))
     if isinstance(value, Mapping):
         keys = tuple(value)
         return keys, list(value.values()), lambda parts: dict(zip(keys, parts, strict=True))
     if hasattr(value, "get_fields"):
-        names, size = tuple(value.get_fields()), tuple(value.image_size)
-        kind, parts = type(value), list(value.get_fields().values())
-        return (
-            (names, size),
-            parts,
-            lambda parts: kind(size, **dict(zip(names, parts, strict=True))),
-        )
+        fields, size = value.get_fields(), tuple(value.image_size)
+        names, make = tuple(fields), partial(cast(Any, type(value)), size)
+        key = (names, size)
+        return key, list(fields.values()), lambda p: make(**dict(zip(names, p, strict=True)))
     if isinstance(getattr(value, "tensor", None), Tensor):
         return (), [value.tensor], lambda parts: _with_tensor(value, parts[0])
     return None

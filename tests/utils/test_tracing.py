@@ -39,6 +39,7 @@ def test_outputs_are_put_together_again():
     assert torch.equal(found["pair"][1][0], wanted["pair"][1][0])
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace", "ignore::torch.jit.TracerWarning")
 def test_a_traced_model_takes_and_gives_what_the_model_does():
     adapter = TracingAdapter(Finder(), inputs())
     run = adapter._create_wrapper(torch.jit.trace(adapter, adapter.flattened_inputs))
