@@ -15,6 +15,7 @@ from typing import Any
 __all__ = [
     "add_project_configs",
     "build_project_mapper",
+    "build_project_optimizer",
     "project_names",
     "without_unused_project_keys",
 ]
@@ -96,11 +97,29 @@ def build_project_mapper(cfg: Any) -> Any | None:
         What the first `build_train_mapper(cfg)` of a project returns; None if no project has one
         for this model, which then takes the usual mapper.
     """
+    return _first_made("build_train_mapper", cfg)
+
+
+def build_project_optimizer(cfg: Any, model: Any) -> Any | None:
+    """The optimizer that a project's recipe asks for.
+
+    Args:
+        cfg: the whole config.
+        model: to train.
+
+    Returns:
+        What the first `build_train_optimizer(cfg, model)` of a project returns; None if no project
+        has one for this model, which then has the usual one.
+    """
+    return _first_made("build_train_optimizer", cfg, model)
+
+
+def _first_made(function: str, *arguments: Any) -> Any | None:
     for project in _projects():
-        build = getattr(project, "build_train_mapper", None)
-        mapper = None if build is None else build(cfg)
-        if mapper is not None:
-            return mapper
+        build = getattr(project, function, None)
+        made = None if build is None else build(*arguments)
+        if made is not None:
+            return made
     return None
 
 

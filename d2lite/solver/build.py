@@ -37,8 +37,15 @@ ParamGroup = dict[str, Any]
 _NORM_TYPES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
 
 
-def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
+def build_optimizer(
+    cfg: CfgNode, model: nn.Module, groups: list[ParamGroup] | None = None
+) -> Optimizer:
     """The optimizer that SOLVER describes, over the trainable parameters of a model.
+
+    Args:
+        cfg: the whole configuration.
+        model: its trainable parameters are grouped by SOLVER.
+        groups: of parameters, in place of those.
 
     Raises:
         ConfigError: if SOLVER.OPTIMIZER is unknown or nothing in the model is trainable.
@@ -47,14 +54,15 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         made: Optimizer = cfg.make("optimizer", {"optimizer.params.model": model})
         return maybe_add_gradient_clipping(cfg, made)
     solver = cfg.SOLVER
-    groups = get_default_optimizer_params(
-        model,
-        base_lr=solver.BASE_LR,
-        weight_decay=solver.WEIGHT_DECAY,
-        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-        bias_lr_factor=solver.BIAS_LR_FACTOR,
-        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
-    )
+    if groups is None:
+        groups = get_default_optimizer_params(
+            model,
+            base_lr=solver.BASE_LR,
+            weight_decay=solver.WEIGHT_DECAY,
+            weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+            bias_lr_factor=solver.BIAS_LR_FACTOR,
+            weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        )
     if not groups:
         raise ConfigError(
             "The model has no trainable parameter: everything is frozen. "
@@ -90,6 +98,7 @@ def get_default_optimizer_params(
     weight_decay_bias: float | None = None,
     lr_factor_func: Callable[[str], float] | None = None,
     overrides: Mapping[str, Mapping[str, float]] | None = None,
+    weight_decay_embed: float | None = None,
 ) -> list[ParamGroup]:
     """Parameter groups by the usual rules of detection.
 
@@ -106,6 +115,7 @@ def get_default_optimizer_params(
         lr_factor_func: from a parameter's full name to a factor of its learning rate.
         overrides: by the last part of a parameter's name, values that replace all of the above:
             {"embedding": {"lr": 0.01, "weight_decay": 0.1}}.
+        weight_decay_embed: weight decay of `nn.Embedding`; None for that of other layers.
 
     Returns:
         Groups for an optimizer; parameters of equal values are in one group.
@@ -135,6 +145,8 @@ def get_default_optimizer_params(
             "lr": base_lr,
             "weight_decay": weight_decay_norm if is_norm else weight_decay,
         }
+        if weight_decay_embed is not None and isinstance(module, nn.Embedding):
+            values["weight_decay"] = weight_decay_embed
         if lr_factor_func is not None:
             values["lr"] = _require_base_lr(base_lr, "lr_factor_func") * lr_factor_func(full_name)
         values.update(replaced.get(full_name.rpartition(".")[2], {}))

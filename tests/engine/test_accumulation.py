@@ -66,7 +66,7 @@ def weights_after_a_step(passes: int, options: dict, config: Path) -> dict[str, 
     return trainer.model.state_dict()
 
 
-def assert_same_update(options: dict, config: Path = SMALL) -> None:
+def assert_same_update(options: dict, config: Path = SMALL, tolerance: float = 2e-5) -> None:
     whole = weights_after_a_step(1, options, config)
     # Parts of one, two and two images of other sizes.
     parts = weights_after_a_step(3, options, config)
@@ -78,7 +78,7 @@ def assert_same_update(options: dict, config: Path = SMALL) -> None:
         ]
         size = sum(float(first.square().sum()) for first, _ in pairs) ** 0.5
         apart = sum(float((first - second).square().sum()) for first, second in pairs) ** 0.5
-        assert apart <= 2e-5 * size, module
+        assert apart <= tolerance * size, module
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -89,3 +89,14 @@ def test_update_of_three_passes_is_that_of_one(name):
 def test_update_of_solov2_in_passes_is_that_of_one():
     options = {"DATASETS.TRAIN": ("shapes_train",), "MODEL.RESNETS.NORM": "GN"}
     assert_same_update(options, ROOT / "projects/solov2/configs/fruit_nuts_solov2_R_18_FPN.yaml")
+
+
+def test_update_of_mask2former_in_passes_is_that_of_one():
+    """A factor of 1/3 that is missing in a loss would be far beyond this tolerance.
+
+    Deformable attention starts at centres of cells, where the gradient of a place jumps, so that
+    the last digit of a sum decides about it.
+    """
+    options = {"SOLVER.CLIP_GRADIENTS.ENABLED": False, "SOLVER.LR_SCHEDULER_NAME": "WarmupPolyLR"}
+    shapes = ROOT / "projects/mask2former/configs/mask2former_shapes.yaml"
+    assert_same_update(options, shapes, tolerance=1e-3)

@@ -97,6 +97,23 @@ def test_factors_by_name_and_overrides_by_last_name():
     assert found["ln.bias"] == {"lr": 1.0, "weight_decay": 0.0}
 
 
+def test_embeddings_have_a_decay_of_their_own():
+    model = nn.ModuleDict({"queries": nn.Embedding(2, 3), "linear": nn.Linear(3, 3)})
+    groups = get_default_optimizer_params(model, weight_decay=0.1, weight_decay_embed=0.0)
+    assert values_by_name(model, groups) == {
+        "queries.weight": {"weight_decay": 0.0},
+        "linear.weight": {"weight_decay": 0.1},
+        "linear.bias": {"weight_decay": 0.1},
+    }
+
+
+def test_given_groups_replace_those_of_the_configuration():
+    model = nn.Linear(2, 2)
+    groups = [{"params": [model.bias], "lr": 0.5}]
+    made = build_optimizer(get_cfg(), model, groups)
+    assert [(group["lr"], group["params"]) for group in made.param_groups] == [(0.5, [model.bias])]
+
+
 def test_a_shared_parameter_appears_once_and_a_frozen_one_never():
     """An optimizer given a tensor twice steps it twice."""
     model = make_model()

@@ -21,6 +21,7 @@ from d2lite.evaluation import (
     verify_results,
 )
 from d2lite.modeling import Detector, build_model
+from d2lite.projects import build_project_optimizer
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
 from d2lite.utils.comm import unwrap
@@ -417,8 +418,8 @@ class DefaultTrainer(TrainerBase):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """Build the optimizer."""
-        return build_optimizer(cfg, model)
+        """Build the optimizer: that of a project's recipe, or of SOLVER alone."""
+        return build_project_optimizer(cfg, model) or build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:

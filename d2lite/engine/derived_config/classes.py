@@ -17,6 +17,7 @@ _KEYS: dict[str, str | None] = {
     "PanopticFPN": "MODEL.ROI_HEADS.NUM_CLASSES",
     "ProposalNetwork": None,
     "SemanticSegmentor": None,
+    "MaskFormer": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
 }
 
 
@@ -37,7 +38,7 @@ def num_classes_key(cfg: CfgNode) -> str | None:
     """
     name = cfg.MODEL.META_ARCHITECTURE
     key = _KEYS.get(name, f"MODEL.{name.upper()}.NUM_CLASSES")
-    if key is None:
+    if key is None or (key == _PIXEL_KEY and _has_pixels(cfg)):
         return None
     node = cfg.MODEL.get(key.split(".")[1], {})
     return key if "NUM_CLASSES" in node else None
@@ -121,7 +122,7 @@ def follow_data_classes(cfg: CfgNode, class_names: Sequence[str] | None, source:
     Raises:
         ConfigError: if somebody set fewer pixels' classes than a set has.
     """
-    if cfg.MODEL.META_ARCHITECTURE in _WITH_PIXELS:
+    if _has_pixels(cfg):
         _follow_stuff_classes(cfg)
     key = num_classes_key(cfg)
     if class_names is None or key is None:
@@ -129,6 +130,13 @@ def follow_data_classes(cfg: CfgNode, class_names: Sequence[str] | None, source:
     if _is_free(cfg, key) and get_num_classes(cfg) != len(class_names):
         cfg.derive(key, len(class_names), f"the classes of {source}")
         logger.info(f"{key} {len(class_names)} follows from the classes of {source}")
+
+
+def _has_pixels(cfg: CfgNode) -> bool:
+    name = cfg.MODEL.META_ARCHITECTURE
+    # One model for all kinds of segmentation: its samples say what the classes are of.
+    is_of_pixels = name == "MaskFormer" and "instance" not in cfg.INPUT.DATASET_MAPPER_NAME
+    return name in _WITH_PIXELS or is_of_pixels
 
 
 def _is_free(cfg: CfgNode, key: str) -> bool:

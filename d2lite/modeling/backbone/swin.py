@@ -124,12 +124,18 @@ class SwinTransformer(Backbone):
             self.add_module(f"norm{i}", norm_layer(self.num_features[i]))
         self.apply(init_transformer)
 
-        self._out_features = [f"p{i}" for i in self.out_indices]
-        self._out_feature_channels = {f"p{i}": self.num_features[i] for i in self.out_indices}
-        self._out_feature_strides = {f"p{i}": patch_size * 2**i for i in self.out_indices}
+        self.patch_size = patch_size
+        self.rename_maps([f"p{i}" for i in self.out_indices])
         # The stride of the last stage, 32 in the published networks.
         self._size_divisibility = patch_size * 2 ** (self.num_layers - 1)
         self.freeze(frozen_stages)
+
+    def rename_maps(self, names: Sequence[str]) -> None:
+        """Give the maps that are returned other names, one for each of `out_indices`."""
+        named = dict(zip(names, self.out_indices, strict=True))
+        self._out_features = list(named)
+        self._out_feature_channels = {name: self.num_features[i] for name, i in named.items()}
+        self._out_feature_strides = {name: self.patch_size * 2**i for name, i in named.items()}
 
     def freeze(self, frozen_stages: int) -> "SwinTransformer":
         """Fix the first layers: no gradient, no dropout.
@@ -175,12 +181,13 @@ class SwinTransformer(Backbone):
         if self.absolute_pos_embed is not None:
             x = x + F.interpolate(self.absolute_pos_embed, size=(height, width), mode="bicubic")
         x = self.pos_drop(x.flatten(2).transpose(1, 2))
+        names = dict(zip(self.out_indices, self._out_features, strict=True))
         maps = {}
         for i, layer in enumerate(self.layers):
             out, rows, columns, x, height, width = layer(x, height, width)
             if i in self.out_indices:
                 normed = getattr(self, f"norm{i}")(out)
-                maps[f"p{i}"] = normed.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+                maps[names[i]] = normed.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
         return {name: maps[name].contiguous() for name in self._out_features}
 
 

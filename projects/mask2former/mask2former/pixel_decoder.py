@@ -1,0 +1,292 @@
+"""MSDeformAttnPixelDecoder: deformable attention over coarse maps, then one finer map for masks.
+
+N images, C channels, L coarse maps of S cells in all.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import Conv2d, ShapeSpec, get_norm
+from d2lite.layers.batch_norm import Norm
+from d2lite.modeling.meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
+from d2lite.modeling.transformer import (
+    MultiScaleDeformableAttention,
+    cell_centers,
+    sine_position_encoding,
+)
+from d2lite.modeling.weight_init import xavier_fill
+from d2lite.utils.errors import ConfigError
+
+# Maps that the decoder of queries looks at, coarsest first.
+NUM_LEVELS = 3
+
+
+def build_pixel_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
+    """Make the decoder that `MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME` names.
+
+    Args:
+        cfg: the configuration.
+        input_shape: the feature maps of the backbone, by name.
+
+    Raises:
+        ConfigError: if it has no `forward_features`, as heads have none.
+    """
+    name = cfg.MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME
+    made = SEM_SEG_HEADS_REGISTRY.get(name)(cfg, input_shape)
+    if not callable(getattr(made, "forward_features", None)):
+        raise ConfigError(
+            f"MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME {name!r} is not a pixel decoder: it has no "
+            "method forward_features. Use MSDeformAttnPixelDecoder."
+        )
+    return made
+
+
+class EncoderLayer(nn.Module):
+    """Deformable attention of all cells to all maps, and a perceptron; norms after each.
+
+    Args:
+        channels: C.
+        hidden: channels in the middle of the perceptron.
+        dropout: rate.
+        levels: L.
+        heads: of the attention.
+        points: of each head and map.
+    """
+
+    def __init__(
+        self, channels: int, hidden: int, dropout: float, levels: int, heads: int, points: int
+    ) -> None:
+        super().__init__()
+        self.self_attn = MultiScaleDeformableAttention(channels, levels, heads, points)
+        self.norm1 = nn.LayerNorm(channels)
+        self.linear1 = nn.Linear(channels, hidden)
+        self.linear2 = nn.Linear(hidden, channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        cells: Tensor,
+        positions: Tensor,
+        places: Tensor,
+        shapes: Sequence[tuple[int, int]],
+    ) -> Tensor:
+        """Compute the layer.
+
+        Args:
+            cells: (N, S, C).
+            positions: (S, C), added to what asks.
+            places: (S, 2), see `cell_centers`.
+            shapes: (height, width) of each map.
+
+        Returns:
+            (N, S, C).
+        """
+        attended = self.self_attn(cells + positions, places, cells, shapes)
+        cells = self.norm1(cells + self.dropout(attended))
+        hidden = self.dropout(F.relu(self.linear1(cells)))
+        return self.norm2(cells + self.dropout(self.linear2(hidden)))
+
+
+class MapEncoder(nn.Module):
+    """Layers of deformable attention over maps that have as many channels each.
+
+    Args:
+        channels: C.
+        levels: L.
+        layers: how many.
+        hidden: see `EncoderLayer`.
+        dropout: likewise.
+        heads: likewise.
+        points: likewise.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        levels: int,
+        layers: int,
+        *,
+        hidden: int,
+        dropout: float,
+        heads: int,
+        points: int,
+    ) -> None:
+        super().__init__()
+        stack = [
+            EncoderLayer(channels, hidden, dropout, levels, heads, points) for _ in range(layers)
+        ]
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(stack)})
+        self.level_embed = nn.Parameter(torch.empty(levels, channels))
+        nn.init.normal_(self.level_embed)
+        for layer in stack:
+            nn.init.xavier_uniform_(layer.linear1.weight)
+            nn.init.xavier_uniform_(layer.linear2.weight)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """(N, C, Hi, Wi) maps -> the same shapes."""
+        shapes = [(level.shape[-2], level.shape[-1]) for level in maps]
+        channels, device = maps[0].shape[1], maps[0].device
+        positions = torch.cat(
+            [
+                sine_position_encoding(*shape, channels, device).flatten(1).T + embedded
+                for shape, embedded in zip(shapes, self.level_embed, strict=True)
+            ]
+        )
+        places = torch.cat([cell_centers(*shape, device) for shape in shapes])
+        cells = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+        for layer in self.encoder["layers"]:  # type: ignore[union-attr]  # a ModuleList
+            cells = layer(cells, positions, places, shapes)
+        parts = cells.split([height * width for height, width in shapes], dim=1)
+        return [
+            part.transpose(1, 2).unflatten(2, shape)
+            for part, shape in zip(parts, shapes, strict=True)
+        ]
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class MSDeformAttnPixelDecoder(nn.Module):
+    """Encode the coarse maps, and carry the finest of them on to the common stride.
+
+    Args:
+        input_shape: maps that are used, by name.
+        transformer_dropout: rate in the encoder.
+        transformer_nheads: heads of its attention.
+        transformer_dim_feedforward: channels in the middle of its perceptrons.
+        transformer_enc_layers: its layers.
+        conv_dim: C.
+        mask_dim: channels of the map that masks are computed from.
+        norm: a name or callable for `get_norm`, after the convolutions of finer maps.
+        transformer_in_features: names of the coarse maps.
+        common_stride: of the map that masks are computed from, in pixels of the input.
+        transformer_n_points: points of each head and map.
+
+    Raises:
+        ConfigError: if a map is missing, or there are fewer than three coarse ones.
+
+    Source: Cheng 2022, arXiv:2112.01527, section 4.1; Zhu 2020, arXiv:2010.04159.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        transformer_dropout: float,
+        transformer_nheads: int,
+        transformer_dim_feedforward: int,
+        transformer_enc_layers: int,
+        conv_dim: int,
+        mask_dim: int,
+        norm: Norm = None,
+        transformer_in_features: Sequence[str],
+        common_stride: int,
+        transformer_n_points: int = 4,
+    ) -> None:
+        super().__init__()
+        by_stride = sorted(input_shape, key=lambda name: input_shape[name].stride)
+        missing = sorted(set(transformer_in_features) - set(by_stride))
+        if missing or len(transformer_in_features) < NUM_LEVELS:
+            raise ConfigError(
+                f"The pixel decoder encodes {list(transformer_in_features)} "
+                "(MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES) out of "
+                f"{by_stride} (MODEL.SEM_SEG_HEAD.IN_FEATURES). Name {NUM_LEVELS} or more maps "
+                "that are among the latter."
+            )
+        # Coarsest first, as published weights number them.
+        self.coarse = [name for name in by_stride if name in transformer_in_features][::-1]
+        self.input_proj = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(input_shape[name].channels, conv_dim, 1), nn.GroupNorm(32, conv_dim)
+            )
+            for name in self.coarse
+        )
+        for projection in self.input_proj:
+            nn.init.xavier_uniform_(projection[0].weight)
+            nn.init.zeros_(projection[0].bias)
+        self.transformer = MapEncoder(
+            conv_dim,
+            len(self.coarse),
+            transformer_enc_layers,
+            hidden=transformer_dim_feedforward,
+            dropout=transformer_dropout,
+            heads=transformer_nheads,
+            points=transformer_n_points,
+        )
+        self.mask_dim = mask_dim
+        self.mask_features = Conv2d(conv_dim, mask_dim, 1)
+        xavier_fill(self.mask_features)
+        finest = input_shape[self.coarse[-1]].stride
+        count = int(math.log2(finest) - math.log2(common_stride))
+        self.fine = by_stride[:count]
+        for number, name in enumerate(self.fine, start=1):
+            lateral = _conv_norm(input_shape[name].channels, conv_dim, 1, norm)
+            output = _conv_norm(conv_dim, conv_dim, 3, norm, F.relu)
+            self.add_module(f"adapter_{number}", lateral)
+            self.add_module(f"layer_{number}", output)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Arguments from `MODEL.SEM_SEG_HEAD` and `MODEL.MASK_FORMER`."""
+        node = cfg.MODEL.SEM_SEG_HEAD
+        return {
+            "input_shape": {k: v for k, v in input_shape.items() if k in node.IN_FEATURES},
+            "transformer_dropout": cfg.MODEL.MASK_FORMER.DROPOUT,
+            "transformer_nheads": node.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS,
+            # DIM_FEEDFORWARD is that of the decoder of queries.
+            "transformer_dim_feedforward": 1024,
+            "transformer_enc_layers": node.TRANSFORMER_ENC_LAYERS,
+            "conv_dim": node.CONVS_DIM,
+            "mask_dim": node.MASK_DIM,
+            "norm": node.NORM,
+            "transformer_in_features": node.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES,
+            "common_stride": node.COMMON_STRIDE,
+            "transformer_n_points": node.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS,
+        }
+
+    def forward_features(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Compute the maps.
+
+        Args:
+            features: maps by name.
+
+        Returns:
+            (N, mask_dim, H, W) at the common stride, the coarsest encoded map, and the first
+            three encoded maps or finer ones, (N, C, Hi, Wi), coarsest first.
+        """
+        # Half precision has not enough digits for places.
+        with torch.autocast(features[self.coarse[0]].device.type, enabled=False):
+            projected = [
+                project(features[name].float())
+                for name, project in zip(self.coarse, self.input_proj, strict=True)
+            ]
+            maps = self.transformer(projected)
+        for number in range(len(self.fine), 0, -1):
+            lateral = self.get_submodule(f"adapter_{number}")(features[self.fine[number - 1]])
+            enlarged = F.interpolate(
+                maps[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False
+            )
+            maps.append(self.get_submodule(f"layer_{number}")(lateral + enlarged))
+        return self.mask_features(maps[-1]), maps[0], maps[:NUM_LEVELS]
+
+
+def _conv_norm(
+    in_channels: int, channels: int, size: int, norm: Norm, activation: Any = None
+) -> Conv2d:
+    conv = Conv2d(
+        in_channels,
+        channels,
+        size,
+        padding=size // 2,
+        bias=norm == "",
+        norm=get_norm(norm, channels),
+        activation=activation,
+    )
+    xavier_fill(conv)
+    return conv

@@ -1,0 +1,128 @@
+"""Whole runs on the built-in shapes: train, go on, evaluate, draw, and learn from nothing."""
+
+import json
+
+import pytest
+import torch
+
+from d2lite.engine import DefaultTrainer, setup_cfg
+
+TINY = [
+    "INPUT.MIN_SIZE_TRAIN", "(64,)",
+    "INPUT.MIN_SIZE_TEST", "64",
+    "MODEL.DEVICE", "cpu",
+    "MODEL.RESNETS.NORM", "BN",
+    "MODEL.RESNETS.STEM_OUT_CHANNELS", "8",
+    "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
+    "MODEL.SEM_SEG_HEAD.CONVS_DIM", "32",
+    "MODEL.SEM_SEG_HEAD.MASK_DIM", "16",
+    "MODEL.MASK_FORMER.HIDDEN_DIM", "16",
+    "MODEL.MASK_FORMER.DIM_FEEDFORWARD", "32",
+    "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", "64",
+    "MODEL.MASK_FORMER.DROPOUT", "0.1",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.WARMUP_ITERS", "0",
+]  # fmt: skip
+PANOPTIC = [
+    "DATASETS.TRAIN", "('shapes_train_panoptic_joint',)",
+    "DATASETS.TEST", "('shapes_val_panoptic_joint',)",
+    "INPUT.DATASET_MAPPER_NAME", "mask_former_panoptic",
+    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "True",
+    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "True",
+    "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0",
+]  # fmt: skip
+SEMANTIC = [
+    "DATASETS.TRAIN", "('shapes_train_sem_seg',)",
+    "DATASETS.TEST", "('shapes_val_sem_seg',)",
+    "INPUT.DATASET_MAPPER_NAME", "mask_former_semantic",
+    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "True",
+    "MODEL.MASK_FORMER.TEST.INSTANCE_ON", "False",
+]  # fmt: skip
+
+
+def metrics(folder) -> list[dict]:
+    """The lines of metrics.json."""
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("task", "scores"),
+    [
+        ([], ["segm/AP", "bbox/AP"]),
+        (PANOPTIC, ["panoptic_seg/PQ", "sem_seg/mIoU"]),
+        (SEMANTIC, ["sem_seg/mIoU"]),
+    ],
+    ids=["instance", "panoptic", "semantic"],
+)
+def test_train_go_on_and_evaluate(run, tmp_path, task, scores):
+    """The number of classes follows from the set: figures alone, or the ground too."""
+    options = ["--config-file", "mask2former_shapes.yaml", *TINY, *task, "OUTPUT_DIR", tmp_path]
+    first = run("train_net", *options, "DATASETS.TEST", "()")
+    assert first.status == 0, first.err
+    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
+    assert resumed.status == 0, resumed.err
+    assert "continuing at iteration 2" in resumed.out
+    lines = metrics(tmp_path)
+    assert any("loss_dice_2" in line for line in lines)
+    for score in scores:
+        assert 0 <= lines[-1][score] <= 100
+    weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    classes = weights["sem_seg_head.predictor.class_embed.bias"]
+    assert len(classes) == (7 if task else 6)
+
+
+def test_the_demo_draws_what_a_run_has_learnt(run, tmp_path):
+    options = ["--config-file", "mask2former_shapes.yaml", *TINY, "OUTPUT_DIR", tmp_path]
+    trained = run("train_net", *options, "SOLVER.MAX_ITER", 1, "DATASETS.TEST", "()")
+    assert trained.status == 0, trained.err
+    picture, found = tmp_path / "found.png", tmp_path / "found.json"
+    drawn = run(
+        "demo",
+        *("--config-file", tmp_path / "config.yaml", "--input", "shapes://val/3"),
+        *("--output", picture, "--save-json", found, "--confidence-threshold", 0),
+        *("--opts", "MODEL.WEIGHTS", tmp_path / "model_final.pth"),
+    )
+    assert drawn.status == 0, drawn.err
+    assert picture.is_file()
+    instances = json.loads(found.read_text())
+    assert {"category_name", "segmentation", "bbox", "score"} <= instances[0].keys()
+
+
+def train(folder, num_iterations: int, *opts, resume: bool = False) -> dict[str, torch.Tensor]:
+    """Train, and return the weights."""
+    options = ["SOLVER.MAX_ITER", num_iterations, "OUTPUT_DIR", str(folder)]
+    options += ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "()"]
+    cfg = setup_cfg("mask2former_shapes.yaml", [*TINY, *options, "DATASETS.TEST", "()", *opts])
+    trainer = DefaultTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+
+
+def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path):
+    """Bit for bit: the points of matching and losses, and dropout, follow from the position."""
+    torch.manual_seed(0)
+    unbroken = train(tmp_path / "unbroken", 4)
+    torch.manual_seed(0)
+    train(tmp_path / "broken", 2)
+    torch.manual_seed(1)
+    resumed = train(tmp_path / "broken", 4, resume=True)
+    for name, value in unbroken.items():
+        assert torch.equal(resumed[name], value), name
+
+
+def test_mixed_precision_trains(tmp_path):
+    weights = train(tmp_path, 2, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16")
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+@pytest.mark.slow
+def test_it_learns_the_shapes_from_nothing(tmp_path):
+    """Some ten minutes on one core; see the README of the project for the numbers."""
+    options = ["MODEL.DEVICE", "cpu", "SOLVER.MAX_ITER", 800, "OUTPUT_DIR", str(tmp_path)]
+    trainer = DefaultTrainer(setup_cfg("mask2former_shapes.yaml", options))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert metrics(tmp_path)[-1]["segm/AP50"] > 50
