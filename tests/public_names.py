@@ -79,6 +79,7 @@ PUBLIC_NAMES: dict[str, str] = {
         PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler""",
     "engine.launch": "DEFAULT_TIMEOUT launch",
     "engine.train_loop": "AMPTrainer HookBase SimpleTrainer TrainerBase",
+    "export": "TracingAdapter",
     "evaluation": """COCOEvaluator COCOPanopticEvaluator CityscapesInstanceEvaluator
         CityscapesSemSegEvaluator DatasetEvaluator DatasetEvaluators EVALUATOR_REGISTRY
         EvaluatorOptions LVISEvaluator PascalVOCDetectionEvaluator RotatedCOCOEvaluator
@@ -190,8 +191,8 @@ PUBLIC_NAMES: dict[str, str] = {
     "structures.instances": "Instances",
     "structures.keypoints": "Keypoints heatmaps_to_keypoints",
     "structures.masks": "BitMasks PolygonMasks ROIMasks polygon_area polygons_to_bitmask",
-    "utils.analysis": """FlopCountAnalysis activation_count_operators find_unused_parameters
-        flop_count_operators parameter_count parameter_count_table""",
+    "utils.analysis": """FlopCountAnalysis TracingAdapter activation_count_operators
+        find_unused_parameters flop_count_operators parameter_count parameter_count_table""",
     "utils.collect_env": "collect_env_info",
     "utils.colormap": "colormap random_color random_colors",
     "utils.comm": """_LOCAL_PROCESS_GROUP all_gather create_local_process_group gather

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from .modes import restored_modes
+from .tracing import TracingAdapter
 
 __all__ = [
     "ACTIVATIONS_MODE",
     "FLOPS_MODE",
     "FlopCountAnalysis",
+    "TracingAdapter",
     "activation_count_operators",
     "count_activations",
     "find_unused_parameters",

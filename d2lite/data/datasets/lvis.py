@@ -117,14 +117,15 @@ def _class_numbers(
     given = metadata.get("thing_dataset_id_to_contiguous_id")
     if given is not None:
         return dict(given)
-    number_of = {name: i for i, name in enumerate(metadata.get("thing_classes") or ())}
-    if number_of and set(_names(categories)) <= set(number_of):
-        index_of = {
-            c["id"]: number_of[name] for c, name in zip(categories, _names(categories), strict=True)
-        }
+    # Names that were set; others are read from this file, which takes long.
+    number_of = {name: i for i, name in enumerate(vars(metadata).get("thing_classes") or ())}
+    names = _names(categories)
+    if number_of and set(names) <= set(number_of):
+        numbers = [number_of[name] for name in names]
+        index_of = {c["id"]: number for c, number in zip(categories, numbers, strict=True)}
         metadata.set(thing_dataset_id_to_contiguous_id=index_of)
         return index_of
-    metadata.set(thing_classes=_names(categories), thing_dataset_id_to_contiguous_id=index_of)
+    metadata.set(thing_classes=names, thing_dataset_id_to_contiguous_id=index_of)
     return index_of
 
 
