@@ -88,6 +88,16 @@ def test_annotations_of_another_case_than_their_images_belong_to_them(tmp_path, 
     assert [p.name for p in _files(f"auto:{tmp_path}")[0]] == ["0AF.jpg", "B.jpg"]
 
 
+def test_label_files_and_lists_of_another_case_belong_to_their_images(tmp_path):
+    make.yolo(tmp_path / "y", train_a="0 0.5 0.5 0.2 0.4\n", train_b="1 0.5 0.5 0.2 0.4\n")
+    (tmp_path / "y/labels/train/a.txt").rename(tmp_path / "y/labels/train/A.TXT")
+    assert make.labels_of(f"yolo:{tmp_path / 'y'}") == [["cat"], ["owl"]]
+    make.voc(tmp_path / "v", train={"a": ["cat"], "b": ["owl"]})
+    (tmp_path / "v/ImageSets/Main/train.txt").write_text("A\nb\n")
+    assert make.labels_of(f"voc:{tmp_path / 'v'}") == [["cat"], ["owl"]]
+    assert [r["image_id"] for r in DatasetCatalog.get(f"voc:{tmp_path / 'v'}")] == ["a", "b"]
+
+
 def test_a_missing_image_is_named_in_a_folder_that_is_there(tmp_path):
     make.voc(tmp_path, train={"a": ["cat"], "b": ["cat"]})
     flat = tmp_path / "flat"

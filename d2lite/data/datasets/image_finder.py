@@ -12,15 +12,15 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".np
 _ENDING = re.compile(r"\.[A-Za-z]{2,5}\d?")
 
 # Files that macOS, Windows and Jupyter leave in folders.
-_LITTER = re.compile(r"(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
-_LITTER_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
+_LEFTOVER = re.compile(r"(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
+_LEFTOVER_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
 # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")
 
 
-def is_litter(path: Path) -> bool:
+def is_leftover(path: Path) -> bool:
     """Whether a file is one that systems leave behind, and nobody's data."""
-    return bool(_LITTER.match(path.name)) or not _LITTER_FOLDERS.isdisjoint(path.parts)
+    return bool(_LEFTOVER.match(path.name)) or not _LEFTOVER_FOLDERS.isdisjoint(path.parts)
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -36,7 +36,7 @@ def has_image(place: Path) -> bool:
 
 
 def _is_image_name(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_ENDINGS and not is_litter(path)
+    return path.suffix.lower() in IMAGE_ENDINGS and not is_leftover(path)
 
 
 def missing_images(records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -118,7 +118,7 @@ def read_voc_files(
         MissingFileError: if an annotation file is not there.
         DataError: if a file cannot be read, or has a class that `class_names` lacks.
     """
-    strangers: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
     number_of = {label: i for i, label in enumerate(class_names)}
     records = []
     with reading_faults(where) as faults:
@@ -133,7 +133,7 @@ def read_voc_files(
             if size is None:
                 continue
             objects = list(annotated_objects(root, file.path, faults))
-            strangers.update(obj.name for obj in objects if obj.name not in number_of)
+            unknown.update(obj.name for obj in objects if obj.name not in number_of)
             records.append(
                 {
                     "file_name": image,
@@ -143,8 +143,8 @@ def read_voc_files(
                     "annotations": [_as_dict(obj, number_of) for obj in objects],
                 }
             )
-    if strangers:
-        listed = ", ".join(f"{label!r} ({count})" for label, count in strangers.most_common())
+    if unknown:
+        listed = ", ".join(f"{label!r} ({count})" for label, count in unknown.most_common())
         raise DataError(
             f"{where}, has objects of classes that are not in the given list: "
             f"{listed}. The list is: {', '.join(class_names)}. Register the dataset with "
@@ -158,7 +158,8 @@ def voc_split_ids(dirname: str | os.PathLike[str], split: str) -> list[str]:
     """The image names of a split, as the annotation files have them.
 
     A second column, as class-wise lists have it, is ignored. A line may also be the path of an
-    image or have its ending, and the name may have blanks: an annotation file decides.
+    image, have its ending or another case, and the name may have blanks: the annotation files
+    decide.
     """
     listing = os.path.join(dirname, "ImageSets", "Main", f"{split}.txt")
     try:
@@ -166,7 +167,13 @@ def voc_split_ids(dirname: str | os.PathLike[str], split: str) -> list[str]:
     except FileNotFoundError as err:
         raise missing_file("VOC annotations", listing) from err
     lines = filter(None, map(str.strip, text.splitlines()))
-    return [_listed_id(line, os.path.join(dirname, "Annotations")) for line in lines]
+    folder = os.path.join(dirname, "Annotations")
+    files = os.listdir(folder) if os.path.isdir(folder) else []
+    stems = {file.removesuffix(".xml") for file in files}
+    # Windows does not tell 0AF from 0af.
+    by_case = {stem.casefold(): stem for stem in stems}
+    ids = (_listed_id(line, folder) for line in lines)
+    return [i if i in stems else by_case.get(i.casefold(), i) for i in ids]
 
 
 def _listed_id(line: str, folder: str) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
-from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, is_litter
+from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, is_leftover
 
 # So many files are looked at.
 _MAX_FILES = 5000
@@ -30,7 +30,7 @@ _BY_ENDING = {
 
 def advice(folder: Path) -> str:
     """What the folder and those below it hold, and what to export or name; begins with a blank."""
-    files = (p for p in folder.rglob("*") if not is_litter(p) and p.is_file())
+    files = (p for p in folder.rglob("*") if not is_leftover(p) and p.is_file())
     endings = Counter(path.suffix.lower() for path in islice(files, _MAX_FILES))
     if not endings:
         return " There are no files in it."

@@ -166,7 +166,7 @@ def _names_of_classes(folder: Path) -> dict[str, str]:
 def _is_plain(row: list[str]) -> bool:
     """Whether a line is path, x1, y1, x2, y2, class; an image without objects has only a path."""
     numbers = [cell.strip().lstrip("-").replace(".", "", 1) for cell in row[1:5]]
-    return len(row) == len(_PLAIN) and (not any(numbers) or all(map(str.isdigit, numbers)))
+    return len(row) == len(_PLAIN) and (not any(numbers) or all(map(str.isdecimal, numbers)))
 
 
 def _size(cells: Mapping[str, str]) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from d2lite.data.datasets.image_finder import is_litter
+from d2lite.data.datasets.image_finder import is_leftover
 
 from .csv_table import table_columns
 
@@ -71,10 +71,10 @@ def csv_kind(path: Path) -> str:
 
 def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:
     """Files and folders right in a folder, sorted, without what systems leave behind."""
-    return (path for path in sorted(folder.glob(pattern)) if not is_litter(path))
+    return (path for path in sorted(folder.glob(pattern)) if not is_leftover(path))
 
 
 def visible_below(folder: Path, ending: str) -> list[Path]:
     """Files of an ending, whatever its case, in a folder and all below, sorted, likewise."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() == ending)
-    return sorted(path for path in found if not is_litter(path))
+    return sorted(path for path in found if not is_leftover(path))

@@ -88,8 +88,8 @@ class MasksSource:
 
     def _object(self, file: Path, faults: FaultLog) -> dict[str, Any] | None:
         number = file.stem.rpartition("_")[2]
-        if not number.isdigit() or int(number) >= len(self._classes):
-            text = f"{file}: its name ends in no number of a line of classes.txt, from 0"
+        if not number.isdecimal() or int(number) >= len(self._classes):
+            text = f"{file}: its name does not end in the number of a line of classes.txt"
             faults.refuse("unknown_category", text, DataError(f"{text}."))
             return None
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from d2lite.data.datasets.image_finder import is_litter
+from d2lite.data.datasets.image_finder import is_leftover
 from d2lite.data.datasets.location import datasets_root
 from d2lite.utils.errors import MissingFileError
 
@@ -75,7 +75,7 @@ def _below(place: Path, suits: Callable[[Path], bool], levels: int = 3) -> Path 
     folders = [place]
     for _ in range(levels):
         inside = (child for folder in folders if folder.is_dir() for child in folder.iterdir())
-        folders = sorted(child for child in inside if child.is_dir() and not is_litter(child))
+        folders = sorted(child for child in inside if child.is_dir() and not is_leftover(child))
         if len(folders) > _MAX_FOLDERS:
             return None
         if fitting := [folder for folder in folders if suits(folder)]:

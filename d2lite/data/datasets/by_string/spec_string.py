@@ -1,4 +1,4 @@
-"""The text of a dataset string: its parts, its options, and what is said of a malformed one."""
+"""The text of a dataset string: its parts, its options, and the messages about malformed ones."""
 
 import re
 from collections.abc import Callable
@@ -118,7 +118,9 @@ def parse_spec(name: str) -> DatasetSpec:
     kind = KINDS.get(prefix)
     if kind is None:
         forms = ", ".join(k.form for k in KINDS.values())
-        raise ConfigError(f"The dataset string {name!r} begins with no known kind; use {forms}.")
+        raise ConfigError(
+            f"The dataset string {name!r} does not begin with a known kind; use {forms}."
+        )
     # Only a question mark before an option ends the path: file names may have one too.
     body, *options = re.split(r"\?(?=\w+=)", rest, maxsplit=1)
     path, at, part = body.rpartition("@") if "@" in body else (body, "", "")
@@ -205,7 +207,7 @@ def _path(text: str) -> str:
 
 
 def _whole_number(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise ValueError("a whole number from 0")
     return int(text)
 

@@ -6,6 +6,7 @@ or the four corners of a rotated box); or, where data.yaml has kpt_shape, a box 
 """
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from d2lite.data.datasets.label_files import read_text
@@ -94,6 +95,7 @@ class _LabelReader:
 
     def __init__(self, files: YoloFiles, faults: FaultLog) -> None:
         self.num_without = 0
+        self._listings: dict[Path, dict[str, Path]] = {}
         self._index_of = {number: index for index, number in enumerate(files.names)}
         # A few tools write the class's name in place of its number.
         self._index_of |= {
@@ -103,10 +105,10 @@ class _LabelReader:
         }
         self._file, self._keypoints, self._faults = files.file, files.keypoints, faults
 
-    def read(self, path: Any, height: int, width: int) -> list[dict[str, Any]]:
+    def read(self, path: Path, height: int, width: int) -> list[dict[str, Any]]:
         """The objects of one image."""
         try:
-            lines = read_text(path).splitlines()
+            lines = read_text(self._of_any_case(path)).splitlines()
         except FileNotFoundError:
             self.num_without += 1
             return []
@@ -116,6 +118,15 @@ class _LabelReader:
                 obj = self._object(line.split(), height, width, f"{path}, line {number}")
                 objects += [obj] if obj else []
         return objects
+
+    def _of_any_case(self, path: Path) -> Path:
+        """The file itself, or one beside where it should be whose name differs in case alone."""
+        if path.is_file():
+            return path
+        if path.parent not in self._listings:
+            inside = path.parent.iterdir() if path.parent.is_dir() else ()
+            self._listings[path.parent] = {file.name.casefold(): file for file in inside}
+        return self._listings[path.parent].get(path.name.casefold(), path)
 
     def _object(
         self, words: list[str], height: int, width: int, where: str
@@ -147,7 +158,7 @@ class _LabelReader:
 
     def _class(self, label: str, where: str) -> int | None:
         index = self._index_of.get(label)
-        if index is None and label.replace(".", "", 1).isdigit():
+        if index is None and label.replace(".", "", 1).isdecimal():
             index = self._index_of.get(str(int(float(label))))
         if index is None:
             known = ", ".join(self._index_of)

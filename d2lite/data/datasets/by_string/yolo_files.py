@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, images_below, is_litter
+from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, images_below, is_leftover
 from d2lite.data.datasets.label_files import read_text
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
@@ -131,7 +131,7 @@ class YoloFiles:
     def _listed(self, place: Path) -> list[Path]:
         """The images of a folder, of a list, or the one image itself."""
         if place.is_dir():
-            return [path for path in images_below(place) if not is_litter(path)]
+            return [path for path in images_below(place) if not is_leftover(path)]
         if place.suffix.lower() in IMAGE_ENDINGS:
             return [place]
         images = []
@@ -312,7 +312,7 @@ def label_file(image: Path) -> Path:
 
 def _by_number(pair: tuple[Any, Any]) -> tuple[int, str]:
     text = str(pair[0])
-    return (int(text) if text.lstrip("-").isdigit() else 0, text)
+    return (int(text) if text.lstrip("-").isdecimal() else 0, text)
 
 
 def _unique(names: dict[Any, str]) -> dict[str, str]:
