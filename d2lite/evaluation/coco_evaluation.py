@@ -4,7 +4,6 @@ import copy
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,18 +14,18 @@ import torch
 from pycocotools import coco, cocoeval
 
 from d2lite.data.catalog import MetadataCatalog
-from d2lite.data.normal_forms import as_id
 from d2lite.structures import Instances
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write
 
 from .coco_ground_truth import check_ground_truth, coco_ground_truth, index_coco
+from .coco_inputs import plain_image_id, readable
 from .coco_results import explain_poor_results, instances_to_coco_json, without_classes
 from .coco_scoring import (
-    DEFAULT_MAX_DETS,
     CocoScores,
     _evaluate_predictions_on_coco,
     detection_limits,
+    limits_for,
     score_coco,
 )
 from .evaluator import DatasetEvaluator
@@ -150,7 +149,7 @@ class COCOEvaluator(DatasetEvaluator):
             outputs: with "instances" (pred_boxes, scores, pred_classes ...), "proposals" or both.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            image_id = _plain_id(image)
+            image_id = plain_image_id(image)
             prediction: dict[str, Any] = {"image_id": image_id}
             if "instances" in output:
                 instances = output["instances"].to(self._cpu_device)
@@ -223,9 +222,8 @@ class COCOEvaluator(DatasetEvaluator):
             img_ids: only these images; None for all.
         """
         dataset = self._coco_api.dataset
-        results, num_unknown = self._with_dataset_ids(
-            result for prediction in predictions for result in prediction.get("instances", ())
-        )
+        found = [r for prediction in predictions for r in prediction.get("instances", ())]
+        results, num_unknown = self._with_dataset_ids(readable(found))
         if self._output_dir is not None:
             path = self._output_dir / self._results_name
             with atomic_write(path) as stream:
@@ -243,7 +241,9 @@ class COCOEvaluator(DatasetEvaluator):
         )
         if reasons:
             self._logger.warning("Evaluation of '%s': %s", self._dataset_name, reasons)
-        self._fit_limits(dataset)
+        self._max_dets_per_image = limits_for(
+            self._max_dets_per_image, dataset, self._dataset_name, self._detections_per_image
+        )
         for task in self._tasks or self._tasks_from_predictions(results):
             compared = [result for result in results if _KEY_OF_TASK[task] in result]
             self._results[task] = self._derive_coco_results(
@@ -251,29 +251,6 @@ class COCOEvaluator(DatasetEvaluator):
                 task,
                 class_names=self._metadata.get("thing_classes"),
             )
-
-    def _fit_limits(self, dataset: Mapping[str, Any]) -> None:
-        """Count more than 100 detections where an image has more objects of a class than that."""
-        if self._max_dets_per_image != list(DEFAULT_MAX_DETS):
-            return
-        counts = Counter(
-            (a["image_id"], a["category_id"])
-            for a in dataset["annotations"]
-            if not a.get("iscrowd")
-        )
-        most, limit = max(counts.values(), default=0), DEFAULT_MAX_DETS[-1]
-        if most <= limit:
-            return
-        given = self._detections_per_image or 0
-        if given > limit:
-            self._max_dets_per_image = detection_limits(given)
-            rule = f"so the best {given} detections count (TEST.DETECTIONS_PER_IMAGE), not 100"
-        else:
-            rule = "but only the best 100 detections count. Raise TEST.DETECTIONS_PER_IMAGE"
-            rule += " (max_dets_per_image of the evaluator)"
-        self._logger.warning(
-            "'%s' has an image with %d objects of one class, %s.", self._dataset_name, most, rule
-        )
 
     def _score(
         self, results: Sequence[dict[str, Any]], task: str, img_ids: Sequence[Any] | None
@@ -348,17 +325,3 @@ class COCOEvaluator(DatasetEvaluator):
                 "nan: the class has no ground truth here; it does not count in the mean."
             )
         return metrics | {f"AP-{name}": value for name, value in per_class.items()}
-
-
-def _plain_id(image: Mapping[str, Any]) -> int | str:
-    """The image's id as JSON can hold it."""
-    number = image.get("image_id")
-    if isinstance(number, int | str):
-        return number
-    number = as_id(number)
-    if number is None:
-        raise DataError(
-            f"The image {image.get('file_name')} came to the evaluator with image_id "
-            f"{image.get('image_id')!r}; expected a whole number or text."
-        )
-    return number

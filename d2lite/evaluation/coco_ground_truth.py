@@ -18,6 +18,7 @@ from d2lite.data.dataset_dicts import load_records
 from d2lite.data.datasets.coco_export import coco_dict
 from d2lite.data.datasets.coco_file import (
     annotations_by_image,
+    coco_categories,
     coco_images,
     normalise_annotation,
     read_coco_json,
@@ -106,8 +107,14 @@ def _read_truth(dataset_name: str, metadata: Any) -> dict[str, Any]:
                     size = {key: record[key] for key in ("height", "width")}
                     images[record["image_id"]] = {**image, **size}
         content["images"] = [image for image in images.values() if "height" in image]
-        for category in content.get("categories", ()):
-            category["id"] = as_id(category["id"])
+        if content.get("categories"):
+            names: dict[Any, str] = coco_categories(content, json_file)
+            numbered = [(as_id(c["id"]), c) for c in content["categories"]]
+            content["categories"] = [
+                {**c, "id": number, "name": names[number]}
+                for number, c in numbered
+                if number in names
+            ]
         if "annotations" in content:
             found = annotations_by_image(content["annotations"], images, json_file, faults)
             annotations = [a for of_image in found.values() for a in of_image]
@@ -118,6 +125,11 @@ def _read_truth(dataset_name: str, metadata: Any) -> dict[str, Any]:
     if numbers is not None and "categories" in content:
         # Classes that the model does not have are not scored.
         content["categories"] = [c for c in content["categories"] if c["id"] in numbers]
+    if "categories" in content and "annotations" in content:
+        known = {category["id"] for category in content["categories"]}
+        content["annotations"] = [
+            a for a in content["annotations"] if a.get("category_id") in known
+        ]
     return content
 
 
@@ -134,14 +146,13 @@ def index_coco(dataset: Mapping[str, Any]) -> coco.COCO:
     """Give a COCO dict the methods of pycocotools.
 
     Args:
-        dataset: annotations that have no id are numbered, those that name no image left out.
+        dataset: annotations that have no id are numbered, those of no image or category left out.
     """
-    if not all({"id", "image_id"} <= a.keys() for a in dataset.get("annotations", ())):
+    needed = {"id", "image_id", "category_id"}
+    if not all(needed <= a.keys() for a in dataset.get("annotations", ())):
         numbered = enumerate(dataset["annotations"], start=1)
-        dataset = {
-            **dataset,
-            "annotations": [{"id": number, **a} for number, a in numbered if "image_id" in a],
-        }
+        whole = [{"id": number, **a} for number, a in numbered]
+        dataset = {**dataset, "annotations": [a for a in whole if needed <= a.keys()]}
     api = coco.COCO()
     api.dataset = dataset
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
@@ -206,7 +217,7 @@ _SCORED = (
     "num_keypoints",
 )  # fmt: skip
 _OF_IMAGE = (
-    "id", "file_name", "height", "width", "not_exhaustive_category_ids", "neg_category_ids",
+    "id", "height", "width", "not_exhaustive_category_ids", "neg_category_ids",
 )  # fmt: skip
 _OF_CATEGORY = ("id", "name", "frequency")
 

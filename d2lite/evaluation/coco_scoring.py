@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +14,13 @@ from pycocotools import coco, cocoeval
 from d2lite.utils.errors import ConfigError
 
 from .coco_ground_truth import complete_ground_truth, index_coco
+from .coco_inputs import numbers_in_place_of_ids, results_to_compare, with_upright_box
 from .fast_eval_api import COCOeval_opt
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_DETS = (1, 10, 100)
 _NUM_COCO_KEYPOINTS = 17
-# A result is compared by one of its parts. With a box in it, engines would sort masks into ranges
-# of area by their boxes.
-_UNUSED_PARTS = {"bbox": ("segmentation", "keypoints"), "segm": ("bbox", "keypoints")}
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class CocoScores:
 
     precision_TRKAM: np.ndarray  # noqa: N815 - axes, see the class docstring
     recall_TKAM: np.ndarray  # noqa: N815
-    category_ids: list[int]
+    category_ids: list[Any]
     iou_thresholds: list[float]
     area_names: list[str]
     max_dets: list[int]
@@ -46,7 +48,7 @@ class CocoScores:
         return cls(
             precision_TRKAM=np.asarray(evaluation.eval["precision"]),
             recall_TKAM=np.asarray(evaluation.eval["recall"]),
-            category_ids=[int(c) for c in params.catIds],
+            category_ids=[c if isinstance(c, str) else int(c) for c in params.catIds],
             iou_thresholds=[float(t) for t in params.iouThrs],
             area_names=list(params.areaRngLbl),
             max_dets=[int(m) for m in params.maxDets],
@@ -57,7 +59,7 @@ class CocoScores:
         *,
         iou: float | None = None,
         area: str = "all",
-        category_ids: Sequence[int] | None = None,
+        category_ids: Sequence[Any] | None = None,
     ) -> float:
         """AP in percent at the largest limit of detections, nan where there is no ground truth.
 
@@ -68,7 +70,7 @@ class CocoScores:
         """
         precision = self.precision_TRKAM[:, :, :, self.area_names.index(area), -1]
         if category_ids is not None:
-            precision = precision[:, :, np.isin(self.category_ids, category_ids)]
+            precision = precision[:, :, [c in set(category_ids) for c in self.category_ids]]
         return _mean_percent(precision[self._at(iou)])
 
     def average_recall(
@@ -149,9 +151,12 @@ def score_coco(
     """
     sigmas = () if kpt_oks_sigmas is None else kpt_oks_sigmas
     truth = complete_ground_truth(dataset, task)
+    if evaluation_type in (COCOeval_opt, cocoeval.COCOeval):
+        truth["annotations"] = [with_upright_box(a) for a in truth["annotations"]]
     if task == "keypoints":
         _check_sigmas(truth, results, sigmas)
     found = results_to_compare(results, task, truth)
+    numbers = numbers_in_place_of_ids(truth, found)
     gt = index_coco(truth)
     with contextlib.redirect_stdout(io.StringIO()):  # the engines print tables of their own
         # loadRes cannot read an empty list.
@@ -163,24 +168,17 @@ def score_coco(
         elif len(sigmas):
             params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
         if img_ids is not None:
-            params.imgIds = sorted(set(img_ids))
+            chosen = set(img_ids)
+            if numbers is not None:
+                chosen = {number for number, known in numbers.images.items() if known in chosen}
+            params.imgIds = sorted(chosen)
         evaluation.evaluate()
         evaluation.accumulate()
+    if numbers is not None:
+        params.imgIds = [numbers.images[number] for number in params.imgIds]
+        params.catIds = [numbers.categories[number] for number in params.catIds]
     evaluation.stats = CocoScores.of(evaluation).stats(task)
     return evaluation
-
-
-def results_to_compare(
-    results: Sequence[Mapping[str, Any]], task: str, truth: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Copies of the results on images of the ground truth, without what other tasks compare."""
-    known = {image["id"] for image in truth["images"]}
-    unused = _UNUSED_PARTS.get(task, ())
-    return [
-        {key: value for key, value in result.items() if key not in unused}
-        for result in results
-        if result["image_id"] in known
-    ]
 
 
 def _check_sigmas(
@@ -212,6 +210,44 @@ def detection_limits(max_dets_per_image: int | Sequence[int] | None) -> list[int
     limits = [int(n) for n in max_dets_per_image]
     if not limits or limits != sorted(set(limits)) or limits[0] < 1:
         raise ConfigError(f"max_dets_per_image={limits}; give ascending numbers of 1 or more.")
+    return limits
+
+
+def limits_for(
+    limits: list[int],
+    dataset: Mapping[str, Any],
+    dataset_name: str,
+    detections_per_image: int | None,
+) -> list[int]:
+    """Limits of detections that fit images with more than 100 objects of a class.
+
+    Args:
+        limits: those of the evaluator; others than COCO's own stay.
+        dataset: COCO dict of the ground truth.
+        dataset_name: for the warning.
+        detections_per_image: how many the model gives at most; None if that is not known.
+
+    Returns:
+        The limits; with `detections_per_image` as the last where an image has more than 100
+        objects of a class. A warning then says so, or that not all can be found.
+    """
+    if limits != list(DEFAULT_MAX_DETS):
+        return limits
+    objects = (a for a in dataset["annotations"] if not a.get("iscrowd"))
+    counts = Counter((a["image_id"], a["category_id"]) for a in objects)
+    most, usual = max(counts.values(), default=0), limits[-1]
+    if most <= usual:
+        return limits
+    given = detections_per_image or 0
+    if given > usual:
+        limits = detection_limits(given)
+        rule = f"so the best {given} detections count (TEST.DETECTIONS_PER_IMAGE), not {usual}"
+    else:
+        rule = (
+            f"but only the best {usual} detections count. Raise TEST.DETECTIONS_PER_IMAGE "
+            "(max_dets_per_image of the evaluator)"
+        )
+    logger.warning("'%s' has an image with %d objects of one class, %s.", dataset_name, most, rule)
     return limits
 
 

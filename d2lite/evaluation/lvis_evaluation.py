@@ -9,7 +9,8 @@ from d2lite.utils.errors import ConfigError
 
 from .coco_evaluation import COCOEvaluator
 from .coco_ground_truth import complete_ground_truth
-from .coco_scoring import CocoScores, results_to_compare
+from .coco_inputs import results_to_compare
+from .coco_scoring import CocoScores
 from .fast_eval_api import fast_engine
 from .tables import metrics_table
 

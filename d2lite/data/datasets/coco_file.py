@@ -185,7 +185,7 @@ def _whole_image(
             del whole["height"], whole["width"]
         return whole
     name = image.get("file_name")
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not _is_file_name(name):
         text = f"{json_file}: image {number} lacks file_name"
         faults.refuse("incomplete_image", text, DataError(f"{text}; found {name!r}."))
         return None
@@ -199,6 +199,13 @@ def _whole_image(
             return None
         whole["height"], whole["width"] = size
     return whole
+
+
+def _is_file_name(name: Any) -> bool:
+    try:
+        return isinstance(name, str) and bool(name) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def _side(value: Any) -> int | None:
@@ -249,9 +256,11 @@ def normalise_annotation(annotation: dict[str, Any]) -> tuple[str, str] | None:
     Returns:
         The kind of `FAULTS` and what is wrong, in words, if it cannot be understood; else None.
     """
-    for key in ("image_id", "category_id"):
+    for key in ("id", "image_id", "category_id"):
         if key in annotation and type(annotation[key]) is not int:
             annotation[key] = as_id(annotation[key])
+            if annotation[key] is None:
+                del annotation[key]
     crowd = annotation.get("iscrowd", 0)
     if type(crowd) is not int or crowd not in (0, 1):
         try:
