@@ -2,21 +2,19 @@
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch.utils.data import ConcatDataset, Dataset
 
-from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+from d2lite.utils.errors import ConfigError, DataError
 
 from .catalog import DatasetCatalog, MetadataCatalog
 from .classes import ClassCounts, count_classes
 from .faults import collecting_faults
-from .image_sizes import image_size
-from .normal_forms import as_id
 from .object_checks import drop_invalid
+from .plain_records import plain_records
 from .proposals import load_proposals_into_dataset
 from .set_checks import keep_maskable
 
@@ -109,7 +107,7 @@ def get_detection_dataset_dicts(
         loaded: list[Any] = [DatasetCatalog.get(name) for name in names]
         if any(isinstance(dataset, Dataset) for dataset in loaded):
             return loaded[0] if len(loaded) == 1 else ConcatDataset(loaded)
-        datasets = [_plain_records(*pair) for pair in zip(names, loaded, strict=True)]
+        datasets = [plain_records(*pair) for pair in zip(names, loaded, strict=True)]
         if max_bad_share is not None:
             datasets = [drop_invalid(records, faults) for records in datasets]
     if max_bad_share is not None:
@@ -170,88 +168,23 @@ def counted_classes(names: Sequence[str]) -> list[dict[str, Any]] | None:
     return None if counts is None else counts.rows()
 
 
-def load_records(name: str) -> Records:
-    """The dataset dicts of one set, with ids and sizes as plain numbers.
-
-    Functions of people's own may give ids and sizes of numpy or as text, and no ids at all: images
-    are then numbered from 0.
-
-    Raises:
-        DataError: if there are no images, or their entries are not dataset dicts.
-        UnknownNameError: if the name is not registered.
-    """
-    return _plain_records(name, DatasetCatalog.get(name))
-
-
-def _plain_records(name: str, records: Sequence[Any]) -> Records:
-    if not len(records):
-        raise DataError(
-            f"Dataset {name!r} has no images. Check the file or folder that it is registered with."
-        )
-    records = list(records)
-    for place, record in enumerate(records):
-        if not isinstance(record, Mapping):
-            raise DataError(
-                f"Entry {place} of dataset {name!r} is of type {type(record).__name__}; expected "
-                "a dict with 'file_name', 'image_id', 'height', 'width' and 'annotations'."
-            )
-    has_id = [_has_id(record) for record in records]
-    if any(has_id) and not all(has_id):
-        raise DataError(
-            f"{has_id.count(False)} of {len(records)} images of dataset {name!r} have no "
-            f"'image_id', for instance {records[has_id.index(False)].get('file_name')}. Give all "
-            "images different ids, or none."
-        )
-    return [_plain(record, place) for place, record in enumerate(records)]
-
-
-def _has_id(record: Mapping[str, Any]) -> bool:
-    # Images with maps of classes alone need none.
-    return record.get("image_id") is not None or "annotations" not in record
-
-
-def _plain(record: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """The record itself where its numbers are plain already, else a copy."""
-    changes: dict[str, Any] = {}
-    number = record.get("image_id")
-    if type(number) not in (int, str) and (number is not None or not _has_id(record)):
-        changes["image_id"] = place if number is None else as_id(number)
-    sizes = {key: record.get(key) for key in ("height", "width")}
-    if all(value is None for value in sizes.values()):
-        changes.update(_measured(record) if "annotations" in record else {})
-    elif any(type(value) is not int for value in sizes.values()):
-        changes.update({key: as_id(value) for key, value in sizes.items()})
-    if not changes and type(record) is dict:
-        return record
-    wrong = [key for key, value in changes.items() if not isinstance(value, int | str)]
-    wrong += [key for key in sizes if isinstance(changes.get(key), str)]
-    if wrong:
-        shown = ", ".join(f"{key} {record.get(key)!r}" for key in wrong)
-        raise DataError(f"{record.get('file_name')} has {shown}; expected whole numbers.")
-    return {**record, **changes}
-
-
-def _measured(record: Mapping[str, Any]) -> dict[str, int]:
-    """Height and width of the image file; {} where it cannot be read here."""
-    try:
-        return dict(
-            zip(("height", "width"), image_size(Path(str(record["file_name"]))), strict=True)
-        )
-    except (KeyError, DataError, MissingFileError):
-        return {}
-
-
 def check_is_annotated(records: Records, names: Sequence[str]) -> None:
     """Check that there is something to learn from.
 
     Raises:
-        DataError: if no record has objects, segments or a map of classes.
+        DataError: if no record has objects, segments or a map of classes, or one lacks its image.
     """
     if not any(_LABELS & record.keys() for record in records):
         raise DataError(
             f"{', '.join(names)} has images without annotations, so there is nothing to learn "
             "from (images:DIR is for prediction). Name a dataset with annotations in "
             "DATASETS.TRAIN, for instance coco:FILE.json@IMAGES_DIR."
+        )
+    nameless = sum("file_name" not in record for record in records)
+    if nameless:
+        raise DataError(
+            f"{nameless} of {len(records)} images of {', '.join(names)} have no 'file_name'. Add "
+            "it, or give build_detection_train_loader a mapper that finds images by other means."
         )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+# Larger than any image that can be decoded, in pixels.
+_LONGEST_SIDE = 10**6
 _FLAGS = {"": 0, "0": 0, "false": 0, "no": 0, "none": 0, "1": 1, "true": 1, "yes": 1}
 
 
@@ -37,6 +39,17 @@ def as_id(value: Any) -> int | str | None:
         return None
 
 
+def as_side(value: Any) -> int | None:
+    """A number of pixels; None for what cannot be one."""
+    if type(value) is not int:
+        try:
+            number = as_number(value)
+            value = int(number) if number == int(number) else 0
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return value if 0 < value <= _LONGEST_SIDE else None
+
+
 def as_number(value: Any) -> float:
     """A number, also from text.
 
@@ -58,8 +71,10 @@ def as_numbers(values: Any) -> list[float]:
         raise TypeError(f"{type(values).__name__} in place of a list of numbers")
     flat = values if isinstance(values, list) else list(values)
     try:
-        sum(flat)  # the fastest question whether all are numbers
+        total = sum(flat)  # the fastest question whether all are numbers
     except TypeError:
+        total = None
+    if not isinstance(total, int | float):
         return [as_number(value) for value in flat]
     if flat and not isinstance(flat[0], int | float):
         return [float(value) for value in flat]
@@ -118,7 +133,7 @@ def as_mask(value: Any) -> Any:
                 raise ValueError("several RLEs in place of one")
             return _as_code(first)
         return [_points(parts)]
-    if isinstance(first, str | int | float):
+    if _is_number(first):
         return [as_numbers(parts)]
     if len(parts) > 2 and all(len(part) == 2 and not _has_parts(part) for part in parts):
         return [_points(parts)]
@@ -131,10 +146,9 @@ def _is_flat(part: Any) -> bool:
     if type(part) is not list or len(part) < 6 or type(part[0]) not in (int, float):
         return False
     try:
-        sum(part)
+        return isinstance(sum(part), int | float)
     except TypeError:
         return False
-    return True
 
 
 def _is_same(new: Sequence[Any], old: Sequence[Any]) -> bool:
@@ -142,7 +156,11 @@ def _is_same(new: Sequence[Any], old: Sequence[Any]) -> bool:
 
 
 def _has_parts(part: Any) -> bool:
-    return isinstance(part[0], Sequence | Mapping | np.ndarray) and not isinstance(part[0], str)
+    return (
+        len(part) > 0
+        and isinstance(part[0], Sequence | Mapping | np.ndarray)
+        and not isinstance(part[0], str)
+    )
 
 
 def _polygon(part: Any) -> Any:
@@ -157,6 +175,10 @@ def _points(points: Iterable[Any]) -> list[float]:
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError("points that are not pairs of coordinates")
     return [as_number(value) for pair in pairs for value in pair]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str | int | float | np.generic)
 
 
 def _as_code(code: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 
 from .faults import FaultLog
-from .normal_forms import as_id, as_mask
+from .normal_forms import as_mask
 
 # Tools round boxes to whole pixels, or name the last pixel in place of the edge after it.
 _SLACK = 1.0
@@ -52,7 +52,7 @@ def polygon_fault(polygon: Any) -> str | None:
             return "few_points"
         numbers = polygon.tolist() if isinstance(polygon, np.ndarray) else polygon
         return None if rle.can_draw(numbers) else "far_polygon"
-    except (TypeError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return "few_points"
 
 
@@ -130,13 +130,6 @@ def valid_object(
         The object itself if nothing is wrong with it, a corrected copy, or None if it is skipped.
     """
     size = record["height"], record["width"]
-    category = obj.get("category_id")
-    if type(category) is not int:
-        category = as_id(category)
-        if not isinstance(category, int):
-            faults.add("malformed", f"{_where(obj, record)}, category {obj.get('category_id')!r}")
-            return None
-        obj = {**obj, "category_id": category}
     if "segmentation" in obj:
         checked = _with_valid_mask(obj, record, size, faults)
         if checked is None:

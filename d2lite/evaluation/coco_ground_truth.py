@@ -14,7 +14,6 @@ import numpy as np
 from pycocotools import coco
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog, dataset_file_stem
-from d2lite.data.dataset_dicts import load_records
 from d2lite.data.datasets.coco_export import coco_dict
 from d2lite.data.datasets.coco_file import (
     annotations_by_image,
@@ -26,6 +25,7 @@ from d2lite.data.datasets.coco_file import (
 from d2lite.data.faults import collecting_faults
 from d2lite.data.normal_forms import as_id
 from d2lite.data.object_checks import box_around, is_valid_polygon, mask_fault
+from d2lite.data.plain_records import load_records
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager, atomic_write
@@ -68,7 +68,8 @@ def coco_ground_truth(
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("json_file"):
         return _read_truth(dataset_name, metadata)
-    records = load_records(dataset_name)
+    with collecting_faults():
+        records = load_records(dataset_name)
     made = coco_dict(dataset_name, records)
     if not any("annotations" in record for record in records):
         # Images to predict on: nothing can be scored, which is not the same as AP 0.
@@ -181,12 +182,13 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
             f"{sorted(dataset)}."
         )
     # The first of an id, as in training; files of labelling tools have such entries twice.
-    sizes = {image["id"]: image for image in reversed(dataset["images"]) if "id" in image}
+    images = [{**_only(i, _OF_IMAGE), "id": as_id(i.get("id"))} for i in dataset["images"]]
+    sizes = {image["id"]: image for image in reversed(images) if image["id"] is not None}
     needed = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[task]
     annotations: list[dict[str, Any]] = []
     num_bad = 0
     for annotation in dataset.get("annotations", ()):
-        image = sizes.get(annotation.get("image_id"))
+        image = sizes.get(as_id(annotation.get("image_id")))
         whole = {"iscrowd": 0, **{key: annotation[key] for key in _SCORED if key in annotation}}
         if image is None or normalise_annotation(whole) or not _keep_readable(whole, image):
             num_bad += image is not None
@@ -205,8 +207,11 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
     _warn_of_unreadable(num_bad)
     return {
         "info": {},
-        "images": [_only(image, _OF_IMAGE) for image in reversed(sizes.values())],
-        "categories": [_only(category, _OF_CATEGORY) for category in dataset["categories"]],
+        "images": list(sizes.values())[::-1],
+        "categories": [
+            {**_only(category, _OF_CATEGORY), "id": as_id(category["id"])}
+            for category in dataset["categories"]
+        ],
         "annotations": annotations,
     }
 

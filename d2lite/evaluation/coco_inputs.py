@@ -36,7 +36,11 @@ def results_to_compare(
         for result in results
         if result["image_id"] in known
     ]
-    return readable(found)
+    kept = readable(found)
+    for result in kept:
+        if isinstance(result.get("segmentation"), dict):
+            result["segmentation"] = rle.compressed(result["segmentation"])
+    return kept
 
 
 def readable(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -100,10 +104,7 @@ def numbers_in_place_of_ids(truth: dict[str, Any], results: Sequence[dict[str, A
 
 def plain_image_id(image: Mapping[str, Any]) -> int | str:
     """The image's id as JSON can hold it."""
-    number = image.get("image_id")
-    if isinstance(number, int | str):
-        return number
-    number = as_id(number)
+    number = as_id(image.get("image_id"))
     if number is None:
         raise DataError(
             f"The image {image.get('file_name')} came to the evaluator with image_id "

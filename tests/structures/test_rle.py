@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from d2lite.structures.masks import rle
+from d2lite.structures.masks import polygons_to_bitmask, rle
+from d2lite.utils.errors import DataError
 
 # pycocotools 2.0 was built before numpy 2 and warns at every decoding.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
@@ -44,3 +45,45 @@ def test_polygons_that_overlap_count_once():
     square = [2.0, 1, 7, 1, 7, 4, 2, 4]
     code = rle.from_polygons([square, square], 6, 9)
     np.testing.assert_array_equal(rle.decode(code), MASKS[0])
+
+
+FAR = [
+    [8, 8, 1e8, 8, 1e8, 38, 8, 38],
+    [-3e6, 20, 30, -3e6, 3e6, 20, 30, 3e6],
+    [8, -1e9, 1e9, -1e9, 1e9, 30, 8, 30],
+]
+
+
+@pytest.mark.parametrize("far", FAR)
+@pytest.mark.parametrize("size", [(48, 64), (150, 200)])
+def test_polygons_far_outside_are_clipped_before_they_are_drawn(far, size):
+    """Pycocotools crashes from 1e8 pixels on; the oracle is the same shape cut by hand."""
+    near = [min(max(value, -1e4), 1e4) for value in far] if far is not FAR[1] else None
+    drawn = rle.decode(rle.from_polygons([far], *size))
+    if near is None:
+        assert drawn.all()
+    else:
+        assert np.array_equal(drawn, rle.decode(rle.from_polygons([near], *size)))
+
+
+def test_polygons_beyond_the_image_and_of_too_many_corners_are_bounded():
+    assert rle.area(rle.from_polygons([[1e9, 1e9, 1e9 + 5, 1e9, 1e9, 1e9 + 5]], 48, 64)) == 0
+    zigzag = np.stack([np.arange(1e5) % 2 * 2e4 - 1e4, np.linspace(0, 48, 100_000)], 1).ravel()
+    assert not rle.can_draw(zigzag.tolist())
+    assert rle.from_polygons([zigzag.tolist()], 48, 64)["size"] == [48, 64]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e300])
+def test_coordinates_that_are_not_finite_are_refused(value):
+    polygon = [8, 8, value, 8, 38, 38]
+    assert not rle.can_draw(polygon)
+    for size in ((48, 64), (300, 300)):
+        with pytest.raises(DataError, match="not finite"):
+            polygons_to_bitmask([np.array(polygon)], *size)
+
+
+@pytest.mark.parametrize("counts", [b"", "", "P", "0000o", "0\x000", "é"])
+def test_counts_that_end_within_a_number_are_refused(counts):
+    """Pycocotools would read on behind them."""
+    with pytest.raises(ValueError, match=r"not compressed|ascii"):
+        rle.decode({"size": [10, 20], "counts": counts})

@@ -42,7 +42,7 @@ def check_image(record: Record) -> ImageCheck:
     Args:
         record: "file_name", and "height" and "width" where the dataset gives them.
     """
-    name = str(record["file_name"])
+    name = str(record.get("file_name"))
     try:
         pixels = read_image(name)
     except MissingFileError:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.classes import select_classes
 from d2lite.data.faults import collecting_faults
 from d2lite.data.object_checks import drop_invalid
+from d2lite.data.plain_records import load_records
 from d2lite.utils.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def load_labelled_set(name: str) -> LabelledSet:
     """
     with collecting_faults(name) as faults:
         # Boxes are not cut to their images: a conversion changes no number.
-        records = drop_invalid(list(DatasetCatalog.get(name)), faults, cut=False)
+        records = drop_invalid(load_records(name), faults, cut=False)
     metadata = MetadataCatalog.get(name)
     classes = metadata.get("thing_classes")
     if classes is None:

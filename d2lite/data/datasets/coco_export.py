@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.catalog import MetadataCatalog
-from d2lite.data.dataset_dicts import load_records
 from d2lite.data.normal_forms import as_flag, as_id, as_mask
+from d2lite.data.plain_records import load_records
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
@@ -99,6 +99,8 @@ def _annotation(
             f"{record['file_name']} has an object of category id {obj.get('category_id')}, but the "
             f"dataset's class numbers are {min(id_of)} to {max(id_of)}."
         )
+    if obj.get("bbox") is None:
+        raise DataError(f"{record['file_name']} has an object without a box and a mask.")
     box = [float(value) for value in obj["bbox"]]
     # Five numbers are a rotated box, which COCO's format holds as it is.
     if len(box) != 5:

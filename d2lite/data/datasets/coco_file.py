@@ -14,15 +14,19 @@ from typing import Any
 
 from d2lite.data.faults import FaultLog
 from d2lite.data.image_sizes import image_size
-from d2lite.data.normal_forms import as_flag, as_id, as_mask, as_number, as_numbers
+from d2lite.data.normal_forms import (
+    as_flag,
+    as_id,
+    as_mask,
+    as_number,
+    as_numbers,
+    as_side,
+)
 from d2lite.utils.errors import DataError, MissingFileError
 
 from .location import read_json
 
 logger = logging.getLogger(__name__)
-
-# Larger than any image that can be decoded, in pixels.
-_LONGEST_SIDE = 10**6
 
 
 def read_coco_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
@@ -174,7 +178,7 @@ def _whole_image(
     faults: FaultLog,
     image_root: str | os.PathLike[str] | None,
 ) -> dict[str, Any] | None:
-    size = [_side(image.get(key)) for key in ("height", "width")]
+    size = [as_side(image.get(key)) for key in ("height", "width")]
     is_whole = None not in size and image["height"] is size[0] and image["width"] is size[1]
     if is_whole and type(image["id"]) is type(number):
         whole = image
@@ -191,7 +195,7 @@ def _whole_image(
         return None
     if None in size:
         try:
-            size = list(image_size(Path(os.path.join(image_root, name))))
+            size = list(image_size(Path(os.path.join(image_root, str(name)))))
         except (DataError, MissingFileError) as err:
             lacking = [key for key in ("height", "width") if whole[key] is None]
             text = f"{json_file}: image {number} lacks {', '.join(lacking)}. {err}"
@@ -206,17 +210,6 @@ def _is_file_name(name: Any) -> bool:
         return isinstance(name, str) and bool(name) and b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
         return False
-
-
-def _side(value: Any) -> int | None:
-    """A number of pixels; None for what cannot be one."""
-    if type(value) is not int:
-        try:
-            number = as_number(value)
-            value = int(number) if number == int(number) else 0
-        except (TypeError, ValueError, OverflowError):
-            return None
-    return value if 0 < value <= _LONGEST_SIDE else None
 
 
 def annotations_by_image(

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.data import DatasetCatalog
 from d2lite.data.classes import follow_class_order
-from d2lite.utils.errors import ConfigError
+from d2lite.data.faults import collecting_faults
+from d2lite.data.plain_records import plain_records
+from d2lite.utils.errors import ConfigError, DataError
 
 from .classes import get_class_names, get_num_classes, shown_classes_key
 
@@ -67,11 +70,30 @@ def load_test_classes(
     for name in dataset_names:
         if train_classes is not None:
             follow_class_order(name, train_classes)
-        DatasetCatalog.get(name)
+        _check_truth(name, DatasetCatalog.get(name))
         class_names = get_class_names(name)
         if class_names is not None:
             found[name] = class_names
     return found
+
+
+def _check_truth(name: str, records: Any) -> None:
+    """Check that an evaluation can use dataset dicts, which it would do after the training."""
+    if not isinstance(records, list):
+        return
+    with collecting_faults():
+        plain = plain_records(name, records)
+    if any("annotations" in r and (not r.get("height") or not r.get("width")) for r in plain):
+        raise DataError(
+            f"Images of the evaluation set {name!r} have no 'height' and 'width', and their files "
+            "cannot be read to find them. Add the sizes to its dataset dicts."
+        )
+    for record in plain:
+        if any(obj.get("bbox") is None for obj in record.get("annotations", ())):
+            raise DataError(
+                f"{record.get('file_name')} of the evaluation set {name!r} has an object without "
+                "a box and a mask."
+            )
 
 
 def check_test_classes(
