@@ -37,6 +37,8 @@ EXTRAS = {
     "safetensors": ["safetensors"],
     # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").
     "tiff": ["tifffile"],
+    # Other libraries whose numbers tests compare with.
+    "oracle": ["transformers"],
     # Training models of queries (Mask2Former).
     "queries": ["scipy"],
     # The evaluators of Cityscapes.
@@ -86,7 +88,8 @@ def config_files(folder: str) -> list[str]:
 
 def all_extras() -> list[str]:
     """Every optional package, without those that only developers need."""
-    return sorted({package for name in EXTRAS if name != "dev" for package in EXTRAS[name]})
+    used = [packages for name, packages in EXTRAS.items() if name not in ("dev", "oracle")]
+    return sorted({package for packages in used for package in packages})
 
 
 FOLDERS = carried_folders()

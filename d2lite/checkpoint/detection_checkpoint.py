@@ -10,8 +10,11 @@ from .checkpointer import Checkpointer
 from .foreign import (
     convert_c2_detectron_names,
     convert_torchvision_detector,
+    convert_transformers_mask2former,
     is_torchvision_detector,
     is_torchvision_resnet,
+    is_transformers_mask2former,
+    rename_first_mask2former,
     rename_torchvision_resnet,
 )
 from .matching import LoadReport, without_wrapper
@@ -79,6 +82,9 @@ def translate_names(
     by_ending = bool(content.get("matching_heuristics", False))
     if is_torchvision_detector(weights):
         return convert_torchvision_detector(weights), False
+    if is_transformers_mask2former(weights):
+        return convert_transformers_mask2former(weights), False
+    weights = rename_first_mask2former(weights)
     # A backbone of torchvision itself, as `torchvision:resnet50`, has these names inside.
     is_theirs = any(name.endswith(".layer1.0.conv1.weight") for name in known)
     if is_torchvision_resnet(weights) and not is_theirs:

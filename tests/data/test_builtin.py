@@ -43,6 +43,7 @@ VOC += ["voc_2012_train", "voc_2012_val", "voc_2012_trainval"]
         *((name, "pascal_voc") for name in VOC),
         *((f"coco_2017_{s}_panoptic", "coco_panoptic_seg") for s in PANOPTIC),
         *((f"coco_2017_{s}_panoptic_separated", "coco_panoptic_seg") for s in PANOPTIC),
+        *((f"coco_2017_{s}_panoptic_with_sem_seg", "coco_panoptic_seg") for s in PANOPTIC),
         *((f"coco_2017_{s}_panoptic_stuffonly", "sem_seg") for s in PANOPTIC),
         *((name, "lvis") for name in LVIS),
         *((f"cityscapes_fine_instance_seg_{s}", "cityscapes_instance") for s in CITY),
@@ -142,6 +143,29 @@ def test_panoptic_files_are_found_below_the_folder(monkeypatch):
     assert metadata.sem_seg_root == "root/coco/panoptic_stuff_val2017_100"
     assert metadata.json_file == "root/coco/annotations/instances_val2017_100.json"
     assert metadata.image_root == "root/coco/val2017"
+
+
+@pytest.mark.parametrize("has_maps", [True, False])
+def test_panoptic_sets_with_maps_of_classes_work_without_them(
+    monkeypatch, tmp_path, caplog, has_maps
+):
+    """Mask2Former's recipes evaluate on such a set; the maps are made by a script of theirs."""
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 2, "width": 3}],
+        "categories": [{"id": c["id"], "name": c["name"]} for c in COCO_CATEGORIES],
+        "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": []}],
+    }
+    path = tmp_path / "coco/annotations/panoptic_val2017.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+    maps = tmp_path / "coco/panoptic_semseg_val2017"
+    if has_maps:
+        maps.mkdir()
+    monkeypatch.setenv("D2LITE_DATASETS", str(tmp_path))
+    (record,) = DatasetCatalog.get("coco_2017_val_panoptic_with_sem_seg")
+    assert record["pan_seg_file_name"] == str(tmp_path / "coco/panoptic_val2017/a.png")
+    assert record.get("sem_seg_file_name") == (str(maps / "a.png") if has_maps else None)
+    assert ("classes of pixels are not evaluated" in caplog.text) != has_maps
 
 
 def test_the_table_of_coco_agrees_with_its_files():

@@ -4,12 +4,20 @@ from .c2_detectron_names import convert_c2_detectron_names
 from .c2_names import convert_basic_c2_names
 from .torchvision_detectors import convert_torchvision_detector, is_torchvision_detector
 from .torchvision_names import is_torchvision_resnet, rename_torchvision_resnet
+from .transformers_mask2former import (
+    convert_transformers_mask2former,
+    is_transformers_mask2former,
+    rename_first_mask2former,
+)
 
 __all__ = [
     "convert_basic_c2_names",
     "convert_c2_detectron_names",
     "convert_torchvision_detector",
+    "convert_transformers_mask2former",
     "is_torchvision_detector",
     "is_torchvision_resnet",
+    "is_transformers_mask2former",
+    "rename_first_mask2former",
     "rename_torchvision_resnet",
 ]

@@ -4,6 +4,7 @@ Importing it registers the names and touches neither the disk nor the environmen
 looked up when a dataset is loaded, or when a path is read from its metadata.
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -30,6 +31,8 @@ from .location import datasets_root
 from .lvis import get_lvis_instances_meta, load_lvis_json, lvis_class_image_count
 from .pascal_voc import CLASS_NAMES, load_voc_instances
 from .shapes import register_shapes
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "_get_builtin_metadata",
@@ -155,7 +158,7 @@ def _load_voc(name: str, split: str, dirname: str) -> list[dict[str, Any]]:
 
 
 def _register_coco_panoptic(root: str | None) -> None:
-    """Three sets for each split: one row of classes, things and stuff apart, stuff alone."""
+    """Sets of each split: one row of classes, also with maps; things and stuff apart; stuff."""
     whole, apart = coco_panoptic_metadata(), coco_panoptic_separated_metadata()
     for split, (images, ending) in _COCO_PANOPTIC.items():
         name = f"coco_{split}_panoptic"
@@ -167,15 +170,23 @@ def _register_coco_panoptic(root: str | None) -> None:
             "panoptic_json": partial(below, "annotations", f"panoptic_{ending}.json"),
         }
         objects = {"json_file": partial(below, "annotations", f"instances_{ending}.json")}
-        _register(
-            name,
-            partial(_load_panoptic, whole),
-            {**image_root, **panoptic, **objects},
-            evaluator_type="coco_panoptic_seg",
-            ignore_label=_IGNORE_LABEL,
-            label_divisor=1000,
-            **whole,
-        )
+        for ending_of_name, load, more in (
+            ("", _load_panoptic, {}),
+            (
+                "_with_sem_seg",
+                _load_panoptic_with_maps,
+                {"sem_seg_root": partial(below, f"panoptic_semseg_{ending}")},
+            ),
+        ):
+            _register(
+                f"{name}{ending_of_name}",
+                partial(load, whole),
+                {**image_root, **panoptic, **objects, **more},
+                evaluator_type="coco_panoptic_seg",
+                ignore_label=_IGNORE_LABEL,
+                label_divisor=1000,
+                **whole,
+            )
         _register(
             f"{name}_separated",
             partial(_load_separated, f"{name}_separated"),
@@ -198,6 +209,20 @@ def _register_coco_panoptic(root: str | None) -> None:
 def _load_panoptic(metadata: dict[str, Any], **paths: str) -> list[dict[str, Any]]:
     image_root, panoptic_root = paths["image_root"], paths["panoptic_root"]
     return load_coco_panoptic_json(paths["panoptic_json"], image_root, panoptic_root, metadata)
+
+
+def _load_panoptic_with_maps(
+    metadata: dict[str, Any], sem_seg_root: str, **paths: str
+) -> list[dict[str, Any]]:
+    """As `_load_panoptic`, with the maps of classes that Mask2Former's users have made of it."""
+    records = _load_panoptic(metadata, **paths)
+    if not os.path.isdir(sem_seg_root):
+        logger.warning(f"{sem_seg_root} is missing: classes of pixels are not evaluated")
+        return records
+    for record in records:
+        file_name = os.path.basename(record["pan_seg_file_name"])
+        record["sem_seg_file_name"] = os.path.join(sem_seg_root, file_name)
+    return records
 
 
 def _load_separated(dataset_name: str, **paths: str) -> list[dict[str, Any]]:
