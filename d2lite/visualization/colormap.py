@@ -6,9 +6,11 @@ Colours travel through this package as (r, g, b) float triples in [0, 1].
 import colorsys
 import functools
 import random
+import re
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import ImageColor
 
 from d2lite.utils.errors import DataError
 
@@ -22,30 +24,18 @@ _GOLDEN_RATIO = 0.6180339887498949
 _RINGS = ((0.78, 1.0), (0.50, 1.0), (0.95, 0.80), (0.55, 0.78))
 _RING_LENGTH = 12
 
+# Names of matplotlib that CSS does not have.
 _NAMED = {
-    "b": (0.0, 0.0, 1.0),
-    "g": (0.0, 0.5, 0.0),
-    "r": (1.0, 0.0, 0.0),
-    "c": (0.0, 0.75, 0.75),
-    "m": (0.75, 0.0, 0.75),
-    "y": (0.75, 0.75, 0.0),
-    "k": (0.0, 0.0, 0.0),
-    "w": (1.0, 1.0, 1.0),
-    "black": (0.0, 0.0, 0.0),
-    "blue": (0.0, 0.0, 1.0),
-    "cyan": (0.0, 1.0, 1.0),
-    "gray": (0.5, 0.5, 0.5),
-    "green": (0.0, 0.5, 0.0),
-    "grey": (0.5, 0.5, 0.5),
-    "lightgrey": (0.83, 0.83, 0.83),
-    "lime": (0.0, 1.0, 0.0),
-    "magenta": (1.0, 0.0, 1.0),
-    "orange": (1.0, 0.65, 0.0),
-    "purple": (0.5, 0.0, 0.5),
-    "red": (1.0, 0.0, 0.0),
-    "white": (1.0, 1.0, 1.0),
-    "yellow": (1.0, 1.0, 0.0),
+    **{"b": "#0000ff", "g": "#008000", "r": "#ff0000", "c": "#00bfbf", "m": "#bf00bf"},
+    **{"y": "#bfbf00", "k": "#000000", "w": "#ffffff", "tab:grey": "#7f7f7f"},
 }
+_TAB = {
+    **{"blue": "#1f77b4", "orange": "#ff7f0e", "green": "#2ca02c", "red": "#d62728"},
+    **{"purple": "#9467bd", "brown": "#8c564b", "pink": "#e377c2", "gray": "#7f7f7f"},
+    **{"olive": "#bcbd22", "cyan": "#17becf"},
+}
+_NAMED |= {f"tab:{name}": code for name, code in _TAB.items()}
+_NAMED |= {f"C{number}": code for number, code in enumerate(_TAB.values())}
 
 
 @functools.cache
@@ -156,25 +146,23 @@ def parse_color(color: ColorLike) -> Color:
     """Read a colour as people write it.
 
     Args:
-        color: a name ("g", "red"), "#rrggbb", or three (or four, alpha is left out) numbers
-            in [0, 1].
+        color: a name of CSS ("red", "skyblue") or matplotlib ("g", "tab:blue", "C0"), "#rrggbb",
+            a grey level as text ("0.5"), or three (or four, alpha is left out) numbers in [0, 1].
 
     Raises:
         DataError: if it is none of these.
     """
     if isinstance(color, str):
-        if color in _NAMED:
-            return _NAMED[color]
-        digits = color.removeprefix("#")
-        if color.startswith("#") and len(digits) == 6:
-            try:
-                return tuple(int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))  # type: ignore[return-value]
-            except ValueError:
-                pass
-        raise DataError(
-            f"no colour '{color}'; use '#rrggbb', three numbers in [0, 1], or one of "
-            + ", ".join(sorted(_NAMED))
-        )
+        try:
+            if re.fullmatch(r"[01]|[01]?\.\d+", color):
+                return (min(float(color), 1.0),) * 3
+            red, green, blue, *_ = ImageColor.getrgb(_NAMED.get(color, color))
+            return red / 255, green / 255, blue / 255
+        except ValueError as err:
+            raise DataError(
+                f"{color!r} is not a colour; use a name of CSS or matplotlib such as 'red' or "
+                "'tab:blue', '#rrggbb', or three numbers in [0, 1]."
+            ) from err
     values = tuple(float(v) for v in color)
     if len(values) not in (3, 4) or not all(0.0 <= v <= 1.0 for v in values):
         raise DataError(f"a colour is three numbers in [0, 1], not {values}; divide by 255?")

@@ -12,7 +12,7 @@ from d2lite.structures import Boxes, Instances, pairwise_iou
 
 from .canvas import VisImage
 from .colormap import Color, shade
-from .inputs import to_list
+from .inputs import to_array, to_generic_masks, to_list
 from .segmentation import thing_color
 from .visualizer import ColorMode, Visualizer
 
@@ -62,7 +62,8 @@ class VideoVisualizer:
 
         Args:
             frame: (H, W, 3) uint8 RGB.
-            predictions: as those of `Visualizer.draw_instance_predictions`, with pred_boxes.
+            predictions: as those of `Visualizer.draw_instance_predictions`, with pred_boxes or
+                pred_masks.
         """
         visualizer = Visualizer(frame, self.metadata, instance_mode=self._instance_mode)
         if len(predictions) == 0:
@@ -73,7 +74,11 @@ class VideoVisualizer:
             return visualizer.draw_instances(predictions, list(fields["COLOR"]))
         if "ID" in fields:
             return visualizer.draw_instances(predictions, self._assign_colors_by_id(predictions))
-        boxes = predictions.pred_boxes.tensor.detach().cpu().numpy()
+        if "pred_boxes" in fields:
+            boxes = to_array(fields["pred_boxes"])
+        else:
+            masks = to_generic_masks(fields["pred_masks"], *frame.shape[:2])
+            boxes = np.stack([mask.bbox() for mask in masks])
         classes = to_list(fields.get("pred_classes")) or [0] * len(boxes)
         detected = [
             _DetectedInstance(label, box, mask_rle=None, color=None)

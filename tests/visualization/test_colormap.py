@@ -56,7 +56,16 @@ def test_text_is_black_on_bright_and_white_on_dark():
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("w", (1, 1, 1)), ("#ff0000", (1, 0, 0)), ([0, 0.5, 1, 0.3], (0, 0.5, 1))],
+    [
+        ("w", (1, 1, 1)),
+        ("#ff0000", (1, 0, 0)),
+        ("#f00", (1, 0, 0)),
+        ("navy", (0, 0, 128 / 255)),
+        ("tab:orange", (1, 127 / 255, 14 / 255)),
+        ("C1", (1, 127 / 255, 14 / 255)),
+        ("0.5", (0.5, 0.5, 0.5)),
+        ([0, 0.5, 1, 0.3], (0, 0.5, 1)),
+    ],
 )
 def test_colours_are_read_as_people_write_them(given, expected):
     assert parse_color(given) == expected

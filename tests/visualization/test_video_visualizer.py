@@ -49,3 +49,16 @@ def test_forgotten_objects_do_not_pile_up():
     for _ in range(10):
         video.draw_instance_predictions(_frame(), _objects())
     assert video._old_instances == []
+
+
+def test_objects_with_masks_alone_keep_their_colours():
+    video = VideoVisualizer(METADATA)
+    masks = torch.zeros(2, 60, 120, dtype=torch.bool)
+    masks[0, 30:55, 5:45] = masks[1, 30:55, 70:110] = True
+    pictures = []
+    for order in ([0, 1], [1, 0]):
+        made = Instances((60, 120), pred_masks=masks[order], pred_classes=torch.zeros(2).long())
+        pictures.append(video.draw_instance_predictions(_frame(), made).get_image())
+    colors = [[picture[53, x].tolist() for x in (8, 73)] for picture in pictures]
+    assert colors[0] == colors[1]
+    assert colors[0][0] != colors[0][1]
