@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from d2lite.config import CfgNode, PythonRunConfig, configurable
 from d2lite.utils.errors import ConfigError, DataError
 
-from .checking import check_image_files
+from .checking import check_class_maps, check_image_files
 from .classes import check_metadata_consistency
 from .common import DatasetFromList, MapDataset
 from .dataset_dicts import (
@@ -118,6 +118,10 @@ def _training_sampler(cfg: CfgNode, dataset: Any) -> Sampler[Any] | None:
     )
 
 
+# Models that learn maps of classes, numbered as in the files.
+_LEARN_MAPS = ("SemanticSegmentor", "PanopticFPN")
+
+
 def _train_loader_from_config(
     cfg: CfgNode,
     mapper: Mapper | None = None,
@@ -152,6 +156,9 @@ def _train_loader_from_config(
         if mapper is None and isinstance(dataset, list):
             check_is_annotated(dataset, cfg.DATASETS.TRAIN)
             check_image_files(dataset, max_bad_share)
+            if cfg.MODEL.META_ARCHITECTURE in _LEARN_MAPS:
+                head = cfg.MODEL.SEM_SEG_HEAD
+                check_class_maps(dataset, head.NUM_CLASSES, head.IGNORE_VALUE)
     return {
         "dataset": dataset,
         "sampler": _training_sampler(cfg, dataset) if sampler is None else sampler,

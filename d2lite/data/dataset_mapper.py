@@ -217,7 +217,7 @@ class DatasetMapper:
         check_image_size(record, image)
         labels = None
         if self.is_train and "sem_seg_file_name" in record:
-            labels = _read_labels(record["sem_seg_file_name"])
+            labels = read_class_map(record["sem_seg_file_name"])
             if self.steps.mixing or self.ignore_value > 255:
                 labels = labels.astype(np.int32)  # images of two datasets may be mixed
         annos = [a for a in record.get("annotations", ()) if a.get("iscrowd", 0) == 0]
@@ -290,8 +290,8 @@ class DatasetMapper:
             )
 
 
-def _read_labels(file_name: str) -> np.ndarray:
-    """(H, W) uint8 or int32 class of each pixel."""
+def read_class_map(file_name: str) -> np.ndarray:
+    """Read a map of classes: (H, W) uint8 or int32, the class of each pixel."""
     labels = read_image(file_name)
     if labels.ndim == 3:
         labels = read_image(file_name, "L").squeeze(2)

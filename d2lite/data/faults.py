@@ -104,6 +104,7 @@ FAULTS = {
         "set", is_note=True,
     ),
     "no_objects": Fault("set without an object to learn from", "stops", "kept", "set"),
+    "class_map": Fault("map of classes that cannot be learnt from", "stops", "kept", "set"),
     "no_labels": Fault(
         "set none of whose images has a label file", "no objects to learn from", "kept", "set"
     ),

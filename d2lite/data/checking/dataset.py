@@ -16,8 +16,9 @@ from d2lite.data.normal_forms import as_id
 from d2lite.data.object_checks import drop_invalid
 from d2lite.data.plain_records import load_records
 from d2lite.data.set_checks import count_set_faults
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import DataError, MissingFileError
 
+from .class_maps import map_fault
 from .image_files import check_images
 
 Record = dict[str, Any]
@@ -84,9 +85,25 @@ def check_dataset(
             faults.add(found.fault, found.text)
         if found.fault is None or FAULTS[found.fault].subject != "image":
             result.records.append(record)
+    _check_maps(result)
     if any("annotations" in record for record in records):
         _note_empty_classes(result)
     return result
+
+
+def _check_maps(checked: CheckedSet) -> None:
+    metadata = MetadataCatalog.get(checked.name)
+    classes, ignored = metadata.get("stuff_classes"), metadata.get("ignore_label", 255)
+    for record in checked.records if classes else ():
+        name = record.get("sem_seg_file_name")
+        if name is None:
+            continue
+        try:
+            why = map_fault(name, len(classes), ignored)
+        except (DataError, MissingFileError) as err:
+            why = str(err)
+        if why is not None:
+            checked.faults.add("class_map", f"{name} {why}")
 
 
 def _note_empty_classes(checked: CheckedSet) -> None:
