@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import resize_image
 
-from d2lite.config import CfgNode, configurable
+from d2lite.config import CfgNode
 from d2lite.structures import Boxes, Instances, RotatedBoxes
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DataError
@@ -22,6 +20,7 @@ from .meta_arch import DenseDetector, GeneralizedRCNN, PanopticFPN
 from .postprocessing import detector_postprocess
 from .roi_heads.fast_rcnn_inference import fast_rcnn_inference_single_image
 from .roi_heads.keypoint_head import keypoint_rcnn_inference
+from .tta_views import DatasetMapperTTA, original_size, read_upright
 from .view_transform import Size, ViewTransform
 
 __all__ = ["DatasetMapperTTA", "GeneralizedRCNNWithTTA"]
@@ -30,52 +29,6 @@ __all__ = ["DatasetMapperTTA", "GeneralizedRCNNWithTTA"]
 _ANY_SCORE = 1e-8
 # Attributes that say what heads predict besides boxes.
 _BRANCHES = ("mask_on", "keypoint_on")
-
-
-class DatasetMapperTTA:
-    """Make the views of an image: every size, and each of them mirrored too.
-
-    Args:
-        min_sizes: wanted lengths of the shorter side, in pixels.
-        max_size: no side gets longer.
-        flip: add a horizontally mirrored view of every size.
-    """
-
-    @configurable
-    def __init__(self, min_sizes: list[int], max_size: int, flip: bool) -> None:
-        self.min_sizes = min_sizes
-        self.max_size = max_size
-        self.flip = flip
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments from `TEST.AUG`."""
-        node = cfg.TEST.AUG
-        return {"min_sizes": node.MIN_SIZES, "max_size": node.MAX_SIZE, "flip": node.FLIP}
-
-    def __call__(self, dataset_dict: dict[str, Any]) -> list[dict[str, Any]]:
-        """Make the views of one image.
-
-        Args:
-            dataset_dict: an element of a batch: `image` (C, H, W), and `height` and `width` of the
-                original where the image is a resized one.
-
-        Returns:
-            a copy of the dict for each view, with its `image`, and `transforms` from the original
-            to the view.
-        """
-        image = dataset_dict["image"]
-        seen: Size = (image.shape[-2], image.shape[-1])
-        original = _original_size(dataset_dict)
-        views = []
-        for min_size in self.min_sizes:
-            size = _size_of_view(seen, min_size, self.max_size)
-            resized = _resize(image, size)
-            for is_mirrored in (False, True) if self.flip else (False,):
-                transform = ViewTransform.between(original, size, is_mirrored=is_mirrored)
-                pixels = resized.flip(-1) if is_mirrored else resized
-                views.append({**dataset_dict, "image": pixels, "transforms": transform})
-        return views
 
 
 class GeneralizedRCNNWithTTA(nn.Module):
@@ -101,8 +54,8 @@ class GeneralizedRCNNWithTTA(nn.Module):
     Source: He 2017, arXiv:1703.06870, appendix A.
     """
 
-    num_classes: int
-    nms_thresh: float
+    # Class defaults, so that a subclass may have an __init__ of its own.
+    keypoint_flip_indices: Sequence[int] | None = None
 
     def __init__(
         self,
@@ -114,17 +67,12 @@ class GeneralizedRCNNWithTTA(nn.Module):
         keypoint_flip_indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        # Kept, against the habit here, since subclasses read it.
+        self.cfg = cfg.clone()
         self.model = _checked(model)
         self.tta_mapper = DatasetMapperTTA(cfg) if tta_mapper is None else tta_mapper
         self.batch_size = batch_size
         self.keypoint_flip_indices = keypoint_flip_indices
-        self.max_detections_per_image = cfg.TEST.DETECTIONS_PER_IMAGE
-        if self.roi_heads is None:
-            self.num_classes = self.model.num_classes
-            self.nms_thresh = self.model.test_nms_thresh
-        else:
-            self.num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-            self.nms_thresh = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
 
     @property
     def class_names(self) -> list[str] | None:
@@ -140,138 +88,186 @@ class GeneralizedRCNNWithTTA(nn.Module):
         """Detect.
 
         Args:
-            batched_inputs: as a `Detector` takes them.
+            batched_inputs: as a `Detector` takes them; `image` is read from `file_name` if missing.
 
         Returns:
             {"instances": detections} of each image, in pixels of `height` and `width`.
         """
-        return [{"instances": self._detect(item)} for item in batched_inputs]
+        return [self._inference_one_image(self._with_image(item)) for item in batched_inputs]
 
-    def _detect(self, item: dict[str, Any]) -> Instances:
+    def _with_image(self, item: dict[str, Any]) -> dict[str, Any]:
+        """The item with `image`, `height` and `width`."""
         if "image" not in item:
-            raise DataError(
-                f"Test-time augmentation makes its views from 'image'; {sorted(item)} has none. "
-                "Use a test loader, which reads it."
-            )
-        original = _original_size(item)
-        views = self.tta_mapper({**item, "height": original[0], "width": original[1]})
-        seen_as = [ViewTransform.of(view["transforms"], original) for view in views]
-        # Without a wanted size, results are in pixels of the view.
-        without = ("transforms", "height", "width")
-        views = [{k: v for k, v in view.items() if k not in without} for view in views]
+            if "file_name" not in item:
+                raise DataError(
+                    "Test-time augmentation makes its views from 'image', or reads 'file_name'; "
+                    f"{sorted(item)} has neither. Use a test loader."
+                )
+            item = {**item, "image": read_upright(item["file_name"], self.model.input_format)}
+        height, width = original_size(item)
+        return {**item, "height": height, "width": width}
 
-        detections = self._join_boxes(self._find_boxes(views), seen_as, original)
-        if any(getattr(self.roi_heads, branch, False) for branch in _BRANCHES):
-            self._add_masks_and_keypoints_(detections, views, seen_as)
-        return detector_postprocess(detections, *original)
+    def _inference_one_image(self, input: dict[str, Any]) -> dict[str, Any]:
+        """Detect in one image.
 
-    def _find_boxes(self, views: list[dict[str, Any]]) -> list[Instances]:
-        """Boxes, scores and classes in each view."""
-        found: list[Instances] = []
-        with _boxes_only(self.roi_heads):
-            for start in range(0, len(views), self.batch_size):
-                batch = views[start : start + self.batch_size]
-                if self.roi_heads is None:
-                    found += [result["instances"] for result in self.model.predict(batch)]
-                else:
-                    found += self.model.inference(batch, do_postprocess=False)
+        The steps are methods under the names of detectron2, so that subclasses can change one.
+        `tfms` are what the mapper gives as "transforms", one a view; lists go by view.
+
+        Args:
+            input: with `image`, `height` and `width`.
+
+        Returns:
+            {"instances": detections}, in pixels of `height` and `width`.
+        """
+        original: Size = (input["height"], input["width"])
+        views, tfms = self._get_augmented_inputs(input)
+        with self._turn_off_roi_heads(_BRANCHES):
+            boxes, scores, classes = self._get_augmented_boxes(views, tfms)
+        merged = self._merge_detections(boxes, scores, classes, original)
+        has_masks, has_keypoints = (getattr(self.roi_heads, x, False) for x in _BRANCHES)
+        if has_masks or has_keypoints:
+            given = self._rescale_detected_boxes(views, merged, tfms)
+            outputs = self._batch_inference(views, given)
+            if has_masks:
+                merged.pred_masks = self._reduce_pred_masks(outputs, tfms)
+            if has_keypoints:
+                keypoint_rcnn_inference(self._mean_heatmaps(outputs, tfms), [merged])
+        return {"instances": detector_postprocess(merged, *original)}
+
+    def _get_augmented_inputs(
+        self, input: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], list[Any]]:
+        """The views of an image, and the transform from the original to each."""
+        views = self.tta_mapper(input)
+        tfms = [view["transforms"] for view in views]
+        return [{k: v for k, v in view.items() if k != "transforms"} for view in views], tfms
+
+    def _batch_inference(
+        self,
+        batched_inputs: Sequence[dict[str, Any]],
+        detected_instances: Sequence[Instances] | None = None,
+    ) -> list[Instances]:
+        """Results of views, in pixels of the view; `batch_size` of them in one pass.
+
+        Args:
+            batched_inputs: the views.
+            detected_instances: of each view; then masks and keypoints of these are predicted.
+        """
+        results: list[Instances] = []
+        for start in range(0, len(batched_inputs), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            # Without a wanted size, results are in pixels of the view.
+            views = [
+                {k: v for k, v in view.items() if k not in ("height", "width")}
+                for view in batched_inputs[part]
+            ]
+            if self.roi_heads is None:
+                results += [result["instances"] for result in self.model.predict(views)]
+            else:
+                given = None if detected_instances is None else detected_instances[part]
+                results += self.model.inference(views, given, do_postprocess=False)
+        return results
+
+    @contextmanager
+    def _turn_off_roi_heads(self, attrs: Sequence[str]) -> Iterator[None]:
+        """Inside, these attributes of the heads, such as "mask_on", are False."""
+        heads = self.roi_heads
+        before = {name: getattr(heads, name) for name in attrs if hasattr(heads, name)}
+        try:
+            for name in before:
+                setattr(heads, name, False)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(heads, name, value)
+
+    def _get_augmented_boxes(
+        self, augmented_inputs: list[dict[str, Any]], tfms: list[Any]
+    ) -> tuple[Any, Any, Any]:
+        """Boxes of all views in pixels of the original, (R, 4), their scores and classes, (R,)."""
+        found = self._batch_inference(augmented_inputs)
         if any(isinstance(result.pred_boxes, RotatedBoxes) for result in found):
             raise ConfigError(
                 "Test-time augmentation does not support rotated boxes. Leave it off."
             )
-        return found
-
-    def _join_boxes(
-        self, found: list[Instances], seen_as: list[ViewTransform], original: Size
-    ) -> Instances:
-        """One NMS over the boxes of all views, in pixels of the original."""
-        boxes = torch.cat(
-            [
-                transform.inverse().apply_box(result.pred_boxes.tensor)
-                for result, transform in zip(found, seen_as, strict=True)
-            ]
-        )
+        boxes = [
+            ViewTransform.of(tfm).inverse().apply_box(result.pred_boxes.tensor)
+            for result, tfm in zip(found, tfms, strict=True)
+        ]
         scores = torch.cat([result.scores for result in found])
-        classes = torch.cat([result.pred_classes for result in found])
+        return torch.cat(boxes), scores, torch.cat([result.pred_classes for result in found])
+
+    def _merge_detections(
+        self, all_boxes: Tensor, all_scores: Any, all_classes: Any, shape_hw: Size
+    ) -> Instances:
+        """One NMS over the boxes of all views.
+
+        Args:
+            all_boxes: (R, 4) in pixels of the original.
+            all_scores: R numbers.
+            all_classes: R numbers.
+            shape_hw: of the original.
+        """
+        scores = torch.as_tensor(all_scores, dtype=all_boxes.dtype, device=all_boxes.device)
+        classes = torch.as_tensor(all_classes, dtype=torch.int64, device=all_boxes.device)
+        node = self.cfg.MODEL.ROI_HEADS
+        if self.roi_heads is None:
+            num_classes, nms_thresh = self.model.num_classes, self.model.test_nms_thresh
+        else:
+            num_classes, nms_thresh = node.NUM_CLASSES, node.NMS_THRESH_TEST
         # A column for background, in which nothing is written.
-        table = scores.new_zeros(len(scores), self.num_classes + 1)
+        table = scores.new_zeros(len(scores), num_classes + 1)
         table.scatter_(1, classes[:, None], scores[:, None])
-        joined, _ = fast_rcnn_inference_single_image(
-            boxes, table, original, _ANY_SCORE, self.nms_thresh, self.max_detections_per_image
-        )
-        return joined
+        limit = self.cfg.TEST.DETECTIONS_PER_IMAGE
+        return fast_rcnn_inference_single_image(
+            all_boxes, table, shape_hw, _ANY_SCORE, nms_thresh, limit
+        )[0]
 
-    def _add_masks_and_keypoints_(
-        self,
-        detections: Instances,
-        views: list[dict[str, Any]],
-        seen_as: list[ViewTransform],
-    ) -> None:
-        """Add the masks and keypoints that the views give on average."""
-        masks, heatmaps = _Mean(), _Mean()
-        for start in range(0, len(views), self.batch_size):
-            batch = views[start : start + self.batch_size]
-            transforms = seen_as[start : start + self.batch_size]
-            given = [
-                Instances(
-                    tuple(view["image"].shape[-2:]),
-                    pred_boxes=Boxes(transform.apply_box(detections.pred_boxes.tensor)),
-                    pred_classes=detections.pred_classes,
-                    scores=detections.scores,
-                )
-                for view, transform in zip(batch, transforms, strict=True)
+    def _rescale_detected_boxes(
+        self, augmented_inputs: list[dict[str, Any]], merged_instances: Instances, tfms: list[Any]
+    ) -> list[Instances]:
+        """The merged detections as each view shows them."""
+        return [
+            Instances(
+                tuple(view["image"].shape[-2:]),
+                pred_boxes=Boxes(
+                    ViewTransform.of(tfm).apply_box(merged_instances.pred_boxes.tensor)
+                ),
+                pred_classes=merged_instances.pred_classes,
+                scores=merged_instances.scores,
+            )
+            for view, tfm in zip(augmented_inputs, tfms, strict=True)
+        ]
+
+    def _reduce_pred_masks(self, outputs: list[Instances], tfms: list[Any]) -> Tensor:
+        """The mean of the masks of all views, (R, 1, S, S)."""
+        return _mean(
+            [
+                ViewTransform.of(tfm).unmirror(output.pred_masks)
+                for output, tfm in zip(outputs, tfms, strict=True)
             ]
-            results = self.model.inference(batch, given, do_postprocess=False)
-            for result, transform in zip(results, transforms, strict=True):
-                if result.has("pred_masks"):
-                    masks.add(transform.unmirror(result.pred_masks))
-                if result.has("pred_keypoint_heatmaps"):
-                    self._add_heatmaps(heatmaps, result.pred_keypoint_heatmaps, transform)
-        if masks.count:
-            detections.pred_masks = masks.value()
-        if getattr(self.roi_heads, "keypoint_on", False):
-            if not heatmaps.count:
-                raise ConfigError(
-                    "Every view is mirrored, and it is not known which keypoints change places "
-                    "then. Give GeneralizedRCNNWithTTA keypoint_flip_indices."
-                )
-            keypoint_rcnn_inference(heatmaps.value(), [detections])
+        )
 
-    def _add_heatmaps(self, mean: "_Mean", heatmaps: Tensor, transform: ViewTransform) -> None:
-        """Add (R, K, S, S) of one view, as they are without mirroring."""
-        if transform.scale[0] * transform.scale[1] > 0:
-            mean.add(transform.unmirror(heatmaps))
-        elif self.keypoint_flip_indices is not None:
-            mean.add(transform.unmirror(heatmaps)[:, list(self.keypoint_flip_indices)])
+    def _mean_heatmaps(self, outputs: list[Instances], tfms: list[Any]) -> Tensor:
+        """The mean of the heatmaps of all views that can be used, (R, K, S, S)."""
+        maps = []
+        for output, tfm in zip(outputs, tfms, strict=True):
+            view = ViewTransform.of(tfm)
+            heatmaps = view.unmirror(output.pred_keypoint_heatmaps)
+            if view.scale[0] * view.scale[1] > 0:
+                maps.append(heatmaps)
+            elif self.keypoint_flip_indices is not None:
+                maps.append(heatmaps[:, list(self.keypoint_flip_indices)])
+        if not maps:
+            raise ConfigError(
+                "Every view is mirrored, and it is not known which keypoints change places "
+                "then. Give GeneralizedRCNNWithTTA keypoint_flip_indices."
+            )
+        return _mean(maps)
 
 
-class _Mean:
-    """The mean of tensors; only their sum is kept."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._sum: Any = None
-
-    def add(self, value: Tensor) -> None:
-        self._sum = self._sum + value if self.count else value
-        self.count += 1
-
-    def value(self) -> Tensor:
-        mean: Tensor = self._sum / self.count
-        return mean
-
-
-@contextmanager
-def _boxes_only(roi_heads: nn.Module | None) -> Iterator[None]:
-    """Inside, heads predict neither masks nor keypoints."""
-    before = {name: getattr(roi_heads, name) for name in _BRANCHES if hasattr(roi_heads, name)}
-    try:
-        for name in before:
-            setattr(roi_heads, name, False)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(roi_heads, name, value)
+def _mean(values: list[Tensor]) -> Tensor:
+    return torch.stack(values).mean(dim=0)
 
 
 def _checked(model: nn.Module) -> Any:
@@ -288,25 +284,3 @@ def _checked(model: nn.Module) -> Any:
             "MODEL.LOAD_PROPOSALS or TEST.AUG.ENABLED False."
         )
     return model
-
-
-def _original_size(item: dict[str, Any]) -> Size:
-    height, width = item["image"].shape[-2:]
-    return int(item.get("height", height)), int(item.get("width", width))
-
-
-def _size_of_view(size: Size, min_size: int, max_size: int) -> Size:
-    """(height, width) after a resize to a shorter side of `min_size`, none above `max_size`."""
-    short, long = sorted(size)
-    # In this order of operations the rounding is that of the data's ResizeShortestEdge.
-    sides = np.array([min_size, min_size / short * long])
-    sides *= min(1.0, max_size / sides.max())
-    new_short, new_long = (max(int(side + 0.5), 1) for side in sides)
-    return (new_short, new_long) if size[0] < size[1] else (new_long, new_short)
-
-
-def _resize(image: Tensor, size: Size) -> Tensor:
-    """(C, H, W) to a size; as in the data's transforms, only uint8 is smoothed to shrink."""
-    if tuple(image.shape[-2:]) == size:
-        return image
-    return resize_image(image, list(size), antialias=image.dtype == torch.uint8)

@@ -33,13 +33,13 @@ class ViewTransform:
         return cls((-x, y), (float(view[1]), 0.0)) if is_mirrored else cls((x, y))
 
     @classmethod
-    def of(cls, transform: Any, original: Size) -> "ViewTransform":
+    def of(cls, transform: Any, original: Size = (1000, 1000)) -> "ViewTransform":
         """The effect of any transform on coordinates, found by transforming five points.
 
         Args:
             transform: has `apply_coords`, (P, 2) float array -> the same; from the original to
                 the view.
-            original: (height, width).
+            original: (height, width) of the rectangle whose corners and centre are looked at.
 
         Raises:
             ArgumentError: if it is more than resizing, cropping and mirroring.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from d2lite.data import transforms as T
@@ -101,7 +102,7 @@ class SeesBoxes(GeneralizedRCNN):
 
     def inference(self, batched_inputs, detected_instances=None, do_postprocess=True):
         assert not do_postprocess
-        assert all(set(x) == {"image"} for x in batched_inputs)
+        assert not any(set(x) & {"height", "width", "transforms"} for x in batched_inputs)
         if detected_instances is not None:
             return [
                 self._masks(x, found)
@@ -276,7 +277,83 @@ def test_the_branches_are_back_after_a_failure():
 def test_an_element_without_image_is_refused():
     tta = GeneralizedRCNNWithTTA(with_views(rcnn_config()), SeesBoxes())
     with pytest.raises(DataError, match="'image'"):
-        tta([{"file_name": "a.jpg"}])
+        tta([{"image_id": 3}])
+
+
+def test_an_image_is_read_from_its_file_where_it_is_missing(tmp_path):
+    """Evaluation loops of detectron2 hand dataset dicts to the augmented model."""
+    given = image_of_a_rectangle()["image"]
+    model = SeesBoxes()
+    model.input_format = "BGR"
+    for name, angle in (("plain.png", None), ("turned.png", 6)):
+        rgb = Image.fromarray(given.flip(0).permute(1, 2, 0).numpy())
+        exif = Image.Exif()
+        if angle:
+            exif[0x0112] = angle
+            rgb = rgb.rotate(90, expand=True)
+        rgb.save(tmp_path / name, exif=exif)
+        tta = GeneralizedRCNNWithTTA(with_views(rcnn_config()), model)
+        result = tta([{"file_name": str(tmp_path / name)}])[0]["instances"]
+        assert result.image_size == (60, 80)
+        torch.testing.assert_close(
+            result.pred_boxes.tensor, torch.tensor([[20.0, 10, 60, 30]]), rtol=0, atol=1
+        )
+    model.input_format = "YUV-BT.601"
+    with pytest.raises(ConfigError, match=r"INPUT\.FORMAT='YUV-BT\.601'"):
+        tta([{"file_name": str(tmp_path / "plain.png")}])
+
+
+def test_each_step_can_be_overridden_and_its_result_is_used():
+    """Open-vocabulary and few-shot detectors change one step of detectron2's class."""
+    calls = []
+
+    class Steps(GeneralizedRCNNWithTTA):
+        def __init__(self, cfg, model):
+            nn.Module.__init__(self)
+            self.cfg, self.model, self.batch_size = cfg, model, 2
+            self.tta_mapper = DatasetMapperTTA([60], 100, flip=True)
+
+        def _get_augmented_inputs(self, input):
+            views, tfms = super()._get_augmented_inputs(input)
+            calls.append("views")
+            return views[:1], tfms[:1]
+
+        def _batch_inference(self, batched_inputs, detected_instances=None):
+            calls.append(f"inference of {len(batched_inputs)}")
+            return super()._batch_inference(batched_inputs, detected_instances)
+
+        def _turn_off_roi_heads(self, attrs):
+            calls.append(f"without {list(attrs)}")
+            return super()._turn_off_roi_heads(attrs)
+
+        def _get_augmented_boxes(self, augmented_inputs, tfms):
+            boxes, scores, classes = super()._get_augmented_boxes(augmented_inputs, tfms)
+            return boxes + 1, list(scores), list(classes)
+
+        def _merge_detections(self, all_boxes, all_scores, all_classes, shape_hw):
+            merged = super()._merge_detections(all_boxes, all_scores, all_classes, shape_hw)
+            merged.scores = merged.scores * 0 + 0.25
+            return merged
+
+        def _rescale_detected_boxes(self, augmented_inputs, merged_instances, tfms):
+            calls.append("rescale")
+            return super()._rescale_detected_boxes(augmented_inputs, merged_instances, tfms)
+
+        def _reduce_pred_masks(self, outputs, tfms):
+            return super()._reduce_pred_masks(outputs, tfms) * 0
+
+    tta = Steps(rcnn_config(), SeesBoxes())
+    found = tta._inference_one_image(image_of_a_rectangle())["instances"]
+    assert calls == [
+        "views",
+        "without ['mask_on', 'keypoint_on']",
+        "inference of 1",
+        "rescale",
+        "inference of 1",
+    ]
+    assert found.pred_boxes.tensor.tolist() == [[41.0, 21, 121, 61]]
+    assert found.scores.tolist() == [0.25]
+    assert not found.pred_masks.any()
 
 
 def test_models_of_other_kinds_are_refused():
