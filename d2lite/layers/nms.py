@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch._jit_internal import is_scripting
 from torchvision.ops.boxes import nms
 
 from ..utils.errors import ArgumentError
@@ -32,14 +33,21 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         ArgumentError: if boxes is not (N, 4).
     """
     if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ArgumentError(f"boxes of batched_nms have shape {tuple(boxes.shape)}; give (N, 4).")
+        raise ArgumentError(f"boxes of batched_nms have shape {list(boxes.shape)}; give (N, 4).")
     # In half precision an IoU near the threshold falls on the wrong side.
     boxes, scores = boxes.float(), scores.float()
-    if not len(boxes):
+    if len(boxes) == 0:
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)
+    if is_scripting():
+        return nms(_shifted_apart(boxes, idxs), scores.double(), iou_threshold)
     limit = _MOST_SHIFTED_ON_CPU if boxes.device.type == "cpu" else _MOST_SHIFTED_ON_GPU
     if len(boxes) <= limit:
         return nms(_shifted_apart(boxes, idxs), scores.double(), iou_threshold)
+    return _nms_by_group(boxes, scores, idxs, iou_threshold)
+
+
+@torch.jit.unused
+def _nms_by_group(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     kept = torch.zeros_like(scores, dtype=torch.bool)
     by_group = idxs.argsort(stable=True)
     sizes = idxs.unique(return_counts=True)[1].tolist()
@@ -90,17 +98,22 @@ def batched_nms_rotated(
         ArgumentError: if boxes is not (N, 5).
     """
     if boxes.dim() != 2 or boxes.shape[1] != 5:
-        raise ArgumentError(f"boxes of rotated NMS have shape {tuple(boxes.shape)}; give (N, 5).")
+        raise ArgumentError(f"boxes of rotated NMS have shape {list(boxes.shape)}; give (N, 5).")
     order = scores.argsort(descending=True, stable=True)
     ranked, groups = boxes[order].float(), idxs[order]
     is_rival = (can_touch(ranked, ranked) & (groups[:, None] == groups)).triu(diagonal=1)
-    better, worse = is_rival.nonzero(as_tuple=True)
+    better, worse = is_rival.nonzero().unbind(1)
     is_rival[better, worse] = iou_of_pairs(ranked[better], ranked[worse]) > iou_threshold
-    rivals = is_rival.cpu().numpy()
-    kept = torch.ones(len(ranked), dtype=torch.bool)
-    alive = kept.numpy()
+    rivals, kept = is_rival.cpu(), torch.ones(len(ranked), dtype=torch.bool)
     # Each decision rests on all earlier ones, so this loop cannot be a tensor operation.
-    for rank in range(len(alive)):
-        if alive[rank]:
-            alive &= ~rivals[rank]
+    if is_scripting():
+        for rank in range(len(kept)):
+            if bool(kept[rank]):
+                kept &= ~rivals[rank]
+    else:
+        # numpy shares the memory of `kept`, and takes less time for each row.
+        alive, beaten_by = kept.numpy(), rivals.numpy()
+        for rank in range(len(alive)):
+            if alive[rank]:
+                alive &= ~beaten_by[rank]
     return order[kept.to(order.device)]

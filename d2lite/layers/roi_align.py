@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
 from torchvision.ops import roi_align
 
 from ..utils.errors import ArgumentError
@@ -78,19 +79,20 @@ class ROIAlign(BinPooling):
         """
         if rois.dim() != 2 or rois.shape[1] != 5:
             raise ArgumentError(
-                f"rois of ROIAlign have shape {tuple(rois.shape)}; "
+                f"rois of ROIAlign have shape {list(rois.shape)}; "
                 "give (R, 5): image index, x0, y0, x1, y1."
             )
         # Half precision would round a corner at x = 1500 to whole pixels.
         exact = torch.promote_types(input.dtype, torch.float32)
-        pooled: Tensor = (separable_roi_align if pays_separable(input) else roi_align)(
-            input.to(exact),
-            rois.to(exact),
-            self.num_bins,
-            self.spatial_scale,
-            self.sampling_ratio,
-            self.aligned,
-        )
+        maps, boxes = input.to(exact), rois.to(exact)
+        scale, ratio = self.spatial_scale, self.sampling_ratio
+        # TorchScript compiles the operator alone.
+        if is_scripting():
+            pooled = roi_align(maps, boxes, self.num_bins, scale, ratio, self.aligned)
+        elif pays_separable(input):
+            pooled = separable_roi_align(maps, boxes, self.num_bins, scale, ratio, self.aligned)
+        else:
+            pooled = roi_align(maps, boxes, self.num_bins, scale, ratio, self.aligned)
         return pooled.to(input.dtype)
 
     def extra_repr(self) -> str:

@@ -35,21 +35,26 @@ class ROIAlignRotated(BinPooling):
         """
         if rois.dim() != 2 or rois.shape[1] != 6:
             raise ArgumentError(
-                f"rois of ROIAlignRotated have shape {tuple(rois.shape)}; "
+                f"rois of ROIAlignRotated have shape {list(rois.shape)}; "
                 "give (R, 6): image index, centre x, centre y, width, height, degrees."
             )
         bins = self.num_bins
         # Sample places need more digits than half precision has, whatever the features are.
-        boxes = rois.float()
+        exact = torch.promote_types(input.dtype, torch.float32)
+        boxes = rois.to(exact)
         boxes = torch.cat([boxes[:, :1], boxes[:, 1:5] * self.spatial_scale, boxes[:, 5:]], dim=1)
         # Boxes of one image with equally many samples are pooled together. The zero keeps the
         # graph whole when there is no box.
-        keys = torch.stack([boxes[:, 0].long(), *self._samples_per_bin(boxes, bins)], dim=1)
-        pooled = input.new_zeros((len(rois), input.shape[1], *bins)) + input.sum() * 0
-        for image, rows, columns in keys.unique(dim=0).tolist():
-            members = (keys == keys.new_tensor([image, rows, columns])).all(dim=1).nonzero()[:, 0]
+        rows_R, columns_R = self._samples_per_bin(boxes, bins)
+        keys = torch.stack([boxes[:, 0].long(), rows_R, columns_R], dim=1)
+        pooled = input.new_zeros((len(rois), input.shape[1], bins[0], bins[1])) + input.sum() * 0
+        # A box without an area has no samples, and stays zero.
+        keys_with_samples = keys[(keys[:, 1:] > 0).all(dim=1)]
+        for key in torch.unique(keys_with_samples, dim=0):
+            image, rows, columns = int(key[0]), int(key[1]), int(key[2])
+            members = (keys == key).all(dim=1).nonzero()[:, 0]
             places = _sample_places(boxes[members], bins, (rows, columns))
-            values = _read(input[image], places)
+            values = _read(input[image].to(exact), places)
             means = values.unflatten(3, (bins[1], columns)).unflatten(2, (bins[0], rows))
             pooled = pooled.index_copy(0, members, means.mean(dim=(3, 5)).to(input.dtype))
         return pooled
@@ -58,18 +63,16 @@ class ROIAlignRotated(BinPooling):
         if self.sampling_ratio > 0:
             fixed = torch.full_like(boxes[:, 0], self.sampling_ratio, dtype=torch.int64)
             return fixed, fixed
-        rows = (boxes[:, 4] / bins[0]).ceil().clamp(min=1).long()
-        columns = (boxes[:, 3] / bins[1]).ceil().clamp(min=1).long()
+        rows = (boxes[:, 4] / bins[0]).ceil().long()
+        columns = (boxes[:, 3] / bins[1]).ceil().long()
         return rows, columns
 
 
 def _sample_places(boxes: Tensor, bins: tuple[int, int], samples: tuple[int, int]) -> Tensor:
     """(R, P * S, Q * T, 2) x, y of the samples, in cells from the centre of cell (0, 0)."""
     _, centre_x, centre_y, width, height, degrees = boxes[:, :, None, None].unbind(1)
-    rows, columns = (
-        (torch.arange(b * s, device=boxes.device) + 0.5) / (b * s) - 0.5
-        for b, s in zip(bins, samples, strict=True)
-    )
+    rows = _sample_centres(bins[0] * samples[0], boxes)
+    columns = _sample_centres(bins[1] * samples[1], boxes)
     down, right = rows[:, None] * height, columns * width
     cos, sin = torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()
     x = centre_x + right * cos + down * sin
@@ -77,15 +80,22 @@ def _sample_places(boxes: Tensor, bins: tuple[int, int], samples: tuple[int, int
     return torch.stack([x, y], dim=-1) - 0.5
 
 
+def _sample_centres(count: int, like: Tensor) -> Tensor:
+    """(count,) of the centres of equal parts of [-0.5, 0.5]."""
+    return (torch.arange(count, dtype=like.dtype, device=like.device) + 0.5) / count - 0.5
+
+
 def _read(feature: Tensor, places: Tensor) -> Tensor:
     """(R, C, ...) bilinear values of a (C, H, W) map; 0 from one cell beyond its border on."""
     height, width = feature.shape[-2:]
     x, y = places.unbind(-1)
     inside = (x >= -1) & (x <= width) & (y >= -1) & (y <= height)
-    last = places.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    last = torch.tensor(
+        [max(width - 1, 1), max(height - 1, 1)], dtype=places.dtype, device=places.device
+    )
     grid = (places / last * 2 - 1).flatten(0, 1)[None]
     values = F.grid_sample(
-        feature[None].float(), grid, mode="bilinear", padding_mode="border", align_corners=True
+        feature[None], grid, mode="bilinear", padding_mode="border", align_corners=True
     )[0]
     values = values.unflatten(1, places.shape[:2]).transpose(0, 1)
     return values * inside[:, None]

@@ -15,12 +15,13 @@ __all__ = ["can_touch", "iou_of_pairs", "pairwise_iou_rotated"]
 _PAIRS_AT_ONCE = 200_000
 
 
-def pairwise_iou_rotated(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+def pairwise_iou_rotated(boxes1: Tensor, boxes2: Tensor, at_once: int = _PAIRS_AT_ONCE) -> Tensor:
     """Intersection over union of every rotated box of one set with every one of another.
 
     Args:
         boxes1: (N, 5) float.
         boxes2: (M, 5) float.
+        at_once: pairs that are worked on at once.
 
     Returns:
         (N, M) float32 in [0, 1]; 0 where a box has no area.
@@ -31,33 +32,34 @@ def pairwise_iou_rotated(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     for boxes in (boxes1, boxes2):
         if boxes.dim() != 2 or boxes.shape[1] != 5:
             raise ArgumentError(
-                f"Rotated boxes have shape {tuple(boxes.shape)}; "
+                f"Rotated boxes have shape {list(boxes.shape)}; "
                 "give (N, 5): centre x, centre y, width, height, degrees."
             )
-    rows_at_once = max(1, _PAIRS_AT_ONCE // max(1, len(boxes2)))
+    rows_at_once = max(1, at_once // max(1, len(boxes2)))
     chunks = [_iou_of_near_pairs(rows, boxes2) for rows in boxes1.split(rows_at_once)]
-    return torch.cat(chunks) if chunks else boxes1.new_zeros((0, len(boxes2))).float()
+    return torch.cat(chunks) if len(chunks) else boxes1.new_zeros((0, len(boxes2))).float()
 
 
-def iou_of_pairs(first: Tensor, second: Tensor) -> Tensor:
+def iou_of_pairs(first: Tensor, second: Tensor, at_once: int = _PAIRS_AT_ONCE) -> Tensor:
     """Intersection over union of the first box with the first, the second with the second, ...
 
     Args:
         first: (P, 5) float.
         second: (P, 5) float.
+        at_once: pairs that are worked on at once.
 
     Returns:
         (P,) float32 in [0, 1]; 0 where a box has no area.
     """
-    chunks = []
-    for one, other in zip(
-        first.double().split(_PAIRS_AT_ONCE), second.double().split(_PAIRS_AT_ONCE), strict=True
+    chunks: list[Tensor] = []
+    for one, other in zip(  # noqa: B905 - TorchScript has no strict
+        first.double().split(at_once), second.double().split(at_once)
     ):
         inter = _intersection(one, other)
         union = one[:, 2] * one[:, 3] + other[:, 2] * other[:, 3] - inter
         iou = torch.where(inter > 0, inter / union, torch.zeros_like(inter))
         chunks.append(iou.clamp(max=1).float())
-    return torch.cat(chunks) if chunks else first.new_zeros(0).float()
+    return torch.cat(chunks) if len(chunks) else first.new_zeros(0).float()
 
 
 def can_touch(boxes1: Tensor, boxes2: Tensor) -> Tensor:
@@ -72,8 +74,8 @@ def can_touch(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     Returns:
         (N, M) bool; False only where the boxes share nothing.
     """
-    reach1, reach2 = (boxes[:, 2:4].norm(dim=1) / 2 for boxes in (boxes1, boxes2))
-    distance = (boxes1[:, None, :2] - boxes2[None, :, :2]).norm(dim=2)
+    reach1, reach2 = boxes1[:, 2:4].norm(2, dim=1) / 2, boxes2[:, 2:4].norm(2, dim=1) / 2
+    distance = (boxes1[:, None, :2] - boxes2[None, :, :2]).norm(2, dim=2)
     # Rounding may bring circles that meet at a point apart; "not" keeps what is not a number.
     return ~(distance > (reach1[:, None] + reach2) * 1.001 + 1e-3)
 
@@ -81,7 +83,7 @@ def can_touch(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 def _iou_of_near_pairs(first: Tensor, second: Tensor) -> Tensor:
     """(N, M) IoU, worked out for the pairs alone that can touch."""
     iou = first.new_zeros((len(first), len(second)), dtype=torch.float32)
-    row, column = can_touch(first, second).nonzero(as_tuple=True)
+    row, column = can_touch(first, second).nonzero().unbind(1)
     iou[row, column] = iou_of_pairs(first[row], second[column])
     return iou
 
@@ -113,7 +115,9 @@ def _intersection(first: Tensor, second: Tensor) -> Tensor:
 
 def _corners_in_frames(first: Tensor, second: Tensor) -> Tensor:
     """(P, 4, 2): corners of the first boxes where the second box is centred and upright."""
-    signs = first.new_tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
+    signs = torch.tensor(
+        [[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], dtype=first.dtype, device=first.device
+    )
     local = signs * first[:, None, 2:4]
     corners = _turn(local, first[:, None, 4]) + first[:, None, :2]
     return _turn(corners - second[:, None, :2], -second[:, None, 4])

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
 from torch.nn import BatchNorm2d, ConvTranspose2d, Linear, MaxPool2d
 from torch.nn import functional as F
 from torch.nn.functional import interpolate
@@ -63,13 +64,22 @@ class Conv2d(nn.Conv2d):
         Args:
             x: (N, in_channels, H, W), N may be 0.
         """
-        if self._folds_norm(x):
+        # TorchScript compiles the plain way alone; the result is the same.
+        if is_scripting():
+            x = self._convolve_and_normalise(x)
+        elif self._folds_norm(x):
             x = self._convolve_with_folded_norm(x)
         else:
-            x = self._conv_forward(x, self.weight, self.bias)
-            if self.norm is not None:
-                x = self.norm(x)
-        return x if self.activation is None else self.activation(x)
+            x = self._convolve_and_normalise(x)
+        if self.activation is not None:
+            x = self.activation(x)
+        return x
+
+    def _convolve_and_normalise(self, x: Tensor) -> Tensor:
+        x = self._conv_forward(x, self.weight, self.bias)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x
 
     def _folds_norm(self, x: Tensor) -> bool:
         norm = self.norm
@@ -89,22 +99,26 @@ class Conv2d(nn.Conv2d):
         return self._conv_forward(x, weight.to(dtype), bias.to(dtype))
 
 
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def cat(tensors: list[Tensor], dim: int = 0) -> Tensor:
     """`torch.cat`, but a single tensor is returned as it is, not copied.
 
     Raises:
         ArgumentError: if there is no tensor, since device and dtype would be unknown.
     """
-    if not isinstance(tensors, (list, tuple)):
+    if not is_scripting() and not isinstance(tensors, (list, tuple)):
         raise TypeError(f"cat() got a {type(tensors).__name__}; give a list or tuple of tensors.")
-    if not tensors:
+    if len(tensors) == 0:
         raise ArgumentError("cat() got no tensor; give at least one.")
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
 
 
-def nonzero_tuple(x: Tensor) -> tuple[Tensor, ...]:
+# Its type is left out, since TorchScript has no tuples of any length and gives a list.
+def nonzero_tuple(x: Tensor):  # type: ignore[no-untyped-def]
     """Indices of the non-zero elements, one int64 tensor per axis; a scalar counts as one axis."""
-    return torch.atleast_1d(x).nonzero(as_tuple=True)
+    x = torch.atleast_1d(x)
+    if is_scripting():
+        return x.nonzero().unbind(1)
+    return x.nonzero(as_tuple=True)
 
 
 def empty_input_loss_func_wrapper(loss_func: Callable[..., Tensor]) -> Callable[..., Tensor]:

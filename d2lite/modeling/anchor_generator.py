@@ -6,10 +6,11 @@ Level i has Hi x Wi cells of a stride and A anchors a cell. Anchors are ordered 
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec
@@ -73,8 +74,10 @@ class _GridOfAnchors(nn.Module):
             list for each level, or one list for all.
     """
 
+    __jit_ignored_attributes__: ClassVar[list[str]] = ["_cache", "generate_cell_anchors"]
+    __jit_unused_properties__: ClassVar[list[str]] = ["num_anchors", "num_cell_anchors"]
+
     box_dim: int
-    _boxes: type[Boxes]
 
     def __init__(self, strides: Sequence[int], offset: float, **shapes: Sequence[Any]) -> None:
         super().__init__()
@@ -113,42 +116,54 @@ class _GridOfAnchors(nn.Module):
         """Anchors a cell, of every level: A in the (N, A, Hi, Wi) scores of that level."""
         return [len(cell) for cell in self.cell_anchors]
 
-    def forward(self, features: Sequence[Tensor]) -> list[Boxes]:
+    def _on_grids(self, features: list[Tensor]) -> list[Tensor]:
         """Repeat the anchors on the grids of feature maps.
 
         Args:
             features: one (N, C, Hi, Wi) a level; only shape and device matter.
 
         Returns:
-            boxes of each level, Hi * Wi * A of them, in pixels of the network's input. The
-            tensors are kept for the next call: don't change them in place.
+            one (Hi * Wi * A, D) a level, in pixels of the network's input.
         """
-        grids = tuple(tuple(feature.shape[-2:]) for feature in features)
-        if len(grids) != self.num_features:
+        if len(features) != self.num_features:
             raise ArgumentError(
-                f"{len(grids)} feature maps for an anchor generator of {self.num_features} levels."
+                f"{len(features)} feature maps for an anchor generator of {self.num_features} "
+                "levels."
             )
+        if is_scripting():
+            return self._repeat_all(features)
+        return self._repeat_cached(features)
+
+    @torch.jit.unused
+    def _repeat_cached(self, features: list[Tensor]) -> list[Tensor]:
+        # A traced model must compute the anchors for the maps that it gets.
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+            return self._repeat_all(features)
+        grids = tuple(tuple(feature.shape[-2:]) for feature in features)
         # Tensors made in inference mode cannot be used in training.
         key = (grids, features[0].device, torch.is_inference_mode_enabled())
         anchors = self._cache.pop(key, None)
         if anchors is None:
-            anchors = [
-                self._repeat(grid, stride, cell.to(features[0].device))
-                for grid, stride, cell in zip(grids, self.strides, self.cell_anchors, strict=True)
-            ]
+            anchors = self._repeat_all(features)
         self._cache[key] = anchors
         if len(self._cache) > _CACHED_SIZES:
             self._cache.popitem(last=False)
-        return [self._boxes(level) for level in anchors]
+        return anchors
 
-    def _repeat(self, grid: tuple[int, ...], stride: int, cell_AD: Tensor) -> Tensor:
-        y, x = (
-            (torch.arange(n, dtype=torch.float32, device=cell_AD.device) + self.offset) * stride
-            for n in grid
-        )
-        yy, xx = torch.meshgrid(y, x, indexing="ij")
-        shifts = self._shift_columns(xx.reshape(-1), yy.reshape(-1))
-        return (shifts[:, None] + cell_AD[None]).reshape(-1, self.box_dim)
+    def _repeat_all(self, features: list[Tensor]) -> list[Tensor]:
+        cells: list[Tensor] = [cell for _, cell in self.cell_anchors.named_buffers()]
+        anchors: list[Tensor] = []
+        for i, feature in enumerate(features):
+            cell_AD = cells[i].to(feature.device)
+            y = self._centres(feature.shape[-2], self.strides[i], cell_AD.device)
+            x = self._centres(feature.shape[-1], self.strides[i], cell_AD.device)
+            yy, xx = torch.meshgrid(y, x, indexing="ij")
+            shifts = self._shift_columns(xx.reshape(-1), yy.reshape(-1))
+            anchors.append((shifts[:, None] + cell_AD[None]).reshape(-1, cell_AD.shape[1]))
+        return anchors
+
+    def _centres(self, count: int, stride: int, device: torch.device) -> Tensor:
+        return (torch.arange(count, dtype=torch.float32, device=device) + self.offset) * stride
 
     # Subclasses differ in what they take.
     generate_cell_anchors: Any
@@ -198,7 +213,6 @@ class DefaultAnchorGenerator(_GridOfAnchors):
     """
 
     box_dim: int = 4
-    _boxes = Boxes
 
     @configurable
     def __init__(
@@ -230,6 +244,18 @@ class DefaultAnchorGenerator(_GridOfAnchors):
         ]
         return torch.tensor(corners)
 
+    def forward(self, features: list[Tensor]) -> list[Boxes]:
+        """Repeat the anchors on the grids of feature maps.
+
+        Args:
+            features: one (N, C, Hi, Wi) a level; only shape and device matter.
+
+        Returns:
+            boxes of each level, Hi * Wi * A of them, in pixels of the network's input. The
+            tensors are kept for the next call: don't change them in place.
+        """
+        return [Boxes(level) for level in self._on_grids(features)]
+
     def _shift_columns(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.stack((x, y, x, y), dim=1)
 
@@ -249,7 +275,6 @@ class RotatedAnchorGenerator(_GridOfAnchors):
     """
 
     box_dim: int = 5
-    _boxes = RotatedBoxes
 
     @configurable
     def __init__(
@@ -292,6 +317,10 @@ class RotatedAnchorGenerator(_GridOfAnchors):
             for angle in angles
         ]
         return torch.tensor(rows)
+
+    def forward(self, features: list[Tensor]) -> list[RotatedBoxes]:
+        """As of `DefaultAnchorGenerator`, rotated boxes."""
+        return [RotatedBoxes(level) for level in self._on_grids(features)]
 
     def _shift_columns(self, x: Tensor, y: Tensor) -> Tensor:
         nothing = torch.zeros_like(x)

@@ -4,8 +4,6 @@ M ground-truth boxes, N predictions.
 """
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -33,21 +31,23 @@ class Matcher:
 
     def __init__(
         self,
-        thresholds: Sequence[float],
-        labels: Sequence[int],
+        thresholds: list[float],
+        labels: list[int],
         allow_low_quality_matches: bool = False,
     ) -> None:
-        thresholds, labels = list(thresholds), list(labels)
-        ascending = all(a <= b for a, b in pairwise(thresholds))
-        if not thresholds or thresholds[0] <= 0 or not ascending:
+        # Plain lists and loops, since TorchScript compiles this class.
+        bounds = [-math.inf]
+        bounds.extend(thresholds)
+        bounds.append(math.inf)
+        if len(thresholds) == 0 or thresholds[0] <= 0 or bounds != sorted(bounds):
             raise ArgumentError(f"IOU_THRESHOLDS={thresholds}: give ascending, positive numbers.")
-        if len(labels) != len(thresholds) + 1 or not set(labels) <= {-1, 0, 1}:
+        if len(labels) != len(thresholds) + 1 or not all([x in (-1, 0, 1) for x in labels]):  # noqa: C419
             raise ArgumentError(
                 f"IOU_LABELS={labels} for the thresholds {thresholds}: give "
                 f"{len(thresholds) + 1} labels out of -1, 0 and 1."
             )
-        self.thresholds = [-math.inf, *thresholds, math.inf]
-        self.labels = labels
+        self.thresholds = bounds
+        self.labels = list(labels)
         self.allow_low_quality_matches = allow_low_quality_matches
 
     def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,18 +59,14 @@ class Matcher:
         Returns:
             (N,) int64, index of the ground truth, 0 where there is none; (N,) int8, label.
         """
-        num_gt, num_preds = match_quality_matrix.shape
-        new = match_quality_matrix.new_full
+        num_gt, num_preds = match_quality_matrix.size(0), match_quality_matrix.size(1)
+        labels_N = match_quality_matrix.new_full((num_preds,), self.labels[0], dtype=torch.int8)
         if num_gt == 0:
             # Without ground truth everything falls below the first threshold.
-            return (
-                new((num_preds,), 0, dtype=torch.int64),
-                new((num_preds,), self.labels[0], dtype=torch.int8),
-            )
+            return match_quality_matrix.new_zeros((num_preds,), dtype=torch.int64), labels_N
         best_N, matches_N = match_quality_matrix.max(dim=0)
-        labels_N = new((num_preds,), self.labels[0], dtype=torch.int8)
-        for bound, label in zip(self.thresholds[1:-1], self.labels[1:], strict=True):
-            labels_N.masked_fill_(best_N >= bound, label)
+        for i in range(1, len(self.labels)):
+            labels_N.masked_fill_(best_N >= self.thresholds[i], self.labels[i])
         if self.allow_low_quality_matches:
             self.set_low_quality_matches_(labels_N, match_quality_matrix)
         return matches_N, labels_N

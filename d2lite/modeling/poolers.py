@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import RoIPool
 
 from d2lite.layers import ROIAlign, ROIAlignRotated, cat
-from d2lite.structures import Boxes, RotatedBoxes
+from d2lite.structures import Boxes
 from d2lite.utils.errors import ArgumentError, ConfigError
 
 __all__ = ["ROIPooler", "assign_boxes_to_levels", "convert_boxes_to_pooler_format"]
@@ -21,7 +21,7 @@ POOLER_TYPES = ("ROIAlign", "ROIAlignV2", "ROIAlignRotated", "ROIPool")
 
 
 def assign_boxes_to_levels(
-    box_lists: Sequence[Boxes | RotatedBoxes],
+    box_lists: list[Boxes],
     min_level: int,
     max_level: int,
     canonical_box_size: int,
@@ -47,7 +47,7 @@ def assign_boxes_to_levels(
     return levels.clamp(min=min_level, max=max_level).to(torch.int64) - min_level
 
 
-def convert_boxes_to_pooler_format(box_lists: Sequence[Boxes | RotatedBoxes]) -> Tensor:
+def convert_boxes_to_pooler_format(box_lists: list[Boxes]) -> Tensor:
     """Join the boxes of all images, each with the index of its image in front.
 
     Args:
@@ -56,9 +56,9 @@ def convert_boxes_to_pooler_format(box_lists: Sequence[Boxes | RotatedBoxes]) ->
     Returns:
         (B, 5) float, (image, x0, y0, x1, y1), or (B, 6) for rotated boxes.
     """
-    boxes = cat([boxes.tensor for boxes in box_lists])
-    counts = [len(boxes) for boxes in box_lists]
-    image = torch.cat([boxes.new_full((count, 1), i) for i, count in enumerate(counts)])
+    boxes = cat([of_image.tensor for of_image in box_lists])
+    counts = [len(of_image) for of_image in box_lists]
+    image = torch.cat([boxes.new_full((count, 1), float(i)) for i, count in enumerate(counts)])
     return torch.cat((image, boxes), dim=1)
 
 
@@ -109,7 +109,7 @@ class ROIPooler(nn.Module):
             )
         self.min_level, self.max_level = int(levels[0]), int(levels[-1])
 
-    def forward(self, x: Sequence[Tensor], box_lists: Sequence[Boxes | RotatedBoxes]) -> Tensor:
+    def forward(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
         """Pool.
 
         Args:
@@ -128,8 +128,9 @@ class ROIPooler(nn.Module):
                 f"{len(box_lists)} images; expected {len(self.level_poolers)} maps and as many "
                 "lists of boxes as images."
             )
-        if not box_lists:
-            return x[0].new_zeros((0, x[0].shape[1], *self.output_size))
+        if len(box_lists) == 0:
+            rows, columns = self.output_size
+            return x[0].new_zeros((0, x[0].shape[1], rows, columns))
         rois = convert_boxes_to_pooler_format(box_lists)
         if len(x) == 1:
             return self.level_poolers[0](x[0], rois)
@@ -143,13 +144,11 @@ class ROIPooler(nn.Module):
         # One sort instead of a search for the boxes of each level: one transfer to the CPU
         # gives the counts.
         order = torch.argsort(levels, stable=True)
-        counts = torch.bincount(levels, minlength=len(x)).tolist()
-        pooled_parts = [
-            pooler(feature, part)
-            for pooler, feature, part in zip(
-                self.level_poolers, x, rois[order].split(counts), strict=True
-            )
-        ]
+        counts: list[int] = torch.bincount(levels, minlength=len(x)).tolist()
+        parts = rois[order].split(counts)
+        pooled_parts: list[Tensor] = []
+        for i, pooler in enumerate(self.level_poolers):
+            pooled_parts.append(pooler(x[i], parts[i]))
         pooled = torch.cat(pooled_parts)
         return pooled[torch.argsort(order)]
 

@@ -36,6 +36,9 @@ class RotatedBoxes(Boxes):
     def _like(self, tensor: Tensor) -> "RotatedBoxes":
         return RotatedBoxes(tensor)
 
+    # TorchScript compiles the methods of a class, but not those of its base.
+    __len__ = Boxes.__len__
+
     def to(self, device: torch.device, non_blocking: bool = False) -> "RotatedBoxes":
         """The same boxes on another device."""
         return self._like(self.tensor.to(device=device, non_blocking=non_blocking))
@@ -63,7 +66,7 @@ class RotatedBoxes(Boxes):
         height, width = box_size
         upright = self.tensor[:, 4].abs() <= clip_angle_threshold
         centres, sizes = self.tensor[:, :2], self.tensor[:, 2:4]
-        limit = self.tensor.new_tensor([width, height])
+        limit = torch.tensor([width, height], dtype=centres.dtype, device=centres.device)
         low = torch.minimum((centres - sizes / 2).clamp(min=0), limit)
         high = torch.minimum((centres + sizes / 2).clamp(min=0), limit)
         # A box that was inside must not grow by rounding.
@@ -88,7 +91,8 @@ class RotatedBoxes(Boxes):
         height, width = box_size
         half = self._half_extent()
         low, high = self.tensor[:, :2] - half, self.tensor[:, :2] + half
-        limit = self.tensor.new_tensor([width, height]) + boundary_threshold
+        limit = torch.tensor([width, height], dtype=low.dtype, device=low.device)
+        limit = limit + boundary_threshold
         return ((low >= -boundary_threshold) & (high < limit)).all(dim=1)
 
     def _half_extent(self) -> Tensor:
@@ -110,7 +114,8 @@ class RotatedBoxes(Boxes):
         """
         angles = torch.deg2rad(self.tensor[:, 4])
         cos, sin = angles.cos(), angles.sin()
-        centres = self.tensor[:, :2] * self.tensor.new_tensor([scale_x, scale_y])
+        factors = torch.tensor([scale_x, scale_y], dtype=angles.dtype, device=angles.device)
+        centres = self.tensor[:, :2] * factors
         width = self.tensor[:, 2] * torch.hypot(scale_x * cos, scale_y * sin)
         height = self.tensor[:, 3] * torch.hypot(scale_x * sin, scale_y * cos)
         turned = torch.rad2deg(torch.atan2(scale_x * sin, scale_y * cos))

@@ -77,11 +77,11 @@ def test_half_precision_boxes_are_compared_in_float32():
 
 
 def test_wrong_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"batched_nms have shape \(2, 5\); give \(N, 4\)"):
+    with pytest.raises(ValueError, match=r"batched_nms have shape \[2, 5\]; give \(N, 4\)"):
         batched_nms(torch.zeros(2, 5), torch.zeros(2), torch.zeros(2), 0.5)
-    with pytest.raises(ValueError, match=r"rotated NMS have shape \(2, 4\); give \(N, 5\)"):
+    with pytest.raises(ValueError, match=r"rotated NMS have shape \[2, 4\]; give \(N, 5\)"):
         nms_rotated(torch.zeros(2, 4), torch.zeros(2), 0.5)
-    with pytest.raises(ValueError, match=r"have shape \(2, 4\); give \(N, 5\)"):
+    with pytest.raises(ValueError, match=r"have shape \[2, 4\]; give \(N, 5\)"):
         pairwise_iou_rotated(torch.zeros(2, 4), torch.zeros(2, 5))
 
 

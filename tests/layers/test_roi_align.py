@@ -34,9 +34,9 @@ def test_half_precision_features_keep_exact_boxes():
 
 
 def test_wrong_rois_are_refused():
-    with pytest.raises(ValueError, match=r"shape \(2, 4\); give \(R, 5\)"):
+    with pytest.raises(ValueError, match=r"shape \[2, 4\]; give \(R, 5\)"):
         ROIAlign(7, 1.0, 0)(torch.zeros(1, 1, 4, 4), torch.zeros(2, 4))
-    with pytest.raises(ValueError, match=r"shape \(2, 5\); give \(R, 6\)"):
+    with pytest.raises(ValueError, match=r"shape \[2, 5\]; give \(R, 6\)"):
         ROIAlignRotated(7, 1.0, 0)(torch.zeros(1, 1, 4, 4), torch.zeros(2, 5))
 
 
@@ -74,3 +74,20 @@ def test_pooling_of_no_box_keeps_the_graph_whole():
         assert pooled.shape == (0, 2, 7, 7)
         pooled.sum().backward()
     assert feature.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("flat", [[0.0, 30.0], [30.0, 0.0], [0.0, 0.0]])
+def test_a_rotated_box_without_an_area_pools_nothing(flat):
+    """Its bins hold no cell, so with sampling_ratio=0 they hold no sample."""
+    boxes = torch.tensor([[0, 4.0, 5.0, *flat, 30.0], [0, 4.0, 4.0, 4.0, 4.0, 0.0]])
+    out = ROIAlignRotated((4, 6), 1.0, 0)(torch.rand(1, 2, 9, 9) + 1, boxes)
+    assert not out[0].any()
+    assert (out[1] > 0).all()
+
+
+def test_rotated_pooling_computes_in_double():
+    """A numeric gradient in float32 would be too coarse to compare with."""
+    torch.manual_seed(0)
+    features = torch.rand(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    boxes = torch.tensor([[0, 2.5, 2.0, 3.0, 2.0, 30.0]], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: ROIAlignRotated((2, 3), 1.0, 0)(x, boxes), features)

@@ -12,6 +12,7 @@ from fvcore.transforms.transform import (
     VFlipTransform,
 )
 from PIL import Image
+from torch._jit_internal import _drop
 
 from d2lite.utils.errors import ConfigError
 
@@ -112,6 +113,8 @@ class Resize(Augmentation):
 class ResizeShortestEdge(Augmentation):
     """Resize so that the shorter side has a given length and the longer one stays in bounds."""
 
+    # TorchScript reads the rest of the class for the sake of `get_output_shape`.
+    @_drop
     def __init__(
         self,
         short_edge_length: int | Sequence[int],
@@ -148,6 +151,7 @@ class ResizeShortestEdge(Augmentation):
         self.sample_style, self.interp = sample_style, interp
         self.is_range = sample_style == "range"
 
+    @_drop
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw a length for a (H, W, ...) image; a length of 0 leaves the image alone."""
         h, w = image.shape[:2]
@@ -181,7 +185,7 @@ class ResizeShortestEdge(Augmentation):
             new_short, new_long = new_short * shrink, new_long * shrink
         # DIFFERS: a 20,000 x 1 image keeps one pixel of width instead of none.
         sides = max(int(new_short + 0.5), 1), max(int(new_long + 0.5), 1)
-        return sides if oldh < oldw else sides[::-1]
+        return sides if oldh < oldw else (sides[1], sides[0])
 
 
 class ResizeScale(Augmentation):

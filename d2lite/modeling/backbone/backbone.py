@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ class Backbone(nn.Module, ABC):
     A subclass lists its maps in `_out_features` and their sizes in `_out_feature_channels` and
     `_out_feature_strides` (dicts by name), or overrides `output_shape`.
     """
+
+    __jit_unused_properties__: ClassVar[list[str]] = ["size_divisibility", "padding_constraints"]
 
     _size_divisibility: int = 0
     _out_features: list[str]
@@ -61,21 +63,27 @@ class StagedBackbone(Backbone):
     A subclass has `stem` and a module for each of `stage_names`, whose children are the blocks.
     """
 
-    stem: Any
-    stage_names: tuple[str, ...]
+    # TorchScript reads annotations of a class, and knows no Any.
+    if TYPE_CHECKING:
+        stem: Any
+        stage_names: tuple[str, ...]
 
     def run_stages(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The wanted maps of (N, C, H, W) images by name, and the map of the last stage."""
         if x.dim() != 4:
             raise ArgumentError(
-                f"A {type(self).__name__} takes (N, C, H, W), not a tensor of shape "
-                f"{tuple(x.shape)}."
+                f"The backbone takes (N, C, H, W), not a tensor of shape {list(x.shape)}."
             )
-        maps = {}
-        for name in ("stem", *self.stage_names):
-            x = getattr(self, name)(x)
-            if name in self._out_features:
-                maps[name] = x
+        maps: dict[str, Tensor] = {}
+        x = self.stem(x)
+        if "stem" in self._out_features:
+            maps["stem"] = x
+        # TorchScript knows modules by name only where it goes through the children.
+        for name, child in self.named_children():
+            if name in self.stage_names:
+                x = child(x)
+                if name in self._out_features:
+                    maps[name] = x
         return maps, x
 
     def freeze(self, freeze_at: int = 0) -> "StagedBackbone":

@@ -1,7 +1,7 @@
 """ResNet and ResNeXt, of any depth, and how they are made from a configuration."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from d2lite.layers import CNNBlockBase, ShapeSpec
 from d2lite.utils.errors import ArgumentError, ConfigError
 
 from ..weight_init import normal_fill
-from .backbone import StagedBackbone, check_maps
+from .backbone import Backbone, StagedBackbone, check_maps
 from .build import BACKBONE_REGISTRY
 from .resnet_blocks import BasicBlock, BasicStem, BottleneckBlock, DeformBottleneckBlock
 
@@ -50,6 +50,8 @@ class ResNet(StagedBackbone):
         out_features: the maps to return; the last one when left out.
         freeze_at: see `StagedBackbone.freeze`.
     """
+
+    __jit_unused_properties__: ClassVar[list[str]] = [*Backbone.__jit_unused_properties__, "stages"]
 
     def __init__(
         self,
@@ -106,7 +108,8 @@ class ResNet(StagedBackbone):
             name -> (N, channels, H / stride, W / stride); "linear" -> (N, num_classes).
         """
         maps, last = self.run_stages(x)
-        if "linear" in self._out_features:
+        # Two conditions, of which TorchScript decides the first while it compiles.
+        if self.num_classes is not None and "linear" in self._out_features:
             maps["linear"] = self.linear(self.avgpool(last).flatten(1))
         return maps
 

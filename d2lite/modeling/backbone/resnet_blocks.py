@@ -4,7 +4,7 @@ In every block the strided convolution halves the map, and a projection replaces
 where input and output differ in channels.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,7 +68,9 @@ class ResidualBlock(CNNBlockBase):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)."""
         out = self.residual(x)
-        out += x if self.shortcut is None else self.shortcut(x)
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        out += x
         return F.relu_(out)
 
 
@@ -128,7 +130,9 @@ class BottleneckBlock(ResidualBlock):
         self._make_spatial(width, norm, stride=second, groups=num_groups, dilation=dilation)
         self.conv3 = _normed_conv(width, out_channels, 1, norm=norm)
 
-    conv2: Any
+    # TorchScript reads annotations of a class, and knows no Any.
+    if TYPE_CHECKING:
+        conv2: Any
 
     def _make_spatial(self, width: int, norm: Norm, **options: Any) -> None:
         self.conv2 = _normed_conv(width, width, 3, norm=norm, **options)

@@ -47,7 +47,7 @@ class FCOSHead(RetinaNetHead):
         }
 
     def forward(  # type: ignore[override]
-        self, features: Sequence[Tensor]
+        self, features: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Predict.
 

@@ -100,11 +100,11 @@ class RetinaNetHead(nn.Module):
             in_channels = out_channels
         return nn.Sequential(*layers)
 
-    def _check_levels(self, features: Sequence[Tensor]) -> None:
+    def _check_levels(self, features: list[Tensor]) -> None:
         if len(features) != self._num_levels:
             raise ArgumentError(f"{len(features)} feature maps; this head has {self._num_levels}.")
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict.
 
         Args:

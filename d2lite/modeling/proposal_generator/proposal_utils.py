@@ -39,7 +39,8 @@ def find_top_rpn_proposals(
     Args:
         proposals: one (N, Ri, 4) a level, xyxy in pixels; or (N, Ri, 5) of rotated boxes.
         pred_objectness_logits: one (N, Ri) a level.
-        image_sizes: (height, width) of each image without padding; boxes are clipped to it.
+        image_sizes: (height, width) of each image without padding; boxes are clipped to it. There
+            are results for so many images.
         nms_thresh: boxes of a larger IoU suppress each other.
         pre_nms_topk: of each level and image.
         post_nms_topk: of each image.
@@ -97,7 +98,7 @@ def choose_proposals(
     box_class = RotatedBoxes if boxes_NRD.shape[2] == 5 else Boxes
     results = []
     for boxes_RD, logits_R, finite_R, size in zip(
-        boxes_NRD, logits_NR, finite_NR, image_sizes, strict=True
+        boxes_NRD, logits_NR, finite_NR, image_sizes, strict=False
     ):
         # A row that is not finite becomes an empty box, and is dropped as one.
         candidates = box_class(boxes_RD.masked_fill(~finite_R[:, None], 0.0))

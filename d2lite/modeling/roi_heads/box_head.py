@@ -1,7 +1,7 @@
 """FastRCNNConvFCHead: convolutions, then fully connected layers, on the features of a region."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -30,6 +30,8 @@ class FastRCNNConvFCHead(nn.Sequential):
     Raises:
         ConfigError: without any layer.
     """
+
+    __jit_unused_properties__: ClassVar[list[str]] = ["output_shape"]
 
     @configurable
     def __init__(
@@ -74,7 +76,9 @@ class FastRCNNConvFCHead(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, C, H, W) -> (R, fc_dims[-1]), or (R, conv_dims[-1], H, W) without such layers."""
-        return super().forward(x)  # type: ignore[no-untyped-call]
+        for layer in self:
+            x = layer(x)
+        return x
 
     @property
     def output_shape(self) -> ShapeSpec:

@@ -245,5 +245,5 @@ def test_wrong_choices_are_refused():
         adjust_block_compatibility([8, 16], [1.0], [8, 8])
     with pytest.raises(ValueError, match="use an odd number"):
         pool2d(2)
-    with pytest.raises(ValueError, match=r"not a tensor of shape \(3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"not a tensor of shape \[3, 8, 8\]"):
         small_net()(torch.zeros(3, 8, 8))

@@ -103,3 +103,12 @@ def test_further_fields_come_from_the_truth():
 def test_unequal_numbers_of_images_are_refused():
     with pytest.raises(ValueError, match="1 images, proposals of 2"):
         add_ground_truth_to_proposals([Boxes(apart(1))], [proposals(1)] * 2)
+
+
+def test_there_are_results_for_as_many_images_as_sizes():
+    """Infinite scores are dropped in inference; detectron2's own test gives one size for three."""
+    boxes, logits = [torch.rand(3, 9, 4)], [torch.rand(3, 9)]
+    logits[0][0, 3:5] = float("inf")
+    found = find_top_rpn_proposals(boxes, logits, [(10, 10)], 0.5, 100, 100, 0, False)
+    assert len(found) == 1
+    assert found[0].objectness_logits.isfinite().all()
