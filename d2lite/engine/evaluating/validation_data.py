@@ -8,6 +8,8 @@ from typing import Any
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, DatasetMapper, build_detection_test_loader
 from d2lite.data.dataset_mapper import build_augmentation
+from d2lite.data.transforms import AugmentationList
+from d2lite.projects import build_project_mapper
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 
@@ -48,7 +50,8 @@ def build_validation_loaders(
 
 
 def _has_truth(records: Iterable[dict[str, Any]]) -> bool:
-    return any(record.get("annotations") or "sem_seg_file_name" in record for record in records)
+    maps = {"sem_seg_file_name", "pan_seg_file_name"}
+    return any(record.get("annotations") or maps & record.keys() for record in records)
 
 
 def build_validation_loader(cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
@@ -61,7 +64,11 @@ def build_validation_loader(cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
         dataset_name: a registered set.
     """
     plain = build_augmentation(cfg, False)
-    mapper = DatasetMapper(cfg, True, augmentations=plain, recompute_boxes=False)
+    mapper = build_project_mapper(cfg)
+    if mapper is None:
+        mapper = DatasetMapper(cfg, True, augmentations=plain, recompute_boxes=False)
+    else:
+        mapper.augmentations = AugmentationList(plain)
     loader: Iterable[Any] = build_detection_test_loader(
         cfg, dataset_name, mapper=_KeyedMapper(mapper)
     )
