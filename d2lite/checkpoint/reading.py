@@ -164,7 +164,7 @@ def tensors_of(weights: Mapping[str, Any]) -> dict[str, Any]:
     converted: dict[str, Any] = OrderedDict()
     for name, value in weights.items():
         if isinstance(value, np.ndarray | np.generic):
-            # A copy: torch wants arrays that can be written to and are in the machine's byte order.
+            # A copy: torch needs arrays that can be written to and are in the machine's byte order.
             native = np.array(value, dtype=value.dtype.newbyteorder("="))
             value = torch.from_numpy(native)
         converted[name] = value

@@ -23,7 +23,7 @@ def upgrade_config(cfg: CfgNode, to_version: int | None = None) -> CfgNode:
     """A copy of a config under the key names of a later version.
 
     Args:
-        cfg: of an earlier version, which its VERSION says or its keys tell.
+        cfg: of an earlier version, by its VERSION or else its keys.
         to_version: 0, 1 or 2; the present version if None.
     """
     target = VERSION if to_version is None else to_version

@@ -5,7 +5,7 @@ from .node import CfgNode as CN
 __all__ = ["MODEL"]
 
 MODEL = CN()
-# Device of the model. While nobody sets it, Apple MPS or the CPU stand in for a missing CUDA.
+# Device of the model. While nobody sets it, Apple MPS or the CPU are used where CUDA is missing.
 MODEL.DEVICE = "cuda"
 # Keep maps and convolution weights with their channels last in memory: the same numbers up to
 # rounding, some 15 % less time for SOLOv2 on a CPU (d2lite).
@@ -58,7 +58,7 @@ MODEL.ANCHOR_GENERATOR.SIZES = [[32, 64, 128, 256, 512]]
 MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS = [[0.5, 1.0, 2.0]]
 # Angles in degrees; only the generator of rotated anchors reads them.
 MODEL.ANCHOR_GENERATOR.ANGLES = [[-90, 0, 90]]
-# Where the first anchor centre lies in its cell, as a share of the stride, in [0, 1).
+# Place of the first anchor centre in its cell, as a share of the stride, in [0, 1).
 MODEL.ANCHOR_GENERATOR.OFFSET = 0.0
 
 MODEL.RPN = CN()

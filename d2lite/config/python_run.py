@@ -88,7 +88,7 @@ class PythonRunConfig(CfgNode):
             if value is not None:
                 yield place, key, value
         device = OmegaConf.select(self.parts, "train.device")
-        # "cuda" is what published configs say, and the default, for which CPU or MPS stand in.
+        # "cuda" is what published configs say, and the default, for which CPU or MPS may be used.
         if device not in (None, "cuda"):
             yield "train.device", "MODEL.DEVICE", str(device)
         for kind in ("train", "test"):

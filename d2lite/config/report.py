@@ -46,7 +46,7 @@ def annotated_yaml(cfg: CfgNode, only_diff: bool = False, base: CfgNode | None =
         base: what to compare with; None takes the defaults of `get_cfg()`.
 
     Returns:
-        YAML that loads back: to an equal config, on top of `base` where only differences stand.
+        YAML that loads back: to an equal config, on top of `base` where only differences are shown.
     """
     shown = config_diff(cfg, base) if only_diff else cfg
     return "\n".join(_lines(shown, cfg, "", 0)) + "\n" if shown else "{}\n"

@@ -258,7 +258,7 @@ def _test_loader_from_config(
 
 
 class _EveryImage(MapDataset):
-    """A mapped dataset for evaluation: no image may be left out or stand in for another."""
+    """A mapped dataset for evaluation: no image may be left out or replaced by another."""
 
     def __getitem__(self, idx: int) -> Any:
         sample = self.try_get(idx)

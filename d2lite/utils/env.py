@@ -54,7 +54,7 @@ def resolve_device(requested: str, *, was_set: bool) -> torch.device:
     Args:
         requested: a name of torch: "cuda", "cuda:1", "mps", "cpu", ...
         was_set: whether a person asked for it. Where it is only the default and there is no CUDA,
-            Apple MPS or the CPU stand in.
+            Apple MPS or the CPU are used.
 
     Raises:
         DeviceError: if it was asked for and this machine lacks it, or if torch knows no such name.

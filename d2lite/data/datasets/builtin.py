@@ -1,4 +1,4 @@
-"""The one list of built-in dataset names and of the files behind them.
+"""The one list of built-in dataset names and of their files.
 
 Importing it registers the names and touches neither the disk nor the environment: the folder is
 looked up when a dataset is loaded, or when a path is read from its metadata.

@@ -59,7 +59,7 @@ _COCO_STUFF = """
 199 wall-other-merged 66669C, 200 rug-merged FA8DFF
 """
 
-# Colour of the one class that stands for every thing in COCO's maps of stuff.
+# Colour of the one class that means every thing in COCO's maps of stuff.
 _ANY_THING_COLOUR = [82, 18, 128]
 
 # The classes that Cityscapes evaluates, in order of their training number: id, name, colour.

@@ -146,7 +146,7 @@ def _polygons(annotation: Mapping[str, Any], json_file: Any) -> list[list[float]
 
 
 def _image_path(image: Mapping[str, Any], image_root: str) -> str:
-    """LVIS takes images of any split of COCO; an image's address tells which one."""
+    """LVIS takes images of any split of COCO; an image's address has it."""
     if "coco_url" in image:
         return os.path.join(image_root, *image["coco_url"].split("/")[-2:])
     return os.path.join(image_root, image["file_name"])
@@ -184,7 +184,7 @@ def lvis_class_image_count(json_file: str) -> list[dict[str, int]]:
 
     Raises:
         MissingFileError: if the file is not there.
-        DataError: if the file does not tell; it also is an AttributeError, so that the metadata's
+        DataError: if the file lacks it; it also is an AttributeError, so that the metadata's
             `get` takes it for a value that is not set.
     """
     categories = _known_categories(json_file)

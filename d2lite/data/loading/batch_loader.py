@@ -115,7 +115,7 @@ def _total_batch_size(total: int | None, single: int | None, world_size: int) ->
 
 
 def _groups_of(dataset: Dataset[Any]) -> Any:
-    """Shape groups of the dataset's images, or None where only decoding would tell."""
+    """Shape groups of the dataset's images, or None where only decoding would show them."""
     while isinstance(dataset, MapDataset):
         dataset = dataset.dataset
     groups = shape_groups(dataset)

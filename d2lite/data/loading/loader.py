@@ -162,7 +162,7 @@ class StreamDataset(Dataset[Any]):
         among = getattr(self.dataset, "substitutes", partial(substitutes, len(self)))
         attempts = enumerate(among(index, self.seed, position))
         for attempt, candidate in attempts:
-            # Each candidate draws afresh: what the first one drew must not reach the second.
+            # Each candidate has its own draws: those of the first must not reach the second.
             draws = keyed_draws(draw_key(key, attempt) if attempt else key)
             with draws, at_position(position):
                 try:

@@ -49,7 +49,7 @@ class _StreamSampler(Sampler[Any]):
 
 
 def stream_order(sampler: Sampler[Any] | None) -> EpochOrder | None:
-    """The order that a sampler follows, or None where only iterating over it tells.
+    """The order that a sampler follows, or None where only iterating over it shows it.
 
     Args:
         sampler: of any kind; a subclass of one of ours may have an order of its own.
@@ -102,7 +102,7 @@ class RandomSubsetTrainingSampler(_StreamSampler):
         _check_size(size)
         if not 0 < subset_ratio <= 1:
             raise DataError(
-                f"DATALOADER.RANDOM_SUBSET_RATIO is {subset_ratio}; it must lie above 0 and be at "
+                f"DATALOADER.RANDOM_SUBSET_RATIO is {subset_ratio}; it must be above 0 and at "
                 "most 1."
             )
         if seed_subset is None:

@@ -1,4 +1,4 @@
-"""Augmentation: the dice. It looks at an input, draws, and returns the Transform that was done.
+"""Augmentation: it looks at an input, draws at random, and returns the Transform that was done.
 
 All draws come from numpy's global generator, which the data loader keys for each sample.
 """
@@ -29,7 +29,7 @@ class Augmentation:
     """A policy that makes one Transform for one input.
 
     A subclass writes `get_transform`, whose argument names say which attributes of the input it
-    wants to see (`image`, `boxes`, `sem_seg`, or whatever a user's own input carries). Calling
+    needs (`image`, `boxes`, `sem_seg`, or whatever a user's own input carries). Calling
     the augmentation makes the transform, applies it to the input in place and returns it, so
     that it can be applied to everything else that belongs to the image.
 
@@ -114,7 +114,7 @@ class Augmentation:
 
 
 class _Fixed(Augmentation):
-    """An augmentation without dice: always the same transform."""
+    """An augmentation that does not draw: always the same transform."""
 
     input_args = ()
 

@@ -159,7 +159,7 @@ class FixedSizeCrop(Augmentation):
         """Draw the place of the crop for a (H, W, ...) image."""
         size = np.array(image.shape[:2])
         kept = np.minimum(size, self.crop_size)
-        # One draw for both axes, as the reference has it: crops lie along a diagonal.
+        # One draw for both axes, as the reference has it: crops are along a diagonal.
         y0, x0 = np.round((size - kept) * np.random.uniform()).astype(int).tolist()
         (h, w), (kept_h, kept_w) = size.tolist(), kept.tolist()
         steps: list[Transform] = [CropTransform(x0, y0, kept_w, kept_h, orig_w=w, orig_h=h)]
@@ -174,7 +174,7 @@ class FixedSizeCrop(Augmentation):
 
 
 class MinIoURandomCrop(Augmentation):
-    """SSD's crop: each try wants every box to overlap the crop by a drawn least IoU.
+    """SSD's crop: in each try every box has to overlap the crop by a drawn least IoU.
 
     Source: Liu 2016, SSD, section 2.2 (data augmentation).
     """

@@ -1,4 +1,4 @@
-"""What a run tells while it runs: scalars, images, histograms, and who writes them down."""
+"""What a run reports: scalars, images, histograms, and the writers of them."""
 
 from .printer import CommonMetricPrinter
 from .storage import (

@@ -41,7 +41,7 @@ class CommonMetricPrinter(EventWriter):
         """Begin to measure.
 
         Args:
-            max_iter: iteration at which training ends; without it there is no time left to tell.
+            max_iter: iteration at which training ends; without it no time left is shown.
             window_size: iterations in the medians and averages that are shown.
         """
         self.logger = _logger
@@ -53,7 +53,7 @@ class CommonMetricPrinter(EventWriter):
         """Print the state of the active storage."""
         storage = get_event_storage()
         if storage.iter == self._max_iter or self._has_told(storage):
-            # After training, hooks write once more for results; progress has been told by then.
+            # After training, hooks write once more for results; the progress was printed before.
             return
         seconds_left = self._estimate_seconds_left(storage)
         fields = self._collect_fields(storage, seconds_left)
@@ -65,11 +65,11 @@ class CommonMetricPrinter(EventWriter):
         self.logger.info(_join(fields), extra={"hidden_on_console": on_terminal})
 
     def close(self) -> None:
-        """Leave the live line as it stands and go on below it."""
+        """Leave the live line as it is and continue below it."""
         live_line.finish()
 
     def _has_told(self, storage: EventStorage) -> bool:
-        """Whether the last line stands for all that was put, as when a run ended early."""
+        """Whether the last line shows all that was put, as when a run ended early."""
         if self._last_write is None:
             return False
         put_at = [at for name, (_, at) in storage.latest().items() if "/" not in name]

@@ -1,6 +1,6 @@
 """EventStorage: the scalars, images and histograms that a run reports, each with its iteration.
 
-Numbers that lie on an accelerator stay there until somebody reads: fetching one makes the host
+Numbers that are on an accelerator stay there until somebody reads: fetching one makes the host
 wait for all the work queued before it, so the storage fetches a whole logging period at once.
 """
 
