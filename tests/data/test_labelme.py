@@ -220,3 +220,14 @@ def test_images_in_other_folders_and_of_another_case_are_found(tmp_path):
         images = tmp_path / "set/images"
         assert all(Path(f).is_file() for f in found)
         assert {str(images / f"{n}.jpg") for n in "bc"} <= set(found)
+
+
+def test_other_files_of_the_folder_are_not_broken_labels(tmp_path):
+    """OUTPUT_DIR is often a folder beside the images, and metrics.json has a line an iteration."""
+    make.labelme(tmp_path / "a.json", shape("cat", [[1, 1], [5, 1], [5, 4]]))
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/metrics.json").write_text('{"a": 1}\n{"a": 2}\n')
+    assert read(tmp_path)[1] == {}
+    (tmp_path / "b.json").write_text('{"shapes": [')
+    make.labelme(tmp_path / "c.json").write_text("{")
+    assert read(tmp_path)[1] == {"unreadable_annotations": 2}

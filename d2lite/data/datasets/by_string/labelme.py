@@ -8,6 +8,7 @@ rectangles and masks (a PNG in base64) are outlines or masks.
 import base64
 import contextlib
 import io
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class LabelMeSource(EntrySource):
             try:
                 content = read_json(path)
             except (DataError, MissingFileError) as err:
-                broken.append(str(err))
+                broken += [] if _is_json_lines(path) else [str(err)]
                 continue
             if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
                 continue
@@ -86,6 +87,15 @@ class LabelMeSource(EntrySource):
         for why in broken:
             faults.add("unreadable_annotations", why)
         return entries
+
+
+def _is_json_lines(path: Path) -> bool:
+    """Whether a file has JSON in each line, as the metrics of a run have."""
+    try:
+        json.loads(read_text(path).partition("\n")[0])
+    except (ValueError, RecursionError, MissingFileError):
+        return False
+    return True
 
 
 def is_internal(label: str) -> bool:
