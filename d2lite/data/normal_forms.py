@@ -67,18 +67,19 @@ def as_numbers(values: Any) -> list[float]:
     Raises:
         TypeError, ValueError: if something in it is not a number.
     """
+    if type(values) is list and _is_all_numbers(values):
+        return values
     if isinstance(values, str | bytes | Mapping):
         raise TypeError(f"{type(values).__name__} in place of a list of numbers")
-    flat = values if isinstance(values, list) else list(values)
+    return [as_number(value) for value in values]
+
+
+def _is_all_numbers(values: list[Any]) -> bool:
     try:
-        total = sum(flat)  # the fastest question whether all are numbers
-    except TypeError:
-        total = None
-    if not isinstance(total, int | float):
-        return [as_number(value) for value in flat]
-    if flat and not isinstance(flat[0], int | float):
-        return [float(value) for value in flat]
-    return flat
+        # The fastest question. Sums of numpy's numbers are of its types.
+        return type(sum(values)) in (int, float)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def as_flag(value: Any) -> int:
@@ -143,12 +144,8 @@ def as_mask(value: Any) -> Any:
 
 def _is_flat(part: Any) -> bool:
     """Whether this is a flat list of numbers, as most polygons are."""
-    if type(part) is not list or len(part) < 6 or type(part[0]) not in (int, float):
-        return False
-    try:
-        return isinstance(sum(part), int | float)
-    except TypeError:
-        return False
+    is_list = type(part) is list and len(part) >= 6 and type(part[0]) in (int, float)
+    return is_list and _is_all_numbers(part)
 
 
 def _is_same(new: Sequence[Any], old: Sequence[Any]) -> bool:
