@@ -62,7 +62,7 @@ def coco_dict(dataset_name: str, records: Sequence[dict[str, Any]]) -> dict[str,
                 "id": image_id,
                 "width": int(record["width"]),
                 "height": int(record["height"]),
-                "file_name": str(record["file_name"]),
+                "file_name": str(record.get("file_name", "")),
             }
         )
         for obj in record.get("annotations", ()):
@@ -96,11 +96,11 @@ def _annotation(
     category = as_id(obj.get("category_id"))
     if category not in id_of:
         raise DataError(
-            f"{record['file_name']} has an object of category id {obj.get('category_id')}, but the "
+            f"{record.get('file_name')} has an object of category id {obj.get('category_id')}, but the "
             f"dataset's class numbers are {min(id_of)} to {max(id_of)}."
         )
     if obj.get("bbox") is None:
-        raise DataError(f"{record['file_name']} has an object without a box and a mask.")
+        raise DataError(f"{record.get('file_name')} has an object without a box and a mask.")
     box = [float(value) for value in obj["bbox"]]
     # Five numbers are a rotated box, which COCO's format holds as it is.
     if len(box) != 5:
@@ -138,7 +138,7 @@ def mask_and_area(mask: Any, record: dict[str, Any]) -> tuple[Any, float]:
         return rle.with_text(code), rle.area(code)
     except (TypeError, ValueError, KeyError, OverflowError) as err:
         raise DataError(
-            f"{record['file_name']} has a segmentation that cannot be understood ({err}); expected "
+            f"{record.get('file_name')} has a segmentation that cannot be understood ({err}); expected "
             "polygons, RLE or an array of the image's size."
         ) from err
 
