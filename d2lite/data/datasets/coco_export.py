@@ -96,8 +96,8 @@ def _annotation(
     category = as_id(obj.get("category_id"))
     if category not in id_of:
         raise DataError(
-            f"{record.get('file_name')} has an object of category id {obj.get('category_id')}, but the "
-            f"dataset's class numbers are {min(id_of)} to {max(id_of)}."
+            f"{record.get('file_name')} has an object of category id {obj.get('category_id')}, but "
+            f"the dataset's class numbers are {min(id_of)} to {max(id_of)}."
         )
     if obj.get("bbox") is None:
         raise DataError(f"{record.get('file_name')} has an object without a box and a mask.")
@@ -138,8 +138,8 @@ def mask_and_area(mask: Any, record: dict[str, Any]) -> tuple[Any, float]:
         return rle.with_text(code), rle.area(code)
     except (TypeError, ValueError, KeyError, OverflowError) as err:
         raise DataError(
-            f"{record.get('file_name')} has a segmentation that cannot be understood ({err}); expected "
-            "polygons, RLE or an array of the image's size."
+            f"{record.get('file_name')} has a segmentation that cannot be understood ({err}); "
+            "expected polygons, RLE or an array of the image's size."
         ) from err
 
 
