@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from .run import OURS, PEER
 from .utils.file_io import atomic_write
+from .utils.streams import guard_streams, report_failed_output
 
 _SUFFIXES = {".py", ".ipynb", ".yaml", ".yml"}
 _REQUIREMENTS = re.compile(r"(requirements.*\.txt|setup\.cfg|pyproject\.toml|environment.*\.ya?ml)")
@@ -258,4 +259,5 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    guard_streams()
+    raise SystemExit(report_failed_output(main()))

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .utils.streams import guard_streams
+
 PEER, OURS = "detectron2", "d2lite"
 # Names the script in processes that this one starts by multiprocessing's spawn.
 _VARIABLE = "D2LITE_RUN"
@@ -136,6 +138,7 @@ def main(args: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    guard_streams()
     main(sys.argv[1:])
 elif __name__ == "__mp_main__" and _VARIABLE in os.environ:
     # A process that multiprocessing spawned: it imports what was run as __main__ in its parent.

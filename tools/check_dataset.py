@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 
 from d2lite.data.checking import check_dataset, cleaned_coco, compare_sets, fault_table
 from d2lite.engine import run_tool
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write
-from d2lite.utils.live_line import live_line
+from d2lite.utils.live_line import live_line, on_terminal
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,7 +48,7 @@ def parse_args() -> argparse.Namespace:
 
 def show_progress(done: int, total: int) -> None:
     """How far it has come, where somebody watches."""
-    if sys.stdout.isatty() and done % 20 == 0:
+    if on_terminal() and done % 20 == 0:
         live_line.show(f"{done} of {total} images")
 
 

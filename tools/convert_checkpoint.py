@@ -24,6 +24,7 @@ from d2lite.data.datasets.builtin_meta import COCO_CATEGORIES
 from d2lite.engine import add_config_arguments, add_config_options, run_tool, setup_cfg
 from d2lite.engine.derived_config.classes import get_class_names
 from d2lite.modeling import build_model
+from d2lite.utils.errors import ConfigError
 
 # torchvision counts up to the largest id of COCO.
 _TORCHVISION_COCO_CLASSES = 90
@@ -83,6 +84,11 @@ def main() -> None:
     model = None
     if args.config_file:
         model = build_on_cpu(setup_cfg(args.config_file, args.opts, args.imports))
+    elif args.opts:
+        raise ConfigError(
+            f"--opts {' '.join(args.opts)} changes options of a config, and there is none. Give "
+            "--config-file FILE as well; flags come before --opts."
+        )
     names = class_names_for(args)
     content = convert_checkpoint(args.source, model=model, class_names=names, strip=args.strip)
     written = write_weights(Path(args.target), content, hash_in_name=args.hash)

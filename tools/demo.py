@@ -22,9 +22,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+from torch import nn
 from tqdm import tqdm
 
 from d2lite import model_zoo
+from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode
 from d2lite.data.image_io import convert_image_to_rgb, read_image
 from d2lite.engine import (
@@ -97,9 +99,10 @@ def demo_cfg(args: argparse.Namespace) -> CfgNode:
     if not trained and not args.config_file:
         cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url(DEFAULT_CONFIG)
     elif not trained:
-        pointer = Path(args.config_file).parent / "last_checkpoint"
-        if pointer.is_file():
-            cfg.MODEL.WEIGHTS = str(pointer.parent / pointer.read_text().strip())
+        folder = str(Path(args.config_file).parent)
+        last = DetectionCheckpointer(nn.Module(), folder).get_checkpoint_file()
+        if last:
+            cfg.MODEL.WEIGHTS = last
         elif not cfg.MODEL.WEIGHTS or "ImageNetPretrained" in cfg.MODEL.WEIGHTS:
             raise ConfigError(
                 f"{args.config_file} names no weights of a trained detector (MODEL.WEIGHTS is "

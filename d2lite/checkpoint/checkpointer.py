@@ -27,6 +27,9 @@ from .writing import save_to_stream
 
 _OWN_KEY = "d2lite"
 
+# What a load_state_dict raises of a state that has other parts or other types than it expects.
+MISFIT_ERRORS = (ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError)
+
 
 class Stateful(Protocol):
     """What can be saved with the model."""
@@ -257,7 +260,7 @@ class Checkpointer:
             return
         try:
             self.checkpointables[key].load_state_dict(content.pop(key))
-        except (ValueError, KeyError, RuntimeError) as err:
+        except MISFIT_ERRORS as err:
             raise WeightsError(
                 f"The {key!r} in {path} does not fit this run ({err}). To start a new run from "
                 "its weights, leave --resume out and set MODEL.WEIGHTS to the file."
@@ -280,8 +283,14 @@ class Checkpointer:
             self.logger.info("Nothing to resume in %s: starting from scratch", self.save_dir)
         return self.load(path, checkpointables=[])
 
-    def read_newest(self) -> tuple[str, dict[str, Any]] | None:
+    def read_newest(
+        self, check: Callable[[str, dict[str, Any]], None] | None = None
+    ) -> tuple[str, dict[str, Any]] | None:
         """Read the last checkpoint, or the one before where that one cannot be used.
+
+        Args:
+            check: called with the path and the content of each file that is tried; raises a
+                WeightsError for one that cannot be used.
 
         Returns:
             Its path and its content, for `load`; None if `save_dir` notes no checkpoint.
@@ -300,6 +309,8 @@ class Checkpointer:
                     self.get_checkpoint_file()
                 refuse_damaged_archive(path)
                 content = self._read(str(path))
+                if check is not None and self._is_whole(content):
+                    check(str(path), content)
             except (WeightsError, MissingFileError, OSError) as error:
                 refused.append(error)
                 self.logger.error("Skipping %s, which cannot be used: %s", path.name, error)
@@ -333,9 +344,11 @@ class Checkpointer:
         if path is None:
             return ""
         if not path.is_file():
+            mark = Path(self.save_dir) / LAST_CHECKPOINT
+            is_name = path != mark.parent
+            found = f"names {path.name}, which is gone" if is_name else "does not name a file there"
             raise MissingFileError(
-                f"{path.with_name(LAST_CHECKPOINT)} names {path.name}, which is gone. Write the "
-                "name of another checkpoint into it "
+                f"{mark} {found}. Write the name of another checkpoint into it "
                 f"({', '.join(_names(self.get_all_checkpoint_files())) or 'none left'}) "
                 "or delete it to start from scratch."
             )

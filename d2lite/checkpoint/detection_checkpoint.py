@@ -18,6 +18,7 @@ from .foreign import (
     rename_torchvision_resnet,
 )
 from .matching import LoadReport, without_wrapper
+from .reading import stored_class_names
 from .remap_classifier import remap_classifier
 
 __all__ = ["DetectionCheckpointer", "translate_names"]
@@ -47,7 +48,7 @@ class DetectionCheckpointer(Checkpointer):
             weights = align_and_update_state_dicts(own, weights, c2_conversion=False)
         kept: list[str] | None = None
         ours = getattr(self.model, "class_names", None)
-        theirs = _class_names(checkpoint)
+        theirs = stored_class_names(checkpoint) or []
         if self.keep_matching_classes and ours and theirs and list(ours) != theirs:
             weights = without_wrapper(weights)
             weights, kept = remap_classifier(weights, own, theirs, list(ours))
@@ -95,9 +96,3 @@ def translate_names(
         # Not one name fits: a bare backbone, for instance of timm.
         by_ending = True
     return weights, by_ending
-
-
-def _class_names(content: Mapping[str, Any]) -> list[str]:
-    own = content.get("d2lite")
-    names = own.get("class_names") if isinstance(own, Mapping) else None
-    return list(names or ())

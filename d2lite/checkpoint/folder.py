@@ -10,6 +10,10 @@ logger = logging.getLogger(__name__)
 # Holds the name of the checkpoint that a resumed run starts from.
 LAST_CHECKPOINT = "last_checkpoint"
 
+# Of last_checkpoint, and of a file's name in most file systems.
+_MAX_MARK_BYTES = 4096
+_MAX_NAME_BYTES = 255
+
 # How `atomic_write` names a file that it has not finished.
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
@@ -21,12 +25,23 @@ def read_mark(folder: str | Path) -> Path | None:
         folder: of a run.
 
     Returns:
-        Its path, or None where nothing is noted.
+        Its path; the folder itself where the note is not the name of a file in it; None where
+        nothing is noted.
     """
     mark = Path(folder) / LAST_CHECKPOINT
     if not mark.is_file():
         return None
-    return mark.with_name(mark.read_text(encoding="utf-8").strip())
+    try:
+        with mark.open("rb") as stream:
+            text = stream.read(_MAX_MARK_BYTES).decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return mark.parent
+    # Of a path, written by hand or before the folder was moved, only the name counts.
+    name = text.replace("\\", "/").rpartition("/")[2]
+    if name in ("", ".", "..") or not name.isprintable() or len(name.encode()) > _MAX_NAME_BYTES:
+        return mark.parent
+    path = mark.with_name(name)
+    return path if name == text or path.is_file() else mark.parent
 
 
 def checkpoints_by_age(folder: str | Path) -> list[Path]:

@@ -56,6 +56,19 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return found
 
 
+def stored_class_names(content: Mapping[str, Any]) -> list[str] | None:
+    """The class names that a checkpoint of ours carries; None if it has none that can be read.
+
+    Args:
+        content: of the file, or the part of it beside the weights.
+    """
+    own = content.get("d2lite")
+    names = own.get("class_names") if isinstance(own, Mapping) else None
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return None
+    return list(names) or None
+
+
 def local_weights_file(path: str, path_manager: Any = PathManager) -> Path:
     """Find a file of weights on the disk, fetched first where it is an address.
 

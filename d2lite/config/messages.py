@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from d2lite.utils.errors import ConfigError
+
 from .values import describe
 
 VERSION = 2
@@ -12,6 +14,23 @@ VERSION = 2
 def version_text(value: Any, origin: str) -> str:
     """The message about a VERSION that is not read."""
     return f"{origin}: VERSION is {describe(value)}, expected {VERSION}."
+
+
+def refuse_flags(words: Iterable[Any]) -> None:
+    """Refuse flags of a command line among what should be keys.
+
+    Args:
+        words: in the places of keys.
+
+    Raises:
+        ConfigError: if one of them begins with two dashes.
+    """
+    flag = next((str(word) for word in words if str(word).startswith("--")), None)
+    if flag is not None:
+        raise ConfigError(
+            f"{flag} comes after the first KEY VALUE pair, where only such pairs are read. Flags "
+            f"come first: put {flag} before the pairs (before --opts, if the command has that)."
+        )
 
 
 def near_names(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:

@@ -9,7 +9,14 @@ from yacs.config import CfgNode as _BaseNode
 
 from d2lite.utils.errors import ConfigError, UnknownKeyError
 
-from .messages import VERSION, did_you_mean, near_keys, near_names, version_text
+from .messages import (
+    VERSION,
+    did_you_mean,
+    near_keys,
+    near_names,
+    refuse_flags,
+    version_text,
+)
 from .old_keys import RENAMED, is_of_another_model, with_present_names
 from .values import MisfitError, describe, fit_value, is_plain, read_literal
 from .yaml_files import parse_yaml, read_layers
@@ -232,6 +239,7 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         Raises:
             ConfigError: for a key without a value, an unknown key or a value of the wrong type.
         """
+        refuse_flags(cfg_list[::2])
         if len(cfg_list) % 2:
             raise ConfigError(
                 f"Options come in pairs KEY VALUE, found {len(cfg_list)} words: "

@@ -10,7 +10,7 @@ import yaml
 
 from d2lite.utils.errors import ConfigError, UnknownNameError
 
-from .messages import near_names
+from .messages import near_names, refuse_flags
 from .optional_omegaconf import OmegaConf
 
 __all__ = ["apply_override"]
@@ -32,6 +32,7 @@ def apply_override(cfg: Any, word: str) -> None:
         ConfigError: if it is not of this form.
         UnknownNameError: if a part of the key is not there or cannot have parts.
     """
+    refuse_flags([word])
     found = _WORD.fullmatch(word)
     if found is None or (found["value"] is None and found["sign"] != "~"):
         raise ConfigError(

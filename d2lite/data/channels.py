@@ -66,7 +66,7 @@ def read_npy(file_name: str, content: bytes) -> np.ndarray:
     """
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as err:
+    except (ValueError, EOFError, OSError, MemoryError) as err:
         raise DataError(
             f"{file_name} is not an array of numpy that can be read: {err}. Write it by numpy.save."
         ) from err
@@ -107,7 +107,7 @@ def read_tiff(file_name: str, content: bytes) -> tuple[np.ndarray, int]:
             page = file.pages[0]
             tag = page.tags.get(ORIENTATION_TAG) if isinstance(page, tifffile.TiffPage) else None
             turn = int(tag.value) if tag is not None else 1
-    except (ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError) as err:
+    except (ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError, MemoryError) as err:
         # tifffile's own errors are RuntimeErrors and ValueErrors.
         raise DataError(f"Cannot decode the image {file_name}: {err}.") from err
     if array.ndim == 2:

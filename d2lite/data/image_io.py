@@ -4,6 +4,7 @@ Arrays are (H, W, C) with the channels that the wanted format names; "L" gives (
 """
 
 import io
+import os
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,6 +40,7 @@ _RGB_FROM_YUV = np.array([[1.0, 0.0, 1.13983], [1.0, -0.39465, -0.58060], [1.0, 
 _DECODING_ERRORS = (
     EOFError,
     IndexError,
+    MemoryError,
     OSError,
     RuntimeError,
     SyntaxError,
@@ -46,6 +48,9 @@ _DECODING_ERRORS = (
     ValueError,
     struct.error,
 )
+
+# Of the largest image file that is read: Pillow refuses more than 179 million pixels.
+_MAX_FILE_BYTES = 2**31
 
 _sources: dict[str, Callable[[str], np.ndarray]] = {}
 
@@ -160,7 +165,16 @@ def _decode(
 def _read_bytes(file_name: str) -> bytes:
     try:
         with PathManager.open(file_name, "rb") as stream:
-            return stream.read()
+            size = stream.seek(0, os.SEEK_END) if stream.seekable() else 0
+            if size > _MAX_FILE_BYTES:
+                raise DataError(
+                    f"The image file {file_name} has {size} bytes; at most {_MAX_FILE_BYTES} are "
+                    "read. If it is an image, cut it into tiles."
+                )
+            if size:
+                stream.seek(0)
+            content: bytes = stream.read()
+            return content
     except FileNotFoundError as err:
         raise MissingFileError(
             f"There is no image file {file_name}. Check the dataset's image folder and the "

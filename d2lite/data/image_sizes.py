@@ -24,8 +24,7 @@ def image_size(path: Path) -> tuple[int, int]:
         DataError: if it is not an image.
     """
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise OSError("it is not a file")
+        refuse_special_file(path)
         if is_array_file(path.name):
             return npy_size(path)
         with Image.open(path) as image:

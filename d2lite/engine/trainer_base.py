@@ -273,6 +273,8 @@ class TrainerBase:
         self._hooks_left = list(state_dict.get("hooks_left", ()))
         self._loaded_iter = self.iter
         self._loaded_scalars = dict(state_dict.get("scalars", {}))
+        # Now, so that scalars of other types are reported as a fault of the checkpoint.
+        EventStorage().load_state_dict(self._loaded_scalars)
         hooks = dict(self._named_hooks())
         for key, hook_state in state_dict.get("hooks", {}).items():
             load = getattr(hooks.get(key), "load_state_dict", None)

@@ -5,7 +5,6 @@ import hashlib
 import logging
 import os
 import re
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -18,7 +17,7 @@ from iopath.common.file_io import file_lock
 from portalocker.exceptions import LockException
 
 from .errors import DataError, MissingFileError, OutputError, UserError
-from .live_line import live_line
+from .live_line import live_line, on_terminal
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +229,7 @@ def _copy(answer: HTTPResponse, part: Path, mode: str, tell: Callable[[int], Non
 
 def _progress(name: str, begin: int, total: int | None) -> Callable[[int], None]:
     """A function that shows how far it has come, where somebody watches."""
-    if not sys.stdout.isatty():
+    if not on_terminal():
         return lambda have: None
     started = shown = time.monotonic()
 

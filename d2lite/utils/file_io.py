@@ -1,7 +1,9 @@
 """Files: addresses that resolve to local paths, and writing that leaves a file whole or absent."""
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +15,7 @@ from iopath.common.file_io import PathManager as _PathManager
 from .download import cached_path, download
 from .errors import OutputError
 
-__all__ = ["PathHandler", "PathManager", "atomic_write", "cache_dir"]
+__all__ = ["PathHandler", "PathManager", "atomic_write", "cache_dir", "refuse_special_file"]
 
 _ZOO_HOST = "dl.fbaipublicfiles.com"
 _ZOO_ADDRESS = f"https://{_ZOO_HOST}/detectron2/"
@@ -57,7 +59,45 @@ class Detectron2Handler(PathHandler):  # type: ignore[misc]  # iopath ships no t
         return opened
 
 
-PathManager = _PathManager()
+def refuse_special_file(path: str | os.PathLike[str]) -> None:
+    """Refuse what is not a file of data: opening a pipe or reading a device may never end.
+
+    Args:
+        path: of the local file system; one that does not exist passes.
+
+    Raises:
+        OSError: if it is a named pipe, a device, a socket or a folder.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        # Whoever opens it reports that, with the better message.
+        return
+    for is_kind, kind in _SPECIAL_FILES.items():
+        if is_kind(mode):
+            raise OSError(errno.EINVAL, f"it is a {kind} and not a file", os.fspath(path))
+
+
+_SPECIAL_FILES = {
+    stat.S_ISFIFO: "named pipe",
+    stat.S_ISCHR: "device",
+    stat.S_ISBLK: "device",
+    stat.S_ISSOCK: "socket",
+    stat.S_ISDIR: "folder",
+}
+
+
+class _CarefulPathManager(_PathManager):  # type: ignore[misc]  # iopath ships no types
+    """iopath's manager, which opens for reading only what can be read to an end."""
+
+    def open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
+        if "r" in mode and "://" not in path:
+            refuse_special_file(path)
+        opened: IO[Any] = super().open(path, mode, buffering, **kwargs)
+        return opened
+
+
+PathManager = _CarefulPathManager()
 """Opens and fetches by address: a local path, http(s) or detectron2://."""
 PathManager.register_handler(_CachedURLHandler())
 PathManager.register_handler(Detectron2Handler())

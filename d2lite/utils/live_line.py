@@ -7,6 +7,11 @@ from typing import TextIO
 _ERASE_LINE = "\r\x1b[K"
 
 
+def on_terminal() -> bool:
+    """Whether somebody may watch standard output; it is None in a program without a console."""
+    return sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
+
+
 class LiveLine:
     """One line at the bottom of a terminal that is drawn again and again in place."""
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 
 from d2lite.utils.errors import OutputError
-from d2lite.utils.live_line import live_line
+from d2lite.utils.live_line import live_line, on_terminal
 
 __all__ = [
     "append_to_log_file",
@@ -60,19 +60,25 @@ class _ConsoleHandler(logging.Handler):
     """Writes to whatever sys.stdout is at the moment, above the live line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "hidden_on_console", False):
+        if getattr(record, "hidden_on_console", False) or sys.stdout is None:
             return
         try:
             live_line.print_above(self.format(record), sys.stdout)
         except Exception:
             self.handleError(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """A console that is full or closed costs its lines and not the run."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
 
 class _LogFile(logging.FileHandler):
     """A log file, possibly shared by loggers of several names."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, mode="a", encoding="utf-8")
+        # File names that are not UTF-8 must not cost a line.
+        super().__init__(path, mode="a", encoding="utf-8", errors="backslashreplace")
         self.path = path
         self.setFormatter(_Formatter(use_color=False))
         self._is_failing = False
@@ -155,7 +161,7 @@ def setup_logger(
     has_console = any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers)
     if configure_stdout and distributed_rank == 0 and not has_console:
         console = _ConsoleHandler(logging.DEBUG)
-        use_color = color and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        use_color = color and on_terminal() and not os.environ.get("NO_COLOR")
         console.setFormatter(_Formatter(use_color=use_color))
         logger.addHandler(console)
     if output is not None:

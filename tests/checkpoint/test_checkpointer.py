@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -454,3 +455,27 @@ def test_only_the_newest_are_kept_also_over_a_resume(tmp_path):
 def test_impossible_periods_are_refused(period, keep):
     with pytest.raises(ValueError, match="must be 1 or more"):
         PeriodicCheckpointer(Checkpointer(Model()), period, max_to_keep=keep)
+
+
+@pytest.mark.parametrize(
+    "mark", [b"", b".", b"..", b"/", b"\xff\xfe\x00", b"../../etc/passwd", b"x" * 5000, b"a\x00b"]
+)
+def test_note_that_names_no_file_leads_to_the_newest_checkpoint(tmp_path, mark, caplog):
+    """A disk that fills up, or an editor, leaves anything in last_checkpoint."""
+    model = nn.Linear(2, 1)
+    checkpointer = Checkpointer(model, tmp_path)
+    checkpointer.save("model_0000001", iteration=1)
+    (tmp_path / "last_checkpoint").write_bytes(mark)
+    path, content = checkpointer.read_newest()
+    assert Path(path).name == "model_0000001.pth"
+    assert content["iteration"] == 1
+    assert "last_checkpoint" in caplog.text
+    with pytest.raises(MissingFileError, match=r"last_checkpoint does not name a file there"):
+        checkpointer.get_checkpoint_file()
+
+
+def test_note_with_a_path_means_the_file_of_that_name(tmp_path):
+    checkpointer = Checkpointer(nn.Linear(2, 1), tmp_path)
+    checkpointer.save("model_final")
+    (tmp_path / "last_checkpoint").write_text("/before/it/moved/model_final.pth\n")
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_final.pth")

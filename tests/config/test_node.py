@@ -401,3 +401,13 @@ def test_every_text_survives_dump_and_load(text):
     again = CfgNode({"KEY": ""})
     again.merge_from_other_cfg(CfgNode.load_cfg(cfg.dump()))
     assert text == again.KEY
+
+
+@pytest.mark.parametrize(
+    "words", [["MODEL.DEVICE", "cpu", "--resume"], ["--eval-only", "MODEL.WEIGHTS", "x.pth", "y"]]
+)
+def test_flag_among_the_options_is_not_a_key(words):
+    """A shell command is often repeated with a flag put at its end."""
+    flag = next(word for word in words if word.startswith("--"))
+    with pytest.raises(ConfigError, match=f"Flags come first: put {flag} before the pairs"):
+        get_cfg().merge_from_list(words)

@@ -1,6 +1,7 @@
 """Images of every kind come out upright, in the wanted channels, with Pillow's pixels."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image, ImageOps
 
 from d2lite.data import image_io
+from d2lite.data.image_sizes import image_size
 from d2lite.data.image_io import (
     SizeMismatchError,
     check_image_size,
@@ -203,3 +205,21 @@ def test_size_check_names_image_and_both_sizes():
     sample = {"file_name": "a.jpg", "image_id": 5, "width": 21, "height": 34}
     with pytest.raises(SizeMismatchError, match=r"a\.jpg \(image_id 5\) is 34 .* 21 .* 21 by 34"):
         check_image_size(sample, picture())
+
+
+def test_named_pipe_is_refused_at_once(tmp_path):
+    path = tmp_path / "x.png"
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"x\.png: it is a named pipe"):
+        read_image(str(path))
+    with pytest.raises(DataError, match="it is a named pipe"):
+        image_size(path)
+
+
+def test_file_of_great_length_is_refused_before_it_is_read(tmp_path):
+    """A sparse file costs its author nothing and its reader all memory."""
+    path = tmp_path / "x.png"
+    with path.open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(DataError, match=r"has 1099511627776 bytes; at most"):
+        read_image(str(path))

@@ -218,7 +218,7 @@ def test_signal_saves_the_iteration_says_how_to_go_on_and_the_resume_is_exact(nu
     assert "Stopped after 18 of 50 iterations" in console
     assert "model_0000017.pth, give the same command with --resume" in console
     assert nursery.run(name, options, resume=True) == 0
-    assert "continuing at iteration 18" in nursery.console(name)
+    assert "going on at iteration 18" in nursery.console(name)
     assert_equal_runs(nursery.folder / name, expected)
 
 

@@ -337,3 +337,91 @@ def test_evaluation_takes_a_named_checkpoint(toy_cfg, caplog):
     with caplog.at_level(logging.INFO):
         evaluate_checkpoint(toy_cfg, resume=str(file))
     assert f"Loaded {file}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("iteration",), "one", "trainer.iteration is 'one'"),
+        (("iteration",), None, "trainer.iteration is None"),
+        (("iteration",), -3, "trainer.iteration is -3"),
+        (("scalars",), 5, "does not fit this run"),
+        (("hooks",), [1], "does not fit this run|trainer.hooks"),
+        (("_trainer", "optimizer"), "sgd", "trainer._trainer.optimizer is 'sgd'"),
+        (("_trainer",), {}, "does not fit this run"),
+        (("seed",), "x", "trainer.seed is 'x'"),
+    ],
+)
+def test_state_of_another_type_is_named_with_its_file(cfg, place, value, message):
+    """Ten thousand steps later nobody knows any more what edited the file."""
+    run(cfg)
+    path = next(Path(cfg.OUTPUT_DIR).glob("*final.pth"))
+    content = torch.load(path, weights_only=True)
+    part = content["trainer"]
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    torch.save(content, path)
+    cfg.SOLVER.MAX_ITER += 1
+    with pytest.raises(WeightsError, match=message) as refused:
+        run(cfg, resume=str(path))
+    assert path.name in str(refused.value)
+
+
+def test_older_checkpoint_is_taken_where_the_newest_has_another_type(cfg, caplog):
+    run(cfg)
+    folder = Path(cfg.OUTPUT_DIR)
+    path = folder / "model_final.pth"
+    content = torch.load(path, weights_only=True)
+    content["trainer"]["iteration"] = "many"
+    torch.save(content, path)
+    trainer = run(cfg, resume=True)
+    assert trainer.start_iter == cfg.SOLVER.MAX_ITER
+    assert "Skipping model_final.pth" in caplog.text
+    assert "model_0000005.pth instead" in caplog.text
+
+
+@pytest.mark.parametrize("config", ["MODEL: {A: [", 5, "just text", None])
+def test_run_goes_on_where_the_stored_config_cannot_be_read(cfg, config, caplog):
+    """Nothing but the comparison of options needs it."""
+    run(cfg)
+    path = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    content = torch.load(path, weights_only=True)
+    content["d2lite"] |= {"config": config, "class_names": 5}
+    torch.save(content, path)
+    cfg.SOLVER.MAX_ITER += 1
+    run(cfg, resume=True)
+    assert "The config in" in caplog.text
+
+
+def test_evaluation_that_broke_off_is_in_the_metrics_after_the_resume(cfg):
+    """The line of its step has been written by then, without the numbers."""
+
+    class Evaluate(HookBase):
+        runs_again = True
+        breaks = False
+
+        def after_step(self):
+            if self.trainer.iter == 1:
+                if self.breaks:
+                    raise KeyboardInterrupt
+                self.trainer.storage.put_scalar("bbox/AP", 7.0, smoothing_hint=False)
+
+    def train(breaks, *, resume):
+        trainer = DefaultTrainer(cfg.clone())
+        trainer.resume_or_load(resume=resume)
+        hook = Evaluate()
+        hook.breaks = breaks
+        *others, writer = trainer._hooks
+        trainer._hooks = others
+        trainer.register_hooks([hook])
+        trainer._hooks.append(writer)
+        trainer.train()
+
+    with pytest.raises(KeyboardInterrupt):
+        train(True, resume=False)
+    train(False, resume=True)
+    lines = (Path(cfg.OUTPUT_DIR) / "metrics.json").read_text().splitlines()
+    rows = {row["iteration"]: row for row in map(json.loads, lines)}
+    assert rows[1]["bbox/AP"] == 7.0
+    assert len(rows) == len(lines)

@@ -64,7 +64,7 @@ def test_resume_goes_on_where_the_run_ended(run, tmp_path):
     longer = [*options, "SOLVER.MAX_ITER", 5]
     result = run("train_net", longer[0], longer[1], "--resume", *longer[2:])
     assert result.status == 0
-    assert "continuing at iteration 3" in result.out
+    assert "going on at iteration 3" in result.out
     assert [line["iteration"] for line in metrics(tmp_path)] == [2, 4]
 
 

@@ -125,7 +125,7 @@ def test_a_server_that_is_not_there_is_told(monkeypatch, tmp_path):
 
 def test_progress_is_shown_to_who_watches(server, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(module.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(module, "on_terminal", lambda: True)
     monkeypatch.setattr(module, "_LINE_PERIOD_S", 0)
     monkeypatch.setattr(module, "_CHUNK", 4096)
     monkeypatch.setattr(module.live_line, "show", shown.append)

@@ -253,3 +253,29 @@ def test_a_terminal_shows_one_live_line_and_the_log_file_all_lines(tmp_path, mon
     assert "iter:  9 " in logged
     assert "iter: 19 " in logged
     assert logged.count("loss_of_a_long_name_8: 8.000") == 2
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(tmp_path):
+    """JSON has neither NaN nor infinity; other programs stop at such a line."""
+    path = tmp_path / "metrics.json"
+    with EventStorage() as storage:
+        writer = JSONWriter(path)
+        storage.put_scalars(a=float("nan"), b=float("inf"), c=1.5, smoothing_hint=False)
+        writer.write()
+    assert json.loads(path.read_text()) == {"iteration": 0, "a": None, "b": None, "c": 1.5}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"null", b"[1]", b'{"iteration": "x"}', b'{"iteration": null}', b"{", b"\xff", b"[" * 9**5],
+)
+def test_resumed_writer_takes_any_line(tmp_path, line):
+    """The lines before a broken one are kept; what is not an object is moved away."""
+    path = tmp_path / "metrics.json"
+    path.write_bytes(b'{"iteration": 1}\n' + line + b"\n")
+    with EventStorage(start_iter=2) as storage:
+        writer = JSONWriter(path)
+        storage.put_scalar("a", 1.0)
+        writer.write()
+    lines = path.read_bytes().splitlines()
+    assert (lines[0], lines[-1]) == (b'{"iteration": 1}', b'{"a": 1.0, "iteration": 2}')

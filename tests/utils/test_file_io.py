@@ -90,3 +90,17 @@ def test_cache_folder_follows_the_variable(monkeypatch):
     assert cache_dir() == Path.home() / ".cache/d2lite"
     monkeypatch.setenv("D2LITE_CACHE", "~/elsewhere")
     assert cache_dir() == Path.home() / "elsewhere"
+
+
+@pytest.mark.parametrize("kind", ["named pipe", "folder", "device"])
+def test_what_is_not_a_file_of_data_is_not_opened(tmp_path, kind):
+    """Opening a pipe that nobody writes to would wait for ever."""
+    path = tmp_path / "x.png"
+    if kind == "named pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path = Path("/dev/zero")
+    with pytest.raises(OSError, match=f"it is a {kind} and not a file"):
+        PathManager.open(str(path), "rb")

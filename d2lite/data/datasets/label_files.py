@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.file_io import refuse_special_file
 
 _XML_DECLARATION = re.compile(r"\s*<\?xml.*?\?>", re.DOTALL)
 _XML_ENCODING = re.compile(rb"[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
@@ -78,6 +79,7 @@ def read_xml(path: str | os.PathLike[str]) -> ElementTree.Element:
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
+        refuse_special_file(path)
         return Path(path).read_bytes()
     except (OSError, ValueError) as err:  # a name with a zero byte is a ValueError
         why = getattr(err, "strerror", None) or err

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from d2lite.utils.download import download
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import atomic_write
-from d2lite.utils.live_line import live_line
+from d2lite.utils.live_line import live_line, on_terminal
 from d2lite.utils.unpack import unpack
 
 logger = logging.getLogger(__name__)
@@ -204,5 +203,5 @@ def _check_md5(file: Path, wanted: str | None, url: str) -> None:
 
 
 def _show_progress(done: int, total: int) -> None:
-    if sys.stdout.isatty() and (done % 100 == 0 or done == total):
+    if on_terminal() and (done % 100 == 0 or done == total):
         live_line.show(f"{done} of {total} files")

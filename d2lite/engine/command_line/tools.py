@@ -9,6 +9,8 @@ from d2lite.engine.launch import launch
 from d2lite.engine.launching.failure_log import log_failure
 from d2lite.engine.launching.stop_signals import RunInterrupted
 from d2lite.utils.errors import UserError
+from d2lite.utils.logger import log_file_path
+from d2lite.utils.streams import guard_streams, report_failed_output
 
 # What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
 _INTERRUPTED = 130
@@ -25,8 +27,9 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         main: the tool; returns the exit status, None for 0.
 
     Raises:
-        SystemExit: always, unless an exception that is no `UserError` passes through.
+        SystemExit: always, unless an exception other than a `UserError` passes through.
     """
+    guard_streams()
     try:
         status = main()
     except UserError as error:
@@ -43,7 +46,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     except Exception as error:
         log_failure(error, "The run ended with an unexpected error")
         raise
-    raise SystemExit(status or 0)
+    raise SystemExit(report_failed_output(status or 0, log_file=log_file_path()))
 
 
 def launch_tool(

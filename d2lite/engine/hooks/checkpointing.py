@@ -188,4 +188,5 @@ class BestCheckpointer(MetricHook):
                 f"{self._metric!r} (SOLVER.BEST_CHECKPOINT.METRIC) starts without one"
             )
             return
-        self.best_value, self.best_iter = state_dict["value"], state_dict["iteration"]
+        self.best_value = float(state_dict["value"])
+        self.best_iter = int(state_dict["iteration"])

@@ -125,5 +125,7 @@ class EarlyStopping(MetricHook):
                 f"{self._metric!r} ({self._mode}) now: it starts again"
             )
             return
-        self.best_value, self.best_iter = state_dict["value"], state_dict["iteration"]
-        self.num_bad, self._seen_at = state_dict["num_bad"], state_dict["seen_at"]
+        if state_dict["value"] is not None:
+            self.best_value = float(state_dict["value"])
+            self.best_iter = int(state_dict["iteration"])
+        self.num_bad, self._seen_at = int(state_dict["num_bad"]), int(state_dict["seen_at"])

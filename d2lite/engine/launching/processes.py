@@ -20,6 +20,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from d2lite.utils import comm
 from d2lite.utils.logger import append_to_log_file
+from d2lite.utils.streams import guard_streams
 
 from .group import Place, join_group
 from .rendezvous import FAILURE, INTERRUPTION, Ending, Rendezvous, StoreAddress, open_store
@@ -116,6 +117,7 @@ def _end(processes: Sequence[Process]) -> None:
 
 def _work(local_rank: int, job: Job) -> None:
     """Body of a started process: join the group, run, leave, report any other ending."""
+    guard_streams()
     place = job.first._replace(rank=job.first.rank + local_rank, local_rank=local_rank)
     store = open_store(job.address.host, job.address.port, job.timeout)
     try:

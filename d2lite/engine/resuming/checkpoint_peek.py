@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from d2lite.checkpoint.folder import checkpoints_by_age, read_mark
-from d2lite.checkpoint.reading import local_weights_file
+from d2lite.checkpoint.reading import local_weights_file, stored_class_names
 from d2lite.checkpoint.torch_scan import refuse_harmful_file
 from d2lite.utils.errors import WeightsError
 
@@ -25,9 +25,7 @@ def class_names_of_weights(path: str) -> list[str] | None:
     Raises:
         MissingFileError: if an address cannot be fetched.
     """
-    extra = _peek(path).get("d2lite")
-    names = extra.get("class_names") if isinstance(extra, dict) else None
-    return list(names) if names else None
+    return stored_class_names(_peek(path))
 
 
 def seed_of_checkpoint(output_dir: str, resume: bool | str = True) -> int | None:
@@ -46,8 +44,8 @@ def seed_of_checkpoint(output_dir: str, resume: bool | str = True) -> int | None
     for path in [resume] if is_named else checkpoints_by_age(output_dir):
         trainer = _peek(str(path)).get("trainer")
         seed = trainer.get("seed") if isinstance(trainer, dict) else None
-        if seed is not None:
-            return int(seed)
+        if isinstance(seed, int):
+            return seed
     return None
 
 

@@ -10,7 +10,7 @@ import torch
 from d2lite.checkpoint import Checkpointer
 from d2lite.checkpoint.folder import remove_leftovers
 from d2lite.checkpoint.matching import LoadReport
-from d2lite.checkpoint.reading import read_checkpoint
+from d2lite.checkpoint.reading import read_checkpoint, stored_class_names
 from d2lite.config import CfgNode
 from d2lite.solver import LRMultiplier, LRScheduler
 from d2lite.utils import comm
@@ -18,7 +18,13 @@ from d2lite.utils.errors import ConfigError, UserError, WeightsError
 
 from .. import hooks
 from .checkpoint_peek import class_names_of_weights
-from .run_facts import collect_run_facts, describe_changes, list_refused_changes
+from .run_facts import (
+    collect_run_facts,
+    describe_changes,
+    is_readable_config,
+    list_refused_changes,
+)
+from .state_check import check_run_state
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +62,7 @@ def find_checkpoint(
     found = error = None
     if comm.is_main_process():
         try:
-            found = _read_named(resume) if isinstance(resume, str) else checkpointer.read_newest()
+            found = _read_fitting(checkpointer, resume)
         except UserError as caught:
             # Raised by all, so that no process waits for one that has ended.
             error = caught
@@ -68,14 +74,20 @@ def find_checkpoint(
     return found or (path, read_checkpoint(path))
 
 
-def _read_named(path: str) -> tuple[str, dict[str, Any]]:
-    content = read_checkpoint(path)
-    if not isinstance(content.get("trainer"), Mapping):
+def _read_fitting(
+    checkpointer: Checkpointer, resume: bool | str
+) -> tuple[str, dict[str, Any]] | None:
+    own = {key: state.state_dict() for key, state in checkpointer.checkpointables.items()}
+    if not isinstance(resume, str):
+        return checkpointer.read_newest(lambda path, content: check_run_state(path, content, own))
+    content = read_checkpoint(resume)
+    if "trainer" not in content:
         raise WeightsError(
-            f"{path} holds weights but not the state of a run, so there is nothing to resume. To "
+            f"{resume} holds weights but not the state of a run, so there is nothing to resume. To "
             "begin a run from these weights set MODEL.WEIGHTS to it and leave --resume out."
         )
-    return path, content
+    check_run_state(resume, content, own)
+    return resume, content
 
 
 def load_run(
@@ -118,12 +130,16 @@ def load_run(
     path, content = found
     state, extra = _mapping(content.get("trainer")), _mapping(content.get("d2lite"))
     made = int(state.get("iteration", -1)) + 1
+    classes_then = stored_class_names(content)
     config_then = extra.get("config", "")
+    if not is_readable_config(config_then):
+        logger.warning(f"The config in {path} cannot be read, so its options are not compared")
+        config_then = ""
     fix = (
         "Train into another OUTPUT_DIR; to begin from these weights give "
         f"MODEL.WEIGHTS {path} without --resume."
     )
-    _refuse_other_classes(extra.get("class_names"), class_names, cfg.OUTPUT_DIR, fix)
+    _refuse_other_classes(classes_then, class_names, cfg.OUTPUT_DIR, fix)
     if refused := list_refused_changes(config_then, cfg):
         listed = "\n".join(f"  {line}" for line in refused)
         raise ConfigError(f"{path} cannot be resumed with this config.\n{listed}\n{fix}")
@@ -133,18 +149,18 @@ def load_run(
             f"more than {made} to continue, or take an earlier checkpoint by --resume FILE."
         )
     facts_now = collect_run_facts(data_loader)
-    changes = describe_changes(state.get("run", {}), facts_now, config_then, cfg)
+    changes = describe_changes(_mapping(state.get("run")), facts_now, config_then, cfg)
     fresh_groups = [_hyperparameters(group) for group in optimizer.param_groups]
     checkpointer.load(path, content=dict(content))
     _refuse_other_weights(checkpointer.report, path)
     _follow_new_hyperparameters(optimizer, scheduler, fresh_groups)
-    logger.info(f"Resumed from {path}: continuing at iteration {made}")
+    logger.info(f"Resumed from {path}, going on at iteration {made}")
     if changes:
         listed = "\n".join(f"  {line}" for line in changes)
         logger.warning(f"Changed since the run was saved:\n{listed}")
     if comm.is_main_process():
         _prepare_folder(checkpointer, path)
-    return made, _unless_fitted(checkpointer.report, extra.get("class_names"))
+    return made, _unless_fitted(checkpointer.report, classes_then)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

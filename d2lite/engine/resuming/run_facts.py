@@ -131,11 +131,24 @@ def list_refused_changes(config_then: str, cfg: CfgNode) -> list[str]:
     ]
 
 
+def is_readable_config(text: Any) -> bool:
+    """Whether the config in a checkpoint is one, so that its options can be compared.
+
+    Args:
+        text: what the checkpoint holds.
+    """
+    try:
+        return isinstance(text, str) and isinstance(_keys_of(text), dict)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return False
+
+
+def _keys_of(config: str) -> dict[str, Any]:
+    return dict(CfgNode(yaml.safe_load(config) or {}).keys_and_values())
+
+
 def _changed_keys(config_then: str, cfg: CfgNode) -> Iterator[tuple[str, Any, Any]]:
-    then, now = (
-        dict(CfgNode(yaml.safe_load(text) or {}).keys_and_values())
-        for text in (config_then, cfg.dump())
-    )
+    then, now = _keys_of(config_then), _keys_of(cfg.dump())
     for key in sorted(then.keys() & now.keys()):
         if then[key] != now[key]:
             yield key, then[key], now[key]

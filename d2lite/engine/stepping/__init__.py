@@ -4,6 +4,7 @@ from .buffers import remember_buffers
 from .gradients import gradient_norm, main_group
 from .loss_guard import LossGuard
 from .memory_advice import dead_worker_advice, out_of_memory_advice, out_of_memory_in_evaluation
+from .optimizer_state import check_optimizer_state
 from .split_batch import split_batch
 from .step_record import NonFiniteError, StepRecord
 
@@ -11,6 +12,7 @@ __all__ = [
     "LossGuard",
     "NonFiniteError",
     "StepRecord",
+    "check_optimizer_state",
     "dead_worker_advice",
     "gradient_norm",
     "main_group",

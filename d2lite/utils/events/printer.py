@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from d2lite.utils.live_line import live_line
+from d2lite.utils.live_line import live_line, on_terminal
 
 from .storage import EventStorage, get_event_storage
 from .writers import EventWriter
@@ -57,12 +57,12 @@ class CommonMetricPrinter(EventWriter):
             return
         seconds_left = self._estimate_seconds_left(storage)
         fields = self._collect_fields(storage, seconds_left)
-        on_terminal = sys.stdout.isatty()
-        if on_terminal:
+        is_shown = on_terminal()
+        if is_shown:
             live_line.show(
                 self._position(storage.iter) + "  " + _join(_most_telling_first(fields[1:]))
             )
-        self.logger.info(_join(fields), extra={"hidden_on_console": on_terminal})
+        self.logger.info(_join(fields), extra={"hidden_on_console": is_shown})
 
     def close(self) -> None:
         """Leave the live line as it is and continue below it."""

@@ -302,10 +302,13 @@ class EventStorage:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned; nothing changes where it is empty."""
-        self.resumed_after = self.written_until = state.get("written_until", self.resumed_after)
+        self.resumed_after = self.written_until = int(
+            state.get("written_until", self.resumed_after)
+        )
         for name, kept in state.get("scalars", {}).items():
             for value, iteration in zip(kept["values"], kept["iterations"], strict=True):
-                self.put_scalar(name, value, kept["smoothing_hint"], cur_iter=iteration)
+                hint = bool(kept["smoothing_hint"])
+                self.put_scalar(name, float(value), hint, cur_iter=iteration)
 
     def count_samples(self, name: str, window_size: int = 20) -> int:
         """How many values of a scalar belong to its last `window_size` iterations.

@@ -4,6 +4,7 @@ import functools
 import io
 import json
 import logging
+import math
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -64,6 +65,8 @@ class _NewScalars:
 class JSONWriter(EventWriter):
     r"""One JSON object a line in a file, such as `{"iteration": 19, "lr": 0.01, ...}`.
 
+    A number that is not finite is written as null.
+
     A file that is there already is continued. Lines of iterations that the run does again after a
     resume, and a line torn by a kill, are moved to `<json_file>.replaced` first, so that the file
     never holds an iteration twice and nothing is lost.
@@ -99,11 +102,12 @@ class JSONWriter(EventWriter):
         """
         storage = get_event_storage()
         if not self._is_continued:
-            self._set_aside_lines_from(storage.start_iter)
+            # Also that of the step whose evaluation was broken off, which is made up for.
+            self._set_aside_lines_from(min(storage.start_iter, storage.resumed_after + 1))
             self._new_scalars.skip_until(self._last_line())
             self._is_continued = True
         lines = [
-            json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n"
+            json.dumps({"iteration": iteration, **_finite_or_null(scalars)}, sort_keys=True) + "\n"
             for iteration, scalars in self._new_scalars.take(storage).items()
         ]
         # Written together: a kill now loses or tears at most what this call writes.
@@ -121,7 +125,7 @@ class JSONWriter(EventWriter):
 
     def _last_line(self) -> int:
         """The iteration of the last line, -1 if there is none; all lines are whole."""
-        return max((json.loads(line).get("iteration", -1) for line in self._lines()), default=-1)
+        return max((_iteration_of(line) for line in self._lines()), default=-1)
 
     def _lines(self) -> list[bytes]:
         with self._open():  # made again where somebody took it away
@@ -149,14 +153,33 @@ class JSONWriter(EventWriter):
         )
 
 
+def _finite_or_null(scalars: dict[str, float]) -> dict[str, float | None]:
+    """The values, with None for NaN and infinity, which JSON does not have."""
+    return {name: value if math.isfinite(value) else None for name, value in scalars.items()}
+
+
 def _is_line_before(line: bytes, start_iter: int) -> bool:
     """Whether a line of a metrics file is whole and not of `start_iter` or later."""
     try:
-        entry = json.loads(line)
+        return line.endswith(b"\n") and _iteration_of(line) < start_iter
     except ValueError:
         return False
-    iteration = entry.get("iteration", -1) if isinstance(entry, dict) else -1
-    return line.endswith(b"\n") and iteration < start_iter
+
+
+def _iteration_of(line: bytes) -> int:
+    """The iteration of a line of a metrics file; -1 if it has none.
+
+    Raises:
+        ValueError: if the line is not a JSON object.
+    """
+    try:
+        entry = json.loads(line)
+    except RecursionError as err:
+        raise ValueError("too many brackets") from err
+    if not isinstance(entry, dict):
+        raise ValueError("not a JSON object")
+    iteration = entry.get("iteration")
+    return iteration if isinstance(iteration, int) else -1
 
 
 class TensorboardXWriter(EventWriter):

@@ -59,7 +59,7 @@ def test_train_go_on_evaluate_and_draw(run, tmp_path):
 
     resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 5)
     assert resumed.status == 0, resumed.err
-    assert "continuing at iteration 3" in resumed.out
+    assert "going on at iteration 3" in resumed.out
     assert [line["iteration"] for line in metrics(out) if "loss_ins" in line][-1] == 4
     printed = rows(resumed.out)
     assert len(printed) == 2  # boxes and masks
