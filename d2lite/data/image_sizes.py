@@ -9,6 +9,7 @@ from d2lite.data.channels import ORIENTATION_TAG, is_array_file, npy_size
 from d2lite.data.faults import FaultLog
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.file_io import refuse_special_file
 
 # What Pillow raises of a broken head.
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, struct.error)

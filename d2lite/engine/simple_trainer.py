@@ -18,7 +18,14 @@ from d2lite.utils.events import EventStorage, get_event_storage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key
 from d2lite.utils.process_means import PassMeans, sharing_means
 
-from .stepping import LossGuard, main_group, out_of_memory_advice, remember_buffers, split_batch
+from .stepping import (
+    LossGuard,
+    check_optimizer_state,
+    main_group,
+    out_of_memory_advice,
+    remember_buffers,
+    split_batch,
+)
 from .trainer_base import TrainerBase
 
 logger = logging.getLogger(__name__)
@@ -321,4 +328,5 @@ class SimpleTrainer(TrainerBase):
         """Restore what `state_dict` returned."""
         super().load_state_dict(state_dict)
         self.optimizer.load_state_dict(state_dict["optimizer"])
-        self.guard.num_skipped = state_dict.get("num_skipped", 0)
+        check_optimizer_state(self.optimizer)
+        self.guard.num_skipped = int(state_dict.get("num_skipped", 0))

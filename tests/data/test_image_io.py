@@ -9,7 +9,6 @@ import torch
 from PIL import Image, ImageOps
 
 from d2lite.data import image_io
-from d2lite.data.image_sizes import image_size
 from d2lite.data.image_io import (
     SizeMismatchError,
     check_image_size,
@@ -18,6 +17,7 @@ from d2lite.data.image_io import (
     read_image,
     register_image_source,
 )
+from d2lite.data.image_sizes import image_size
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from tests.shared_data import shared_data
 
