@@ -176,6 +176,9 @@ class TrainerBase:
 
     def _after_failed_train(self, cause: BaseException) -> None:
         """Let every hook close its files; what they raise must not hide `cause`."""
+        if self._hook_at_work is not None and self._hook_at_work.runs_again:
+            # A resume makes up for this hook; until then the scalars of the step are not complete.
+            self.is_stopping = True
         try:
             self.after_train()
         except Exception as error:

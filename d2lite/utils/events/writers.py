@@ -102,8 +102,7 @@ class JSONWriter(EventWriter):
         """
         storage = get_event_storage()
         if not self._is_continued:
-            # Also that of the step whose evaluation was broken off, which is made up for.
-            self._set_aside_lines_from(min(storage.start_iter, storage.resumed_after + 1))
+            self._set_aside_lines_from(storage.start_iter)
             self._new_scalars.skip_until(self._last_line())
             self._is_continued = True
         lines = [
