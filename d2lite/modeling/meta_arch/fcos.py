@@ -16,6 +16,7 @@ from d2lite.structures import Boxes, ImageList, Instances, pairwise_point_box_di
 
 from ..anchor_generator import DefaultAnchorGenerator
 from ..backbone import Backbone
+from ..backbone.backbone import check_maps
 from ..box_regression import Box2BoxTransformLinear, _dense_box_regression_loss
 from .build import META_ARCH_REGISTRY
 from .dense_detector import DenseDetector
@@ -106,6 +107,7 @@ class FCOS(DenseDetector):
         node = cfg.MODEL.FCOS
         arguments = cls._arguments_from(cfg, node)
         known = arguments["backbone"].output_shape()
+        check_maps("the backbone", node.IN_FEATURES, list(known), "MODEL.FCOS.IN_FEATURES")
         return {
             **arguments,
             "head": FCOSHead(cfg, [known[name] for name in node.IN_FEATURES]),

@@ -15,6 +15,7 @@ from d2lite.utils.memory import retry_if_cuda_oom
 
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone
+from ..backbone.backbone import check_maps
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
 from ..dense_predictions import permute_to_N_HWA_K
 from ..matcher import Matcher
@@ -111,6 +112,7 @@ class RetinaNet(DenseDetector):
         node = cfg.MODEL.RETINANET
         arguments = cls._arguments_from(cfg, node)
         known = arguments["backbone"].output_shape()
+        check_maps("the backbone", node.IN_FEATURES, list(known), "MODEL.RETINANET.IN_FEATURES")
         shapes = [known[name] for name in node.IN_FEATURES]
         return {
             **arguments,

@@ -19,6 +19,7 @@ from d2lite.utils.keyed_rng import DrawPurpose, image_generator
 from d2lite.utils.memory import retry_if_cuda_oom
 
 from ..anchor_generator import build_anchor_generator
+from ..backbone.backbone import check_maps
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
 from ..dense_predictions import permute_to_N_HWA_K
 from ..loss_weights import weighted, weights_by_name
@@ -100,6 +101,7 @@ class RPN(nn.Module):
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
         """Arguments from `MODEL.RPN`, `MODEL.ANCHOR_GENERATOR` and the feature maps."""
         node = cfg.MODEL.RPN
+        check_maps("the backbone", node.IN_FEATURES, list(input_shape), "MODEL.RPN.IN_FEATURES")
         shapes = [input_shape[name] for name in node.IN_FEATURES]
         return {
             "in_features": node.IN_FEATURES,

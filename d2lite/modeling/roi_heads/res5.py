@@ -10,6 +10,7 @@ from d2lite.layers import ShapeSpec
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.errors import ArgumentError, ConfigError
 
+from ..backbone.backbone import check_maps
 from ..backbone.resnet import ResNet
 from ..backbone.resnet_blocks import BottleneckBlock
 from ..poolers import ROIPooler
@@ -68,6 +69,7 @@ class Res5ROIHeads(ROIHeads):
             ConfigError: with keypoints on, or more than one map.
         """
         names = list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
+        check_maps("the backbone", names, list(input_shape), "MODEL.ROI_HEADS.IN_FEATURES")
         if cfg.MODEL.KEYPOINT_ON or len(names) != 1:
             raise ConfigError(
                 f"Res5ROIHeads has no keypoint branch and reads one map, not {names}; with "

@@ -11,6 +11,7 @@ from d2lite.layers import ShapeSpec
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.errors import ArgumentError
 
+from ..backbone.backbone import check_maps
 from ..poolers import ROIPooler
 from .base import ROIHeads
 from .build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head
@@ -43,6 +44,7 @@ def build_pooler(
         ArgumentError: if the maps differ in channels.
     """
     names = list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
+    check_maps("the backbone", names, list(input_shape), "MODEL.ROI_HEADS.IN_FEATURES")
     if not node.POOLER_TYPE:
         return names, None, {name: input_shape[name] for name in names}
     channels = {input_shape[name].channels for name in names}
