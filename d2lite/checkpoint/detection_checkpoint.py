@@ -43,6 +43,10 @@ class DetectionCheckpointer(Checkpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> LoadReport | None:
         own = self.model.state_dict()
         self._convert_ndarray_to_tensor(checkpoint["model"])
+        if is_torchvision_detector(checkpoint["model"]) or is_torchvision_resnet(
+            checkpoint["model"]
+        ):
+            self._warn_of_other_inputs()
         weights, by_ending = translate_names(checkpoint, own)
         if by_ending:
             weights = align_and_update_state_dicts(own, weights, c2_conversion=False)
@@ -64,6 +68,30 @@ class DetectionCheckpointer(Checkpointer):
             report.num_classes = len(ours or ())
         checkpoint.pop("matching_heuristics", None)
         return report
+
+    def _warn_of_other_inputs(self) -> None:
+        """Say which options differ from those that torchvision trained its weights with."""
+        options = []
+        if getattr(self.model, "input_format", None) == "BGR":
+            options.append("INPUT.FORMAT RGB")
+        std = getattr(self.model, "pixel_std", None)
+        if isinstance(std, torch.Tensor) and bool((std == 1).all()):
+            options.append("MODEL.PIXEL_MEAN [123.675,116.28,103.53]")
+            options.append("MODEL.PIXEL_STD [58.395,57.12,57.375]")
+        convolutions = (getattr(module, "conv1", None) for module in self.model.modules())
+        if any(
+            isinstance(conv, torch.nn.Conv2d)
+            and conv.kernel_size == (1, 1)
+            and max(conv.stride) > 1
+            for conv in convolutions
+        ):
+            options.append("MODEL.RESNETS.STRIDE_IN_1X1 False")
+        if options:
+            self.logger.warning(
+                "The file holds weights of torchvision, which give poor results with this config. "
+                "Set %s.",
+                ", ".join(options),
+            )
 
 
 def translate_names(

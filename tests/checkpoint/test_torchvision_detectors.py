@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torchvision.models import detection as theirs
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -12,6 +13,7 @@ from d2lite.checkpoint.foreign import (
     is_torchvision_detector,
 )
 from d2lite.config import find_config_file, get_cfg
+from d2lite.engine import setup_cfg
 from d2lite.modeling import META_ARCH_REGISTRY, build_model
 from d2lite.structures import Boxes
 
@@ -165,3 +167,12 @@ def test_retinanet_gives_each_anchor_the_scores_of_torchvision(tmp_path):
     assert len(nearest.unique()) == len(anchors)
     _close(torch.cat(logits, dim=1)[0], expected["cls_logits"][0, nearest, 1:])
     _close(torch.cat(deltas, dim=1)[0], expected["bbox_regression"][0, nearest])
+
+
+def test_options_that_torchvision_weights_need_are_named(tmp_path, caplog):
+    """With detectron2's defaults the weights load without a fault, and predict nonsense."""
+    torch.save(torchvision.models.resnet50(weights=None).state_dict(), tmp_path / "r50.pth")
+    cfg = setup_cfg("COCO-Detection/retinanet_R_50_FPN_1x.yaml", ["MODEL.DEVICE", "cpu"])
+    DetectionCheckpointer(build_model(cfg)).load(str(tmp_path / "r50.pth"))
+    for option in ("INPUT.FORMAT RGB", "MODEL.PIXEL_STD", "MODEL.RESNETS.STRIDE_IN_1X1 False"):
+        assert option in caplog.text
