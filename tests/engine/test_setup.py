@@ -10,6 +10,7 @@ import yaml
 
 from d2lite.config import get_cfg
 from d2lite.engine import (
+    DefaultTrainer,
     default_argument_parser,
     default_setup,
     default_writers,
@@ -24,6 +25,7 @@ from d2lite.engine.derived_config.classes import (
     num_classes_key,
 )
 from d2lite.engine.derived_config.scaling import auto_scale_workers
+from d2lite.evaluation import DatasetEvaluators
 from d2lite.utils.errors import ConfigError, MissingFileError, OutputError, UserError
 from d2lite.utils.logger import setup_logger
 
@@ -286,3 +288,30 @@ def _close_log_files():
             logger.removeHandler(handler)
             handler.close()
         logger.propagate = True
+
+
+@pytest.mark.parametrize(
+    ("architecture", "dataset", "key"),
+    [
+        ("SemanticSegmentor", "shapes_val_panoptic", "panoptic_seg"),
+        ("SemanticSegmentor", "shapes_val", "instances"),
+        ("GeneralizedRCNN", "shapes_val_panoptic", "panoptic_seg"),
+        ("GeneralizedRCNN", "shapes_val_sem_seg", "sem_seg"),
+    ],
+)
+def test_evaluation_by_what_the_model_does_not_give_is_refused_before_the_training(
+    tmp_path, architecture, dataset, key
+):
+    cfg = setup_cfg("quick_start.yaml", [])
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = architecture, "cpu"
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("shapes_train_panoptic",), (dataset,)
+    cfg.OUTPUT_DIR = str(tmp_path)
+    with pytest.raises(ConfigError, match=f"{architecture} gives.*{dataset}.*evaluated by {key}"):
+        DefaultTrainer(cfg)
+
+    class OwnEvaluation(DefaultTrainer):
+        @classmethod
+        def build_evaluator(cls, cfg, dataset_name):
+            return DatasetEvaluators([])
+
+    OwnEvaluation(cfg)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.config import CfgNode, as_run_config
+from d2lite.config import CfgNode, PythonRunConfig, as_run_config
 from d2lite.data.dataset_dicts import counted_classes
 from d2lite.evaluation import (
     DatasetEvaluator,
@@ -34,6 +34,7 @@ from .. import hooks
 from ..amp_trainer import AMPTrainer
 from ..derived_config import (
     auto_scale_workers,
+    check_predictions,
     check_solver,
     epoch_length,
     find_data_classes,
@@ -130,6 +131,8 @@ class DefaultTrainer(TrainerBase):
         # Build.
         model = self.build_model(cfg)
         name_classes(model, self.class_names)
+        if self._has_built_in_evaluation():
+            check_predictions(model, cfg.DATASETS.TEST)
         if cfg.TEST.AUG.ENABLED:
             # Refuses a model without test-time augmentation now, and not after the training.
             augmented_model(cfg, model)
@@ -170,6 +173,16 @@ class DefaultTrainer(TrainerBase):
         # check_solver has refused other names.
         precision = torch.float16 if solver.AMP.PRECISION == "float16" else torch.bfloat16
         return AMPTrainer(model, data_loader, optimizer, precision=precision, **options)
+
+    def _has_built_in_evaluation(self) -> bool:
+        """Whether the sets of DATASETS.TEST get the evaluators of their types."""
+        if isinstance(self.cfg, PythonRunConfig) and self.cfg.has("dataloader.evaluator"):
+            return False
+        own, built_in = (
+            [getattr(method, "__func__", method) for method in (kind.build_evaluator, kind.test)]
+            for kind in (type(self), DefaultTrainer)
+        )
+        return own == built_in
 
     def _build_checkpointer(self, model: nn.Module) -> DetectionCheckpointer:
         average = self.weight_average

@@ -1,6 +1,11 @@
 """Options that follow from the machine and from the data, and checks of those that are given."""
 
-from .checks import check_solver, check_test_classes, load_test_classes
+from .checks import (
+    check_predictions,
+    check_solver,
+    check_test_classes,
+    load_test_classes,
+)
 from .classes import (
     find_data_classes,
     follow_data_classes,
@@ -16,6 +21,7 @@ from .seed import follow_stored_seed, resolve_seed
 
 __all__ = [
     "auto_scale_workers",
+    "check_predictions",
     "check_solver",
     "check_test_classes",
     "epoch_length",

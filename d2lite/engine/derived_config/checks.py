@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from d2lite.config import CfgNode, PythonRunConfig
-from d2lite.data import DatasetCatalog
+from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import follow_class_order
 from d2lite.data.faults import collecting_faults
 from d2lite.data.plain_records import plain_records
@@ -94,6 +94,46 @@ def _check_truth(name: str, records: Any) -> None:
                 f"{record.get('file_name')} of the evaluation set {name!r} has an object without "
                 "a box and a mask."
             )
+
+
+# What the evaluators of the built-in types compare.
+_COMPARED = {
+    "coco": "instances",
+    "lvis": "instances",
+    "pascal_voc": "instances",
+    "cityscapes_instance": "instances",
+    "sem_seg": "sem_seg",
+    "cityscapes_sem_seg": "sem_seg",
+    "coco_panoptic_seg": "panoptic_seg",
+    "cityscapes_panoptic_seg": "panoptic_seg",
+}
+
+
+def check_predictions(model: Any, dataset_names: Sequence[str]) -> None:
+    """Check that a model gives what its evaluation sets are compared by.
+
+    Args:
+        model: only the built-in classes state what they give (`predicts`), not their subclasses.
+        dataset_names: registered evaluation sets.
+
+    Raises:
+        ConfigError: if it gives something else.
+    """
+    given = vars(type(model)).get("predicts")
+    for name in dataset_names if given else ():
+        kind = MetadataCatalog.get(name).get("evaluator_type")
+        wanted = _COMPARED.get(kind)
+        if wanted is not None and wanted not in given:
+            raise ConfigError(
+                f"{type(model).__name__} gives {', '.join(sorted(given))}, and {name!r} of "
+                f"DATASETS.TEST is evaluated by {wanted} (its evaluator_type is {kind!r}). Choose "
+                f"a set of evaluator_type {_types_for(given)}, or DATASETS.TEST () for no "
+                "evaluation."
+            )
+
+
+def _types_for(given: frozenset[str]) -> str:
+    return " or ".join(repr(kind) for kind, key in _COMPARED.items() if key in given)
 
 
 def check_test_classes(

@@ -36,8 +36,10 @@ class Detector(nn.Module):
 
     Attributes:
         class_names: the classes of the model, in order; None where they have not been set.
+        predicts: keys of the results of `predict`; empty where that is not known.
     """
 
+    predicts: frozenset[str] = frozenset()
     class_names: list[str] | None = None
     pixel_mean: Tensor
     pixel_std: Tensor

@@ -61,6 +61,7 @@ class FCOS(DenseDetector):
     Source: Tian 2019, arXiv:1904.01355; score and targets by stride as in arXiv:2006.09214.
     """
 
+    predicts = frozenset({"instances"})
     training_buffers = ("loss_normalizer",)
 
     @configurable

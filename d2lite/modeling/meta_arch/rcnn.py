@@ -35,6 +35,8 @@ class GeneralizedRCNN(Detector):
         vis_period: log an image of proposals every so many iterations; 0 for never.
     """
 
+    predicts = frozenset({"instances"})
+
     @configurable
     def __init__(
         self,

@@ -61,6 +61,7 @@ class RetinaNet(DenseDetector):
     Source: Lin 2017, arXiv:1708.02002.
     """
 
+    predicts = frozenset({"instances"})
     training_buffers = ("loss_normalizer",)
 
     @configurable

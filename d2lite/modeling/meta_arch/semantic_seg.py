@@ -238,6 +238,8 @@ class SemanticSegmentor(Detector):
         pixel_std: of each channel.
     """
 
+    predicts = frozenset({"sem_seg"})
+
     @configurable
     def __init__(
         self,

@@ -34,6 +34,8 @@ class SOLOv2(Detector):
     Source: Wang et al., NeurIPS 2020, arXiv:2003.10152.
     """
 
+    predicts = frozenset({"instances"})
+
     @configurable
     def __init__(
         self,
