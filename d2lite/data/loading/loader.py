@@ -19,6 +19,7 @@ from d2lite.utils.errors import DataError, MissingFileError, UserError
 from d2lite.utils.keyed_rng import at_position, draw_key, keyed_draws
 
 from .worker_signals import leave_signals_to_parent
+from .worker_transport import PackedBatch, lack_of_means, log_pipes, naming_the_limit
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,13 @@ class _Collating:
 
     def __init__(self, collate: Collate) -> None:
         self.collate = collate
+        self.packs = False
 
     def __call__(self, batch: Any) -> Any:
+        collated = self._collated(batch)
+        return PackedBatch(collated) if self.packs and get_worker_info() else collated
+
+    def _collated(self, batch: Any) -> Any:
         if isinstance(batch, list):
             failures = (sample for sample in batch if isinstance(sample, _Failure))
             failure = next(failures, None)
@@ -117,14 +123,22 @@ class ReportingLoader(DataLoader[Any]):
             kwargs: further arguments of torch's DataLoader.
         """
         kwargs.setdefault("worker_init_fn", worker_init_reset_seed)
+        self._collating = _Collating(collate_fn or trivial_batch_collator)
         super().__init__(
             dataset if isinstance(dataset, IterableDataset) else _Reporting(dataset),
-            collate_fn=_Collating(collate_fn or trivial_batch_collator),
+            collate_fn=self._collating,
             **kwargs,
         )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator
-        for batch in super().__iter__():
+        if self.num_workers > 0 and (lack := lack_of_means()):
+            log_pipes(lack)
+            self._collating.packs = True
+        with naming_the_limit(self.num_workers):
+            batches = super().__iter__()
+        for batch in batches:
+            if isinstance(batch, PackedBatch):
+                batch = batch.unpack()
             if isinstance(batch, _Failure):
                 raise batch.error
             yield batch

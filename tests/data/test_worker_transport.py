@@ -1,0 +1,75 @@
+"""Batches of workers on machines with little shared memory or few open files."""
+
+import errno
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from d2lite.data.loading import worker_transport
+from d2lite.data.loading.loader import ReportingLoader
+from d2lite.structures import Boxes, Instances
+from d2lite.utils.errors import DataError, StateError
+
+
+class Samples(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise DataError("the fourth is broken")
+        target = Instances((8, 8), gt_boxes=Boxes(torch.ones(index, 4)))
+        return {"image": torch.full((3, 8, 8), index, dtype=torch.uint8), "instances": target}
+
+
+@pytest.mark.parametrize("lack", ["", "there is little of it"])
+def test_batches_and_errors_are_the_same_by_either_way(monkeypatch, caplog, lack):
+    monkeypatch.setattr("d2lite.data.loading.loader.lack_of_means", lambda: lack)
+    worker_transport.log_pipes.cache_clear()
+    loader = ReportingLoader(Samples(), num_workers=1, batch_size=1)
+    got = []
+    with pytest.raises(DataError, match="fourth is broken"):
+        got.extend(loader)
+    assert [float(batch[0]["image"].float().mean()) for batch in got] == [0, 1, 2]
+    assert [len(batch[0]["instances"].gt_boxes) for batch in got] == [0, 1, 2]
+    assert ("through pipes" in caplog.text) == bool(lack)
+
+
+def test_little_shared_memory_is_named_with_the_option_of_a_container(monkeypatch):
+    monkeypatch.setattr(worker_transport, "_LEAST_FILES", 0)
+    small = SimpleNamespace(free=64 * 2**20)
+    monkeypatch.setattr(worker_transport.shutil, "disk_usage", lambda _: small)
+    assert "64 MB free" in worker_transport.lack_of_means()
+    assert "--shm-size" in worker_transport.lack_of_means()
+    small.free = 2**40
+    assert worker_transport.lack_of_means() == ""
+
+
+def test_process_that_may_open_no_more_files_says_what_to_raise():
+    with (
+        pytest.raises(StateError, match=r"2 workers.*ulimit -n.*NUM_WORKERS 0"),
+        worker_transport.naming_the_limit(2),
+    ):
+        raise OSError(errno.EMFILE, "Too many open files")
+    with pytest.raises(PermissionError), worker_transport.naming_the_limit(2):
+        raise PermissionError(errno.EACCES, "no")
+
+
+def test_workers_deliver_where_few_files_may_be_open():
+    pytest.importorskip("resource")
+    code = (
+        "import resource\n"
+        "from tests.data.test_worker_transport import Samples\n"
+        "from d2lite.data.loading.loader import ReportingLoader\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))\n"
+        "rows = ReportingLoader(Samples(), num_workers=2, batch_size=2,\n"
+        "    sampler=[0, 1, 2] * 20)\n"
+        "print(sum(len(batch) for batch in rows))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.strip() == "60", done.stderr
