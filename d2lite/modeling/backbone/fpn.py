@@ -80,9 +80,11 @@ class FPN(PyramidBackbone):
                     bias=norm == "",
                     norm=get_norm(norm, out_channels),
                 )
-                xavier_fill(conv)
                 self.add_module(f"fpn_{role}{level}", conv)
                 convs.insert(0, conv)
+            # After both are made, so that a seed gives the same start values as in detectron2.
+            xavier_fill(self.lateral_convs[0])
+            xavier_fill(self.output_convs[0])
         self.top_block = top_block
         self.bottom_up = bottom_up
         self._fuse_type = fuse_type

@@ -9,7 +9,6 @@ from d2lite.config import CfgNode
 from d2lite.layers import CNNBlockBase, ShapeSpec
 from d2lite.utils.errors import ArgumentError, ConfigError
 
-from ..weight_init import normal_fill
 from .backbone import Backbone, StagedBackbone, check_maps
 from .build import BACKBONE_REGISTRY
 from .resnet_blocks import BasicBlock, BasicStem, BottleneckBlock, DeformBottleneckBlock
@@ -88,7 +87,7 @@ class ResNet(StagedBackbone):
             self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
             self.linear = nn.Linear(channels, num_classes)
             # Goyal 2017, arXiv:1706.02677, section 5.1: the classifier starts with deviation 0.01.
-            normal_fill(self.linear, std=0.01)
+            nn.init.normal_(self.linear.weight, std=0.01)
             self._out_feature_strides["linear"] = None
             self._out_feature_channels["linear"] = num_classes
         self.freeze(freeze_at)

@@ -20,7 +20,7 @@ def _normed_conv(
 ) -> Conv2d:
     """A convolution without bias, with norm, whose padding keeps the size at stride 1."""
     dilation = options.get("dilation", 1)
-    conv = Conv2d(
+    return Conv2d(
         in_channels,
         out_channels,
         kernel_size,
@@ -29,8 +29,6 @@ def _normed_conv(
         norm=get_norm(norm, out_channels),
         **options,
     )
-    msra_fill(conv)
-    return conv
 
 
 class BasicStem(CNNBlockBase):
@@ -46,6 +44,7 @@ class BasicStem(CNNBlockBase):
         super().__init__(in_channels, out_channels, 4)
         self.in_channels = in_channels
         self.conv1 = _normed_conv(in_channels, out_channels, 7, norm=norm, stride=2)
+        msra_fill(self.conv1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H / 4, W / 4)."""
@@ -60,6 +59,15 @@ class ResidualBlock(CNNBlockBase):
         self.shortcut: nn.Module | None = None
         if in_channels != out_channels:
             self.shortcut = _normed_conv(in_channels, out_channels, 1, norm=norm, stride=stride)
+
+    def _fill(self, *convs: nn.Module) -> None:
+        """Give start values to these convolutions and then to the shortcut.
+
+        After all of them are made, so that a seed gives the same start values as in detectron2.
+        """
+        for conv in (*convs, self.shortcut):
+            if conv is not None:
+                msra_fill(conv)
 
     def residual(self, x: Tensor) -> Tensor:
         """What is added to the shortcut: (N, out_channels, H / stride, W / stride)."""
@@ -90,6 +98,7 @@ class BasicBlock(ResidualBlock):
         super().__init__(in_channels, out_channels, stride, norm)
         self.conv1 = _normed_conv(in_channels, out_channels, 3, norm=norm, stride=stride)
         self.conv2 = _normed_conv(out_channels, out_channels, 3, norm=norm)
+        self._fill(self.conv1, self.conv2)
 
     def residual(self, x: Tensor) -> Tensor:
         """Both convolutions, with a ReLU in between."""
@@ -129,6 +138,7 @@ class BottleneckBlock(ResidualBlock):
         self.conv1 = _normed_conv(in_channels, width, 1, norm=norm, stride=first)
         self._make_spatial(width, norm, stride=second, groups=num_groups, dilation=dilation)
         self.conv3 = _normed_conv(width, out_channels, 1, norm=norm)
+        self._fill(self.conv1, self.conv2, self.conv3)
 
     # TorchScript reads annotations of a class, and knows no Any.
     if TYPE_CHECKING:
@@ -209,7 +219,6 @@ class DeformBottleneckBlock(BottleneckBlock):
             norm=get_norm(norm, width),
             **options,
         )
-        msra_fill(self.conv2)
         for start in self.conv2_offset.parameters():
             nn.init.zeros_(start)
 

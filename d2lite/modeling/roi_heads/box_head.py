@@ -49,19 +49,21 @@ class FastRCNNConvFCHead(nn.Sequential):
             )
         shape = input_shape
         for number, channels in enumerate(conv_dims, start=1):
-            conv = conv_relu(shape.channels, channels, conv_norm)
-            msra_fill(conv)
-            self.add_module(f"conv{number}", conv)
+            self.add_module(f"conv{number}", conv_relu(shape.channels, channels, conv_norm))
             shape = ShapeSpec(channels=channels, height=shape.height, width=shape.width)
         for number, channels in enumerate(fc_dims, start=1):
             if number == 1:
                 self.add_module("flatten", nn.Flatten())
-            layer = nn.Linear(_num_values(shape), channels)
-            xavier_fill(layer)
-            self.add_module(f"fc{number}", layer)
+            self.add_module(f"fc{number}", nn.Linear(_num_values(shape), channels))
             self.add_module(f"fc_relu{number}", nn.ReLU())
             shape = ShapeSpec(channels=channels)
         self._output_shape = shape
+        # After all layers are made, so that a seed gives the same start values as in detectron2.
+        for layer in self:
+            if isinstance(layer, nn.Conv2d):
+                msra_fill(layer)
+            elif isinstance(layer, nn.Linear):
+                xavier_fill(layer)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:

@@ -99,17 +99,21 @@ class CascadeROIHeads(StandardROIHeads):
                 f"{len(cascade.BBOX_REG_WEIGHTS)} BBOX_REG_WEIGHTS; give one of each a stage."
             )
         names, pooler, shape = build_pooler(cfg, node, input_shape)
-        heads = [build_box_head(cfg, shape) for _ in cascade.IOUS]
+        heads, predictors = [], []
+        # Stage by stage, so that a seed gives the same start values as in detectron2.
+        for weights in cascade.BBOX_REG_WEIGHTS:
+            head: Any = build_box_head(cfg, shape)
+            heads.append(head)
+            predictors.append(
+                FastRCNNOutputLayers(
+                    cfg, head.output_shape, box2box_transform=Box2BoxTransform(weights=weights)
+                )
+            )
         return {
             "box_in_features": names,
             "box_pooler": pooler,
             "box_heads": heads,
-            "box_predictors": [
-                FastRCNNOutputLayers(
-                    cfg, head.output_shape, box2box_transform=Box2BoxTransform(weights=weights)
-                )
-                for head, weights in zip(heads, cascade.BBOX_REG_WEIGHTS, strict=True)
-            ],
+            "box_predictors": predictors,
             "proposal_matchers": [Matcher([iou], [0, 1]) for iou in cascade.IOUS],
         }
 

@@ -169,14 +169,15 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):  # type: ignore
             raise ArgumentError("conv_dims is empty; its last entry is the upsampling's channels.")
         channels = input_shape.channels
         for number, width in enumerate(conv_dims[:-1], start=1):
-            conv = conv_relu(channels, width, conv_norm)
-            msra_fill(conv)
-            self.add_module(f"mask_fcn{number}", conv)
+            self.add_module(f"mask_fcn{number}", conv_relu(channels, width, conv_norm))
             channels = width
         self.deconv = ConvTranspose2d(channels, conv_dims[-1], kernel_size=2, stride=2)
-        msra_fill(self.deconv)
         self.add_module("deconv_relu", nn.ReLU())
         self.predictor = Conv2d(conv_dims[-1], num_classes, kernel_size=1)
+        # After all layers are made, so that a seed gives the same start values as in detectron2.
+        for layer in self:
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and layer is not self.predictor:
+                msra_fill(layer)
         normal_fill(self.predictor, std=0.001)
 
     @classmethod

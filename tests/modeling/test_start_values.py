@@ -1,0 +1,108 @@
+"""Start values: one seed gives the network that it gives in detectron2.
+
+There a block first makes its layers, each of which draws values of its own, and then fills them.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+from d2lite.layers import ShapeSpec
+from d2lite.modeling.backbone import FPN
+from d2lite.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
+from d2lite.modeling.roi_heads.box_head import FastRCNNConvFCHead
+from d2lite.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
+
+SHAPE = ShapeSpec(channels=2, height=3, width=3)
+
+
+def _msra(layer):
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _xavier(layer):
+    nn.init.kaiming_uniform_(layer.weight, a=1)
+
+
+def _small(layer):
+    nn.init.normal_(layer.weight, std=0.001)
+
+
+def _pyramid():
+    stages = ResNet.make_default_stages(18)
+    bottom_up = ResNet(BasicStem(), stages, out_features=["res2", "res3"])
+    torch.manual_seed(5)
+    return FPN(bottom_up, ["res2", "res3"], 4)
+
+
+# What makes the block, the layers in the order in which they are made, and what fills which of
+# them in which order, group by group.
+CASES = {
+    "box head": (
+        lambda: FastRCNNConvFCHead(SHAPE, conv_dims=[4], fc_dims=[5, 6]),
+        [(["conv1", "fc1", "fc2"], [("conv1", _msra), ("fc1", _xavier), ("fc2", _xavier)])],
+    ),
+    "mask head": (
+        lambda: MaskRCNNConvUpsampleHead(SHAPE, num_classes=3, conv_dims=[4, 5]),
+        [
+            (
+                ["mask_fcn1", "deconv", "predictor"],
+                [("mask_fcn1", _msra), ("deconv", _msra), ("predictor", _small)],
+            )
+        ],
+    ),
+    "basic block": (
+        lambda: BasicBlock(2, 4),
+        [
+            (
+                ["shortcut", "conv1", "conv2"],
+                [("conv1", _msra), ("conv2", _msra), ("shortcut", _msra)],
+            )
+        ],
+    ),
+    "bottleneck block": (
+        lambda: BottleneckBlock(2, 4, bottleneck_channels=3),
+        [
+            (
+                ["shortcut", "conv1", "conv2", "conv3"],
+                [("conv1", _msra), ("conv2", _msra), ("conv3", _msra), ("shortcut", _msra)],
+            )
+        ],
+    ),
+    "pyramid": (
+        _pyramid,
+        [
+            (
+                [f"fpn_lateral{i}", f"fpn_output{i}"],
+                [(f"fpn_lateral{i}", _xavier), (f"fpn_output{i}", _xavier)],
+            )
+            for i in (2, 3)
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_layers_are_made_first_and_filled_then(name):
+    make, groups = CASES[name]
+    torch.manual_seed(5)
+    block = make()
+    found = {n: p.clone() for n, p in block.named_parameters() if n.endswith("weight")}
+    torch.manual_seed(5)
+    for made, filled in groups:
+        for layer in made:
+            block.get_submodule(layer).reset_parameters()
+        for layer, fill in filled:
+            fill(block.get_submodule(layer))
+            assert torch.equal(block.get_submodule(layer).weight, found[f"{layer}.weight"]), layer
+
+
+def test_seed_gives_the_recorded_values_of_detectron2():
+    """Recorded from detectron2 0.6."""
+    torch.manual_seed(31)
+    head = FastRCNNConvFCHead(SHAPE, conv_dims=[4], fc_dims=[5, 6])
+    first = [
+        float(layer.weight[(0,) * layer.weight.dim()].detach())
+        for layer in (head.conv1, head.fc1, head.fc2)
+    ]
+    assert first == pytest.approx([-0.08883, -0.21039, 0.49958], abs=1e-4)
