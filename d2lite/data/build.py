@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from d2lite.config import CfgNode, PythonRunConfig, configurable
 from d2lite.utils.errors import ConfigError, DataError
 
+from .catalog import MetadataCatalog
 from .checking import check_class_maps, check_image_files
 from .classes import check_metadata_consistency
 from .common import DatasetFromList, MapDataset
@@ -158,7 +159,10 @@ def _train_loader_from_config(
             check_image_files(dataset, max_bad_share)
             if cfg.MODEL.META_ARCHITECTURE in _LEARN_MAPS:
                 head = cfg.MODEL.SEM_SEG_HEAD
-                check_class_maps(dataset, head.NUM_CLASSES, head.IGNORE_VALUE)
+                # A number that does not fit the classes is reported later, with their names.
+                known = [MetadataCatalog.get(n).get("stuff_classes") for n in cfg.DATASETS.TRAIN]
+                count = len(known[0]) if known and known[0] else head.NUM_CLASSES
+                check_class_maps(dataset, count, head.IGNORE_VALUE)
     return {
         "dataset": dataset,
         "sampler": _training_sampler(cfg, dataset) if sampler is None else sampler,

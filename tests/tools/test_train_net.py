@@ -116,10 +116,10 @@ def test_two_processes_train_one_model(tmp_path):
 def test_mistake_in_two_processes_is_told_once_and_ends_both(tmp_path):
     """The parent says what a child found, and its status is the same 2."""
     command = [sys.executable, TOOLS / "train_net.py", "--config-file", "quick_start.yaml"]
-    command += ["--num-gpus", 2, *TINY, "MODEL.ROI_HEADS.NUM_CLASSES", 80, "OUTPUT_DIR", tmp_path]
+    command += ["--num-gpus", 2, *TINY, "MODEL.ROI_HEADS.NUM_CLASSES", 2, "OUTPUT_DIR", tmp_path]
     ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
     assert ended.returncode == 2
-    assert ended.stderr.count("MODEL.ROI_HEADS.NUM_CLASSES=80") == 1
+    assert ended.stderr.count("MODEL.ROI_HEADS.NUM_CLASSES=2") == 1
     assert "Traceback" not in ended.stderr
 
 

@@ -63,7 +63,7 @@ def test_train_go_on_and_evaluate(run, tmp_path, task, scores):
     assert first.status == 0, first.err
     resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
     assert resumed.status == 0, resumed.err
-    assert "continuing at iteration 2" in resumed.out
+    assert "going on at iteration 2" in resumed.out
     lines = metrics(tmp_path)
     assert any("loss_dice_2" in line for line in lines)
     for score in scores:
