@@ -37,8 +37,8 @@ EXTRAS = {
     "safetensors": ["safetensors"],
     # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").
     "tiff": ["tifffile"],
-    # Other libraries whose numbers tests compare with.
-    "oracle": ["transformers"],
+    # Other libraries that tests compare with, or that people's own code draws with.
+    "oracle": ["transformers", "matplotlib"],
     # Training models of queries (Mask2Former).
     "queries": ["scipy"],
     # The evaluators of Cityscapes.
