@@ -3,9 +3,12 @@
 torch's reader refuses classes that it does not know, but it trusts every size in a file.
 """
 
+import lzma
 import math
 import pickle
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -69,6 +72,13 @@ class _Storage:
 
     def __init__(self, count: int, item_size: int) -> None:
         self.count, self.item_size = count, item_size
+
+
+# What zipfile raises for damaged archives.
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, RuntimeError),
+    *(NotImplementedError, OverflowError, zlib.error, struct.error, lzma.LZMAError),
+)
 
 
 class _Scan(PickleMachine):
@@ -184,7 +194,9 @@ def refuse_harmful_file(path: Path) -> None:
             f"{path} is refused: it holds {err}. Reading it could run code or fill the memory. "
             "Only tensors and plain values are read; save the weights alone, as a state dict."
         ) from err
-    except (DamagedPickle, zipfile.BadZipFile, NotImplementedError, ValueError) as err:
+    except WeightsError:
+        raise
+    except (*_ZIP_ERRORS, DamagedPickle) as err:
         raise damaged(path, err) from err
 
 
@@ -233,7 +245,7 @@ def refuse_damaged_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             changed = archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except _ZIP_ERRORS:
         # The reader of the file reports what is wrong with it.
         return
     if changed is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from d2lite.utils.errors import ConfigError, MissingFileError
+from d2lite.utils.errors import ConfigError, MissingFileError, UserError
 from d2lite.utils.file_io import PathManager
 
 from .safe_eval import safe_eval
@@ -70,14 +70,18 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: if it cannot be read, holds a refused tag, or is not a mapping of keys.
     """
-    loader = _Loader(text)
-    loader.name = name
     try:
-        content = loader.get_single_data()
-    except yaml.YAMLError as err:
+        loader = _Loader(text)
+        loader.name = name
+        try:
+            content = loader.get_single_data()
+        finally:
+            loader.dispose()
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as err:
+        # Also of values that look like a date or a number and are not.
         raise ConfigError(f"{name} is not valid YAML: {err}") from err
-    finally:
-        loader.dispose()
     if content is None:
         return {}
     if not isinstance(content, dict):

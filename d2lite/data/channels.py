@@ -7,6 +7,9 @@ format without all of R, G and B lists the channels as the files hold them.
 
 import io
 import re
+import struct
+import tokenize
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,19 @@ _COLOUR_SPACES = {"1", "L", "P", "LA", "PA", "F", "I", "RGB", "RGBA", "CMYK", "H
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # The same number in EXIF and in TIFF.
 ORIENTATION_TAG = 0x0112
+
+
+# What numpy raises for a damaged header, which is a text of Python.
+_NPY_ERRORS = (ValueError, TypeError, EOFError, SyntaxError, OverflowError, tokenize.TokenError)
+
+
+# tifffile's own errors are RuntimeErrors and ValueErrors.
+_TIFF_ERRORS = (
+    *(ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError, MemoryError),
+    *(OverflowError, AttributeError, ZeroDivisionError, struct.error, zlib.error),
+)
+# Of the pixels of one image; a damaged header may state any number.
+_MOST_BYTES = 2**31
 
 
 def is_channel_list(format: str | None) -> bool:
@@ -66,7 +82,7 @@ def read_npy(file_name: str, content: bytes) -> np.ndarray:
     """
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as err:
+    except (*_NPY_ERRORS, OSError, MemoryError) as err:
         raise DataError(
             f"{file_name} is not an array of numpy that can be read: {err}. Write it by numpy.save."
         ) from err
@@ -103,12 +119,13 @@ def read_tiff(file_name: str, content: bytes) -> tuple[np.ndarray, int]:
     try:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             series = file.series[0]
+            if not 0 < series.nbytes <= _MOST_BYTES:
+                raise ValueError(f"it states {series.nbytes} bytes of pixels")
             array, axes = series.asarray(), series.axes
             page = file.pages[0]
             tag = page.tags.get(ORIENTATION_TAG) if isinstance(page, tifffile.TiffPage) else None
             turn = int(tag.value) if tag is not None else 1
-    except (ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError, MemoryError) as err:
-        # tifffile's own errors are RuntimeErrors and ValueErrors.
+    except _TIFF_ERRORS as err:
         raise DataError(f"Cannot decode the image {file_name}: {err}.") from err
     if array.ndim == 2:
         return array[:, :, None], turn
