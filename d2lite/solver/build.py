@@ -55,14 +55,7 @@ def build_optimizer(
         return maybe_add_gradient_clipping(cfg, made)
     solver = cfg.SOLVER
     if groups is None:
-        groups = get_default_optimizer_params(
-            model,
-            base_lr=solver.BASE_LR,
-            weight_decay=solver.WEIGHT_DECAY,
-            weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-            bias_lr_factor=solver.BIAS_LR_FACTOR,
-            weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
-        )
+        groups = configured_groups(cfg, model)
     if not groups:
         raise ConfigError(
             "The model has no trainable parameter: everything is frozen. "
@@ -87,6 +80,26 @@ def build_optimizer(
     options["fused"] = on_known_device and not solver.CLIP_GRADIENTS.ENABLED
     make: Callable[..., Optimizer] = maybe_add_gradient_clipping(cfg, kind)
     return make(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY, **options)
+
+
+def configured_groups(cfg: CfgNode, model: nn.Module, **more: Any) -> list[ParamGroup]:
+    """The parameter groups that SOLVER describes.
+
+    Args:
+        cfg: the whole config.
+        model: whose parameters they are.
+        more: further arguments of `get_default_optimizer_params`.
+    """
+    solver = cfg.SOLVER
+    return get_default_optimizer_params(
+        model,
+        base_lr=solver.BASE_LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        **more,
+    )
 
 
 def get_default_optimizer_params(

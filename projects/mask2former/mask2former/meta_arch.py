@@ -15,7 +15,7 @@ from d2lite.data import MetadataCatalog
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector, build_sem_seg_head
 from d2lite.modeling.meta_arch.detector import Batch, common_arguments, output_sizes
 from d2lite.modeling.postprocessing import sem_seg_postprocess
-from d2lite.structures import BitMasks, ImageList, Instances, PolygonMasks
+from d2lite.structures import BitMasks, Instances, PolygonMasks
 from d2lite.utils.errors import ConfigError, DataError
 
 from .config import follow_own_defaults
@@ -130,14 +130,6 @@ class MaskFormer(Detector):
             "instance_on": node.TEST.INSTANCE_ON,
             "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
-
-    def preprocess_image(self, batched_inputs: Batch) -> ImageList:
-        """See `Detector`; the padding goes on to multiples of `size_divisibility`."""
-        images = super().preprocess_image(batched_inputs)
-        if self.size_divisibility > 1:
-            below, beside = (-side % self.size_divisibility for side in images.tensor.shape[-2:])
-            images.tensor = F.pad(images.tensor, (0, beside, 0, below))
-        return images
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
         """`loss_ce`, `loss_mask` and `loss_dice` of the last layer and, with _0, ..., of others."""

@@ -4,7 +4,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from d2lite.config import CfgNode
-from d2lite.solver import build_optimizer, get_default_optimizer_params
+from d2lite.solver import build_optimizer
+from d2lite.solver.build import configured_groups
 
 # Learned positions of a Swin.
 _POSITIONS = ("relative_position_bias_table", "absolute_pos_embed")
@@ -21,13 +22,9 @@ def build_train_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer | None:
     if cfg.MODEL.META_ARCHITECTURE != "MaskFormer":
         return None
     solver = cfg.SOLVER
-    groups = get_default_optimizer_params(
+    groups = configured_groups(
+        cfg,
         model,
-        base_lr=solver.BASE_LR,
-        weight_decay=solver.WEIGHT_DECAY,
-        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-        bias_lr_factor=solver.BIAS_LR_FACTOR,
-        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
         lr_factor_func=lambda name: solver.BACKBONE_MULTIPLIER if "backbone" in name else 1.0,
         overrides={name: {"weight_decay": 0.0} for name in _POSITIONS},
         weight_decay_embed=solver.WEIGHT_DECAY_EMBED,

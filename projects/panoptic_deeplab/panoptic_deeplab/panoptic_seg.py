@@ -15,7 +15,7 @@ from d2lite.modeling import META_ARCH_REGISTRY, Detector, build_sem_seg_head
 from d2lite.modeling.backbone import Backbone
 from d2lite.modeling.meta_arch.detector import Batch, common_arguments, output_sizes
 from d2lite.modeling.postprocessing import sem_seg_postprocess
-from d2lite.structures import BitMasks, ImageList, Instances
+from d2lite.structures import BitMasks, Instances
 
 from .dataset_mapper import panoptic_metadata
 from .heads import (
@@ -124,14 +124,6 @@ class PanopticDeepLab(Detector):
             "scale_offsets": node.SCALE_OFFSETS,
             "benchmark_network_speed": node.BENCHMARK_NETWORK_SPEED,
         }
-
-    def preprocess_image(self, batched_inputs: Batch) -> ImageList:
-        """See `Detector`; the padding goes on to multiples of `size_divisibility`."""
-        images = super().preprocess_image(batched_inputs)
-        if self.size_divisibility > 1:
-            below, beside = (-side % self.size_divisibility for side in images.tensor.shape[-2:])
-            images.tensor = F.pad(images.tensor, (0, beside, 0, below))
-        return images
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
         """`loss_sem_seg`, `loss_center` and `loss_offset`."""
