@@ -25,6 +25,7 @@ _ALL_BELOW_ENGINE = _BELOW_MIDDLE | {
     "export",
     "evaluation",
     "model_zoo",
+    "reporting",
 }
 MAY_IMPORT = {
     "utils": set(),
@@ -43,6 +44,7 @@ MAY_IMPORT = {
     "data": _BELOW_MIDDLE,
     "evaluation": {"data", "structures", "config", "visualization"},
     "model_zoo": {"modeling", "checkpoint", "config"},
+    "reporting": {"evaluation", "data", "visualization", "structures", "config"},
     "engine": _ALL_BELOW_ENGINE,
 }
 # Old public addresses that only pass names on; nothing of ours imports them.
