@@ -113,6 +113,7 @@ setup(
     },
     include_package_data=False,
     zip_safe=False,
+    entry_points={"console_scripts": ["d2lite = d2lite.commands:main"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.8",
@@ -128,6 +129,8 @@ setup(
         "Pillow>=10.1",
         "tensorboard",
         "tqdm",
+        # Scripts for the completion of words in a shell.
+        "shtab",
     ],
     extras_require={**EXTRAS, "all": all_extras()},
     classifiers=[

@@ -10,13 +10,12 @@ import torch
 import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from d2lite.utils.errors import ConfigError, DeviceError
+from d2lite.utils.errors import ConfigError, DeviceError, RunInterrupted
 
 from .launching.environment import Started, read_environment
 from .launching.group import Place, join_group
 from .launching.processes import Job, run_processes
 from .launching.rendezvous import Rendezvous
-from .launching.stop_signals import RunInterrupted
 
 __all__ = ["DEFAULT_TIMEOUT", "launch"]
 

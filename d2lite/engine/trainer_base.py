@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from d2lite.utils.errors import InputTypeError
 from d2lite.utils.events import EventStorage
+from d2lite.utils.failure_log import log_failure
 
-from .launching.failure_log import log_failure
 from .launching.stop_signals import StopConsensus
 
 logger = logging.getLogger(__name__)

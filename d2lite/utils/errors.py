@@ -7,6 +7,8 @@ also is the builtin that fits, so code that catches `ValueError` goes on working
 that catches the `AssertionError` of detectron2's checks.
 """
 
+import signal
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -17,6 +19,7 @@ __all__ = [
     "MissingPackageError",
     "OutOfMemoryError",
     "OutputError",
+    "RunInterrupted",
     "StateError",
     "TakenNameError",
     "UnknownCategoryError",
@@ -109,3 +112,26 @@ class UnknownModelError(UnknownNameError, RuntimeError):
 
 class WeightsError(UserError, ValueError):
     """A file of weights that cannot be read or belongs to another model."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run that was stopped by a signal; the text says where it stopped and how to go on.
+
+    Attributes:
+        status: what the program reports to the shell, 128 + the number of the signal.
+        is_shown: whether the console has shown the message.
+    """
+
+    def __init__(
+        self, message: str, signal_number: int = signal.SIGINT, *, is_shown: bool = False
+    ) -> None:
+        """Note the message and the exit status.
+
+        Args:
+            message: at which iteration the run stopped, and how to go on.
+            signal_number: of the signal that stopped it.
+            is_shown: whether the log has shown the message on the console.
+        """
+        super().__init__(message)
+        self.is_shown = is_shown
+        self.status = 128 + int(signal_number)

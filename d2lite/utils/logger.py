@@ -10,8 +10,6 @@ from pathlib import Path
 from types import FrameType
 from typing import ClassVar
 
-import torch
-
 from d2lite.utils.errors import OutputError
 from d2lite.utils.live_line import live_line, on_terminal
 
@@ -224,7 +222,9 @@ def _log_api_usage(identifier: str) -> None:
     Args:
         identifier: of the part.
     """
-    torch._C._log_api_usage_once(f"d2lite.{identifier}")
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch._C._log_api_usage_once(f"d2lite.{identifier}")
 
 
 def _caller() -> FrameType:

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from d2lite.engine.launch import launch
-from d2lite.engine.launching.stop_signals import RunInterrupted, listen_for_stop
+from d2lite.engine.launching.stop_signals import listen_for_stop
 from d2lite.utils import comm
-from d2lite.utils.errors import ConfigError, UserError
+from d2lite.utils.errors import ConfigError, RunInterrupted, UserError
 
 
 def talk(folder: Path, extra: object) -> None:

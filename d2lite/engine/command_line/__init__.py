@@ -1,8 +1,14 @@
 """Command lines of the tools: parsers, user code, exit codes."""
 
-from .arguments import add_config_arguments, add_config_options, default_argument_parser
+from d2lite.utils.arguments import (
+    add_config_arguments,
+    add_config_options,
+    default_argument_parser,
+)
+from d2lite.utils.run_tool import run_tool
+
 from .setup_cfg import setup_cfg
-from .tools import launch_tool, run_tool
+from .tools import launch_tool
 from .user_code import import_user_code
 
 __all__ = [

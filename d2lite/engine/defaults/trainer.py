@@ -25,7 +25,7 @@ from d2lite.projects import build_project_optimizer
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
 from d2lite.utils.comm import unwrap
-from d2lite.utils.errors import UserError
+from d2lite.utils.errors import RunInterrupted, UserError
 from d2lite.utils.events import EventWriter
 from d2lite.utils.folder_lock import FolderLock
 from d2lite.utils.logger import append_to_log_file, setup_logger
@@ -51,7 +51,7 @@ from ..evaluating import (
     evaluate_augmented,
     evaluate_datasets,
 )
-from ..launching.stop_signals import RunInterrupted, listen_for_stop, stop_notice
+from ..launching.stop_signals import listen_for_stop, stop_notice
 from ..reports import log_summary, save_pictures, write_report
 from ..resuming import collect_run_facts, describe_stop, load_run
 from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_, whole_weights

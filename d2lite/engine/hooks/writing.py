@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from d2lite.engine.launching.failure_log import log_failure
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils.errors import InputTypeError
 from d2lite.utils.events import EventWriter
+from d2lite.utils.failure_log import log_failure
 
 from .period import is_last_step, period_ends
 

@@ -19,12 +19,13 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
 from d2lite.utils import comm
+from d2lite.utils.errors import RunInterrupted
 from d2lite.utils.logger import append_to_log_file
 from d2lite.utils.streams import guard_streams
 
 from .group import Place, join_group
 from .rendezvous import FAILURE, INTERRUPTION, Ending, Rendezvous, StoreAddress, open_store
-from .stop_signals import RunInterrupted, pass_on_signals
+from .stop_signals import pass_on_signals
 
 # Seconds between two looks at the processes and at the other machines.
 _POLL_PERIOD = 0.5

@@ -12,9 +12,7 @@ from urllib.parse import urlsplit
 
 import torch.distributed as dist
 
-from d2lite.utils.errors import ConfigError, UserError
-
-from .stop_signals import RunInterrupted
+from d2lite.utils.errors import ConfigError, RunInterrupted, UserError
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from d2lite.utils import comm
+from d2lite.utils.errors import RunInterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -22,29 +23,6 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds within which a second SIGTERM counts as the first one: a scheduler sends it to every
 # process of a job, and the launcher forwards its own as well.
 _REPEAT_WINDOW = 2.0
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """A run that was stopped by a signal; the text says where it stopped and how to go on.
-
-    Attributes:
-        status: what the program reports to the shell, 128 + the number of the signal.
-        is_shown: whether the console has shown the message.
-    """
-
-    def __init__(
-        self, message: str, signal_number: int = signal.SIGINT, *, is_shown: bool = False
-    ) -> None:
-        """Note the message and the exit status.
-
-        Args:
-            message: at which iteration the run stopped, and how to go on.
-            signal_number: of the signal that stopped it.
-            is_shown: whether the log has shown the message on the console.
-        """
-        super().__init__(message)
-        self.is_shown = is_shown
-        self.status = 128 + int(signal_number)
 
 
 def stop_notice(signal_number: int) -> str:

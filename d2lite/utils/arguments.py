@@ -41,6 +41,69 @@ class ToolParser(argparse.ArgumentParser):
         return parsed, rest
 
 
+class IntermixedParser(argparse.ArgumentParser):
+    """A parser that finds words without a flag before, between and after its options."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> argparse.Namespace:
+        """Parse a command line."""
+        parsed: argparse.Namespace = self.parse_intermixed_args(args, namespace)
+        return parsed
+
+
+class WordsParser(argparse.ArgumentParser):
+    """A parser that leaves all words to the program that is run, but for --help in front."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Give all words as `words`."""
+        words = list(sys.argv[1:] if args is None else args)
+        if words[:1] in (["-h"], ["--help"]):
+            self.print_help()
+            self.exit()
+        if not words:
+            self.error("the following arguments are required: SCRIPT.py or -m MODULE")
+        return argparse.Namespace(words=words), []
+
+
+class SubjectParser(ToolParser):
+    """A parser with one optional word, wherever it is before the KEY VALUE pairs.
+
+    argparse alone would take the first KEY for that word, or all options after it for the pairs.
+    """
+
+    def add_subject(self, name: str, help: str) -> None:
+        """Add the word; it is None in `subject` of the parsed options where it is not given.
+
+        Args:
+            name: as the help shows it.
+            help: what it is.
+        """
+        self.set_defaults(subject=None)
+        self._positionals.title = "what to work on"
+        self.usage = f"%(prog)s [{name}] [options] [KEY VALUE ...]"
+        self.add_argument_group(f"{name}", help)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and take the first word among the options that is not a key for the subject."""
+        parsed, rest = super().parse_known_args(args, namespace)
+        if parsed.opts and parsed.subject is None and not _is_option(parsed.opts[0]):
+            parsed.subject, *others = parsed.opts
+            parsed, more = super().parse_known_args(others, parsed)
+            rest += more
+        return parsed, rest
+
+
+def _is_option(word: str) -> bool:
+    """Whether a word is the KEY or KEY=VALUE of a config rather than a path."""
+    is_key = _KEY.fullmatch(word) is not None and not Path(word).exists()
+    return is_key or _OVERRIDE.fullmatch(word) is not None or word == "--"
+
+
 def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
     """Make the parser of a training tool.
 
@@ -63,6 +126,17 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
         help="scale the config file's learning rate to SOLVER.IMS_PER_BATCH, by the linear rule",
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS alone")
+    add_process_arguments(parser)
+    add_config_options(parser, "opts")
+    return parser
+
+
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --num-gpus, --num-machines, --machine-rank and --dist-url.
+
+    Args:
+        parser: changed in place.
+    """
     parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine")
     parser.add_argument("--num-machines", type=int, default=1, help="number of machines")
     parser.add_argument(
@@ -73,8 +147,6 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
         default="auto",
         help="where the processes meet, as tcp://HOST:PORT; 'auto' finds a port on one machine",
     )
-    add_config_options(parser, "opts")
-    return parser
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

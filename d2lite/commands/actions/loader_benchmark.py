@@ -1,4 +1,4 @@
-"""What tools/benchmark.py measures with: a clock in the mapper, and a plain pipeline to compare.
+"""What `d2lite benchmark` measures with: a clock in the mapper, and a plain pipeline to compare.
 
 The plain pipeline is what one would write with torch and torchvision alone for the same work.
 """
@@ -138,7 +138,7 @@ def _clocks_set(clock: StepClock) -> Iterator[None]:
             setattr(module, name, action)
 
 
-class PlainDataset(Dataset):
+class PlainDataset(Dataset[tuple[torch.Tensor, dict[str, Any]]]):
     """Images, boxes and bitmasks by torchvision's transforms, with the sizes of a config."""
 
     def __init__(self, records: Sequence[dict[str, Any]], cfg: CfgNode) -> None:

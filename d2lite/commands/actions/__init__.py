@@ -1,0 +1,1 @@
+"""What the longer commands do; imported when one runs, for torch takes seconds to load."""

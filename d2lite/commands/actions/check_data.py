@@ -1,0 +1,40 @@
+"""What `d2lite data check` does: look for faults in datasets."""
+
+import argparse
+import json
+
+from d2lite.data.checking import check_dataset, cleaned_coco, compare_sets, fault_table
+from d2lite.utils.errors import ConfigError
+from d2lite.utils.file_io import atomic_write
+from d2lite.utils.live_line import live_line, on_terminal
+
+
+def show_progress(done: int, total: int) -> None:
+    """How far it has come, where somebody watches."""
+    if on_terminal() and done % 20 == 0:
+        live_line.show(f"{done} of {total} images")
+
+
+def check_data(args: argparse.Namespace) -> int:
+    """Check all sets, print one table each; return the exit status."""
+    if args.fix and len(args.specs) > 1:
+        raise ConfigError("--fix takes one SPEC: each set needs a file of its own.")
+    if args.threads < 1:
+        raise ConfigError(f"--threads is {args.threads}; it must be 1 or more.")
+    sets = []
+    for name in args.specs:
+        checked = check_dataset(
+            name, num_threads=args.threads, progress=show_progress, mask_format=args.masks
+        )
+        sets.append(checked)
+        live_line.finish()
+    compare_sets(sets)
+    for checked in sets:
+        print(fault_table(checked, action="in_copy" if args.fix else "in_training"))
+    if args.fix:
+        content, root = cleaned_coco(sets[0])
+        with atomic_write(args.fix) as file:
+            json.dump(content, file)
+        counts = f"{len(content['images'])} images, {len(content['annotations'])} objects"
+        print(f"Wrote {counts}. Use it as coco:{args.fix}@{root}")
+    return int(any(checked.faults.has_faults for checked in sets))

@@ -1,0 +1,87 @@
+"""What `d2lite data show` does: draw a dataset."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from d2lite.config import CfgNode
+from d2lite.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
+from d2lite.data.faults import collecting_faults
+from d2lite.data.image_io import check_image_size, read_image
+from d2lite.data.object_checks import drop_invalid
+from d2lite.engine import setup_cfg
+from d2lite.engine.reports.sample_pictures import draw_sample
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError, UserError
+from d2lite.utils.logger import setup_logger
+from d2lite.visualization import Visualizer, legible_scale
+
+logger = logging.getLogger("d2lite.visualize_data")
+
+
+def annotated(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
+    """File name and drawing (H, W, 3) uint8 RGB of every image of DATASETS.TRAIN.
+
+    What a training leaves out is left out here, too; the log counts it.
+
+    Raises:
+        DataError: if no image of a dataset can be drawn.
+    """
+    for name in cfg.DATASETS.TRAIN:
+        metadata = MetadataCatalog.get(name)
+        failed: list[UserError] = []
+        with collecting_faults(name) as faults:
+            records = drop_invalid(list(DatasetCatalog.get(name)), faults, cut=False)
+        for record in records:
+            try:
+                image = read_image(record["file_name"], "RGB")
+                check_image_size(record, image)
+            except (DataError, MissingFileError) as error:
+                logger.warning("Left out: %s", error)
+                failed.append(error)
+                continue
+            canvas = Visualizer(image, metadata, scale=legible_scale(image))
+            yield record["file_name"], canvas.draw_dataset_dict(record).get_image()
+        if failed:
+            message = f"{name}: {len(failed)} of {len(records)} images cannot be drawn"
+            if len(failed) == len(records):
+                raise DataError(f"{message}, for instance: {failed[0]}") from failed[0]
+            logger.warning("%s.", message)
+
+
+def yielded(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
+    """File name and drawing of every sample of the endless training stream."""
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    for batch in build_detection_train_loader(cfg):
+        for sample in batch:
+            yield sample["file_name"], draw_sample(sample, cfg.INPUT.FORMAT, metadata)
+
+
+def show_data(args: argparse.Namespace) -> None:
+    """Write one drawing for each image."""
+    setup_logger()
+    cfg = setup_cfg(args.config_file, args.opts, args.imports)
+    if not cfg.DATASETS.TRAIN:
+        raise ConfigError(
+            "DATASETS.TRAIN is empty, so there is nothing to draw. Name a dataset, for instance "
+            "DATASETS.TRAIN \"('shapes_train',)\" at the end of the command."
+        )
+    if args.source == "dataloader" and args.limit <= 0:
+        raise ConfigError("--source dataloader never ends: give a --limit above 0.")
+    folder = Path(args.output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--output-dir {folder}: {error.strerror}.") from error
+    pictures = (yielded if args.source == "dataloader" else annotated)(cfg)
+    count = 0
+    for count, (name, picture) in enumerate(islice(pictures, args.limit or None), start=1):
+        # Numbered: one image comes up again in the stream, and two folders may share a file name.
+        path = folder / f"{count:05d}_{Path(name).stem}.jpg"
+        if not cv2.imwrite(str(path), np.ascontiguousarray(picture[:, :, ::-1])):
+            raise OutputError(f"--output-dir {folder}: {path.name} could not be written.")
+    logger.info("%d images written to %s", count, folder)

@@ -1,0 +1,44 @@
+"""Look for faults in datasets.
+
+    d2lite data check coco:mine/train.json coco:mine/val.json
+    d2lite data check coco:mine/train.json --fix mine/train_sound.json
+
+Image files, boxes, masks, ids and classes are checked, and whether train and test share images.
+Name the training set first, then the test sets, as strings (see docs/datasets.md) or registered
+names. Exit status: 0 if nothing is wrong, 1 if there are faults, 2 if a set is not there.
+"""
+
+import argparse
+import os
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `d2lite data check`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("specs", metavar="SPEC", nargs="+", help="dataset string or name")
+    parser.add_argument(
+        "--fix", metavar="OUT.json", help="write a copy of the one SPEC without its faults (COCO)"
+    )
+    parser.add_argument(
+        "--masks",
+        choices=["polygon", "bitmask"],
+        metavar="FORMAT",
+        help="check for a model with masks (MODEL.MASK_ON) of this INPUT.MASK_FORMAT: polygon or "
+        "bitmask",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=min(8, os.cpu_count() or 1),
+        help="images that are read at a time (%(default)s)",
+    )
+    return parser
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print a table for each set; the exit status says whether something is wrong."""
+    from .actions.check_data import check_data
+
+    return check_data(args)

@@ -1,0 +1,45 @@
+"""Write datasets in another format, split or merged.
+
+    d2lite data convert voc:cells@trainval --to coco --output cells_coco
+    d2lite data convert auto:mine --to yolo --output mine_yolo \
+        --split train=0.8,val=0.2 --seed 1 --classes cat,dog
+    d2lite data convert coco:a.json coco:b.json --to coco --output both
+
+The formats are COCO, Pascal VOC, YOLO, LabelMe and folders of masks. Several datasets are merged,
+their classes joined by name. What the new format cannot hold is counted; the last lines are
+the strings that name what was written.
+"""
+
+import argparse
+
+FORMATS = ("coco", "voc", "yolo", "labelme", "masks")
+IMAGE_MODES = ("copy", "link")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `d2lite data convert`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("specs", metavar="SPEC", nargs="+", help="dataset string or name")
+    parser.add_argument("--to", required=True, choices=FORMATS, help="the new format")
+    parser.add_argument("--output", required=True, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--classes", metavar="A,B", help="keep these classes only, in this order")
+    parser.add_argument(
+        "--split", metavar="NAME=SHARE,...", help="split the images, as in train=0.8,val=0.2"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="draws another split (%(default)s)")
+    parser.add_argument(
+        "--split-name", default="train", help="without --split, the name of the one (%(default)s)"
+    )
+    parser.add_argument(
+        "--images", choices=IMAGE_MODES, default="copy", help="copy or link them (%(default)s)"
+    )
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Convert, and print what was lost."""
+    from .actions.convert_data import convert_data
+
+    convert_data(args)

@@ -1,0 +1,38 @@
+"""Draw a dataset as annotated, or as the model sees it.
+
+    d2lite data show --config-file quick_start.yaml --source annotation
+    d2lite data show --config-file quick_start.yaml --source dataloader --limit 20
+
+"dataloader" shows what the model sees: resized, flipped and cropped, with the boxes, masks and
+keypoints that came out of the augmentation.
+"""
+
+import argparse
+
+from d2lite.utils.arguments import add_config_arguments, add_config_options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `d2lite data show`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--source", choices=["annotation", "dataloader"], default="annotation", help="what to draw"
+    )
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--output-dir", default="visualized", metavar="DIR", help="folder for it (%(default)s)"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=50, help="images at the most (%(default)s); 0 for all"
+    )
+    add_config_options(parser, "opts")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write one drawing for each image."""
+    from .actions.show_data import show_data
+
+    show_data(args)

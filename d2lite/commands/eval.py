@@ -1,0 +1,41 @@
+"""Evaluate a run, a checkpoint or any configuration.
+
+    d2lite eval output/quick_start
+    d2lite eval output/model_0004999.pth DATASETS.TEST "('coco:val.json@photos',)"
+    d2lite eval --config-file R50_3x.yaml MODEL.WEIGHTS model.pth
+
+RUN is the folder of a training, whose last checkpoint is evaluated, or one of its checkpoints.
+"""
+
+import argparse
+
+from d2lite.utils.arguments import (
+    SubjectParser,
+    add_config_arguments,
+    add_config_options,
+    add_process_arguments,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `d2lite eval`."""
+    parser = SubjectParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_subject("RUN", "folder or checkpoint of a training, instead of --config-file")
+    add_config_arguments(parser)
+    add_process_arguments(parser)
+    add_config_options(parser, "opts")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Start one process a device, each of which evaluates its share of the images."""
+    from .actions.runs import options_of_run
+    from .actions.train import launch_training
+
+    if args.subject is not None:
+        args.config_file, opts = options_of_run(args.subject, args.config_file)
+        args.opts = [*opts, *args.opts]
+    args.eval_only, args.resume = True, False
+    launch_training(args)

@@ -1,0 +1,129 @@
+"""The command `d2lite`: find a command by its name, read its options, run it."""
+
+import argparse
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from d2lite import __version__
+from d2lite.utils.run_tool import run_tool
+from d2lite.utils.streams import guard_streams
+
+from .table import known_commands
+
+_HEAD = """\
+usage: d2lite COMMAND [OPTIONS]     d2lite COMMAND --help     d2lite --version
+"""
+_EXAMPLES = """\
+examples:
+  d2lite train --config-file quick_start.yaml
+  d2lite predict output/quick_start photos/
+"""
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run the command that the words name.
+
+    Args:
+        words: what follows `d2lite` on the command line; None for that of this process.
+
+    Raises:
+        SystemExit: always; 0 for success, 1 where a command has found faults, 2 for a mistake.
+    """
+    guard_streams()
+    given = list(sys.argv[1:] if words is None else words)
+    if not given or given[0] in ("-h", "--help"):
+        sys.stdout.write(_top_help())
+        raise SystemExit(0 if given else 2)
+    if given[0] == "--version":
+        sys.stdout.write(f"d2lite {__version__}\n")
+        raise SystemExit(0)
+    commands = known_commands()
+    # The longer name first: a command of a group has two words.
+    names = [" ".join(given[:2]), given[0]]
+    name = next((name for name in names if name in commands), None)
+    if name is not None:
+        rest = given[len(name.split()) :]
+        run_tool(lambda: _run(load(name), f"d2lite {name}", rest))
+    raise SystemExit(_unknown(given, list(commands)))
+
+
+def as_script(name: str, file: str) -> Callable[[], int | None]:
+    """The main function of a script in tools/ that is a command under another name.
+
+    Args:
+        name: of the command.
+        file: path of the script, for its help.
+    """
+    program = f"python tools/{Path(file).name}"
+
+    def run() -> int | None:
+        return _run(load(name), program, None, old_program=f"d2lite {name}")
+
+    return run
+
+
+def load(name: str) -> ModuleType:
+    """The module of a command that is there."""
+    return importlib.import_module(known_commands()[name])
+
+
+def _run(
+    command: ModuleType, program: str, words: Sequence[str] | None, *, old_program: str = ""
+) -> int | None:
+    parser: argparse.ArgumentParser = command.build_parser()
+    parser.prog = program
+    if old_program:
+        parser.description = (parser.description or "").replace(old_program, program)
+        parser.epilog = (parser.epilog or "").replace(old_program, program)
+    status: int | None = command.main(parser.parse_args(words))
+    return status
+
+
+def _summary(name: str) -> str:
+    return (load(name).__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+def _table(names: Sequence[str]) -> str:
+    width = max(map(len, names))
+    return "".join(f"  {name:<{width}}  {_summary(name)}\n" for name in names)
+
+
+def _group(name: str) -> str:
+    return name.partition(" ")[0] if " " in name else ""
+
+
+def _top_help() -> str:
+    rows: dict[str, str] = {}
+    for name in known_commands():
+        group, _, member = name.partition(" ")
+        if member:
+            rows[group] = f"{rows[group]}, {member}" if group in rows else f"Datasets: {member}"
+        else:
+            rows[name] = _summary(name)
+    width = max(map(len, rows))
+    lines = "".join(f"  {name:<{width}}  {text}\n" for name, text in rows.items())
+    return f"{_HEAD}\n{lines}\n{_EXAMPLES}"
+
+
+def _unknown(given: Sequence[str], names: Sequence[str]) -> int:
+    """Say which commands there are, those of a group if one was named; return the status."""
+    members = [name for name in names if _group(name) == given[0]]
+    is_help = len(given) > 1 and given[1] in ("-h", "--help")
+    if members and (len(given) == 1 or is_help):
+        text = f"usage: d2lite {given[0]} COMMAND [OPTIONS]\n\n{_table(members)}"
+        (sys.stdout if is_help else sys.stderr).write(text)
+        return 0 if is_help else 2
+    wanted = " ".join(given[:2]) if members else given[0]
+    near = difflib.get_close_matches(wanted, names, n=1)
+    known = members or [*dict.fromkeys(_group(name) or name for name in names)]
+    sys.stderr.write(
+        f"error: d2lite has no command {wanted!r}"
+        + (f"; did you mean {near[0]!r}?" if near else f". Known: {', '.join(known)}.")
+        + "\n"
+    )
+    return 2
