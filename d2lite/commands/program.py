@@ -67,6 +67,26 @@ def as_script(name: str, file: str) -> Callable[[], int | None]:
     return run
 
 
+def whole_parser() -> argparse.ArgumentParser:
+    """One parser of all commands, from which shells' completion is made."""
+    parser = argparse.ArgumentParser(prog="d2lite")
+    parser.add_argument("--version", action="store_true")
+    commands = parser.add_subparsers()
+    groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+    for name in known_commands():
+        group, _, member = name.partition(" ")
+        if member and group not in groups:
+            groups[group] = commands.add_parser(group, help="datasets").add_subparsers()
+        level = groups[group] if member else commands
+        level.add_parser(
+            member or group,
+            parents=[load(name).build_parser()],
+            add_help=False,
+            help=_summary(name),
+        )
+    return parser
+
+
 def load(name: str) -> ModuleType:
     """The module of a command that is there."""
     return importlib.import_module(known_commands()[name])

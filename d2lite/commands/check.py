@@ -1,0 +1,28 @@
+"""Show what this machine has, and what would stop a training.
+
+    d2lite check
+    d2lite check --output-dir /data/runs
+
+System, devices and versions come first, as a report of a problem needs them. Then each limit, with
+the fix where one is too low. Exit status: 0 if a training can run, 1 if something would stop it.
+"""
+
+import argparse
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `d2lite check`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--output-dir", default=".", metavar="DIR", help="where trainings write (%(default)s)"
+    )
+    return parser
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the report; the exit status says whether a training can run."""
+    from .actions.check import check_machine
+
+    return check_machine(args.output_dir)
