@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "model_zoo": {"modeling", "checkpoint", "config"},
     "reporting": {"evaluation", "data", "visualization", "structures", "config"},
     "engine": _ALL_BELOW_ENGINE,
+    "predicting": {*_ALL_BELOW_ENGINE, "engine"},
     "commands": {*_ALL_BELOW_ENGINE, "engine", "reporting", "predicting", "run", "migrate"},
     # `python -m d2lite`.
     "__main__": {"commands"},
@@ -73,11 +74,13 @@ OPTIONAL = {
     "pycocotools",
     "safetensors",
     "scipy",
+    "supervision",
     "tifffile",
     "timm",
     "torch.profiler",
     "torch.utils.tensorboard",
     "tqdm",
+    "trackers",
 }
 
 

@@ -142,6 +142,27 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     return {**content, "model": weights}
 
 
+def read_note(path: Path) -> dict[str, Any]:
+    """What a .safetensors file of ours holds beside the weights, which are not read.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Plain values; empty where there are none, or the file or the package cannot be used.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        return {}
+    try:
+        with safe_open(path, framework="pt", device="cpu") as stream:
+            note = json.loads((stream.metadata() or {}).get(NOTE_IN_SAFETENSORS, "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
 def _refusal(text: str) -> str:
     """Why torch's reader of weights failed: a class that it refuses, or damage."""
     found = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+\.[\w.]+)", text)

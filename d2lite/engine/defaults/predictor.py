@@ -104,18 +104,26 @@ class DefaultPredictor:
         Raises:
             DataError: if the image is not of this kind.
         """
+        with torch.inference_mode():
+            outputs: list[dict[str, Any]] = self.model([self.model_input(original_image)])
+        return outputs[0]
+
+    def model_input(self, original_image: np.ndarray) -> dict[str, Any]:
+        """One element of a batch for `model`: the image resized, and the size of its results.
+
+        Args:
+            original_image: see `__call__`.
+
+        Raises:
+            DataError: likewise.
+        """
         original_image = self._as_input(original_image)
         height, width = original_image.shape[:2]
         image = original_image[:, :, ::-1] if self.input_format == "RGB" else original_image
         seen = T.AugInput(image)
         self.aug(seen)
-        image = seen.image
-        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        with torch.inference_mode():
-            outputs: list[dict[str, Any]] = self.model(
-                [{"image": tensor, "height": height, "width": width}]
-            )
-        return outputs[0]
+        tensor = torch.from_numpy(np.ascontiguousarray(seen.image.transpose(2, 0, 1)))
+        return {"image": tensor, "height": height, "width": width}
 
     def _as_input(self, image: np.ndarray) -> np.ndarray:
         """(H, W, C) in `image_format`."""

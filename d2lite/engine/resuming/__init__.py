@@ -1,6 +1,6 @@
 """What a run resumes from, whether it fits, and what has changed since."""
 
-from .checkpoint_peek import class_names_of_weights, seed_of_checkpoint
+from .checkpoint_peek import class_names_of_weights, facts_of_weights, seed_of_checkpoint
 from .resume import describe_stop, load_run
 from .run_facts import collect_run_facts
 
@@ -8,6 +8,7 @@ __all__ = [
     "class_names_of_weights",
     "collect_run_facts",
     "describe_stop",
+    "facts_of_weights",
     "load_run",
     "seed_of_checkpoint",
 ]

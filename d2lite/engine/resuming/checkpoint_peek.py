@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from d2lite.checkpoint.folder import checkpoints_by_age, read_mark
-from d2lite.checkpoint.reading import local_weights_file, stored_class_names
+from d2lite.checkpoint.reading import local_weights_file, read_note, stored_class_names
 from d2lite.checkpoint.torch_scan import refuse_harmful_file
 from d2lite.utils.errors import WeightsError
 
@@ -26,6 +26,23 @@ def class_names_of_weights(path: str) -> list[str] | None:
         MissingFileError: if an address cannot be fetched.
     """
     return stored_class_names(_peek(path))
+
+
+def facts_of_weights(path: str) -> dict[str, Any]:
+    """What a checkpoint of ours states about itself beside the weights.
+
+    Args:
+        path: a local file (.pth, .pt or .safetensors) or an address.
+
+    Returns:
+        Plain values by name, such as `config` (YAML), `class_names` and `version`; none of them
+        is checked. Empty where `class_names_of_weights` returns None.
+
+    Raises:
+        MissingFileError: if an address cannot be fetched.
+    """
+    facts = _peek(path).get("d2lite")
+    return facts if isinstance(facts, dict) else {}
 
 
 def seed_of_checkpoint(output_dir: str, resume: bool | str = True) -> int | None:
@@ -54,6 +71,8 @@ def _peek(path: str) -> dict[str, Any]:
         return {}
     # An address that cannot be reached is an error at once: trying again would take as long.
     file = local_weights_file(path)
+    if file.suffix == ".safetensors":
+        return read_note(file)
     try:
         refuse_harmful_file(file)
         # Mapped, not read: the weights stay on the disk.

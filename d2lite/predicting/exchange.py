@@ -1,0 +1,121 @@
+"""Objects in the words of others: COCO results, plain JSON, supervision."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from d2lite.utils.errors import MissingPackageError
+
+from .found import Found, Segment
+
+# COCO gives keypoints as indices of pixels, whose centres are at half coordinates here.
+_PIXEL_CENTRE = 0.5
+
+
+def coco_results(
+    found: Iterable[Found], size: tuple[int, int], image_id: int | str
+) -> list[dict[str, Any]]:
+    """COCO result dicts, see `Result.to_coco`.
+
+    Args:
+        found: the objects of one image.
+        size: (height, width) of the image.
+        image_id: id of the image.
+    """
+    results = []
+    for one in found:
+        x0, y0, x1, y1 = one.box
+        bbox = [x0, y0, x1 - x0, y1 - y0]
+        if one.rotated_box is not None:
+            bbox = one.rotated_box.tolist()
+        result: dict[str, Any] = {
+            "image_id": image_id,
+            "category_id": one.class_id,
+            "bbox": bbox,
+            "score": one.score,
+        }
+        if one.mask is not None:
+            result["segmentation"] = one.mask.to_rle(*size)
+        if one.keypoints is not None:
+            shift = np.array([_PIXEL_CENTRE, _PIXEL_CENTRE, 0.0])
+            result["keypoints"] = (one.keypoints - shift).reshape(-1).tolist()
+        if one.track_id is not None:
+            result["track_id"] = one.track_id
+        results.append({**result, "category_name": one.name})
+    return results
+
+
+def json_content(
+    found: Iterable[Found], size: tuple[int, int], segments: Sequence[Segment] | None
+) -> dict[str, Any]:
+    """Objects and segments as plain values, see `Result.to_dict`.
+
+    Args:
+        found: the objects of one image.
+        size: (height, width) of the image.
+        segments: of a panoptic model, or None.
+    """
+    objects = []
+    for one in found:
+        entry: dict[str, Any] = {
+            "name": one.name,
+            "class_id": one.class_id,
+            "score": one.score,
+            "box": list(one.box),
+        }
+        if one.mask is not None:
+            entry["mask"] = one.mask.to_rle(*size)
+        if one.keypoints is not None:
+            entry["keypoints"] = one.keypoints.tolist()
+        if one.rotated_box is not None:
+            entry["rotated_box"] = one.rotated_box.tolist()
+        if one.track_id is not None:
+            entry["track_id"] = one.track_id
+        objects.append(entry)
+    content: dict[str, Any] = {"objects": objects}
+    if segments is not None:
+        content["segments"] = [segment._asdict() for segment in segments]
+    return content
+
+
+def supervision_detections(found: Sequence[Found], size: tuple[int, int]) -> Any:
+    """`supervision.Detections`, see `Result.to_supervision`.
+
+    Args:
+        found: the objects of one image.
+        size: (height, width) of the image.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        raise MissingPackageError(
+            "to_supervision() needs the package supervision: pip install supervision"
+        ) from error
+    data: dict[str, Any] = {"class_name": np.array([one.name for one in found], dtype=str)}
+    if any(one.rotated_box is not None for one in found):
+        data["xyxyxyxy"] = np.stack(
+            [_corners(one.rotated_box) for one in found if one.rotated_box is not None]
+        )
+    has_masks = any(one.mask is not None for one in found)
+    has_tracks = any(one.track_id is not None for one in found)
+    return supervision.Detections(
+        xyxy=np.array([one.box for one in found], dtype=np.float32).reshape(-1, 4),
+        confidence=np.array([one.score for one in found], dtype=np.float32),
+        class_id=np.array([one.class_id for one in found], dtype=int),
+        mask=np.stack([one.mask.full(*size) for one in found if one.mask]) if has_masks else None,
+        tracker_id=np.array([one.track_id for one in found], dtype=int) if has_tracks else None,
+        data=data,
+    )
+
+
+def _corners(rotated_box: Any) -> np.ndarray:
+    """(4, 2) corners of a rotated box."""
+    x, y, width, height, degrees = rotated_box.astype(np.float64)
+    turn = np.deg2rad(degrees)
+    # Counter-clockwise for the eye, in coordinates whose y axis points down.
+    across = np.array([np.cos(turn), -np.sin(turn)]) * width / 2
+    down = np.array([np.sin(turn), np.cos(turn)]) * height / 2
+    centre = np.array([x, y])
+    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    return np.stack([centre + a * across + b * down for a, b in signs])

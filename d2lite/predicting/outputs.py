@@ -1,0 +1,152 @@
+"""read_outputs: what a model returns for one image, as a `Result`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from d2lite.data import Metadata
+from d2lite.modeling import GeneralizedRCNN, detector_postprocess
+from d2lite.structures import Instances, RotatedBoxes
+from d2lite.utils.errors import ConfigError
+
+from .cropped_mask import CroppedMask
+from .found import Segment
+from .result import Result
+
+# Masks of the image's size that exist at one time, in bytes.
+_MASK_BYTES = 2**28
+
+
+def run_model(model: Any, batch: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Predict a batch, with masks that never are all in full size at one time.
+
+    Args:
+        model: in evaluation mode.
+        batch: of model inputs.
+
+    Returns:
+        The outputs of each image; "cropped_masks" beside "instances" where the masks were pasted
+        here.
+    """
+    with torch.inference_mode():
+        if type(model) is not GeneralizedRCNN:
+            outputs: list[dict[str, Any]] = model(batch)
+            return outputs
+        found = model.inference(batch, do_postprocess=False)
+        return [
+            _paste(instances, int(item["height"]), int(item["width"]))
+            for instances, item in zip(found, batch, strict=True)
+        ]
+
+
+def _paste(instances: Instances, height: int, width: int) -> dict[str, Any]:
+    """Bring detections to the size of the image, some objects at a time."""
+    at_once = max(1, _MASK_BYTES // max(height * width, 1))
+    if not instances.has("pred_masks") or len(instances) <= at_once:
+        return {"instances": detector_postprocess(instances, height, width)}
+    parts, masks = [], []
+    for start in range(0, len(instances), at_once):
+        part = detector_postprocess(instances[start : start + at_once], height, width)
+        masks += _crop(part.pred_masks)
+        part.remove("pred_masks")
+        parts.append(part)
+    return {"instances": Instances.cat(parts), "cropped_masks": masks}
+
+
+def _crop(masks: torch.Tensor) -> list[CroppedMask]:
+    return [CroppedMask.of(mask.cpu().numpy()) for mask in masks]
+
+
+def read_outputs(
+    outputs: Mapping[str, Any], size: tuple[int, int], metadata: Metadata, lowest: Any
+) -> Result:
+    """Make a `Result`, sorted by score, of what reaches the threshold.
+
+    Args:
+        outputs: of one image.
+        size: (height, width) of the image.
+        metadata: of the model's classes.
+        lowest: from class numbers to the lowest scores that count.
+
+    Raises:
+        ConfigError: if the model predicts nothing that a result can hold.
+    """
+    if not outputs.keys() & {"instances", "panoptic_seg", "sem_seg"}:
+        raise ConfigError(
+            f"This model predicts {', '.join(outputs) or 'nothing'}, which is neither objects nor "
+            "segments. Choose a detection or segmentation model."
+        )
+    more: dict[str, Any] = {}
+    if outputs.get("panoptic_seg") is not None:
+        segment_map, infos = outputs["panoptic_seg"]
+        more["segment_map"] = segment_map.cpu().numpy().astype(np.int32)
+        more["segments"] = _segments(more["segment_map"], infos or (), metadata)
+    if outputs.get("sem_seg") is not None:
+        more["semantic"] = outputs["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int32)
+    instances = outputs.get("instances")
+    if instances is None:
+        return Result(
+            size,
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int64),
+            metadata,
+            **more,
+        )
+    masks = outputs.get("cropped_masks")
+    scores = instances.scores.float().cpu().numpy()
+    classes = instances.pred_classes.cpu().numpy().astype(np.int64)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= lowest(classes[order])]
+    if masks is not None:
+        more["cropped_masks"] = [masks[i] for i in order]
+    elif instances.has("pred_masks"):
+        tensor = getattr(instances.pred_masks, "tensor", instances.pred_masks)
+        more["cropped_masks"] = _crop(tensor[torch.as_tensor(order, device=tensor.device)] > 0.5)
+    boxes = instances.pred_boxes
+    if isinstance(boxes, RotatedBoxes):
+        more["rotated_boxes"] = boxes.tensor.float().cpu().numpy()[order]
+        upright = upright_boxes(more["rotated_boxes"])
+    else:
+        upright = boxes.tensor.float().cpu().numpy()[order]
+    if instances.has("pred_keypoints"):
+        more["keypoints"] = instances.pred_keypoints.float().cpu().numpy()[order]
+    return Result(size, upright, scores[order], classes[order], metadata, **more)
+
+
+def upright_boxes(rotated: np.ndarray) -> np.ndarray:
+    """(N, 4) xyxy boxes around (N, 5) rotated ones."""
+    turn = np.deg2rad(rotated[:, 4])
+    cos, sin = np.abs(np.cos(turn)), np.abs(np.sin(turn))
+    half_width = (rotated[:, 2] * cos + rotated[:, 3] * sin) / 2
+    half_height = (rotated[:, 2] * sin + rotated[:, 3] * cos) / 2
+    x, y = rotated[:, 0], rotated[:, 1]
+    edges = [x - half_width, y - half_height, x + half_width, y + half_height]
+    return np.stack(edges, axis=1).astype(np.float32)
+
+
+def _segments(
+    segment_map: np.ndarray, infos: Sequence[Mapping[str, Any]], metadata: Metadata
+) -> list[Segment]:
+    ids, areas = np.unique(segment_map, return_counts=True)
+    area = dict(zip(ids.tolist(), areas.tolist(), strict=True))
+    things, stuff = (metadata.get(f"{kind}_classes") or () for kind in ("thing", "stuff"))
+    segments = []
+    for info in infos:
+        names = things if info["isthing"] else stuff
+        number = int(info["category_id"])
+        name = names[number] if number < len(names) else f"class {number}"
+        score = info.get("score")
+        segments.append(
+            Segment(
+                int(info["id"]),
+                name,
+                number,
+                bool(info["isthing"]),
+                None if score is None else float(score),
+                area.get(int(info["id"]), 0),
+            )
+        )
+    return segments

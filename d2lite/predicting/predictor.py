@@ -1,0 +1,208 @@
+"""Predictor: images of any kind in, plain results out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, overload
+
+import numpy as np
+
+from d2lite.config import CfgNode
+from d2lite.data.image_io import convert_image_to_rgb
+from d2lite.engine import DefaultPredictor
+from d2lite.engine.resuming import facts_of_weights
+from d2lite.utils.env import resolve_device
+from d2lite.utils.errors import ArgumentError
+
+from .images import as_image
+from .merge_tiles import merge_tiles
+from .model_source import model_config
+from .outputs import read_outputs, run_model
+from .result import Result
+from .thresholds import Thresholds, lowest_of, threshold_array
+from .tile_windows import tile_windows
+
+__all__ = ["Predictor"]
+
+
+class Predictor:
+    """A trained model for images of any kind; one object may be used by several threads.
+
+        predictor = Predictor("output/model_final.pth")
+        result = predictor("street.jpg")
+        print(result.names, result.boxes)
+        result.plot("found.png")
+
+    Attributes:
+        cfg: the configuration of the model.
+        model: in evaluation mode.
+        metadata: class names and colours.
+        class_names: of the objects; empty where they are not known.
+        batch_size: images in one step of the model.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        device: str | None = None,
+        threshold: Thresholds = None,
+        batch_size: int = 8,
+        array_format: str = "BGR",
+        opts: Sequence[str] = (),
+        imports: Sequence[str] = (),
+    ) -> None:
+        """Load a model.
+
+        Args:
+            source: a checkpoint, the folder of a run, a config, or the name of a published model;
+                see `model_config`.
+            device: "cuda", "cuda:1", "mps" or "cpu"; None for the best one of this machine.
+            threshold: lowest score of what is returned, for all classes or by class name; None
+                for what the checkpoint states, else 0.5.
+            batch_size: the most images in one step of the model.
+            array_format: of numpy arrays with three or four channels: "BGR" as OpenCV reads
+                them, or "RGB".
+            opts: KEY, VALUE, ... that win over the config.
+            imports: Python files or modules of the model, to import first.
+
+        Raises:
+            UserError: if the model cannot be found, read or built.
+        """
+        if array_format not in ("BGR", "RGB"):
+            raise ArgumentError(f"array_format is {array_format!r}; choose 'BGR' or 'RGB'.")
+        if batch_size < 1:
+            raise ArgumentError(f"batch_size is {batch_size}; it must be 1 or more.")
+        cfg = model_config(source, opts, imports)
+        if threshold is None and cfg.MODEL.WEIGHTS:
+            threshold = facts_of_weights(cfg.MODEL.WEIGHTS).get("thresholds")
+        _choose_device(cfg, device)
+        _lower_score_threshold(cfg, lowest_of(threshold))
+        self._loaded = DefaultPredictor(cfg)
+        self.cfg, self.model = self._loaded.cfg, self._loaded.model
+        self.metadata = self._loaded.metadata
+        self.class_names: list[str] = list(self.metadata.get("thing_classes") or ())
+        self.batch_size = batch_size
+        self._array_format = array_format
+        self._lowest = threshold_array(threshold, self.class_names)
+        # Models keep caches, of anchors for instance; one step fills the device anyway.
+        self._lock = threading.Lock()
+
+    @overload
+    def __call__(
+        self, image: list[Any] | tuple[Any, ...], *, tiles: int | None = ..., overlap: float = ...
+    ) -> list[Result]: ...
+
+    @overload
+    def __call__(self, image: Any, *, tiles: int | None = ..., overlap: float = ...) -> Result: ...
+
+    def __call__(
+        self, image: Any, *, tiles: int | None = None, overlap: float = 0.2
+    ) -> Result | list[Result]:
+        """Predict one image, or each of a list.
+
+        Args:
+            image: a path or address, a numpy array, a Pillow image or a tensor, see `as_image`; or
+                a list of these.
+            tiles: side in pixels of the tiles that large images are cut into, see `merge_tiles`;
+                None predicts whole images.
+            overlap: share of a tile that it has in common with the next one.
+
+        Returns:
+            A result, or a list of results in the order of the images. Those of a list of paths
+            read the image again when they draw it.
+
+        Raises:
+            DataError: if an image cannot be read.
+        """
+        if isinstance(image, list | tuple):
+            results = self.stream(image, tiles=tiles, overlap=overlap)
+            return [replace(r, image=None) if r.path else r for r in results]
+        return next(self.stream([image], tiles=tiles, overlap=overlap))
+
+    def stream(
+        self, images: Iterable[Any], *, tiles: int | None = None, overlap: float = 0.2
+    ) -> Iterator[Result]:
+        """Predict any number of images, which are taken as they are needed.
+
+        Images of one size are predicted in batches. A batch has no images of other sizes, whose
+        padding would change the results.
+
+        Args:
+            images: see `__call__`.
+            tiles: likewise.
+            overlap: likewise.
+
+        Yields:
+            The result of each image, in their order.
+        """
+        if tiles is not None:
+            for image in images:
+                yield self._in_tiles(image, tiles, overlap)
+            return
+        waiting: list[tuple[Any, np.ndarray, dict[str, Any]]] = []
+        for image in images:
+            pixels = self._pixels(image)
+            item = self._loaded.model_input(pixels)
+            is_other = waiting and waiting[0][2]["image"].shape != item["image"].shape
+            if is_other or len(waiting) >= self.batch_size:
+                yield from self._predict(waiting)
+                waiting = []
+            waiting.append((image, pixels, item))
+        yield from self._predict(waiting)
+
+    def _pixels(self, image: Any) -> np.ndarray:
+        return as_image(image, self._loaded.image_format, array_format=self._array_format)
+
+    def _predict(self, batch: Sequence[tuple[Any, np.ndarray, dict[str, Any]]]) -> Iterator[Result]:
+        if not batch:
+            return
+        with self._lock:
+            outputs = run_model(self.model, [item for _, _, item in batch])
+        for (source, pixels, item), output in zip(batch, outputs, strict=True):
+            size = (item["height"], item["width"])
+            result = read_outputs(output, size, self.metadata, self._lowest)
+            yield replace(result, path=_path_of(source), image=self._as_rgb(pixels))
+
+    def _as_rgb(self, pixels: np.ndarray) -> np.ndarray:
+        return convert_image_to_rgb(pixels, self._loaded.image_format)
+
+    def _in_tiles(self, image: Any, side: int, overlap: float) -> Result:
+        pixels = self._pixels(image)
+        windows = tile_windows(pixels.shape[1], pixels.shape[0], side, overlap)
+        parts: list[Result] = []
+        for start in range(0, len(windows), self.batch_size):
+            batch = []
+            for x0, y0, x1, y1 in windows[start : start + self.batch_size]:
+                part = pixels[y0:y1, x0:x1]
+                batch.append((None, part, self._loaded.model_input(part)))
+            parts += [replace(result, image=None) for result in self._predict(batch)]
+        whole: Result | None = None
+        if len(windows) > 1:
+            item = self._loaded.model_input(pixels)
+            whole = next(self._predict([(None, pixels, item)]))
+        merged = merge_tiles(parts, windows, pixels.shape[:2], whole)
+        return replace(merged, path=_path_of(image), image=self._as_rgb(pixels))
+
+
+def _path_of(source: Any) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+
+
+def _choose_device(cfg: CfgNode, device: str | None) -> None:
+    """Set the device; one that a file of the training names is used where this machine has it."""
+    if device is not None:
+        cfg.merge_from_list(["MODEL.DEVICE", device])
+    elif cfg.origin("MODEL.DEVICE").startswith("file"):
+        found = resolve_device(cfg.MODEL.DEVICE, was_set=False)
+        cfg.merge_from_list(["MODEL.DEVICE", str(found)])
+
+
+def _lower_score_threshold(cfg: CfgNode, lowest: float) -> None:
+    """Let the model return what reaches the threshold, where its own one is higher."""
+    for key, value in list(cfg.keys_and_values()):
+        if key.endswith(".SCORE_THRESH_TEST") and value > lowest:
+            cfg.merge_from_list([key, lowest])

@@ -1,0 +1,57 @@
+"""Thresholds: the lowest scores that count, for all classes or for each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2lite.utils.errors import ConfigError
+
+Thresholds = float | Mapping[str, float] | None
+
+DEFAULT_THRESHOLD = 0.5
+
+
+def threshold_array(
+    threshold: Thresholds, class_names: Sequence[str], *, default: float = DEFAULT_THRESHOLD
+) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """A function from class numbers to the lowest score of each.
+
+    Args:
+        threshold: of all classes; or by name, where classes without one get `default`; None is
+            `default` for all.
+        class_names: of the model.
+        default: in [0, 1].
+
+    Raises:
+        ConfigError: if a class is unknown, or a threshold is not in [0, 1].
+    """
+    by_name = dict(threshold) if isinstance(threshold, Mapping) else {}
+    overall = default if threshold is None or by_name else threshold
+    overall = default if isinstance(overall, Mapping) else overall
+    for name, value in {"": overall, **by_name}.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            of = f" of {name!r}" if name else ""
+            raise ConfigError(f"The threshold{of} is {value!r}; it must be a number from 0 to 1.")
+        if name and name not in class_names:
+            raise ConfigError(
+                f"A threshold is given for {name!r}, which is not a class of the model. It has: "
+                f"{', '.join(class_names) or 'no known classes'}."
+            )
+    table = np.array([by_name.get(name, overall) for name in class_names], dtype=np.float64)
+
+    def lowest(classes: NDArray[Any]) -> NDArray[np.float64]:
+        known = classes < len(table)
+        out = np.full(len(classes), float(overall))
+        out[known] = table[classes[known]]
+        return out
+
+    return lowest
+
+
+def lowest_of(threshold: Thresholds, default: float = DEFAULT_THRESHOLD) -> float:
+    """The lowest score that counts for any class."""
+    if isinstance(threshold, Mapping):
+        return min([default, *threshold.values()])
+    return default if threshold is None else threshold
