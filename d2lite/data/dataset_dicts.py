@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, Dataset
 
 from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.garbage_collection import paused_garbage_collection
 
 from .catalog import DatasetCatalog, MetadataCatalog
 from .classes import ClassCounts, count_classes
@@ -58,6 +59,7 @@ def _log_left_out(before: Records, after: Records, why: str) -> None:
     )
 
 
+@paused_garbage_collection()
 def get_detection_dataset_dicts(
     names: str | Sequence[str],
     filter_empty: bool = True,

@@ -14,14 +14,13 @@ import numpy as np
 from pycocotools import coco
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog, dataset_file_stem
-from d2lite.data.datasets.coco_export import coco_dict
-from d2lite.data.datasets.coco_file import (
+from d2lite.data.datasets.coco_annotations import (
+    NormalAnnotations,
     annotations_by_image,
-    coco_categories,
-    coco_images,
     normalise_annotation,
-    read_coco_json,
 )
+from d2lite.data.datasets.coco_export import coco_dict
+from d2lite.data.datasets.coco_file import coco_categories, coco_images, read_coco_json
 from d2lite.data.faults import collecting_faults
 from d2lite.data.normal_forms import as_id
 from d2lite.data.object_checks import box_around, is_valid_polygon, mask_fault
@@ -29,6 +28,7 @@ from d2lite.data.plain_records import load_records
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager, atomic_write
+from d2lite.utils.garbage_collection import paused_garbage_collection
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ def check_ground_truth(dataset_name: str) -> None:
         )
 
 
+@paused_garbage_collection()
 def coco_ground_truth(
     dataset_name: str, output_dir: Path | None, *, allow_cached: bool = True
 ) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _read_truth(dataset_name: str, metadata: Any) -> dict[str, Any]:
         if "annotations" in content:
             found = annotations_by_image(content["annotations"], images, json_file, faults)
             annotations = [a for of_image in found.values() for a in of_image]
-            readable = [a for a in annotations if normalise_annotation(a) is None]
+            readable = NormalAnnotations(a for a in annotations if normalise_annotation(a) is None)
             _warn_of_unreadable(len(annotations) - len(readable))
             content["annotations"] = readable
     numbers = metadata.get("thing_dataset_id_to_contiguous_id")
@@ -128,9 +129,9 @@ def _read_truth(dataset_name: str, metadata: Any) -> dict[str, Any]:
         content["categories"] = [c for c in content["categories"] if c["id"] in numbers]
     if "categories" in content and "annotations" in content:
         known = {category["id"] for category in content["categories"]}
-        content["annotations"] = [
+        content["annotations"] = NormalAnnotations(
             a for a in content["annotations"] if a.get("category_id") in known
-        ]
+        )
     return content
 
 
@@ -153,7 +154,8 @@ def index_coco(dataset: Mapping[str, Any]) -> coco.COCO:
     if not all(needed <= a.keys() for a in dataset.get("annotations", ())):
         numbered = enumerate(dataset["annotations"], start=1)
         whole = [{"id": number, **a} for number, a in numbered]
-        dataset = {**dataset, "annotations": [a for a in whole if needed <= a.keys()]}
+        kept = type(dataset["annotations"])(a for a in whole if needed <= a.keys())
+        dataset = {**dataset, "annotations": kept}
     api = coco.COCO()
     api.dataset = dataset
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
@@ -161,11 +163,13 @@ def index_coco(dataset: Mapping[str, Any]) -> coco.COCO:
     return api
 
 
+@paused_garbage_collection()
 def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, Any]:
     """Copy a COCO dict so that an engine can score a task on it.
 
     Args:
-        dataset: "images", "annotations", "categories".
+        dataset: "images", "annotations", "categories". Annotations are brought into COCO's form
+            unless they are `NormalAnnotations`.
         task: "bbox", "segm" or "keypoints".
 
     Returns:
@@ -187,10 +191,13 @@ def complete_ground_truth(dataset: Mapping[str, Any], task: str) -> dict[str, An
     needed = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[task]
     annotations: list[dict[str, Any]] = []
     num_bad = 0
-    for annotation in dataset.get("annotations", ()):
+    given = dataset.get("annotations", ())
+    is_normal = isinstance(given, NormalAnnotations)
+    for annotation in given:
         image = sizes.get(as_id(annotation.get("image_id")))
         whole = {"iscrowd": 0, **{key: annotation[key] for key in _SCORED if key in annotation}}
-        if image is None or normalise_annotation(whole) or not _keep_readable(whole, image):
+        is_readable = image is not None and (is_normal or normalise_annotation(whole) is None)
+        if image is None or not is_readable or not _keep_readable(whole, image):
             num_bad += image is not None
             continue
         if not whole.get(needed):

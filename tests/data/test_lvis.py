@@ -11,6 +11,7 @@ from d2lite.data.datasets import (
     lvis_v1_categories,
     register_lvis_instances,
 )
+from d2lite.data.faults import collecting_faults
 from d2lite.utils.errors import DataError, MissingFileError
 
 
@@ -130,26 +131,39 @@ def test_an_unregistered_name_has_no_classes():
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "fault"),
     [
-        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 1 has a segmentation"),
-        ({"category_id": 9}, "annotation 1 is of image 5 and category 9"),
-        ({"image_id": 9}, "annotation 1 is of image 9"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "few_points"),
+        ({"segmentation": 5}, "bad_mask"),
+        ({"category_id": 9}, "unknown_category"),
+        ({"image_id": 9}, "unknown_image"),
+        ({"bbox": "wide"}, "malformed"),
     ],
 )
-def test_broken_annotations_are_named(tmp_path, change, words):
+def test_broken_annotations_are_counted_as_in_any_coco_file(tmp_path, change, fault):
     found = content()
     found["annotations"][0].update(change)
     path = tmp_path / "lvis.json"
     path.write_text(json.dumps(found))
-    with pytest.raises(DataError, match=words):
-        load_lvis_json(path, "coco")
+    with collecting_faults() as faults:
+        [record] = load_lvis_json(path, "coco")
+    assert (record["annotations"], faults.counts) == ([], {fault: 1})
+
+
+def test_numbers_as_text_are_understood(tmp_path):
+    found = content()
+    found["images"][0].update(id="5", height="40")
+    found["annotations"][0].update(image_id="5", category_id="2", bbox=["1", "2", "3", "4"])
+    (tmp_path / "lvis.json").write_text(json.dumps(found))
+    [record] = load_lvis_json(tmp_path / "lvis.json", "coco")
+    assert (record["image_id"], record["height"], record["neg_category_ids"]) == (5, 40, [2])
+    assert record["annotations"][0]["bbox"] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("text", ["[1]", "{"])
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "lvis.json").write_text(text)
-    with pytest.raises(DataError, match=r"not (an LVIS annotation file|valid JSON)"):
+    with pytest.raises(DataError, match=r"not (a COCO annotation file|valid JSON)"):
         load_lvis_json(tmp_path / "lvis.json", "coco")
 
 

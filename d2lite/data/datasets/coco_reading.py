@@ -10,8 +10,10 @@ from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, UnknownCategoryError
+from d2lite.utils.garbage_collection import paused_garbage_collection
 
-from .coco_file import annotations_by_image, coco_images, normalise_annotation
+from .coco_annotations import annotations_by_image, normalise_annotation
+from .coco_file import coco_images
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ def in_class_order(categories: dict[Any, str], class_names: Sequence[str] | None
     return {id_of[label]: label for label in class_names}
 
 
+@paused_garbage_collection()
 def read_coco_objects(
     content: dict[str, Any],
     class_numbers: Mapping[Any, int | None],

@@ -9,6 +9,7 @@ from typing import Any
 
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import refuse_special_file
+from d2lite.utils.garbage_collection import paused_garbage_collection
 
 _XML_DECLARATION = re.compile(r"\s*<\?xml.*?\?>", re.DOTALL)
 _XML_ENCODING = re.compile(rb"[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
@@ -55,7 +56,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """
     text = read_text(path)
     try:
-        return json.loads(text)
+        with paused_garbage_collection():
+            return json.loads(text)
     except (ValueError, RecursionError) as err:
         raise DataError(f"{path} is not valid JSON: {err}. Is the download complete?") from err
 

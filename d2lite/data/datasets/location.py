@@ -7,6 +7,7 @@ from typing import Any
 
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
+from d2lite.utils.garbage_collection import paused_garbage_collection
 
 from .label_files import decode
 
@@ -86,7 +87,8 @@ def read_json(what: str, path: str | os.PathLike[str]) -> Any:
     """
     try:
         # No name holds bytes or text while they are parsed, which saves their memory.
-        return json.loads(decode(_read_bytes(what, path)))
+        with paused_garbage_collection():
+            return json.loads(decode(_read_bytes(what, path)))
     except DataError:
         raise
     except (ValueError, RecursionError) as err:

@@ -1,18 +1,20 @@
 """LVIS: COCO's images with some 1,200 classes, annotated exhaustively for some of them only."""
 
 import functools
-import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.structures import BoxMode
+from d2lite.data.classes import OrderedLoader
+from d2lite.data.normal_forms import as_id
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
 from .builtin_meta import coco_instances_metadata
-from .location import missing_file, read_json
+from .coco_file import coco_categories, read_coco_json
+from .coco_reading import read_coco_objects
+from .location import missing_file
 from .lvis_v0_5_categories import LVIS_CATEGORIES as _V0_5
 from .lvis_v1_categories import LVIS_CATEGORIES as _V1
 
@@ -24,8 +26,6 @@ __all__ = [
     "published_class_names",
     "register_lvis_instances",
 ]
-
-logger = logging.getLogger(__name__)
 
 # What training may need of an image beyond its objects: see `load_lvis_json`.
 _IMAGE_KEYS = ("not_exhaustive_category_ids", "neg_category_ids")
@@ -59,103 +59,68 @@ def load_lvis_json(
 
     Raises:
         MissingFileError: if the file is not there.
-        DataError: if it is not an LVIS file.
+        DataError: if it is not such a file, or an annotation in it cannot be understood.
     """
-    content = _read_json(json_file)
-    index_of = _class_numbers(content, json_file, dataset_name)
-    keys = ("bbox", *(extra_annotation_keys or ()))
-    objects_of: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content.get("annotations", ()):
-        if annotation["image_id"] not in objects_of or annotation["category_id"] not in index_of:
-            raise DataError(
-                f"{json_file}: annotation {annotation.get('id')} is of image "
-                f"{annotation['image_id']} and category {annotation['category_id']}; the file "
-                "does not list both."
-            )
-        objects_of[annotation["image_id"]].append(
-            {
-                **{key: annotation[key] for key in keys if key in annotation},
-                "bbox_mode": BoxMode.XYWH_ABS,
-                "category_id": index_of[annotation["category_id"]],
-                "segmentation": _polygons(annotation, json_file),
-            }
-        )
-    records = [
-        {
-            "file_name": _image_path(image, os.fspath(image_root)),
-            "height": image["height"],
-            "width": image["width"],
-            "image_id": image["id"],
-            **{key: image.get(key, []) for key in _IMAGE_KEYS},
-            "annotations": objects_of[image["id"]],
-        }
-        for image in sorted(content["images"], key=lambda image: image["id"])
-    ]
-    logger.info("%s: %d images in LVIS' format", json_file, len(records))
+    content = read_coco_json(json_file)
+    images = [_with_file_name(image) for image in content["images"]]
+    numbers = _class_numbers(content, json_file, dataset_name)
+    records = read_coco_objects(
+        {**content, "images": images}, numbers, json_file, image_root, extra_annotation_keys
+    )
+    found = {as_id(image["id"]): image for image in images if isinstance(image, dict)}
+    for record in records:
+        image = found[record["image_id"]]
+        record.update({key: image.get(key) or [] for key in _IMAGE_KEYS})
     return records
 
 
-def _read_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
-    content = read_json("LVIS annotations", json_file)
-    if not isinstance(content, dict) or not {"images", "categories"} <= set(content):
-        raise DataError(
-            f"{json_file} is not an LVIS annotation file: expected a JSON object with 'images', "
-            "'annotations' and 'categories'."
-        )
-    return content
+def _categories(content: dict[str, Any], json_file: Any) -> dict[Any, dict[str, Any]]:
+    """Category id -> its entry, by ascending id."""
+    entries = {as_id(c.get("id")): c for c in content.get("categories") or () if type(c) is dict}
+    return {number: entries[number] for number in coco_categories(content, json_file)}
 
 
 def _class_numbers(
     content: dict[str, Any], json_file: Any, dataset_name: str | None
-) -> dict[int, int]:
+) -> dict[Any, int | None]:
     """Class number of each category id; the class names go into the metadata."""
-    categories = sorted(content["categories"], key=lambda category: category["id"])
-    index_of = {category["id"]: index for index, category in enumerate(categories)}
+    categories = _categories(content, json_file)
+    index_of: dict[Any, int | None] = {number: index for index, number in enumerate(categories)}
     if dataset_name is None:
         return index_of
     metadata = MetadataCatalog.get(dataset_name)
     given = metadata.get("thing_dataset_id_to_contiguous_id")
     if given is not None:
-        return dict(given)
+        # Where the set follows a model of partly other classes, some are left out.
+        left_out = categories if metadata.get("own_classes") is not None else ()
+        return {**dict.fromkeys(left_out), **given}
     # Names that were set; others are read from this file, which takes long.
     number_of = {name: i for i, name in enumerate(vars(metadata).get("thing_classes") or ())}
-    names = _names(categories)
+    names = _names(categories.values())
     if number_of and set(names) <= set(number_of):
-        numbers = [number_of[name] for name in names]
-        index_of = {c["id"]: number for c, number in zip(categories, numbers, strict=True)}
+        index_of = {id_: number_of[name] for id_, name in zip(categories, names, strict=True)}
         metadata.set(thing_dataset_id_to_contiguous_id=index_of)
         return index_of
     metadata.set(thing_classes=names, thing_dataset_id_to_contiguous_id=index_of)
     return index_of
 
 
-def _names(categories: Sequence[Mapping[str, Any]]) -> list[str]:
+def _names(categories: Iterable[Mapping[str, Any]]) -> list[str]:
     """The first synonym of each category, which is LVIS' usual name of a class."""
     return [(category.get("synonyms") or [category["name"]])[0] for category in categories]
 
 
-def _polygons(annotation: Mapping[str, Any], json_file: Any) -> list[list[float]]:
-    polygons = annotation.get("segmentation") or []
-    valid = [p for p in polygons if len(p) >= 6 and len(p) % 2 == 0]
-    if not valid or len(valid) != len(polygons):
-        raise DataError(
-            f"{json_file}: annotation {annotation.get('id')} has a segmentation that is not a list "
-            "of polygons of three points or more, as every object of LVIS has."
-        )
-    return valid
-
-
-def _image_path(image: Mapping[str, Any], image_root: str) -> str:
-    """LVIS takes images of any split of COCO; an image's address has it."""
-    if "coco_url" in image:
-        return os.path.join(image_root, *image["coco_url"].split("/")[-2:])
-    return os.path.join(image_root, image["file_name"])
+def _with_file_name(image: Any) -> Any:
+    """LVIS takes images of any split of COCO, which is the last folder of an image's address."""
+    if not isinstance(image, dict) or not isinstance(image.get("coco_url"), str):
+        return image
+    return {**image, "file_name": os.path.join(*image["coco_url"].split("/")[-2:])}
 
 
 @functools.lru_cache(maxsize=8)
 def _categories_of(path: str, size: int, changed: int) -> tuple[Mapping[str, Any], ...]:
     """The categories of a file, by ascending id; reading LVIS' large files takes long."""
-    return tuple(sorted(_read_json(path)["categories"], key=lambda category: category["id"]))
+    return tuple(_categories(read_coco_json(path), path).values())
 
 
 def _known_categories(json_file: str) -> tuple[Mapping[str, Any], ...]:
@@ -256,7 +221,8 @@ def register_lvis_instances(
         image_root: folder that holds train2017/ and val2017/ of COCO.
     """
     json_file, image_root = os.fspath(json_file), os.fspath(image_root)
-    DatasetCatalog.register(name, lambda: load_lvis_json(json_file, image_root, name))
+    loader = OrderedLoader(lambda: load_lvis_json(json_file, image_root, name))
+    DatasetCatalog.register(name, loader)
     entry = MetadataCatalog.get(name)
     entry.set(json_file=json_file, image_root=image_root, evaluator_type="lvis", **metadata)
     if "thing_classes" not in metadata:

@@ -13,6 +13,7 @@ from d2lite.data.image_sizes import size_or_record_fault
 from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, UserError
+from d2lite.utils.garbage_collection import paused_garbage_collection
 
 from .geometry import box_around_points
 from .source import find_path
@@ -128,6 +129,7 @@ class EntrySource:
     def category_ids(self) -> None:
         """None: results are given by class numbers."""
 
+    @paused_garbage_collection()
     def load(self) -> list[dict[str, Any]]:
         """One dict an image, numbered from 1."""
         entries, noted = self._read()
