@@ -1,18 +1,16 @@
 """Build the loaders that training and evaluation read from."""
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from d2lite.config import CfgNode, PythonRunConfig, configurable
 from d2lite.utils.errors import ConfigError, DataError
 
 from .catalog import MetadataCatalog
-from .checking import check_class_maps, check_image_files
+from .checking import check_class_maps, check_grey_levels, check_image_files
 from .classes import check_metadata_consistency
 from .common import DatasetFromList, MapDataset
 from .dataset_dicts import (
@@ -32,13 +30,9 @@ from .loading import (
     worker_init_reset_seed,
 )
 from .proposals import load_proposals_into_dataset
-from .samplers import (
-    InferenceSampler,
-    RandomSubsetTrainingSampler,
-    RepeatFactorTrainingSampler,
-    TrainingSampler,
-)
+from .samplers import InferenceSampler, TrainingSampler
 from .samplers.distributed_sampler import stream_order
+from .training_sampler import seed_of, training_sampler
 
 __all__ = [
     "build_batch_data_loader",
@@ -54,13 +48,7 @@ __all__ = [
     "worker_init_reset_seed",
 ]
 
-logger = logging.getLogger(__name__)
-
 Mapper = Callable[[dict[str, Any]], Any]
-
-
-def _seed_of(cfg: CfgNode) -> int | None:
-    return cfg.SEED if cfg.SEED >= 0 else None
 
 
 def _cores() -> int:
@@ -80,45 +68,6 @@ def _num_workers(cfg: CfgNode) -> int:
     return min(wanted, _cores())
 
 
-def _training_sampler(cfg: CfgNode, dataset: Any) -> Sampler[Any] | None:
-    """The sampler that DATALOADER.SAMPLER_TRAIN names."""
-    if isinstance(dataset, IterableDataset):
-        return None
-    name, seed = cfg.DATALOADER.SAMPLER_TRAIN, _seed_of(cfg)
-    # A dataset of the caller's own has other parts than DATASETS.TRAIN, if any.
-    is_repeated = len(cfg.DATASETS.TRAIN_REPEATS) > 0 and isinstance(dataset, list)
-    logger.info("Training sampler: %s over %d images", name, len(dataset))
-    repeats = torch.tensor([r.get("repeat_factor", 1.0) for r in dataset] if is_repeated else [])
-    if name == "TrainingSampler":
-        if is_repeated:
-            return RepeatFactorTrainingSampler(repeats, seed=seed)
-        return TrainingSampler(len(dataset), seed=seed)
-    if name == "RepeatFactorTrainingSampler":
-        factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-            dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
-        )
-        return RepeatFactorTrainingSampler(factors * repeats if is_repeated else factors, seed=seed)
-    if name == "RandomSubsetTrainingSampler":
-        if is_repeated:
-            raise ConfigError(
-                "RandomSubsetTrainingSampler does not go with DATASETS.TRAIN_REPEATS. Draw the "
-                "share by the dataset string, as in 'coco:a.json?fraction=0.1', and leave "
-                "DATALOADER.SAMPLER_TRAIN as it is."
-            )
-        ratio = cfg.DATALOADER.get("RANDOM_SUBSET_RATIO", None)
-        if ratio is None:
-            raise ConfigError(
-                "DATALOADER.SAMPLER_TRAIN RandomSubsetTrainingSampler needs "
-                "DATALOADER.RANDOM_SUBSET_RATIO, the share of the images to use."
-            )
-        return RandomSubsetTrainingSampler(len(dataset), ratio, seed_shuffle=seed, seed_subset=seed)
-    raise ConfigError(
-        f"DATALOADER.SAMPLER_TRAIN is {name!r}; known are TrainingSampler, "
-        "RepeatFactorTrainingSampler and RandomSubsetTrainingSampler. Give a sampler of your own "
-        "as build_detection_train_loader(cfg, sampler=...)."
-    )
-
-
 # Models that learn maps of classes, numbered as in the files.
 _LEARN_MAPS = ("SemanticSegmentor", "PanopticFPN")
 
@@ -134,7 +83,7 @@ def _train_loader_from_config(
     if isinstance(cfg, PythonRunConfig):
         given = {"mapper": mapper, "dataset": dataset, "sampler": sampler}
         return {
-            "seed": _seed_of(cfg),
+            "seed": seed_of(cfg),
             **cfg.arguments("dataloader.train"),
             **{name: value for name, value in given.items() if value is not None},
         }
@@ -157,6 +106,7 @@ def _train_loader_from_config(
         if mapper is None and isinstance(dataset, list):
             check_is_annotated(dataset, cfg.DATASETS.TRAIN)
             check_image_files(dataset, max_bad_share)
+            check_grey_levels(dataset, cfg.INPUT.FORMAT)
             if cfg.MODEL.META_ARCHITECTURE in _LEARN_MAPS:
                 head = cfg.MODEL.SEM_SEG_HEAD
                 # A number that does not fit the classes is reported later, with their names.
@@ -165,13 +115,13 @@ def _train_loader_from_config(
                 check_class_maps(dataset, count, head.IGNORE_VALUE)
     return {
         "dataset": dataset,
-        "sampler": _training_sampler(cfg, dataset) if sampler is None else sampler,
+        "sampler": training_sampler(cfg, dataset) if sampler is None else sampler,
         "mapper": DatasetMapper(cfg, True) if mapper is None else mapper,
         "total_batch_size": cfg.SOLVER.IMS_PER_BATCH,
         "aspect_ratio_grouping": cfg.DATALOADER.ASPECT_RATIO_GROUPING,
         "num_workers": _num_workers(cfg),
         "prefetch_factor": cfg.DATALOADER.PREFETCH,
-        "seed": _seed_of(cfg),
+        "seed": seed_of(cfg),
         "max_bad_share": max_bad_share,
     }
 

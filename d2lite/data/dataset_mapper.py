@@ -11,7 +11,7 @@ import torch
 from d2lite.config import configurable
 from d2lite.data.samplers.stream import EpochOrder
 from d2lite.structures import BitMasks, Keypoints, PolygonMasks
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import ConfigError, DataError, UnknownNameError
 
 from . import transforms as T
 from .annotations import (
@@ -31,6 +31,7 @@ from .augmenting import (
     may_cut,
     mixing_ends_at,
 )
+from .class_map_files import read_class_map
 from .classes import create_keypoint_hflip_indices
 from .image_io import check_image_size, read_image
 from .rotated_boxes import rotated_instances, uses_rotated_boxes
@@ -213,6 +214,11 @@ class DatasetMapper:
 
     def _read(self, record: dict[str, Any]) -> LabelledImage:
         """The image of a dataset dict, as it is on the disk."""
+        if "file_name" not in record:
+            known = ", ".join(map(str, record)) or "nothing"
+            raise UnknownNameError(
+                f"A dataset dict has no 'file_name', the path of its image; it has {known}."
+            )
         image = read_image(record["file_name"], format=self.image_format)
         check_image_size(record, image)
         labels = None
@@ -288,16 +294,6 @@ class DatasetMapper:
             instances.gt_keypoints = Keypoints(
                 torch.zeros((0, 0 if indices is None else len(indices), 3))
             )
-
-
-def read_class_map(file_name: str) -> np.ndarray:
-    """Read a map of classes: (H, W) uint8 or int32, the class of each pixel."""
-    labels = read_image(file_name)
-    if labels.ndim == 3:
-        labels = read_image(file_name, "L").squeeze(2)
-    # DIFFERS: a palette's numbers are taken as they are, not the brightness of their colours,
-    # and 16-bit labels keep all their bits.
-    return labels.astype(np.uint8 if labels.dtype.itemsize == 1 else np.int32)
 
 
 def _to_planes(image: np.ndarray) -> torch.Tensor:

@@ -58,6 +58,10 @@ FAULTS = {
     "exif_turned": Fault(
         "image is turned by its EXIF tag", "read upright", "kept", "set", is_note=True
     ),
+    "few_levels": Fault(
+        "image whose grey levels eight bits cannot keep",
+        "stops where all are so, unless INPUT.FORMAT has a letter a channel", "kept", "set",
+    ),
     "incomplete_image": Fault("image entry without name or size", _LEFT_OUT, _LEFT_OUT, "image"),
     "duplicate_image_id": Fault(
         "image id that two files share", "both left out", "both left out", "image"

@@ -12,7 +12,7 @@ from d2lite.data import transforms as T
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.dataset_mapper import DatasetMapper, build_augmentation
 from d2lite.structures import BitMasks, BoxMode, PolygonMasks
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, UserError
 from d2lite.utils.keyed_rng import keyed_draws
 
 
@@ -237,3 +237,11 @@ def test_a_mapper_is_built_from_a_configuration():
     assert built.proposal_topk == cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN
     assert built.instance_mask_format == "bitmask"
     assert not DatasetMapper(get_cfg(), is_train=False).is_train
+
+
+def test_dict_without_a_file_name_is_refused_with_what_it_has():
+    """A KeyError as before, for code that catches it, but with a message."""
+    with pytest.raises(KeyError, match="no 'file_name'") as caught:
+        mapper()({"image_id": 3, "height": 5})
+    assert isinstance(caught.value, UserError)
+    assert "image_id, height" in str(caught.value)

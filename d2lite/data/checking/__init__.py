@@ -5,6 +5,7 @@ from d2lite.data.object_checks import drop_invalid as sound_records  # the name 
 
 from .class_maps import check_class_maps
 from .dataset import CheckedSet, check_dataset, cleaned_coco, compare_sets, fault_table
+from .grey_levels import check_grey_levels
 from .image_files import ImageCheck, check_image, check_image_files, check_images
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ImageCheck",
     "check_class_maps",
     "check_dataset",
+    "check_grey_levels",
     "check_image",
     "check_image_files",
     "check_images",

@@ -16,6 +16,8 @@ from d2lite.data.faults import FaultLog
 from d2lite.data.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
 
+from .grey_levels import grey_levels_fault
+
 logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
@@ -58,6 +60,9 @@ def check_image(record: Record) -> ImageCheck:
         text = f"{name}: {width} x {height}, annotations made for {said[0]} x {said[1]}"
         is_turned = turn >= 5 and said == (height, width)
         return ImageCheck("exif_rotation" if is_turned else "size_differs", text, digest)
+    lost = grey_levels_fault(pixels, name, "BGR")
+    if lost is not None:
+        return ImageCheck("few_levels", f"{name} {lost}", digest)
     return ImageCheck("exif_turned" if turn != 1 else None, f"{name} (EXIF {turn})", digest)
 
 
