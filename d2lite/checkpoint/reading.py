@@ -1,6 +1,7 @@
 """Files of weights of any origin, read into one form: {"model": name -> tensor, ...}."""
 
 import json
+import os
 import pickle
 import re
 import warnings
@@ -80,7 +81,7 @@ def local_weights_file(path: str, path_manager: Any = PathManager) -> Path:
         MissingFileError: if there is no such file.
     """
     if "://" not in path:
-        local = Path(path).expanduser()
+        local = Path(os.path.expanduser(path))
         if local.is_file():
             return local
         found = "is a folder" if local.is_dir() else f"was not found (working folder {Path.cwd()})"

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ def find_config_file(name: str) -> Path:
     """
     if "://" in name:
         return Path(PathManager.get_local_path(name))
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.is_file():
         return path
     carried = carried_configs(pattern="*.py" if name.endswith(".py") else "*.y*ml")

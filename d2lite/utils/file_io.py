@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,8 +23,14 @@ _ZOO_ADDRESS = f"https://{_ZOO_HOST}/detectron2/"
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept: `$D2LITE_CACHE`, else `~/.cache/d2lite`."""
-    return Path(os.environ.get("D2LITE_CACHE") or "~/.cache/d2lite").expanduser()
+    """Where downloads are kept: `$D2LITE_CACHE`, else `~/.cache/d2lite`.
+
+    Without a home folder, as in some containers, it is a folder of the user's in the temporary one.
+    """
+    folder = os.path.expanduser(os.environ.get("D2LITE_CACHE") or "~/.cache/d2lite")
+    if folder.startswith("~"):
+        return Path(tempfile.gettempdir(), f"d2lite-cache-{getattr(os, 'getuid', int)()}")
+    return Path(folder)
 
 
 class _CachedURLHandler(HTTPURLHandler):  # type: ignore[misc]  # iopath ships no types

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,7 @@ def import_user_code(path_or_module: str) -> ModuleType:
         ConfigError: if there is no such module.
     """
     if path_or_module.endswith(".py") or "/" in path_or_module:
-        return _import_file(Path(path_or_module).expanduser())
+        return _import_file(Path(os.path.expanduser(path_or_module)))
     try:
         return importlib.import_module(path_or_module)
     except ModuleNotFoundError as error:

@@ -1,5 +1,6 @@
 """Small facts read out of a checkpoint file whose weights stay on the disk."""
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def seed_of_checkpoint(output_dir: str, resume: bool | str = True) -> int | None
 
 
 def _peek(path: str) -> dict[str, Any]:
-    if not path or ("://" not in path and not Path(path).expanduser().is_file()):
+    if not path or ("://" not in path and not Path(os.path.expanduser(path)).is_file()):
         return {}
     # An address that cannot be reached is an error at once: trying again would take as long.
     file = local_weights_file(path)
