@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from d2lite.utils.errors import ConfigError, UnknownNameError
+from d2lite.utils.nested import refuse_repetition
 from d2lite.utils.registry import locate
 
 from .instantiate import own_address
@@ -119,9 +120,11 @@ def load_python_yaml(path: Path) -> Any:
         ConfigError: if it is not YAML of this kind.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except yaml.YAMLError as error:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        refuse_repetition(content)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as a config: {error}") from error
+    return content
 
 
 class _Dumper(yaml.SafeDumper):

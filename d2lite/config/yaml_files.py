@@ -9,6 +9,7 @@ import yaml
 
 from d2lite.utils.errors import ConfigError, MissingFileError, UserError
 from d2lite.utils.file_io import PathManager
+from d2lite.utils.nested import MAX_TEXT, refuse_repetition
 
 from .safe_eval import safe_eval
 
@@ -70,6 +71,8 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: if it cannot be read, holds a refused tag, or is not a mapping of keys.
     """
+    if len(text) > MAX_TEXT:
+        raise ConfigError(f"{name} has {len(text)} characters, and configs up to {MAX_TEXT}.")
     try:
         loader = _Loader(text)
         loader.name = name
@@ -77,6 +80,7 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
             content = loader.get_single_data()
         finally:
             loader.dispose()
+        refuse_repetition(content)
     except UserError:
         raise
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as err:

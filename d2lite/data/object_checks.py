@@ -194,7 +194,7 @@ def _with_valid_box(obj: Record, record: Record, faults: FaultLog, cut: bool) ->
     try:
         values = [float(value) for value in obj["bbox"]]
         xyxy = _corners(values, obj["bbox_mode"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         faults.add("malformed", _where(obj, record))
         return None
     fault = box_fault(xyxy, height, width)

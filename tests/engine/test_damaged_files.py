@@ -20,6 +20,7 @@ from d2lite.data.image_io import read_image
 from d2lite.utils.errors import UserError
 from d2lite.utils.events import EventStorage, JSONWriter
 from d2lite.utils.unpack import unpack
+from tests.resources import bounded
 
 
 def damaged(data: bytes, dice: random.Random) -> bytes:
@@ -138,7 +139,8 @@ def damage_and_read(name: str, folder: Path, seeds: range) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_damaged_file_ends_in_a_result_or_a_message(name, tmp_path):
-    damage_and_read(name, tmp_path, range(150))
+    with bounded():
+        damage_and_read(name, tmp_path, range(150))
 
 
 @pytest.mark.slow

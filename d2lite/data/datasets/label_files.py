@@ -14,6 +14,8 @@ from d2lite.utils.garbage_collection import paused_garbage_collection
 _XML_DECLARATION = re.compile(r"\s*<\?xml.*?\?>", re.DOTALL)
 _XML_ENCODING = re.compile(rb"[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
 _HEAD_BYTES = 400
+# Largest file of text or XML with the labels of one image. Parsed it takes up to 40 times as much.
+MAX_IMAGE_LABELS = 6 * 2**20
 
 
 def decode(data: bytes, declared: str = "") -> str:
@@ -38,13 +40,18 @@ def decode(data: bytes, declared: str = "") -> str:
     return data.decode("latin-1")
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+def read_text(path: str | os.PathLike[str], max_bytes: int | None = None) -> str:
     """The text of a file, see `decode`.
+
+    Args:
+        path: of the file.
+        max_bytes: refuse a larger file before it is read.
 
     Raises:
         MissingFileError: if it cannot be opened.
+        DataError: if it is too large.
     """
-    return decode(_read_bytes(path))
+    return decode(_read_bytes(path, max_bytes))
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -62,14 +69,18 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"{path} is not valid JSON: {err}. Is the download complete?") from err
 
 
-def read_xml(path: str | os.PathLike[str]) -> ElementTree.Element:
+def read_xml(path: str | os.PathLike[str], max_bytes: int | None = None) -> ElementTree.Element:
     """The root of an XML file.
+
+    Args:
+        path: of the file.
+        max_bytes: refuse a larger file before it is read.
 
     Raises:
         MissingFileError: if it cannot be opened.
-        DataError: if it is not XML.
+        DataError: if it is not XML, or too large.
     """
-    data = _read_bytes(path)
+    data = _read_bytes(path, max_bytes)
     found = _XML_ENCODING.match(data[:_HEAD_BYTES].replace(b"\0", b""))
     text = decode(data, found[1].decode("ascii", "replace") if found else "")
     try:
@@ -79,10 +90,16 @@ def read_xml(path: str | os.PathLike[str]) -> ElementTree.Element:
         raise DataError(f"{path} is not valid XML: {err}.") from err
 
 
-def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+def _read_bytes(path: str | os.PathLike[str], max_bytes: int | None = None) -> bytes:
     try:
         refuse_special_file(path)
-        return Path(path).read_bytes()
+        size = os.path.getsize(path)
+        if max_bytes is None or size <= max_bytes:
+            return Path(path).read_bytes()
     except (OSError, ValueError) as err:  # a name with a zero byte is a ValueError
         why = getattr(err, "strerror", None) or err
         raise MissingFileError(f"{path} cannot be read: {why}.") from err
+    raise DataError(
+        f"{path} has {size / 2**20:.0f} MiB; labels of one image are read up to "
+        f"{max_bytes / 2**20:.0f} MiB. Is it a file of labels?"
+    )

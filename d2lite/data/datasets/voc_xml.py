@@ -8,7 +8,7 @@ from typing import NamedTuple
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError, MissingFileError
 
-from .label_files import read_xml
+from .label_files import MAX_IMAGE_LABELS, read_xml
 from .location import missing_file
 
 
@@ -44,7 +44,7 @@ def read_annotation(path: Path) -> ElementTree.Element:
         DataError: if it is not XML.
     """
     try:
-        return read_xml(path)
+        return read_xml(path, MAX_IMAGE_LABELS)
     except MissingFileError as err:
         raise missing_file("VOC annotations", path) from err
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.image_sizes import size_or_record_fault
+from d2lite.data.normal_forms import as_side
 from d2lite.data.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, UserError
@@ -145,7 +146,7 @@ class EntrySource:
                 if path is None:
                     # Named by its first likely place; whoever reads it says that it is missing.
                     path = (finder.folders or [self.file.parent])[0] / entry.name
-                size = entry.size if entry.size and min(entry.size) > 0 else None
+                size = entry.size if entry.size and all(map(as_side, entry.size)) else None
                 size = size or size_or_record_fault(path, faults)
                 if size is None:
                     continue

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from d2lite.data.datasets.label_files import read_text
+from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
 
@@ -35,7 +35,7 @@ def label_folder(folder: Path, kind: str) -> Path | None:
 
 
 def _lines(file: Path) -> list[str]:
-    return read_text(file).splitlines()
+    return read_text(file, MAX_IMAGE_LABELS).splitlines()
 
 
 def _is_number(text: str) -> bool:

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.datasets.label_files import read_text
+from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
@@ -108,7 +108,7 @@ class _LabelReader:
     def read(self, path: Path, height: int, width: int) -> list[dict[str, Any]]:
         """The objects of one image."""
         try:
-            lines = read_text(self._of_any_case(path)).splitlines()
+            lines = read_text(self._of_any_case(path), MAX_IMAGE_LABELS).splitlines()
         except FileNotFoundError:
             self.num_without += 1
             return []

@@ -14,6 +14,7 @@ import yaml
 from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, images_below, is_leftover
 from d2lite.data.datasets.label_files import read_text
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+from d2lite.utils.nested import MAX_TEXT, refuse_repetition
 
 from .file_kinds import visible
 from .source import find_path
@@ -199,7 +200,8 @@ def find_yolo(folder: Path) -> YoloFiles | None:
 
 def _data_yaml(path: Path) -> YoloFiles:
     try:
-        content = yaml.safe_load(read_text(path))
+        content = yaml.safe_load(read_text(path, MAX_TEXT))
+        refuse_repetition(content)
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise DataError(f"{path} is not valid YAML: {err}.") from err
     names = content.get("names") if isinstance(content, dict) else None
