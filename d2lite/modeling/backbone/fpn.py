@@ -214,9 +214,10 @@ def build_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     The last map is the one before at every other pixel: "p5" of "p4" where
     MODEL.FPN.IN_FEATURES ends with "res4".
     """
+    bottom_up = build_resnet_backbone(cfg, input_shape)
+    _checked_shapes(bottom_up, cfg.MODEL.FPN.IN_FEATURES)
     coarsest = cfg.MODEL.FPN.IN_FEATURES[-1].replace("res", "p")
-    top = LastLevelMaxPool(coarsest)
-    return _resnet_fpn(cfg, build_resnet_backbone(cfg, input_shape), top)
+    return _resnet_fpn(cfg, bottom_up, LastLevelMaxPool(coarsest))
 
 
 @BACKBONE_REGISTRY.register()

@@ -10,6 +10,7 @@ from d2lite.config import CfgNode
 from d2lite.layers import Conv2d, DepthwiseSeparableConv2d, ShapeSpec, get_norm
 from d2lite.utils.errors import ConfigError
 
+from ..backbone.backbone import check_maps
 from ..weight_init import normal_fill, xavier_fill
 
 
@@ -121,12 +122,8 @@ def used_maps(input_shape: dict[str, ShapeSpec], names: Sequence[str]) -> dict[s
     Raises:
         ConfigError: if the backbone lacks one.
     """
-    missing = [name for name in names if name not in input_shape]
-    if missing:
-        raise ConfigError(
-            f"IN_FEATURES names {missing}, which the backbone does not have; it has "
-            f"{', '.join(input_shape)} (MODEL.RESNETS.OUT_FEATURES)."
-        )
+    fix = "Choose among these, or extend MODEL.RESNETS.OUT_FEATURES."
+    check_maps("the backbone", names, list(input_shape), "IN_FEATURES of a head", fix)
     return {name: input_shape[name] for name in names}
 
 

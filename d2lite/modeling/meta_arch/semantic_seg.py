@@ -3,7 +3,6 @@
 N images, K classes, H x W pixels of the padded network input, s the common stride.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from d2lite.utils.process_means import mean_weight, padded_alike
 from d2lite.utils.registry import Registry
 
 from ..backbone import Backbone
+from ..backbone.backbone import check_maps
 from ..conv_relu import conv_relu
 from ..postprocessing import sem_seg_postprocess
 from ..weight_init import msra_fill
@@ -33,7 +33,6 @@ __all__ = [
     "build_sem_seg_head",
 ]
 
-logger = logging.getLogger(__name__)
 
 SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS", reserved=("SemSegFPNHead",))
 SEM_SEG_HEADS_REGISTRY.__doc__ = """
@@ -111,12 +110,8 @@ class SemSegFPNHead(nn.Module):
         """Arguments from `MODEL.SEM_SEG_HEAD`."""
         node = cfg.MODEL.SEM_SEG_HEAD
         used = {name: shape for name, shape in input_shape.items() if name in node.IN_FEATURES}
-        if len(used) < len(node.IN_FEATURES):
-            missing = sorted(set(node.IN_FEATURES) - set(used))
-            logger.warning(
-                f"MODEL.SEM_SEG_HEAD.IN_FEATURES names {missing}, which the backbone does not "
-                f"have; the semantic head uses only {sorted(used)}"
-            )
+        key = "MODEL.SEM_SEG_HEAD.IN_FEATURES"
+        check_maps("the backbone", node.IN_FEATURES, list(input_shape), key)
         return {
             "input_shape": used,
             "num_classes": node.NUM_CLASSES,

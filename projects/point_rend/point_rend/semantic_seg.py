@@ -20,6 +20,7 @@ from d2lite.layers.point_sampling import (
     points_of_images,
     put_at_cells,
 )
+from d2lite.modeling.backbone.backbone import check_maps
 from d2lite.modeling.meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
 from d2lite.utils.process_means import mean_weight
 
@@ -92,6 +93,9 @@ class PointRendSemSegHead(nn.Module):
         num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         follow_num_classes(cfg, num_classes, "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
         coarse = SEM_SEG_HEADS_REGISTRY.get(node.COARSE_SEM_SEG_HEAD_NAME)
+        check_maps(
+            "the backbone", node.IN_FEATURES, list(input_shape), "MODEL.POINT_HEAD.IN_FEATURES"
+        )
         channels = sum(input_shape[name].channels for name in node.IN_FEATURES)
         return {
             "coarse_sem_seg_head": coarse(cfg, input_shape),
