@@ -59,7 +59,7 @@ class DetectionCheckpointer(Checkpointer):
         elif self.keep_matching_classes and ours and not theirs:
             self.logger.warning(
                 "MODEL.KEEP_MATCHING_CLASSES has no effect: %s does not name its classes. Write "
-                "them into it: python tools/convert_checkpoint.py FILE NEW_FILE --classes DATASET",
+                "them into it: `d2lite checkpoint FILE NEW_FILE --classes DATASET`",
                 self._loading,
             )
         report = super()._load_model({**checkpoint, "model": weights})

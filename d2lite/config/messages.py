@@ -62,5 +62,5 @@ def near_keys(key: str, known: Sequence[str]) -> list[str]:
 def did_you_mean(near: Sequence[str]) -> str:
     """The end of a message: the nearest names, or where to see all."""
     if not near:
-        return " Run tools/print_config.py to see all keys."
+        return " Run `d2lite config` to see all keys."
     return f" Nearest: {', '.join(near)}."

@@ -1,7 +1,7 @@
 """Faults of datasets: what kinds there are, what is done about each, and the log that counts them.
 
 Readers and checks write into a `FaultLog`. Who wants to know what a set has (a training that skips
-what is bad, tools/check_dataset.py) opens one with `collecting_faults`; where nobody does, a reader
+what is bad, `d2lite data check`) opens one with `collecting_faults`; where nobody does, a reader
 raises what it cannot read.
 """
 
@@ -217,7 +217,7 @@ def too_much_is_bad(word: str, bad: int, total: int, max_share: float, why: str)
     return DataError(
         f"{bad} of {total} {word} of the training data cannot be used, and DATALOADER."
         f"MAX_BAD_SHARE allows a share of {max_share:g}: {why}. See all faults with "
-        "`python tools/check_dataset.py DATASET`, write a valid copy with its --fix OUT.json, or "
+        "`d2lite data check DATASET`, write a valid copy with its --fix OUT.json, or "
         "raise the key."
     )
 

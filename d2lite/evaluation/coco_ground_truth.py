@@ -139,7 +139,7 @@ def _warn_of_unreadable(count: int) -> None:
     if count:
         logger.warning(
             "%d annotations of the ground truth have no readable box or mask. They are not "
-            "scored, as they are not trained on; tools/check_dataset.py shows them.",
+            "scored, as they are not trained on; `d2lite data check` shows them.",
             count,
         )
 

@@ -95,7 +95,7 @@ def _miss_text(registry: str, name: str, known: list[str]) -> str:
         f"{registry} has nothing named {name!r}. Known: {found}.\n"
         f"To add your own, put @{registry.removesuffix('_REGISTRY')}_REGISTRY.register() above "
         f"the class or function {name!r} and have its file imported, for instance with: "
-        "tools/train_net.py --import FILE ..."
+        "d2lite train --import FILE ..."
     )
 
 

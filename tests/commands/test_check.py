@@ -15,7 +15,7 @@ def test_this_machine_can_train(capsys, tmp_path):
         main(["check", "--output-dir", str(tmp_path / "new" / "folder")])
     out = capsys.readouterr().out
     assert ended.value.code == 0, out
-    for part in ("torch ", "python ", "device cpu", "shared memory", "file handles", "extra "):
+    for part in ("torch ", "python ", "device cpu", "shared memory", "file handles", "extra"):
         assert part in out
     assert "Nothing here would stop a training" in out
     assert not (tmp_path / "new").exists()

@@ -175,7 +175,7 @@ def test_bad_images_met_by_a_worker_are_told_by_the_process_that_trains(name):
 
 @pytest.mark.parametrize(("share", "what"), [(0.0, "images"), (0.2, "objects")])
 def test_training_stops_when_too_much_is_bad(name, share, what):
-    with pytest.raises(DataError, match=rf"of \d+ {what} .*MAX_BAD_SHARE.*check_dataset") as info:
+    with pytest.raises(DataError, match=rf"of \d+ {what} .*MAX_BAD_SHARE.*data check") as info:
         build_detection_train_loader(config(name, MAX_BAD_SHARE=share))
     assert "box of zero" in str(info.value)
 

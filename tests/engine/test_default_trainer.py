@@ -40,7 +40,13 @@ def test_run_leaves_weights_config_metrics_picture_and_results(toy_cfg, caplog):
     picture = cv2.imread(str(out / "inference" / "predictions_toy_val.jpg"))
     assert picture.shape[1] > 900
     closing = caplog.records[-1].getMessage()
-    for part in ("AP50", "model_final.pth", "predictions_toy_val.jpg", "--eval-only", "demo.py"):
+    for part in (
+        "AP50",
+        "model_final.pth",
+        "predictions_toy_val.jpg",
+        "d2lite eval",
+        "d2lite predict",
+    ):
         assert part in closing
 
 

@@ -222,7 +222,7 @@ class TestBlowUp:
         message = str(caught.value)
         assert "iteration 3" in message
         assert "loss_box=nan" in message
-        assert f"python tools/replay_batch.py {out / 'blow_up_0000003.json'}" in message
+        assert f"d2lite replay {out / 'blow_up_0000003.json'}" in message
         report = read_report(out / "blow_up_0000003.json")
         assert report["learning_rate"] == pytest.approx(0.01)
         assert len(report["gradient_norms_before"]) == 3

@@ -174,7 +174,7 @@ def test_all_addresses_are_of_archives_and_parts_exist():
 def test_the_message_for_a_missing_dataset_names_the_command(monkeypatch, tmp_path, path, name):
     monkeypatch.setenv("D2LITE_DATASETS", str(tmp_path))
     text = str(missing_file("annotations", tmp_path / path))
-    assert ("python tools/download_dataset.py" in text) == (name is not None)
+    assert ("d2lite data download" in text) == (name is not None)
     if name:
-        assert f"download_dataset.py {name}`" in text
+        assert f"d2lite data download {name}`" in text
         assert name in PUBLISHED

@@ -15,7 +15,7 @@ def report(run, tmp_path) -> Path:
     assert result.status == 2
     found = list(tmp_path.glob("blow_up_*.json"))
     assert len(found) == 1
-    assert f"python tools/replay_batch.py {found[0]}" in result.err
+    assert f"d2lite replay {found[0]}" in result.err
     return found[0]
 
 

@@ -14,7 +14,7 @@ from d2lite.utils.errors import DataError, MissingFileError
 
 logger = logging.getLogger(__name__)
 
-# So many images are looked at before a training begins; tools/check_dataset.py reads all.
+# So many images are looked at before a training begins; `d2lite data check` reads all.
 _NUM_SAMPLES = 10
 # Of the 256 that eight bits have; images of 13 bits keep 32.
 _FEWEST_LEVELS = 50

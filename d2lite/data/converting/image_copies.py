@@ -57,7 +57,7 @@ def place_image(source: str, target: Path, mode: str) -> None:
     if not is_drawn and not os.path.isfile(source):
         raise MissingFileError(
             f"There is no image file {source}. Find all that is missing with "
-            "tools/check_dataset.py; its --fix writes a copy without."
+            "`d2lite data check`; its --fix writes a copy without."
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

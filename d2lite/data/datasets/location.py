@@ -21,7 +21,7 @@ _SITES = {
     "voc20": "Pascal VOC: host.robots.ox.ac.uk/pascal/VOC",
 }
 
-# Beginning of a path below the root -> what tools/download_dataset.py calls it.
+# Beginning of a path below the root -> what `d2lite data download` calls it.
 _DOWNLOADS = {
     "coco/annotations/": "coco2017",
     "coco/train2017": "coco2017",
@@ -64,7 +64,7 @@ def missing_file(what: str, path: str | os.PathLike[str]) -> MissingFileError:
     if download == "coco2017" and "2014" in below:
         download = "coco2014"
     if download and "minusminival" not in below and "minival" not in below:
-        get = f" Fetch the data with `python tools/download_dataset.py {download}`" + (
+        get = f" Fetch the data with `d2lite data download {download}`" + (
             f", or from {site}." if site else "."
         )
     return MissingFileError(

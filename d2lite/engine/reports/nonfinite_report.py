@@ -60,7 +60,7 @@ def write_report(
             file.write(json.dumps(report, indent=2) + "\n")
     except OutputError as error:
         return f"(No report was written: {error})"
-    return f"To load this batch again: python tools/replay_batch.py {path}"
+    return f"To load this batch again: d2lite replay {path}"
 
 
 def _is_finite(model: nn.Module) -> bool:

@@ -1,6 +1,7 @@
 """What a run leaves behind: a picture of predictions beside the truth, and where everything is."""
 
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from d2lite.config import CfgNode, PythonRunConfig
+from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.catalog import dataset_file_stem
 from d2lite.data.image_io import read_image
@@ -55,16 +56,9 @@ def log_summary(
     lines.append(f"  log           {log_file_path() or 'not written (no setup_logger)'}")
     lines.append(f"  metrics       {output_dir / 'metrics.json'}")
     lines += [f"  predictions   {picture}" for picture in pictures]
-    config = output_dir / "config.yaml"
-    is_python = isinstance(cfg, PythonRunConfig)
-    option = f"train.init_checkpoint={weights}" if is_python else f"MODEL.WEIGHTS {weights}"
-    lines.append(
-        f"  evaluate again:  python tools/train_net.py --config-file {config} --eval-only {option}"
-    )
-    lines.append(
-        f"  try on images:   python tools/demo.py --config-file {config} --input IMAGE ... "
-        f"--output {output_dir / 'demo'} --opts {option}"
-    )
+    run = shlex.quote(str(output_dir))
+    lines.append(f"  evaluate again:  d2lite eval {run}")
+    lines.append(f"  try on images:   d2lite predict {run} IMAGE ...")
     logger.info("\n".join(lines))
 
 

@@ -84,7 +84,7 @@ def draw_polygons(canvas: NDArray[np.bool_], polygons: Sequence[NDArray[Any]]) -
     ]
     if not all(np.isfinite(points).all() for points in fifths):
         raise DataError(
-            "A polygon has coordinates that are not finite; tools/check_dataset.py lists it."
+            "A polygon has coordinates that are not finite; `d2lite data check` lists it."
         )
     low = np.min([points.min(axis=0) for points in fifths], axis=0) // _FIFTHS - _MARGIN
     high = np.max([points.max(axis=0) for points in fifths], axis=0) // _FIFTHS + _MARGIN + 1

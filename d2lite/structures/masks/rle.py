@@ -104,7 +104,7 @@ def _clipped(polygon: Sequence[float], height: int, width: int) -> list[float]:
     if not (np.abs(points) < _MAX_COORDINATE).all():
         raise DataError(
             "A polygon has coordinates that are not finite or beyond 1e12. "
-            "tools/check_dataset.py lists such objects."
+            "`d2lite data check` lists such objects."
         )
     for axis, size in ((0, width), (1, height)):
         for bound, sign in ((-float(_MARGIN), -1), (float(size + _MARGIN), 1)):

@@ -1,0 +1,70 @@
+"""`d2lite eval RUN` and `d2lite predict RUN IMAGE`: a run is named by its folder or checkpoint."""
+
+import pytest
+
+from d2lite.commands import main
+from tests.tools.conftest import trained  # noqa: F401
+
+
+@pytest.fixture
+def d2lite(capfd):
+    """Runs the command in this process; gives exit status, output and errors."""
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            main(list(map(str, words)))
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return run
+
+
+def values(text):
+    """The rows of numbers of an evaluation."""
+    return [
+        line.rpartition("copypaste: ")[2] for line in text.splitlines() if "copypaste: " in line
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "model_final.pth"])
+def test_evaluating_a_run_prints_what_the_training_printed(d2lite, trained, name, tmp_path):  # noqa: F811
+    config = (trained / "config.yaml").read_text()
+    status, out, err = d2lite("eval", trained / name)
+    assert status == 0, err
+    assert values(out) == values((trained / "log.txt").read_text())[: len(values(out))]
+    assert len(values(out)) >= 4
+    assert (trained / "config.yaml").read_text() == config, "the record of the training stays"
+
+
+def test_predicting_with_a_run_needs_its_folder_and_images(d2lite, trained, tmp_path):  # noqa: F811
+    status, _, err = d2lite(
+        *("predict", trained, "shapes://val/1", "shapes://val/2"),
+        *("--confidence-threshold", 0, "--output", tmp_path / "found"),
+    )
+    assert status == 0, err
+    assert len(list((tmp_path / "found").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["eval", "no/such/run"], "no such run folder"),
+        (["eval", "solver.base_lr", "0.1"], "no such run folder"),
+        (["predict", "no/such/run", "a.jpg"], "no such run folder"),
+        (["predict"], "RUN INPUT"),
+    ],
+)
+def test_what_is_not_a_run_is_named(d2lite, words, part):
+    status, _, err = d2lite(*words)
+    assert status == 2
+    assert part in err
+    assert "Traceback" not in err
+
+
+def test_a_folder_without_a_checkpoint_is_named(d2lite, tmp_path):
+    status, _, err = d2lite("eval", tmp_path)
+    assert status == 2
+    assert "config.yaml" in err
+    (tmp_path / "config.yaml").write_text("MODEL:\n  MASK_ON: False\n")
+    status, _, err = d2lite("eval", tmp_path)
+    assert status == 2
+    assert "no checkpoint" in err
