@@ -41,6 +41,8 @@ EXTRAS = {
     "oracle": ["transformers", "matplotlib"],
     # Training models of queries (Mask2Former).
     "queries": ["scipy"],
+    # Objects followed through videos (d2lite predict --track); brings supervision.
+    "track": ["trackers"],
     # The evaluators of Cityscapes.
     "cityscapes": ["cityscapesscripts"],
     # COCO metrics some 80 times as fast as pycocotools', with the same numbers; LVIS's too.

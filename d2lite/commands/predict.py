@@ -1,12 +1,13 @@
-"""Draw what a model finds in pictures, folders and videos.
+"""Find objects in images, folders and videos; draw or save them.
 
     d2lite predict output/quick_start photos/
-    d2lite predict --input street.jpg --output found.jpg
+    d2lite predict model_final.pth street.jpg --save-as drawing,json --tiles 640
     d2lite predict --config-file R50_3x.yaml --input "holiday/*.jpg" clip.mp4 --save-json found.json
 
-RUN is the folder of a training or one of its checkpoints. With neither RUN nor --config-file, the
-published Mask R-CNN for the 80 COCO classes is used and fetched once. A config.yaml that training
-wrote brings its own last checkpoint. No display is needed.
+RUN is a checkpoint, which carries its config, the folder of a training, a config or the name of a
+published model; without one, the published Mask R-CNN of COCO is fetched. INPUT is a file, folder,
+quoted glob, address, video, camera (0), or - for paths or an image from standard input. A
+prediction of many images that was stopped goes on with the same command.
 """
 
 import argparse
@@ -24,32 +25,46 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_arguments(parser)
     parser.add_argument(
-        "--input", nargs="+", default=[], help="images, folders, quoted globs or videos"
+        "--input", nargs="+", default=[], help="images, folders, quoted globs, videos, 0 or -"
     )
     parser.add_argument(
         "--output", default="predictions", help="a file for one input, else a folder (%(default)s)"
     )
     parser.add_argument(
-        "--confidence-threshold", type=float, default=0.5, help="lowest score drawn (%(default)s)"
+        "--confidence-threshold",
+        "--threshold",
+        metavar="T",
+        help="lowest score, or CLASS=T,...; default: what the checkpoint states, else 0.5",
+    )
+    parser.add_argument(
+        "--save-as",
+        default="drawing",
+        metavar="FORMAT,...",
+        help="drawing, json, coco, yolo, labelme, cvat, csv, crops, masks (%(default)s)",
     )
     parser.add_argument("--save-json", metavar="FILE", help="write the instances as COCO results")
+    parser.add_argument(
+        "--images",
+        choices=("link", "copy"),
+        default="link",
+        help="how yolo, labelme and masks get the images beside them (%(default)s)",
+    )
+    parser.add_argument(
+        "--tiles", type=int, metavar="SIDE", help="cut large images into tiles of SIDE pixels"
+    )
+    parser.add_argument(
+        "--overlap", type=float, default=0.2, help="share that tiles have in common (%(default)s)"
+    )
+    parser.add_argument("--track", action="store_true", help="number the objects of a video")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="end a video or camera after N")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once (%(default)s)")
+    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
     add_config_options(parser, "--opts")
     return parser
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> int:
     """Predict every input."""
-    from d2lite.utils.errors import ConfigError
-
-    run, inputs = (args.words[:1], args.words[1:])
-    args.input = [*inputs, *args.input]
-    if not args.input:
-        raise ConfigError("Nothing to predict: give RUN INPUT..., or --input INPUT...")
     from .actions.predict import predict
 
-    if run:
-        from .actions.runs import options_of_run
-
-        args.config_file, opts = options_of_run(run[0], args.config_file)
-        args.opts = [*opts, *args.opts]
-    predict(args)
+    return predict(args)

@@ -80,7 +80,7 @@ def _draw_objects(visualizer: Visualizer, found: Sequence[Found], size: Any) -> 
     if found[0].track_id is not None:
         return visualizer.overlay_instances(
             boxes=boxes,
-            labels=[f"{one.track_id} {one.name} {one.score:.0%}" for one in found],
+            labels=[_tracked_label(one) for one in found],
             masks=masks,
             keypoints=keypoints,
             # One object keeps its colour in all frames.
@@ -95,6 +95,11 @@ def _draw_objects(visualizer: Visualizer, found: Sequence[Found], size: Any) -> 
     if keypoints is not None:
         instances.set("pred_keypoints", torch.as_tensor(keypoints))
     return visualizer.draw_instance_predictions(instances)
+
+
+def _tracked_label(one: Found) -> str:
+    number = f"{one.track_id} " if (one.track_id or 0) >= 0 else ""
+    return f"{number}{one.name} {one.score:.0%}"
 
 
 def write_picture(picture: Picture, path: Path) -> None:

@@ -1,5 +1,6 @@
 """model_config: the configuration of a model that is named by one file, folder or name."""
 
+import contextlib
 import copy
 import re
 from collections.abc import Sequence
@@ -84,9 +85,13 @@ def _of_config_file(path: Path, opts: Sequence[str], imports: Sequence[str]) -> 
     last = last_checkpoint(path.parent)
     if last:
         cfg.MODEL.WEIGHTS = last
-    elif not cfg.MODEL.WEIGHTS or "ImageNetPretrained" in cfg.MODEL.WEIGHTS:
+    return _with_trained_weights(cfg, str(path))
+
+
+def _with_trained_weights(cfg: CfgNode, name: str) -> CfgNode:
+    if not cfg.MODEL.WEIGHTS or "ImageNetPretrained" in cfg.MODEL.WEIGHTS:
         raise ConfigError(
-            f"{path} names no weights of a trained detector (MODEL.WEIGHTS is "
+            f"{name} names no weights of a trained detector (MODEL.WEIGHTS is "
             f"{cfg.MODEL.WEIGHTS!r}). Add: --opts MODEL.WEIGHTS path/to/model_final.pth"
         )
     return cfg
@@ -163,11 +168,6 @@ def _of_name(name: str, opts: Sequence[str], imports: Sequence[str]) -> CfgNode:
     cfg = setup_cfg(str(file), opts, imports)
     if any(_SETS_WEIGHTS.match(word) for word in opts):
         return cfg
-    address = "/".join(file.parts[-2:])
-    try:
-        cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url(address)
-    except UnknownModelError as error:
-        raise ConfigError(
-            f"{name} is a config without published weights. Add: --opts MODEL.WEIGHTS FILE"
-        ) from error
-    return cfg
+    with contextlib.suppress(UnknownModelError):
+        cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url("/".join(file.parts[-2:]))
+    return _with_trained_weights(cfg, name)

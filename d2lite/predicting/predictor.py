@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, overload
 
@@ -15,7 +17,7 @@ from d2lite.data.image_io import convert_image_to_rgb
 from d2lite.engine import DefaultPredictor
 from d2lite.engine.resuming import facts_of_weights
 from d2lite.utils.env import resolve_device
-from d2lite.utils.errors import ArgumentError
+from d2lite.utils.errors import ArgumentError, DataError, MissingFileError
 
 from .images import as_image
 from .merge_tiles import merge_tiles
@@ -26,6 +28,9 @@ from .thresholds import Thresholds, lowest_of, threshold_array
 from .tile_windows import tile_windows
 
 __all__ = ["Predictor"]
+
+# Threads that decode images.
+_READERS = 4
 
 
 class Predictor:
@@ -124,7 +129,12 @@ class Predictor:
         return next(self.stream([image], tiles=tiles, overlap=overlap))
 
     def stream(
-        self, images: Iterable[Any], *, tiles: int | None = None, overlap: float = 0.2
+        self,
+        images: Iterable[Any],
+        *,
+        tiles: int | None = None,
+        overlap: float = 0.2,
+        on_error: Callable[[Any, Exception], None] | None = None,
     ) -> Iterator[Result]:
         """Predict any number of images, which are taken as they are needed.
 
@@ -135,17 +145,17 @@ class Predictor:
             images: see `__call__`.
             tiles: likewise.
             overlap: likewise.
+            on_error: called with an image that cannot be read and the error, instead of raising
+                it; the image then has no result.
 
         Yields:
             The result of each image, in their order.
         """
-        if tiles is not None:
-            for image in images:
-                yield self._in_tiles(image, tiles, overlap)
-            return
         waiting: list[tuple[Any, np.ndarray, dict[str, Any]]] = []
-        for image in images:
-            pixels = self._pixels(image)
+        for image, pixels in self._read_ahead(images, on_error):
+            if tiles is not None:
+                yield self._in_tiles(image, pixels, tiles, overlap)
+                continue
             item = self._loaded.model_input(pixels)
             is_other = waiting and waiting[0][2]["image"].shape != item["image"].shape
             if is_other or len(waiting) >= self.batch_size:
@@ -153,6 +163,29 @@ class Predictor:
                 waiting = []
             waiting.append((image, pixels, item))
         yield from self._predict(waiting)
+
+    def _read_ahead(
+        self, images: Iterable[Any], on_error: Callable[[Any, Exception], None] | None
+    ) -> Iterator[tuple[Any, np.ndarray]]:
+        """Images with their pixels, read by other threads while the model works."""
+        waiting: deque[tuple[Any, Future[np.ndarray]]] = deque()
+
+        def first() -> Iterator[tuple[Any, np.ndarray]]:
+            image, future = waiting.popleft()
+            try:
+                yield image, future.result()
+            except (DataError, MissingFileError) as error:
+                if on_error is None:
+                    raise
+                on_error(image, error)
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            for image in images:
+                waiting.append((image, pool.submit(self._pixels, image)))
+                if len(waiting) > self.batch_size:
+                    yield from first()
+            while waiting:
+                yield from first()
 
     def _pixels(self, image: Any) -> np.ndarray:
         return as_image(image, self._loaded.image_format, array_format=self._array_format)
@@ -170,8 +203,7 @@ class Predictor:
     def _as_rgb(self, pixels: np.ndarray) -> np.ndarray:
         return convert_image_to_rgb(pixels, self._loaded.image_format)
 
-    def _in_tiles(self, image: Any, side: int, overlap: float) -> Result:
-        pixels = self._pixels(image)
+    def _in_tiles(self, image: Any, pixels: np.ndarray, side: int, overlap: float) -> Result:
         windows = tile_windows(pixels.shape[1], pixels.shape[0], side, overlap)
         parts: list[Result] = []
         for start in range(0, len(windows), self.batch_size):

@@ -15,6 +15,7 @@ from d2lite.predicting.model_source import model_config
 from d2lite.utils.errors import (
     ArgumentError,
     ConfigError,
+    DataError,
     MissingFileError,
     UserError,
     WeightsError,
@@ -98,7 +99,17 @@ def test_stream_takes_images_as_it_needs_them(predictor, photos):
 
     stream = predictor.stream(images())
     next(stream)
-    assert len(taken) <= predictor.batch_size + 1
+    assert len(taken) <= 2 * predictor.batch_size + 1
+
+
+def test_unreadable_images_of_a_stream_are_reported_and_left_out(predictor, photos):
+    failed = []
+    names = [photos / "0.png", photos / "notes.txt", photos / "gone.png", photos / "1.png"]
+    results = predictor.stream(names, on_error=lambda name, error: failed.append(name.name))
+    assert [result.path[-5:] for result in results] == ["0.png", "1.png"]
+    assert failed == ["notes.txt", "gone.png"]
+    with pytest.raises(DataError, match="notes"):
+        predictor(names)
 
 
 def test_four_threads_get_what_one_gets(predictor, photos):

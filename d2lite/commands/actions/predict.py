@@ -1,209 +1,254 @@
-"""What `d2lite predict` does: draw what a model finds in images and videos."""
+"""What `d2lite predict` does: find the inputs, predict them, write what was asked for."""
 
 import argparse
-import glob
-import json
 import logging
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from torch import nn
 from tqdm import tqdm
 
-from d2lite import model_zoo
-from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.config import CfgNode
-from d2lite.data.image_io import convert_image_to_rgb, read_image
-from d2lite.engine import DefaultPredictor, setup_cfg
-from d2lite.evaluation import instances_to_coco_json
-from d2lite.structures import Instances
-from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError
-from d2lite.utils.file_io import atomic_write
+from d2lite.predicting import Predictor, Result
+from d2lite.predicting.inputs import Input, find_inputs
+from d2lite.predicting.progress import Progress, stamp_of
+from d2lite.predicting.saving import (
+    OF_FRAMES,
+    OutputWriter,
+    parse_formats,
+    save_crops,
+    write_coco_results,
+)
+from d2lite.predicting.thresholds import Thresholds, lowest_of
+from d2lite.predicting.tracking import Tracker
+from d2lite.predicting.video import Video, VideoFile, write_video
+from d2lite.utils.errors import ConfigError, DataError, OutputError
 from d2lite.utils.logger import setup_logger
-from d2lite.visualization import ColorMode, VisImage, Visualizer, legible_scale
 
-DEFAULT_CONFIG = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".npy"}
-VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
+from .predict_words import parse_threshold, split_words, unique_stems
 
-logger = logging.getLogger("d2lite.demo")
+DEFAULT_MODEL = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
+# So many files are named one by one; of more there is a progress bar.
+_NAMED = 100
+_MORE_NAMES = 3
 
-
-def find_inputs(patterns: list[str]) -> list[str]:
-    """Names of all images and videos that the patterns mean, sorted within each pattern."""
-    found: list[str] = []
-    for pattern in patterns:
-        path = Path(pattern)
-        if "://" in pattern or path.is_file():
-            matches = [pattern]
-        elif path.is_dir():
-            files = (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            matches = sorted(map(str, files))
-        else:
-            matches = sorted(name for name in glob.glob(pattern) if Path(name).is_file())
-        if not matches:
-            kinds = " ".join(sorted(IMAGE_SUFFIXES))
-            raise MissingFileError(
-                f"--input {pattern}: no such file, no folder with images ({kinds}) and no glob "
-                "that matches. Quote a glob, so that the shell hands it on as it is."
-            )
-        found += matches
-    return found
+logger = logging.getLogger("d2lite.predict")
 
 
-def demo_cfg(args: argparse.Namespace) -> CfgNode:
-    """The configuration to predict with, weights included."""
-    cfg = setup_cfg(args.config_file or DEFAULT_CONFIG, args.opts, args.imports)
-    trained = any(re.match(r"MODEL\.WEIGHTS$|\+*train\.init_checkpoint=", w) for w in args.opts)
-    if not trained and not args.config_file:
-        cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url(DEFAULT_CONFIG)
-    elif not trained:
-        folder = str(Path(args.config_file).parent)
-        last = DetectionCheckpointer(nn.Module(), folder).get_checkpoint_file()
-        if last:
-            cfg.MODEL.WEIGHTS = last
-        elif not cfg.MODEL.WEIGHTS or "ImageNetPretrained" in cfg.MODEL.WEIGHTS:
-            raise ConfigError(
-                f"{args.config_file} names no weights of a trained detector (MODEL.WEIGHTS is "
-                f"{cfg.MODEL.WEIGHTS!r}). Add: --opts MODEL.WEIGHTS path/to/model_final.pth"
-            )
-    return cfg
+def predict(args: argparse.Namespace) -> int:
+    """Predict every input.
 
+    Args:
+        args: of `d2lite predict`.
 
-class Demo:
-    """Predicts and draws; keeps what --save-json asks for."""
-
-    def __init__(self, cfg: CfgNode, threshold: float) -> None:
-        """Load the model.
-
-        Args:
-            cfg: with MODEL.WEIGHTS.
-            threshold: lowest score that is drawn, in [0, 1].
-        """
-        self.predictor = DefaultPredictor(cfg)
-        self.metadata = self.predictor.metadata
-        self.threshold = threshold
-        self.results: list[dict[str, Any]] = []
-
-    def __call__(self, image: np.ndarray, name: str) -> np.ndarray:
-        """The picture (H, W, 3) uint8 RGB with everything found drawn on it."""
-        outputs = self.predictor(image)
-        rgb = convert_image_to_rgb(image, self.predictor.image_format)
-        picture = Visualizer(
-            rgb, self.metadata, scale=legible_scale(rgb), instance_mode=ColorMode.IMAGE
-        )
-        return self._draw(picture, outputs, name).get_image()
-
-    def _draw(self, picture: Visualizer, outputs: dict[str, Any], name: str) -> VisImage:
-        instances = outputs.get("instances")
-        if instances is not None:
-            instances = instances.to("cpu")
-            instances = instances[instances.scores >= self.threshold]
-            self._remember(instances, name)
-        if "panoptic_seg" in outputs:
-            segments, infos = outputs["panoptic_seg"]
-            logger.info("%s: %d segments", name, len(infos or ()))
-            return picture.draw_panoptic_seg(segments.to("cpu"), infos)
-        if instances is not None:
-            logger.info("%s: %d objects of score >= %g", name, len(instances), self.threshold)
-            return picture.draw_instance_predictions(instances)
-        if "sem_seg" in outputs:
-            classes = outputs["sem_seg"].argmax(dim=0).to("cpu")
-            logger.info("%s: %d classes of ground", name, len(classes.unique()))
-            return picture.draw_sem_seg(classes)
-        raise ConfigError(
-            f"this model predicts {', '.join(outputs) or 'nothing'}, which the demo cannot draw; "
-            "choose a detection or segmentation configuration with --config-file."
-        )
-
-    def _remember(self, instances: Instances, name: str) -> None:
-        classes = self.metadata.get("thing_classes", None)
-        for result in instances_to_coco_json(instances, name):
-            index = result["category_id"]
-            result["category_name"] = classes[index] if classes else str(index)
-            self.results.append(result)
-
-
-def write_picture(picture_rgb: np.ndarray, path: Path) -> None:
-    """Write a picture in the format of the path's suffix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ok, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(picture_rgb[:, :, ::-1]))
-    if not ok:
-        raise OutputError(f"--output {path}: cannot write pictures of type {path.suffix!r}.")
-    with atomic_write(path, "wb") as file:
-        file.write(encoded.tobytes())
-
-
-def frames(name: str) -> Iterator[np.ndarray]:
-    """Frames (H, W, 3) uint8 BGR of a video."""
-    capture = cv2.VideoCapture(name)
-    try:
-        if not capture.isOpened():
-            raise DataError(f"--input {name}: this video cannot be opened by OpenCV.")
-        while True:
-            ok, frame = capture.read()
-            if not ok:
-                return
-            yield frame
-    finally:
-        capture.release()
-
-
-def draw_video(demo: Demo, name: str, path: Path) -> None:
-    """Predict every frame of a video and write them as one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    capture = cv2.VideoCapture(name)
-    rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-    capture.release()
-    writer = None
-    for number, frame in enumerate(tqdm(frames(name), desc=Path(name).name, unit="frame")):
-        picture = demo(frame, f"{name}#{number}")
-        if writer is None:
-            size = (picture.shape[1], picture.shape[0])
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
-            if not writer.isOpened():
-                raise OutputError(f"--output {path}: OpenCV cannot write this video.")
-        writer.write(np.ascontiguousarray(picture[:, :, ::-1]))
-    if writer is None:
-        raise DataError(f"--input {name}: the video has no readable frame.")
-    writer.release()
-
-
-def output_path(name: str, output: Path, *, is_single: bool) -> Path:
-    """Where the picture or video made of input `name` goes."""
-    if is_single and output.suffix and not output.is_dir():
-        return output
-    source = Path(name.split("://")[-1].replace("/", "_") if "://" in name else name)
-    if source.suffix.lower() in VIDEO_SUFFIXES:
-        return output / f"{source.stem}.mp4"
-    is_picture = source.suffix and source.suffix.lower() != ".npy"
-    return output / (source.name if is_picture else f"{source.stem}.png")
-
-
-def predict(args: argparse.Namespace) -> None:
-    """Predict every input."""
+    Returns:
+        The exit status: 1 if some of several images could not be read.
+    """
     setup_logger()
-    names = find_inputs(args.input)
-    output = Path(args.output)
-    try:
-        (output if len(names) > 1 or not output.suffix else output.parent).mkdir(
-            parents=True, exist_ok=True
+    run, words = split_words(args)
+    formats = parse_formats(args.save_as)
+    inputs = find_inputs(words)
+    videos = [one for one in inputs if one.is_video]
+    _check_formats(formats, videos, args)
+    _make_folder(Path(args.output), inputs)
+    opts = list(args.opts)
+    source = run or args.config_file or DEFAULT_MODEL
+    if run and args.config_file:
+        source, opts = args.config_file, ["MODEL.WEIGHTS", run, *opts]
+    threshold = parse_threshold(args.confidence_threshold)
+    predictor = Predictor(
+        source,
+        device=args.device,
+        threshold=threshold,
+        batch_size=args.batch_size,
+        opts=opts,
+        imports=args.imports,
+    )
+    return _Prediction(args, predictor, formats, threshold).run(inputs)
+
+
+def _check_formats(formats: list[str], videos: list[Input], args: argparse.Namespace) -> None:
+    refused = [name for name in formats if name not in OF_FRAMES]
+    if videos and refused:
+        raise ConfigError(
+            f"--save-as {','.join(refused)} needs image files, and {videos[0].name} is a video. "
+            f"For videos there are {', '.join(OF_FRAMES)}."
         )
+    if args.track and not videos:
+        raise ConfigError("--track follows objects through a video, and no input is a video.")
+    if videos and args.track:
+        Tracker()  # says at once if its package is missing
+
+
+def _make_folder(output: Path, inputs: list[Input]) -> None:
+    try:
+        is_folder = len(inputs) > 1 or not output.suffix
+        (output if is_folder else output.parent).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"--output {output}: {error.strerror}.") from error
-    demo = Demo(demo_cfg(args), args.confidence_threshold)
-    for name in names:
-        path = output_path(name, output, is_single=len(names) == 1)
-        if Path(name).suffix.lower() in VIDEO_SUFFIXES:
-            draw_video(demo, name, path)
-        else:
-            image = read_image(name, demo.predictor.image_format)
-            write_picture(demo(image, name), path)
-        print(path)
-    if args.save_json:
-        with atomic_write(args.save_json) as file:
-            json.dump(demo.results, file)
+
+
+class _Prediction:
+    """One run of the command."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        predictor: Predictor,
+        formats: list[str],
+        threshold: Thresholds,
+    ) -> None:
+        self.args, self.predictor = args, predictor
+        self.output = Path(args.output)
+        self.threshold = threshold
+        self.writer = OutputWriter(self.output, formats, image_mode=args.images)
+        self.keeps_objects = self.writer.needs_entries or bool(args.save_json)
+        self.failed: list[str] = []
+
+    def run(self, inputs: list[Input]) -> int:
+        """Predict all, write everything, and return the exit status."""
+        is_file = len(inputs) == 1 and self.output.suffix and not self.output.is_dir()
+        if is_file and self.writer.formats != ["drawing"]:
+            raise OutputError(
+                f"--output {self.output} is a file, and --save-as "
+                f"{','.join(self.writer.formats)} writes a folder. Name a folder."
+            )
+        images = [one.name for one in inputs if not one.is_video]
+        progress = None
+        entries: list[dict[str, Any]] = []
+        if len(images) > 1:
+            progress = Progress(self.output, self._options())
+        for name, content, drawn in self._images(images, progress, bool(is_file)):
+            if progress is not None:
+                progress.add(name, content)
+            else:
+                entries.append({"name": name, **content})
+            if len(inputs) <= _NAMED:
+                print(*drawn, sep="\n", end="\n" if drawn else "")
+        for one in inputs:
+            if one.is_video:
+                entries += self._video(one, self.output if is_file else None)
+        self._finish(progress, entries)
+        if progress is not None:
+            progress.remove()
+        return self._report_failed(len(images))
+
+    def _options(self) -> dict[str, Any]:
+        args, cfg = self.args, self.predictor.cfg
+        return {
+            "weights": [cfg.MODEL.WEIGHTS, stamp_of(cfg.MODEL.WEIGHTS)],
+            "config": cfg.dump(),
+            "threshold": self.threshold,
+            "tiles": [args.tiles, args.overlap],
+            "save_as": self.writer.formats,
+            "objects": self.keeps_objects,
+        }
+
+    def _images(
+        self, names: list[str], progress: Progress | None, is_file: bool
+    ) -> Iterator[tuple[str, dict[str, Any], list[Path]]]:
+        """Predict images and write their files; name, what to note, and the drawing of each."""
+        stems = unique_stems(names, drawings_alone=self.writer.formats == ["drawing"])
+        finished = progress.finished if progress else set()
+        waiting = [name for name in names if name not in finished]
+        if len(waiting) < len(names):
+            logger.info(
+                f"{len(names) - len(waiting)} of {len(names)} images are finished already; going "
+                f"on with the others (delete {progress and progress.path} to begin again)"
+            )
+        results = self.predictor.stream(
+            waiting,
+            tiles=self.args.tiles,
+            overlap=self.args.overlap,
+            on_error=self._on_error if len(names) > 1 else None,
+        )
+        for result in _with_bar(results, len(waiting)):
+            if len(names) <= _NAMED:
+                logger.info(str(result))
+            if is_file:
+                result.plot(self.output)
+                drawn = [self.output]
+            else:
+                drawn = self.writer.write(result, stems[result.path])
+            yield result.path, self._content(result), drawn
+
+    def _content(self, result: Result) -> dict[str, Any]:
+        return result.to_dict() if self.keeps_objects else {}
+
+    def _on_error(self, image: Any, error: Exception) -> None:
+        self.failed.append(str(image))
+        logger.error(f"Left out: {error}")
+
+    def _video(self, source: Input, path: Path | None) -> list[dict[str, Any]]:
+        """Predict the frames of a video; what is noted of each."""
+        video = Video(source)
+        stem = f"camera_{source.name}" if source.is_camera else Path(source.name).stem
+        path = path or self.output / f"{stem}.mp4"
+        track = None
+        if self.args.track:
+            begin_at = min(lowest_of(self.threshold) + 0.1, 0.7)
+            track = Tracker(frame_rate=video.frame_rate, begin_at=begin_at)
+        entries: list[dict[str, Any]] = []
+        frames = islice(video, self.args.max_frames)
+        results = self.predictor.stream(frames, tiles=self.args.tiles, overlap=self.args.overlap)
+        with write_video(path, video.frame_rate) as file:
+            bar = tqdm(results, desc=path.name, unit="frame", total=video.num_frames)
+            try:
+                for number, result in enumerate(bar):
+                    named = replace(result, path=f"{source.name}#{number}")
+                    entries.append(self._frame(track(named) if track else named, file, stem))
+            except KeyboardInterrupt:
+                if not source.is_camera:
+                    raise
+                logger.info("Interrupted: writing what the camera has shown so far")
+        if not entries:
+            raise DataError(f"--input {source.name}: the video has no readable frame.")
+        if "drawing" in self.writer.formats:
+            print(path)
+        return entries
+
+    def _frame(self, result: Result, file: VideoFile, stem: str) -> dict[str, Any]:
+        """Write what is wanted of a frame; what to note of it."""
+        if "drawing" in self.writer.formats:
+            file.add(result.plot())
+        if "crops" in self.writer.formats:
+            number = int(result.path.rpartition("#")[2])
+            save_crops(result, self.output / "crops", f"{stem}_{number:06d}")
+        return {"name": result.path, **self._content(result)}
+
+    def _finish(self, progress: Progress | None, more: list[dict[str, Any]]) -> None:
+        noted = _Entries(progress, more)
+        names = self.predictor.class_names
+        for path in self.writer.finish(noted, names).values():
+            print(path)
+        if self.args.save_json:
+            write_coco_results(noted, Path(self.args.save_json), names)
+        for kind, string in self.writer.strings.items():
+            print(f"{self.output / kind} (read by {string})")
+        for what, count in self.writer.lost.items():
+            if count:
+                logger.warning(f"A format cannot keep all of this: {count} {what}")
+
+    def _report_failed(self, total: int) -> int:
+        if not self.failed:
+            return 0
+        shown = ", ".join(self.failed[:_MORE_NAMES])
+        more = f" and {len(self.failed) - _MORE_NAMES} more" if len(self.failed) > 3 else ""
+        logger.error(f"{len(self.failed)} of {total} images could not be read: {shown}{more}")
+        return 1
+
+
+class _Entries:
+    """What was noted of all images, read again each time."""
+
+    def __init__(self, progress: Progress | None, more: list[dict[str, Any]]) -> None:
+        self._progress, self._more = progress, more
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        noted: Iterable[dict[str, Any]] = self._progress.contents() if self._progress else ()
+        return chain(noted, self._more)
+
+
+def _with_bar(results: Iterable[Result], total: int) -> Iterable[Result]:
+    return tqdm(results, total=total, unit="image") if total > _NAMED else results

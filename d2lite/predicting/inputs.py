@@ -1,0 +1,105 @@
+"""find_inputs: the images and videos that the words of a command line mean."""
+
+import glob
+import io
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from d2lite.data import DatasetCatalog
+from d2lite.data.image_io import register_image_source
+from d2lite.utils.errors import DataError, MissingFileError
+
+from .images import as_image
+
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Input", "find_inputs"]
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".npy"}
+VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
+# How image files begin; a list of paths begins with other characters.
+_IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image or video.
+
+    Attributes:
+        name: path, address or number of a camera.
+        is_video: whether it has frames.
+    """
+
+    name: str
+    is_video: bool = False
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether the frames come from a camera."""
+        return self.is_video and self.name.isdecimal()
+
+
+def find_inputs(words: Iterable[str], stdin: BinaryIO | None = None) -> list[Input]:
+    """All images and videos, sorted within each word.
+
+    Args:
+        words: files, folders, globs, addresses, names of datasets, the number of a camera, or
+            "-" for standard input: one image, or a path on each line.
+        stdin: read for "-"; None is standard input.
+
+    Raises:
+        MissingFileError: if a word means nothing; all words are looked at first.
+    """
+    found: list[Input] = []
+    for word in words:
+        found += _inputs_of(word, stdin)
+    return found
+
+
+def _inputs_of(word: str, stdin: BinaryIO | None) -> list[Input]:
+    path = Path(word)
+    if word == "-":
+        return _from_stream(sys.stdin.buffer if stdin is None else stdin)
+    if word.isdecimal() and not path.exists():
+        return [Input(word, is_video=True)]
+    if "://" in word or path.is_file():
+        names = [word]
+    elif path.is_dir():
+        kinds = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+        names = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in kinds)
+    elif word in DatasetCatalog:
+        names = [str(record["file_name"]) for record in DatasetCatalog.get(word)]
+    else:
+        names = sorted(n for n in glob.glob(word, recursive=True) if Path(n).is_file())
+    if not names:
+        kinds_text = " ".join(sorted(IMAGE_SUFFIXES))
+        raise MissingFileError(
+            f"--input {word}: no such file, no folder with images ({kinds_text}) and no glob that "
+            "matches. Quote a glob, so that the shell passes it unchanged."
+        )
+    return [_named(name) for name in names]
+
+
+def _named(name: str) -> Input:
+    suffix = Path(name.partition("?")[0] if "://" in name else name).suffix.lower()
+    return Input(name, is_video=suffix in VIDEO_SUFFIXES)
+
+
+def _from_stream(stream: BinaryIO) -> list[Input]:
+    content = stream.read()
+    if content.startswith(_IMAGE_STARTS):
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                pixels = as_image(image, "RGB")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(f"--input -: cannot decode the image: {error}") from error
+        register_image_source("stdin", lambda name: pixels)
+        return [Input("stdin://image")]
+    text = content.decode("utf-8", "surrogateescape")
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not names:
+        raise MissingFileError("--input -: standard input has neither an image nor any path.")
+    return [_named(name) for name in names]

@@ -1,0 +1,159 @@
+"""Files that are written for each image: drawing, crops, and datasets of one file an image."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from d2lite.data.converting import WRITERS, LabelledSet
+from d2lite.data.converting.image_copies import place_image
+from d2lite.structures import BoxMode
+from d2lite.utils.errors import OutputError
+from d2lite.visualization.opencv import load_cv2
+
+from ..cropped_mask import CroppedMask
+from ..drawing import write_picture
+from ..found import Found
+from ..result import Result
+
+SPLIT = "predictions"
+# Outlines are traced on pixels of a quarter of the size, and may leave the border by this much.
+_FINER, _DETAIL = 4, 0.4
+# Formats that Pillow and the visualizer write; other images are drawn as PNG.
+_DRAWN = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+def drawing_name(stem: str, source: str) -> str:
+    """File name of a drawing: the image's own, or PNG where the format cannot be written.
+
+    Args:
+        stem: of the outputs of the image.
+        source: of the image.
+    """
+    suffix = Path(source).suffix
+    return stem + (suffix if suffix.lower() in _DRAWN and "://" not in source else ".png")
+
+
+def save_crops(result: Result, folder: Path, stem: str) -> None:
+    """CLASS/STEM_NUMBER.png: what is inside of each box.
+
+    Args:
+        result: with its image.
+        folder: of all crops.
+        stem: of the image.
+    """
+    assert result.image is not None
+    height, width = result.size
+    for number, found in enumerate(result):
+        x0, y0 = (max(int(edge), 0) for edge in found.box[:2])
+        x1, y1 = (int(np.ceil(edge)) for edge in found.box[2:])
+        crop = result.image[y0 : min(y1, height), x0 : min(x1, width)]
+        if crop.size:
+            home = folder / re.sub(r"[^\w. -]+", "_", found.name)
+            write_picture(np.ascontiguousarray(crop), home / f"{stem}_{number}.png")
+
+
+def dataset_object(found: Found, size: tuple[int, int], *, as_outline: bool) -> dict[str, Any]:
+    """One object of a dataset dict.
+
+    Args:
+        found: the object.
+        size: (height, width) of the image.
+        as_outline: trace the mask; else it stays a run-length code.
+    """
+    entry: dict[str, Any] = {
+        "bbox": list(found.box),
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": found.class_id,
+        "iscrowd": 0,
+    }
+    if found.rotated_box is not None:
+        entry["bbox"], entry["bbox_mode"] = found.rotated_box.tolist(), BoxMode.XYWHA_ABS
+    if found.mask is not None and found.mask.area:
+        entry["segmentation"] = found.mask.to_rle(*size)
+        if as_outline:
+            entry["segmentation"] = outlines_of(found.mask)
+    if found.keypoints is not None:
+        points = np.array(found.keypoints, dtype=np.float64)
+        points[:, 2] = 2
+        entry["keypoints"] = points.reshape(-1).tolist()
+    return entry
+
+
+def outlines_of(mask: CroppedMask) -> list[list[float]]:
+    """Polygons x0, y0, x1, y1, ... along the border of each part of a mask; holes are filled.
+
+    They are within half a pixel of the border, and have few points, to be corrected by hand.
+    """
+    cv2 = load_cv2()
+    # OpenCV's outlines pass through the centres of pixels: with smaller ones, nearer to the border.
+    fine = np.pad(mask.bits, 1).repeat(_FINER, axis=0).repeat(_FINER, axis=1).view(np.uint8)
+    lines, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlines = []
+    for line in lines:
+        points = cv2.approxPolyDP(line, _DETAIL * _FINER, True).reshape(-1, 2)
+        if len(points) >= 3:
+            shift = np.array([mask.x - 1, mask.y - 1])
+            outlines.append(((points + 0.5) / _FINER + shift).reshape(-1).tolist())
+    return outlines
+
+
+def save_in_dataset(
+    kind: str, result: Result, folder: Path, stem: str, image_mode: str, lost: Counter[str]
+) -> str:
+    """Write the files of one image in the format of a dataset, and the image beside them.
+
+    Args:
+        kind: "yolo", "labelme" or "masks".
+        result: of the image.
+        folder: of the dataset.
+        stem: of the files.
+        image_mode: "link", which copies where the system has no links, or "copy".
+        lost: what the format cannot hold is counted here.
+
+    Returns:
+        The dataset string that reads all images that were written there.
+    """
+    names = result.class_names
+    # LabelMe's outlines can be corrected point by point, its masks cannot.
+    objects = [dataset_object(f, result.size, as_outline=kind != "masks") for f in result]
+    size = {"height": result.size[0], "width": result.size[1]}
+    data = LabelledSet(
+        names,
+        [{"file_name": result.path, **size, "annotations": objects}],
+        list(range(1, len(names) + 1)),
+        list(result.metadata.get("keypoint_names") or ()),
+    )
+    suffix = Path(result.path).suffix if "://" not in result.path else ""
+    name = stem + (suffix or ".png")
+    home = folder / {"yolo": f"images/{SPLIT}", "masks": f"{SPLIT}/images"}.get(kind, SPLIT)
+    _place(result, home / name, image_mode)
+    return WRITERS[kind](data, [name], folder, SPLIT, lost)
+
+
+def _place(result: Result, target: Path, mode: str) -> None:
+    if not Path(result.path).is_file():
+        # From an address or drawn: only the pixels are here.
+        assert result.image is not None
+        write_picture(result.image, target.with_suffix(".png"))
+        return
+    try:
+        place_image(result.path, target, mode)
+    except OutputError:
+        if mode == "copy":
+            raise
+        place_image(result.path, target, "copy")
+
+
+def save_label_map(segment_map: np.ndarray, path: Path) -> None:
+    """A map of segments or classes as PNG of 8 or 16 bits.
+
+    Args:
+        segment_map: (H, W) numbers of 0 to 65,535.
+        path: of the file.
+    """
+    kind = np.uint8 if segment_map.max(initial=0) < 256 else np.uint16
+    write_picture(np.asarray(Image.fromarray(segment_map.clip(0).astype(kind))), path)

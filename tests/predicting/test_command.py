@@ -1,0 +1,177 @@
+"""`d2lite predict`, from its words to its files."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from d2lite.commands import main
+from d2lite.data import DatasetCatalog
+from d2lite.predicting import Predictor
+from d2lite.predicting.progress import FILE_NAME
+
+
+@pytest.fixture
+def predict(capfd):
+    """Runs the command in this process; its exit status and what it wrote."""
+
+    def run(*words: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", *map(str, words)])
+        captured = capfd.readouterr()
+        return int(ended.value.code or 0), captured.out + captured.err
+
+    return run
+
+
+def test_checkpoint_and_folder_are_all_that_is_needed(predict, checkpoint, photos, tmp_path):
+    status, _ = predict(checkpoint, photos, "--output", tmp_path / "out", "--threshold", 0)
+    assert status == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_all_formats_at_once(predict, checkpoint, photos, tmp_path):
+    formats = "drawing,json,coco,yolo,labelme,cvat,csv,crops,masks"
+    out = tmp_path / "out"
+    words = ("--save-as", formats, "--threshold", 0, "--save-json", tmp_path / "found.json")
+    status, text = predict(checkpoint, photos, "--output", out, *words)
+    assert status == 0
+    expected = Predictor(checkpoint, threshold=0)([photos / f"{n}.png" for n in range(4)])
+    content = json.loads((out / "predictions.json").read_text())
+    assert [len(image["objects"]) for image in content] == [len(one) for one in expected]
+    results = json.loads((tmp_path / "found.json").read_text())
+    assert len(results) == sum(map(len, expected))
+    assert len(DatasetCatalog.get(f"coco:{out / 'predictions_coco.json'}@{out}")) == 4
+    for kind in ("yolo", "labelme", "masks"):
+        assert (out / kind).is_dir()
+        assert f"read by {kind}:" in text
+    assert not (out / FILE_NAME).exists()
+
+
+def test_one_input_goes_to_a_named_file(predict, checkpoint, photos, tmp_path):
+    found = tmp_path / "found.jpg"
+    assert predict(checkpoint, photos / "0.png", "--output", found)[0] == 0
+    assert found.is_file()
+    words = (checkpoint, photos / "0.png", "--output", found, "--save-as", "json")
+    status, text = predict(*words)
+    assert status == 2
+    assert "Name a folder" in text
+
+
+def test_unreadable_image_is_named_and_the_others_are_predicted(
+    predict, checkpoint, photos, tmp_path
+):
+    shutil.copytree(photos, tmp_path / "in")
+    (tmp_path / "in" / "1.png").write_bytes(b"broken")
+    status, text = predict(checkpoint, tmp_path / "in", "--output", tmp_path / "out")
+    assert status == 1
+    assert "1 of 4 images could not be read" in text
+    assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "2.png", "3.png"]
+
+
+def test_images_of_one_name_from_two_folders_do_not_overwrite_each_other(
+    predict, checkpoint, photos, tmp_path
+):
+    shutil.copytree(photos, tmp_path / "in")
+    words = (photos / "0.png", tmp_path / "in" / "0.png", "--output", tmp_path / "out")
+    assert predict(checkpoint, *words)[0] == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "0_2.png"]
+
+
+def test_video_with_tracks(predict, checkpoint, tmp_path):
+    pytest.importorskip("trackers")
+    source = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 64))
+    for number in range(5):
+        writer.write(np.full((64, 96, 3), 40 * number, np.uint8))
+    writer.release()
+    words = ("--track", "--save-as", "drawing,json", "--threshold", 0, "--max-frames", 4)
+    assert predict(checkpoint, source, "--output", tmp_path / "out", *words)[0] == 0
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [image["name"].rpartition("#")[2] for image in content] == ["0", "1", "2", "3"]
+    assert all("track_id" in found for image in content for found in image["objects"])
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    capture.release()
+
+
+def test_tiles_find_at_least_what_is_there(predict, checkpoint, photos, tmp_path):
+    big = np.tile(np.asarray(Image.open(photos / "0.png")), (2, 2, 1))
+    Image.fromarray(big).save(tmp_path / "big.png")
+    words = ("--tiles", 128, "--overlap", 0.25, "--save-as", "json", "--threshold", 0)
+    assert predict(checkpoint, tmp_path / "big.png", "--output", tmp_path / "o", *words)[0] == 0
+    (image,) = json.loads((tmp_path / "o" / "predictions.json").read_text())
+    assert image["height"] == big.shape[0]
+    assert len(image["objects"]) > 7
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Nothing to predict"),
+        (["--save-as", "xml", "photo.png"], "xml is not a format"),
+        (["nowhere.png"], "no such file"),
+        (["0", "--save-as", "yolo"], "needs image files, and 0 is a video"),
+        (["--track", "{photo}"], "no input is a video"),
+        (["--threshold", "high", "{photo}"], "give a number from 0 to 1"),
+        (["--threshold", "dog=0.4", "{photo}"], "'dog', which is not a class"),
+        (["--tiles", "5", "{photo}"], "--tiles 5"),
+    ],
+)
+def test_mistakes_are_explained(predict, checkpoint, photos, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    words = [word.format(photo=photos / "0.png") for word in words]
+    status, text = predict(checkpoint, *words)
+    assert status == 2
+    assert message in text
+
+
+_SLOW = """
+import sys, time
+from d2lite.predicting.saving import OutputWriter
+write = OutputWriter.write
+def slow(self, *args):
+    time.sleep(0.2)
+    return write(self, *args)
+OutputWriter.write = slow
+from d2lite.commands import main
+main(sys.argv[1:])
+"""
+
+
+def test_killed_prediction_goes_on_with_the_same_command(predict, checkpoint, photos, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number in range(30):
+        shutil.copy(photos / f"{number % 4}.png", folder / f"{number:02d}.png")
+    words = [
+        *("predict", str(checkpoint), str(folder), "--output", str(out)),
+        *("--save-as", "drawing,json,csv", "--threshold", "0"),
+    ]
+    process = subprocess.Popen([sys.executable, "-c", _SLOW, *words])
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if (out / FILE_NAME).exists() and (out / FILE_NAME).read_text().count("\n") > 4:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "predictions.json").exists()
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    status, text = predict(*words[1:])
+    assert status == 0
+    assert "of 30 images are finished already" in text
+    first = min(before)
+    assert (out / first).stat().st_mtime_ns == before[first], "it was not predicted again"
+    content = json.loads((out / "predictions.json").read_text())
+    assert [image["name"] for image in content] == [str(p) for p in sorted(folder.iterdir())]
+    assert len(list(out.glob("*.png"))) == 30
+    assert not (out / FILE_NAME).exists()
