@@ -163,7 +163,7 @@ def _of_name(name: str, opts: Sequence[str], imports: Sequence[str]) -> CfgNode:
         file = find_config_file(name)
     except UserError as error:
         raise MissingConfigError(
-            f"{name!r} is neither a file, the folder of a run nor a published model. {error}"
+            f"{name}: there is no such run folder, checkpoint or published model. {error}"
         ) from error
     cfg = setup_cfg(str(file), opts, imports)
     if any(_SETS_WEIGHTS.match(word) for word in opts):

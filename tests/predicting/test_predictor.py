@@ -228,7 +228,7 @@ def test_missing_models_are_named(tmp_path):
         Predictor(tmp_path / "nothing.pth")
     with pytest.raises(MissingFileError, match=r"neither config\.yaml nor last_checkpoint"):
         Predictor(tmp_path)
-    with pytest.raises(UserError, match="published model"):
+    with pytest.raises(UserError, match="no such run folder, checkpoint or published model"):
         Predictor("no_such_model_at_all")
     with pytest.raises(ArgumentError, match="batch_size is 0"):
         Predictor(tmp_path, batch_size=0)

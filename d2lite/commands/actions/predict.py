@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from d2lite.predicting import Predictor, Result
 from d2lite.predicting.inputs import Input, find_inputs
+from d2lite.predicting.model_source import model_config
 from d2lite.predicting.progress import Progress, stamp_of
 from d2lite.predicting.saving import (
     OF_FRAMES,
@@ -47,24 +48,17 @@ def predict(args: argparse.Namespace) -> int:
     """
     setup_logger()
     run, words = split_words(args)
-    formats = parse_formats(args.save_as)
-    inputs = find_inputs(words)
-    videos = [one for one in inputs if one.is_video]
-    _check_formats(formats, videos, args)
-    _make_folder(Path(args.output), inputs)
     opts = list(args.opts)
     source = run or args.config_file or DEFAULT_MODEL
     if run and args.config_file:
         source, opts = args.config_file, ["MODEL.WEIGHTS", run, *opts]
+    cfg = model_config(source, opts, args.imports)
+    formats = parse_formats(args.save_as)
+    inputs = find_inputs(words)
+    _check_formats(formats, [one for one in inputs if one.is_video], args)
+    _make_folder(Path(args.output), inputs)
     threshold = parse_threshold(args.confidence_threshold)
-    predictor = Predictor(
-        source,
-        device=args.device,
-        threshold=threshold,
-        batch_size=args.batch_size,
-        opts=opts,
-        imports=args.imports,
-    )
+    predictor = Predictor(cfg, device=args.device, threshold=threshold, batch_size=args.batch_size)
     return _Prediction(args, predictor, formats, threshold).run(inputs)
 
 
