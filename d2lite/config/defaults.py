@@ -237,6 +237,8 @@ _C.TEST.EVAL_EPOCHS = 0.0
 _C.TEST.LOSS_PERIOD = 0
 # The same in epochs, wins over LOSS_PERIOD; 0 leaves it (d2lite).
 _C.TEST.LOSS_EPOCHS = 0.0
+# Evaluators that run besides that of a set's type, by their names in EVALUATOR_REGISTRY (d2lite).
+_C.TEST.EVALUATORS = ()
 # Sigmas of the keypoint metric; empty takes COCO's 17.
 _C.TEST.KEYPOINT_OKS_SIGMAS = []
 # Detections kept in each image.
@@ -262,6 +264,11 @@ _C.CUDNN_BENCHMARK = False
 # "", "highest", "high" or "medium": precision of float32 products, see
 # torch.set_float32_matmul_precision; empty leaves it alone.
 _C.FLOAT32_PRECISION = ""
+# Steps between two writings of scalars, on the console and in the files (d2lite).
+_C.LOG_PERIOD = 20
+# Hooks of your own, by their names in HOOK_REGISTRY or as "module.Class"; those that a file of
+# --import registers are added by themselves (d2lite).
+_C.HOOKS = ()
 # Steps between pictures of training samples in the event files; 0 draws none.
 _C.VIS_PERIOD = 0
 # Room for quick experiments, reachable anywhere through d2lite.config.global_cfg.

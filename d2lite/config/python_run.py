@@ -32,6 +32,7 @@ _KEYS = {
     "train.checkpointer.period": "SOLVER.CHECKPOINT_PERIOD",
     "train.checkpointer.max_to_keep": "SOLVER.CHECKPOINT_MAX_TO_KEEP",
     "train.eval_period": "TEST.EVAL_PERIOD",
+    "train.log_period": "LOG_PERIOD",
     "train.model_ema.enabled": "MODEL_EMA.ENABLED",
     "train.model_ema.decay": "MODEL_EMA.DECAY",
     "dataloader.train.total_batch_size": "SOLVER.IMS_PER_BATCH",

@@ -134,7 +134,9 @@ def get_detection_dataset_dicts(
         datasets = _join_by_class_name(names, datasets)
     records = list(itertools.chain(*datasets))
     if has_objects:
+        num_loaded = len(records)
         records = _filtered(records, names, filter_empty, min_keypoints)
+        _left_out[tuple(names)] = num_loaded - len(records)
     classes = MetadataCatalog.get(names[0]).get("thing_classes")
     if check_consistency and has_objects and classes is not None:
         _show_classes(names, records, classes)
@@ -144,6 +146,8 @@ def get_detection_dataset_dicts(
 # Names of sets -> their classes as last counted. Evaluation loads its sets again and again, and
 # is told of them once.
 _counted: dict[tuple[str, ...], ClassCounts] = {}
+# Names of sets -> images that have nothing to learn from, as last loaded.
+_left_out: dict[tuple[str, ...], int] = {}
 
 
 def _show_classes(names: Sequence[str], records: Records, classes: Sequence[str]) -> None:
@@ -168,6 +172,27 @@ def counted_classes(names: Sequence[str]) -> list[dict[str, Any]] | None:
     """
     counts = _counted.get(tuple(names))
     return None if counts is None else counts.rows()
+
+
+def describe_sets(names: Sequence[str]) -> str:
+    """How much there is of sets that were loaded together, in one line.
+
+    Args:
+        names: as given to `get_detection_dataset_dicts`.
+
+    Returns:
+        The numbers of images, objects and classes, and of images that were left out; empty if the
+        sets were not loaded, or have no objects.
+    """
+    counts = _counted.get(tuple(names))
+    if counts is None:
+        return ""
+    text = (
+        f"{', '.join(names)}: {counts.num_images} images, {sum(counts.objects)} objects of "
+        f"{len(counts.names)} classes"
+    )
+    left_out = _left_out.get(tuple(names), 0)
+    return f"{text}; {left_out} images left out" if left_out else text
 
 
 def check_is_annotated(records: Records, names: Sequence[str]) -> None:

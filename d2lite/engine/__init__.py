@@ -18,6 +18,7 @@ from .defaults import (
     setup_cfg,
 )
 from .hooks import (
+    HOOK_REGISTRY,
     AutogradProfiler,
     BestCheckpointer,
     CallbackHook,
@@ -42,6 +43,7 @@ from .trainer_base import HookBase, TrainerBase
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "HOOK_REGISTRY",
     "AMPTrainer",
     "AutogradProfiler",
     "BestCheckpointer",

@@ -63,13 +63,16 @@ def build_evaluator(
     distributed: bool = True,
     rotated: bool = False,
     detections_per_image: int | None = None,
+    also: Sequence[str] = (),
 ) -> DatasetEvaluator:
     """Build the evaluator that the dataset's metadata names as `evaluator_type`.
 
-    The arguments are those of `EvaluatorOptions`.
+    The arguments are those of `EvaluatorOptions`, and `also`: names of further evaluators of
+    EVALUATOR_REGISTRY, whose results are added.
 
     Raises:
         ConfigError: if no evaluator of this type is registered.
+        UnknownNameError: if one of `also` is not registered.
     """
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
     if kind not in EVALUATOR_REGISTRY:
@@ -91,8 +94,8 @@ def build_evaluator(
         rotated,
         detections_per_image,
     )
-    evaluator: DatasetEvaluator = EVALUATOR_REGISTRY.get(kind)(options)
-    return evaluator
+    made = [EVALUATOR_REGISTRY.get(name)(options) for name in dict.fromkeys([kind, *also])]
+    return DatasetEvaluators(made) if also else made[0]
 
 
 @EVALUATOR_REGISTRY.register()

@@ -52,6 +52,7 @@ def make_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetE
             kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
             rotated=uses_rotated_boxes(cfg),
             detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+            also=cfg.TEST.EVALUATORS,
         )
     changes = {_TEST_NAMES: dataset_name}
     part = cfg.part(place)

@@ -18,9 +18,6 @@ from ..derived_config import get_num_classes, load_test_classes, shown_classes_k
 from ..evaluating import build_validation_loaders
 from ..trainer_base import HookBase
 
-# Steps between two writings of scalars, on the console and in the files.
-_WRITE_PERIOD = 20
-
 
 def step_hooks(
     cfg: CfgNode,
@@ -166,12 +163,17 @@ def _measuring_period(cfg: CfgNode, metric: str) -> int:
     return int(cfg.TEST.LOSS_PERIOD)
 
 
-def writing_hooks(build_writers: Callable[[], Sequence[EventWriter]]) -> list[HookBase | None]:
+def writing_hooks(
+    cfg: CfgNode, build_writers: Callable[[], Sequence[EventWriter]]
+) -> list[HookBase | None]:
     """Make the hook that writes scalars, in the main process.
 
     Args:
+        cfg: the config.
         build_writers: makes the writers when training begins.
     """
     if not comm.is_main_process():
         return []
-    return [hooks.PeriodicWriter(build_writers, period=_WRITE_PERIOD)]
+    if cfg.LOG_PERIOD < 1:
+        raise ConfigError(f"LOG_PERIOD is {cfg.LOG_PERIOD}; it is a number of steps, 1 or more.")
+    return [hooks.PeriodicWriter(build_writers, period=cfg.LOG_PERIOD)]

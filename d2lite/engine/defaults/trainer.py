@@ -29,6 +29,7 @@ from d2lite.utils.errors import RunInterrupted, UserError
 from d2lite.utils.events import EventWriter
 from d2lite.utils.folder_lock import FolderLock
 from d2lite.utils.logger import append_to_log_file, setup_logger
+from d2lite.utils.provenance import config_hash, git_commit
 
 from .. import hooks
 from ..amp_trainer import AMPTrainer
@@ -52,7 +53,7 @@ from ..evaluating import (
     evaluate_datasets,
 )
 from ..launching.stop_signals import listen_for_stop, stop_notice
-from ..reports import log_summary, save_pictures, write_report
+from ..reports import describe_run, log_summary, memory_in_use, save_pictures, write_report
 from ..resuming import collect_run_facts, describe_stop, load_run
 from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_, whole_weights
 from ..simple_trainer import SimpleTrainer
@@ -198,6 +199,8 @@ class DefaultTrainer(TrainerBase):
                 # None if a subclass builds the loader from other data.
                 "classes": counted_classes(self.cfg.DATASETS.TRAIN),
                 "config": self.cfg.dump(),
+                "git": git_commit(Path.cwd()) if comm.is_main_process() else "",
+                "config_hash": config_hash(self.cfg.dump()),
             },
             collect=gather_state if is_sharded(model) else None,
             # Whoever loads a file of this run gets the weights that were evaluated.
@@ -284,9 +287,23 @@ class DefaultTrainer(TrainerBase):
                 measure_losses=lambda loaders: weak._measure_losses(loaders),
                 build_validation_loader=self.build_validation_loader,
             ),
+            *hooks.build_hooks_by_name(cfg),
             # Last, so that they see what all others have written.
-            *writing_hooks(lambda: weak.build_writers()),
+            *writing_hooks(cfg, lambda: weak.build_writers()),
+            hooks.StartReport(lambda: weak._describe_start(), memory_in_use)
+            if comm.is_main_process()
+            else None,
         ]
+
+    def _describe_start(self) -> str:
+        return describe_run(
+            self.cfg,
+            self.model,
+            self.data_loader,
+            start_iter=self.start_iter,
+            # As every checkpoint of the run has them.
+            origin={key: self.checkpointer.extra.get(key, "") for key in ("git", "config_hash")},
+        )
 
     def build_writers(self) -> list[EventWriter]:
         """Make the writers: console, metrics.json and TensorBoard."""

@@ -3,6 +3,7 @@
 from d2lite.engine.trainer_base import HookBase
 
 from .averaging import WeightAverage, WeightAveraging
+from .by_name import HOOK_REGISTRY, build_hooks_by_name
 from .callback import CallbackHook
 from .checkpointing import BestCheckpointer, PeriodicCheckpointer
 from .class_check import ClassCheckHook, describe_class_change
@@ -12,11 +13,13 @@ from .evaluating import EvalHook
 from .learning_rate import LRScheduler
 from .precise_bn import PreciseBN, get_training_bn_layers
 from .profiling import AutogradProfiler, TorchProfiler
+from .start_report import StartReport
 from .timing import IterationTimer, TorchMemoryStats
 from .validation_loss import ValidationLoss, measure_losses, undisturbed_losses
 from .writing import PeriodicWriter
 
 __all__ = [
+    "HOOK_REGISTRY",
     "AutogradProfiler",
     "BestCheckpointer",
     "CallbackHook",
@@ -30,11 +33,13 @@ __all__ = [
     "PeriodicCheckpointer",
     "PeriodicWriter",
     "PreciseBN",
+    "StartReport",
     "TorchMemoryStats",
     "TorchProfiler",
     "ValidationLoss",
     "WeightAverage",
     "WeightAveraging",
+    "build_hooks_by_name",
     "describe_class_change",
     "get_training_bn_layers",
     "measure_losses",

@@ -3,13 +3,16 @@
 from .nonfinite_report import read_report, write_report
 from .replay import load_reported_batch, measure_batch
 from .sample_pictures import draw_sample
+from .start import describe_run, memory_in_use
 from .summary import log_summary, save_pictures
 
 __all__ = [
+    "describe_run",
     "draw_sample",
     "load_reported_batch",
     "log_summary",
     "measure_batch",
+    "memory_in_use",
     "read_report",
     "save_pictures",
     "write_report",
