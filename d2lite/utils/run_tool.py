@@ -6,11 +6,9 @@ from typing import NoReturn
 
 from .errors import RunInterrupted, UserError
 from .failure_log import log_failure
+from .interrupts import INTERRUPTED, handle_interrupts
 from .logger import log_file_path
 from .streams import guard_streams, report_failed_output
-
-# What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
-_INTERRUPTED = 130
 
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
@@ -27,6 +25,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         SystemExit: always, unless an exception other than a `UserError` passes through.
     """
     guard_streams()
+    handle_interrupts("Interrupted.\n")
     try:
         status = main()
     except UserError as error:
@@ -39,7 +38,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         status = interruption.status
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
-        status = _INTERRUPTED
+        status = INTERRUPTED
     except Exception as error:
         log_failure(error, "The run ended with an unexpected error")
         raise

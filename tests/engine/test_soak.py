@@ -1,6 +1,7 @@
-"""Two thousand steps with loader workers and evaluations: memory stays where it was."""
+"""Two thousand steps with workers, evaluations and averaged weights: nothing grows."""
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +35,23 @@ def children() -> list[int]:
 
 
 class MemoryLog(HookBase):
-    """Notes the memory of this process and its loader workers together every 50 steps."""
+    """Notes memory, open files and threads every 50 steps; memory with the loader workers'."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.kib: list[int] = []
+        self.files: list[int] = []
+        self.threads: list[int] = []
 
     def after_step(self) -> None:
         if (self.trainer.iter + 1) % 50 == 0:
             self.steps.append(self.trainer.iter)
             self.kib.append(sum(map(resident_kib, [os.getpid(), *children()])))
+            self.files.append(len(os.listdir("/proc/self/fd")))
+            self.threads.append(len(os.listdir("/proc/self/task")))
 
     def slope(self) -> float:
-        """KiB a step, by least squares behind the warm-up."""
+        """KiB a step, by least squares after the warm-up."""
         steps, kib = np.array(self.steps), np.array(self.kib, dtype=float)
         late = steps >= WARM_UP
         return float(np.polyfit(steps[late], kib[late], 1)[0])
@@ -62,10 +67,12 @@ def test_memory_stays_flat_over_two_thousand_steps(tmp_path, capsys):
         "SOLVER.CHECKPOINT_MAX_TO_KEEP": "1",
         "TEST.EVAL_PERIOD": "500",
         "DATALOADER.NUM_WORKERS": "2",
+        "MODEL_EMA.ENABLED": "True",
         "OUTPUT_DIR": str(tmp_path),
     }
     torch.manual_seed(0)
     cfg = setup_cfg("quick_start.yaml", [word for pair in options.items() for word in pair])
+    threads = set(threading.enumerate())
     trainer = DefaultTrainer(cfg)
     log = MemoryLog()
     trainer.register_hooks([log])
@@ -73,4 +80,10 @@ def test_memory_stays_flat_over_two_thousand_steps(tmp_path, capsys):
     slope = log.slope()
     with capsys.disabled():
         print(f"\nmemory: {log.kib[0]} -> {log.kib[-1]} KiB ({slope:+.2f} KiB a step); {log.kib}")
+        print(f"open files: {log.files}\nthreads: {log.threads}")
     assert slope < MAX_KIB_PER_STEP
+    late = len(log.steps) // 2
+    # The workers' queues and a checkpoint that is being written come and go.
+    assert max(log.files[late:]) <= max(log.files[:late])
+    assert max(log.threads[late:]) <= max(log.threads[:late])
+    assert {thread.name for thread in threading.enumerate() if thread not in threads} == set()

@@ -6,13 +6,13 @@ has sent it to, and it waits for ever for processes that were stopped by a signa
 """
 
 import pickle
+import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
-from signal import Signals
 from typing import Any, NamedTuple
 
 import torch.distributed as dist
@@ -20,6 +20,12 @@ from torch.multiprocessing.spawn import start_processes
 
 from d2lite.utils import comm
 from d2lite.utils.errors import RunInterrupted
+from d2lite.utils.interrupts import (
+    INTERRUPTED,
+    handle_interrupts,
+    interrupts_held_back,
+    let_interrupts_in,
+)
 from d2lite.utils.logger import append_to_log_file
 from d2lite.utils.streams import guard_streams
 
@@ -55,11 +61,13 @@ def run_processes(job: Job, rendezvous: Rendezvous) -> None:
     Raises:
         UserError: what the first process that failed raised, of the same type and message.
         RunInterrupted: if a signal stopped them after they saved.
+        KeyboardInterrupt: if Ctrl-C ended them before they trained.
         RuntimeError: if a process failed otherwise, on any machine; the text holds its traceback.
     """
-    started: Any = start_processes(
-        _work, args=(job,), nprocs=job.first.local_size, join=False, start_method="spawn"
-    )
+    with interrupts_held_back():
+        started: Any = start_processes(
+            _work, args=(job,), nprocs=job.first.local_size, join=False, start_method="spawn"
+        )
     processes: list[Process] = started.processes
     with pass_on_signals(started.pids()) as received:
         try:
@@ -68,6 +76,8 @@ def run_processes(job: Job, rendezvous: Rendezvous) -> None:
             # Read before they are ended: a process that is ended here has not failed.
             statuses = [process.exitcode for process in processes]
             _end(processes)
+    if signal.SIGINT in received and INTERRUPTED in statuses:
+        raise KeyboardInterrupt  # before there was something to save
     files = [Path(file) for file in started.error_files]
     failure = _find_failure(job, rendezvous, statuses, files)
     for file in files:
@@ -117,7 +127,17 @@ def _end(processes: Sequence[Process]) -> None:
 
 
 def _work(local_rank: int, job: Job) -> None:
-    """Body of a started process: join the group, run, leave, report any other ending."""
+    """Body of a started process."""
+    try:
+        handle_interrupts()
+        let_interrupts_in()
+        _join_and_work(local_rank, job)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _join_and_work(local_rank: int, job: Job) -> None:
+    """Join the group, run, leave, report any other ending."""
     guard_streams()
     place = job.first._replace(rank=job.first.rank + local_rank, local_rank=local_rank)
     store = open_store(job.address.host, job.address.port, job.timeout)
@@ -153,7 +173,7 @@ def _find_failure(
     for number, status in enumerate(statuses):
         if status is not None and status < 0:
             # Before what the others reported: they fail because this one is gone.
-            text = f"It was ended by {Signals(-status).name}, without a Python error. "
+            text = f"It was ended by {signal.Signals(-status).name}, without a Python error. "
             return Ending(first_rank + number, f"{text}Killed from outside, or out of memory?")
     if failure := rendezvous.read(FAILURE):
         return failure
