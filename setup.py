@@ -106,7 +106,7 @@ setup(
     packages=[*find_packages(include=["d2lite", "d2lite.*"]), *FOLDERS],
     package_dir={"d2lite": "d2lite", **FOLDERS},
     package_data={
-        "d2lite": ["py.typed"],
+        "d2lite": ["py.typed", "reporting/templates/*"],
         **{
             name: config_files(folder)
             for name, folder in FOLDERS.items()

@@ -130,6 +130,11 @@ class COCOEvaluator(DatasetEvaluator):
         """Whether there are annotations to compare with."""
         return "annotations" in self._coco_api.dataset
 
+    def ground_truth(self) -> dict[str, Any]:
+        """The COCO dict that results are compared with."""
+        truth: dict[str, Any] = self._coco_api.dataset
+        return truth
+
     def _load_ground_truth(self) -> dict[str, Any]:
         return coco_ground_truth(
             self._dataset_name, self._output_dir, allow_cached=self._allow_cached_coco

@@ -51,6 +51,8 @@ class Matches:
         gt_area: (G,) float, square pixels, as COCO counts them.
         gt_ignored: (G,) bool, a crowd or an object without what the task compares.
         overlaps: of each image.
+        dt_shape: D masks as run-length codes or D lists of keypoints; D times None for boxes.
+        gt_shape: the same of the objects.
     """
 
     task: str
@@ -70,6 +72,8 @@ class Matches:
     gt_area: np.ndarray
     gt_ignored: np.ndarray
     overlaps: list[ImageOverlaps]
+    dt_shape: list[Any]
+    gt_shape: list[Any]
 
     def at(self, iou: float) -> int:
         """Position of an IoU threshold.
@@ -161,6 +165,8 @@ def match_table(evaluation: Any, class_names: Mapping[Any, str]) -> Matches:
         gt_area=np.array([e["area"] for e in objects.entries], dtype=np.float64),
         gt_ignored=np.array(objects.ignored, dtype=bool),
         overlaps=_overlaps(evaluation, detections, objects, num_images),
+        dt_shape=detections.shapes(params.iouType),
+        gt_shape=objects.shapes(params.iouType),
     )
 
 
@@ -186,6 +192,10 @@ class _Rows:
     def boxes(self) -> np.ndarray:
         boxes = [entry["bbox"] for entry in self.entries]
         return np.array(boxes, dtype=np.float64).reshape(len(boxes), -1 if boxes else 4)
+
+    def shapes(self, task: str) -> list[Any]:
+        key = {"segm": "segmentation", "keypoints": "keypoints"}.get(task)
+        return [entry.get(key) if key else None for entry in self.entries]
 
 
 def _overlaps(

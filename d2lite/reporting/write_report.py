@@ -1,0 +1,83 @@
+"""Writing report.html, for one run and for several that are compared."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from d2lite.utils.file_io import atomic_write
+
+from .evaluated_set import EvaluatedSet, disagreement, load_evaluated_set
+from .page import RunPart, report_page
+from .pictures import write_error_crops
+from .run_charts import training_charts
+from .run_files import RunFacts, blow_ups, logged_warnings, read_facts, read_scalars
+
+logger = logging.getLogger(__name__)
+
+REPORT_FILE = "report.html"
+
+
+def write_run_report(
+    folder: Path,
+    facts: RunFacts | None = None,
+    *,
+    output: Path | None = None,
+    errors_folder: Path | None = None,
+) -> Path:
+    """Write the report of a run.
+
+    Args:
+        folder: of the run.
+        facts: of the run; None reads those that it has kept.
+        output: the file; None for report.html in the folder.
+        errors_folder: gets a picture of each miss and false alarm; None writes none.
+
+    Returns:
+        The path of the report.
+    """
+    if facts is None:
+        facts = read_facts(folder)
+    else:
+        facts.write(folder)
+    scalars = read_scalars(folder)
+    found = load_evaluated_set(folder, facts)
+    notes: list[str] = []
+    if isinstance(found, str):
+        notes.append(f"No analysis of results. {found}")
+        evaluated = None
+    else:
+        evaluated = found
+        notes += filter(None, [disagreement(a, scalars, facts.test_sets) for a in found.analyses])
+        if len(facts.test_sets) > 1:
+            others = ", ".join(facts.test_sets[:-1])
+            notes.append(f"The results are those on {found.name}, the last set; not on {others}.")
+    page = report_page(
+        f"Report of {folder.resolve().name}",
+        evaluated,
+        RunPart(
+            command=facts.command,
+            charts=training_charts(scalars),
+            train_classes=facts.train_classes,
+            warnings=logged_warnings(folder),
+            blow_ups=blow_ups(folder),
+            options=facts.options,
+            config=facts.config,
+            environment=facts.environment,
+        ),
+        notes,
+    )
+    target = output or folder / REPORT_FILE
+    with atomic_write(target) as stream:
+        stream.write(page)
+    if errors_folder is not None and evaluated is not None:
+        log_error_crops(evaluated, errors_folder)
+    return target
+
+
+def log_error_crops(evaluated: EvaluatedSet, folder: Path) -> int:
+    """Write a picture of each miss and false alarm, and say how many there are."""
+    paths: Sequence[Path] = list(
+        write_error_crops(evaluated.analyses[-1], evaluated.read_image, folder)
+    )
+    logger.info("Wrote %d pictures of misses and false alarms to %s", len(paths), folder)
+    return len(paths)
