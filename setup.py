@@ -131,6 +131,9 @@ setup(
         "Pillow>=10.1",
         "tensorboard",
         "tqdm",
+        # The report of a run.
+        "jinja2",
+        "matplotlib",
         # Scripts for the completion of words in a shell.
         "shtab",
     ],

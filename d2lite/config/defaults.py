@@ -271,6 +271,9 @@ _C.LOG_PERIOD = 20
 _C.HOOKS = ()
 # Steps between pictures of training samples in the event files; 0 draws none.
 _C.VIS_PERIOD = 0
+# Write report.html into OUTPUT_DIR at the end of a training or an evaluation (d2lite).
+_C.REPORT = CN()
+_C.REPORT.ENABLED = True
 # Room for quick experiments, reachable anywhere through d2lite.config.global_cfg.
 _C.GLOBAL = CN()
 _C.GLOBAL.HACK = 1.0

@@ -189,6 +189,7 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
         "average_precision_interval": dataclasses.asdict(analysis.interval),
         "iou": IOU,
         "best_threshold": analysis.threshold,
+        "thresholds": {row.name: row.best_threshold for row in analysis.classes},
         "classes": [dataclasses.asdict(row) for row in analysis.classes],
         "confusion": {
             "rows": "true class, last: background",

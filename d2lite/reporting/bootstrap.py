@@ -14,6 +14,14 @@ DEFAULT_RESAMPLES = 500
 # Numbers in one array of draws and detections: some 30 MB each.
 _MAX_CELLS = 4_000_000
 
+# Draws times detections: a minute or so.
+_MAX_WORK = 25_000_000
+
+
+def suitable_resamples(num_detections: int) -> int:
+    """Draws that take at most a minute or so: fewer where there are many detections."""
+    return max(min(_MAX_WORK // max(num_detections, 1), DEFAULT_RESAMPLES), 50)
+
 
 @dataclass(frozen=True)
 class Interval:

@@ -22,12 +22,13 @@ from d2lite.evaluation.rotated_coco_evaluation import RotatedCOCOeval, RotatedCO
 from d2lite.utils.errors import DataError, UserError
 
 from .analysis import Analysis, analyze, tasks_in
-from .run_files import RunFacts, Scalars
+from .bootstrap import suitable_resamples
+from .run_files import RunFacts
 
 logger = logging.getLogger(__name__)
 
 RESULTS_FILE = Path("inference") / "coco_instances_results.json"
-# Percent: how far results may be from the last ones in metrics.json, where numbers are rounded.
+# Percent: how far results may be from those of the table, which are the same but for rounding.
 _TOLERANCE = 0.01
 
 
@@ -79,12 +80,12 @@ def load_evaluated_set(folder: Path, facts: RunFacts) -> EvaluatedSet | str:
     if not path.is_file():
         return f"There is no {RESULTS_FILE.as_posix()}: the run was not evaluated by COCO's rules."
     try:
+        with collecting_faults() as faults:
+            records = load_records(name)
         kind = MetadataCatalog.get(name).get("evaluator_type")
         if kind not in ("coco", "coco_panoptic_seg"):
             return f"The set {name} is evaluated by the rules of {kind}, not by those of COCO."
-        with collecting_faults() as faults:
-            records = load_records(name)
-            truth = _ground_truth(name, facts)
+        truth = _ground_truth(name, facts)
         if "annotations" not in truth:
             return f"The set {name} has no annotations to compare with."
         results = json.loads(path.read_text(encoding="utf-8"))
@@ -97,6 +98,7 @@ def load_evaluated_set(folder: Path, facts: RunFacts) -> EvaluatedSet | str:
                     detection_limits(None), truth, name, facts.detections_per_image
                 ),
                 kpt_oks_sigmas=facts.kpt_oks_sigmas or None,
+                num_resamples=suitable_resamples(len(results)),
                 evaluation_type=RotatedCOCOeval if facts.is_rotated else cocoeval.COCOeval,
             )
             for task in tasks_in(results)
@@ -113,20 +115,24 @@ def _ground_truth(name: str, facts: RunFacts) -> dict[str, Any]:
     return coco_ground_truth(name, None)
 
 
-def disagreement(analysis: Analysis, scalars: Scalars, test_sets: list[str]) -> str:
+def disagreement(analysis: Analysis, table: Mapping[str, float], test_sets: list[str]) -> str:
     """Say where the analysis differs from the results table of the run; "" where it does not.
 
-    They differ where the result file is that of an evaluation that metrics.json does not have, as
-    after `d2lite eval` with other weights.
+    They differ where the result file is that of another evaluation than the table.
+
+    Args:
+        analysis: of the result file.
+        table: last results, as "task/metric".
+        test_sets: DATASETS.TEST.
     """
     prefix = f"{test_sets[-1]}/" if len(test_sets) > 1 else ""
     for metric, value in analysis.metrics.items():
         name = f"{prefix}{analysis.task}/{metric}"
-        told = scalars.last(name)
-        if told is not None and not math.isnan(told) and abs(told - value) > _TOLERANCE:
+        expected = table.get(name, math.nan)
+        if abs(expected - value) > _TOLERANCE:
             return (
-                f"{name} is {told:.2f} in the last line of metrics.json and {value:.2f} here: the "
-                "result file is that of another evaluation, later or with other weights."
+                f"{name} is {expected:.2f} in the results table of the run and {value:.2f} here: "
+                "the result file is that of another evaluation, later or with other weights."
             )
     return ""
 

@@ -1,8 +1,8 @@
 """The report as one HTML file: facts, analyses, charts and pictures put into the template."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -94,6 +94,7 @@ class RunPart:
         options: that differ from the defaults.
         config: all keys.
         environment: of the machine.
+        results: of the last evaluation, shown where there is no analysis of them.
     """
 
     command: str = ""
@@ -104,6 +105,7 @@ class RunPart:
     options: str = ""
     config: str = ""
     environment: str = ""
+    results: Mapping[str, float] = field(default_factory=dict)
 
 
 def report_page(
@@ -126,7 +128,7 @@ def report_page(
     statistics = set_statistics(evaluated.truth, analyses[-1]) if evaluated and analyses else None
     facts, rows, columns = _data(statistics, shown.train_classes)
     is_there = {
-        "results": bool(analyses),
+        "results": bool(analyses or shown.results),
         "images": bool(groups),
         "training": bool(shown.charts),
         "data": bool(facts or rows),
@@ -143,6 +145,8 @@ def report_page(
         notes=notes,
         set_name="" if evaluated is None else evaluated.name,
         tasks=[_task(analysis) for analysis in analyses],
+        result_columns=[Column("Metric"), Column("Value", 2)],
+        result_rows=[] if analyses else [list(row) for row in shown.results.items()],
         image_groups=groups,
         threshold=analyses[-1].threshold if analyses else None,
         image_task=TITLES[analyses[-1].task].lower() if analyses else "",

@@ -30,6 +30,7 @@ class RunFacts:
         train_sets: DATASETS.TRAIN.
         test_sets: DATASETS.TEST.
         train_classes: name and number of "objects" and "images" of each class; None if not known.
+        results: of the last evaluation, as "task/metric".
         detections_per_image: how many the model gives at most; None if that is not known.
         kpt_oks_sigmas: of the keypoints; empty for COCO persons.
         is_rotated: whether boxes are rotated.
@@ -42,6 +43,7 @@ class RunFacts:
     train_sets: list[str] = field(default_factory=list)
     test_sets: list[str] = field(default_factory=list)
     train_classes: list[dict[str, Any]] | None = None
+    results: dict[str, float] = field(default_factory=dict)
     detections_per_image: int | None = None
     kpt_oks_sigmas: list[float] = field(default_factory=list)
     is_rotated: bool = False

@@ -1,11 +1,13 @@
 """Writing report.html, for one run and for several that are compared."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from d2lite.utils.file_io import atomic_write
 
+from .analysis import as_json
 from .evaluated_set import EvaluatedSet, disagreement, load_evaluated_set
 from .page import RunPart, report_page
 from .pictures import write_error_crops
@@ -33,7 +35,7 @@ def write_run_report(
         errors_folder: gets a picture of each miss and false alarm; None writes none.
 
     Returns:
-        The path of the report.
+        The path of the report. Its numbers are beside it, as .json.
     """
     if facts is None:
         facts = read_facts(folder)
@@ -47,7 +49,8 @@ def write_run_report(
         evaluated = None
     else:
         evaluated = found
-        notes += filter(None, [disagreement(a, scalars, facts.test_sets) for a in found.analyses])
+        table = facts.results or {n: values[-1] for n, (_, values) in scalars.series.items()}
+        notes += filter(None, [disagreement(a, table, facts.test_sets) for a in found.analyses])
         if len(facts.test_sets) > 1:
             others = ", ".join(facts.test_sets[:-1])
             notes.append(f"The results are those on {found.name}, the last set; not on {others}.")
@@ -63,15 +66,25 @@ def write_run_report(
             options=facts.options,
             config=facts.config,
             environment=facts.environment,
+            results=facts.results,
         ),
         notes,
     )
     target = output or folder / REPORT_FILE
     with atomic_write(target) as stream:
         stream.write(page)
+    if evaluated is not None:
+        write_json(evaluated, target.with_suffix(".json"))
     if errors_folder is not None and evaluated is not None:
         log_error_crops(evaluated, errors_folder)
     return target
+
+
+def write_json(evaluated: EvaluatedSet, path: Path) -> None:
+    """Write the numbers of the report: {"set": name, "tasks": {task: analysis}}."""
+    tasks = {analysis.task: as_json(analysis) for analysis in evaluated.analyses}
+    with atomic_write(path) as stream:
+        json.dump({"set": evaluated.name, "tasks": tasks}, stream, indent=1, allow_nan=False)
 
 
 def log_error_crops(evaluated: EvaluatedSet, folder: Path) -> int:

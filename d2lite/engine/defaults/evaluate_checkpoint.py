@@ -13,6 +13,7 @@ from d2lite.utils.errors import ConfigError, UserError
 
 from ..derived_config import follow_data_classes, name_classes
 from ..evaluating import evaluate_augmented
+from ..reports import report_run
 from ..resuming import class_names_of_weights
 from .trainer import DefaultTrainer
 
@@ -62,6 +63,10 @@ def evaluate_checkpoint(
     results = trainer_class.test(cfg, model)
     if cfg.TEST.AUG.ENABLED:
         results.update(evaluate_augmented(trainer_class, cfg, model))
+    if comm.is_main_process():
+        report = report_run(cfg, results, is_eval=True)
+        if report is not None:
+            logger.info(f"Report: {report}")
     if comm.is_main_process() and not verify_results(cfg, results):
         raise UserError("The results are not those of TEST.EXPECTED_RESULTS; the log says which.")
     return results

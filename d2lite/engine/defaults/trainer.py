@@ -53,7 +53,14 @@ from ..evaluating import (
     evaluate_datasets,
 )
 from ..launching.stop_signals import listen_for_stop, stop_notice
-from ..reports import describe_run, log_summary, memory_in_use, save_pictures, write_report
+from ..reports import (
+    describe_run,
+    log_summary,
+    memory_in_use,
+    report_run,
+    save_pictures,
+    write_report,
+)
 from ..resuming import collect_run_facts, describe_stop, load_run
 from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_, whole_weights
 from ..simple_trainer import SimpleTrainer
@@ -355,6 +362,7 @@ class DefaultTrainer(TrainerBase):
             headline=f"Finished: {self.max_iter - self.start_iter} iterations in {duration}.",
             weights=self.checkpointer.get_checkpoint_file(),
             pictures=save_pictures(self.cfg, unwrap(self.model), self.build_test_loader),
+            report=report_run(self.cfg, self._last_eval_results),
         )
 
     def _on_signal(self, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from .nonfinite_report import read_report, write_report
 from .replay import load_reported_batch, measure_batch
+from .run_report import report_run
 from .sample_pictures import draw_sample
 from .start import describe_run, memory_in_use
 from .summary import log_summary, save_pictures
@@ -14,6 +15,7 @@ __all__ = [
     "measure_batch",
     "memory_in_use",
     "read_report",
+    "report_run",
     "save_pictures",
     "write_report",
 ]

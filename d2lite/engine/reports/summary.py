@@ -39,6 +39,7 @@ def log_summary(
     headline: str,
     weights: str,
     pictures: Iterable[Path],
+    report: Path | None = None,
 ) -> None:
     """Log the closing block of a finished run: results, files, and the commands to go on with.
 
@@ -48,6 +49,7 @@ def log_summary(
         headline: the first line.
         weights: path of the last checkpoint.
         pictures: of predictions, as `save_pictures` gives them.
+        report: of the run; None if there is none.
     """
     output_dir = Path(cfg.OUTPUT_DIR)
     lines = [headline]
@@ -56,6 +58,8 @@ def log_summary(
     lines.append(f"  log           {log_file_path() or 'not written (no setup_logger)'}")
     lines.append(f"  metrics       {output_dir / 'metrics.json'}")
     lines += [f"  predictions   {picture}" for picture in pictures]
+    if report is not None:
+        lines.append(f"  report        {report}")
     run = shlex.quote(str(output_dir))
     lines.append(f"  evaluate again:  d2lite eval {run}")
     lines.append(f"  try on images:   d2lite predict {run} IMAGE ...")
