@@ -11,10 +11,14 @@ from .foreign import (
     convert_c2_detectron_names,
     convert_torchvision_detector,
     convert_transformers_mask2former,
+    convert_transformers_rtdetr,
+    is_original_rtdetr,
     is_torchvision_detector,
     is_torchvision_resnet,
     is_transformers_mask2former,
+    is_transformers_rtdetr,
     rename_first_mask2former,
+    rename_original_rtdetr,
     rename_torchvision_resnet,
 )
 from .matching import LoadReport, without_wrapper
@@ -113,6 +117,10 @@ def translate_names(
         return convert_torchvision_detector(weights), False
     if is_transformers_mask2former(weights):
         return convert_transformers_mask2former(weights), False
+    if is_transformers_rtdetr(weights):
+        return convert_transformers_rtdetr(weights), False
+    if is_original_rtdetr(weights):
+        return rename_original_rtdetr(weights), False
     weights = rename_first_mask2former(weights)
     # A backbone of torchvision itself, as `torchvision:resnet50`, has these names inside.
     is_theirs = any(name.endswith(".layer1.0.conv1.weight") for name in known)

@@ -18,6 +18,7 @@ from d2lite.utils.file_io import PathManager
 from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
 from d2lite.utils.safe_pickle import read_pickle, without_stand_ins
 
+from .hugging_face import WEIGHTS, hugging_face_classes, hugging_face_folder
 from .torch_scan import NUMPY_FOR_TORCH, READ_ERRORS, damaged, refuse_harmful_file
 
 # Entry of the metadata of a .safetensors file that holds what is not a tensor, as JSON.
@@ -80,14 +81,20 @@ def local_weights_file(path: str, path_manager: Any = PathManager) -> Path:
     Raises:
         MissingFileError: if there is no such file.
     """
+    folder = hugging_face_folder(path)
+    local = Path(os.path.expanduser(path))
+    if folder is not None and not local.is_file():
+        if not (folder / WEIGHTS).is_file():
+            raise MissingFileError(f"{folder} has no {WEIGHTS}, which MODEL.WEIGHTS {path} needs.")
+        return folder / WEIGHTS
     if "://" not in path:
-        local = Path(os.path.expanduser(path))
         if local.is_file():
             return local
         found = "is a folder" if local.is_dir() else f"was not found (working folder {Path.cwd()})"
         raise MissingFileError(
             f"The weights file {path} {found}. Set MODEL.WEIGHTS to a .pth, .pkl or .safetensors "
-            "file, to an address (https://..., detectron2://...), or to '' to start from random "
+            "file, a folder of Hugging Face's (config.json, model.safetensors), an address "
+            "(https://..., detectron2://..., hf://ORG/NAME), or to '' to start from random "
             "weights."
         )
     try:
@@ -140,6 +147,9 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         raise damaged(path, err) from err
     if not weights:
         raise WeightsError(f"{path} holds no weights.")
+    names = None if "d2lite" in content else hugging_face_classes(str(path))
+    if names is not None:
+        content["d2lite"] = {"class_names": names}
     return {**content, "model": weights}
 
 
@@ -178,6 +188,10 @@ def _refusal(text: str) -> str:
 
 
 def _with_model(content: dict[str, Any], *, is_pickle: bool) -> dict[str, Any]:
+    ema = content.get("ema")
+    if isinstance(ema, Mapping) and isinstance(ema.get("module"), Mapping):
+        # The averaged weights of RT-DETR's and D-FINE's own trainers.
+        return {"model": tensors_of(ema["module"])}
     for key in _MODEL_KEYS:
         if isinstance(content.get(key), Mapping):
             weights = content.pop(key)

@@ -283,6 +283,10 @@ MODEL.RESNETS.WIDTH_PER_GROUP = 64
 MODEL.RESNETS.NORM = "FrozenBN"
 # Put the stride on the first 1x1 convolution (as MSRA's weights have it), not on the 3x3 one.
 MODEL.RESNETS.STRIDE_IN_1X1 = True
+# Three 3 x 3 convolutions first instead of one of 7 x 7 (ResNet-C and -D; d2lite).
+MODEL.RESNETS.DEEP_STEM = False
+# Shortcuts that halve a map average its cells (ResNet-D; d2lite).
+MODEL.RESNETS.AVG_DOWN = False
 # Dilation of res5; 2 keeps the stride of res4.
 MODEL.RESNETS.RES5_DILATION = 1
 # Channels after the stem and after res2. Depths 18 and 34 need 64 for the latter.

@@ -2,6 +2,12 @@
 
 from .c2_detectron_names import convert_c2_detectron_names
 from .c2_names import convert_basic_c2_names
+from .rtdetr_names import (
+    convert_transformers_rtdetr,
+    is_original_rtdetr,
+    is_transformers_rtdetr,
+    rename_original_rtdetr,
+)
 from .torchvision_detectors import convert_torchvision_detector, is_torchvision_detector
 from .torchvision_names import is_torchvision_resnet, rename_torchvision_resnet
 from .transformers_mask2former import (
@@ -15,9 +21,13 @@ __all__ = [
     "convert_c2_detectron_names",
     "convert_torchvision_detector",
     "convert_transformers_mask2former",
+    "convert_transformers_rtdetr",
+    "is_original_rtdetr",
     "is_torchvision_detector",
     "is_torchvision_resnet",
     "is_transformers_mask2former",
+    "is_transformers_rtdetr",
     "rename_first_mask2former",
+    "rename_original_rtdetr",
     "rename_torchvision_resnet",
 ]

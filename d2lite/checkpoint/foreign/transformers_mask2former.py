@@ -1,17 +1,17 @@
 """Hugging Face's and other names of Mask2Former's weights, turned into the published ones."""
 
-import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
+
+from .renaming import compiled, renamed
 
 _MARK = "model.transformer_module.queries_features.weight"
 _PIXELS = "model.pixel_level_module"
 _BLOCK = rf"{_PIXELS}.encoder.encoder.layers.(\d+).blocks.(\d+)"
 _DECODER = "sem_seg_head.predictor"
 
-# Pattern -> name; the first that fits counts. {q}, {k} and {v} are joined afterwards.
+# Pattern -> name; see `compiled`.
 _RULES: list[tuple[str, str]] = [
     (r"class_predictor", f"{_DECODER}.class_embed"),
     (r"model.transformer_module.queries_embedder", f"{_DECODER}.query_embed"),
@@ -71,8 +71,7 @@ _RULES: list[tuple[str, str]] = [
         for i in range(4)
     ),
 ]
-_COMPILED = [(re.compile(rf"^{theirs}(?=\.|$)"), ours) for theirs, ours in _RULES]
-_PART = re.compile(r"^(.+)\.\{(q|k|v|query|key|value)\}$")
+_COMPILED = compiled(_RULES)
 
 
 def is_transformers_mask2former(names: Mapping[str, object]) -> bool:
@@ -90,30 +89,11 @@ def convert_transformers_mask2former(weights: Mapping[str, Tensor]) -> dict[str,
         The weights; queries, keys and values joined into one. The norm after the last stage of
         the Swin, which the model does not use, is left out.
     """
-    found: dict[str, Tensor] = {}
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, value in weights.items():
-        if name.startswith(f"{_PIXELS}.encoder.swin.layernorm"):
-            continue
-        ours = _rename(name)
-        part = _PART.match(ours)
-        if part is None:
-            found[ours] = value
-        else:
-            parts.setdefault(part[1], {})[part[2][0]] = value
-    for name, of_one in parts.items():
-        found[name] = torch.cat([of_one[letter] for letter in "qkv"])
-    return found
+    unused = f"{_PIXELS}.encoder.swin.layernorm"
+    return renamed({k: v for k, v in weights.items() if not k.startswith(unused)}, _COMPILED)
 
 
 def rename_first_mask2former(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the start values of queries, which the first published weights call static_query."""
     first, now = (f"{_DECODER}.{name}.weight" for name in ("static_query", "query_feat"))
     return {now if name == first else name: value for name, value in weights.items()}
-
-
-def _rename(name: str) -> str:
-    for pattern, ours in _COMPILED:
-        if pattern.match(name):
-            return pattern.sub(ours, name, count=1)
-    return name

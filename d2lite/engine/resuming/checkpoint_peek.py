@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from d2lite.checkpoint.folder import checkpoints_by_age, read_mark
+from d2lite.checkpoint.hugging_face import hugging_face_classes
 from d2lite.checkpoint.reading import local_weights_file, read_note, stored_class_names
 from d2lite.checkpoint.torch_scan import refuse_harmful_file
 from d2lite.utils.errors import WeightsError
@@ -26,7 +27,7 @@ def class_names_of_weights(path: str) -> list[str] | None:
     Raises:
         MissingFileError: if an address cannot be fetched.
     """
-    return stored_class_names(_peek(path))
+    return hugging_face_classes(path) or stored_class_names(_peek(path))
 
 
 def facts_of_weights(path: str) -> dict[str, Any]:

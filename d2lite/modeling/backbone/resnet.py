@@ -11,7 +11,13 @@ from d2lite.utils.errors import ArgumentError, ConfigError
 
 from .backbone import Backbone, StagedBackbone, check_maps
 from .build import BACKBONE_REGISTRY
-from .resnet_blocks import BasicBlock, BasicStem, BottleneckBlock, DeformBottleneckBlock
+from .resnet_blocks import (
+    BasicBlock,
+    BasicStem,
+    BottleneckBlock,
+    DeepStem,
+    DeformBottleneckBlock,
+)
 
 __all__ = [
     "BasicBlock",
@@ -223,6 +229,8 @@ def _check_resnets(node: CfgNode) -> None:
             )
         if any(node.DEFORM_ON_PER_STAGE):
             wrong.append(f"DEFORM_ON_PER_STAGE: ResNet-{node.DEPTH} has no deformable blocks")
+    if node.AVG_DOWN and any(node.DEFORM_ON_PER_STAGE):
+        wrong.append("AVG_DOWN=True: deformable blocks need False")
     if wrong:
         raise ConfigError("MODEL.RESNETS does not fit together. " + ". ".join(wrong) + ".")
 
@@ -239,7 +247,12 @@ def _stages_from_config(node: CfgNode) -> list[list[CNNBlockBase]]:
             "norm": node.NORM,
             "stride_per_block": [first_stride, *[1] * (num_blocks - 1)],
         }
+        if node.AVG_DOWN:
+            options["avg_down"] = True
         block_class: type[CNNBlockBase] = BasicBlock
+        if node.AVG_DOWN and node.DEPTH < 50:
+            # Published ResNet-D 18 and 34 have a projection in every stage.
+            options["project_per_block"] = [True, *[False] * (num_blocks - 1)]
         if node.DEPTH >= 50:
             block_class = BottleneckBlock
             options |= {
@@ -270,7 +283,8 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     """Make the ResNet that `MODEL.RESNETS` describes, frozen up to `MODEL.BACKBONE.FREEZE_AT`."""
     node = cfg.MODEL.RESNETS
     _check_resnets(node)
-    stem = BasicStem(input_shape.channels, node.STEM_OUT_CHANNELS, norm=node.NORM)
+    stem_class = DeepStem if node.DEEP_STEM else BasicStem
+    stem = stem_class(input_shape.channels, node.STEM_OUT_CHANNELS, norm=node.NORM)
     return ResNet(
         stem,
         _stages_from_config(node),

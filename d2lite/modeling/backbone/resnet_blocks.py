@@ -51,14 +51,63 @@ class BasicStem(CNNBlockBase):
         return F.max_pool2d(F.relu_(self.conv1(x)), kernel_size=3, stride=2, padding=1)
 
 
-class ResidualBlock(CNNBlockBase):
-    """A shortcut beside a chain of convolutions, which a subclass gives as `residual`."""
+class DeepStem(CNNBlockBase):
+    """Three 3 x 3 convolutions, the first with stride 2, and a max pooling: 4 pixels a cell.
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> None:
+    Args:
+        in_channels: channels of the image.
+        out_channels: channels of the result; the first two convolutions have half of them.
+        norm: a name or a callable for `get_norm`.
+
+    Source: the "v1c" stem of He 2019, arXiv:1812.01187, as ResNet-D and DeepLab's ResNets have it.
+    """
+
+    def __init__(self, in_channels: int = 3, out_channels: int = 128, norm: Norm = "BN") -> None:
+        super().__init__(in_channels, out_channels, 4)
+        half = out_channels // 2
+        widths = ((in_channels, half), (half, half), (half, out_channels))
+        for number, (before, after) in enumerate(widths, start=1):
+            conv = Conv2d(
+                before,
+                after,
+                kernel_size=3,
+                stride=2 if number == 1 else 1,
+                padding=1,
+                bias=False,
+                norm=get_norm(norm, after),
+            )
+            msra_fill(conv)
+            self.add_module(f"conv{number}", conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H / 4, W / 4)."""
+        for conv in self.children():
+            x = F.relu_(conv(x))
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+
+
+class ResidualBlock(CNNBlockBase):
+    """A shortcut beside a chain of convolutions, which a subclass gives as `residual`.
+
+    With `avg_down`, a shortcut that halves the map averages the cells that it joins (ResNet-D).
+    With `project`, the shortcut has a convolution also where input and output are alike.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        norm: Norm,
+        avg_down: bool = False,
+        project: bool = False,
+    ) -> None:
         super().__init__(in_channels, out_channels, stride)
         self.shortcut: nn.Module | None = None
-        if in_channels != out_channels:
-            self.shortcut = _normed_conv(in_channels, out_channels, 1, norm=norm, stride=stride)
+        self.avg_down = avg_down and stride > 1
+        if in_channels != out_channels or project:
+            step = 1 if self.avg_down else stride
+            self.shortcut = _normed_conv(in_channels, out_channels, 1, norm=norm, stride=step)
 
     def _fill(self, *convs: nn.Module) -> None:
         """Give start values to these convolutions and then to the shortcut.
@@ -77,6 +126,8 @@ class ResidualBlock(CNNBlockBase):
         """(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)."""
         out = self.residual(x)
         if self.shortcut is not None:
+            if self.avg_down:
+                x = F.avg_pool2d(x, self.stride, self.stride, ceil_mode=True)
             x = self.shortcut(x)
         out += x
         return F.relu_(out)
@@ -90,12 +141,21 @@ class BasicBlock(ResidualBlock):
         out_channels: channels of the output.
         stride: of the first convolution.
         norm: a name or a callable for `get_norm`.
+        avg_down: see `ResidualBlock`.
+        project: likewise.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, norm: Norm = "BN"
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        norm: Norm = "BN",
+        avg_down: bool = False,
+        project: bool = False,
     ) -> None:
-        super().__init__(in_channels, out_channels, stride, norm)
+        super().__init__(in_channels, out_channels, stride, norm, avg_down, project)
         self.conv1 = _normed_conv(in_channels, out_channels, 3, norm=norm, stride=stride)
         self.conv2 = _normed_conv(out_channels, out_channels, 3, norm=norm)
         self._fill(self.conv1, self.conv2)
@@ -118,6 +178,7 @@ class BottleneckBlock(ResidualBlock):
         stride_in_1x1: the first 1 x 1 convolution has the stride (MSRA's models) instead of the
             3 x 3 one (torchvision's and FAIR's).
         dilation: of the 3 x 3 convolution.
+        avg_down: see `ResidualBlock`.
     """
 
     def __init__(
@@ -131,8 +192,9 @@ class BottleneckBlock(ResidualBlock):
         norm: Norm = "BN",
         stride_in_1x1: bool = False,
         dilation: int = 1,
+        avg_down: bool = False,
     ) -> None:
-        super().__init__(in_channels, out_channels, stride, norm)
+        super().__init__(in_channels, out_channels, stride, norm, avg_down)
         first, second = (stride, 1) if stride_in_1x1 else (1, stride)
         width = bottleneck_channels
         self.conv1 = _normed_conv(in_channels, width, 1, norm=norm, stride=first)

@@ -1,53 +1,18 @@
 """The ResNet of DeepLab: three small convolutions first, dilation in place of the last strides."""
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from d2lite.config import CfgNode
-from d2lite.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
-from d2lite.layers.batch_norm import Norm
+from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
 from ..backbone import BACKBONE_REGISTRY
 from ..backbone.resnet import BasicStem, BottleneckBlock, ResNet
-from ..weight_init import msra_fill
+from ..backbone.resnet_blocks import DeepStem
 
 _BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-class DeepLabStem(CNNBlockBase):
-    """Three 3 x 3 convolutions, the first with stride 2, and a max pooling: 4 pixels a cell.
-
-    Args:
-        in_channels: channels of the image.
-        out_channels: channels of the result; the first two convolutions have half of them.
-        norm: a name or a callable for `get_norm`.
-
-    Source: the "v1c" stem of He 2019, arXiv:1812.01187, as DeepLab's ResNets have it.
-    """
-
-    def __init__(self, in_channels: int = 3, out_channels: int = 128, norm: Norm = "BN") -> None:
-        super().__init__(in_channels, out_channels, 4)
-        half = out_channels // 2
-        widths = ((in_channels, half), (half, half), (half, out_channels))
-        for number, (before, after) in enumerate(widths, start=1):
-            conv = Conv2d(
-                before,
-                after,
-                kernel_size=3,
-                stride=2 if number == 1 else 1,
-                padding=1,
-                bias=False,
-                norm=get_norm(norm, after),
-            )
-            msra_fill(conv)
-            self.add_module(f"conv{number}", conv)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, out_channels, H / 4, W / 4)."""
-        for conv in self.children():
-            x = F.relu_(conv(x))
-        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+# Its name in code of others.
+DeepLabStem = DeepStem
 
 
 @BACKBONE_REGISTRY.register()

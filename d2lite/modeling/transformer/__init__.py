@@ -1,23 +1,69 @@
-"""Parts that models of queries share: positions, deformable attention, assignment, mask losses."""
+"""Parts that models of queries share: positions, attention, layers, assignment, losses, results."""
 
 from .assignment import hungarian_assignment
+from .box_attention import BoxAttention
+from .boxes import cell_boxes, cxcywh_to_xyxy, inverse_sigmoid, refine_boxes, xyxy_to_cxcywh
+from .decoder import MLP, DecoderLayer
 from .deformable_attention import MultiScaleDeformableAttention, deformable_attention
-from .mask_losses import (
-    mask_bce_losses,
-    mask_dice_losses,
-    pairwise_bce_costs,
-    pairwise_dice_costs,
+from .denoising import DenoisingQueries, denoising_queries
+from .distributions import (
+    distillation_losses,
+    edge_steps,
+    edge_targets,
+    fine_grained_losses,
+    move_edges,
 )
-from .position_encoding import cell_centers, sine_position_encoding
+from .hybrid_encoder import HybridEncoder
+from .mask_losses import mask_bce_losses, mask_dice_losses, pairwise_bce_costs, pairwise_dice_costs
+from .position_encoding import cell_centers, grid_position_encoding, sine_position_encoding
+from .rep_blocks import ConvNorm
+from .set_criterion import Predictions, SetCriterion
+from .set_losses import (
+    focal_class_costs,
+    focal_losses,
+    matchability_losses,
+    pairwise_box_costs,
+    varifocal_losses,
+)
+from .set_matching import SetMatcher, most_voted
+from .top_queries import top_queries
 
 __all__ = [
+    "MLP",
+    "BoxAttention",
+    "ConvNorm",
+    "DecoderLayer",
+    "DenoisingQueries",
+    "HybridEncoder",
     "MultiScaleDeformableAttention",
+    "Predictions",
+    "SetCriterion",
+    "SetMatcher",
+    "cell_boxes",
     "cell_centers",
+    "cxcywh_to_xyxy",
     "deformable_attention",
+    "denoising_queries",
+    "distillation_losses",
+    "edge_steps",
+    "edge_targets",
+    "fine_grained_losses",
+    "focal_class_costs",
+    "focal_losses",
+    "grid_position_encoding",
     "hungarian_assignment",
+    "inverse_sigmoid",
     "mask_bce_losses",
     "mask_dice_losses",
+    "matchability_losses",
+    "most_voted",
+    "move_edges",
     "pairwise_bce_costs",
+    "pairwise_box_costs",
     "pairwise_dice_costs",
+    "refine_boxes",
     "sine_position_encoding",
+    "top_queries",
+    "varifocal_losses",
+    "xyxy_to_cxcywh",
 ]

@@ -16,15 +16,23 @@ from d2lite.layers.point_sampling import point_sample
 
 
 def deformable_attention(
-    values: Tensor, shapes: Sequence[tuple[int, int]], places: Tensor, weights: Tensor
+    values: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    places: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    *,
+    is_discrete: bool = False,
 ) -> Tensor:
     """Interpolate maps at places, and add up what is found there.
 
     Args:
         values: (N, S, M, D), the cells of the maps one after the other, row by row.
         shapes: (height, width) of each map.
-        places: (N, Q, M, L, P, 2) float; beyond the border of a map there are zeros.
-        weights: (N, Q, M, L, P), of the same dtype as `values`.
+        places: for each map (N, Q, M, P, 2) float; beyond the border of a map there are zeros. P
+            may differ from map to map.
+        weights: for each map (N, Q, M, P).
+        is_discrete: take the value of the cell that a place is in, or of the nearest cell for a
+            place beyond the border; then places get no gradient.
 
     Returns:
         (N, Q, M * D).
@@ -36,15 +44,31 @@ def deformable_attention(
     areas = [height * width for height, width in shapes]
     if sum(areas) != cells:
         raise ValueError(f"values has {cells} cells, but maps of {list(shapes)} {sum(areas)}.")
-    queries = places.shape[1]
+    queries = places[0].shape[1]
     result = values.new_zeros(batch * heads, channels, queries)
-    for level, (shape, part) in enumerate(zip(shapes, values.split(areas, dim=1), strict=True)):
-        maps = part.permute(0, 2, 3, 1).reshape(batch * heads, channels, *shape)
+    # One copy for all maps; its parts are maps of (H, W) with their rows one after the other.
+    by_head = values.permute(0, 2, 3, 1).flatten(0, 1).contiguous()
+    parts = by_head.split(areas, dim=2)
+    for shape, part, of_map, share in zip(shapes, parts, places, weights, strict=True):
         # One grid of (Q, P) points for each image and head.
-        grid, share = (x[:, :, :, level].transpose(1, 2).flatten(0, 1) for x in (places, weights))
-        found = point_sample(maps, grid, mode="bilinear", align_corners=False)
-        result = result + (found * share[:, None]).sum(dim=-1)
+        grid, factors = (x.transpose(1, 2).flatten(0, 1) for x in (of_map, share))
+        if is_discrete:
+            found = _cells_at(part, shape, grid)
+        else:
+            maps = part.unflatten(2, shape)
+            found = point_sample(maps, grid, mode="bilinear", align_corners=False)
+        result = result + (found * factors[:, None]).sum(dim=-1)
     return result.view(batch, heads * channels, queries).transpose(1, 2)
+
+
+def _cells_at(maps: Tensor, shape: tuple[int, int], places: Tensor) -> Tensor:
+    """(B, D, H * W) maps at (B, Q, P, 2) places -> (B, D, Q, P), the cells that they are in."""
+    height, width = shape
+    # The limits are those of the index, so that NaN does not become one out of range.
+    column = (places[..., 0].detach().nan_to_num() * width).floor().long().clamp(0, width - 1)
+    row = (places[..., 1].detach().nan_to_num() * height).floor().long().clamp(0, height - 1)
+    index = (row * width + column).flatten(1)[:, None].expand(-1, maps.shape[1], -1)
+    return maps.gather(2, index).unflatten(2, places.shape[1:3])
 
 
 class MultiScaleDeformableAttention(nn.Module):
@@ -112,5 +136,6 @@ class MultiScaleDeformableAttention(nn.Module):
         sizes = torch.tensor([(w, h) for h, w in shapes], device=queries.device)
         places = reference[..., None, None, None, :] + offsets / sizes[:, None]
         values = self.value_proj(maps).unflatten(-1, heads)
-        attended = deformable_attention(values, shapes, places, weights.unflatten(-1, split[1:]))
+        shares = weights.unflatten(-1, split[1:])
+        attended = deformable_attention(values, shapes, places.unbind(3), shares.unbind(3))
         return self.output_proj(attended)

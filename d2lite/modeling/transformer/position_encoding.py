@@ -68,3 +68,46 @@ def sine_position_encoding(
     return torch.cat(
         [rows[:, :, None].expand(-1, -1, width), columns[:, None].expand(-1, height, -1)]
     )
+
+
+def grid_position_encoding(
+    height: int,
+    width: int,
+    channels: int,
+    device: torch.device | str | None = None,
+    temperature: float = 10000.0,
+) -> Tensor:
+    """Sines and cosines of the numbers of a cell's row and column, counted from 0.
+
+    The quarters are the sines and the cosines of the row, and then those of the column; wave k of
+    a quarter has the angle number / temperature^(4k / channels).
+
+    Args:
+        height: rows of the map.
+        width: columns of the map.
+        channels: a multiple of 4.
+        device: of the result.
+        temperature: ratio of the longest wave to the shortest.
+
+    Returns:
+        (height * width, channels) float32, row by row.
+
+    Raises:
+        ValueError: for another number of channels.
+
+    Source: Zhao 2023 (RT-DETR), arXiv:2304.08069.
+    """
+    if channels % 4:
+        raise ValueError(f"A position encoding of {channels} channels; give a multiple of 4.")
+    waves = channels // 4
+    exponents = torch.arange(waves, device=device, dtype=torch.float32) / waves
+    halves = []
+    for side in (height, width):
+        numbers = torch.arange(side, device=device, dtype=torch.float32)
+        angles = numbers[:, None] / temperature**exponents
+        halves.append(torch.cat([angles.sin(), angles.cos()], dim=1))
+    rows, columns = halves
+    cells = torch.cat(
+        [rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)], dim=2
+    )
+    return cells.flatten(0, 1)

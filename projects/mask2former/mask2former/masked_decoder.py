@@ -3,7 +3,6 @@
 N images, Q queries, C channels, K classes, maps of S = H * W cells.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d
-from d2lite.modeling.transformer import sine_position_encoding
+from d2lite.modeling.transformer import MLP, sine_position_encoding
 from d2lite.modeling.weight_init import xavier_fill
 from d2lite.utils.registry import Registry
 
@@ -114,30 +113,6 @@ class FFNLayer(nn.Module):
         seen = self.norm(queries) if self.pre_norm else queries
         queries = queries + self.linear2(F.relu(self.linear1(seen)))
         return queries if self.pre_norm else self.norm(queries)
-
-
-class MLP(nn.Module):
-    """Linear layers with ReLUs between them.
-
-    Args:
-        input_dim: channels of the input.
-        hidden_dim: channels between layers.
-        output_dim: channels of the result.
-        num_layers: 1 or more.
-    """
-
-    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
-        super().__init__()
-        widths = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
-        self.layers = nn.ModuleList(
-            nn.Linear(before, after) for before, after in itertools.pairwise(widths)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., input_dim) -> (..., output_dim)."""
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        return self.layers[-1](x)
 
 
 @TRANSFORMER_DECODER_REGISTRY.register()

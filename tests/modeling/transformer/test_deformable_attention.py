@@ -43,7 +43,7 @@ def test_it_is_the_weighted_sum_of_interpolated_values():
     values = torch.randn(2, CELLS, 2, 3, dtype=torch.float64)
     places = torch.rand(2, 4, 2, 3, 2, 2, dtype=torch.float64) * 1.6 - 0.3
     weights = torch.rand(2, 4, 2, 3, 2, dtype=torch.float64)
-    found = deformable_attention(values, SHAPES, places, weights)
+    found = deformable_attention(values, SHAPES, places.unbind(3), weights.unbind(3))
     expected = _definition(values.numpy(), places.numpy(), weights.numpy())
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
 
@@ -52,8 +52,8 @@ def test_no_query_gives_no_row():
     found = deformable_attention(
         torch.randn(1, CELLS, 2, 3),
         SHAPES,
-        torch.zeros(1, 0, 2, 3, 4, 2),
-        torch.zeros(1, 0, 2, 3, 4),
+        [torch.zeros(1, 0, 2, 4, 2)] * 3,
+        [torch.zeros(1, 0, 2, 4)] * 3,
     )
     assert found.shape == (1, 0, 6)
 
@@ -63,8 +63,8 @@ def test_cells_that_do_not_make_up_the_maps_are_refused():
         deformable_attention(
             torch.zeros(1, 7, 1, 4),
             SHAPES,
-            torch.zeros(1, 1, 1, 3, 1, 2),
-            torch.zeros(1, 1, 1, 3, 1),
+            [torch.zeros(1, 1, 1, 1, 2)] * 3,
+            [torch.zeros(1, 1, 1, 1)] * 3,
         )
 
 
@@ -73,7 +73,8 @@ def test_gradients_are_those_of_differences():
     places = torch.rand(1, 2, 1, 3, 2, 2, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(1, 2, 1, 3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda v, p, w: deformable_attention(v, SHAPES, p, w), (values, places, weights)
+        lambda v, p, w: deformable_attention(v, SHAPES, p.unbind(3), w.unbind(3)),
+        (values, places, weights),
     )
 
 

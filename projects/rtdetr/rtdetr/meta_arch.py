@@ -1,0 +1,249 @@
+"""RTDETR: the model, from images to losses and results. N images, Q queries, K classes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from d2lite.config import CfgNode, configurable
+from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
+from d2lite.modeling.meta_arch.detector import Batch, common_arguments, postprocess_batch
+from d2lite.modeling.transformer import (
+    HybridEncoder,
+    SetCriterion,
+    SetMatcher,
+    cxcywh_to_xyxy,
+    edge_steps,
+    top_queries,
+    xyxy_to_cxcywh,
+)
+from d2lite.structures import Boxes, ImageList, Instances
+from d2lite.utils.errors import ConfigError
+
+from .fine_decoder import FineDecoder
+from .published import follow_published_config
+from .query_decoder import Decoded, QueryDecoder
+
+
+@META_ARCH_REGISTRY.register()
+class RTDETR(Detector):
+    """Boxes of queries, without anchors and NMS: RT-DETR, RT-DETRv2 and D-FINE.
+
+    Args:
+        backbone: see `Detector`.
+        encoder: maps of the backbone -> maps that have seen each other.
+        decoder: encoded maps -> classes and boxes of queries.
+        criterion: the losses.
+        in_features: maps of the backbone that are used, finest first.
+        test_topk_per_image: objects of an image.
+        pixel_mean: see `Detector`.
+        pixel_std: likewise.
+
+    Source: Zhao 2023, arXiv:2304.08069; Lv 2024, arXiv:2407.17140; Peng 2024, arXiv:2410.13842.
+    """
+
+    predicts = frozenset({"instances"})
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        encoder: HybridEncoder,
+        decoder: QueryDecoder,
+        criterion: SetCriterion,
+        in_features: Sequence[str],
+        test_topk_per_image: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        self.encoder, self.decoder, self.criterion = encoder, decoder, criterion
+        self.in_features = list(in_features)
+        self.test_topk_per_image = test_topk_per_image
+        strides = [backbone.output_shape()[name].stride for name in self.in_features]
+        if strides != [strides[0] * 2**level for level in range(len(strides))]:
+            raise ConfigError(
+                f"MODEL.RTDETR.IN_FEATURES {self.in_features} have the strides {strides}; name "
+                "maps from fine to coarse whose strides double."
+            )
+        # So that each map has exactly half the sides of the one before.
+        self.size_divisibility = strides[-1]
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Arguments from `MODEL` and `TEST`."""
+        follow_published_config(cfg)
+        node = cfg.MODEL.RTDETR
+        common = common_arguments(cfg)
+        shapes = common["backbone"].output_shape()
+        missing = [name for name in node.IN_FEATURES if name not in shapes]
+        if missing or len(node.IN_FEATURES) != len(node.DECODER.POINTS):
+            raise ConfigError(
+                f"MODEL.RTDETR.IN_FEATURES is {node.IN_FEATURES}, and the backbone has the maps "
+                f"{list(shapes)}. Name maps that it has, and as many numbers in "
+                f"MODEL.RTDETR.DECODER.POINTS (found {node.DECODER.POINTS})."
+            )
+        encoder = HybridEncoder(
+            [shapes[name].channels for name in node.IN_FEATURES],
+            node.ENCODER.HIDDEN_DIM,
+            heads=node.ENCODER.HEADS,
+            hidden=node.ENCODER.FEEDFORWARD,
+            attended=node.ENCODER.ATTENDED,
+            layers=node.ENCODER.LAYERS,
+            blocks=node.ENCODER.BLOCKS,
+            expansion=node.ENCODER.EXPANSION,
+            depth=node.ENCODER.DEPTH,
+            norm=node.NORM,
+            dropout=node.DROPOUT,
+        )
+        return {
+            **common,
+            "encoder": encoder,
+            "decoder": _decoder(node),
+            "criterion": _criterion(node),
+            "in_features": node.IN_FEATURES,
+            "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
+
+    def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
+        """Losses of classes, boxes and edges of each layer; see `SetCriterion`."""
+        images = self.preprocess_image(batched_inputs)
+        height, width = images.tensor.shape[-2:]
+        size = images.tensor.new_tensor([width, height, width, height])
+        targets = [
+            {
+                "labels": truth.gt_classes,
+                "boxes": xyxy_to_cxcywh(truth.gt_boxes.tensor.float() / size),
+            }
+            for truth in self.truth_of(batched_inputs)
+        ]
+        decoded = self._decode(images, targets)
+        return self.criterion(decoded.found, targets, decoded.denoised, decoded.noise)
+
+    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
+        """Find objects.
+
+        Args:
+            batched_inputs: see `Detector`.
+
+        Returns:
+            {"instances": detections} of each image, with pred_boxes, scores and pred_classes.
+        """
+        # Padding changes what convolutions see at the border of an image. Images of one size go
+        # together, so that each result is that of the image alone.
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, item in enumerate(batched_inputs):
+            height, width = item["image"].shape[-2:]
+            groups.setdefault((height, width), []).append(number)
+        results: dict[int, dict[str, Any]] = {}
+        for numbers in groups.values():
+            found = self._predict_alike([batched_inputs[number] for number in numbers])
+            results.update(zip(numbers, found, strict=True))
+        return [results[number] for number in range(len(batched_inputs))]
+
+    def _predict_alike(self, batch: Batch) -> list[dict[str, Any]]:
+        images = self.preprocess_image(batch)
+        height, width = images.tensor.shape[-2:]
+        found = self._decode(images).found
+        scores, classes, queries = top_queries(found.logits[-1], self.test_topk_per_image)
+        boxes = cxcywh_to_xyxy(found.boxes[-1].float())
+        boxes = boxes.gather(1, queries[:, :, None].expand(-1, -1, 4))
+        boxes = boxes * boxes.new_tensor([width, height, width, height])
+        instances = [
+            Instances(size, pred_boxes=Boxes(own), scores=score, pred_classes=number)
+            for size, own, score, number in zip(
+                images.image_sizes, boxes, scores, classes, strict=True
+            )
+        ]
+        return postprocess_batch(instances, batch, images.image_sizes)
+
+    def _decode(
+        self, images: ImageList, targets: Sequence[dict[str, Tensor]] | None = None
+    ) -> Decoded:
+        features = self.backbone(images.tensor)
+        maps = [features[name] for name in self.in_features]
+        hidden = _hidden_cells(images, maps)
+        return self.decoder(self.encoder(maps, hidden), hidden, targets)
+
+
+def _hidden_cells(images: ImageList, maps: Sequence[Tensor]) -> list[Tensor] | None:
+    """For each map (N, Hi, Wi) bool, True where a cell's centre is in the padding.
+
+    None where no image is padded, which spares the masks.
+    """
+    padded = images.tensor.shape[-2:]
+    if all(tuple(size) == tuple(padded) for size in images.image_sizes):
+        return None
+    sizes = torch.tensor([tuple(size) for size in images.image_sizes], device=maps[0].device)
+    hidden = []
+    for level in maps:
+        outside = []
+        for axis, (cells, pixels) in enumerate(zip(level.shape[-2:], padded, strict=True)):
+            centers = (torch.arange(cells, device=sizes.device) + 0.5) * (pixels / cells)
+            # The first cell stays, so that even the smallest image has one.
+            outside.append((centers >= sizes[:, axis, None]) & (centers > pixels / cells))
+        hidden.append(outside[0][:, :, None] | outside[1][:, None])
+    return hidden
+
+
+def _decoder(node: CfgNode) -> QueryDecoder:
+    part, noise = node.DECODER, node.DENOISING
+    options: dict[str, Any] = {
+        "num_queries": part.QUERIES,
+        "channels": part.HIDDEN_DIM,
+        "layers": part.LAYERS,
+        "heads": part.HEADS,
+        "hidden": part.FEEDFORWARD,
+        "points": part.POINTS,
+        "offset_scale": part.OFFSET_SCALE,
+        "method": part.METHOD,
+        "dropout": node.DROPOUT,
+        "num_denoising": noise.QUERIES,
+        "label_noise": noise.LABEL_NOISE,
+        "box_noise": noise.BOX_NOISE,
+        "norm": node.NORM,
+    }
+    in_channels = [node.ENCODER.HIDDEN_DIM] * len(node.IN_FEATURES)
+    if _is_fine(node):
+        options |= {
+            "bins": part.BINS,
+            "reach": part.REACH,
+            "curvature": part.CURVATURE,
+            "quality": part.QUALITY,
+        }
+        return FineDecoder(in_channels, node.NUM_CLASSES, **options)
+    return QueryDecoder(in_channels, node.NUM_CLASSES, **options)
+
+
+def _criterion(node: CfgNode) -> SetCriterion:
+    part, loss = node.DECODER, node.LOSS
+    matcher = SetMatcher(
+        node.MATCHER.CLASS_COST,
+        node.MATCHER.BBOX_COST,
+        node.MATCHER.GIOU_COST,
+        alpha=node.MATCHER.ALPHA,
+        gamma=node.MATCHER.GAMMA,
+    )
+    names = ("class", "bbox", "giou", "fgl", "ddf")
+    return SetCriterion(
+        node.NUM_CLASSES,
+        matcher,
+        {name: loss[f"{name.upper()}_WEIGHT"] for name in names},
+        class_loss=loss.CLASS,
+        alpha=loss.ALPHA,
+        gamma=loss.GAMMA,
+        steps=edge_steps(part.BINS, part.REACH, part.CURVATURE) if _is_fine(node) else None,
+        curvature=part.CURVATURE,
+        votes=_is_fine(node) and node.MATCHER.VOTES,
+    )
+
+
+def _is_fine(node: CfgNode) -> bool:
+    kinds = ("rtdetr", "dfine")
+    if node.DECODER.KIND not in kinds:
+        raise ConfigError(
+            f"MODEL.RTDETR.DECODER.KIND is {node.DECODER.KIND!r}; choose one of {', '.join(kinds)}."
+        )
+    return node.DECODER.KIND == "dfine"
