@@ -86,7 +86,7 @@ def _cached(name: str) -> Path:
         raise MissingPackageError(
             f"{PREFIX}{name} needs the package huggingface_hub: pip install huggingface_hub"
         ) from err
-    wanted = {"repo_id": name, "allow_patterns": [CONFIG, WEIGHTS]}
+    wanted: dict[str, Any] = {"repo_id": name, "allow_patterns": [CONFIG, WEIGHTS]}
     try:
         folder = Path(snapshot_download(**wanted, local_files_only=True))
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():

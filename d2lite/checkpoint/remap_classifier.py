@@ -35,6 +35,9 @@ _ROW_ORDERS = (
     _RowOrder(r".*mask_head\.predictor"),
     _RowOrder(r"head\.cls_score", by_anchor=True),
     _RowOrder(r".*ins_head\.cate_pred"),
+    _RowOrder(r"decoder\.(enc_score_head|dec_score_head\.\d+)"),
+    # The row more than classes is that of no class.
+    _RowOrder(r"decoder\.denoising_class_embed", has_background=True),
 )
 
 

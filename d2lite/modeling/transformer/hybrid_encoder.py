@@ -7,6 +7,7 @@ for the blocks "elan".
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -144,14 +145,17 @@ class HybridEncoder(nn.Module):
         Returns:
             (N, C, Hi, Wi) maps.
         """
+        projections: Any = self.input_proj
         projected = [
             layer["norm"](layer["conv"](level))
-            for layer, level in zip(self.input_proj, maps, strict=True)
+            for layer, level in zip(projections, maps, strict=True)
         ]
-        for number, stack in zip(self.attended, self.encoder, strict=True):
+        stacks: Any = self.encoder
+        for number, stack in zip(self.attended, stacks, strict=True):
             level = projected[number]
             cells = level.flatten(2).transpose(1, 2)
-            waves = grid_position_encoding(*level.shape[-2:], level.shape[1], level.device)
+            height, width = level.shape[-2:]
+            waves = grid_position_encoding(height, width, level.shape[1], level.device)
             mask = None if hidden is None else hidden[number].flatten(1)
             for layer in stack["layers"]:
                 cells = layer(cells, waves.to(cells.dtype), mask)

@@ -5,6 +5,8 @@ N images, maps of H x W cells.
 Source: Ding 2021 (RepVGG), arXiv:2101.03697; Zhao 2023 (RT-DETR), arXiv:2304.08069.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,14 +60,13 @@ class ConvNorm(nn.Module):
 
     def folded(self) -> tuple[Tensor, Tensor] | None:
         """Weight and bias of the one convolution that this is; None if the norm is not constant."""
-        norm = self.norm
-        is_fixed = isinstance(norm, FrozenBatchNorm2d)
-        if not is_fixed and not (isinstance(norm, nn.BatchNorm2d) and not norm.training):
+        norm: Any = self.norm
+        is_batch_norm = isinstance(norm, nn.BatchNorm2d) and not norm.training
+        if not is_batch_norm and not isinstance(norm, FrozenBatchNorm2d):
             return None
         factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        return self.conv.weight * factor[
-            :, None, None, None
-        ], norm.bias - norm.running_mean * factor
+        weight = self.conv.weight * factor[:, None, None, None]
+        return weight, norm.bias - norm.running_mean * factor
 
 
 class RepVGGBlock(nn.Module):

@@ -302,7 +302,7 @@ def _pairs_of(matched: Sequence[Sequence[tuple[Tensor, Tensor]]], targets: Targe
             objects.append(found + first)
             first += len(target["labels"])
     joined = [torch.cat(parts) for parts in (layers, images, queries, objects)]
-    return _Pairs(*joined, weights=torch.ones(len(joined[0]), device=device))
+    return _Pairs(*joined, torch.ones(len(joined[0]), device=device))
 
 
 def _denoising_pairs(noise: DenoisingQueries, targets: Targets, num_layers: int) -> _Pairs:

@@ -1,0 +1,81 @@
+"""RT-DETR and D-FINE small enough to run in milliseconds, and images for them."""
+
+import numpy as np
+import torch
+
+from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.projects.rtdetr import add_rtdetr_config
+from d2lite.structures import Boxes, Instances
+
+NUM_CLASSES = 5
+NUM_QUERIES = 12
+
+
+def base_cfg(*opts) -> CfgNode:
+    """The base file of all recipes, on the CPU."""
+    cfg = get_cfg()
+    add_rtdetr_config(cfg)
+    cfg.merge_from_file(find_config_file("Base-RTDETR.yaml"))
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *opts])
+    return cfg
+
+
+def small_opts(kind: str = "rtdetr") -> list:
+    """Keys and values of a narrow model of two decoder layers."""
+    opts = [
+        "MODEL.RTDETR.NUM_CLASSES", NUM_CLASSES,
+        "MODEL.RTDETR.NORM", "BN",
+        "MODEL.RTDETR.ENCODER.HIDDEN_DIM", 16,
+        "MODEL.RTDETR.ENCODER.FEEDFORWARD", 24,
+        "MODEL.RTDETR.ENCODER.HEADS", 2,
+        "MODEL.RTDETR.DECODER.HIDDEN_DIM", 16,
+        "MODEL.RTDETR.DECODER.FEEDFORWARD", 24,
+        "MODEL.RTDETR.DECODER.HEADS", 2,
+        "MODEL.RTDETR.DECODER.LAYERS", 2,
+        "MODEL.RTDETR.DECODER.QUERIES", NUM_QUERIES,
+        "MODEL.RTDETR.DENOISING.QUERIES", 4,
+        "TEST.DETECTIONS_PER_IMAGE", 10,
+    ]  # fmt: skip
+    if kind == "dfine":
+        return [
+            *opts,
+            "MODEL.BACKBONE.NAME", "build_hgnet_backbone",
+            "MODEL.HGNET.STEM_WIDTHS", [4, 8],
+            "MODEL.HGNET.STAGES", [
+                [8, 4, 8, 1, 0, 0, 3, 2],
+                [8, 4, 16, 1, 1, 0, 3, 2],
+                [16, 4, 16, 1, 1, 1, 5, 2],
+                [16, 4, 32, 1, 1, 1, 5, 2],
+            ],
+            "MODEL.RTDETR.ENCODER.BLOCKS", "elan",
+            "MODEL.RTDETR.DECODER.KIND", "dfine",
+            "MODEL.RTDETR.DECODER.POINTS", [3, 6, 3],
+            "MODEL.RTDETR.DECODER.BINS", 8,
+        ]  # fmt: skip
+    return [
+        *opts,
+        "MODEL.RESNETS.DEPTH", 18,
+        "MODEL.RESNETS.NORM", "BN",
+        "MODEL.RESNETS.STEM_OUT_CHANNELS", 8,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS", 8,
+    ]  # fmt: skip
+
+
+def small_cfg(kind: str = "rtdetr", *opts) -> CfgNode:
+    """The configuration of `small_opts` and more."""
+    return base_cfg(*small_opts(kind), *opts)
+
+
+def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:
+    """One training input with boxes as objects."""
+    rng = np.random.RandomState(seed)
+    first = rng.rand(num_objects, 2) * [width * 0.6, height * 0.6]
+    sides = 4 + rng.rand(num_objects, 2) * [width * 0.3, height * 0.3]
+    boxes = torch.from_numpy(np.concatenate([first, first + sides], axis=1)).float()
+    truth = Instances(
+        (height, width),
+        gt_boxes=Boxes(boxes.reshape(-1, 4)),
+        gt_classes=torch.from_numpy(rng.randint(0, NUM_CLASSES, num_objects)),
+    )
+    pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
+    return {"image": pixels, "height": height, "width": width, "instances": truth}

@@ -1,0 +1,137 @@
+"""Whole runs on the built-in shapes: train, go on, evaluate, draw, and learn from nothing."""
+
+import json
+
+import pytest
+import torch
+
+from d2lite.engine import DefaultTrainer, setup_cfg
+from d2lite.engine.simple_trainer import SimpleTrainer
+from d2lite.modeling import build_model
+from d2lite.projects.rtdetr import build_train_optimizer
+from d2lite.utils.errors import ConfigError
+
+from .small import image, small_cfg, small_opts
+
+TINY = [
+    *(str(opt) for opt in small_opts()[2:]),
+    "MODEL.DEVICE", "cpu",
+    "INPUT.AUGMENTATIONS", "['RandomFlip', 'Resize(64)']",
+    "INPUT.AUGMENTATIONS_TEST", "['Resize(64)']",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.WARMUP_ITERS", "0",
+    "TEST.EVAL_PERIOD", "0",
+]  # fmt: skip
+
+
+def metrics(folder) -> list[dict]:
+    """The lines of metrics.json."""
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def test_train_go_on_evaluate_and_draw(run, tmp_path):
+    """The number of classes follows from the set."""
+    options = ["--config-file", "rtdetr_quick_start.yaml", *TINY, "OUTPUT_DIR", tmp_path]
+    first = run("train_net", *options, "DATASETS.TEST", "()")
+    assert first.status == 0, first.err
+    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
+    assert resumed.status == 0, resumed.err
+    assert "going on at iteration 2" in resumed.out
+    assert 0 <= metrics(tmp_path)[-1]["bbox/AP50"] <= 100
+    weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    assert len(weights["decoder.enc_score_head.bias"]) == 5
+    picture, found = tmp_path / "found.png", tmp_path / "found.json"
+    drawn = run(
+        "demo",
+        *("--config-file", tmp_path / "config.yaml", "--input", "shapes://val/3"),
+        *("--output", picture, "--save-json", found, "--confidence-threshold", 0),
+        *("--opts", "MODEL.WEIGHTS", tmp_path / "model_final.pth"),
+    )
+    assert drawn.status == 0, drawn.err
+    assert picture.is_file()
+    assert {"category_name", "bbox", "score"} <= json.loads(found.read_text())[0].keys()
+
+
+def train(folder, num_iterations: int, *opts, resume: bool = False) -> dict[str, torch.Tensor]:
+    """Train, and return the weights."""
+    options = ["SOLVER.MAX_ITER", num_iterations, "OUTPUT_DIR", str(folder)]
+    options += ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "()"]
+    cfg = setup_cfg("rtdetr_quick_start.yaml", [*TINY, *options, "DATASETS.TEST", "()", *opts])
+    trainer = DefaultTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+
+
+DROPOUT = ["MODEL.RTDETR.DROPOUT", "0.1"]
+
+
+def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path):
+    """Bit for bit: noise and dropout follow from the position, and the averages go on."""
+    torch.manual_seed(0)
+    unbroken = train(tmp_path / "unbroken", 4, *DROPOUT)
+    torch.manual_seed(0)
+    train(tmp_path / "broken", 2, *DROPOUT)
+    torch.manual_seed(1)
+    resumed = train(tmp_path / "broken", 4, *DROPOUT, resume=True)
+    for name, value in unbroken.items():
+        assert torch.equal(resumed[name], value), name
+
+
+def test_mixed_precision_trains(tmp_path):
+    weights = train(tmp_path, 2, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16")
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+def _gradients(kind: str, parts: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    norm = "MODEL.HGNET.NORM" if kind == "dfine" else "MODEL.RESNETS.NORM"
+    model = build_model(small_cfg(kind, "MODEL.RTDETR.NORM", "FrozenBN", norm, "FrozenBN"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    batch = [{**image(seed, count), "draw_key": seed} for seed, count in enumerate((1, 4, 0, 2))]
+    trainer = SimpleTrainer(model, [batch], optimizer, accumulate_steps=parts)
+    trainer.iter, trainer.max_iter = 0, 1
+    trainer._log = lambda *args: None
+    trainer.run_step()
+    return {name: value.grad.clone() for name, value in model.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", ["rtdetr", "dfine"])
+def test_gradients_in_passes_are_those_of_one(kind):
+    """Images with one, four, no and two objects: losses are divided by objects of the batch."""
+    one, several = _gradients(kind, 1), _gradients(kind, 4)
+    for name, value in one.items():
+        scale = value.abs().max().clamp(min=1e-3)
+        assert (several[name] - value).abs().max() < 2e-3 * scale, name
+
+
+def test_the_backbone_has_its_own_learning_rate():
+    cfg = small_cfg("rtdetr", "SOLVER.BASE_LR", 0.01, "SOLVER.BACKBONE_MULTIPLIER", 0.1)
+    model = build_model(cfg)
+    rates = {
+        id(value): group["lr"]
+        for group in build_train_optimizer(cfg, model).param_groups
+        for value in group["params"]
+    }
+    assert rates[id(model.backbone.stem.conv1.weight)] == pytest.approx(0.001)
+    assert rates[id(model.encoder.input_proj[0]["conv"].weight)] == pytest.approx(0.01)
+    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
+    assert build_train_optimizer(cfg, model) is None
+
+
+def test_augmentation_of_several_views_is_refused_with_the_models_that_have_it(tmp_path):
+    options = ["OUTPUT_DIR", str(tmp_path), "TEST.AUG.ENABLED", "True"]
+    with pytest.raises(ConfigError, match="RTDETR"):
+        DefaultTrainer(setup_cfg("rtdetr_quick_start.yaml", [*TINY, *options]))
+
+
+@pytest.mark.slow
+def test_it_learns_the_shapes_from_nothing(tmp_path):
+    """Half an hour on two cores."""
+    options = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)]
+    trainer = DefaultTrainer(setup_cfg("rtdetr_quick_start.yaml", options))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert metrics(tmp_path)[-1]["bbox/AP50"] > 80
