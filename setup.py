@@ -31,8 +31,8 @@ EXTRAS = {
     "timm": ["timm"],
     # Its augmentations in INPUT.AUGMENTATIONS, as Albumentations(...).
     "albumentations": ["albumentations"],
-    # Datasets of Hugging Face (hf:DIR).
-    "hf": ["datasets"],
+    # Datasets of Hugging Face (hf:DIR), and weights by name (hf://ORG/NAME).
+    "hf": ["datasets", "huggingface_hub", "safetensors"],
     # Weights as .safetensors.
     "safetensors": ["safetensors"],
     # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").

@@ -72,6 +72,7 @@ OPTIONAL = {
     "hotcoco",
     "matplotlib",
     "pycocotools",
+    "huggingface_hub",
     "safetensors",
     "scipy",
     "supervision",

@@ -21,6 +21,7 @@ from .distributions import (
     edge_targets,
     fine_grained_losses,
 )
+from .pairs import Pairs, denoising_pairs, paired_iou, pairs_of
 from .set_losses import focal_losses, matchability_losses, varifocal_losses
 from .set_matching import SetMatcher, Targets, most_voted
 
@@ -52,16 +53,6 @@ class Predictions(NamedTuple):
     boxes: Tensor
     edges: Tensor | None = None
     start: Tensor | None = None
-
-
-class _Pairs(NamedTuple):
-    """Assigned queries: (M,) int64 each; `objects` counts through the batch; `weights` is float."""
-
-    layers: Tensor
-    images: Tensor
-    queries: Tensor
-    objects: Tensor
-    weights: Tensor
 
 
 class SetCriterion(nn.Module):
@@ -142,14 +133,14 @@ class SetCriterion(nn.Module):
             labels = torch.cat([target["labels"] for target in targets])
             boxes = torch.cat([target["boxes"].float() for target in targets])
             matched = self.matcher(found.logits, found.boxes, targets)
-            own = _pairs_of(matched, targets)
+            own = pairs_of(matched, targets)
             for_boxes = own
             if self.votes:
                 voted = [
                     most_voted(of_image, found.boxes.shape[2])
                     for of_image in zip(*matched, strict=True)
                 ]
-                for_boxes = _pairs_of([voted] * len(found.endings), targets)
+                for_boxes = pairs_of([voted] * len(found.endings), targets)
             counts = torch.tensor(
                 [len(labels), len(for_boxes.images) / max(len(found.endings), 1)],
                 device=boxes.device,
@@ -159,7 +150,7 @@ class SetCriterion(nn.Module):
             losses = self._losses(found, labels, boxes, own, for_boxes, rows, objects, in_boxes)
             if denoised is not None and noise is not None:
                 denoised = _as_float(denoised)
-                pairs = _denoising_pairs(noise, targets, len(denoised.endings))
+                pairs = denoising_pairs(noise, targets, len(denoised.endings))
                 rows = (noise.objects > -2) / noise.groups[:, None].clamp(min=1)
                 losses |= self._losses(
                     denoised, labels, boxes, pairs, pairs, rows, objects, objects
@@ -171,8 +162,8 @@ class SetCriterion(nn.Module):
         found: Predictions,
         labels: Tensor,
         boxes: Tensor,
-        own: _Pairs,
-        for_boxes: _Pairs,
+        own: Pairs,
+        for_boxes: Pairs,
         rows: Tensor,
         objects: Tensor,
         in_boxes: Tensor,
@@ -200,7 +191,7 @@ class SetCriterion(nn.Module):
         quality = found.boxes.new_zeros(found.boxes.shape[:3])
         at = (own.layers, own.images, own.queries)
         classes[at] = labels[own.objects]
-        quality[at] = _paired_iou(found.boxes[at].detach(), boxes[own.objects])
+        quality[at] = paired_iou(found.boxes[at].detach(), boxes[own.objects])
         of_classes = CLASS_LOSSES[self.class_loss](
             found.logits, classes, quality, self.alpha, self.gamma
         )
@@ -217,7 +208,7 @@ class SetCriterion(nn.Module):
         return losses
 
     def _edge_losses(
-        self, found: Predictions, boxes: Tensor, pairs: _Pairs, rows: Tensor, in_boxes: Tensor
+        self, found: Predictions, boxes: Tensor, pairs: Pairs, rows: Tensor, in_boxes: Tensor
     ) -> dict[str, Tensor]:
         """loss_fgl of assigned queries; loss_ddf of all, with the last distributions as teacher."""
         assert found.edges is not None
@@ -229,7 +220,7 @@ class SetCriterion(nn.Module):
         at = (layers, images, queries)
         start = found.start.detach()[images, queries]
         left, share = edge_targets(start, boxes[objects], self.steps, self.curvature)
-        overlap = _paired_iou(found.boxes[at].detach(), boxes[objects])
+        overlap = paired_iou(found.boxes[at].detach(), boxes[objects])
         fine = fine_grained_losses(found.edges[at], left, share).sum(dim=1) * overlap * weights
         sums = fine.new_zeros(num_layers).index_add(0, layers, fine) / in_boxes
         losses = self._named("fgl", sums, found.endings[:num_layers])
@@ -277,43 +268,4 @@ def _as_float(found: Predictions) -> Predictions:
         logits=found.logits.float(),
         boxes=found.boxes.float(),
         edges=None if found.edges is None else found.edges.float(),
-    )
-
-
-def _paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """(M,) IoU of (M, 4) boxes (cx, cy, w, h) with others, row by row."""
-    own, other = cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(others)
-    sides = torch.minimum(own[:, 2:], other[:, 2:]) - torch.maximum(own[:, :2], other[:, :2])
-    common = sides.clamp(min=0).prod(dim=1)
-    union = boxes[:, 2:].prod(dim=1) + others[:, 2:].prod(dim=1) - common
-    return common / union.clamp(min=1e-12)
-
-
-def _pairs_of(matched: Sequence[Sequence[tuple[Tensor, Tensor]]], targets: Targets) -> _Pairs:
-    """Join the pairs of predictions and images, given as (queries, objects of the image)."""
-    device = targets[0]["labels"].device
-    layers, images, queries, objects = [], [], [], []
-    for layer, of_layer in enumerate(matched):
-        first = 0
-        for image, ((chosen, found), target) in enumerate(zip(of_layer, targets, strict=True)):
-            layers.append(torch.full_like(chosen, layer))
-            images.append(torch.full_like(chosen, image))
-            queries.append(chosen)
-            objects.append(found + first)
-            first += len(target["labels"])
-    joined = [torch.cat(parts) for parts in (layers, images, queries, objects)]
-    return _Pairs(*joined, torch.ones(len(joined[0]), device=device))
-
-
-def _denoising_pairs(noise: DenoisingQueries, targets: Targets, num_layers: int) -> _Pairs:
-    """The queries that have to find an object, in each of the predictions."""
-    device = noise.objects.device
-    counts = torch.tensor([0, *(len(target["labels"]) for target in targets)], device=device)
-    first = counts.cumsum(0)
-    images, queries = (noise.objects >= 0).nonzero(as_tuple=True)
-    objects = noise.objects[images, queries] + first[images]
-    weights = 1 / noise.groups[images].clamp(min=1)
-    layers = torch.arange(num_layers, device=device).repeat_interleave(len(images))
-    return _Pairs(
-        layers, *(part.repeat(num_layers) for part in (images, queries, objects, weights))
     )
