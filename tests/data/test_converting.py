@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_util
@@ -14,6 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.checking.dataset import check_dataset
+from d2lite.data.classes import create_keypoint_hflip_indices
 from d2lite.data.converting import (
     LabelledSet,
     convert,
@@ -79,6 +81,15 @@ def rich(tmp_path):
     return "coco:r/a.json"
 
 
+def forget_keypoints(tmp_path):
+    """With keypoints, YOLO's files are poses, which have no outlines."""
+    path = tmp_path / "work/r/a.json"
+    content = json.loads(path.read_text())
+    for obj in content["annotations"]:
+        obj.pop("keypoints", None)
+    path.write_text(json.dumps(content))
+
+
 def test_coco_to_coco_loses_nothing(rich, tmp_path):
     strings, lost = convert([rich], "coco", tmp_path / "out")
     assert not lost
@@ -124,8 +135,10 @@ def test_coco_to_coco_loses_nothing(rich, tmp_path):
     ],
 )
 def test_what_a_format_cannot_hold_is_counted(rich, tmp_path, kind, wanted):
+    if kind == "yolo":
+        forget_keypoints(tmp_path)
     strings, lost = convert([rich], kind, tmp_path / "out", split_name="part")
-    keypoints = {} if kind == "labelme" else {"keypoints of objects": 1}
+    keypoints = {"keypoints of objects": 1} if kind in ("voc", "masks") else {}
     assert dict(lost) == {"crowd regions": 1, **keypoints, **wanted}
     found, given_boxes = corners(strings["part"]), corners(rich)
     assert list(found) == ["a", "b"]
@@ -144,6 +157,7 @@ def test_masks_survive_formats_of_polygons(rich, tmp_path):
     """Several parts: LabelMe groups them; YOLO joins them by bridges that cover no pixel."""
     wanted = polygons_to_bitmask([np.array(SQUARE), np.array([10, 2, 12, 2, 12, 4.0])], 10, 20)
     for kind in ("labelme", "yolo"):
+        forget_keypoints(tmp_path)
         strings, _ = convert([rich], kind, tmp_path / kind)
         mask = DatasetCatalog.get(strings["train"])[0]["annotations"][0]["segmentation"]
         drawn = polygons_to_bitmask([np.asarray(p) for p in mask], 10, 20)
@@ -322,7 +336,9 @@ def test_boxes_stay_boxes_and_masks_stay_masks_through_labelme(rich, tmp_path):
     np.testing.assert_array_equal(one, two)  # with its hole
 
 
-def test_keypoints_keep_their_names_in_coco_and_labelme(tmp_path):
+@pytest.fixture
+def posed(tmp_path):
+    """A COCO set whose first class has keypoints."""
     points = [3.0, 3.0, 2, 0.0, 0.0, 0, 5.0, 4.0, 1]
     obj = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [2, 2, 6, 6], "keypoints": points}
     path = make.coco(tmp_path / "work/p.json", files=["a.jpg"], annotations=[obj])
@@ -330,19 +346,54 @@ def test_keypoints_keep_their_names_in_coco_and_labelme(tmp_path):
     content["categories"][0]["keypoints"] = ["a", "left_b", "right_b"]
     path.write_text(json.dumps(content))
     make.picture(tmp_path / "work/a.jpg")
-    for kind in ("coco", "labelme"):
-        strings, lost = convert(["coco:p.json"], kind, tmp_path / kind)
-        assert not lost
+    return "coco:p.json"
+
+
+def test_keypoints_keep_their_names_in_coco_labelme_and_yolo(posed, tmp_path):
+    for kind in ("coco", "labelme", "yolo"):
+        strings, lost = convert([posed], kind, tmp_path / kind)
+        unmarked = {"names of keypoints that no object has": 1}
+        assert lost == (unmarked if kind == "labelme" else {})
         assert MetadataCatalog.get(strings["train"]).thing_classes == ["cat", "owl"]
         names = MetadataCatalog.get(strings["train"]).keypoint_names
         found = DatasetCatalog.get(strings["train"])[0]["annotations"][0]["keypoints"]
         by_name = {name: found[3 * i : 3 * i + 3] for i, name in enumerate(names)}
         assert by_name["a"] == [3.5, 3.5, 2]
         assert by_name["right_b"] == [5.5, 4.5, 1]
-    assert strings["train"].startswith("labelme:")
+        assert corners(strings["train"]) == {"a": [("cat", [2, 2, 8, 8])]}
+    assert create_keypoint_hflip_indices(strings["train"]) == [0, 2, 1]
+    assert strings["train"].startswith("yolo:")
     other = LabelledSet(["cat"], [], [1], ["nose"])
     with pytest.raises(DataError, match="a, left_b, right_b; nose"):
-        merge([load_labelled_set("coco:p.json"), other])
+        merge([load_labelled_set(posed), other])
+
+
+def test_poses_of_yolo_are_written_with_their_shape_and_flips(posed, tmp_path):
+    """An object without keypoints gets points that nobody marked; its outline is counted."""
+    path = tmp_path / "work/p.json"
+    content = json.loads(path.read_text())
+    plain = {"id": 2, "image_id": 0, "category_id": 2, "bbox": [0, 0, 10, 5]}
+    content["annotations"].append({**plain, "segmentation": [SQUARE]})
+    path.write_text(json.dumps(content))
+    _, lost = convert([posed], "yolo", tmp_path / "out")
+    assert lost == {"masks (boxes are kept)": 1}
+    keys = yaml.safe_load((tmp_path / "out/data.yaml").read_text())
+    assert (keys["kpt_shape"], keys["flip_idx"]) == ([3, 3], [0, 2, 1])
+    assert keys["kpt_names"][1] == ["a", "left_b", "right_b"]
+    lines = (tmp_path / "out/labels/train/a.txt").read_text().splitlines()
+    assert lines[0] == "0 0.25 0.5 0.3 0.6 0.175 0.35 2 0 0 0 0.275 0.45 1"
+    assert lines[1] == "1 0.25 0.25 0.5 0.5" + 9 * " 0"
+
+
+def test_flips_that_names_do_not_say_are_counted_as_lost(posed, tmp_path):
+    convert([posed], "yolo", tmp_path / "one")
+    path = tmp_path / "one/data.yaml"
+    keys = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**keys, "kpt_names": None}))
+    strings, lost = convert([f"yolo:{path}"], "yolo", tmp_path / "two")
+    assert not lost
+    _, lost = convert([strings["train"]], "coco", tmp_path / "three")
+    assert lost == {"pairs of keypoints that a flip exchanges": 1}
 
 
 @pytest.mark.parametrize("kind", ["yolo", "labelme"])

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.catalog import MetadataCatalog
-from d2lite.data.classes import select_classes
+from d2lite.data.classes import create_keypoint_hflip_indices, select_classes
+from d2lite.data.classes.keypoints import flip_pairs
 from d2lite.data.faults import collecting_faults
 from d2lite.data.object_checks import drop_invalid
 from d2lite.data.plain_records import load_records
@@ -27,12 +28,23 @@ class LabelledSet:
         records: dataset dicts whose category ids count `classes`.
         category_ids: the number of each class in a COCO file.
         keypoint_names: of the objects' keypoints, in their order; empty where they have none.
+        keypoint_flips: for each keypoint the one that takes its place in a mirrored image; empty
+            where that is not known.
     """
 
     classes: list[str]
     records: list[dict[str, Any]]
     category_ids: list[int]
     keypoint_names: list[str] = field(default_factory=list)
+    keypoint_flips: list[int] = field(default_factory=list)
+
+    @property
+    def num_unnamed_flips(self) -> int:
+        """Pairs of keypoints that a flip exchanges, though their names do not say it."""
+        place = {name: number for number, name in enumerate(self.keypoint_names)}
+        named = {frozenset(map(place.__getitem__, p)) for p in flip_pairs(self.keypoint_names)}
+        stated = {frozenset(pair) for pair in enumerate(self.keypoint_flips)}
+        return sum(len(pair) == 2 for pair in stated - named)
 
     @property
     def num_objects(self) -> int:
@@ -57,7 +69,25 @@ def load_labelled_set(name: str) -> LabelledSet:
     id_of = {index: number for number, index in mapping.items()}
     # COCO's own ids begin at 1, and some tools take 0 for the background.
     ids = [id_of.get(index, index + 1) for index in range(len(classes))]
-    return LabelledSet(list(classes), records, ids, list(metadata.get("keypoint_names") or ()))
+    return LabelledSet(list(classes), records, ids, *_keypoints(name, records))
+
+
+def _keypoints(name: str, records: Sequence[dict[str, Any]]) -> tuple[list[str], list[int]]:
+    """The names of the keypoints that objects have, and what a flip exchanges where it is known."""
+    objects = (obj for record in records for obj in record.get("annotations", ()))
+    counts = {np.size(obj["keypoints"]) // 3 for obj in objects if "keypoints" in obj}
+    if not counts:
+        return [], []
+    metadata = MetadataCatalog.get(name)
+    names = list(metadata.get("keypoint_names") or ())
+    if counts != {len(names)}:
+        if names or len(counts) > 1:
+            listed = ", ".join(map(str, sorted(counts)))
+            raise DataError(f"{name} has objects of {listed} keypoints, and {len(names)} names.")
+        return [f"point {number}" for number in range(counts.pop())], []
+    flips = create_keypoint_hflip_indices(name)
+    is_known = metadata.get("keypoint_flip_map") is not None or flips != list(range(len(names)))
+    return names, flips if is_known else []
 
 
 def merge(sets: Sequence[LabelledSet]) -> LabelledSet:
@@ -86,7 +116,8 @@ def merge(sets: Sequence[LabelledSet]) -> LabelledSet:
         (one.classes, one.category_ids) == (classes, sets[0].category_ids) for one in sets
     )
     ids = sets[0].category_ids if is_same else list(range(1, len(classes) + 1))
-    return LabelledSet(classes, records, ids, points[0] if points else [])
+    flips = next((one.keypoint_flips for one in sets if one.keypoint_flips), [])
+    return LabelledSet(classes, records, ids, points[0] if points else [], flips)
 
 
 def select(data: LabelledSet, classes: Sequence[str]) -> LabelledSet:

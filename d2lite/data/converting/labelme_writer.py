@@ -16,7 +16,16 @@ from d2lite.utils.file_io import atomic_write
 from d2lite.visualization.generic_mask import GenericMask
 
 from .labelled_set import LabelledSet
-from .object_kinds import BOXES, TOLERANCE, Record, compare_box, has_mask, plain_objects, to_xyxy
+from .object_kinds import (
+    BOXES,
+    FLIPS,
+    TOLERANCE,
+    Record,
+    compare_box,
+    has_mask,
+    plain_objects,
+    to_xyxy,
+)
 from .outlines import as_polygons
 
 
@@ -24,11 +33,14 @@ def write_labelme(
     data: LabelledSet, names: Sequence[str], folder: Path, split: str, lost: Counter[str]
 ) -> str:
     """SPLIT/NAME.json beside each image, and labels.txt with all classes above the splits."""
+    lost[FLIPS] += data.num_unnamed_flips
+    marked: set[str] = set()
     for name, record in zip(names, data.records, strict=True):
         shapes = []
         objects = plain_objects(record, lost, keeps_keypoints=True, keeps_turned=True)
         for number, obj in enumerate(objects):
             shapes += _labelme_shapes(obj, record, data, number, lost)
+            marked |= {name for name, _, _, visible in _keypoints(obj, data) if visible}
         content: dict[str, Any] = {
             "version": "5.4.1",
             "flags": {},
@@ -40,6 +52,7 @@ def write_labelme(
         }
         with atomic_write(folder / split / f"{Path(name).stem}.json") as file:
             json.dump(content, file, ensure_ascii=False, indent=1)
+    lost["names of keypoints that no object has"] += len(set(data.keypoint_names) - marked)
     with atomic_write(folder / CLASS_LIST) as file:
         file.write("".join(f"{label}\n" for label in data.classes))
     return f"labelme:{folder / split}"
@@ -81,8 +94,7 @@ def _labelme_shapes(
 
 def _keypoints(obj: Record, data: LabelledSet) -> list[tuple[str, float, float, int]]:
     flat = [float(value) for value in obj.get("keypoints", ())]
-    names = data.keypoint_names or [f"point {i}" for i in range(len(flat) // 3)]
-    rows = zip(names, flat[0::3], flat[1::3], flat[2::3], strict=False)
+    rows = zip(data.keypoint_names, flat[0::3], flat[1::3], flat[2::3], strict=False)
     return [(name, x, y, int(visible)) for name, x, y, visible in rows]
 
 

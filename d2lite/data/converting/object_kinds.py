@@ -22,6 +22,7 @@ CROWDS, KEYPOINTS, MASKS = "crowd regions", "keypoints of objects", "masks (boxe
 TURNED, DIFFICULT = "rotated boxes", "marks 'difficult'"
 TRACED, PARTS = "masks redrawn as outlines", "parts of masks joined into one outline"
 BOXES = "boxes that differ from their masks'"
+FLIPS = "pairs of keypoints that a flip exchanges"
 
 
 def can_hold_class(kind: str, label: str) -> bool:

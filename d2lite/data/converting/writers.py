@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from d2lite.utils.file_io import atomic_write
@@ -24,16 +23,14 @@ from .labelme_writer import write_labelme
 from .object_kinds import (
     BOXES,
     DIFFICULT,
+    FLIPS,
     MASKS,
-    PARTS,
-    TRACED,
     Record,
-    compare_box,
     has_mask,
     plain_objects,
     to_xyxy,
 )
-from .outlines import as_polygons, joined
+from .yolo_writer import write_yolo
 
 Writer = Callable[[LabelledSet, Sequence[str], Path, str, Counter[str]], str]
 
@@ -49,6 +46,7 @@ def write_coco(
     data: LabelledSet, names: Sequence[str], folder: Path, split: str, lost: Counter[str]
 ) -> str:
     """annotations/instances_SPLIT.json; everything but VOC's marks is kept."""
+    lost[FLIPS] += data.num_unnamed_flips
     path = folder / "annotations" / f"instances_{split}.json"
     with atomic_write(path) as file:
         json.dump(coco_content(data, names, lost), file)
@@ -98,44 +96,6 @@ def _voc_object(root: ElementTree.Element, label: str, obj: Record) -> None:
     box = ElementTree.SubElement(element, "bndbox")
     for tag, value in edges.items():
         _element(box, tag, int(value) if value == int(value) else value)
-
-
-def write_yolo(
-    data: LabelledSet, names: Sequence[str], folder: Path, split: str, lost: Counter[str]
-) -> str:
-    """labels/SPLIT/NAME.txt and data.yaml; a box or one outline an object."""
-    for name, record in zip(names, data.records, strict=True):
-        lines = []
-        for obj in plain_objects(record, lost, keeps_turned=True):
-            outline = _outline(obj, record, lost)
-            if outline is None:
-                x0, y0, x1, y1 = to_xyxy(obj)
-                outline = [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
-            shares = np.asarray(outline).reshape(-1, 2) / [record["width"], record["height"]]
-            numbers = " ".join(f"{value:.12g}" for value in shares.reshape(-1))
-            lines.append(f"{obj['category_id']} {numbers}\n")
-        with atomic_write(folder / "labels" / split / f"{Path(name).stem}.txt") as file:
-            file.writelines(lines)
-    path = folder / "data.yaml"
-    known = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    splits = {key: value for key, value in known.items() if key != "names"}
-    content = {**splits, split: f"images/{split}", "names": dict(enumerate(data.classes))}
-    with atomic_write(path) as file:
-        yaml.safe_dump(content, file, allow_unicode=True, sort_keys=False)
-    return f"yolo:{path}@{split}"
-
-
-def _outline(obj: Record, record: Record, lost: Counter[str]) -> list[float] | None:
-    """One polygon of an object's mask; None where it has no mask with an area."""
-    if not has_mask(obj):
-        return None
-    polygons, was_given = as_polygons(obj["segmentation"], record["height"], record["width"])
-    if not polygons:
-        return None
-    lost[TRACED] += not was_given
-    lost[PARTS] += len(polygons) - 1
-    compare_box(obj, polygons, lost)
-    return joined(polygons)
 
 
 def write_masks(
