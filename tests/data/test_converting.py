@@ -300,7 +300,7 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path, rich):
     with pytest.raises(OutputError, match="not empty"):
         convert([rich], "coco", tmp_path / "work")
     (tmp_path / "work/r/b.jpg").unlink()
-    with pytest.raises(MissingFileError, match=r"b\.jpg.*check_dataset"):
+    with pytest.raises(MissingFileError, match=r"b\.jpg.*d2lite data check"):
         convert([rich], "coco", tmp_path / "out")
     make.picture(tmp_path / "work/i/a.jpg")
     with pytest.raises(DataError, match="no classes"):
