@@ -14,6 +14,7 @@ import numpy as np
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 # Larger than any image that can be decoded, in pixels.
 _LONGEST_SIDE = 10**6
+_MASK_VALUES = {0, 1, 255}
 _FLAGS = {"": 0, "0": 0, "false": 0, "no": 0, "none": 0, "1": 1, "true": 1, "yes": 1}
 
 
@@ -103,7 +104,8 @@ def as_mask(value: Any) -> Any:
 
     Args:
         value: polygons as flat lists, one flat list, points as pairs or as {"x", "y"}; a code with
-            "counts" and "size", alone or in a list; an (H, W) array or tensor.
+            "counts" and "size", alone or in a list; an (H, W) array or tensor, or the lists of its
+            rows.
 
     Returns:
         A list of flat lists x0, y0, x1, y1, ... (or of flat arrays), a dict, a 2-D array, or None
@@ -112,6 +114,8 @@ def as_mask(value: Any) -> Any:
     Raises:
         TypeError, ValueError: if it is none of these.
     """
+    if type(value) is list and len(value) > 1 and _is_bitmap(value):
+        return np.array(value, dtype=np.uint8)
     if type(value) is list and all(map(_is_flat, value)):
         return value or None
     if value is None or isinstance(value, np.ndarray):
@@ -146,6 +150,15 @@ def _is_flat(part: Any) -> bool:
     """Whether this is a flat list of numbers, as most polygons are."""
     is_list = type(part) is list and len(part) >= 6 and type(part[0]) in (int, float)
     return is_list and _is_all_numbers(part)
+
+
+def _is_bitmap(rows: list[Any]) -> bool:
+    """Whether lists are the rows of a mask of 0 and 1 (or 255), and not polygons."""
+    first = rows[0]
+    if not isinstance(first, list) or not first or isinstance(first[0], list | dict | str):
+        return False
+    is_like = len(set(map(len, rows))) == 1 and set(first) <= _MASK_VALUES
+    return is_like and all(set(row) <= _MASK_VALUES for row in rows)
 
 
 def _is_same(new: Sequence[Any], old: Sequence[Any]) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.datasets.by_string.geometry import box_around_points, rectangle
 from d2lite.data.datasets.by_string.labelme import is_internal
+from d2lite.data.datasets.geometry import box_around_points, rectangle
 from d2lite.structures import BoxMode
 
 Record = dict[str, Any]

@@ -5,8 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from d2lite.data.faults import FaultLog
 from d2lite.data.normal_forms import as_flag, as_id, as_mask, as_number, as_numbers
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 
@@ -84,7 +87,8 @@ def normalise_annotation(annotation: dict[str, Any]) -> tuple[str, str] | None:
         if mask is None:
             del annotation["segmentation"]
         else:
-            annotation["segmentation"] = mask
+            is_bitmap = isinstance(mask, np.ndarray)
+            annotation["segmentation"] = rle.encode(mask != 0) if is_bitmap else mask
     return _normalise_keypoints(annotation) if "keypoints" in annotation else None
 
 

@@ -35,6 +35,11 @@ def has_image(place: Path) -> bool:
     return any(map(_is_image_name, place.rglob("*")))
 
 
+def has_image_ending(name: str) -> bool:
+    """Whether a text ends as the names of images do."""
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
 def _is_image_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_ENDINGS and not is_leftover(path)
 

@@ -206,6 +206,7 @@ def _local(image: str) -> Path:
 
 def _as_dict(obj: VocObject, number_of: Mapping[str, int]) -> dict[str, Any]:
     x0, y0, x1, y1 = obj.corners
+    mask = {} if obj.outline is None else {"segmentation": [obj.outline]}
     return {
         "category_id": number_of.get(obj.name, -1),
         # VOC counts pixels from 1 and names the last one inside, so the first edge is one lower:
@@ -213,6 +214,7 @@ def _as_dict(obj: VocObject, number_of: Mapping[str, int]) -> dict[str, Any]:
         "bbox": [x0 - 1, y0 - 1, x1, y1],
         "bbox_mode": BoxMode.XYXY_ABS,
         "difficult": obj.difficult,
+        **mask,
     }
 
 

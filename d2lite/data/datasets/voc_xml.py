@@ -1,13 +1,19 @@
-"""One XML file of Pascal VOC: the size of an image and its objects."""
+"""One XML file of Pascal VOC: the size of an image and its objects.
 
+Tools that took over its form put other shapes in place of a box, or beside it: rotated boxes
+(roLabelImg) and polygons (LabelMe of MIT, Roboflow).
+"""
+
+import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError, MissingFileError
 
+from .geometry import box_around_points, rectangle
 from .label_files import MAX_IMAGE_LABELS, read_xml
 from .location import missing_file
 
@@ -21,6 +27,7 @@ class VocObject(NamedTuple):
         difficult: 0 or 1.
         truncated: 0 or 1.
         pose: a word.
+        outline: a polygon x0, y0, x1, y1, ... in pixels; None where there is a box alone.
     """
 
     name: str
@@ -28,12 +35,18 @@ class VocObject(NamedTuple):
     difficult: int
     truncated: int
     pose: str
+    outline: list[float] | None = None
 
 
 def voc_labels(path: Path) -> set[str]:
     """The class names in one annotation file."""
-    labels = {(o.findtext("name") or "").strip() for o in read_annotation(path).iter("object")}
+    labels = {(o.findtext("name") or "").strip() for o in _elements(read_annotation(path))}
     return labels - {""}
+
+
+def _elements(root: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """The objects; LabelMe of MIT keeps those that were deleted, with a mark."""
+    return (o for o in root.iter("object") if (o.findtext("deleted") or "").strip() != "1")
 
 
 def read_annotation(path: Path) -> ElementTree.Element:
@@ -51,11 +64,14 @@ def read_annotation(path: Path) -> ElementTree.Element:
 
 def stated_size(root: ElementTree.Element) -> tuple[int, int] | None:
     """(height, width) of the XML; None where it has none that can be."""
-    try:
-        height, width = (float(root.findtext(f"size/{side}") or 0) for side in ("height", "width"))
-        return (int(height), int(width)) if min(height, width) >= 1 else None
-    except (ValueError, OverflowError):
-        return None
+    for sides in (("size/height", "size/width"), ("imagesize/nrows", "imagesize/ncols")):
+        try:
+            height, width = (float(root.findtext(side) or 0) for side in sides)
+            if min(height, width) >= 1:
+                return int(height), int(width)
+        except (ValueError, OverflowError):
+            continue
+    return None
 
 
 def annotated_objects(
@@ -68,7 +84,7 @@ def annotated_objects(
         path: of the file, for messages.
         faults: what a strict one refuses, it raises as a DataError.
     """
-    for element in root.iter("object"):
+    for element in _elements(root):
         try:
             yield _read_object(element, path)
         except DataError as err:
@@ -79,14 +95,43 @@ def _read_object(element: ElementTree.Element, path: Path) -> VocObject:
     label = (element.findtext("name") or "").strip()
     if not label:
         raise DataError(f"{path}: an object has no name.")
-    edges = (element.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax"))
     try:
-        x0, y0, x1, y1 = (float(edge or "") for edge in edges)
-    except ValueError as err:
+        outline = _outline(element)
+        if outline is None or element.find("bndbox") is not None:
+            x0, y0, x1, y1 = _numbers(element, "bndbox", ("xmin", "ymin", "xmax", "ymax"))
+        else:
+            x0, y0, x1, y1 = box_around_points(outline)
+            # Corners are pixel indices that begin at 1.
+            x0, y0 = x0 + 1, y0 + 1
+    except (ValueError, OverflowError) as err:
         raise DataError(f"{path}: the box of object {label!r} is incomplete: {err}.") from err
     difficult, truncated = (_mark(element.findtext(key)) for key in ("difficult", "truncated"))
     pose = element.findtext("pose", "Unspecified")
-    return VocObject(label, (x0, y0, x1, y1), difficult, truncated, pose)
+    return VocObject(label, (x0, y0, x1, y1), difficult, truncated, pose, outline)
+
+
+def _outline(element: ElementTree.Element) -> list[float] | None:
+    """The polygon of an object, or the corners of its rotated box; None where it has neither."""
+    if element.find("robndbox") is not None:
+        cx, cy, w, h, turn = _numbers(element, "robndbox", ("cx", "cy", "w", "h", "angle"))
+        edges = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+        return rectangle(*edges, math.degrees(turn))
+    polygon = element.find("polygon")
+    if polygon is None:
+        return None
+    points = polygon.findall("pt")
+    if points:
+        return [v for point in points for v in _numbers(point, "", ("x", "y"))]
+    # Roboflow numbers the corners from 1.
+    count = sum(child.tag[:1] == "x" and child.tag[1:].isdecimal() for child in polygon)
+    keys = [f"{axis}{number}" for number in range(1, count + 1) for axis in "xy"]
+    return _numbers(polygon, "", keys) or None
+
+
+def _numbers(element: ElementTree.Element, inside: str, keys: Iterable[str]) -> list[float]:
+    """The numbers of some children."""
+    place = f"{inside}/" if inside else ""
+    return [float(element.findtext(f"{place}{key}") or "") for key in keys]
 
 
 def _mark(text: str | None) -> int:

@@ -8,6 +8,7 @@ from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, is_leftover
 
 # So many files are looked at.
 _MAX_FILES = 5000
+_MAX_PEEKS = 20
 _BY_ENDING = {
     ".zip": "Name the .zip itself, or unpack it.",
     ".rar": "Unpack the .rar.",
@@ -28,16 +29,60 @@ _BY_ENDING = {
 }
 
 
+# Keys that tell the files of a tool whose own format is not read -> what to do.
+_OTHER_TOOLS = {
+    "Labelbox": (
+        ("data_row", "projects"),
+        ("data_row", "label_details"),
+        ("Labeled Data", "Label"),
+    ),
+    "V7 Darwin": (("bounding_box", "item"), ("bounding_box", "slot_names"), ("schema_ref",)),
+    "SuperAnnotate": (("metadata", "instances"), ("className", "pointLabels")),
+    "ISAT": (("info", "objects", "layer"),),
+    "Hasty": (("label_classes", "images"), ("class_name", "labels", "image_id")),
+    "Encord": (("label_hash", "data_hash"), ("data_units",)),
+    "Scale": (("task_id", "response"), ("callback_url",)),
+    "BDD100K": (("box2d",), ("poly2d",)),
+    "Kili": (("jsonResponse",),),
+    "SageMaker Ground Truth": (("source-ref",),),
+    "GeoJSON": (("FeatureCollection",), ("geometry", "features")),
+}
+_JSON_ENDINGS = (".json", ".ndjson", ".jsonl", ".manifest", ".geojson")
+_HEAD_BYTES = 2**17
+
+
+def other_tool(path: Path) -> str:
+    """The name of the tool whose own format a JSON file has; "" if it is not known."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    for tool, signs in _OTHER_TOOLS.items():
+        if any(all(f'"{key}"'.encode() in head for key in keys) for keys in signs):
+            return tool
+    return ""
+
+
+def file_advice(path: Path) -> str:
+    """What to do about a file in the own format of a tool, if it is known; begins with a blank."""
+    tool = other_tool(path) if path.suffix.lower() in _JSON_ENDINGS else ""
+    return tool and (
+        f" {path.name} looks like {tool}'s own format, which is not read: export as COCO there, or "
+        "convert it to COCO by the tool's own converter."
+    )
+
+
 def advice(folder: Path) -> str:
     """What the folder and those below it hold, and what to export or name; begins with a blank."""
-    files = (p for p in folder.rglob("*") if not is_leftover(p) and p.is_file())
-    endings = Counter(path.suffix.lower() for path in islice(files, _MAX_FILES))
+    below = (p for p in folder.rglob("*") if not is_leftover(p) and p.is_file())
+    files = list(islice(below, _MAX_FILES))
+    endings = Counter(path.suffix.lower() for path in files)
     if not endings:
         return " There are no files in it."
     listed = ", ".join(
         f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(6)
     )
-    hints = [text for ending, text in _BY_ENDING.items() if ending in endings]
+    files = [path for path in files if path.suffix.lower() in _JSON_ENDINGS][:_MAX_PEEKS]
+    hints = [text.strip() for path in files if (text := file_advice(path))][:1]
+    hints += [text for ending, text in _BY_ENDING.items() if ending in endings]
     if endings.keys() <= set(IMAGE_ENDINGS):
         hints = ["There are only images: export the annotations, too."]
     return " ".join(["", f"Its files are {listed}.", *hints[:2]])

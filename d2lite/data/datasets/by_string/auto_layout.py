@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from d2lite.utils.errors import ConfigError, DataError
 
-from .advice import advice
+from .advice import advice, file_advice
 from .file_kinds import csv_kind, json_kind, visible, xml_kind
 from .hugging_face import hugging_face_tables
 from .supervisely import supervisely_datasets
@@ -72,8 +72,8 @@ def recognise(folder: Path) -> Splits:
         return splits
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is a file of no kind that auto: knows. Known are {_KNOWN}. Name it by its "
-            "own kind, or name the folder."
+            f"{folder} is a file of no kind that auto: knows.{file_advice(folder)} Known are "
+            f"{_KNOWN}. Name it by its own kind, or name the folder."
         )
     inside = ", ".join([p.name for p in visible(folder)][:10]) or "nothing"
     raise DataError(
@@ -225,8 +225,10 @@ def _yolo(folder: Path) -> Splits:
     found: YoloFiles | None = find_yolo(folder)
     if found is None:
         return {}
-    splits = {_SAME.get(name, name): Found("yolo", found.file, name) for name in found.splits()}
-    return splits or {WHOLE: Found("yolo", found.file)}
+    # A list of classes in a folder of the labels is of all images of the whole folder.
+    place = found.file if found.file.parent == folder else folder
+    splits = {_SAME.get(name, name): Found("yolo", place, name) for name in found.splits()}
+    return splits or {WHOLE: Found("yolo", place)}
 
 
 def _voc(folder: Path) -> Splits:
@@ -282,7 +284,7 @@ def _table(folder: Path) -> Splits:
         return next((Found(kind, path) for kind, path in tables(place)), None)
 
     here: Splits = {}
-    for home in (folder, folder / "annotations"):
+    for home in (folder, folder / "annotations", folder / "labels"):
         for kind, path in tables(home):
             here.setdefault(_split_named(path.stem), Found(kind, path))
     return here or _by_split(folder, find)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from d2lite.data.datasets.coco_file import coco_categories, read_coco_json
 from d2lite.data.datasets.coco_reading import read_coco_objects
@@ -204,7 +205,8 @@ def _as_said(name: str) -> str:
 
 
 def _last_part(name: str) -> str:
-    return PureWindowsPath(name).name
+    # Of an address what follows the question mark is not of the name.
+    return PureWindowsPath(urlsplit(name).path if "://" in name else name).name
 
 
 def _without_prefix(name: str) -> str:

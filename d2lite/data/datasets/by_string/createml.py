@@ -8,6 +8,9 @@ from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, FileSource, Shape
 
+# RectLabel has an address.
+_IMAGE_KEYS = {"image", "imagefilename", "imageURL"}
+
 
 def is_createml_content(content: Any) -> bool:
     """Whether the content of a JSON file is Create ML's."""
@@ -15,7 +18,7 @@ def is_createml_content(content: Any) -> bool:
         isinstance(content, list)
         and bool(content)
         and isinstance(content[0], dict)
-        and bool({"image", "imagefilename"} & content[0].keys())
+        and bool(_IMAGE_KEYS & content[0].keys())
         and bool({"annotations", "annotation"} & content[0].keys())
     )
 
@@ -36,7 +39,8 @@ class CreateMLSource(FileSource):
         return self.read_each(content, self._item, faults)
 
     def _item(self, item: dict[str, Any]) -> Entry:
-        entry = Entry(str(item.get("image") or item.get("imagefilename")))
+        names = [item[key] for key in sorted(_IMAGE_KEYS) if item.get(key)]
+        entry = Entry(str(names[0]))
         for place, annotation in enumerate(item.get("annotations") or item.get("annotation") or ()):
             where = f"{self.file}: image {entry.name}, annotation {place}"
             entry.shapes.append(_shape(annotation, where))

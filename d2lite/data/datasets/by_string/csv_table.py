@@ -1,17 +1,18 @@
 """Tables of boxes in CSV, one box a line: Roboflow, TensorFlow's tutorials, VoTT, Open Images ...
 
-Columns are known by their names, whatever their order; a table without names is read as
-path, x1, y1, x2, y2, class. Boxes are corners in pixels, or in shares of the image where no
-number is above 1 and the columns are those of Open Images or AutoML.
+Columns are known by their names, whatever their order; a few tables without names, such as path,
+x1, y1, x2, y2, class, by what is in their first line. Boxes are in pixels, or in shares of the
+image where no number is above 1.
 """
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from d2lite.data.datasets.image_finder import ImageFinder
+from d2lite.data.datasets.image_finder import ImageFinder, has_image_ending
 from d2lite.data.datasets.label_files import read_text
 from d2lite.data.faults import FaultLog
 from d2lite.data.image_sizes import size_or_record_fault
@@ -23,20 +24,41 @@ from .source import find_path
 # What a column holds -> the names that tools give it, in lower case without _ and blanks.
 _NAMES = {
     "image": ("filename", "image", "imagename", "imagepath", "path", "file", "imageid", "img"),
-    "label": ("class", "label", "labelname", "classname", "category", "name", "classlabel"),
-    "x0": ("xmin", "x1", "left", "bboxxmin", "xtl"),
-    "y0": ("ymin", "y1", "top", "bboxymin", "ytl"),
-    "x1": ("xmax", "x2", "right", "bboxxmax", "xbr"),
-    "y1": ("ymax", "y2", "bottom", "bboxymax", "ybr"),
+    "label": (
+        "class",
+        "label",
+        "labelname",
+        "classname",
+        "category",
+        "name",
+        "classlabel",
+        "classid",
+        "categoryid",
+        "labelid",
+    ),
+    "x0": ("xmin", "x1", "left", "bboxxmin", "xtl", "roix1"),
+    "y0": ("ymin", "y1", "top", "bboxymin", "ytl", "roiy1"),
+    "x1": ("xmax", "x2", "right", "bboxxmax", "xbr", "roix2"),
+    "y1": ("ymax", "y2", "bottom", "bboxymax", "ybr", "roiy2"),
     "x": ("x", "bboxx"),
     "y": ("y", "bboxy"),
+    "cx": ("xcenter", "xcentre", "cx", "centerx", "xc", "bboxxcenter"),
+    "cy": ("ycenter", "ycentre", "cy", "centery", "yc", "bboxycenter"),
+    "box": ("bbox", "box", "boundingbox"),
     "w": ("w", "boxwidth", "bboxwidth", "bboxw"),
     "h": ("h", "boxheight", "bboxheight", "bboxh"),
     "width": ("width", "imagewidth", "imgwidth"),
     "height": ("height", "imageheight", "imgheight"),
     "group": ("isgroupof", "iscrowd"),
 }
-_PLAIN = ("image", "x0", "y0", "x1", "y1", "label")
+# Tables without a line of names: RetinaNet (also of Roboflow), makesense, AutoML of Google.
+_NAMELESS = (
+    ("image", "x0", "y0", "x1", "y1", "label"),
+    ("label", "x", "y", "w", "h", "image", "width", "height"),
+    ("", "image", "label", "x0", "y0", "", "", "x1", "y1", "", ""),
+)
+_NUMBERS = frozenset(["x0", "y0", "x1", "y1", "x", "y", "w", "h", "width", "height"])
+_BOXES = ({"x0", "y0", "x1", "y1"}, {"x", "y", "w", "h"}, {"cx", "cy", "w", "h"}, {"box"})
 
 
 def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -> dict[str, int]:
@@ -49,24 +71,43 @@ def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -
     Returns:
         "image", "label", "x0" ... -> number of the column; empty if these are other columns.
     """
-    plain = [
-        name.strip().lstrip("\ufeff#").lower().replace("_", "").replace(" ", "") for name in header
-    ]
+    plain = [_plain(name) for name in header]
     found = {}
     for what, names in _NAMES.items():
         wanted = [_plain((renamed or {}).get(what, "")), *names]
         places = [plain.index(name) for name in wanted if name and name in plain]
         if places:
             found[what] = places[0]
-    if {"x", "y", "width", "height"} <= found.keys() and not {"x0", "w"} & found.keys():
+    is_cornered = {"x", "y"} <= found.keys() or {"cx", "cy"} <= found.keys()
+    if is_cornered and {"width", "height"} <= found.keys() and not {"x0", "w"} & found.keys():
         # x, y, width, height: the last two are the box's.
         found["w"], found["h"] = found.pop("width"), found.pop("height")
-    has_box = {"x0", "y0", "x1", "y1"} <= found.keys() or {"x", "y", "w", "h"} <= found.keys()
-    return found if "image" in found and has_box else {}
+    return found if "image" in found and any(box <= found.keys() for box in _BOXES) else {}
 
 
 def _plain(name: str) -> str:
-    return name.strip().lstrip("#").lower().replace("_", "").replace(" ", "")
+    return re.sub(r"[\s_.#\ufeff-]", "", name).lower()
+
+
+def nameless_columns(row: list[str]) -> dict[str, int]:
+    """What each column of a table without a line of names holds; empty if it is not known."""
+    cells = [cell.strip() for cell in row]
+    for columns in _NAMELESS:
+        place = {what: i for i, what in enumerate(columns) if what}
+        if len(cells) != len(columns) or not has_image_ending(cells[place["image"]]):
+            continue
+        numbers = [cells[i] for what, i in place.items() if what in _NUMBERS]
+        # An image without objects has only a path.
+        if not any(numbers) or all(map(_is_number, numbers)):
+            return place
+    return {}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 class CsvSource(EntrySource):
@@ -88,8 +129,9 @@ class CsvSource(EntrySource):
         home = file.parent
         folders = [find_path(image_root, beside=home)] if image_root else []
         split = re.split(r"[_-](?:labels|annotations)", file.stem)[0]
-        tops = [home, home.parent] if home.name == "annotations" else [home]
-        around = [top / name for top in tops for name in (f"images/{split}", "images", split, ".")]
+        tops = [home, home.parent] if home.name in ("annotations", "labels") else [home]
+        names = (f"images/{split}", "images", split, "data", ".")
+        around = [top / name for top in tops for name in names]
         super().__init__(file, [*folders, *around])
         self._renamed = columns
         # Open Images writes classes as /m/01g317 and their names into a file of their own.
@@ -101,9 +143,9 @@ class CsvSource(EntrySource):
         columns = table_columns(rows[0][1], self._renamed) if rows else {}
         if columns:
             rows = rows[1:]
-        elif rows and _is_plain(rows[0][1]):
-            columns = {what: place for place, what in enumerate(_PLAIN)}
-        else:
+        elif rows:
+            columns = nameless_columns(rows[0][1])
+        if not columns:
             head = ", ".join(rows[0][1][:10]) if rows else "nothing"
             raise DataError(
                 f"{self.file} is not a table of boxes that is known: its first line is {head}. "
@@ -157,16 +199,11 @@ class CsvSource(EntrySource):
 def _names_of_classes(folder: Path) -> dict[str, str]:
     """Open Images' names of classes, from a list "/m/01g317,Person" beside the table."""
     files = sorted(folder.glob("*class-descriptions*.csv"))
+    files += [path for path in [folder.parent / "metadata/classes.csv"] if path.is_file()]
     if not files:
         return {}
     rows = csv.reader(io.StringIO(read_text(files[0])))
     return {row[0]: row[1] for row in rows if len(row) == 2}
-
-
-def _is_plain(row: list[str]) -> bool:
-    """Whether a line is path, x1, y1, x2, y2, class; an image without objects has only a path."""
-    numbers = [cell.strip().lstrip("-").replace(".", "", 1) for cell in row[1:5]]
-    return len(row) == len(_PLAIN) and (not any(numbers) or all(map(str.isdecimal, numbers)))
 
 
 def _size(cells: Mapping[str, str]) -> tuple[int, int] | None:
@@ -178,14 +215,23 @@ def _size(cells: Mapping[str, str]) -> tuple[int, int] | None:
 
 def _shape(cells: Mapping[str, str], where: str) -> Shape | None:
     """The object of a line; None for an image that is listed without one."""
-    keys = ("x0", "y0", "x1", "y1") if "x0" in cells else ("x", "y", "w", "h")
+    keys = next(keys for keys in _KEYS if keys[0] in cells)
     texts = [cells.get(key, "") for key in keys]
+    if keys == ("box",):  # "[2.0, 2.0, 10.0, 8.0]" of Kaggle
+        texts = re.split(r"[\s,;]+", texts[0].strip("[](){} "))
     label = cells.get("label") or "object"
-    if not any(texts):
+    if all(text.lower() in ("", "nan") for text in texts):
         return None
     try:
         a, b, c, d = (float(text) for text in texts)
     except ValueError:
         return Shape(label, where=where, fault="malformed")
-    box = [a, b, c, d] if keys[0] == "x0" else [a, b, a + c, b + d]
+    box = [a, b, a + c, b + d]
+    if keys[0] == "x0":
+        box = [a, b, c, d]
+    elif keys[0] == "cx":
+        box = [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
     return Shape(label, box, is_crowd=cells.get("group") == "1", where=where)
+
+
+_KEYS = (("x0", "y0", "x1", "y1"), ("cx", "cy", "w", "h"), ("x", "y", "w", "h"), ("box",))

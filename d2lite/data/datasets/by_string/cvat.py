@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from d2lite.data.datasets.geometry import box_around_points, ellipse, empty_mask, rectangle
 from d2lite.data.datasets.label_files import read_xml
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
-from .geometry import box_around_points, ellipse, empty_mask, rectangle
 from .source import find_path
 
 # Shapes without an area, which detection has no use for.

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from d2lite.data.datasets.geometry import ellipse, rectangle
 from d2lite.data.datasets.label_files import read_json
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
-from .geometry import ellipse, rectangle
 from .source import find_path
 
 _NO_AREA = {"label", "caption", "polyline", "feature_vector", "cuboid_3d", "cuboid_2d", "tabular"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from d2lite.data.datasets.geometry import box_around_points
 from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.image_sizes import size_or_record_fault
@@ -16,7 +17,6 @@ from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, UserError
 from d2lite.utils.garbage_collection import paused_garbage_collection
 
-from .geometry import box_around_points
 from .source import find_path
 
 logger = logging.getLogger(__name__)

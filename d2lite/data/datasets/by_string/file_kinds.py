@@ -7,7 +7,7 @@ from pathlib import Path
 
 from d2lite.data.datasets.image_finder import is_leftover
 
-from .csv_table import table_columns
+from .csv_table import nameless_columns, table_columns
 
 # XML has its root near the beginning; so has JSON what tells a list of one tool from another's.
 _HEAD_BYTES = 2**16
@@ -30,7 +30,7 @@ def json_kind(path: Path) -> str:
 
         begin = text[:_HEAD_BYTES].decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")[:1]
         if begin == "[":
-            if has("coordinates") and (has("image") or has("imagefilename")):
+            if has("coordinates") and any(map(has, ("image", "imagefilename", "imageURL"))):
                 return "createml"
             is_task = has("data") and (has("annotations") or has("completions"))
             return "labelstudio" if is_task or has("annotation_id") else ""
@@ -66,7 +66,7 @@ def csv_kind(path: Path) -> str:
     if "region_shape_attributes" in line:
         return "via"
     cells = [cell.strip().strip('"') for cell in re.split(r"[,;\t]", line)]
-    return "csv" if table_columns(cells) else ""
+    return "csv" if table_columns(cells) or nameless_columns(cells) else ""
 
 
 def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:

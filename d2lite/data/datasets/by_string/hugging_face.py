@@ -12,17 +12,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import OrderedLoader, select_classes
 from d2lite.data.faults import FaultLog
 from d2lite.data.image_sizes import image_size
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError
-from d2lite.utils.file_io import atomic_write, cache_dir
+from d2lite.utils.file_io import cache_dir
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
 from .file_kinds import visible_below
+from .kept_images import kept_image
 from .source import find_path, is_there
 
 BOX_KINDS = ("xywh", "xyxy")
@@ -162,15 +161,7 @@ def _image_file(image: Any, folder: Path, number: int) -> Path:
         stream = io.BytesIO()
         image.save(stream, format="PNG")
         data = stream.getvalue()
-    with Image.open(io.BytesIO(data)) as opened:
-        ending = str(opened.format).lower()
-    # Named by the content, so that another version of the data does not get these pixels.
-    digest = hashlib.blake2b(data, digest_size=6).hexdigest()
-    path = folder / f"{number:08d}-{digest}.{'jpg' if ending == 'jpeg' else ending}"
-    if not path.is_file():
-        with atomic_write(path, "wb") as file:
-            file.write(data)
-    return path
+    return kept_image(data, folder, f"{number:08d}")
 
 
 def _package() -> Any:

@@ -5,21 +5,25 @@ masks come as brush strokes in a run-length code of their own, and a task may ha
 of several people, of which the newest that was not cancelled counts.
 """
 
+import base64
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
+from PIL import Image
 
+from d2lite.data.datasets.geometry import ellipse, rotated
 from d2lite.data.datasets.label_files import read_json
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, FileSource, Shape
-from .geometry import ellipse, rotated
 
+_VIDEO_ENDINGS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _MAX_BRUSH_VALUES = 4 * 2**28
 
 
@@ -49,6 +53,11 @@ class LabelStudioSource(FileSource):
                 "'annotations' (JSON), or with 'annotation_id' and 'annotator' (JSON-MIN)."
             )
         entries = self.read_each(content, lambda task: self._task(task, faults), faults)
+        if entries and all(Path(entry.name).suffix.lower() in _VIDEO_ENDINGS for entry in entries):
+            raise DataError(
+                f"{self.file} labels videos, such as {entries[0].name}. Export the frames as "
+                "images with labels, for instance as YOLO with images."
+            )
         # JSON-MIN has a line for each annotator of a task; the last one counts.
         return list({entry.name: entry for entry in entries}.values())
 
@@ -59,10 +68,34 @@ class LabelStudioSource(FileSource):
             return None
         regions = list(_regions(task))
         entry = Entry(name, size=_size(regions))
+        shape_of: dict[str, Shape] = {}
+        points = []
         for place, region in enumerate(regions):
             where = f"{self.file}: task {task.get('id')}, region {place}"
-            entry.shapes += _shapes(region, where, faults)
+            if "keypointlabels" in region["value"] and region.get("parentID"):
+                points.append((region, where))
+                continue
+            for shape in _shapes(region, where, faults):
+                entry.shapes.append(shape)
+                shape_of[str(region.get("id"))] = shape
+        for region, where in points:
+            if not _add_keypoint(shape_of.get(str(region["parentID"])), region):
+                faults.add("no_area", f"{where}, a point of no region")
         return entry
+
+
+def _add_keypoint(owner: Shape | None, region: dict[str, Any]) -> bool:
+    """Make a point a keypoint of the region that it is in; False where that cannot be."""
+    try:
+        name, value = str(region["value"]["keypointlabels"][0]), region["value"]
+        sizes = region["original_width"], region["original_height"]
+        x, y = (float(value[k]) * float(size) / 100 for k, size in zip("xy", sizes, strict=True))
+    except MALFORMED:
+        return False
+    if owner is None or name in owner.keypoints:
+        return False
+    owner.keypoints[name] = (x, y, 2)
+    return True
 
 
 def _image_name(data: dict[str, Any]) -> str:
@@ -109,6 +142,8 @@ def _size(regions: list[dict[str, Any]]) -> tuple[int, int] | None:
 def _shapes(region: dict[str, Any], where: str, faults: FaultLog) -> Iterator[Shape]:
     value, label = region["value"], ""
     try:
+        if region.get("type") == "textarea":
+            return
         labels = next((v for key, v in value.items() if key.endswith("labels") and v), None)
         if not isinstance(labels, list):
             return  # a choice or a text about the whole image
@@ -130,6 +165,9 @@ def _shapes(region: dict[str, Any], where: str, faults: FaultLog) -> Iterator[Sh
         elif "rle" in value:
             mask = brush_mask(value["rle"], int(height), int(width))
             yield Shape(label, mask=rle.encode(mask), where=where)
+        elif "imageDataURL" in value:
+            data = base64.b64decode(value["imageDataURL"].partition("base64,")[2])
+            yield Shape(label, mask=rle.encode(_bitmap(data)), where=where)
         elif "radiusX" in value:
             x, y, rx, ry = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
             outline = ellipse(x * sx, y * sy, rx * sx, ry * sy, degrees)
@@ -144,8 +182,15 @@ def _shapes(region: dict[str, Any], where: str, faults: FaultLog) -> Iterator[Sh
                 yield Shape(label, [x0, y0, x1, y1], where=where)
         else:
             faults.add("no_area", f"{where}, a {region.get('type')}")
-    except MALFORMED as err:
+    except (*MALFORMED, OSError, SyntaxError) as err:
         yield Shape(label, where=f"{where} ({err})", fault="malformed")
+
+
+def _bitmap(data: bytes) -> np.ndarray:
+    """The (H, W) bool mask of an image: what is not black, or not transparent."""
+    with Image.open(io.BytesIO(data)) as image:
+        has_alpha = "A" in image.getbands()
+        return np.asarray(image.getchannel("A") if has_alpha else image.convert("L")) > 0
 
 
 def brush_mask(packed: list[int], height: int, width: int) -> np.ndarray:

@@ -7,6 +7,7 @@ rectangles and masks (a PNG in base64) are outlines or masks.
 
 import base64
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -18,16 +19,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from d2lite.data.datasets.geometry import drawn, ellipse
 from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, ImageFinder
 from d2lite.data.datasets.label_files import read_json, read_text
 from d2lite.data.faults import FaultLog
 from d2lite.data.image_sizes import image_size
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.file_io import cache_dir
 
 from .entries import Entry, EntrySource, Shape
 from .file_kinds import visible_below
-from .geometry import drawn, ellipse
+from .kept_images import kept_image
 from .source import find_path
 
 CLASS_LIST = "labels.txt"
@@ -74,6 +77,8 @@ class LabelMeSource(EntrySource):
             if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
                 continue
             image = _image_of(path, content, finder)
+            if not image.is_file() and content.get("imageData"):
+                image = _embedded(content["imageData"], path) or image
             size = _size(content) or _size_of(image)
             entry = Entry(path.name, path=image, size=size)
             entry.shapes = list(_objects(content["shapes"], size, path, faults))
@@ -131,6 +136,14 @@ def _image_of(path: Path, content: dict[str, Any], finder: ImageFinder) -> Path:
     names = (below / PureWindowsPath(stated).name, below / path.stem)
     others = (finder.find(str(name)) for name in names)
     return next(exact, None) or next(filter(None, others), tried[0])
+
+
+def _embedded(text: Any, path: Path) -> Path | None:
+    """The image that LabelMe keeps in its file unless told otherwise; None if it is not one."""
+    folder = cache_dir() / "labelme" / hashlib.blake2b(str(path.parent).encode()).hexdigest()[:16]
+    with contextlib.suppress(TypeError, ValueError, OSError, SyntaxError):
+        return kept_image(base64.b64decode(text), folder, path.stem)
+    return None
 
 
 @dataclass

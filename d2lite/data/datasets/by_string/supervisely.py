@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from d2lite.data.datasets.geometry import drawn, empty_mask
 from d2lite.data.datasets.label_files import read_json
 from d2lite.data.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, UserError
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
-from .geometry import drawn, empty_mask
 from .source import find_path
 
 _MAX_BITMAP_BYTES = 2**26
@@ -87,6 +87,13 @@ def _shape(obj: Any, size: tuple[int, int], where: str, faults: FaultLog) -> Sha
     label, kind = "", None
     try:
         label, kind = str(obj["classTitle"]), obj.get("geometryType")
+        if kind is None:  # files of old versions
+            points = (obj.get("points") or {}).get("exterior") or ()
+            kind = (
+                "bitmap"
+                if obj.get("bitmap")
+                else {0: None, 2: "rectangle"}.get(len(points), "polygon")
+            )
         if kind == "bitmap":
             return Shape(label, mask=rle.encode(_bitmap(obj["bitmap"], size)), where=where)
         points = [(float(x), float(y)) for x, y in obj["points"]["exterior"]]

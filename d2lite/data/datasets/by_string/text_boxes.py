@@ -51,7 +51,7 @@ def _fits_kitti(words: list[str]) -> bool:
 
 
 def _fits_dota(words: list[str]) -> bool:
-    return len(words) in (9, 10) and all(map(_is_number, words[:8])) and not _is_number(words[8])
+    return len(words) >= 9 and all(map(_is_number, words[:8])) and not _is_number(words[8])
 
 
 _FITS = {"kitti": _fits_kitti, "dota": _fits_dota}
@@ -130,7 +130,9 @@ class DotaSource(_TextSource):
         """Read "x1 y1 x2 y2 x3 y3 x4 y4 class difficult"."""
         if len(words) < 9:
             raise ValueError(f"{len(words)} values, not 8 and a class")
-        return Shape(words[8], polygons=[[float(word) for word in words[:8]]])
+        # A name may have blanks.
+        label = words[8:-1] if len(words) > 9 and _is_number(words[-1]) else words[8:]
+        return Shape(" ".join(label), polygons=[[float(word) for word in words[:8]]])
 
 
 def widerface_files(folder: Path) -> dict[str, Path]:
@@ -140,6 +142,10 @@ def widerface_files(folder: Path) -> dict[str, Path]:
         for path in sorted(home.glob("wider_face_*_bbx_gt.txt")):
             found[path.name.split("_")[2]] = path
     return found
+
+
+def _is_zeros(line: str) -> bool:
+    return set(line.split()) == {"0"}
 
 
 class WiderFaceSource(EntrySource):
@@ -170,20 +176,20 @@ class WiderFaceSource(EntrySource):
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images in the order of the list; boxes marked invalid are left out."""
-        lines = iter(enumerate(_lines(self.file), start=1))
+        every = [(i, line) for i, line in enumerate(_lines(self.file), 1) if line.strip()]
+        lines = iter(every)
         entries = []
         for number, name in lines:
-            if not name.strip():
-                continue
+            if _is_zeros(name):
+                continue  # what an image without a face has in place of a box, or has not
             entry = Entry(name.strip())
             try:
-                # An image without a face has the count 0 and one line of zeros.
                 count = int(next(lines)[1])
-                for _ in range(max(count, 1)):
+                for _ in range(count):
                     number, line = next(lines)
                     x, y, w, h, *facts = (float(word) for word in line.split())
                     is_invalid = len(facts) > 3 and facts[3] == 1
-                    if count and not is_invalid:
+                    if not is_invalid:
                         where = f"{self.file}, line {number}"
                         entry.shapes.append(Shape("face", [x, y, x + w, y + h], where=where))
             except (StopIteration, ValueError) as err:

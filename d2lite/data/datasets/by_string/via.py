@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from d2lite.data.datasets.geometry import ellipse
 from d2lite.data.datasets.label_files import read_json, read_text
 from d2lite.data.faults import FaultLog
 from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, FileSource, Shape
-from .geometry import ellipse
 
 # Attributes of a region that name its class, in the order in which they are tried.
 _CLASS_KEYS = ("class", "label", "name", "category", "type", "object")

@@ -115,7 +115,7 @@ class _LabelReader:
         objects = []
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                obj = self._object(line.split(), height, width, f"{path}, line {number}")
+                obj = self._object(_words(line), height, width, f"{path}, line {number}")
                 objects += [obj] if obj else []
         return objects
 
@@ -187,3 +187,8 @@ def _box(values: list[float], height: int, width: int) -> dict[str, Any]:
     x, y, w, h = values[:4]
     box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
     return {"bbox": box, "bbox_mode": BoxMode.XYWH_ABS}
+
+
+def _words(line: str) -> list[str]:
+    """The parts of a line; some tools write commas between them, and a point in each number."""
+    return (line.replace(",", " ") if "." in line else line).split()

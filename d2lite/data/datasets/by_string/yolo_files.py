@@ -4,6 +4,7 @@ data.yaml (Ultralytics, Roboflow, CVAT); obj.data and obj.names (Darknet, CVAT's
 and labels with a classes.txt (LabelImg, Label Studio, makesense); _darknet.labels (Roboflow).
 """
 
+import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -18,6 +19,8 @@ from d2lite.utils.nested import MAX_TEXT, refuse_repetition
 
 from .file_kinds import visible
 from .source import find_path
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 _SAME = {"valid": ("val", "valid", "validation"), "validation": ("val", "valid", "validation")}
@@ -192,9 +195,16 @@ def find_yolo(folder: Path) -> YoloFiles | None:
         return _darknet(path)
     for name in _NAME_FILES:
         below = [folder, *(p for p in visible(folder) if p.is_dir() and p.name in SPLITS)]
-        for home in below:
-            if (home / name).is_file() and (found := _name_list(home / name, folder)).entries:
-                return found
+        below += [p for p in (folder / "labels", *visible(folder / "labels")) if p.is_dir()]
+        files = [home / name for home in below if (home / name).is_file()]
+        if files and (found := _name_list(files[0], folder)).entries:
+            if any(_lines(file) != _lines(files[0]) for file in files[1:]):
+                listed = ", ".join(map(str, files))
+                raise DataError(
+                    f"{listed} list other classes, so the numbers of the label files mean "
+                    f"different classes. Write one {folder / name} for all."
+                )
+            return found
     return None
 
 
@@ -213,6 +223,10 @@ def _data_yaml(path: Path) -> YoloFiles:
     # Numbers may have gaps; only the label files count by them.
     pairs = enumerate(names) if isinstance(names, list) else sorted(names.items(), key=_by_number)
     found = YoloFiles(path, _unique({str(number): str(name) for number, name in pairs}))
+    if content.get("nc") not in (None, len(names), str(len(names))):
+        logger.warning(
+            "%s: nc is %s, but names has %d classes; names counts.", path, content["nc"], len(names)
+        )
     for split in SPLITS:
         entry = content.get(split)
         if entry:
@@ -253,7 +267,7 @@ def _read_keypoints(found: YoloFiles, content: dict[str, Any]) -> None:
 def _darknet(path: Path) -> YoloFiles:
     """obj.data: lines "train = data/train.txt", "names = data/obj.names"."""
     pairs = (line.partition("=") for line in _lines(path))
-    facts = {key.strip(): value.strip() for key, is_pair, value in pairs if is_pair}
+    facts = {key.strip().lower(): value.strip() for key, is_pair, value in pairs if is_pair}
     found = YoloFiles(path, {})
     names = found._place(facts.get("names", "obj.names"))
     if names is None or not names.is_file():

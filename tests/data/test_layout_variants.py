@@ -1,0 +1,267 @@
+"""Files as tools and their versions vary them: each is read like the usual form of its layout."""
+
+import base64
+import io
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.faults import collecting_faults
+from d2lite.structures import BoxMode
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+from tests.data.spec_files import picture
+
+pytestmark = pytest.mark.usefixtures("own_folders")
+
+LINE = "0 0.5 0.5 0.4 0.4\n"
+YAML = "train: images\nval: images\nnames: [cat]\n"
+RECTANGLE = {"x": 5, "y": 10, "width": 25, "height": 40, "rotation": 0}
+SIZE = {"original_width": 40, "original_height": 20}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A function that writes files, of text or JSON, and images of 40 x 20 for names of images."""
+    home = tmp_path / "work" / "set"
+
+    def write(files):
+        for name, content in files.items():
+            path = home / name
+            if content is None:
+                picture(path, size=(40, 20))
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return home
+
+    return write
+
+
+def objects(string):
+    """(class, xyxy, has a mask) of each object, whose images are all there."""
+    with collecting_faults() as faults:
+        records = DatasetCatalog.get(string)
+    assert not {"missing_image", "malformed", "unknown_category"} & faults.counts.keys()
+    for record in records:
+        with Image.open(record["file_name"]) as image:
+            assert image.size == (record["width"], record["height"])
+    names = MetadataCatalog.get(string).thing_classes
+    found = [obj for record in records for obj in record["annotations"]]
+    boxes = [BoxMode.convert(list(o["bbox"]), o["bbox_mode"], BoxMode.XYXY_ABS) for o in found]
+    return [
+        (names[obj["category_id"]], np.round(box).tolist(), "segmentation" in obj)
+        for obj, box in zip(found, boxes, strict=True)
+    ]
+
+
+YOLO_BOX = [("cat", [12, 6, 28, 14], False)]
+
+
+@pytest.mark.parametrize(("files", "split"), [
+    ({"images/a.jpg": None, "labels/a.txt": "0, 0.5, 0.5, 0.4, 0.4\n", "data.yaml": YAML}, ""),
+    ({"images/a.jpg": None, "labels/a.txt": LINE, "labels/classes.txt": "cat\n"}, ""),
+    ({"images/train/a.jpg": None, "labels/train/a.txt": LINE, "labels/train/classes.txt": "cat\n"},
+     "@train"),
+    ({**{f"{split}/a.jpg": None for split in ("train", "valid")},
+      **{f"{split}/a.txt": LINE for split in ("train", "valid")},
+      **{f"{split}/_darknet.labels": "cat\n" for split in ("train", "valid")}}, "@val"),
+    ({"obj_Validation_data/a.jpg": None, "obj_Validation_data/a.txt": LINE, "obj.names": "cat\n",
+      "Validation.txt": "data/obj_Validation_data/a.jpg\n",
+      "obj.data": "classes = 1\nValidation = data/Validation.txt\nnames = data/obj.names\n"},
+     "@val"),
+])  # fmt: skip
+def test_labels_of_yolo(folder, files, split):
+    assert objects(f"auto:{folder(files)}{split}") == YOLO_BOX
+
+
+def test_lists_of_classes_that_differ_between_splits_are_refused(folder):
+    """The same number would mean two classes."""
+    files = {f"{split}/a.jpg": None for split in ("train", "valid")}
+    files |= {f"{split}/a.txt": LINE for split in ("train", "valid")}
+    files |= {"train/_darknet.labels": "cat\ndog\n", "valid/_darknet.labels": "dog\ncat\n"}
+    with pytest.raises(DataError, match="list other classes"):
+        objects(f"auto:{folder(files)}@train")
+
+
+def test_number_of_classes_that_names_do_not_have_is_said(folder, caplog):
+    home = folder({"images/a.jpg": None, "labels/a.txt": LINE, "data.yaml": YAML + "nc: 2\n"})
+    with caplog.at_level(logging.WARNING):
+        objects(f"auto:{home}@train")
+    assert "nc is 2, but names has 1 classes" in caplog.text
+
+
+def test_rotated_box_of_rolabelimg_has_its_corners(folder):
+    shape = "<robndbox><cx>20</cx><cy>10</cy><w>16</w><h>4</h><angle>1.5707963</angle></robndbox>"
+    size = "<size><width>40</width><height>20</height></size>"
+    text = f"<annotation>{size}<object><name>cat</name>{shape}</object></annotation>"
+    home = folder({"a.jpg": None, "a.xml": text})
+    assert objects(f"auto:{home}") == [("cat", [18, 2, 22, 18], True)]
+
+
+def test_polygons_of_the_labelme_of_mit_are_read_without_deleted_objects(folder):
+    points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((3, 3), (12, 3), (12, 12)))
+    shape = f"<polygon><username>u</username>{points}</polygon>"
+    text = (
+        "<annotation><filename>a.jpg</filename><imagesize><nrows>20</nrows><ncols>40</ncols>"
+        f"</imagesize><object><name>\ncat\n</name><deleted>0</deleted>{shape}</object>"
+        f"<object><name>dog</name><deleted>1</deleted>{shape}</object></annotation>"
+    )
+    home = folder({"Images/a.jpg": None, "Annotations/a.xml": text})
+    assert objects(f"auto:{home}") == [("cat", [3, 3, 12, 12], True)]
+    assert MetadataCatalog.get(f"auto:{home}").thing_classes == ["cat"]
+
+
+def test_polygon_of_roboflow_in_voc_is_a_mask_beside_the_box(folder):
+    box = "<bndbox><xmin>3</xmin><ymin>3</ymin><xmax>12</xmax><ymax>12</ymax></bndbox>"
+    shape = "<polygon><x1>3</x1><y1>3</y1><x2>12</x2><y2>3</y2><x3>12</x3><y3>12</y3></polygon>"
+    text = f"<annotation><object><name>cat</name>{box}{shape}</object></annotation>"
+    home = folder({"a.jpg": None, "a.xml": text})
+    assert objects(f"auto:{home}") == [("cat", [2, 2, 12, 12], True)]
+    [obj] = DatasetCatalog.get(f"auto:{home}")[0]["annotations"]
+    assert obj["segmentation"] == [[3, 3, 12, 3, 12, 12]]
+
+
+def test_image_inside_of_a_labelme_file_is_used_where_there_is_no_other(folder):
+    """LabelMe stores it by default, and people share the JSON files alone."""
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 20), (9, 8, 7)).save(stream, format="PNG")
+    shape = {"label": "cat", "points": [[2, 2], [12, 2], [12, 10]], "shape_type": "polygon"}
+    data = base64.b64encode(stream.getvalue()).decode()
+    home = folder({"a.json": {"shapes": [shape], "imagePath": "a.jpg", "imageData": data}})
+    assert objects(f"auto:{home}") == [("cat", [2, 2, 12, 10], True)]
+
+
+PIXEL_BOX = [2, 2, 12, 10]
+
+
+@pytest.mark.parametrize(("name", "text", "label"), [
+    ("t.csv", 'image_id,width,height,bbox,source\na,40,20,"[2.0, 2.0, 10.0, 8.0]",x\n', "object"),
+    ("t.csv", "image,label,x_center,y_center,width,height\na.jpg,cat,0.175,0.3,0.25,0.4\n", "cat"),
+    ("t.csv", "image_name,class_id,x_min,y_min,x_max,y_max\na.jpg,3,2,2,12,10\n", "3"),
+    ("t.csv", "Filename;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\na.jpg;2;2;12;10;5\n", "5"),
+    ("t.csv", 'image_id,bbox,class\na,"[2, 2, 10, 8]",cat\nb,nan,\n', "cat"),
+    ("t.csv", "cat,2,2,10,8,a.jpg,40,20\n", "cat"),
+    ("t.csv", "TRAIN,gs://b/a.jpg,cat,0.05,0.1,,,0.3,0.5,,\n", "cat"),
+    ("_annotations.csv", "a.jpg,2,2,12,10,cat\n", "cat"),
+])  # fmt: skip
+def test_tables_of_boxes(folder, name, text, label):
+    home = folder({"a.jpg": None, "b.jpg": None, name: text})
+    assert objects(f"auto:{home}") == [(label, PIXEL_BOX, False)]
+
+
+def test_open_images_of_fiftyone(folder):
+    head = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf\n"
+    files = {"data/a.jpg": None, "metadata/classes.csv": "/m/01,Cat\n"}
+    files["labels/detections.csv"] = head + "a,x,/m/01,1,0.05,0.3,0.1,0.5,0\n"
+    assert objects(f"auto:{folder(files)}") == [("Cat", PIXEL_BOX, False)]
+
+
+def label_studio(*results, image="a.jpg"):
+    return [{"id": 1, "annotations": [{"result": list(results)}], "data": {"image": image}}]
+
+
+def test_point_inside_of_a_region_of_label_studio_is_its_keypoint(folder):
+    box = {"id": "p", **SIZE, "value": {**RECTANGLE, "rectanglelabels": ["cat"]}}
+    point = {"x": 10, "y": 20, "width": 0.5, "keypointlabels": ["nose"]}
+    home = folder({"a.jpg": None, "p.json": label_studio(
+        box, {"id": "q", "parentID": "p", **SIZE, "value": point}
+    )})  # fmt: skip
+    assert objects(f"auto:{home}") == [("cat", PIXEL_BOX, False)]
+    assert DatasetCatalog.get(f"auto:{home}")[0]["annotations"][0]["keypoints"] == [4, 4, 2]
+    assert MetadataCatalog.get(f"auto:{home}").keypoint_names == ["nose"]
+
+
+def test_bitmap_of_label_studio_is_a_mask(folder):
+    mask = np.zeros((20, 40), np.uint8)
+    mask[2:10, 2:12] = 255
+    stream = io.BytesIO()
+    Image.fromarray(mask).save(stream, format="PNG")
+    url = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    region = {**SIZE, "value": {"imageDataURL": url, "bitmasklabels": ["cat"]}}
+    home = folder({"a.jpg": None, "p.json": label_studio(region)})
+    assert objects(f"auto:{home}") == [("cat", PIXEL_BOX, True)]
+
+
+def test_videos_of_label_studio_are_refused_with_what_to_export(folder):
+    region = {"value": {"sequence": [], "labels": ["cat"]}, "type": "videorectangle"}
+    home = folder({"p.json": label_studio(region, image="/data/v.mp4")})
+    with pytest.raises(DataError, match=r"labels videos, such as .*v\.mp4. Export the frames"):
+        objects(f"auto:{home}")
+
+
+def test_create_ml_with_addresses(folder):
+    place = {"x": 7, "y": 6, "width": 10, "height": 8}
+    item = {"imageURL": "a.jpg", "annotations": [{"label": "cat", "coordinates": place}]}
+    assert objects(f"auto:{folder({'a.jpg': None, 'x.json': [item]})}") == [
+        ("cat", PIXEL_BOX, False)
+    ]
+
+
+def test_supervisely_without_kinds_of_shapes(folder):
+    points = {"exterior": [[2, 2], [12, 2], [12, 10]], "interior": []}
+    ann = {
+        "size": {"height": 20, "width": 40},
+        "objects": [{"classTitle": "cat", "points": points}],
+    }
+    files = {"d/img/a.jpg": None, "d/ann/a.jpg.json": ann}
+    files["meta.json"] = {"classes": [{"title": "cat", "shape": "polygon"}]}
+    assert objects(f"auto:{folder(files)}") == [("cat", PIXEL_BOX, True)]
+
+
+@pytest.mark.parametrize("end", [" 0", " 1", ""])
+def test_dota_with_blanks_in_the_name_of_a_class(folder, end):
+    line = f"2 2 12 2 12 10 2 10 large vehicle{end}\n"
+    home = folder({"images/a.png": None, "labelTxt/a.txt": line})
+    assert objects(f"auto:{home}") == [("large vehicle", PIXEL_BOX, True)]
+
+
+@pytest.mark.parametrize("empty", ["", "0 0 0 0 0 0 0 0 0 0\n"])
+def test_wider_face_without_a_line_for_an_image_without_faces(folder, empty):
+    text = f"0--Parade/a.jpg\n0\n{empty}0--Parade/b.jpg\n1\n2 2 10 8 0 0 0 0 0 0\n"
+    images = {f"WIDER_train/images/0--Parade/{name}.jpg": None for name in "ab"}
+    home = folder({**images, "wider_face_train_bbx_gt.txt": text})
+    assert objects(f"auto:{home}@train") == [("face", PIXEL_BOX, False)]
+
+
+def coco(segmentation, name="a.jpg", **more):
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation, **more}
+    image = {"id": 1, "file_name": name, "width": 40, "height": 20}
+    categories = [{"id": 1, "name": "cat"}]
+    return {"images": [image], "annotations": [annotation], "categories": categories}
+
+
+@pytest.mark.parametrize("value", [1, 255, True])
+def test_mask_of_coco_as_rows_of_pixels(folder, value):
+    """Two rows of zeros and ones look like two polygons."""
+    mask = [[0] * 40 for _ in range(20)]
+    for row in mask[2:10]:
+        row[2:12] = [value] * 10
+    home = folder({"a.jpg": None, "x.json": coco(mask)})
+    assert objects(f"coco:{home}/x.json") == [("cat", PIXEL_BOX, True)]
+
+
+def test_images_of_coco_by_their_addresses(folder):
+    content = coco([[2, 2, 12, 2, 12, 10]], "https://store.host/x/a.jpg?key=1")
+    home = folder({"a.jpg": None, "x.json": content})
+    assert objects(f"coco:{home}/x.json") == [("cat", PIXEL_BOX, True)]
+
+
+@pytest.mark.parametrize(("tool", "content"), [
+    ("Labelbox", {"data_row": {"id": "x"}, "projects": {}}),
+    ("V7 Darwin", {"item": {"name": "a"}, "annotations": [{"bounding_box": {"x": 1}}]}),
+    ("SuperAnnotate", {"metadata": {"name": "a.jpg"}, "instances": []}),
+    ("ISAT", {"info": {}, "objects": [{"layer": 1}]}),
+    ("BDD100K", [{"name": "a.jpg", "labels": [{"box2d": {"x1": 1}}]}]),
+    ("Hasty", {"label_classes": [], "images": []}),
+    ("Encord", [{"label_hash": "x", "data_hash": "y"}]),
+])  # fmt: skip
+def test_format_of_a_tool_that_is_not_read_is_named_with_what_to_export(folder, tool, content):
+    home = folder({"a.jpg": None, "x.json": content})
+    for string in (f"auto:{home}", f"auto:{home}/x.json"):
+        with pytest.raises((ConfigError, DataError, MissingFileError), match=f"{tool}'s own") as e:
+            objects(string)
+        assert "export as COCO" in str(e.value)
