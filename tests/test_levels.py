@@ -47,7 +47,17 @@ MAY_IMPORT = {
     "reporting": {"evaluation", "data", "visualization", "structures", "config"},
     "engine": _ALL_BELOW_ENGINE,
     "predicting": {*_ALL_BELOW_ENGINE, "engine"},
-    "commands": {*_ALL_BELOW_ENGINE, "engine", "reporting", "predicting", "run", "migrate"},
+    # Facts about data and machine -> a configuration.
+    "recipes": {"data", "structures", "config"},
+    "commands": {
+        "recipes",
+        *_ALL_BELOW_ENGINE,
+        "engine",
+        "reporting",
+        "predicting",
+        "run",
+        "migrate",
+    },
     # `python -m d2lite`.
     "__main__": {"commands"},
 }

@@ -1,5 +1,6 @@
 """Show a configuration and where its values come from.
 
+    d2lite config photos/ > photos.yaml
     d2lite config --config-file mask_rcnn_R_50_FPN_1x.yaml
     d2lite config --config-file quick_start.yaml --diff SOLVER.BASE_LR 0.01
     d2lite config --config-file ViTDet/COCO/mask_rcnn_vitdet_b_100ep.py
@@ -10,14 +11,21 @@ What is printed is YAML that loads back to the same configuration. It has the ke
 
 import argparse
 
-from d2lite.utils.arguments import add_config_arguments, add_config_options
+from d2lite.utils.arguments import (
+    SubjectParser,
+    add_config_arguments,
+    add_config_options,
+    add_recipe_arguments,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite config`."""
-    parser = argparse.ArgumentParser(
+    parser = SubjectParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_subject("DATA", "your own data: print the config that d2lite train would derive")
+    add_recipe_arguments(parser)
     add_config_arguments(parser)
     parser.add_argument(
         "--diff", action="store_true", help="only the values that differ from the defaults"
@@ -28,6 +36,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Print the configuration that the command line describes."""
+    if args.subject is not None or args.auto:
+        from .actions.own_data import config_for_data, recipe_text
+
+        cfg, made = config_for_data(args)
+        print(recipe_text(cfg, made, args.imports), end="")
+        return
     from .actions.show_config import show_config
 
     show_config(args)

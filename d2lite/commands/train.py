@@ -1,25 +1,43 @@
-"""Train a model: any configuration.
+"""Train a model: any configuration, or your own photographs.
 
-    d2lite train --config-file quick_start.yaml
+    d2lite train photos/
+    d2lite train photos/ --recipe accurate SOLVER.MAX_ITER 3000
     d2lite train --config-file R50_3x.yaml --num-gpus 8 SOLVER.BASE_LR 0.01
     d2lite train --config-file output/config.yaml --resume
 
-The file is a path, or the name or part of the name of a file under configs/ and
-projects/*/configs/. The KEY VALUE pairs at the end win over what the file says.
+DATA is a folder that a labelling tool exported, or a dataset string. The configuration then follows
+from it: each rule prints its value, the reason, and the key that sets it otherwise; the whole is
+written to recipe.yaml in the output folder. KEY VALUE pairs at the end win over rules and file.
 """
 
 import argparse
 
-from d2lite.utils.arguments import default_argument_parser
+from d2lite.utils.arguments import (
+    SubjectParser,
+    add_config_options,
+    add_recipe_arguments,
+    add_training_arguments,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite train`."""
-    return default_argument_parser(__doc__)
+    parser = SubjectParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_subject("DATA", "your own data, with or without --config-file")
+    add_recipe_arguments(parser)
+    add_training_arguments(parser)
+    add_config_options(parser, "opts")
+    return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Start one process a device, each of which trains."""
     from .actions.train import launch_training
 
+    if args.subject is not None or args.auto:
+        from .actions.own_data import follow_data
+
+        follow_data(args)
     launch_training(args)

@@ -118,6 +118,17 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
         epilog=epilog or _EXAMPLES.format(program=Path(sys.argv[0]).name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_training_arguments(parser)
+    add_config_options(parser, "opts")
+    return parser
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add all that training takes, but for the KEY VALUE pairs at the end.
+
+    Args:
+        parser: a `ToolParser`; changed in place.
+    """
     add_config_arguments(parser)
     add_resume_argument(parser)
     parser.add_argument(
@@ -127,8 +138,6 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS alone")
     add_process_arguments(parser)
-    add_config_options(parser, "opts")
-    return parser
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
@@ -169,6 +178,24 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="your own Python file (or module) with models, datasets or an add_config(cfg); "
         "may be given several times",
+    )
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --recipe and --auto.
+
+    Args:
+        parser: changed in place.
+    """
+    parser.add_argument(
+        "--recipe",
+        choices=["fast", "balanced", "accurate"],
+        help="how much to spend on DATA without --config-file; fast on a CPU, else balanced",
+    )
+    parser.add_argument(
+        "--auto",
+        action="store_true",
+        help="derive image size, schedule and the like for the model of --config-file, too",
     )
 
 

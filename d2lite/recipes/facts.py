@@ -1,0 +1,154 @@
+"""Facts: what the rules of a recipe look at; gather_facts reads them from data and machine."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from d2lite.data import MetadataCatalog, get_detection_dataset_dicts
+from d2lite.data.image_sizes import image_size
+from d2lite.structures import BoxMode
+from d2lite.utils.errors import DataError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Numbers about training data and machine.
+
+    Attributes:
+        image_sizes: (N, 2) height and width in pixels, of each image.
+        box_sizes: (M, 2) width and height in pixels, of each object that is not a crowd.
+        box_image: (M,) number of the image of each object.
+        classes: their names.
+        images_of_class: for each class, the images with an object of it.
+        with_masks: share of the objects that have a mask.
+        with_bitmaps: share of the objects whose mask is not of polygons.
+        with_keypoints: share of the objects that have keypoints.
+        num_keypoints: keypoints of an object; 0 without any.
+        rotated: share of the objects whose box has an angle.
+        has_test: whether there are images to evaluate on.
+        cores: that loader processes may use.
+        processes: of the training on this machine.
+        gpu_memory: GiB of the smallest GPU; 0 without one.
+    """
+
+    image_sizes: np.ndarray
+    box_sizes: np.ndarray
+    box_image: np.ndarray
+    classes: Sequence[str] = ()
+    images_of_class: Sequence[int] = ()
+    with_masks: float = 0.0
+    with_bitmaps: float = 0.0
+    with_keypoints: float = 0.0
+    num_keypoints: int = 0
+    rotated: float = 0.0
+    has_test: bool = True
+    cores: int = 2
+    processes: int = 1
+    gpu_memory: float = 0.0
+
+    @property
+    def num_images(self) -> int:
+        """Images to train on."""
+        return len(self.image_sizes)
+
+    @property
+    def short_side(self) -> float:
+        """The median of the images' shorter sides, in pixels."""
+        return float(np.median(self.image_sizes.min(axis=1)))
+
+    def relative_sizes(self) -> np.ndarray:
+        """(M,) square roots of the boxes' areas, as shares of the image's shorter side."""
+        sides = self.image_sizes.min(axis=1)[self.box_image]
+        relative: np.ndarray = np.sqrt(self.box_sizes.prod(axis=1)) / sides
+        return relative
+
+
+def gather_facts(names: Sequence[str], *, has_test: bool, processes: int = 1) -> Facts:
+    """Read the training data once.
+
+    Args:
+        names: of DATASETS.TRAIN.
+        has_test: whether DATASETS.TEST names anything.
+        processes: of the training on this machine.
+
+    Raises:
+        DataError: if there is no object with a box.
+    """
+    records = get_detection_dataset_dicts(list(names), filter_empty=False, max_bad_share=1.0)
+    if not isinstance(records, list):
+        raise DataError(f"{', '.join(names)} is not a list of dataset dicts; name a --config-file.")
+    sizes = np.array([_size(record) for record in records], dtype=float).reshape(-1, 2)
+    classes = MetadataCatalog.get(names[0]).get("thing_classes") or ()
+    boxes, owners = [], []
+    images_of: Counter[int] = Counter()
+    kinds: Counter[str] = Counter()
+    num_keypoints = 0
+    for number, record in enumerate(records):
+        objects = [obj for obj in record.get("annotations", ()) if not obj.get("iscrowd", 0)]
+        images_of.update({obj["category_id"] for obj in objects})
+        for obj in objects:
+            is_rotated = len(obj["bbox"]) == 5
+            x0, y0, x1, y1 = (0.0, 0.0, *obj["bbox"][2:4]) if is_rotated else _corners(obj)
+            boxes.append((x1 - x0, y1 - y0))
+            owners.append(number)
+            kinds["rotated"] += is_rotated
+            mask = obj.get("segmentation")
+            # A map of pixels is an array, which has no truth value.
+            is_bitmap = mask is not None and not isinstance(mask, list)
+            kinds["bitmap"] += is_bitmap
+            kinds["mask"] += is_bitmap or bool(mask)
+            kinds["points"] += bool(obj.get("keypoints"))
+            num_keypoints = max(num_keypoints, len(obj.get("keypoints") or ()) // 3)
+    if not boxes:
+        raise DataError(f"{', '.join(names)} has no object with a box, so there is no recipe.")
+    return Facts(
+        sizes,
+        np.maximum(np.array(boxes, dtype=float), 1e-3),
+        np.array(owners),
+        tuple(classes),
+        tuple(images_of.get(index, 0) for index in range(len(classes))),
+        with_masks=kinds["mask"] / len(boxes),
+        with_bitmaps=kinds["bitmap"] / len(boxes),
+        with_keypoints=kinds["points"] / len(boxes),
+        num_keypoints=num_keypoints,
+        rotated=kinds["rotated"] / len(boxes),
+        has_test=has_test,
+        cores=_cores(),
+        processes=processes,
+        gpu_memory=_gpu_memory(),
+    )
+
+
+def _size(record: dict[str, Any]) -> tuple[int, int]:
+    if record.get("height") and record.get("width"):
+        return record["height"], record["width"]
+    return image_size(Path(str(record["file_name"])))
+
+
+def _corners(obj: dict[str, Any]) -> Sequence[float]:
+    corners: Sequence[float] = BoxMode.convert(
+        list(obj["bbox"]), obj["bbox_mode"], BoxMode.XYXY_ABS
+    )
+    return corners
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _gpu_memory() -> float:
+    if not torch.cuda.is_available():
+        return 0.0
+    sizes = [
+        torch.cuda.get_device_properties(index).total_memory
+        for index in range(torch.cuda.device_count())
+    ]
+    return min(sizes) / 2**30

@@ -1,0 +1,31 @@
+"""Keys: the values of a config by dotted names, as they are and as they were before the rules."""
+
+from typing import Any
+
+from d2lite.config import CfgNode
+
+
+class Keys:
+    """What the rules read: `keys["SOLVER.MAX_ITER"]`."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Remember the values.
+
+        Args:
+            cfg: changed by the rules from now on.
+        """
+        self._cfg, self._before = cfg, cfg.clone()
+
+    def __getitem__(self, key: str) -> Any:
+        return _value(self._cfg, key)
+
+    def before(self, key: str) -> Any:
+        """The value that the base config, or the user, has given a key."""
+        return _value(self._before, key)
+
+
+def _value(cfg: CfgNode, key: str) -> Any:
+    value: Any = cfg
+    for part in key.split("."):
+        value = value[part]
+    return value

@@ -1,0 +1,104 @@
+"""Rules about the schedule: batch, iterations, rate, averaging, evaluation and patience."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .facts import Facts
+from .keys import Keys
+from .setting import Setting
+
+# Recipe -> how many times as many images are seen as with "balanced".
+_LENGTH = {"fast": 0.6, "balanced": 1.0, "accurate": 1.0}
+# GiB of GPU memory that an image of a million pixels takes in training, by the recipe's network.
+_GIB_A_MEGAPIXEL = {"fast": 2.5, "balanced": 5.0, "accurate": 6.0}
+_CPU_BATCH = 4
+
+
+def batch(facts: Facts, keys: Keys, recipe: str) -> Setting:
+    """Four images on a CPU; on a GPU as many as its memory holds, up to 16 over all processes."""
+    if not facts.gpu_memory:
+        count = _CPU_BATCH * facts.processes
+        evidence = "on a CPU larger batches take longer in proportion"
+    else:
+        pixels = (
+            float(max(keys["INPUT.MIN_SIZE_TRAIN"])) * float(keys["INPUT.MAX_SIZE_TRAIN"]) / 1e6
+        )
+        room = (facts.gpu_memory - 2) / (_GIB_A_MEGAPIXEL[recipe] * pixels)
+        each = int(np.clip(2 ** math.floor(math.log2(max(room, 1))), 1, 16))
+        count = min(each * facts.processes, max(16, facts.processes))
+        evidence = (
+            f"{facts.gpu_memory:.0f} GiB hold about {room:.0f} images of {pixels:.2f} megapixels"
+        )
+    count = max(facts.processes, min(count, facts.num_images // facts.processes * facts.processes))
+    return Setting("batch", {"SOLVER.IMS_PER_BATCH": count}, f"{count} images", evidence)
+
+
+def iterations(facts: Facts, keys: Keys, recipe: str) -> Setting:
+    """Few images are seen more often: epochs fall with the root of their number, to 12.
+
+    18 photographs (fruit_nuts) were learned in 89 epochs, 292 (BCCD) in 11 and 800 drawings in 5;
+    COCO takes 12 epochs and more.
+    """
+    epochs = float(np.clip(80 * math.sqrt(20 / facts.num_images), 12, 100)) * _LENGTH[recipe]
+    seen = max(1600.0, epochs * facts.num_images)
+    size = int(keys["SOLVER.IMS_PER_BATCH"])
+    count = max(100, round(seen / size))
+    epochs = count * size / facts.num_images
+    evidence = f"{facts.num_images} images at {size} a step are seen {epochs:.0f} times each"
+    return Setting("iterations", {"SOLVER.MAX_ITER": count}, str(count), evidence)
+
+
+def periods(facts: Facts, keys: Keys, recipe: str) -> Setting:
+    """Warm up for a twentieth of the run, save five times, keep the share of steps of the rate."""
+    count = int(keys["SOLVER.MAX_ITER"])
+    warmup = min(max(count // 20, min(20, count // 2)), 1000)
+    changes: dict[str, Any] = {
+        "SOLVER.WARMUP_ITERS": warmup,
+        "SOLVER.CHECKPOINT_PERIOD": max(count // 5, 100),
+    }
+    if keys.before("SOLVER.STEPS"):
+        share = count / keys.before("SOLVER.MAX_ITER")
+        changes["SOLVER.STEPS"] = tuple(round(step * share) for step in keys.before("SOLVER.STEPS"))
+    value = (
+        f"{warmup} iterations of warm-up, a checkpoint every {changes['SOLVER.CHECKPOINT_PERIOD']}"
+    )
+    return Setting("periods", changes, value, f"there are {count} iterations")
+
+
+def rate(facts: Facts, keys: Keys, recipe: str) -> Setting:
+    """Scale the rate of the base config to the batch: by its root for AdamW, linearly for SGD."""
+    size = int(keys["SOLVER.IMS_PER_BATCH"]) * int(keys["SOLVER.ACCUMULATE_STEPS"])
+    base = keys.before("SOLVER.IMS_PER_BATCH") * keys.before("SOLVER.ACCUMULATE_STEPS")
+    is_adam = keys["SOLVER.OPTIMIZER"] == "AdamW"
+    factor = math.sqrt(size / base) if is_adam else size / base
+    value = float(f"{keys.before('SOLVER.BASE_LR') * factor:.3g}")
+    rule = "the root of the batch, for AdamW" if is_adam else "the batch, for SGD"
+    evidence = f"{keys.before('SOLVER.BASE_LR'):g} at {base} images grows with {rule}"
+    return Setting("rate", {"SOLVER.BASE_LR": value}, f"{value:g}", evidence)
+
+
+def averaging(facts: Facts, keys: Keys, recipe: str) -> Setting:
+    """Average the weights over some six tenths of the run, as was measured best on BCCD."""
+    count = int(keys["SOLVER.MAX_ITER"])
+    decay = round(float(np.clip(1 - 1 / (0.6 * count), 0.99, 0.9998)), 4)
+    changes = {"MODEL_EMA.DECAY": decay, "MODEL_EMA.ENABLED": True}
+    return Setting("averaged weights", changes, f"decay {decay}", f"there are {count} iterations")
+
+
+def evaluation(facts: Facts, keys: Keys, recipe: str) -> Setting | None:
+    """Evaluate some times in a long run, keep the best weights, and stop where nothing improves."""
+    count = int(keys["SOLVER.MAX_ITER"])
+    if not facts.has_test or count < 2000:
+        return None
+    period = count // 10
+    metric = "segm/AP" if keys["MODEL.MASK_ON"] else "bbox/AP"
+    changes = {
+        "SOLVER.EARLY_STOPPING.PATIENCE": 5,
+        "SOLVER.EARLY_STOPPING.METRIC": metric,
+        "SOLVER.BEST_CHECKPOINT.METRIC": metric,
+        "TEST.EVAL_PERIOD": period,
+    }
+    evidence = f"{count} iterations are evaluated every {period}, and half of them are waited for"
+    return Setting("patience", changes, f"5 evaluations without a better {metric}", evidence)
