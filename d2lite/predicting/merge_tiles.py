@@ -8,42 +8,35 @@ there alone, and those that agree are joined.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from d2lite.utils.errors import ArgumentError, ConfigError
 
-from .cropped_mask import CroppedMask
 from .result import Result
+from .tile_detection import (
+    NEAR,
+    TileDetection,
+    agreement,
+    area,
+    around,
+    common,
+    detection_in,
+    touching_pairs,
+)
 from .tile_windows import Window
 
 # Two detections are one object from this IoU on, within what both tiles see.
 _SAME = 0.5
 # An object that the edge of its tile cuts may be a piece: it needs this share within the other.
 _PIECE = 0.75
-# A detection this near to the edge of its tile, as a share of the tile's side, is cut by it.
-_NEAR = 0.01
 # A detection of one whole tile stands for all if it has this share of their common box.
 _COMPLETE = 0.8
-# A smaller strip than this share of the two detections within it says nothing about them.
-_LEAST_SEEN = 0.02
-
-
-@dataclass(frozen=True)
-class _Detection:
-    """One detection in pixels of the image, and the window that it was found in."""
-
-    tile: int
-    window: Window
-    is_cut: bool
-    index: int
-    box: tuple[float, float, float, float]
-    label: int
-    score: float
-    mask: CroppedMask | None
+# What the whole image alone shows is believed if it is larger than this share of a tile's side.
+_LARGE = 0.5
 
 
 def merge_tiles(
@@ -82,11 +75,13 @@ def merge_tiles(
     joined = _concatenated(shifted, size)
     tiles = np.repeat(np.arange(len(shifted)), [len(part) for part in shifted])
     detections = [
-        _detection(joined, index, tile, windows[tile], size)
+        detection_in(joined, index, tile, windows[tile], size)
         for index, tile in enumerate(tiles.tolist())
     ]
     groups = _group(detections)
-    kept = _without_pieces([_one_of(group, windows, whole is not None) for group in groups])
+    has_whole = whole is not None
+    objects = [(group, _one_of(group, windows, has_whole)) for group in groups]
+    kept = _without_pieces([one for g, one in objects if _credible(g, one, windows, has_whole)])
     picked = joined[[one.index for one in kept]]
     masks = [one.mask for one in kept if one.mask is not None]
     result = replace(
@@ -132,96 +127,14 @@ def _concatenated(parts: Sequence[Result], size: tuple[int, int]) -> Result:
     )
 
 
-def _detection(
-    joined: Result, index: int, tile: int, window: Window, size: tuple[int, int]
-) -> _Detection:
-    x0, y0, x1, y1 = joined.boxes[index].tolist()
-    near = _NEAR * max(window[2] - window[0], window[3] - window[1])
-    height, width = size
-    is_cut = (
-        (window[0] > 0 and x0 < window[0] + near)
-        or (window[1] > 0 and y0 < window[1] + near)
-        or (window[2] < width and x1 > window[2] - near)
-        or (window[3] < height and y1 > window[3] - near)
-    )
-    masks = joined.cropped_masks
-    return _Detection(
-        tile,
-        window,
-        is_cut,
-        index,
-        (x0, y0, x1, y1),
-        int(joined.classes[index]),
-        float(joined.scores[index]),
-        None if masks is None else masks[index],
-    )
-
-
-def _common(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float, float] | None:
-    """The box that two boxes have in common, if any."""
-    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
-
-
-def _area(box: Sequence[float] | None) -> float:
-    return 0.0 if box is None else max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
-
-
-def _agreement(a: _Detection, b: _Detection) -> tuple[float, float, float]:
-    """How well two detections agree within what both of their tiles see.
-
-    Returns:
-        IoU there, the share of a's part there that is in b, and the share of b's part in a.
-    """
-    seen = _common(a.window, b.window)
-    if seen is None or _common(a.box, b.box) is None:
-        return 0.0, 0.0, 0.0
-    if a.mask is not None and b.mask is not None:
-        window = (int(seen[0]), int(seen[1]), int(seen[2]), int(seen[3]))
-        around = _common(window, _around(a.mask.box, b.mask.box))
-        if around is None:
-            return 0.0, 0.0, 0.0
-        left, top, right, bottom = (int(edge) for edge in around)
-        mask_a, mask_b = (one.mask.window(left, top, right, bottom) for one in (a, b))  # type: ignore[union-attr]  # checked above
-        area_a, area_b = float(mask_a.sum()), float(mask_b.sum())
-        both = float((mask_a & mask_b).sum())
-        totals = (a.mask.area, b.mask.area)
-    else:
-        part_a, part_b = _common(a.box, seen), _common(b.box, seen)
-        if part_a is None or part_b is None:
-            return 0.0, 0.0, 0.0
-        area_a, area_b, both = _area(part_a), _area(part_b), _area(_common(part_a, part_b))
-        totals = (int(_area(a.box)), int(_area(b.box)))
-    if both <= 0 or max(area_a, area_b) < _LEAST_SEEN * min(totals):
-        return 0.0, 0.0, 0.0
-    return both / (area_a + area_b - both), both / area_a, both / area_b
-
-
-def _around(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float, float]:
-    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-
-
-def _pairs(detections: Sequence[_Detection]) -> Iterator[tuple[int, int]]:
-    """Pairs of different tiles whose boxes touch, found by their order from left to right."""
-    order = sorted(range(len(detections)), key=lambda i: detections[i].box[0])
-    active: list[int] = []
-    for i in order:
-        one = detections[i]
-        active = [j for j in active if detections[j].box[2] > one.box[0]]
-        for j in active:
-            if detections[j].tile != one.tile and _common(detections[j].box, one.box):
-                yield j, i
-        active.append(i)
-
-
-def _group(detections: Sequence[_Detection]) -> list[list[_Detection]]:
+def _group(detections: Sequence[TileDetection]) -> list[list[TileDetection]]:
     """Detections of one object in one group each."""
     scored = []
-    for i, j in _pairs(detections):
+    for i, j in touching_pairs(detections):
         a, b = detections[i], detections[j]
         if a.label != b.label:
             continue
-        iou, in_b, in_a = _agreement(a, b)
+        iou, in_b, in_a = agreement(a, b)
         # A piece of an object, which its tile cuts, is within the other tile's larger part.
         is_piece = (a.is_cut and in_b >= _PIECE) or (b.is_cut and in_a >= _PIECE)
         if iou >= _SAME or is_piece:
@@ -239,7 +152,9 @@ def _group(detections: Sequence[_Detection]) -> list[list[_Detection]]:
     return [[detections[i] for i in group] for group in members if group]
 
 
-def _may_join(one: Sequence[int], other: Sequence[int], detections: Sequence[_Detection]) -> bool:
+def _may_join(
+    one: Sequence[int], other: Sequence[int], detections: Sequence[TileDetection]
+) -> bool:
     """Two objects that one tile saw as two stay two, unless its edge cut both of them."""
     return all(
         detections[i].tile != detections[j].tile or (detections[i].is_cut and detections[j].is_cut)
@@ -247,14 +162,16 @@ def _may_join(one: Sequence[int], other: Sequence[int], detections: Sequence[_De
     )
 
 
-def _one_of(group: Sequence[_Detection], windows: Sequence[Window], has_whole: bool) -> _Detection:
+def _one_of(
+    group: Sequence[TileDetection], windows: Sequence[Window], has_whole: bool
+) -> TileDetection:
     """The object that the detections of a group are."""
     if len(group) == 1:
         return group[0]
     box = group[0].box
     for one in group[1:]:
-        box = _around(box, one.box)
-    complete = [one for one in group if not one.is_cut and _area(one.box) >= _COMPLETE * _area(box)]
+        box = around(box, one.box)
+    complete = [one for one in group if not one.is_cut and area(one.box) >= _COMPLETE * area(box)]
     if complete:
         # A tile sees more detail than the whole image does.
         of_tiles = [one for one in complete if not has_whole or one.tile < len(windows) - 1]
@@ -265,20 +182,52 @@ def _one_of(group: Sequence[_Detection], windows: Sequence[Window], has_whole: b
         if mask is not None and one.mask is not None and one is not best:
             mask = mask.united(one.mask)
     # What its tile saw most of gives keypoints and rotated box.
-    largest = max(group, key=lambda one: _area(one.box))
+    largest = max(group, key=lambda one: area(one.box))
     return replace(
         largest, box=box, mask=mask, score=best.score, is_cut=all(one.is_cut for one in group)
     )
 
 
-def _without_pieces(found: Sequence[_Detection]) -> list[_Detection]:
+def _credible(
+    group: Sequence[TileDetection], one: TileDetection, windows: Sequence[Window], has_whole: bool
+) -> bool:
+    """Whether to believe an object that tiles with a better view did not find."""
+    width, height = one.box[2] - one.box[0], one.box[3] - one.box[1]
+    tiles = windows[:-1] if has_whole else windows
+    side = max(tiles[0][2] - tiles[0][0], tiles[0][3] - tiles[0][1])
+    if has_whole and all(member.tile == len(windows) - 1 for member in group):
+        # Tiles show smaller objects larger than the whole image does.
+        return max(width, height) > _LARGE * side
+    if not all(member.is_cut for member in group):
+        return True
+    # Cut in all tiles that found it: another one saw all of it, and what is around it.
+    seen_by = {member.tile for member in group}
+    near = 2 * NEAR * side
+    right, bottom = (max(window[edge] for window in tiles) for edge in (2, 3))
+    return not any(
+        number not in seen_by and _is_inside(one.box, window, near, (right, bottom))
+        for number, window in enumerate(tiles)
+    )
+
+
+def _is_inside(box: Sequence[float], window: Window, near: float, ends: tuple[int, int]) -> bool:
+    """Whether a box is in a window and not near its edges, but for those of the image."""
+    return (
+        (window[0] == 0 or window[0] + near < box[0])
+        and (window[1] == 0 or window[1] + near < box[1])
+        and (window[2] == ends[0] or box[2] < window[2] - near)
+        and (window[3] == ends[1] or box[3] < window[3] - near)
+    )
+
+
+def _without_pieces(found: Sequence[TileDetection]) -> list[TileDetection]:
     """Drop cut detections that lie in a better one, which another tile saw, of any class."""
     dropped = set()
-    for i, j in _pairs(found):
+    for i, j in touching_pairs(found):
         for piece, other, number in ((found[i], found[j], i), (found[j], found[i], j)):
-            seen = _common(piece.window, other.window)
-            is_seen = _area(_common(piece.box, seen)) >= 0.9 * _area(piece.box) if seen else False
-            _, in_other, _ = _agreement(piece, other)
+            seen = common(piece.window, other.window)
+            is_seen = area(common(piece.box, seen)) >= 0.9 * area(piece.box) if seen else False
+            _, in_other, _ = agreement(piece, other)
             is_better = other.score > piece.score and not other.is_cut
             if piece.is_cut and is_seen and in_other >= _PIECE and is_better:
                 dropped.add(number)

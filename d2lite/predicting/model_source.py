@@ -31,8 +31,14 @@ _CONFIG_SUFFIXES = (".yaml", ".yml", ".py")
 _SETS_WEIGHTS = re.compile(r"MODEL\.WEIGHTS$|\+*train\.init_checkpoint=")
 
 
-def model_config(source: Any, opts: Sequence[str] = (), imports: Sequence[str] = ()) -> CfgNode:
-    """The configuration of a trained model, with MODEL.WEIGHTS.
+def model_config(
+    source: Any,
+    opts: Sequence[str] = (),
+    imports: Sequence[str] = (),
+    *,
+    needs_weights: bool = True,
+) -> CfgNode:
+    """The configuration of a model, with MODEL.WEIGHTS.
 
     Args:
         source: a config; a checkpoint (file or address) that carries its config; the folder of a
@@ -40,6 +46,7 @@ def model_config(source: Any, opts: Sequence[str] = (), imports: Sequence[str] =
             it names weights of a detector; or the name of a published model.
         opts: KEY, VALUE, ... that win over the config; KEY=VALUE of a Python config.
         imports: Python files or modules to import first, see `setup_cfg`.
+        needs_weights: refuse a config file or name without weights of a trained detector.
 
     Returns:
         A copy, not frozen.
@@ -58,12 +65,19 @@ def model_config(source: Any, opts: Sequence[str] = (), imports: Sequence[str] =
         return cfg
     name, path = str(source), Path(source).expanduser()
     if path.is_dir():
-        return _of_run(path, opts, imports)
-    if name.partition("?")[0].endswith(WEIGHTS_SUFFIXES):
-        return _of_checkpoint(name, opts, imports)
-    if path.suffix in _CONFIG_SUFFIXES and path.is_file():
-        return _of_config_file(path, opts, imports)
-    return _of_name(name, opts, imports)
+        cfg = _of_run(path, opts, imports)
+    elif name.partition("?")[0].endswith(WEIGHTS_SUFFIXES):
+        cfg = _of_checkpoint(name, opts, imports)
+    elif path.suffix in _CONFIG_SUFFIXES and path.is_file():
+        cfg = _of_config_file(path, opts, imports)
+    else:
+        cfg = _of_name(name, opts, imports)
+    if needs_weights and (not cfg.MODEL.WEIGHTS or "ImageNetPretrained" in cfg.MODEL.WEIGHTS):
+        raise ConfigError(
+            f"{name} names no weights of a trained detector (MODEL.WEIGHTS is "
+            f"{cfg.MODEL.WEIGHTS!r}). Add: --opts MODEL.WEIGHTS path/to/model_final.pth"
+        )
+    return cfg
 
 
 def _of_run(folder: Path, opts: Sequence[str], imports: Sequence[str]) -> CfgNode:
@@ -85,15 +99,6 @@ def _of_config_file(path: Path, opts: Sequence[str], imports: Sequence[str]) -> 
     last = last_checkpoint(path.parent)
     if last:
         cfg.MODEL.WEIGHTS = last
-    return _with_trained_weights(cfg, str(path))
-
-
-def _with_trained_weights(cfg: CfgNode, name: str) -> CfgNode:
-    if not cfg.MODEL.WEIGHTS or "ImageNetPretrained" in cfg.MODEL.WEIGHTS:
-        raise ConfigError(
-            f"{name} names no weights of a trained detector (MODEL.WEIGHTS is "
-            f"{cfg.MODEL.WEIGHTS!r}). Add: --opts MODEL.WEIGHTS path/to/model_final.pth"
-        )
     return cfg
 
 
@@ -170,4 +175,4 @@ def _of_name(name: str, opts: Sequence[str], imports: Sequence[str]) -> CfgNode:
         return cfg
     with contextlib.suppress(UnknownModelError):
         cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url("/".join(file.parts[-2:]))
-    return _with_trained_weights(cfg, name)
+    return cfg

@@ -145,6 +145,30 @@ def test_piece_of_a_cut_object_that_got_another_class_is_dropped():
     assert result.names == ["cell"]
 
 
+def test_piece_that_a_tile_with_a_better_view_did_not_find_is_dropped():
+    """A shadow at the edge of one tile; the other one sees it in its surroundings."""
+    shadow = np.zeros((100, 180), dtype=bool)
+    shadow[30:70, 92:100] = True
+    windows = tile_windows(180, 100, 100, 0.2)
+    left = Oracle([shadow], [0])(windows[0])
+    right = Oracle([], [])(windows[1])
+    assert len(left) == 1
+    assert len(merge_tiles([left, right], windows, (100, 180))) == 0
+    at_the_border = np.zeros((100, 180), dtype=bool)
+    at_the_border[90:, 20:60] = True
+    left = Oracle([at_the_border], [0])(windows[0])
+    assert len(merge_tiles([left, right], windows, (100, 180))) == 1
+
+
+def test_small_objects_of_the_whole_image_alone_are_not_believed():
+    speck = np.zeros((300, 300), dtype=bool)
+    speck[100:110, 100:110] = True
+    windows = tile_windows(300, 300, 100, 0.2)
+    parts = [Oracle([], [])(window) for window in windows]
+    whole = Oracle([speck], [0])((0, 0, 300, 300))
+    assert len(merge_tiles(parts, windows, (300, 300), whole)) == 0
+
+
 def test_whole_image_gives_what_tiles_are_too_small_for():
     """And does not double what the tiles found."""
     masks = discs((300, 300), 12, (6, 12))

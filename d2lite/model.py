@@ -1,0 +1,160 @@
+"""Model: train, evaluate and predict in one line each, over the config and `DefaultTrainer`."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from d2lite.config import CfgNode
+from d2lite.engine import DefaultTrainer, evaluate_checkpoint
+from d2lite.engine.derived_config import num_classes_key
+from d2lite.predicting import Predictor, Result
+from d2lite.predicting.model_source import model_config
+from d2lite.utils.errors import StateError
+
+__all__ = ["Model"]
+
+Options = Mapping[str, Any]
+
+
+class Model:
+    """A model from its training to its predictions.
+
+        model = d2lite.Model("mask_rcnn_R_50_FPN_3x")
+        model.train("coco:labels.json@photos", options={"SOLVER.MAX_ITER": 3000})
+        model.predict("street.jpg").plot("found.png")
+
+    What it does, it does by `cfg` and `trainer`, which may be used directly at any time.
+
+    Attributes:
+        cfg: the configuration, with the newest weights in MODEL.WEIGHTS; change it as you like.
+        trainer: of the last training; None before.
+    """
+
+    def __init__(
+        self, source: Any, *, device: str | None = None, options: Options | None = None
+    ) -> None:
+        """Find a model.
+
+        Args:
+            source: the name of a published model or of a carried config, a checkpoint, the folder
+                of a run, a config file, or a config.
+            device: "cuda", "cuda:1", "mps" or "cpu"; None for the best one of this machine.
+            options: keys of the configuration and their values.
+
+        Raises:
+            UserError: if there is no such model.
+        """
+        self.cfg: CfgNode = model_config(source, needs_weights=False)
+        self.trainer: DefaultTrainer | None = None
+        self._device = device
+        if device is not None:
+            self.cfg.MODEL.DEVICE = device
+        _set(self.cfg, options)
+
+    def train(
+        self,
+        data: str | Sequence[str] | None = None,
+        *,
+        test: str | Sequence[str] | None = None,
+        resume: bool | str = False,
+        options: Options | None = None,
+    ) -> Mapping[str, Any] | None:
+        """Train, beginning from the present weights.
+
+        Args:
+            data: names of datasets or strings that name their files, see docs/data.md; None for
+                DATASETS.TRAIN.
+            test: of the evaluation; None for DATASETS.TEST, or for none where `data` is given.
+            resume: continue the run in OUTPUT_DIR, see `DefaultTrainer.resume_or_load`.
+            options: keys of the configuration and their values, kept for later calls.
+
+        Returns:
+            The results of the last evaluation; None if there was none.
+
+        Raises:
+            UserError: if the configuration or the data do not fit.
+        """
+        if data is not None:
+            _set(self.cfg, {"DATASETS.TRAIN": _names(data), "DATASETS.TEST": _names(test or ())})
+            _free_classes(self.cfg)
+        elif test is not None:
+            _set(self.cfg, {"DATASETS.TEST": _names(test)})
+        _set(self.cfg, options)
+        # The trainer derives values in its config, such as the number of classes.
+        self.trainer = DefaultTrainer(copy.deepcopy(self.cfg))
+        self.trainer.resume_or_load(resume=resume)
+        results = self.trainer.train()
+        weights = self.trainer.checkpointer.get_checkpoint_file()
+        self.cfg = copy.deepcopy(self.trainer.cfg)
+        _set(self.cfg, {"MODEL.WEIGHTS": weights})
+        self.__dict__.pop("predictor", None)
+        return results
+
+    def evaluate(
+        self, data: str | Sequence[str] | None = None, *, options: Options | None = None
+    ) -> dict[str, Any]:
+        """Evaluate the present weights.
+
+        Args:
+            data: as for `train`; None for DATASETS.TEST.
+            options: keys of the configuration and their values, for this call alone.
+
+        Returns:
+            Results by task and metric, such as results["bbox"]["AP"].
+
+        Raises:
+            UserError: if there are no data or no weights.
+        """
+        cfg = copy.deepcopy(self._trained())
+        if data is not None:
+            _set(cfg, {"DATASETS.TEST": _names(data)})
+        _set(cfg, options)
+        return evaluate_checkpoint(cfg)
+
+    def predict(self, image: Any, **options: Any) -> Result | list[Result]:
+        """Predict one image or a list of images.
+
+        Args:
+            image: a path, array, Pillow image, tensor, or a list of these; see `Predictor`.
+            **options: of the call of a `Predictor`, such as tiles=640.
+
+        Raises:
+            UserError: if there are no weights, or an image cannot be read.
+        """
+        found: Result | list[Result] = self.predictor(image, **options)
+        return found
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The present weights as a `Predictor`; to set thresholds, make one of your own."""
+        return Predictor(self._trained(), device=self._device)
+
+    def _trained(self) -> CfgNode:
+        weights = self.cfg.MODEL.WEIGHTS
+        if not weights or "ImageNetPretrained" in weights:
+            raise StateError(
+                "The model has no weights of a detector yet: call train(), or name a checkpoint, a "
+                "run or a published model."
+            )
+        return self.cfg
+
+    def __repr__(self) -> str:
+        return f"Model({self.cfg.MODEL.META_ARCHITECTURE}, weights {self.cfg.MODEL.WEIGHTS!r})"
+
+
+def _names(data: str | Sequence[str]) -> tuple[str, ...]:
+    return (data,) if isinstance(data, str) else tuple(data)
+
+
+def _set(cfg: CfgNode, options: Options | None) -> None:
+    for key, value in (options or {}).items():
+        cfg.merge_from_list([key, value])
+
+
+def _free_classes(cfg: CfgNode) -> None:
+    """Let the number of classes follow from new data, whatever the model had before."""
+    key = num_classes_key(cfg)
+    if key is not None:
+        section = cfg.MODEL[key.split(".")[1]]
+        cfg.derive(key, section.NUM_CLASSES, "the model before")

@@ -1,0 +1,88 @@
+"""d2lite.Model: three lines from training to prediction."""
+
+import subprocess
+import sys
+
+import pytest
+
+import d2lite
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.utils.errors import StateError, UserError
+from tests.predicting.conftest import checkpoint, tiny_cfg  # noqa: F401
+
+SHORT = {
+    "SOLVER.MAX_ITER": 2,
+    "SOLVER.IMS_PER_BATCH": 2,
+    "SOLVER.STEPS": (),
+    "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.BASE_LR": 0.001,
+    "INPUT.MIN_SIZE_TRAIN": (64,),
+    "DATALOADER.NUM_WORKERS": 0,
+    "MODEL.DEVICE": "cpu",
+    # Few boxes of random weights, not hundreds.
+    "TEST.DETECTIONS_PER_IMAGE": 3,
+}
+
+
+def test_importing_d2lite_does_not_import_torch():
+    code = "import sys, d2lite; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.split() == ["False", "False"]
+    with pytest.raises(AttributeError, match="no attribute 'Modell'"):
+        d2lite.Modell  # noqa: B018
+
+
+def test_train_evaluate_and_predict(tmp_path):
+    model = d2lite.Model(tiny_cfg())
+    with pytest.raises(StateError, match=r"call train\(\)"):
+        model.predict("shapes://val/1")
+    options = {**SHORT, "OUTPUT_DIR": str(tmp_path)}
+    results = model.train("shapes_train", test="shapes_val", options=options)
+    assert "AP" in results["bbox"]
+    assert model.trainer.max_iter == 2
+    assert str(tmp_path / "model_final.pth") == model.cfg.MODEL.WEIGHTS
+    again = model.evaluate()
+    assert again["segm"]["AP"] == pytest.approx(results["segm"]["AP"], nan_ok=True)
+    result = model.predict("shapes://val/1")
+    assert result.class_names == ["circle", "square", "triangle", "star", "heart"]
+    # The run's folder and its checkpoint are models too.
+    for source in (tmp_path, tmp_path / "model_final.pth"):
+        other = d2lite.Model(source)
+        assert other.cfg.MODEL.WEIGHTS == model.cfg.MODEL.WEIGHTS
+        assert len(other.predict(["shapes://val/1", "shapes://val/2"])) == 2
+
+
+@pytest.fixture
+def stars_and_hearts():
+    """A registered set of two of the five classes."""
+    records = []
+    for record in DatasetCatalog.get("shapes_train")[:20]:
+        objects = [
+            {**obj, "category_id": obj["category_id"] - 3}
+            for obj in record["annotations"]
+            if obj["category_id"] >= 3
+        ]
+        records.append({**record, "annotations": objects})
+    DatasetCatalog.register("stars_and_hearts", lambda: records)
+    MetadataCatalog.get("stars_and_hearts").set(thing_classes=["star", "heart"])
+    yield "stars_and_hearts"
+    DatasetCatalog.remove("stars_and_hearts")
+    MetadataCatalog.remove("stars_and_hearts")
+
+
+def test_trained_model_takes_data_of_other_classes(tmp_path, checkpoint, stars_and_hearts):  # noqa: F811
+    """The heads follow the data; what fits of the weights is kept."""
+    model = d2lite.Model(checkpoint)
+    options = {**SHORT, "OUTPUT_DIR": str(tmp_path)}
+    assert model.train(stars_and_hearts, options=options) is None
+    assert model.cfg.MODEL.ROI_HEADS.NUM_CLASSES == 2
+    assert model.predict("shapes://val/1").class_names == ["star", "heart"]
+
+
+def test_names_of_carried_configs_are_models_to_train():
+    model = d2lite.Model("quick_start", options={"SOLVER.MAX_ITER": 5})
+    assert model.cfg.SOLVER.MAX_ITER == 5
+    assert repr(model) == "Model(GeneralizedRCNN, weights '')"
+    assert "f10217" in d2lite.Model("mask_rcnn_R_50_FPN_3x").cfg.MODEL.WEIGHTS
+    with pytest.raises(UserError, match="no such run folder, checkpoint or published model"):
+        d2lite.Model("nothing_of_this_name")
