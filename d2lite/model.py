@@ -63,7 +63,7 @@ class Model:
         """Train, beginning from the present weights.
 
         Args:
-            data: names of datasets or strings that name their files, see docs/data.md; None for
+            data: names of datasets or strings that name their files, see docs/datasets.md; None for
                 DATASETS.TRAIN.
             test: of the evaluation; None for DATASETS.TEST, or for none where `data` is given.
             resume: continue the run in OUTPUT_DIR, see `DefaultTrainer.resume_or_load`.

@@ -7,6 +7,7 @@ import pytest
 
 import d2lite
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.engine.resuming import facts_of_weights
 from d2lite.utils.errors import StateError, UserError
 from tests.predicting.conftest import checkpoint, tiny_cfg  # noqa: F401
 
@@ -45,6 +46,10 @@ def test_train_evaluate_and_predict(tmp_path):
     assert again["segm"]["AP"] == pytest.approx(results["segm"]["AP"], nan_ok=True)
     result = model.predict("shapes://val/1")
     assert result.class_names == ["circle", "square", "triangle", "star", "heart"]
+    facts = facts_of_weights(str(tmp_path / "model_final.pth"))
+    assert facts["class_names"] == result.class_names
+    names = MetadataCatalog.get("shapes_train").keypoint_names
+    assert facts["metadata"]["keypoint_names"] == list(names)
     # The run's folder and its checkpoint are models too.
     for source in (tmp_path, tmp_path / "model_final.pth"):
         other = d2lite.Model(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, overload
@@ -13,9 +13,10 @@ from typing import Any, overload
 import numpy as np
 
 from d2lite.config import CfgNode
+from d2lite.data import Metadata
 from d2lite.data.image_io import convert_image_to_rgb
 from d2lite.engine import DefaultPredictor
-from d2lite.engine.resuming import facts_of_weights
+from d2lite.engine.resuming import DRAWING_KEYS, facts_of_weights
 from d2lite.utils.env import resolve_device
 from d2lite.utils.errors import ArgumentError, DataError, MissingFileError
 
@@ -82,13 +83,13 @@ class Predictor:
         if batch_size < 1:
             raise ArgumentError(f"batch_size is {batch_size}; it must be 1 or more.")
         cfg = model_config(source, opts, imports)
-        if threshold is None and cfg.MODEL.WEIGHTS:
-            threshold = facts_of_weights(cfg.MODEL.WEIGHTS).get("thresholds")
+        facts = facts_of_weights(cfg.MODEL.WEIGHTS)
+        threshold = facts.get("thresholds") if threshold is None else threshold
         _choose_device(cfg, device)
         _lower_score_threshold(cfg, lowest_of(threshold))
         self._loaded = DefaultPredictor(cfg)
         self.cfg, self.model = self._loaded.cfg, self._loaded.model
-        self.metadata = self._loaded.metadata
+        self.metadata = _completed(self._loaded.metadata, facts.get("metadata"))
         self.class_names: list[str] = list(self.metadata.get("thing_classes") or ())
         self.batch_size = batch_size
         self._array_format = array_format
@@ -222,6 +223,15 @@ class Predictor:
 
 def _path_of(source: Any) -> str:
     return os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+
+
+def _completed(metadata: Metadata, stored: Any) -> Metadata:
+    """A copy with what the checkpoint states of the data of its training."""
+    known = metadata.as_dict()
+    if isinstance(stored, Mapping):
+        own = {key: value for key, value in stored.items() if key in DRAWING_KEYS}
+        known = {**known, **own}
+    return Metadata(**known)
 
 
 def _choose_device(cfg: CfgNode, device: str | None) -> None:

@@ -153,6 +153,23 @@ def test_thresholds_in_the_checkpoint_count_where_none_are_given(checkpoint, pho
     assert len(Predictor(path)(photos / "0.png")) == 7
 
 
+def test_names_of_keypoints_and_stuff_come_with_the_checkpoint(checkpoint, tmp_path):
+    """Where the data of the training are not: for skeletons, and names of segments."""
+    content = read_checkpoint(str(checkpoint))
+    rules = [["head", "tail", [0, 255, 0]]]
+    content["d2lite"]["metadata"] = {
+        "keypoint_names": ["head", "tail"],
+        "keypoint_connection_rules": rules,
+        "thing_classes": ["never", "these"],
+        "not a name": 1,
+    }
+    path = write_weights(tmp_path / "with_metadata.pth", content)
+    predictor = Predictor(path)
+    assert predictor.metadata.keypoint_names == ["head", "tail"]
+    assert predictor.metadata.keypoint_connection_rules == rules
+    assert predictor.class_names == CLASSES
+
+
 @pytest.mark.parametrize(
     ("threshold", "message"),
     [

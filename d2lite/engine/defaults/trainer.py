@@ -61,7 +61,7 @@ from ..reports import (
     save_pictures,
     write_report,
 )
-from ..resuming import collect_run_facts, describe_stop, load_run
+from ..resuming import collect_run_facts, describe_stop, load_run, names_for_drawing
 from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_, whole_weights
 from ..simple_trainer import SimpleTrainer
 from ..stepping import LossGuard, StepRecord, dead_worker_advice
@@ -206,6 +206,7 @@ class DefaultTrainer(TrainerBase):
                 # None if a subclass builds the loader from other data.
                 "classes": counted_classes(self.cfg.DATASETS.TRAIN),
                 "config": self.cfg.dump(),
+                "metadata": names_for_drawing(self.cfg.DATASETS.TRAIN),
                 "git": git_commit(Path.cwd()) if comm.is_main_process() else "",
                 "config_hash": config_hash(self.cfg.dump()),
             },

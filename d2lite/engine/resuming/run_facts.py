@@ -1,18 +1,28 @@
 """What a run was like when it was saved, and what of it is different when it goes on."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from d2lite.config import CfgNode
+from d2lite.data import MetadataCatalog
 from d2lite.data.common import DatasetFromList
 from d2lite.utils import comm
 
 # Records looked at to know data again; all of COCO's would take seconds.
 _MAX_RECORDS = 1000
+
+# Of the metadata of a dataset, what pictures of predictions need beside the class names.
+DRAWING_KEYS = (
+    "thing_colors",
+    "stuff_classes",
+    "stuff_colors",
+    "keypoint_names",
+    "keypoint_connection_rules",
+)
 
 # Keys that may differ from one part of a run to the next without a word.
 _FREE = (
@@ -62,6 +72,27 @@ def collect_run_facts(data_loader: Any) -> dict[str, Any]:
         known is left out.
     """
     return {"num_processes": comm.get_world_size(), **_identify_data(data_loader)}
+
+
+def names_for_drawing(dataset_names: Sequence[str]) -> dict[str, Any]:
+    """What a prediction needs of the metadata of the training data, beside the class names.
+
+    Args:
+        dataset_names: of the training sets; the first one counts.
+
+    Returns:
+        Plain values by the keys of `Metadata`; what a set does not have is left out.
+    """
+    if not len(dataset_names):
+        return {}
+    metadata = MetadataCatalog.get(dataset_names[0])
+    found = {key: metadata.get(key) for key in DRAWING_KEYS}
+    return {key: _plain(value) for key, value in found.items() if value}
+
+
+def _plain(value: Any) -> Any:
+    """Lists in the place of tuples, as another reader of the file expects them."""
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _identify_data(data_loader: Any) -> dict[str, Any]:
