@@ -1,10 +1,12 @@
 """Inputs of the visualizer, converted to arrays and `GenericMask`s."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 
 from .generic_mask import GenericMask
@@ -80,3 +82,38 @@ def extents_of(
     if keypoints is not None:
         return np.concatenate([keypoints[:, :, :2].min(axis=1), keypoints[:, :, :2].max(axis=1)], 1)
     raise DataError("labels and colours have no place in the picture; pass boxes or masks too.")
+
+
+def annotation_boxes(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """The boxes of objects of a dataset dict.
+
+    Returns:
+        (N, 4) float64 xyxy, or (N, 5) centre, size and angle if one of them is rotated; None if one
+        has no box.
+    """
+    if not all("bbox" in a for a in annotations):
+        return None
+    is_rotated = any(len(a["bbox"]) == 5 for a in annotations)
+    mode = BoxMode.XYWHA_ABS if is_rotated else BoxMode.XYXY_ABS
+    boxes = [
+        a["bbox"] if len(a["bbox"]) == 5 else BoxMode.convert(list(a["bbox"]), a["bbox_mode"], mode)
+        for a in annotations
+    ]
+    return np.array(boxes, dtype=np.float64)
+
+
+def annotation_keypoints(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """The keypoints of objects of a dataset dict.
+
+    Returns:
+        (N, K, 3) float64 x, y and visibility, which is 0 where an object has none; None if no
+        object has any.
+    """
+    found = [np.asarray(a.get("keypoints", ()), dtype=np.float64).ravel() for a in annotations]
+    length = max((len(points) for points in found), default=0)
+    if not length:
+        return None
+    table = np.zeros((len(found), length))
+    for row, points in zip(table, found, strict=True):
+        row[: len(points)] = points
+    return table.reshape(len(found), -1, 3)

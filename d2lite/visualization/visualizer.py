@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from d2lite.structures import BoxMode, Instances
+from d2lite.structures import Instances
 
 from .canvas import VisImage
 from .colormap import Color, ColorLike, parse_color
 from .generic_mask import GenericMask
 from .inputs import (
+    annotation_boxes,
+    annotation_keypoints,
     common_length,
     extents_of,
     has_area,
@@ -130,31 +132,16 @@ class Visualizer(SegmentationDrawing):
             label_text(self._class_name(number, is_thing=True), None, bool(a.get("iscrowd")))
             for number, a in zip(classes, annotations, strict=True)
         ]
-        boxes = None
-        if all("bbox" in a for a in annotations):
-            boxes = np.array(
-                [
-                    BoxMode.convert(list(a["bbox"]), a["bbox_mode"], BoxMode.XYXY_ABS)
-                    if len(a["bbox"]) == 4
-                    else a["bbox"]
-                    for a in annotations
-                ],
-                dtype=np.float64,
-            )
         masks = None
         if any(has_area(a.get("segmentation")) for a in annotations):
             masks = [
                 a["segmentation"] if has_area(a.get("segmentation")) else [] for a in annotations
             ]
-        keypoints = None
-        if all("keypoints" in a for a in annotations):
-            keypoints = np.array([a["keypoints"] for a in annotations], dtype=np.float64)
-            keypoints = keypoints.reshape(len(annotations), -1, 3)
         self.overlay_instances(
-            boxes=boxes,
+            boxes=annotation_boxes(annotations),
             labels=labels,
             masks=masks,
-            keypoints=keypoints,
+            keypoints=annotation_keypoints(annotations),
             assigned_colors=self._instance_colors(classes, jittering=True),
         )
 

@@ -226,3 +226,20 @@ def test_unknown_line_style_and_alignment_are_refused():
         visualizer.draw_box([1, 1, 9, 9], line_style="~")
     with pytest.raises(ValueError, match="horizontal_alignment"):
         visualizer.draw_text("a", (1, 1), horizontal_alignment="middle")
+
+
+def test_keypoints_of_some_objects_are_drawn_and_boxes_may_be_of_two_kinds():
+    """Persons have keypoints and balls have none; they were left out for all."""
+    square = {"bbox": [40, 5, 70, 30], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    posed = {**square, "bbox": [5, 5, 30, 30], "keypoints": [20, 20, 2, 10, 10, 0]}
+    turned = {**square, "bbox": [50, 40, 20, 10, 30], "bbox_mode": BoxMode.XYWHA_ABS}
+
+    def drawn(*annotations):
+        dataset_dict = {"annotations": list(annotations)}
+        return Visualizer(_picture()).draw_dataset_dict(dataset_dict).get_image()
+
+    without = drawn(square, {k: v for k, v in posed.items() if k != "keypoints"})
+    for annotations in ((square, posed), ({**square, "keypoints": []}, posed)):
+        changed = (drawn(*annotations) != without).any(axis=2)
+        assert changed[18:23, 18:23].any()
+    assert drawn(square, turned).shape == without.shape
