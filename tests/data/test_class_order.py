@@ -1,12 +1,14 @@
 """Evaluation sets follow the class order of the training."""
 
+import numpy as np
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes.class_order import follow_class_order, select_classes
-from d2lite.data.datasets import register_coco_instances, register_pascal_voc
+from d2lite.data.datasets import load_coco_json, register_coco_instances, register_pascal_voc
 from d2lite.engine.derived_config.checks import load_test_classes
 from d2lite.evaluation import build_evaluator
+from d2lite.structures import BoxMode
 from tests.data import spec_files as make
 from tests.data.spec_files import detections, labels_of
 
@@ -72,14 +74,61 @@ def test_classes_of_other_sets_are_joined_by_name_and_the_rest_is_not_scored(
     assert "AP-owl" not in found
 
 
-def test_other_classes_and_functions_of_ones_own_are_left_alone(names):
+def test_other_classes_are_left_alone(names):
     follow_class_order(names[0], ["bee", "cat"])
     assert MetadataCatalog.get(names[0]).thing_classes == ["owl", "ant"]
-    DatasetCatalog.register("mine", lambda: [{"file_name": "m", "annotations": []}])
-    MetadataCatalog.get("mine").thing_classes = ["owl", "ant"]
-    follow_class_order("mine", ["ant", "owl"])
-    assert MetadataCatalog.get("mine").thing_classes == ["owl", "ant"]
     follow_class_order("of nobody", ["ant"])
+
+
+@pytest.fixture
+def own_functions(names, tmp_path):
+    """Sets of plain functions: numbers of its own, with ids, and one that reads the metadata."""
+
+    def numbered():
+        box = {"bbox": [2, 2, 8, 8], "bbox_mode": BoxMode.XYXY_ABS}
+        return [
+            {"file_name": f"{i}.jpg", "image_id": i, "height": 10, "width": 20,
+             "annotations": [{**box, "category_id": np.int64(number)}]}
+            for i, number in enumerate((1, 0))
+        ]  # fmt: skip
+
+    work = tmp_path / "work"
+    DatasetCatalog.register("plain", numbered)
+    MetadataCatalog.get("plain").set(thing_classes=["owl", "ant"], evaluator_type="coco")
+    DatasetCatalog.register("plain_with_ids", numbered)
+    MetadataCatalog.get("plain_with_ids").set(
+        thing_classes=["owl", "ant"],
+        thing_dataset_id_to_contiguous_id={7: 0, 9: 1},
+        evaluator_type="coco",
+    )
+    DatasetCatalog.register("reads", lambda: load_coco_json(work / "a.json", work, "reads"))
+    MetadataCatalog.get("reads").set(evaluator_type="coco", json_file=str(work / "a.json"))
+    made = ["plain", "plain_with_ids", "reads"]
+    yield made
+    for name in made:
+        DatasetCatalog.pop(name)
+        MetadataCatalog.pop(name)
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("order", [["ant", "owl"], ["cat", "ant"], ["owl", "cat", "ant"]])
+def test_functions_of_ones_own_are_joined_by_name_too(own_functions, number, order, tmp_path):
+    name = own_functions[number]
+    for again in (order, ["owl", "ant"], order):
+        assert load_test_classes([name], again) == {name: again}
+    assert labels_of(name) == [["ant"], ["owl"] if "owl" in order else []]
+    evaluator = build_evaluator(name, output_dir=tmp_path / "out")
+    for record, label in zip(DatasetCatalog.get(name), ("ant", "owl"), strict=True):
+        found = [order.index(label)] if label in order else [0]
+        evaluator.process(*detections(record["image_id"], found))
+    scores = evaluator.evaluate()["bbox"]
+    assert scores["AP"] == scores["AP-ant"] == pytest.approx(100)
+
+
+def test_functions_with_an_evaluator_of_another_benchmark_are_left_alone(own_functions):
+    MetadataCatalog.get("plain").replace(evaluator_type="cityscapes_instance")
+    follow_class_order("plain", ["ant", "owl"])
+    assert MetadataCatalog.get("plain").thing_classes == ["owl", "ant"]
 
 
 def test_images_alone_take_over_the_names(tmp_path):

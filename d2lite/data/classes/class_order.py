@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
+from d2lite.data.normal_forms import as_id
 
 logger = logging.getLogger(__name__)
 
@@ -14,11 +15,7 @@ Records = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class OrderedLoader:
-    """A dataset's function that numbers classes as the metadata's thing_classes lists them.
-
-    Only such a set can be put into another order; a function of which nothing is known may have
-    its numbers written into it.
-    """
+    """A dataset's function that numbers classes as the metadata's thing_classes lists them."""
 
     load: Callable[[], Records]
 
@@ -27,11 +24,43 @@ class OrderedLoader:
         return self.load()
 
 
+@dataclass(frozen=True)
+class _Translated:
+    """A function of somebody's own, whose class numbers are translated after each call.
+
+    Inside of the call the metadata are those that the function was registered with: it may read
+    them, or have its numbers written into it.
+    """
+
+    name: str
+    load: Callable[[], Records]
+
+    def __call__(self) -> Records:
+        metadata = MetadataCatalog.get(self.name)
+        wanted, own = metadata.thing_classes, metadata.get("own_classes")
+        if own is None:
+            return self.load()
+        kept = {key: value for key, value in vars(metadata).items() if key in _MOVED}
+        for key in kept:
+            del vars(metadata)[key]
+        metadata.replace(thing_classes=own)
+        if "own_ids" in kept:
+            metadata.replace(thing_dataset_id_to_contiguous_id=kept["own_ids"])
+        try:
+            records = self.load()
+        finally:
+            metadata.replace(**kept)
+        return select_classes(records, own, wanted) if isinstance(records, list) else records
+
+
+_MOVED = ("thing_classes", "own_classes", "thing_dataset_id_to_contiguous_id", "own_ids")
+
+
 def select_classes(records: Records, own: Sequence[str], wanted: Sequence[str]) -> Records:
     """Number objects by another list of classes; those of other classes are left out.
 
     Args:
-        records: dataset dicts whose category ids count `own`.
+        records: dataset dicts whose category ids count `own`; an object without one stays as it is.
         own: class names.
         wanted: class names, each of them one of `own`.
 
@@ -41,14 +70,16 @@ def select_classes(records: Records, own: Sequence[str], wanted: Sequence[str]) 
     if list(own) == list(wanted):
         return records
     number = {label: index for index, label in enumerate(wanted)}
-    number_of = {index: number[label] for index, label in enumerate(own) if label in number}
+    number_of: dict[Any, int] = {
+        index: number[label] for index, label in enumerate(own) if label in number
+    }
     return [
         {
             **record,
             "annotations": [
-                {**obj, "category_id": number_of[obj["category_id"]]}
+                {**obj, "category_id": number_of[number]} if number is not None else obj
                 for obj in record["annotations"]
-                if obj["category_id"] in number_of
+                if (number := as_id(obj.get("category_id"))) is None or number in number_of
             ],
         }
         if "annotations" in record
@@ -62,8 +93,8 @@ def follow_class_order(dataset_name: str, class_names: Sequence[str]) -> None:
 
     Metadata, the records that are loaded from now on, and the map to the file's own ids change
     together. Objects of classes that the model does not have are left out. A set without any
-    classes (images alone) takes over the names. A set that shares no class with the model, or
-    whose function may not know the order, is left as it is.
+    classes (images alone) takes over the names. A set that shares no class with the model is left
+    as it is.
 
     Args:
         dataset_name: an evaluation set.
@@ -72,18 +103,23 @@ def follow_class_order(dataset_name: str, class_names: Sequence[str]) -> None:
     if dataset_name not in DatasetCatalog:
         return
     metadata = MetadataCatalog.get(dataset_name)
-    if not isinstance(DatasetCatalog.data.get(dataset_name), OrderedLoader):
-        return
+    is_ordered = isinstance(DatasetCatalog.data.get(dataset_name), OrderedLoader)
+    if not is_ordered and metadata.get("evaluator_type", "coco") != "coco":
+        return  # evaluators of other benchmarks know their classes themselves
     if metadata.get("thing_classes") is None:
         DatasetCatalog.get(dataset_name)
     now, wanted = metadata.get("thing_classes"), list(class_names)
     if now is None:
-        metadata.set(thing_classes=wanted)
+        if is_ordered:
+            metadata.set(thing_classes=wanted)
         return
     own = metadata.get("own_classes", now)
     if list(now) == wanted or not set(own) & set(wanted):
         return
     _log_difference(dataset_name, own, wanted)
+    load = DatasetCatalog.data[dataset_name]
+    if not is_ordered and not isinstance(load, _Translated):
+        DatasetCatalog.data[dataset_name] = _Translated(dataset_name, load)
     mapping = metadata.get("own_ids", metadata.get("thing_dataset_id_to_contiguous_id"))
     metadata.replace(thing_classes=wanted, own_classes=list(own))
     if mapping is not None:

@@ -69,7 +69,9 @@ def coco_dict(dataset_name: str, records: Sequence[dict[str, Any]]) -> dict[str,
             entry = _annotation(obj, record, id_of)
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **entry})
     categories = [
-        {"id": id_of[index], "name": label} for index, label in enumerate(metadata.thing_classes)
+        {"id": id_of[index], "name": label}
+        for index, label in enumerate(metadata.thing_classes)
+        if index in id_of  # not those that only the model has
     ]
     logger.info(
         "Converted %s to COCO format: %d images, %d annotations",
