@@ -12,6 +12,7 @@ from d2lite.data.datasets.by_string.hugging_face import register_hugging_face
 from d2lite.data.faults import collecting_faults
 from d2lite.data.image_io import read_image
 from d2lite.structures import BoxMode
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError
 from tests.data.spec_files import labels_of
 
@@ -62,6 +63,27 @@ def check(name):
     assert BoxMode.convert(obj["bbox"], obj["bbox_mode"], BoxMode.XYXY_ABS) == [2, 2, 8, 7]
     assert (first["height"], first["width"]) == (10, 20)
     assert [read_image(r["file_name"], "RGB").max() for r in (first, second)] == [10, 200]
+
+
+def test_masks_and_keypoints_are_read_where_the_objects_have_them(tmp_path):
+    """Polygons, run-length codes and pictures; keypoints as x, y and visibility of each."""
+    pixels = np.zeros((10, 20), np.uint8)
+    pixels[2:7, 2:8] = 255
+    masks = {
+        "segmentation": [[2.0, 2.0, 8.0, 2.0, 8.0, 7.0, 2.0, 7.0]],
+        "mask": Image.fromarray(pixels),
+    }
+    for key, mask in masks.items():
+        objects = {"bbox": [[2, 2, 6, 5]], "category": ["cat"], key: [mask]}
+        objects["keypoints"] = [[3.0, 4.0, 2.0, 0.0, 0.0, 0.0]]
+        row = {"image": Image.new("RGB", (20, 10)), "objects": objects}
+        register_hugging_face(f"hf {key}", datasets.Dataset.from_list([row]))
+        [obj] = DatasetCatalog.get(f"hf {key}")[0]["annotations"]
+        assert obj["keypoints"] == [3, 4, 2, 0, 0, 0]
+        found = obj["segmentation"]
+        drawn = rle.from_polygons(found, 10, 20) if isinstance(found, list) else found
+        np.testing.assert_array_equal(rle.decode(drawn), pixels > 0)
+        assert MetadataCatalog.get(f"hf {key}").keypoint_names == ["point 0", "point 1"]
 
 
 @pytest.mark.parametrize("kind", ["lists", "dicts"])

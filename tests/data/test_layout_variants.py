@@ -265,3 +265,33 @@ def test_format_of_a_tool_that_is_not_read_is_named_with_what_to_export(folder, 
         with pytest.raises((ConfigError, DataError, MissingFileError), match=f"{tool}'s own") as e:
             objects(string)
         assert "export as COCO" in str(e.value)
+
+
+def test_things_of_panoptic_files_are_objects_with_masks(folder):
+    """The PNGs have the names of the images, and one of them is not there."""
+    ids = np.zeros((20, 40), int)
+    ids[2:10, 2:12], ids[12:] = 7, 300
+    colours = np.stack([ids % 256, ids // 256, ids * 0], axis=2).astype(np.uint8)
+    segments = [{"id": 7, "category_id": 5, "iscrowd": 0}, {"id": 300, "category_id": 6}]
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+        "annotations": [
+            {"image_id": 1, "file_name": "a.png", "segments_info": segments},
+            {"image_id": 2, "file_name": "b.png", "segments_info": segments},
+        ],
+        "categories": [
+            {"id": 5, "name": "cat", "isthing": 1},
+            {"id": 6, "name": "sky", "isthing": 0},
+        ],
+    }
+    home = folder({
+        "annotations/panoptic_train2017.json": content, "train2017/a.jpg": None,
+        "train2017/b.jpg": None, "annotations/panoptic_train2017/a.png": None,
+    })  # fmt: skip
+    Image.fromarray(colours).save(home / "annotations/panoptic_train2017/a.png")
+    assert objects(f"auto:{home}@train") == [("cat", PIXEL_BOX, True)]
+    name = f"panoptic:{home}/annotations/panoptic_train2017.json"
+    with collecting_faults() as faults:
+        assert len(DatasetCatalog.get(name)) == 2
+    assert faults.counts == {"unreadable_annotations": 1}
+    assert MetadataCatalog.get(name).thing_classes == ["cat"]

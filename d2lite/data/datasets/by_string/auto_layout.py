@@ -32,11 +32,11 @@ _SAME = {"training": "train", "valid": "val", "validation": "val", "testing": "t
 _UNSPLIT = ("default", "all")
 
 _KNOWN = (
-    "COCO (annotations/*.json, *.json or one in each split's folder), YOLO (data.yaml; classes.txt "
-    "with labels/; obj.data of Darknet), Pascal VOC (Annotations and JPEGImages, or an .xml beside "
-    "each image), LabelMe (a .json beside each image), CVAT (annotations.xml), VIA, Create ML, "
-    "Datumaro, Label Studio's JSON, Supervisely, tables of boxes in CSV, DOTA (labelTxt), KITTI "
-    "(label_2), WIDER FACE, .parquet files of Hugging Face"
+    "COCO (annotations/*.json, *.json or one in each split's folder), its panoptic JSON, YOLO "
+    "(data.yaml; classes.txt with labels/; obj.data of Darknet), Pascal VOC (Annotations and "
+    "JPEGImages, or an .xml beside each image), LabelMe (a .json beside each image), CVAT "
+    "(annotations.xml), VIA, Create ML, Datumaro, Label Studio's JSON, Supervisely, tables of boxes "
+    "in CSV, DOTA (labelTxt), KITTI (label_2), WIDER FACE, .parquet files of Hugging Face"
 )
 
 
@@ -180,8 +180,9 @@ def _by_split(folder: Path, find: Callable[[Path], Found | None]) -> Splits:
 
 
 def _json_files(folder: Path, kind: str) -> list[Path]:
-    files = (p for p in visible(folder, "*.json") if not p.stem.startswith(_OTHER_TASKS))
-    return [path for path in files if json_kind(path) == kind]
+    files = visible(folder, "*.json")
+    others = () if kind == "panoptic" else _OTHER_TASKS
+    return [path for path in files if not path.stem.startswith(others) and json_kind(path) == kind]
 
 
 def _roboflow(folder: Path) -> Splits:
@@ -320,6 +321,7 @@ _LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _voc,
     _one_file("cvat", _cvat_files),
     _coco,
+    _one_json("panoptic"),
     _one_json("datumaro"),
     _supervisely,
     _one_json("labelstudio"),

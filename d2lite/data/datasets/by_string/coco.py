@@ -121,7 +121,7 @@ class CocoSource:
         """Where the images may be, nearest first."""
         if self._said_root is not None:
             return find_paths(self._said_root, beside=self._json.parent)
-        return [f for f in _folders_around(self._json) if f.is_dir()]
+        return [f for f in folders_around(self._json) if f.is_dir()]
 
     @cached_property
     def _images(self) -> tuple[Path, Rename]:
@@ -178,7 +178,7 @@ def _keypoint_names(categories: list[dict[str, Any]]) -> list[str]:
     return [str(name) for name in found[0]] if is_one else []
 
 
-def _folders_around(json_file: Path) -> list[Path]:
+def folders_around(json_file: Path) -> list[Path]:
     """Where tools put the images of a JSON, nearest first."""
     stem = json_file.stem
     last = stem.rpartition("_")[2]

@@ -81,8 +81,8 @@ class EntrySource:
     evaluator_type = "coco"
     layout = ""
 
-    def __init__(self, file: Path, folders: Iterable[Path]) -> None:
-        self.file = file
+    def __init__(self, file: Path, folders: Iterable[Path], *, is_deep: bool = True) -> None:
+        self.file, self._is_deep = file, is_deep
         self.folders = list(folders)
         # What is kept between the question for classes and the loading.
         self._kept: tuple[list[Entry], list[tuple[str, str]]] | None = None
@@ -136,7 +136,7 @@ class EntrySource:
         entries, noted = self._read()
         index_of = {label: index for index, label in enumerate(self.classes())}
         keypoints = self._names()[1]
-        finder = ImageFinder(self.folders)
+        finder = ImageFinder(self.folders, is_deep=self._is_deep)
         records = []
         with reading_faults(str(self.file)) as faults:
             for kind, examples in noted:

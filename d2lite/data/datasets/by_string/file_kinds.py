@@ -40,6 +40,8 @@ def json_kind(path: Path) -> str:
             return "via"
         if has("shapes") and not has("categories"):
             return "labelme"
+        if has("segments_info") and has("categories"):
+            return "panoptic"
         if has("items") and has("categories") and not has("images"):
             return "datumaro"
         return "coco" if has("images") and (has("annotations") or has("categories")) else ""

@@ -12,10 +12,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import OrderedLoader, select_classes
 from d2lite.data.faults import FaultLog
 from d2lite.data.image_sizes import image_size
+from d2lite.data.normal_forms import as_mask
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError
 from d2lite.utils.file_io import cache_dir
 
@@ -31,6 +36,7 @@ _IMAGE_KEYS = ("image", "img", "picture")
 _OBJECT_KEYS = ("objects", "annotations", "faces")
 _BOX_KEYS = ("bbox", "bboxes", "boxes", "box")
 _CLASS_KEYS = ("category", "categories", "label", "labels", "class", "category_id", "name")
+_MASK_KEYS = ("segmentation", "segmentations", "mask", "masks", "polygon", "polygons")
 _SPLITS = ("train", "validation", "valid", "val", "test")
 _SAME_SPLIT = {"val": "validation", "valid": "validation"}
 # From this share of boxes beyond their image on, the boxes are not what they are taken for.
@@ -120,10 +126,27 @@ class HuggingFaceSource(EntrySource):
             label = next((obj[k] for k in _CLASS_KEYS if k in obj), "object")
             if isinstance(label, int) and self._class_labels:
                 label = dict(enumerate(self._class_labels))[label]
-        except (*MALFORMED, StopIteration) as err:
+            shape = Shape(str(label), is_crowd=bool(obj.get("iscrowd")), where=where)
+            shape.box = [a, b, c, d] if self._boxes == "xyxy" else [a, b, a + c, b + d]
+            mask = as_mask(next((_pixels(obj[key]) for key in _MASK_KEYS if key in obj), None))
+            if isinstance(mask, list):
+                shape.polygons = mask
+            elif mask is not None:
+                shape.mask = rle.encode(mask != 0) if isinstance(mask, np.ndarray) else mask
+            points = np.asarray(obj.get("keypoints") or (), dtype=float).reshape(-1, 3).tolist()
+            shape.keypoints = {f"point {i}": (x, y, int(v)) for i, (x, y, v) in enumerate(points)}
+        except (*MALFORMED, StopIteration, RecursionError) as err:
             return Shape("", where=f"{where} ({err})", fault="malformed")
-        box = [a, b, c, d] if self._boxes == "xyxy" else [a, b, a + c, b + d]
-        return Shape(str(label), box, is_crowd=bool(obj.get("iscrowd")), where=where)
+        return shape
+
+    def keypoint_names(self) -> list[str]:
+        """Points by their number."""
+        return [f"point {i}" for i in range(len(super().keypoint_names()))]
+
+
+def _pixels(mask: Any) -> Any:
+    """The array of a mask that is an image; other masks as they are."""
+    return np.asarray(mask.convert("L")) if isinstance(mask, Image.Image) else mask
 
 
 def _class_names(feature: Any) -> list[str]:
@@ -253,4 +276,7 @@ def register_hugging_face(name: str, rows: Any, *, boxes: str = "xywh") -> None:
         return select_classes(source.load(), source.classes(), metadata.thing_classes)
 
     DatasetCatalog.register(name, OrderedLoader(load))
-    metadata.set_deferred(thing_classes=source.classes)
+    metadata.set_deferred(
+        thing_classes=source.classes,
+        keypoint_names=lambda: source.metadata().get("keypoint_names"),
+    )

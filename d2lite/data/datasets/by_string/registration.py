@@ -27,6 +27,7 @@ from .images import ImagesSource
 from .label_studio import LabelStudioSource
 from .labelme import LabelMeSource
 from .masks import MasksSource
+from .panoptic import PanopticSource
 from .source import Source, find_path, is_there
 from .spec_string import KINDS, DatasetSpec, parse_spec
 from .subset import choose_images
@@ -46,6 +47,7 @@ _SOURCES: dict[str, Callable[..., Source]] = {
     "via": ViaSource,
     "csv": CsvSource,
     "createml": CreateMLSource,
+    "panoptic": PanopticSource,
     "datumaro": DatumaroSource,
     "labelstudio": LabelStudioSource,
     "supervisely": SuperviselySource,

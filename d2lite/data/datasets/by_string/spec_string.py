@@ -32,6 +32,7 @@ class Kind:
 
 KINDS = {
     "coco": Kind("coco:ANNOTATIONS.json@IMAGES_DIR"),
+    "panoptic": Kind("panoptic:ANNOTATIONS.json@IMAGES_DIR"),
     "voc": Kind("voc:ROOT@SPLIT", options=("classes", "year", *_SUBSET)),
     "yolo": Kind("yolo:DATA.yaml@SPLIT"),
     "labelme": Kind("labelme:DIR", has_part=False),
