@@ -77,9 +77,9 @@ def select_classes(records: Records, own: Sequence[str], wanted: Sequence[str]) 
         {
             **record,
             "annotations": [
-                {**obj, "category_id": number_of[number]} if number is not None else obj
+                {**obj, "category_id": number_of[index]} if index is not None else obj
                 for obj in record["annotations"]
-                if (number := as_id(obj.get("category_id"))) is None or number in number_of
+                if (index := as_id(obj.get("category_id"))) is None or index in number_of
             ],
         }
         if "annotations" in record

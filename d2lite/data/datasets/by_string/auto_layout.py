@@ -35,8 +35,8 @@ _KNOWN = (
     "COCO (annotations/*.json, *.json or one in each split's folder), its panoptic JSON, YOLO "
     "(data.yaml; classes.txt with labels/; obj.data of Darknet), Pascal VOC (Annotations and "
     "JPEGImages, or an .xml beside each image), LabelMe (a .json beside each image), CVAT "
-    "(annotations.xml), VIA, Create ML, Datumaro, Label Studio's JSON, Supervisely, tables of boxes "
-    "in CSV, DOTA (labelTxt), KITTI (label_2), WIDER FACE, .parquet files of Hugging Face"
+    "(annotations.xml), VIA, Create ML, Datumaro, Label Studio's JSON, Supervisely, tables of "
+    "boxes in CSV, DOTA (labelTxt), KITTI (label_2), WIDER FACE, .parquet files of Hugging Face"
 )
 
 

@@ -135,7 +135,7 @@ class HuggingFaceSource(EntrySource):
                 shape.mask = rle.encode(mask != 0) if isinstance(mask, np.ndarray) else mask
             points = np.asarray(obj.get("keypoints") or (), dtype=float).reshape(-1, 3).tolist()
             shape.keypoints = {f"point {i}": (x, y, int(v)) for i, (x, y, v) in enumerate(points)}
-        except (*MALFORMED, StopIteration, RecursionError) as err:
+        except (*MALFORMED, StopIteration, RecursionError, OSError) as err:
             return Shape("", where=f"{where} ({err})", fault="malformed")
         return shape
 
@@ -146,6 +146,8 @@ class HuggingFaceSource(EntrySource):
 
 def _pixels(mask: Any) -> Any:
     """The array of a mask that is an image; other masks as they are."""
+    if isinstance(mask, dict) and isinstance(mask.get("bytes"), bytes):
+        mask = Image.open(io.BytesIO(mask["bytes"]))
     return np.asarray(mask.convert("L")) if isinstance(mask, Image.Image) else mask
 
 
