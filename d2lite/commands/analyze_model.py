@@ -12,14 +12,12 @@ as the config allows. fvcore does the counting.
 
 import argparse
 
-from d2lite.utils.arguments import add_config_arguments, add_config_options
+from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite analyze-model`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_config_arguments(parser)
     parser.add_argument("--depth", type=int, default=2, help="names deep to list (default: 2)")
     parser.add_argument(

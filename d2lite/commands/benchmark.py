@@ -12,14 +12,12 @@ machines differ, and ratios less. Timings depend on what else the machine does.
 
 import argparse
 
-from d2lite.utils.arguments import add_config_arguments, add_config_options
+from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite benchmark`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--task", choices=["data"], default="data", help="what to measure")
     add_config_arguments(parser)
     parser.add_argument(

@@ -11,12 +11,12 @@ names. Exit status: 0 if nothing is wrong, 1 if there are faults, 2 if a set is 
 import argparse
 import os
 
+from d2lite.utils.arguments import HelpFormatter
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data check`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("specs", metavar="SPEC", nargs="+", help="dataset string or name")
     parser.add_argument(
         "--fix", metavar="OUT.json", help="write a copy of the one SPEC without its faults (COCO)"

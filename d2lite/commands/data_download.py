@@ -10,6 +10,8 @@ it was. bccd is a small one (8 MB) for a first try.
 
 import argparse
 
+from d2lite.utils.arguments import HelpFormatter
+
 PARTS = {
     "coco2017": "train, val, (test), annotations, (test_info)",
     "coco2014": "train, val, (test), annotations, (test_info)",
@@ -26,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     known = "\n".join(f"  {name}: {parts}" for name, parts in PARTS.items())
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog=f"datasets and their parts (in brackets: only if named by --parts):\n{known}",
     )
     parser.add_argument("names", metavar="NAME", nargs="+", choices=list(PARTS))

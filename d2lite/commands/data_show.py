@@ -9,14 +9,12 @@ keypoints that came out of the augmentation.
 
 import argparse
 
-from d2lite.utils.arguments import add_config_arguments, add_config_options
+from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data show`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument(
         "--source", choices=["annotation", "dataloader"], default="annotation", help="what to draw"
     )

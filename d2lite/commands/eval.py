@@ -10,6 +10,7 @@ RUN is the folder of a training, whose last checkpoint is evaluated, or one of i
 import argparse
 
 from d2lite.utils.arguments import (
+    HelpFormatter,
     SubjectParser,
     add_config_arguments,
     add_config_options,
@@ -19,9 +20,7 @@ from d2lite.utils.arguments import (
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite eval`."""
-    parser = SubjectParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_subject("RUN", "folder or checkpoint of a training, instead of --config-file")
     add_config_arguments(parser)
     add_process_arguments(parser)

@@ -10,12 +10,12 @@ executed. `d2lite run` runs a project without changing it.
 import argparse
 from pathlib import Path
 
+from d2lite.utils.arguments import HelpFormatter
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite migrate`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
     parser.add_argument("--write", action="store_true", help="change the files")
     return parser

@@ -12,14 +12,17 @@ prediction of many images that was stopped goes on with the same command.
 
 import argparse
 
-from d2lite.utils.arguments import IntermixedParser, add_config_arguments, add_config_options
+from d2lite.utils.arguments import (
+    HelpFormatter,
+    IntermixedParser,
+    add_config_arguments,
+    add_config_options,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite predict`."""
-    parser = IntermixedParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = IntermixedParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument(
         "words", metavar="RUN INPUT", nargs="*", help="the run, then its inputs; see --input"
     )

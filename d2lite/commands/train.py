@@ -13,6 +13,7 @@ written to recipe.yaml in the output folder. KEY VALUE pairs at the end win over
 import argparse
 
 from d2lite.utils.arguments import (
+    HelpFormatter,
     SubjectParser,
     add_config_options,
     add_recipe_arguments,
@@ -22,9 +23,7 @@ from d2lite.utils.arguments import (
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite train`."""
-    parser = SubjectParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_subject("DATA", "your own data, with or without --config-file")
     add_recipe_arguments(parser)
     add_training_arguments(parser)

@@ -24,6 +24,13 @@ _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
 _OVERRIDE = re.compile(r"~[\w.\[\]]+|\+{0,2}[\w.\[\]]+=.*", re.DOTALL)
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help as it is written, with options in lines of 100 characters, so that it fits a screen."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=24, width=100)
+
+
 class ToolParser(argparse.ArgumentParser):
     """A parser that knows `--resume KEY VALUE` from `--resume FILE KEY VALUE`."""
 
@@ -82,9 +89,9 @@ class SubjectParser(ToolParser):
             help: what it is.
         """
         self.set_defaults(subject=None)
-        self._positionals.title = "what to work on"
         self.usage = f"%(prog)s [{name}] [options] [KEY VALUE ...]"
-        self.add_argument_group(f"{name}", help)
+        self._positionals.title = "arguments"
+        self._positionals.description = f"{name:<22}{help}"
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -116,7 +123,7 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     """
     parser = ToolParser(
         epilog=epilog or _EXAMPLES.format(program=Path(sys.argv[0]).name),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_training_arguments(parser)
     add_config_options(parser, "opts")
@@ -134,7 +141,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
-        help="scale the config file's learning rate to SOLVER.IMS_PER_BATCH, by the linear rule",
+        help="scale the file's learning rate linearly to SOLVER.IMS_PER_BATCH",
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS alone")
     add_process_arguments(parser)
@@ -146,15 +153,24 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: changed in place.
     """
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine")
-    parser.add_argument("--num-machines", type=int, default=1, help="number of machines")
     parser.add_argument(
-        "--machine-rank", type=int, default=0, help="number of this machine, from 0"
+        "--num-gpus", type=int, default=1, metavar="N", help="processes on this machine"
+    )
+    parser.add_argument(
+        "--num-machines", type=int, default=1, metavar="N", help="number of machines"
+    )
+    parser.add_argument(
+        "--machine-rank",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of this machine, from 0",
     )
     parser.add_argument(
         "--dist-url",
         default="auto",
-        help="where the processes meet, as tcp://HOST:PORT; 'auto' finds a port on one machine",
+        metavar="URL",
+        help="where they meet, tcp://HOST:PORT; auto finds a port on one machine",
     )
 
 
@@ -168,7 +184,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         "--config-file",
         default="",
         metavar="FILE",
-        help="path of a config, or (part of) the name of one under configs/ and projects/*/configs",
+        help="a config: its path, or (part of) its name under configs/ and projects/",
     )
     parser.add_argument(
         "--import",
@@ -176,8 +192,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="your own Python file (or module) with models, datasets or an add_config(cfg); "
-        "may be given several times",
+        help="your own Python file or module, with models, datasets, hooks; may be repeated",
     )
 
 
@@ -190,12 +205,13 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         choices=["fast", "balanced", "accurate"],
-        help="how much to spend on DATA without --config-file; fast on a CPU, else balanced",
+        metavar="SIZE",
+        help="fast, balanced or accurate (without it, fast on a CPU and balanced on a GPU)",
     )
     parser.add_argument(
         "--auto",
         action="store_true",
-        help="derive image size, schedule and the like for the model of --config-file, too",
+        help="derive schedule, image size and the like for --config-file, too",
     )
 
 
@@ -211,7 +227,7 @@ def add_config_options(parser: argparse.ArgumentParser, name: str) -> None:
         nargs=argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
-        help="options that come last and win over the config file; KEY=VALUE for a Python config",
+        help="come last, win over the file; KEY=VALUE for a Python config",
     )
 
 
@@ -227,6 +243,5 @@ def add_resume_argument(parser: argparse.ArgumentParser) -> None:
         const=True,
         default=False,
         metavar="FILE",
-        help="go on from this checkpoint; alone: from the newest one of OUTPUT_DIR that can be "
-        "read, if there is one",
+        help="go on from FILE, or from the newest checkpoint of OUTPUT_DIR, if there is one",
     )
