@@ -28,7 +28,7 @@ def wheel(tmp_path_factory):
     # Only what setup.py reads: a build in the checkout itself would leave its traces there.
     for name in ("d2lite", "configs", "projects"):
         for path in (ROOT / name).rglob("*"):
-            if path.suffix in (".py", ".yaml", ".yml", ".typed"):
+            if path.is_file() and "__pycache__" not in path.parts:
                 target = folder / "src" / path.relative_to(ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(path.read_bytes())
@@ -45,10 +45,14 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl"))
 
 
-def test_wheel_carries_every_module_config_and_project(wheel):
+def test_wheel_carries_every_module_template_config_and_project(wheel):
     """Configs and projects are outside of the package and are mapped into it by setup.py."""
     carried = set(zipfile.ZipFile(wheel).namelist())
-    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "d2lite").rglob("*.py")}
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "d2lite").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     for path in _configs(ROOT / "configs"):
         expected.add(f"d2lite/configs/{path.relative_to(ROOT / 'configs').as_posix()}")
     for project in (ROOT / "projects").glob("*/"):
@@ -111,7 +115,10 @@ def test_an_installed_wheel_does_what_the_readme_shows(installed, tmp_path):
     assert "copypaste" in run("eval", "output/quick_start")
     run("predict", "output/quick_start", "shapes://val/3", "shapes://val/7", "--output", "found/")
     assert len(list((tmp_path / "found").iterdir())) == 2
+    assert (tmp_path / "output/quick_start/report.html").is_file()
     run("data", "check", "shapes_val")
+    run("data", "convert", "shapes_val", "--to", "coco", "--output", "photos")
+    assert "image size: " in run("config", "photos/")
     assert "NUM_CLASSES" in run("config", "--config-file", "mask_rcnn_R_50_FPN_3x.yaml")
     run("config", "--config-file", "R50_3x.yaml", "--diff")
     (tmp_path / "theirs.py").write_text(

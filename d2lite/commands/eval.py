@@ -4,7 +4,8 @@
     d2lite eval output/model_0004999.pth DATASETS.TEST "('coco:val.json@photos',)"
     d2lite eval --config-file R50_3x.yaml MODEL.WEIGHTS model.pth
 
-RUN is the folder of a training, whose last checkpoint is evaluated, or one of its checkpoints.
+RUN is the folder of a training, whose last checkpoint is evaluated, a checkpoint, which carries its
+config, or the name of a published model. Results come into inference/ of the run's folder.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from d2lite.utils.arguments import (
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite eval`."""
     parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_subject("RUN", "folder or checkpoint of a training, instead of --config-file")
+    parser.add_subject("RUN", "a trained model, instead of --config-file")
     add_config_arguments(parser)
     add_process_arguments(parser)
     add_config_options(parser, "opts")
@@ -30,11 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Start one process a device, each of which evaluates its share of the images."""
-    from .actions.runs import options_of_run
-    from .actions.train import launch_training
+    from .actions.evaluate import evaluate
+    from .actions.train import launch_processes
 
-    if args.subject is not None:
-        args.config_file, opts = options_of_run(args.subject, args.config_file)
-        args.opts = [*opts, *args.opts]
-    args.eval_only, args.resume = True, False
-    launch_training(args)
+    args.eval_only = True
+    launch_processes(evaluate, args)

@@ -33,10 +33,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Start one process a device, each of which trains."""
-    from .actions.train import launch_training
+    from .actions.train import launch_processes, train_or_evaluate
 
     if args.subject is not None or args.auto:
         from .actions.own_data import follow_data
 
         follow_data(args)
-    launch_training(args)
+    launch_processes(train_or_evaluate, args)

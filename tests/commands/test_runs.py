@@ -48,6 +48,7 @@ def test_predicting_with_a_run_needs_its_folder_and_images(d2lite, trained, tmp_
     ("words", "part"),
     [
         (["eval", "no/such/run"], "no such run folder"),
+        (["eval", "--config-file", "a.yaml", "b.pth"], "Give RUN"),
         (["eval", "solver.base_lr", "0.1"], "no such run folder"),
         (["predict", "no/such/run", "a.jpg"], "no such run folder"),
         (["predict"], "RUN INPUT"),
@@ -63,8 +64,8 @@ def test_what_is_not_a_run_is_named(d2lite, words, part):
 def test_a_folder_without_a_checkpoint_is_named(d2lite, tmp_path):
     status, _, err = d2lite("eval", tmp_path)
     assert status == 2
-    assert "config.yaml" in err
+    assert "not the folder of a run" in err
     (tmp_path / "config.yaml").write_text("MODEL:\n  MASK_ON: False\n")
     status, _, err = d2lite("eval", tmp_path)
     assert status == 2
-    assert "no checkpoint" in err
+    assert str(tmp_path) in err

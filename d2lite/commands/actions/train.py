@@ -1,14 +1,20 @@
-"""What `d2lite train` and `d2lite eval` do: one process a device trains or evaluates."""
+"""What `d2lite train` does: one process a device trains or evaluates."""
 
 import argparse
+from collections.abc import Callable
 
 from d2lite.engine import DefaultTrainer, default_setup, evaluate_checkpoint, launch, setup_cfg
 
 
-def launch_training(args: argparse.Namespace) -> None:
-    """Start the processes that the options ask for."""
+def launch_processes(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Start the processes that the options ask for.
+
+    Args:
+        main: what each of them does; a function of a module, so that it can be sent to them.
+        args: the options, which each gets.
+    """
     launch(
-        train_or_evaluate,
+        main,
         args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,

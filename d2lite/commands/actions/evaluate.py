@@ -1,0 +1,36 @@
+"""What `d2lite eval` does: evaluate a trained model that is named by one path."""
+
+import argparse
+from pathlib import Path
+
+from d2lite.config import CfgNode
+from d2lite.engine import default_setup, evaluate_checkpoint, setup_cfg
+from d2lite.predicting.model_source import model_config
+from d2lite.utils.errors import ConfigError
+
+_OUTPUT = ("OUTPUT_DIR", "train.output_dir=")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """What one process does; every process of a distributed run calls it."""
+    cfg = _config(args)
+    default_setup(cfg, args)
+    evaluate_checkpoint(cfg, resume=False)
+
+
+def _config(args: argparse.Namespace) -> CfgNode:
+    if args.subject is None:
+        return setup_cfg(args.config_file, args.opts, args.imports)
+    if args.config_file:
+        raise ConfigError(
+            f"Give RUN ({args.subject}), which has its config, or --config-file with MODEL.WEIGHTS "
+            f"{args.subject} at the end."
+        )
+    opts = [word for word in args.opts if word != "--"]
+    cfg = model_config(args.subject, opts, args.imports)
+    run = Path(args.subject)
+    if run.exists() and not any(word.startswith(_OUTPUT) for word in opts):
+        # Where the run is now, and not where it was when it was trained.
+        folder = run if run.is_dir() else run.parent
+        cfg.derive("OUTPUT_DIR", str(folder), "the folder of the run")
+    return cfg
