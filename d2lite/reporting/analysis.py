@@ -189,7 +189,12 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
         "average_precision_interval": dataclasses.asdict(analysis.interval),
         "iou": IOU,
         "best_threshold": analysis.threshold,
-        "thresholds": {row.name: row.best_threshold for row in analysis.classes},
+        "thresholds": {
+            # A class without a right detection has none.
+            row.name: row.best_threshold
+            for row in analysis.classes
+            if math.isfinite(row.best_threshold)
+        },
         "classes": [dataclasses.asdict(row) for row in analysis.classes],
         "confusion": {
             "rows": "true class, last: background",

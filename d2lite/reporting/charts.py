@@ -7,6 +7,7 @@ is 4.8 MB in every run's folder; they print, and their texts are text to screen 
 import io
 import logging
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,7 +92,9 @@ def draw_svg(chart: Chart) -> str:
     settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": chart.title}
     # A dollar in the name of a class is not a formula.
     settings |= {"font.family": "sans-serif", "font.size": 9, "text.parse_math": False}
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # The browser draws the texts, with its own fonts.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = Figure(figsize=(4.7, 3.4), layout="constrained")
         axes = figure.add_subplot()
         for number, line in enumerate(chart.lines):
@@ -106,11 +109,8 @@ def draw_svg(chart: Chart) -> str:
 
 def _draw_line(axes: Any, line: Line, style: int) -> None:
     x, y = (np.asarray(values, dtype=np.float64) for values in (line.x, line.y))
-    step = -(-len(x) // _MOST_POINTS)
-    if step > 1:
-        # Both ends stay: the last value is the one that people look for.
-        kept = np.unique(np.append(np.arange(0, len(x), step), len(x) - 1))
-        x, y = x[kept], y[kept]
+    kept = thinned(len(x))
+    x, y = x[kept], y[kept]
     axes.plot(
         x,
         y,
@@ -122,6 +122,16 @@ def _draw_line(axes: Any, line: Line, style: int) -> None:
         marker="o" if len(x) <= 12 else None,
         markersize=4,
     )
+
+
+def thinned(count: int) -> np.ndarray:
+    """The points of a line that are drawn: all, or some 500 of them with both ends.
+
+    The last three stay, since a curve of precision falls straight down there.
+    """
+    step = max(-(-count // _MOST_POINTS), 1)
+    last = np.arange(max(count - 3, 0), count)
+    return np.unique(np.concatenate([np.arange(0, count, step), last]))
 
 
 def _finish(axes: Any, chart: Chart) -> None:

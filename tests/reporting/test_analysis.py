@@ -63,6 +63,7 @@ def test_without_results_everything_is_0_or_undefined_and_can_be_written():
     plain = json.loads(json.dumps(as_json(found), allow_nan=False))
     assert plain["metrics"]["AP"] == 0
     assert plain["best_threshold"] is None
+    assert plain["thresholds"] == {}
     assert plain["confusion"]["counts"] == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
     assert csv_tables(found)["errors.csv"].count("miss,") == 1
 
