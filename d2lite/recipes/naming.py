@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from d2lite.data.datasets.by_string.auto_layout import recognise
+from d2lite.data import DatasetCatalog
+from d2lite.data.datasets.by_string.auto_layout import is_recognised, recognise
+from d2lite.data.datasets.by_string.source import find_path, is_there
 from d2lite.utils.errors import MissingFileError
 
 # Share of the images that is held out where the data have no split.
@@ -36,20 +38,11 @@ def find_sets(subject: str) -> TrainAndTest:
         MissingFileError: if it is a path, and nothing is there.
         DataError: if no layout fits the folder.
     """
-    kind, colon, rest = subject.partition(":")
-    is_auto = colon and kind == "auto"
-    if colon and not is_auto:
-        return TrainAndTest((subject,), (), "a string names one set; name another in DATASETS.TEST")
-    path = rest if is_auto else subject
-    if "@" in path or "?" in path:
-        return TrainAndTest((subject,), (), "a string names one set; name another in DATASETS.TEST")
-    if not Path(path).exists():
-        raise MissingFileError(
-            f"{path}: there is no such folder or file. Give the folder of images and labels, or a "
-            "dataset string as docs/datasets.md lists them; options of the config are KEY VALUE."
-        )
+    path = subject.removeprefix("auto:")
+    if not is_there(path):
+        return _named(subject)
     base = f"auto:{Path(path).as_posix()}"
-    splits = recognise(Path(path))
+    splits = recognise(find_path(path, suits=is_recognised))
     train = "train" if "train" in splits else "trainval" if "trainval" in splits else None
     test = next((name for name in _TESTS if name in splits), None)
     if train and test:
@@ -62,3 +55,19 @@ def find_sets(subject: str) -> TrainAndTest:
         (f"{base}@val?{option}",),
         f"the data have no validation split, so {_HELD_OUT:.0%} of the images are held out",
     )
+
+
+def _named(subject: str) -> TrainAndTest:
+    """A dataset string or a registered name, which is one set; the other one has a like name."""
+    known = DatasetCatalog.list()
+    if subject in known:
+        test = subject.removesuffix("train") + "val"
+        if subject.endswith("train") and test in known:
+            return TrainAndTest((subject,), (test,), f"{test} is registered as well")
+    elif ":" not in subject:
+        raise MissingFileError(
+            f"{subject}: there is no such folder, file or dataset. Give the folder of images and "
+            "labels, or a dataset string as docs/datasets.md lists them; options of the config are "
+            "KEY VALUE."
+        )
+    return TrainAndTest((subject,), (), "one set is named; name another in DATASETS.TEST")
