@@ -127,8 +127,10 @@ _C.SOLVER.MAX_EPOCHS = 0.0
 _C.SOLVER.BASE_LR = 0.001
 # Rate at the very end, for WarmupCosineLR.
 _C.SOLVER.BASE_LR_END = 0.0
-# "WarmupMultiStepLR", "WarmupCosineLR" or "WarmupStepWithFixedGammaLR".
+# "WarmupMultiStepLR", "WarmupCosineLR", "WarmupFlatCosineLR" or "WarmupStepWithFixedGammaLR".
 _C.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
+# Share of the training that WarmupFlatCosineLR keeps BASE_LR before it falls, in (0, 1) (d2lite).
+_C.SOLVER.FLAT_PART = 0.5
 # Iterations at which the rate is multiplied by GAMMA.
 _C.SOLVER.STEPS = (30000,)
 # The same in epochs, wins over STEPS (d2lite).

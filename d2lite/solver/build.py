@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    ConstantParamScheduler,
     CosineParamScheduler,
     MultiStepParamScheduler,
     ParamScheduler,
@@ -233,6 +235,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
     makers: dict[str, Callable[[CfgNode], ParamScheduler]] = {
         "WarmupMultiStepLR": _multi_step,
         "WarmupCosineLR": _cosine,
+        "WarmupFlatCosineLR": _flat_cosine,
         "WarmupStepWithFixedGammaLR": _fixed_gamma_steps,
     }
     known = sorted([*makers, WarmupPolyLR.__name__])
@@ -301,6 +304,20 @@ def _cosine(solver: CfgNode) -> ParamScheduler:
             "the cosine falls from the latter to the former, which must be between 0 and it."
         )
     return CosineParamScheduler(1.0, last)
+
+
+def _flat_cosine(solver: CfgNode) -> ParamScheduler:
+    part = solver.FLAT_PART
+    if not 0.0 < part < 1.0:
+        raise ConfigError(
+            f"SOLVER.FLAT_PART is {part}; WarmupFlatCosineLR needs a share of the training between "
+            "0 and 1."
+        )
+    return CompositeParamScheduler(
+        [ConstantParamScheduler(1.0), _cosine(solver)],
+        lengths=[part, 1.0 - part],
+        interval_scaling=["fixed", "rescaled"],
+    )
 
 
 def _fixed_gamma_steps(solver: CfgNode) -> ParamScheduler:

@@ -68,6 +68,13 @@ def test_cosine_meets_its_warm_up_and_ends_at_the_end_rate():
     assert found[:4] == pytest.approx(climb)
 
 
+def test_flat_cosine_keeps_its_rate_before_it_falls():
+    found = build_rates(LR_SCHEDULER_NAME="WarmupFlatCosineLR", FLAT_PART=0.5, BASE_LR_END=0.002)
+    assert found[10:20] == pytest.approx([0.02] * 10)
+    expected = [0.002 + 0.009 * (1 + math.cos(math.pi * i / 20)) for i in range(20)]
+    assert found[20:] == pytest.approx(expected, rel=1e-6)
+
+
 def test_fixed_gamma_steps_are_of_equal_length():
     found = build_rates(
         LR_SCHEDULER_NAME="WarmupStepWithFixedGammaLR", NUM_DECAYS=3, GAMMA=0.5, WARMUP_ITERS=0
@@ -114,13 +121,14 @@ def test_a_warm_up_longer_than_the_training_is_named(caplog):
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"LR_SCHEDULER_NAME": "Cosine"}, r"'Cosine'.*WarmupCosineLR, WarmupMultiStepLR"),
+        ({"LR_SCHEDULER_NAME": "Cosine"}, r"'Cosine'.*WarmupCosineLR, WarmupFlatCosineLR"),
         ({"WARMUP_METHOD": "burnin"}, r"'burnin'.*constant, linear"),
         ({"STEPS": (30, 20)}, r"\(30, 20\).*ascend"),
         ({"STEPS": (0, 20)}, r"\(0, 20\).*positive"),
         ({"MAX_ITER": 0}, r"SOLVER\.MAX_ITER is 0"),
         ({"LR_SCHEDULER_NAME": "WarmupCosineLR", "BASE_LR_END": 1.0}, r"BASE_LR_END is 1\.0"),
         ({"LR_SCHEDULER_NAME": "WarmupStepWithFixedGammaLR", "NUM_DECAYS": 0}, r"NUM_DECAYS is 0"),
+        ({"LR_SCHEDULER_NAME": "WarmupFlatCosineLR", "FLAT_PART": 1.0}, r"FLAT_PART is 1\.0"),
     ],
 )
 def test_numbers_that_do_not_fit_are_named(values, text):

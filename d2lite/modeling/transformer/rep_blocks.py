@@ -56,7 +56,14 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""
-        return self.act(self.norm(self.conv(x)))
+        fixed = self.folded()
+        if fixed is None:
+            return self.act(self.norm(self.conv(x)))
+        conv = self.conv
+        # A norm that does not change is folded into the convolution, not passed over the map.
+        return self.act(
+            F.conv2d(x, fixed[0], fixed[1], conv.stride, conv.padding, groups=conv.groups)
+        )
 
     def folded(self) -> tuple[Tensor, Tensor] | None:
         """Weight and bias of the one convolution that this is; None if the norm is not constant."""

@@ -204,3 +204,32 @@ def test_a_function_that_makes_no_backbone_is_refused():
     cfg.MODEL.BACKBONE.NAME = name
     with pytest.raises(ConfigError, match="Identity, which is not a Backbone"):
         build_backbone(cfg)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_d_variant_has_a_deep_stem_and_averages_in_its_shortcuts(depth):
+    """The numbers of weights of both are known: 18 has a projection in res2 as well."""
+    cfg = narrow(depth, DEEP_STEM=True, AVG_DOWN=True, OUT_FEATURES=["res2", "res5"], NORM="BN")
+    net = build_backbone(cfg)
+    names = [name for name, _ in net.stem.named_children()]
+    assert names == ["conv1", "conv2", "conv3"]
+    assert net.res2[0].shortcut.stride == (1, 1)
+    assert net.res3[0].shortcut.stride == (1, 1)
+    maps = net(torch.randn(1, 3, 72, 40))
+    assert maps["res5"].shape[-2:] == (3, 2)
+
+
+def test_an_averaging_shortcut_sees_all_cells_that_it_joins():
+    """A strided projection looks at one of four."""
+    block = BasicBlock(2, 4, stride=2, norm="", avg_down=True)
+    for conv in (block.conv1, block.conv2):
+        nn.init.zeros_(conv.weight)
+    nn.init.ones_(block.shortcut.weight)
+    x = torch.rand(1, 2, 4, 4)
+    expected = nn.functional.avg_pool2d(x, 2).sum(dim=1, keepdim=True).expand(-1, 4, -1, -1)
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_averaging_shortcuts_of_deformable_blocks_are_refused():
+    with pytest.raises(ConfigError, match="AVG_DOWN=True: deformable blocks need False"):
+        build_backbone(narrow(AVG_DOWN=True, DEFORM_ON_PER_STAGE=[False, False, False, True]))
