@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 
 import cv2
 import numpy as np
@@ -65,6 +66,18 @@ def test_each_task_is_drawn_and_has_a_page(task, tmp_path):
     wrong = analysis.curve.wrong[analysis.curve.at(analysis.threshold)]
     assert len(crops) == wrong
     assert all(math.isclose(max(cv2.imread(str(p)).shape), 320, abs_tol=2) for p in crops)
+
+
+def test_more_classes_than_fit_a_matrix_are_listed():
+    truth, results = truth_and_results(
+        [(1, "cat", BOX), (2, "cat", BOX)], [(1, "dog", BOX, 0.9), (2, "cat", BOX, 0.9)]
+    )
+    truth["categories"] += [{"id": k, "name": f"class {k}"} for k in range(3, 34)]
+    analysis = analyze(truth, results, "bbox", num_resamples=0)
+    page = report_page("Many", EvaluatedSet("set", truth, [analysis], {}), None)
+    assert "<span>Most frequent confusions of two classes</span>" in page
+    assert re.search(r'<th scope="row">cat</th>\s*<td>dog</td>\s*<td[^>]*>1</td>', page)
+    assert 'class="confusion"' not in page
 
 
 def _decoded(address):
