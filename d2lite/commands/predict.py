@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--confidence-threshold",
         "--threshold",
         metavar="T",
-        help="lowest score, or CLASS=T,...; default: what the checkpoint states, else 0.5",
+        help="lowest score, CLASS=T,... or report.json; default: the checkpoint's, else 0.5",
     )
     parser.add_argument(
         "--save-as",

@@ -1,6 +1,7 @@
 """read_outputs: what a model returns for one image, as a `Result`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,61 @@ from .result import Result
 
 # Masks of the image's size that exist at one time, in bytes.
 _MASK_BYTES = 2**28
+# Of the maps of models that have one of the whole image for each object.
+_MAP_PIXELS = 2**24
+
+
+def _pastes_masks(model: Any) -> bool:
+    """Whether masks are small until they are pasted; others are maps of the whole image."""
+    return type(model) is GeneralizedRCNN
+
+
+def with_limited_size(model: Any, item: Mapping[str, Any]) -> dict[str, Any]:
+    """A model input that asks for results of at most 16 million pixels, from models of maps.
+
+    Args:
+        model: see `run_model`.
+        item: with `height` and `width`; a result of the smaller size is brought back by `enlarged`.
+    """
+    height, width = int(item["height"]), int(item["width"])
+    shrink = min(1.0, (_MAP_PIXELS / max(height * width, 1)) ** 0.5)
+    if shrink == 1 or _pastes_masks(model):
+        return dict(item)
+    size = {"height": max(1, int(height * shrink)), "width": max(1, int(width * shrink))}
+    return {**item, **size}
+
+
+def enlarged(result: Result, size: tuple[int, int]) -> Result:
+    """A result in the pixels of a larger image; maps and masks repeat their pixels.
+
+    Args:
+        result: of models without rotated boxes.
+        size: (height, width) of the larger image.
+    """
+    if result.size == size:
+        return result
+    by_y, by_x = (new / old for new, old in zip(size, result.size, strict=True))
+    rows, columns = (
+        np.minimum((np.arange(new) + 0.5) * old / new, old - 1).astype(int)
+        for new, old in zip(size, result.size, strict=True)
+    )
+    masks, points, segments = result.cropped_masks, result.keypoints, result.segments
+    maps = [result.segment_map, result.semantic]
+    large = [None if one is None else one[rows][:, columns] for one in maps]
+    if segments is not None and large[0] is not None:
+        ids, areas = np.unique(large[0], return_counts=True)
+        area = dict(zip(ids.tolist(), areas.tolist(), strict=True))
+        segments = [segment._replace(area=area.get(segment.id, 0)) for segment in segments]
+    return replace(
+        result,
+        size=size,
+        boxes=result.boxes * np.array([by_x, by_y] * 2, dtype=np.float32),
+        cropped_masks=None if masks is None else [m.scaled(by_x, by_y, *size) for m in masks],
+        keypoints=None if points is None else points * np.array([by_x, by_y, 1], dtype=np.float32),
+        segments=segments,
+        segment_map=large[0],
+        semantic=large[1],
+    )
 
 
 def run_model(model: Any, batch: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -31,7 +87,7 @@ def run_model(model: Any, batch: Sequence[Mapping[str, Any]]) -> list[dict[str, 
         here.
     """
     with torch.inference_mode():
-        if type(model) is not GeneralizedRCNN:
+        if not _pastes_masks(model):
             outputs: list[dict[str, Any]] = model(batch)
             return outputs
         found = model.inference(batch, do_postprocess=False)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -23,9 +24,9 @@ from d2lite.utils.errors import ArgumentError, DataError, MissingFileError
 from .images import as_image
 from .merge_tiles import merge_tiles
 from .model_source import model_config
-from .outputs import read_outputs, run_model
+from .outputs import enlarged, read_outputs, run_model, with_limited_size
 from .result import Result
-from .thresholds import Thresholds, lowest_of, threshold_array
+from .thresholds import Thresholds, lowest_of, read_thresholds, threshold_array
 from .tile_windows import tile_windows
 
 __all__ = ["Predictor"]
@@ -55,7 +56,7 @@ class Predictor:
         source: Any,
         *,
         device: str | None = None,
-        threshold: Thresholds = None,
+        threshold: Thresholds | str | Path = None,
         batch_size: int = 8,
         array_format: str = "BGR",
         opts: Sequence[str] = (),
@@ -67,8 +68,9 @@ class Predictor:
             source: a checkpoint, the folder of a run, a config, or the name of a published model;
                 see `model_config`.
             device: "cuda", "cuda:1", "mps" or "cpu"; None for the best one of this machine.
-            threshold: lowest score of what is returned, for all classes or by class name; None
-                for what the checkpoint states, else 0.5.
+            threshold: lowest score of what is returned, for all classes or by class name; the path
+                of a run's report.json for the best of each class; None for what the checkpoint
+                states, else 0.5.
             batch_size: the most images in one step of the model.
             array_format: of numpy arrays with three or four channels: "BGR" as OpenCV reads
                 them, or "RGB".
@@ -84,6 +86,8 @@ class Predictor:
             raise ArgumentError(f"batch_size is {batch_size}; it must be 1 or more.")
         cfg = model_config(source, opts, imports)
         facts = facts_of_weights(cfg.MODEL.WEIGHTS)
+        if isinstance(threshold, str | Path):
+            threshold = read_thresholds(threshold)
         threshold = facts.get("thresholds") if threshold is None else threshold
         _choose_device(cfg, device)
         _lower_score_threshold(cfg, lowest_of(threshold))
@@ -194,11 +198,13 @@ class Predictor:
     def _predict(self, batch: Sequence[tuple[Any, np.ndarray, dict[str, Any]]]) -> Iterator[Result]:
         if not batch:
             return
+        asked = [with_limited_size(self.model, item) for _, _, item in batch]
         with self._lock:
-            outputs = run_model(self.model, [item for _, _, item in batch])
-        for (source, pixels, item), output in zip(batch, outputs, strict=True):
+            outputs = run_model(self.model, asked)
+        for (source, pixels, _), item, output in zip(batch, asked, outputs, strict=True):
             size = (item["height"], item["width"])
             result = read_outputs(output, size, self.metadata, self._lowest)
+            result = enlarged(result, pixels.shape[:2])
             yield replace(result, path=_path_of(source), image=self._as_rgb(pixels))
 
     def _as_rgb(self, pixels: np.ndarray) -> np.ndarray:

@@ -1,12 +1,14 @@
 """Thresholds: the lowest scores that count, for all classes or for each."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, MissingFileError
 
 Thresholds = float | Mapping[str, float] | None
 
@@ -55,3 +57,35 @@ def lowest_of(threshold: Thresholds, default: float = DEFAULT_THRESHOLD) -> floa
     if isinstance(threshold, Mapping):
         return min([default, *threshold.values()])
     return default if threshold is None else threshold
+
+
+def read_thresholds(path: str | Path) -> dict[str, float]:
+    """The thresholds of the classes that a report found best, see docs/report.md.
+
+    Args:
+        path: of report.json, or of a JSON file {class: threshold}.
+
+    Returns:
+        Class name -> threshold with the best F1; classes without one are left out. Of several
+        tasks the last one counts, such as masks after boxes.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        ConfigError: if it does not hold thresholds.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingFileError(f"There is no file of thresholds {path}.") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}") from error
+    found = content
+    if isinstance(content, Mapping) and isinstance(content.get("tasks"), Mapping):
+        analyses = list(content["tasks"].values())
+        found = analyses[-1].get("thresholds") if analyses else {}
+    if not isinstance(found, Mapping):
+        raise ConfigError(
+            f"{path} does not hold thresholds; give the report.json of a run, or "
+            '{"class": threshold}.'
+        )
+    return {str(name): value for name, value in found.items() if value is not None}

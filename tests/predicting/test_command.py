@@ -1,12 +1,15 @@
 """`d2lite predict`, from its words to its files."""
 
+import functools
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
@@ -14,9 +17,17 @@ import pytest
 from PIL import Image
 
 from d2lite.commands import main
-from d2lite.data import DatasetCatalog
-from d2lite.predicting import Predictor
+from d2lite.data import DatasetCatalog, Metadata
+from d2lite.predicting import Predictor, Result
 from d2lite.predicting.progress import FILE_NAME
+from d2lite.predicting.tracking import Tracker
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder without a log."""
+
+    def log_message(self, *args: object) -> None:
+        pass
 
 
 @pytest.fixture
@@ -101,6 +112,47 @@ def test_video_with_tracks(predict, checkpoint, tmp_path):
     capture = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 4
     capture.release()
+
+
+def test_image_from_an_address(predict, checkpoint, photos, tmp_path):
+    handler = functools.partial(QuietHandler, directory=str(photos))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        words = ("--output", tmp_path / "out", "--save-as", "drawing,labelme,coco")
+        status, _ = predict(checkpoint, f"{address}/0.png", f"{address}/1.png", *words)
+        server.shutdown()
+    assert status == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+    assert len(list((tmp_path / "out" / "labelme" / "predictions").glob("*.json"))) == 2
+
+
+def test_same_object_keeps_its_number(predictor_of_squares):
+    pytest.importorskip("trackers")
+    tracker = Tracker(begin_at=0.5)
+    ids = [tracker(result).track_ids.tolist() for result in predictor_of_squares]
+    assert ids[0] == [-1, -1], "not confirmed yet"
+    assert all(frame[0] == ids[2][0] and frame[1] == ids[2][1] for frame in ids[2:])
+    assert len({*ids[-1]}) == 2
+
+
+@pytest.fixture
+def predictor_of_squares() -> list[Result]:
+    """Eight frames of two squares that move in opposite directions."""
+    frames = []
+    for number in range(8):
+        boxes = [[10 + 5 * number, 10, 40 + 5 * number, 40]]
+        boxes.append([150 - 5 * number, 60, 190 - 5 * number, 100])
+        frames.append(
+            Result(
+                (120, 200),
+                np.array(boxes, np.float32),
+                np.array([0.9, 0.8], np.float32),
+                np.array([0, 0]),
+                Metadata(thing_classes=["square"]),
+            )
+        )
+    return frames
 
 
 def test_tiles_find_at_least_what_is_there(predict, checkpoint, photos, tmp_path):

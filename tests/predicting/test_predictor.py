@@ -1,3 +1,4 @@
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -12,6 +13,7 @@ from d2lite.checkpoint.writing import write_weights
 from d2lite.engine import DefaultPredictor
 from d2lite.predicting import Predictor, Result, outputs
 from d2lite.predicting.model_source import model_config
+from d2lite.predicting.thresholds import read_thresholds
 from d2lite.utils.errors import (
     ArgumentError,
     ConfigError,
@@ -151,6 +153,23 @@ def test_thresholds_in_the_checkpoint_count_where_none_are_given(checkpoint, pho
     content["d2lite"]["thresholds"] = dict.fromkeys(CLASSES, 0.0)
     path = write_weights(tmp_path / "with_thresholds.pth", content)
     assert len(Predictor(path)(photos / "0.png")) == 7
+
+
+def test_best_thresholds_come_from_the_report_of_a_run(checkpoint, photos, tmp_path):
+    report = tmp_path / "report.json"
+    best = {"star": None, "circle": 0.25}
+    tasks = {"bbox": {"thresholds": {"circle": 0.9}}, "segm": {"thresholds": best}}
+    report.write_text(json.dumps({"set": "val", "tasks": tasks}))
+    assert read_thresholds(report) == {"circle": 0.25}
+    named = tmp_path / "own.json"
+    named.write_text(json.dumps(dict.fromkeys(CLASSES, 0.0)))
+    assert len(Predictor(checkpoint, threshold=named)(photos / "0.png")) == 7
+    for text, message in (("[1]", "does not hold thresholds"), ("{", "cannot be read as JSON")):
+        named.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            read_thresholds(named)
+    with pytest.raises(MissingFileError, match="file of thresholds"):
+        read_thresholds(tmp_path / "gone.json")
 
 
 def test_names_of_keypoints_and_stuff_come_with_the_checkpoint(checkpoint, tmp_path):

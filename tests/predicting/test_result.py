@@ -8,7 +8,7 @@ from PIL import Image
 from d2lite.data import Metadata
 from d2lite.evaluation import instances_to_coco_json
 from d2lite.predicting import CroppedMask, Result
-from d2lite.predicting.outputs import read_outputs, upright_boxes
+from d2lite.predicting.outputs import enlarged, read_outputs, upright_boxes, with_limited_size
 from d2lite.predicting.thresholds import threshold_array
 from d2lite.structures import Boxes, Instances, RotatedBoxes
 from d2lite.utils.errors import ConfigError, OutputError, StateError
@@ -183,6 +183,29 @@ def test_panoptic_and_semantic_results():
     for outputs in ({"panoptic_seg": (segment_map, infos)}, {"sem_seg": scores}):
         drawn = Result(**{**read(outputs).__dict__, "image": image}).plot(scale=1)
         assert (drawn != image).any()
+
+
+def test_models_of_maps_are_asked_for_a_size_that_fits_into_the_memory():
+    """100 masks of 10,000 x 10,000 pixels are 10 GB; Mask R-CNN's are pasted one by one."""
+    item = {"height": 10_000, "width": 12_000, "image": None}
+    limited = with_limited_size(object(), item)
+    assert limited["height"] * limited["width"] <= 2**24
+    assert limited["width"] / limited["height"] == pytest.approx(1.2, abs=1e-3)
+    small = {"height": 100, "width": 120, "image": None}
+    assert with_limited_size(object(), small) == small
+
+
+def test_result_of_a_smaller_size_is_brought_back():
+    segment_map = torch.zeros(40, 60, dtype=torch.int32)
+    segment_map[20:30, 20:30] = 2
+    infos = [{"id": 2, "isthing": True, "category_id": 0}]
+    result = read({"instances": detected(), "panoptic_seg": (segment_map, infos)})
+    large = enlarged(result, (80, 180))
+    assert large.size == (80, 180)
+    np.testing.assert_allclose(large.boxes, result.boxes * [3, 2, 3, 2])
+    np.testing.assert_array_equal(large.masks, result.masks.repeat(2, axis=1).repeat(3, axis=2))
+    np.testing.assert_allclose(large.keypoints[..., :2], result.keypoints[..., :2] * [3, 2])
+    assert large.segments[0].area == (large.segment_map == 2).sum() == 600
 
 
 def test_other_predictions_are_refused():

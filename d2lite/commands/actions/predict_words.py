@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from d2lite.predicting.model_source import WEIGHTS_SUFFIXES
-from d2lite.predicting.thresholds import Thresholds
+from d2lite.predicting.thresholds import Thresholds, read_thresholds
 from d2lite.utils.errors import ConfigError
 
 
@@ -31,13 +31,15 @@ def _is_model(word: str) -> bool:
 
 
 def parse_threshold(text: str | None) -> Thresholds:
-    """A number, or CLASS=NUMBER with commas; None where nothing is given.
+    """A number, CLASS=NUMBER with commas, or a file of them; None where nothing is given.
 
     Raises:
         ConfigError: if it is neither.
     """
     if text is None:
         return None
+    if text.endswith(".json"):
+        return read_thresholds(text)
     try:
         if "=" not in text:
             return float(text)
