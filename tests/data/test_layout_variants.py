@@ -295,3 +295,13 @@ def test_things_of_panoptic_files_are_objects_with_masks(folder):
         assert len(DatasetCatalog.get(name)) == 2
     assert faults.counts == {"unreadable_annotations": 1}
     assert MetadataCatalog.get(name).thing_classes == ["cat"]
+
+
+@pytest.mark.parametrize("prefix", ["39465969__", "1a2b3c4d-"])
+def test_labels_of_label_studio_fit_images_of_the_original_names(folder, prefix):
+    """Its exports name the files by an upload, and the images are often not exported."""
+    home = folder({"images/a.jpg": None, f"labels/{prefix}a.txt": LINE, "classes.txt": "cat\n"})
+    assert objects(f"auto:{home}") == YOLO_BOX
+    content = coco([[2, 2, 12, 2, 12, 10]], f"images/{prefix}a.jpg")
+    home = folder({"coco/result.json": content, "coco/images/a.jpg": None})
+    assert objects(f"auto:{home}/coco") == [("cat", PIXEL_BOX, True)]

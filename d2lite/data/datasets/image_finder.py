@@ -14,8 +14,13 @@ _ENDING = re.compile(r"\.[A-Za-z]{2,5}\d?")
 # Files that macOS, Windows and Jupyter leave in folders.
 _LEFTOVER = re.compile(r"(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
 _LEFTOVER_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
-# Label Studio puts eight hexadecimal digits before the name of an uploaded file.
-_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")
+# Label Studio puts eight hexadecimal digits before the name of a file, in its storage or exports.
+_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)(?=.)")
+
+
+def without_upload_prefix(name: str) -> str:
+    """The name of a file as it was before it was uploaded to Label Studio."""
+    return _UPLOAD_PREFIX.sub("", name)
 
 
 def is_leftover(path: Path) -> bool:
@@ -97,7 +102,7 @@ class ImageFinder:
         stem = wanted.stem if _ENDING.fullmatch(wanted.suffix) else wanted.name
         keys = (wanted.name.casefold(), stem.casefold())
         names = [*keys, wanted.name.casefold() + "."]
-        names += [_UPLOAD_PREFIX.sub("", key) for key in keys]
+        names += [without_upload_prefix(key) for key in keys]
         for key in dict.fromkeys(names):
             found = self._images.get(key, [])
             if len(found) > 1:

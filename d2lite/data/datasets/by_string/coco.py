@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from d2lite.data.datasets.coco_file import coco_categories, read_coco_json
 from d2lite.data.datasets.coco_reading import read_coco_objects
-from d2lite.data.datasets.image_finder import ImageFinder, missing_images
+from d2lite.data.datasets.image_finder import ImageFinder, missing_images, without_upload_prefix
 from d2lite.utils.errors import MissingFileError
 
 from .source import find_path, find_paths
@@ -210,8 +210,7 @@ def _last_part(name: str) -> str:
 
 
 def _without_prefix(name: str) -> str:
-    """Label Studio puts eight hexadecimal digits before the name of an uploaded file."""
-    return re.sub(r"^[0-9a-f]{8}-", "", _last_part(name))
+    return without_upload_prefix(_last_part(name))
 
 
 _RENAMES = (_as_said, _last_part, _without_prefix)

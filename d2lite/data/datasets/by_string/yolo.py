@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from d2lite.data.datasets.image_finder import without_upload_prefix
 from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
 from d2lite.data.faults import FaultLog, reading_faults
 from d2lite.data.image_sizes import size_or_record_fault
@@ -125,7 +126,10 @@ class _LabelReader:
             return path
         if path.parent not in self._listings:
             inside = path.parent.iterdir() if path.parent.is_dir() else ()
-            self._listings[path.parent] = {file.name.casefold(): file for file in inside}
+            files = sorted(inside)
+            # Label Studio names its labels by an upload that its images may not be named by.
+            known = {without_upload_prefix(file.name.casefold()): file for file in files}
+            self._listings[path.parent] = known | {file.name.casefold(): file for file in files}
         return self._listings[path.parent].get(path.name.casefold(), path)
 
     def _object(

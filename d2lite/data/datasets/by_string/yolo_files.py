@@ -12,7 +12,12 @@ from typing import Any
 
 import yaml
 
-from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, images_below, is_leftover
+from d2lite.data.datasets.image_finder import (
+    IMAGE_ENDINGS,
+    images_below,
+    is_leftover,
+    without_upload_prefix,
+)
 from d2lite.data.datasets.label_files import read_text
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.nested import MAX_TEXT, refuse_repetition
@@ -34,6 +39,8 @@ _NAME_FILES = (
     "predefined_classes.txt",
 )
 _MAX_KEYPOINTS = 1000
+# So many images decide whether a folder has labels.
+_NUM_PROBES = 200
 # Splits of tools that do not split.
 _WHOLE = ("default", "all")
 
@@ -305,7 +312,12 @@ def _look_around(found: YoloFiles, folder: Path) -> None:
 
 def _has_labels(folder: Path) -> bool:
     """Whether some image below a folder has a label file."""
-    return any(label_file(image).is_file() for image in images_below(folder)[:200])
+    images = images_below(folder)[:_NUM_PROBES]
+    wanted = [label_file(image) for image in images]
+    if any(path.is_file() for path in wanted):
+        return True
+    texts = {path for home in {p.parent for p in wanted} for path in home.glob("*.txt")}
+    return bool({p.stem for p in wanted} & {without_upload_prefix(p.stem) for p in texts})
 
 
 def label_file(image: Path) -> Path:
