@@ -1,5 +1,8 @@
 """Non-maximum suppression, over all boxes, or separately in each group of them."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 from torch._jit_internal import is_scripting
@@ -17,6 +20,12 @@ _MOST_SHIFTED_ON_CPU = 1500
 _MOST_SHIFTED_ON_GPU = 25_000
 
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+# Whether there are boxes must not become a constant of a trace. torch has no types for it.
+_compiled_in_a_trace: Callable[[_Function], _Function] = torch.jit.script_if_tracing
+
+
+@_compiled_in_a_trace
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """Suppress boxes that overlap a better one of the same group by more than a threshold.
 

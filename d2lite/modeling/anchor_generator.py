@@ -17,6 +17,7 @@ from d2lite.layers import ShapeSpec
 from d2lite.structures import Boxes, RotatedBoxes
 from d2lite.utils.errors import ArgumentError, ConfigError
 from d2lite.utils.registry import Registry
+from d2lite.utils.tracing import is_tracing
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
@@ -137,7 +138,7 @@ class _GridOfAnchors(nn.Module):
     @torch.jit.unused
     def _repeat_cached(self, features: list[Tensor]) -> list[Tensor]:
         # A traced model must compute the anchors for the maps that it gets.
-        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        if is_tracing():
             return self._repeat_all(features)
         grids = tuple(tuple(feature.shape[-2:]) for feature in features)
         # Tensors made in inference mode cannot be used in training.

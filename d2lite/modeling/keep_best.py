@@ -4,6 +4,7 @@ from torch import Tensor
 
 from d2lite.layers import batched_nms, batched_nms_rotated
 from d2lite.structures import Boxes, RotatedBoxes
+from d2lite.utils.tracing import is_tracing
 
 # The first try takes this many times the wanted number of boxes, and no fewer than the second.
 _FIRST_TRY, _FEWEST = 8, 1000
@@ -31,7 +32,7 @@ def keep_best(
     nms = batched_nms_rotated if isinstance(boxes, RotatedBoxes) else batched_nms
     coords = boxes.tensor
     count = max(_FIRST_TRY * most, _FEWEST)
-    if most < 0 or count >= len(scores):
+    if most < 0 or count >= len(scores) or is_tracing():
         kept = nms(coords, scores, groups, iou_threshold)
         return kept if most < 0 else kept[:most]
     order = scores.argsort(descending=True, stable=True)

@@ -14,6 +14,7 @@ from torchvision.ops import RoIPool
 from d2lite.layers import ROIAlign, ROIAlignRotated, cat
 from d2lite.structures import Boxes
 from d2lite.utils.errors import ArgumentError, ConfigError
+from d2lite.utils.tracing import is_tracing
 
 __all__ = ["ROIPooler", "assign_boxes_to_levels", "convert_boxes_to_pooler_format"]
 
@@ -57,7 +58,7 @@ def convert_boxes_to_pooler_format(box_lists: list[Boxes]) -> Tensor:
         (B, 5) float, (image, x0, y0, x1, y1), or (B, 6) for rotated boxes.
     """
     boxes = cat([of_image.tensor for of_image in box_lists])
-    counts = [len(of_image) for of_image in box_lists]
+    counts = [of_image.tensor.shape[0] for of_image in box_lists]
     image = torch.cat([boxes.new_full((count, 1), float(i)) for i, count in enumerate(counts)])
     return torch.cat((image, boxes), dim=1)
 
@@ -141,6 +142,12 @@ class ROIPooler(nn.Module):
             self.canonical_box_size,
             self.canonical_level,
         )
+        if is_tracing():  # the counts below would become constants
+            members = [(levels == level).nonzero().flatten() for level in range(len(x))]
+            pooled = torch.cat(
+                [pooler(x[i], rois[members[i]]) for i, pooler in enumerate(self.level_poolers)]
+            )
+            return pooled[torch.argsort(torch.cat(members))]
         # One sort instead of a search for the boxes of each level: one transfer to the CPU
         # gives the counts.
         order = torch.argsort(levels, stable=True)

@@ -1,11 +1,19 @@
 """From the size that a network saw to the size that was asked for."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.structures import Boxes, Instances, ROIMasks, RotatedBoxes
+from d2lite.utils.tracing import is_tracing
 
 __all__ = ["detector_postprocess", "sem_seg_postprocess"]
+
+
+def whole_side(side: Any) -> Any:
+    """A height or width as an int; in a trace, where int() would make it a constant, as it is."""
+    return side if is_tracing() else int(side)
 
 
 def rescale_boxes_(
@@ -39,7 +47,7 @@ def detector_postprocess(
         new `Instances` of the output size; `pred_masks` is (N, height, width) bool. The argument
         is left as it was.
     """
-    to_size = (int(output_height), int(output_width))
+    to_size = (whole_side(output_height), whole_side(output_width))
     # DIFFERS: on a copy; the reference scales the boxes of its argument.
     out = Instances(to_size, **results.get_fields())
     name = "pred_boxes" if results.has("pred_boxes") else "proposal_boxes"
@@ -78,5 +86,5 @@ def sem_seg_postprocess(
         (C, output_height, output_width) float.
     """
     unpadded = result[None, :, : img_size[0], : img_size[1]]
-    size = (int(output_height), int(output_width))
+    size = (whole_side(output_height), whole_side(output_width))
     return F.interpolate(unpadded, size=size, mode="bilinear", align_corners=False)[0]

@@ -10,7 +10,7 @@ from .boxes import (
     pairwise_point_box_distance,
 )
 from .image_list import ImageList
-from .instances import Instances
+from .instances import Instances, split_rows
 from .keypoints import Keypoints, heatmaps_to_keypoints
 from .masks import BitMasks, PolygonMasks, ROIMasks, draw_polygons, polygons_to_bitmask
 from .rotated_boxes import RotatedBoxes
@@ -35,4 +35,5 @@ __all__ = [
     "pairwise_iou_rotated",
     "pairwise_point_box_distance",
     "polygons_to_bitmask",
+    "split_rows",
 ]

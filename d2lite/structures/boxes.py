@@ -37,7 +37,8 @@ def read_boxes(values: Tensor, columns: int, meaning: str) -> Tensor:
     Raises:
         ArgumentError: if the shape is another.
     """
-    boxes = torch.as_tensor(values).to(torch.float32)
+    # In a trace, as_tensor makes constants of tensors.
+    boxes = (values if isinstance(values, Tensor) else torch.as_tensor(values)).to(torch.float32)
     if boxes.numel() == 0:
         # An empty list has no second axis.
         boxes = boxes.reshape(0, columns)
@@ -122,8 +123,8 @@ class Boxes:
 
     def scale(self, scale_x: float, scale_y: float) -> None:
         """Multiply the coordinates, in the memory of `tensor`: x by `scale_x`, y by `scale_y`."""
-        factors = [scale_x, scale_y, scale_x, scale_y]
-        self.tensor *= torch.tensor(factors, dtype=self.tensor.dtype, device=self.tensor.device)
+        self.tensor[:, 0::2] *= scale_x
+        self.tensor[:, 1::2] *= scale_y
 
     def __getitem__(self, item: Tensor) -> "Boxes":
         """Pick boxes by an integer (one box), a slice, a bool mask or indices.

@@ -83,7 +83,8 @@ class ImageList:
                     f"Images of shapes {shapes} cannot be batched; only the last two axes may "
                     "differ."
                 )
-        sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in tensors]
+        # In a trace these are tensors, and int() would make them constants.
+        sizes = [(image.shape[-2], image.shape[-1]) for image in tensors]
         height = max([size[0] for size in sizes])
         width = max([size[1] for size in sizes])
         multiple = size_divisibility

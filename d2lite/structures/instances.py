@@ -9,7 +9,7 @@ from torch import Tensor
 
 from d2lite.utils.errors import ArgumentError
 
-__all__ = ["Instances"]
+__all__ = ["Instances", "split_rows"]
 
 
 class Instances:
@@ -226,3 +226,20 @@ def _join(name: str, values: list[Any]) -> Any:
         f"Field '{name}' holds {type(first).__name__}, which cannot be joined; "
         "use a tensor, a list or a class with a static method cat()."
     )
+
+
+def split_rows(rows: Tensor, instances: Sequence[Instances]) -> tuple[Tensor, ...]:
+    """Rows of all images, as many for each image as it has objects.
+
+    Args:
+        rows: (R, ...), R the number of objects of all images.
+        instances: of each image, with a field that is a tensor or boxes.
+    """
+    counts = []
+    for of_image in instances:
+        fields = of_image.get_fields().values()
+        tensors = [getattr(field, "tensor", field) for field in fields]
+        # Not len(), which in a trace becomes a constant.
+        counts.append(next(t.shape[0] for t in tensors if isinstance(t, Tensor)))
+    parts: tuple[Tensor, ...] = rows.split(counts)
+    return parts

@@ -3,7 +3,7 @@
 N objects, K keypoints an object, S x S cells of a heatmap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from d2lite.utils.errors import ArgumentError
+from d2lite.utils.tracing import is_tracing
 
 from ..layers.wrappers import cat
 
@@ -117,13 +118,8 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     found = maps.new_zeros((count, kinds, 4))
     sides = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
     pixels = sides.ceil()
-    # The one wait for the device: the sizes decide how many maps fit into memory together.
-    sizes = [(int(height), int(width)) for width, height in pixels.tolist()]
-    for members in _groups_of_similar_size(sizes, 4 * kinds):
-        rows = torch.tensor(members, device=maps.device)
+    for rows, height, width in _groups(pixels, 4 * kinds):
         logits = maps[rows]
-        height = max(sizes[i][0] for i in members)
-        width = max(sizes[i][1] for i in members)
         down = _bicubic_weights(cells, pixels[rows, 1], height)
         across = _bicubic_weights(cells, pixels[rows, 0], width)
         stretched = down[:, None] @ logits @ across[:, None].mT
@@ -137,6 +133,19 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
         found[rows, :, 2] = best
         found[rows, :, 3] = (best - logits.flatten(2).logsumexp(dim=2)).exp()
     return found
+
+
+def _groups(pixels: Tensor, bytes_a_pixel: int) -> Iterator[tuple[Tensor, Any, Any]]:
+    """Rows of boxes of similar size, and the largest height and width among them."""
+    if is_tracing():  # sizes would become constants, so there is one group
+        width, height = torch.cat([pixels, pixels.new_ones(1, 2)]).amax(dim=0).long()
+        yield torch.arange(pixels.shape[0], device=pixels.device), height, width
+        return
+    # The one wait for the device: the sizes decide how many maps fit into memory together.
+    sizes = [(int(height), int(width)) for width, height in pixels.tolist()]
+    for members in _groups_of_similar_size(sizes, bytes_a_pixel):
+        rows = torch.tensor(members, device=pixels.device)
+        yield rows, max(sizes[i][0] for i in members), max(sizes[i][1] for i in members)
 
 
 def _groups_of_similar_size(sizes: list[tuple[int, int]], bytes_a_pixel: int) -> list[list[int]]:
@@ -168,7 +177,7 @@ def _bicubic_weights(cells: int, lengths: Tensor, padded: int) -> Tensor:
     centres = torch.arange(padded, device=lengths.device, dtype=torch.float32) + 0.5
     places = centres * (cells / lengths)[:, None] - 0.5
     base = places.floor()
-    weights = lengths.new_zeros((len(lengths), padded, cells))
+    weights = lengths.new_zeros((lengths.shape[0], padded, cells))
     for tap in (-1, 0, 1, 2):
         distance = (places - base - tap).abs()
         near = ((a + 2) * distance - (a + 3)) * distance**2 + 1

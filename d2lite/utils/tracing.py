@@ -1,9 +1,9 @@
 """TracingAdapter: a model as a function from tensors to tensors, which torch can trace."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,21 @@ from .errors import DataError
 __all__ = ["TracingAdapter"]
 
 Build = Callable[[Iterator[Any]], Any]
+
+
+def is_tracing() -> bool:
+    """Whether torch is recording a trace, in which `int()` and `len()` make constants."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+
+
+def at_most(count: int, size: Any) -> Any:
+    """min(count, size), which in a trace remains a function of the input.
+
+    Args:
+        count: a constant.
+        size: a length of a tensor; torch makes it a tensor in a trace.
+    """
+    return size.clamp(max=count) if isinstance(size, Tensor) else min(count, size)
 
 
 class TracingAdapter(nn.Module):
@@ -160,13 +175,23 @@ def _take_apart(value: Any) -> tuple[Any, list[Any], Callable[[list[Any]], Any]]
         keys = tuple(value)
         return keys, list(value.values()), lambda parts: dict(zip(keys, parts, strict=True))
     if hasattr(value, "get_fields"):
-        fields, size = value.get_fields(), tuple(value.image_size)
-        names, make = tuple(fields), partial(cast(Any, type(value)), size)
-        key = (names, size)
-        return key, list(fields.values()), lambda p: make(**dict(zip(names, p, strict=True)))
+        fields = value.get_fields()
+        names, make = tuple(fields), partial(_make_instances, type(value), tuple(fields))
+        return names, [_size_tensor(value.image_size), *fields.values()], make
     if isinstance(getattr(value, "tensor", None), Tensor):
         return (), [value.tensor], lambda parts: _with_tensor(value, parts[0])
     return None
+
+
+def _size_tensor(size: Any) -> Tensor:
+    """(2,) int64; of the tensors that sizes are in a trace as well."""
+    sides = [side if isinstance(side, Tensor) else torch.tensor(side) for side in size]
+    return torch.stack(sides)
+
+
+def _make_instances(kind: Any, names: Sequence[str], parts: Sequence[Any]) -> Any:
+    size = parts[0] if is_tracing() else parts[0].tolist()
+    return kind(tuple(size), **dict(zip(names, parts[1:], strict=True)))
 
 
 def _with_tensor(like: Any, tensor: Tensor) -> Any:

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from d2lite.engine import setup_cfg
 from d2lite.export import TracingAdapter
+from d2lite.modeling import GeneralizedRCNN, build_model
 from d2lite.structures import Boxes, Instances
 from d2lite.utils.errors import DataError
 
@@ -71,3 +73,53 @@ def test_outputs_of_another_structure_are_refused():
     seen.append(2)
     with pytest.raises(DataError, match="another structure"):
         adapter(*adapter.flattened_inputs)
+
+
+DENSE = ["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.MASK_ON", "False"]
+# Models, and what tells them from the quick start's Mask R-CNN.
+MODELS = {
+    "Mask R-CNN": [],
+    "Cascade": ["MODEL.ROI_HEADS.NAME", "CascadeROIHeads"],
+    "RetinaNet": [*DENSE, "MODEL.RETINANET.IN_FEATURES", "['p2', 'p3', 'p4']"],
+    "proposals": ["MODEL.META_ARCHITECTURE", "ProposalNetwork", "MODEL.MASK_ON", "False"],
+    "keypoints": ["MODEL.KEYPOINT_ON", "True", "MODEL.MASK_ON", "False"],
+}
+OPTIONS = [
+    *("MODEL.ROI_HEADS.IOU_THRESHOLDS", "[0.5]", "MODEL.ROI_HEADS.IOU_LABELS", "[0, 1]"),
+    *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "MODEL.RETINANET.SCORE_THRESH_TEST", "0.0"),
+    *("MODEL.RPN.POST_NMS_TOPK_TEST", "1000", "TEST.DETECTIONS_PER_IMAGE", "5000"),
+    *("MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NMS_THRESH_TEST", "0.2"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_traced_detector_takes_images_of_other_sizes_with_more_objects_or_none(name):
+    torch.manual_seed(0)
+    model = build_model(setup_cfg("quick_start.yaml", [*MODELS[name], *OPTIONS])).eval()
+    shapes = [(3, 96, 128), (3, 128, 96), (3, 64, 160), (3, 32, 32)]
+    images = [torch.rand(shape) * 255 for shape in shapes]
+    adapter = TracingAdapter(model, [{"image": images[0]}], run_without_pasting)
+    if name != "proposals":  # a threshold that nothing in the smallest image passes
+        owner = model if name == "RetinaNet" else model.roi_heads.box_predictor
+        owner = owner[-1] if name == "Cascade" else owner
+        owner.test_score_thresh = float(adapter(images[-1])[2].max())
+    traced = torch.jit.trace(adapter, adapter.flattened_inputs, check_trace=False)
+    counts = []
+    for image in images:
+        wanted, found = adapter(image), traced(image)
+        assert found[0].tolist() == list(image.shape[1:])
+        assert [t.shape for t in found] == [t.shape for t in wanted]
+        for one, other in zip(found, wanted, strict=True):
+            # The last column of keypoints is an exponential.
+            torch.testing.assert_close(one[..., :2], other[..., :2], rtol=1e-4, atol=1e-3)
+        counts.append(len(found[1]))
+    assert len(set(counts[:-1])) > 1
+    assert counts[-1] == 0 or name == "proposals"
+
+
+def run_without_pasting(model, batch):
+    """Run a model whose masks stay in their boxes."""
+    if isinstance(model, GeneralizedRCNN):
+        return model.inference(batch, do_postprocess=False)
+    return model(batch)

@@ -14,6 +14,7 @@ from d2lite.layers import cat, sigmoid_focal_loss
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import is_first_pass, mean_over_processes, pass_share
+from d2lite.utils.tracing import at_most
 
 from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
@@ -296,7 +297,7 @@ class DenseDetector(Detector):
             flat = scores_i.flatten()
             # Of millions of pairs a few pass the threshold, so they are selected before sorting.
             passed = (flat > score_thresh).nonzero().flatten()
-            values, position = flat[passed].topk(min(topk_candidates, len(passed)))
+            values, position = flat[passed].topk(at_most(topk_candidates, passed.shape[0]))
             pairs = passed[position]
             row = pairs // num_classes
             boxes.append(transform.apply_deltas(deltas_i[row], anchors_i.tensor[row]))

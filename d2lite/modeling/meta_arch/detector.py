@@ -17,7 +17,7 @@ from d2lite.utils.keyed_rng import keyed_images
 from d2lite.utils.process_means import num_sharing, padded_alike
 
 from ..backbone import Backbone, build_backbone
-from ..postprocessing import detector_postprocess
+from ..postprocessing import detector_postprocess, whole_side
 
 Batch = Sequence[dict[str, Any]]
 
@@ -199,7 +199,7 @@ def output_sizes(
         image_sizes: of each image as the network saw it, without padding.
     """
     return [
-        (int(item.get("height", size[0])), int(item.get("width", size[1])))
+        (whole_side(item.get("height", size[0])), whole_side(item.get("width", size[1])))
         for item, size in zip(batched_inputs, image_sizes, strict=True)
     ]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from d2lite.structures import Boxes, Instances, RotatedBoxes
 from d2lite.utils.errors import ArgumentError
+from d2lite.utils.tracing import at_most
 
 from ..keep_best import keep_best
 
@@ -118,7 +119,7 @@ def top_scores(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         scores: (N, R) float.
         count: how many.
     """
-    return scores.topk(min(count, scores.shape[1]), dim=1)
+    return scores.topk(at_most(count, scores.shape[1]), dim=1)
 
 
 def gather_rows(values: Tensor, position: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec, cat, cross_entropy
-from d2lite.structures import Boxes, Instances
+from d2lite.structures import Boxes, Instances, split_rows
 from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.events import has_event_storage, log_scalars
 from d2lite.utils.process_means import mean_weight
@@ -316,7 +316,7 @@ class FastRCNNOutputLayers(nn.Module):
             return ()
         boxes = cat([p.proposal_boxes.tensor for p in proposals])
         predicted = self.box2box_transform.apply_deltas(predictions[1], boxes)
-        return predicted.split([len(p) for p in proposals])
+        return split_rows(predicted, proposals)
 
     def predict_boxes_for_gt_classes(
         self, predictions: Predictions, proposals: Sequence[Instances]
@@ -338,7 +338,7 @@ class FastRCNNOutputLayers(nn.Module):
         """The probabilities of each image: (Ri, K + 1), the background last."""
         scores = predictions[0]
         probs = scores.sigmoid() if self.use_sigmoid_ce else scores.softmax(dim=-1)
-        return probs.split([len(p) for p in proposals])
+        return split_rows(probs, proposals)
 
 
 def _logit(probability: float) -> float:

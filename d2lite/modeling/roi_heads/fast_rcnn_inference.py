@@ -70,7 +70,7 @@ def fast_rcnn_inference_single_image(
     is_candidate = (scores[:, :num_classes] > score_thresh) & is_finite[:, None]
     region, category = is_candidate.nonzero(as_tuple=True)
     size = box_class(torch.zeros(0)).tensor.shape[1]
-    boxes_RCD = boxes.reshape(len(boxes), boxes.shape[1] // size, size)
+    boxes_RCD = boxes.reshape(boxes.shape[0], boxes.shape[1] // size, size)
     # With one box for all classes, every class reads column 0.
     column = category if boxes_RCD.shape[1] > 1 else torch.zeros_like(category)
     candidates = box_class(boxes_RCD[region, column])

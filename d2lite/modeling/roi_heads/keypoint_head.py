@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat, interpolate
-from d2lite.structures import Instances, heatmaps_to_keypoints
+from d2lite.structures import Instances, heatmaps_to_keypoints, split_rows
 from d2lite.utils.errors import ArgumentError
 from d2lite.utils.process_means import mean_weight
 
@@ -81,10 +81,8 @@ def keypoint_rcnn_inference(pred_keypoint_logits: Tensor, pred_instances: list[I
     logits = pred_keypoint_logits.detach()
     # Columns: x, y, logit, probability.
     points = heatmaps_to_keypoints(logits, boxes.detach())[:, :, [0, 1, 3]]
-    counts = [len(found) for found in pred_instances]
-    for found, keypoints, heatmaps in zip(
-        pred_instances, points.split(counts), logits.split(counts), strict=True
-    ):
+    points_of, logits_of = split_rows(points, pred_instances), split_rows(logits, pred_instances)
+    for found, keypoints, heatmaps in zip(pred_instances, points_of, logits_of, strict=True):
         found.pred_keypoints = keypoints
         found.pred_keypoint_heatmaps = heatmaps
 

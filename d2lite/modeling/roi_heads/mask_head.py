@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat
 from d2lite.layers.batch_norm import Norm
-from d2lite.structures import Instances
+from d2lite.structures import Instances, split_rows
 from d2lite.utils.errors import ArgumentError
 from d2lite.utils.events import has_event_storage, log_image, log_scalars
 from d2lite.utils.process_means import mean_weight
@@ -38,7 +38,7 @@ def _of_class(masks_RKSS: Tensor, classes: Tensor) -> Tensor:
     """(R, S, S): the mask of each region's class, or the only one there is."""
     if masks_RKSS.shape[1] == 1:
         return masks_RKSS[:, 0]
-    return masks_RKSS[torch.arange(len(classes), device=classes.device), classes]
+    return masks_RKSS[torch.arange(classes.shape[0], device=classes.device), classes]
 
 
 def mask_rcnn_loss(
@@ -108,8 +108,8 @@ def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Insta
     """
     classes = cat([found.pred_classes for found in pred_instances])
     probs_R1SS = _of_class(pred_mask_logits, classes).sigmoid()[:, None]
-    counts = [len(found) for found in pred_instances]
-    for found, probs in zip(pred_instances, probs_R1SS.split(counts), strict=True):
+    of_images = split_rows(probs_R1SS, pred_instances)
+    for found, probs in zip(pred_instances, of_images, strict=True):
         found.pred_masks = probs
 
 
