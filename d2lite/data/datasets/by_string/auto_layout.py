@@ -5,13 +5,13 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import DataError
 
 from .advice import advice, file_advice
 from .file_kinds import csv_kind, json_kind, visible, xml_kind
 from .hugging_face import hugging_face_tables
+from .splits import SAME_SPLIT, WHOLE, Found, Splits
 from .supervisely import supervisely_datasets
 from .text_boxes import label_folder, widerface_files
 from .voc import unlisted_voc, voc_splits
@@ -19,15 +19,11 @@ from .yolo_files import YoloFiles, find_yolo, read_yolo
 
 logger = logging.getLogger(__name__)
 
-WHOLE = "(whole)"
-"""Stands for the split of a folder whose files are not split."""
-
 # COCO's files of other tasks are in the same folder.
 _OTHER_TASKS = ("captions", "panoptic", "stuff", "image_info")
 _SPLIT_IN_NAME = re.compile(
     r"(?<![a-z])(trainval|train|training|valid|validation|val|testing|test)(?![a-z])"
 )
-_SAME = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 # CVAT calls the one list of a task that is not split so.
 _UNSPLIT = ("default", "all")
 
@@ -38,17 +34,6 @@ _KNOWN = (
     "(annotations.xml), VIA, Create ML, Datumaro, Label Studio's JSON, Supervisely, tables of "
     "boxes in CSV, DOTA (labelTxt), KITTI (label_2), WIDER FACE, .parquet files of Hugging Face"
 )
-
-
-class Found(NamedTuple):
-    """Where one split is: the kind of files, their path, and what follows the @."""
-
-    kind: str
-    path: Path
-    part: str | None = None
-
-
-Splits = dict[str, Found]
 
 
 def recognise(folder: Path) -> Splits:
@@ -90,7 +75,7 @@ def _one_named(path: Path) -> Splits:
     kind = find(path) if find else "yolo" if path.suffix in (".yaml", ".yml", ".data") else ""
     if kind == "yolo":
         splits = read_yolo(path).splits()
-        return {_SAME.get(name, name): Found(kind, path, name) for name in splits}
+        return {SAME_SPLIT.get(name, name): Found(kind, path, name) for name in splits}
     # One file of these is one image.
     return {WHOLE: Found(kind, path)} if kind not in ("", "voc", "labelme") else {}
 
@@ -111,54 +96,9 @@ def _first_fit(folder: Path) -> Splits:
     return _first_fit(inside[0]) if len(inside) == 1 and inside[0].is_dir() else {}
 
 
-def choose_split(
-    splits: Splits, split: str | None, *, has_fraction: bool, name: str
-) -> tuple[Found, bool]:
-    """Which files a split of an auto: string means.
-
-    Args:
-        splits: from `recognise`.
-        split: what follows the @; None for the training split, or the only one.
-        has_fraction: whether the string has val_fraction.
-        name: the whole string, for messages.
-
-    Returns:
-        The files, and whether the split is a drawn share of them.
-
-    Raises:
-        ConfigError: if there is no such split and none can be drawn.
-    """
-    wanted = _SAME.get(split, split) if split else None
-    if wanted is None:
-        wanted = "train" if "train" in splits or has_fraction else next(iter(splits))
-        if wanted not in splits and len(splits) > 1:
-            raise ConfigError(f"{name}: name one of the splits {', '.join(splits)} after an @.")
-    base = splits.get("train") or splits.get("trainval") or splits.get(WHOLE)
-    base = base or (next(iter(splits.values())) if len(splits) == 1 else None)
-    if has_fraction and wanted in ("train", "val"):
-        if "val" in splits:
-            raise ConfigError(
-                f"{name}: the data have a validation split of their own, so none is drawn. Leave "
-                "val_fraction out."
-            )
-        if base is not None:
-            return base, True
-    if wanted in splits:
-        return splits[wanted], False
-    shown = ", ".join(s for s in splits if s != WHOLE) or "no splits"
-    fix = (
-        " A share of the training images can be held out: add ?val_fraction=0.2 to the string of "
-        "both, @train and @val."
-        if base is not None and wanted in ("train", "val")
-        else ""
-    )
-    whole = " Without an @ the string means all images." if WHOLE in splits else ""
-    raise ConfigError(f"{name}: there is no split {split!r}; the data have {shown}.{whole}{fix}")
-
-
 def _split_named(text: str) -> str:
     match = _SPLIT_IN_NAME.search(re.sub(r"[\d_]+", " ", text.lower()))
-    return _SAME.get(match[1], match[1]) if match else WHOLE
+    return SAME_SPLIT.get(match[1], match[1]) if match else WHOLE
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:
@@ -228,7 +168,7 @@ def _yolo(folder: Path) -> Splits:
         return {}
     # A list of classes in a folder of the labels is of all images of the whole folder.
     place = found.file if found.file.parent == folder else folder
-    splits = {_SAME.get(name, name): Found("yolo", place, name) for name in found.splits()}
+    splits = {SAME_SPLIT.get(name, name): Found("yolo", place, name) for name in found.splits()}
     return splits or {WHOLE: Found("yolo", place)}
 
 
@@ -308,7 +248,7 @@ def _text(kind: str) -> Callable[[Path], Splits]:
 
 
 def _parquet(folder: Path) -> Splits:
-    return {_SAME.get(s, s): Found("hf", folder, s) for s in hugging_face_tables(folder)}
+    return {SAME_SPLIT.get(s, s): Found("hf", folder, s) for s in hugging_face_tables(folder)}
 
 
 def _widerface(folder: Path) -> Splits:

@@ -16,7 +16,7 @@ from d2lite.data.classes import OrderedLoader, select_classes
 from d2lite.data.faults import collecting_faults
 from d2lite.utils.errors import ConfigError, DataError
 
-from .auto_layout import choose_split, is_recognised, recognise
+from .auto_layout import is_recognised, recognise
 from .coco import CocoSource
 from .createml import CreateMLSource
 from .csv_table import CsvSource
@@ -30,6 +30,7 @@ from .masks import MasksSource
 from .panoptic import PanopticSource
 from .source import Source, find_path, is_there
 from .spec_string import KINDS, DatasetSpec, parse_spec
+from .splits import choose_split
 from .subset import choose_images
 from .supervisely import SuperviselySource
 from .text_boxes import DotaSource, KittiSource, WiderFaceSource
