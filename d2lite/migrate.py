@@ -212,7 +212,7 @@ def main(args: Sequence[str] | None = None) -> int:
         0; 2 if a path does not exist.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m d2lite.migrate",
+        prog="d2lite migrate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

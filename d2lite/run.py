@@ -24,7 +24,7 @@ from .utils.streams import guard_streams
 PEER, OURS = "detectron2", "d2lite"
 # Names the script in processes that this one starts by multiprocessing's spawn.
 _VARIABLE = "D2LITE_RUN"
-_USAGE = "usage: python -m d2lite.run SCRIPT.py [ARGS...] | -m MODULE [ARGS...]"
+_USAGE = "usage: d2lite run SCRIPT.py [ARGS...] | -m MODULE [ARGS...]"
 
 
 class _PeerFinder:
@@ -42,7 +42,7 @@ class _PeerFinder:
         if found is None:
             raise ModuleNotFoundError(
                 f"No module named {name!r}: d2lite has no {real!r}. "
-                "`python -m d2lite.migrate PATH` lists what has no counterpart, and what to do.",
+                "`d2lite migrate PATH` lists what has no counterpart, and what to do.",
                 name=name,
             )
         return ModuleSpec(name, self, is_package=found.submodule_search_locations is not None)

@@ -1,8 +1,7 @@
 """Measure the speed of the data loader.
 
     d2lite benchmark --task data --config-file quick_start.yaml
-    d2lite benchmark --task data --images 200 --workers 0 4 --config-file \
-        COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml DATASETS.TRAIN "('auto:mine',)"
+    d2lite benchmark --workers 0 4 --config-file R50_3x.yaml DATASETS.TRAIN "('auto:mine',)"
 
 It shows where the time goes, and the speed of a plain pipeline beside it: a torch Dataset of
 torchvision's transforms that decodes, resizes to the same sizes, and flips images, boxes and (as
@@ -24,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--images", type=int, default=100, help="images a measurement (%(default)s)"
     )
     parser.add_argument(
-        "--workers", type=int, nargs="+", default=[0, 2], help="loader processes (%(default)s)"
+        "--workers", type=int, nargs="+", default=[0, 2], help="loader processes (0 2)"
     )
     parser.add_argument("--repeats", type=int, default=3, help="measurements (%(default)s)")
     add_config_options(parser, "opts")

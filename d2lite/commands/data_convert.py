@@ -1,8 +1,7 @@
 """Write datasets in another format, split or merged.
 
     d2lite data convert voc:cells@trainval --to coco --output cells_coco
-    d2lite data convert auto:mine --to yolo --output mine_yolo \
-        --split train=0.8,val=0.2 --seed 1 --classes cat,dog
+    d2lite data convert auto:mine --to yolo --output yolo --split train=0.8,val=0.2
     d2lite data convert coco:a.json coco:b.json --to coco --output both
 
 The formats are COCO, Pascal VOC, YOLO, LabelMe and folders of masks. Several datasets are merged,

@@ -17,6 +17,7 @@ from d2lite.utils.arguments import (
     add_config_options,
     add_process_arguments,
 )
+from d2lite.utils.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,5 +35,7 @@ def main(args: argparse.Namespace) -> None:
     from .actions.evaluate import evaluate
     from .actions.train import launch_processes
 
+    if not (args.subject or args.config_file or args.imports or args.opts):
+        raise ConfigError("Nothing to evaluate: give RUN, or --config-file.")
     args.eval_only = True
     launch_processes(evaluate, args)

@@ -100,8 +100,19 @@ def _run(
     if old_program:
         parser.description = (parser.description or "").replace(old_program, program)
         parser.epilog = (parser.epilog or "").replace(old_program, program)
+    parser.error = lambda message: _refuse(parser, message)  # type: ignore[method-assign]
     status: int | None = command.main(parser.parse_args(words))
     return status
+
+
+def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """End with the message of argparse and, for an option that is not known, the nearest one."""
+    options = [word for action in parser._actions for word in action.option_strings]
+    wrong = [word for word in message.split()[2:] if word.startswith("--")]
+    near = [difflib.get_close_matches(word, options, n=1) for word in wrong]
+    guess = ", ".join(one[0] for one in near if one)
+    mean = f". Did you mean {guess}?" if message.startswith("unrecognized") and guess else "."
+    parser.exit(2, f"error: {message}{mean} `{parser.prog} --help` lists the options.\n")
 
 
 def _summary(name: str) -> str:

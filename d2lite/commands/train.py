@@ -19,6 +19,7 @@ from d2lite.utils.arguments import (
     add_recipe_arguments,
     add_training_arguments,
 )
+from d2lite.utils.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,6 +36,8 @@ def main(args: argparse.Namespace) -> None:
     """Start one process a device, each of which trains."""
     from .actions.train import launch_processes, train_or_evaluate
 
+    if not (args.subject or args.config_file or args.auto or args.imports or args.opts):
+        raise ConfigError("Nothing to train: give DATA, the folder of your data, or --config-file.")
     if args.subject is not None or args.auto:
         from .actions.own_data import follow_data
 

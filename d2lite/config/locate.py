@@ -81,7 +81,9 @@ def find_config_file(name: str) -> Path:
             f"Config {name!r} can mean {len(fitting)} files; give more of the name:"
             f"{_listing(fitting)}"
         )
-    what = "is a folder" if path.is_dir() else "is no file, and no carried config has that name"
+    what = (
+        "is a folder" if path.is_dir() else "does not exist, and d2lite has no config of that name"
+    )
     raise MissingConfigError(
         f"Config file {name!r} {what} (working folder {Path.cwd()}). Known configs:"
         f"{_listing(_nearest(name, list(carried)))}"

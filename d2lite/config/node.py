@@ -242,9 +242,9 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         refuse_flags(cfg_list[::2])
         if len(cfg_list) % 2:
             raise ConfigError(
-                f"Options come in pairs KEY VALUE, found {len(cfg_list)} words: "
-                f"{' '.join(map(str, cfg_list))}. The last one, {cfg_list[-1]!r}, lacks its "
-                "partner (a value with spaces or brackets needs quotes)."
+                "Options come in pairs KEY VALUE, but the number of words is odd: "
+                f"{' '.join(map(str, cfg_list))}. A KEY has no VALUE, perhaps the last, "
+                f"{cfg_list[-1]!r}; or a value with spaces or brackets needs quotes."
             )
         pairs = [(str(key), value) for key, value in zip(*[iter(cfg_list)] * 2, strict=True)]
         self._apply(self._plan(pairs, origin, unquote=True))

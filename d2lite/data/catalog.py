@@ -10,6 +10,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -71,9 +72,12 @@ def _no_such_dataset(name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that nobody registered, with the names that look like it."""
     known = sorted(known)
     near = get_close_matches(str(name), known, n=3, cutoff=0.6)
+    begin = f"No dataset is registered under the name {name!r}. "
+    if Path(str(name)).exists():
+        return UnknownNameError(f"{begin}It is a path: write 'auto:{name}', see docs/datasets.md.")
     guess = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     return UnknownNameError(
-        f"No dataset is registered under the name {name!r}. {guess}"
+        f"{begin}{guess}"
         f"Registered: {', '.join(known) or 'none'}. "
         f"Name a dataset by its files ({', '.join(s.form for s in _schemes.values()) or 'none'}), "
         "or register your own with DatasetCatalog.register(name, function) or "

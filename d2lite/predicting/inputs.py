@@ -3,6 +3,7 @@
 import glob
 import io
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,12 +76,24 @@ def _inputs_of(word: str, stdin: BinaryIO | None) -> list[Input]:
     else:
         names = sorted(n for n in glob.glob(word, recursive=True) if Path(n).is_file())
     if not names:
-        kinds_text = " ".join(sorted(IMAGE_SUFFIXES))
-        raise MissingFileError(
-            f"--input {word}: no such file, no folder with images ({kinds_text}) and no glob that "
-            "matches. Quote a glob, so that the shell passes it unchanged."
-        )
+        raise _nothing_in(word)
     return [_named(name) for name in names]
+
+
+def _nothing_in(word: str) -> MissingFileError:
+    kinds = " ".join(sorted(IMAGE_SUFFIXES))
+    if not Path(word).is_dir():
+        return MissingFileError(
+            f"--input {word}: there is no such file, folder or dataset, and no file fits it as a "
+            "glob. Quote a glob, so that the shell passes it unchanged."
+        )
+    found = [p for p in Path(word).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
+    folders = Counter(str(path.parent) for path in found)
+    text = f"--input {word}: there are no images ({kinds}) directly in this folder. "
+    if found:
+        below = " or ".join(f"{name} (images: {count})" for name, count in folders.most_common(3))
+        text += f'Give {below}, or all files below it: "{Path(word)}/**/*{found[0].suffix}".'
+    return MissingFileError(text)
 
 
 def _named(name: str) -> Input:

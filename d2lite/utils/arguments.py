@@ -170,7 +170,7 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
         "--dist-url",
         default="auto",
         metavar="URL",
-        help="where they meet, tcp://HOST:PORT; auto finds a port on one machine",
+        help="where processes connect, tcp://HOST:PORT; auto finds a port on one machine",
     )
 
 

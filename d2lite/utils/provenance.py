@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 # The folder of a run is not part of its recipe.
@@ -18,6 +20,17 @@ def config_hash(text: str) -> str:
         text: the config as YAML.
     """
     return hashlib.sha256(_FOLDER_LINE.sub("", text).encode()).hexdigest()[:12]
+
+
+def command_line() -> str:
+    """The command of this process, quoted so that it can be copied into a shell."""
+    program, *words = sys.argv or [""]
+    path = Path(program)
+    if path.name == "__main__.py":
+        return f"python -m {path.parent.name} {shlex.join(words)}".rstrip()
+    # An installed command is called by its name, a script by its path.
+    is_script = not path.name or bool(path.suffix)
+    return shlex.join([program if is_script else path.name, *words])
 
 
 def git_commit(folder: Path) -> str:

@@ -167,3 +167,27 @@ def test_run_and_inputs_of_predict_are_found_among_the_options(words):
     args = importlib.import_module("d2lite.commands.predict").build_parser().parse_args(words)
     assert args.words == ["run", "a.jpg", "b.jpg"]
     assert (args.output, args.opts) == ("o", ["A", "1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["train", "--confg-file", "a.yaml"], ["--confg-file. Did you mean --config-file?"]),
+        (["predict", "--treshold", "0.3", "a.pth", "b.jpg"], ["Did you mean --threshold?"]),
+        (["check", "--qqqqq"], ["arguments: --qqqqq. `d2lite check --help` lists"]),
+        (["train", "photos", "--recipe", "big"], ["'big'", "balanced"]),
+        (["train"], ["Nothing to train: give DATA"]),
+        (["eval"], ["Nothing to evaluate: give RUN"]),
+    ],
+)
+def test_wrong_options_are_one_line_with_what_is_right(d2lite, words, parts):
+    status, out, err = d2lite(*words)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert all(part in err for part in parts), err
+
+
+@pytest.mark.parametrize("name", known_commands())
+def test_help_fits_a_screen_of_100_columns(d2lite, name):
+    _, out, _ = d2lite(*name.split(), "--help")
+    assert max(map(len, out.splitlines())) <= 100

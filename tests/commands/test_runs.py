@@ -1,6 +1,9 @@
 """`d2lite eval RUN` and `d2lite predict RUN IMAGE`: a run is named by its folder or checkpoint."""
 
+import shutil
+
 import pytest
+import torch
 
 from d2lite.commands import main
 from tests.tools.conftest import trained  # noqa: F401
@@ -69,3 +72,17 @@ def test_a_folder_without_a_checkpoint_is_named(d2lite, tmp_path):
     status, _, err = d2lite("eval", tmp_path)
     assert status == 2
     assert str(tmp_path) in err
+
+
+def test_a_checkpoint_beside_its_run_is_evaluated_on_the_data_of_the_run(d2lite, trained, tmp_path):  # noqa: F811
+    """Sets that are named by their files are not taken from a checkpoint, but from the folder."""
+    state = torch.load(trained / "model_final.pth", weights_only=False)
+    state["d2lite"]["config"] = state["d2lite"]["config"].replace("shapes_val", "coco:a.json@b")
+    torch.save(state, tmp_path / "model.pth")
+    status, _, err = d2lite("eval", tmp_path / "model.pth")
+    assert status == 2
+    assert "DATASETS.TEST is empty" in err
+    shutil.copy(trained / "config.yaml", tmp_path)
+    status, out, err = d2lite("eval", tmp_path / "model.pth")
+    assert status == 0, err
+    assert values(out) == values((trained / "log.txt").read_text())[: len(values(out))]

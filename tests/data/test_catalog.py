@@ -98,3 +98,10 @@ def test_metadata_copies_and_pickles():
 def test_an_empty_name_has_no_metadata():
     with pytest.raises(DataError, match="one letter or more"):
         MetadataCatalog.get("")
+
+
+def test_a_folder_where_a_name_is_expected_is_answered_with_its_string(tmp_path):
+    with pytest.raises(UnknownNameError) as caught:
+        DatasetCatalog.get(str(tmp_path))
+    assert f"It is a path: write 'auto:{tmp_path}'" in str(caught.value)
+    assert "Registered" not in str(caught.value)

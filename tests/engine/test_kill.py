@@ -201,7 +201,7 @@ def test_signal_stops_two_processes_after_the_same_iteration(nursery, to_all):
     assert nursery.wait() == (130 if to_all else 143), nursery.console(name)
     console = nursery.console(name)
     assert "Stopped after 5 of 50 iterations" in console
-    assert "model_0000004.pth, give the same command with --resume" in console
+    assert "model_0000004.pth, give the same command with --resume, before" in console
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -216,7 +216,7 @@ def test_signal_saves_the_iteration_says_how_to_go_on_and_the_resume_is_exact(nu
     assert nursery.wait() == 128 + number, nursery.console(name)
     console = nursery.console(name)
     assert "Stopped after 18 of 50 iterations" in console
-    assert "model_0000017.pth, give the same command with --resume" in console
+    assert "model_0000017.pth, give the same command with --resume, before" in console
     assert nursery.run(name, options, resume=True) == 0
     assert "going on at iteration 18" in nursery.console(name)
     assert_equal_runs(nursery.folder / name, expected)

@@ -3,6 +3,7 @@
 import json
 import logging
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from d2lite.engine.hooks import StartReport, build_hooks_by_name
 from d2lite.engine.reports.start import memory_in_use
 from d2lite.evaluation import EVALUATOR_REGISTRY, DatasetEvaluator
 from d2lite.utils.errors import ConfigError, InputTypeError, UnknownNameError
-from d2lite.utils.provenance import config_hash, git_commit
+from d2lite.utils.provenance import command_line, config_hash, git_commit
 
 from .conftest import run, saved
 
@@ -166,3 +167,17 @@ def test_evaluators_of_a_key_run_besides_the_usual_one(toy_cfg):
     assert trainer._last_eval_results["counted"]["images"] > 0
     assert "AP50" in trainer._last_eval_results["bbox"]
     assert torch.is_tensor(next(trainer.model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (["/x/d2lite/__main__.py", "check"], "python -m d2lite check"),
+        (["/usr/bin/d2lite", "eval", "a b"], "d2lite eval 'a b'"),
+        (["tools/train_net.py", "K", "('x',)"], """tools/train_net.py K '('"'"'x'"'"',)'"""),
+        ([""], "''"),
+    ],
+)
+def test_the_command_in_the_log_can_be_copied(argv, shown, monkeypatch):
+    monkeypatch.setattr(sys, "argv", argv)
+    assert command_line() == shown

@@ -113,7 +113,7 @@ def test_missing_module_of_detectron2_is_named_with_what_to_do(tmp_path):
 def test_nothing_to_run_ends_with_the_usage_and_status_2(command, tmp_path):
     done = _python("-m", "d2lite.run", *command, cwd=tmp_path)
     assert done.returncode == 2
-    assert "usage: python -m d2lite.run" in done.stdout + done.stderr
+    assert "usage: d2lite run" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -60,11 +60,22 @@ def test_standard_input_is_one_image(kind):
 
 
 def test_what_means_nothing_is_named(tmp_path):
-    with pytest.raises(MissingFileError, match=r"--input .*nowhere: no such file"):
+    with pytest.raises(MissingFileError, match=r"--input .*nowhere: there is no such file"):
         find_inputs([str(tmp_path / "nowhere")])
-    with pytest.raises(MissingFileError, match="no folder with images"):
+    with pytest.raises(MissingFileError, match=r"no images .* directly in this folder\. $"):
         find_inputs([str(tmp_path)])
     with pytest.raises(MissingFileError, match="neither an image nor any path"):
         find_inputs(["-"], stdin=io.BytesIO(b"\n"))
     with pytest.raises(DataError, match="cannot decode"):
         find_inputs(["-"], stdin=io.BytesIO(b"\x89PNG and nothing more"))
+
+
+def test_a_folder_with_images_only_further_down_says_where_they_are(tmp_path):
+    for name in ("train/a.jpg", "train/b.JPG", "test/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(MissingFileError) as caught:
+        find_inputs([str(tmp_path)])
+    train, test = tmp_path / "train", tmp_path / "test"
+    assert f"Give {train} (images: 2) or {test} (images: 1)" in str(caught.value)
+    assert len(find_inputs([str(train)])) == 2

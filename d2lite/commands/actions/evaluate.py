@@ -33,4 +33,9 @@ def _config(args: argparse.Namespace) -> CfgNode:
         # Where the run is now, and not where it was when it was trained.
         folder = run if run.is_dir() else run.parent
         cfg.derive("OUTPUT_DIR", str(folder), "the folder of the run")
+        beside = folder / "config.yaml"
+        if not cfg.DATASETS.TEST and beside.is_file():
+            # A checkpoint does not say where data of one machine are; the run's folder does.
+            sets = setup_cfg(str(beside), imports=args.imports).DATASETS.TEST
+            cfg.derive("DATASETS.TEST", tuple(sets), f"those of {beside}")
     return cfg

@@ -54,7 +54,7 @@ def missing_file(what: str, path: str | os.PathLike[str]) -> MissingFileError:
     text = f"The {what} {os.fspath(path)} do not exist (looked for {full}). "
     root = os.path.abspath(datasets_root())
     if not full.startswith(root + os.sep):
-        return MissingFileError(text + "Correct the path that the dataset is registered with.")
+        return MissingFileError(text + "Correct the path.")
     variable = next((v for v in _VARIABLES if os.environ.get(v)), None)
     setting = f"${variable} is {root}" if variable else f"none is set, so it is {root}"
     below = os.path.relpath(full, root).lower()

@@ -1,7 +1,6 @@
 """default_setup and create_ddp_model: what a training script needs around its trainer."""
 
 import logging
-import sys
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from d2lite.utils.collect_env import collect_env_info
 from d2lite.utils.env import seed_all_rng
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.logger import setup_logger
+from d2lite.utils.provenance import command_line
 
 from ..derived_config import resolve_seed, scale_learning_rate
 from ..resuming import seed_of_checkpoint
@@ -54,7 +54,7 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
     logger.info(f"Process {rank} of {comm.get_world_size()}; environment:\n{collect_env_info()}")
-    logger.info(f"Command: {' '.join(sys.argv)}")
+    logger.info(f"Command: {command_line()}")
     resume = getattr(args, "resume", False)
     is_drawn = cfg.SEED < 0
     resolve_seed(cfg, seed_of_checkpoint(cfg.OUTPUT_DIR, resume) if resume and is_drawn else None)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from d2lite.evaluation import flatten_results_dict
 from d2lite.projects import add_project_configs
 from d2lite.reporting import RunFacts, read_facts, write_run_report
 from d2lite.utils.collect_env import collect_env_info
+from d2lite.utils.provenance import command_line
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _facts(
         add_project_configs(defaults)
         options, config = annotated_yaml(cfg, only_diff=True, base=defaults), annotated_yaml(cfg)
     return RunFacts(
-        command=" ".join(sys.argv),
+        command=command_line(),
         environment=collect_env_info(),
         options=options,
         config=config,

@@ -106,7 +106,9 @@ def _loader(data_loader: Any) -> str:
     workers = getattr(data_loader, "num_workers", None)
     if workers is None:
         return ""
-    return f"{workers} worker processes" if workers else "no worker processes (NUM_WORKERS 0)"
+    if not workers:
+        return "no worker processes (NUM_WORKERS 0)"
+    return f"{workers} worker process{'es' if workers > 1 else ''}"
 
 
 def _length(cfg: CfgNode, data_loader: Any, start_iter: int) -> str:

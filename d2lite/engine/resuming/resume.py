@@ -233,4 +233,7 @@ def describe_stop(made: int, max_iter: int, *, is_saved: bool, checkpoint: str) 
         text += ", which could not be saved; older checkpoints are complete"
     if not checkpoint:
         return text
-    return f"{text}. To continue from {checkpoint}, give the same command with --resume."
+    return (
+        f"{text}. To continue from {checkpoint}, give the same command with --resume, before any "
+        "KEY VALUE pairs."
+    )
