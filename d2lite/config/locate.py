@@ -86,7 +86,7 @@ def find_config_file(name: str) -> Path:
     )
     raise MissingConfigError(
         f"Config file {name!r} {what} (working folder {Path.cwd()}). Known configs:"
-        f"{_listing(_nearest(name, list(carried)))}"
+        f"{_known(name, carried)}"
     )
 
 
@@ -115,10 +115,19 @@ def _published(address: str) -> str:
     return re.sub(r"[-_]", "", project) + slash + rest
 
 
+def _known(name: str, carried: dict[str, Path]) -> str:
+    near = _nearest(name, list(carried))
+    if near or not carried:
+        return _listing(near)
+    address, path = next(iter(carried.items()))
+    root = path.parents[len(Path(address).parts) - 1]
+    return f" {len(carried)} under configs/ and projects/ of {root}, none with a similar name"
+
+
 def _nearest(name: str, addresses: list[str]) -> list[str]:
     ends = {address.rpartition("/")[2]: address for address in addresses}
     near = difflib.get_close_matches(name.rpartition("/")[2], list(ends), n=5, cutoff=0.4)
-    return [ends[end] for end in near] or addresses
+    return [ends[end] for end in near]
 
 
 def _listing(addresses: list[str]) -> str:

@@ -75,7 +75,8 @@ def model_config(
     if needs_weights and (not cfg.MODEL.WEIGHTS or "ImageNetPretrained" in cfg.MODEL.WEIGHTS):
         raise ConfigError(
             f"{name} names no weights of a trained detector (MODEL.WEIGHTS is "
-            f"{cfg.MODEL.WEIGHTS!r}). Add: --opts MODEL.WEIGHTS path/to/model_final.pth"
+            f"{cfg.MODEL.WEIGHTS!r}). Add MODEL.WEIGHTS path/to/model_final.pth at the end (of "
+            "d2lite predict: after --opts)."
         )
     return cfg
 
@@ -85,9 +86,11 @@ def _of_run(folder: Path, opts: Sequence[str], imports: Sequence[str]) -> CfgNod
         return _of_config_file(folder / "config.yaml", opts, imports)
     last = last_checkpoint(folder)
     if not last:
+        runs = sorted(str(path.parent) for path in folder.glob("*/config.yaml"))[:3]
+        give = " or ".join(runs) or "the folder that training wrote (OUTPUT_DIR), or a checkpoint"
         raise MissingFileError(
             f"{folder} is not the folder of a run: it has neither config.yaml nor last_checkpoint. "
-            "Give the folder that training wrote (OUTPUT_DIR), or a checkpoint."
+            f"Give {give}."
         )
     return _of_checkpoint(last, opts, imports)
 

@@ -246,11 +246,19 @@ def _overlaid(names: Sequence[str], scalars: Sequence[Scalars]) -> list[Chart]:
 
 
 def _changed_options(facts: Sequence[RunFacts]) -> list[list[str]]:
-    """Keys whose values differ between runs; keys of one run alone are in it too."""
+    """Keys whose values differ between runs; keys of one run alone are in it too.
+
+    A run that did not end has only its config.yaml, without the unused keys of projects: there a
+    key that is missing says nothing.
+    """
     flat = [_flat(fact) for fact in facts]
-    keys = sorted(set().union(*flat))
-    rows = [[key, *(str(one.get(key, "")) for one in flat)] for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
+    has_all = all(fact.command for fact in facts)
+    rows = []
+    for key in sorted(set().union(*flat)):
+        values = {str(one[key]) for one in flat if key in one}
+        if len(values) > 1 or (has_all and any(key not in one for one in flat)):
+            rows.append([key, *(str(one.get(key, "")) for one in flat)])
+    return rows
 
 
 def _flat(facts: RunFacts) -> dict[str, Any]:

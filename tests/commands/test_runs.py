@@ -86,3 +86,20 @@ def test_a_checkpoint_beside_its_run_is_evaluated_on_the_data_of_the_run(d2lite,
     status, out, err = d2lite("eval", tmp_path / "model.pth")
     assert status == 0, err
     assert values(out) == values((trained / "log.txt").read_text())[: len(values(out))]
+
+
+@pytest.mark.parametrize("command", [["eval"], ["predict"]])
+def test_a_folder_of_runs_names_the_runs_in_it(d2lite, tmp_path, command):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").touch()
+    status, _, err = d2lite(*command, tmp_path, *(["a.jpg"] if command == ["predict"] else []))
+    assert status == 2
+    assert f"Give {tmp_path / 'first'} or {tmp_path / 'second'}." in err
+
+
+def test_a_run_that_is_not_there_is_not_answered_with_a_list_of_all_configs(d2lite):
+    status, _, err = d2lite("eval", "output/qqqqqq")
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    assert "none with a similar name" in err

@@ -117,19 +117,19 @@ def test_coco_to_coco_loses_nothing(rich, tmp_path):
             {
                 "masks redrawn as outlines": 1,
                 "parts of masks joined into one outline": 2,
-                "boxes that differ from their masks'": 1,
+                "boxes that differ from the box around their mask": 1,
             },
         ),
         (
             "labelme",
-            {"boxes that differ from their masks'": 1},
+            {"boxes that differ from the box around their mask": 1},
         ),
         (
             "masks",
             {
                 "objects without a mask": 1,
                 "outlines turned into pixels": 2,
-                "boxes that differ from their masks'": 1,
+                "boxes that differ from the box around their mask": 1,
             },
         ),
     ],

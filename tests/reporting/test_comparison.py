@@ -7,8 +7,9 @@ import pytest
 
 from d2lite.commands import main
 from d2lite.reporting.analysis import analyze
-from d2lite.reporting.comparison import compare, image_changes, is_sure
+from d2lite.reporting.comparison import _changed_options, compare, image_changes, is_sure
 from d2lite.reporting.evaluated_set import EvaluatedSet, read_results
+from d2lite.reporting.run_files import RunFacts
 from d2lite.utils.errors import DataError
 
 from .conftest import write_run
@@ -136,3 +137,11 @@ def test_report_of_two_runs_shows_differences_of_results_and_options(tmp_path, p
 def test_report_of_a_folder_that_is_not_there_is_a_mistake(tmp_path, capfd):
     assert run("report", tmp_path / "none") == 2
     assert "There is no run in" in capfd.readouterr().err
+
+
+def test_a_run_that_did_not_end_differs_only_in_the_keys_that_it_has():
+    ended = RunFacts(command="d2lite train", config="A: 1\nB: 2\nUNUSED: 3")
+    other = RunFacts(command="d2lite train", config="A: 1\nB: 4")
+    cut_off = RunFacts(config="A: 1\nB: 4")
+    assert _changed_options([ended, cut_off]) == [["B", "2", "4"]]
+    assert _changed_options([ended, other]) == [["B", "2", "4"], ["UNUSED", "3", ""]]

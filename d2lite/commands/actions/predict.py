@@ -222,7 +222,7 @@ class _Prediction:
             print(f"{self.output / kind} (read by {string})")
         for what, count in self.writer.lost.items():
             if count:
-                logger.warning(f"A format cannot keep all of this: {count} {what}")
+                logger.warning(f"Not kept by every format of --save-as: {count} {what}")
 
     def _report_failed(self, total: int) -> int:
         if not self.failed:

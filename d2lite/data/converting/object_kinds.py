@@ -21,7 +21,7 @@ TOLERANCE = 0.5
 CROWDS, KEYPOINTS, MASKS = "crowd regions", "keypoints of objects", "masks (boxes are kept)"
 TURNED, DIFFICULT = "rotated boxes", "marks 'difficult'"
 TRACED, PARTS = "masks redrawn as outlines", "parts of masks joined into one outline"
-BOXES = "boxes that differ from their masks'"
+BOXES = "boxes that differ from the box around their mask"
 FLIPS = "pairs of keypoints that a flip exchanges"
 
 
