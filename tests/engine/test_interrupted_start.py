@@ -22,6 +22,8 @@ def interrupt(folder: Path, delay: float, *words: str) -> tuple[int, str]:
         text=True,
         cwd=ROOT,
         start_new_session=True,
+        # A shell's background job ignores Ctrl-C, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     # Before this line nothing of ours has been loaded.
@@ -30,7 +32,10 @@ def interrupt(folder: Path, delay: float, *words: str) -> tuple[int, str]:
             break
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
-    output = process.communicate(timeout=60)[1].splitlines(keepends=True)
+    try:
+        output = process.communicate(timeout=60)[1].splitlines(keepends=True)
+    finally:
+        process.kill()
     return process.returncode, "".join(s for s in output if not s.startswith("import time:"))
 
 
