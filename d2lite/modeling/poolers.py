@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
 from torchvision.ops import RoIPool
 
 from d2lite.layers import ROIAlign, ROIAlignRotated, cat
@@ -142,7 +143,8 @@ class ROIPooler(nn.Module):
             self.canonical_box_size,
             self.canonical_level,
         )
-        if is_tracing():  # the counts below would become constants
+        # The counts below would become constants of a trace.
+        if not is_scripting() and is_tracing():
             members = [(levels == level).nonzero().flatten() for level in range(len(x))]
             pooled = torch.cat(
                 [pooler(x[i], rois[members[i]]) for i, pooler in enumerate(self.level_poolers)]

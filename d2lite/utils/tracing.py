@@ -16,9 +16,13 @@ __all__ = ["TracingAdapter"]
 Build = Callable[[Iterator[Any]], Any]
 
 
+# Outside of the function: TorchScript takes such a comment in it for a type.
+_torch_is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
+
+
 def is_tracing() -> bool:
     """Whether torch is recording a trace, in which `int()` and `len()` make constants."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+    return _torch_is_tracing()
 
 
 def at_most(count: int, size: Any) -> Any:

@@ -112,7 +112,7 @@ def test_file_without_class_names_says_how_to_write_them(tmp_path, caplog):
     checkpointer = DetectionCheckpointer(model, keep_matching_classes=True)
     checkpointer.load(str(tmp_path / "x.pth"))
     assert "does not name its classes" in caplog.text
-    assert "convert_checkpoint.py" in caplog.text
+    assert "d2lite checkpoint FILE NEW_FILE --classes" in caplog.text
 
 
 def test_wrong_number_of_names_is_refused():

@@ -1,7 +1,5 @@
 """The semantic head and the model around it: shapes, the loss by definition, and padding."""
 
-import logging
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -112,13 +110,10 @@ def test_a_head_without_maps_is_refused():
         SemSegFPNHead({}, num_classes=5, conv_dims=8, common_stride=4)
 
 
-def test_a_missing_map_is_left_out_with_a_warning(caplog):
-    cfg = semantic_config()
+def test_a_missing_map_is_refused_with_those_that_there_are():
     present = {name: SHAPES[name] for name in ("p2", "p3")}
-    with caplog.at_level(logging.WARNING):
-        made = build_sem_seg_head(cfg, present)
-    assert made.in_features == ["p2", "p3"]
-    assert "['p4', 'p5']" in caplog.text
+    with pytest.raises(ConfigError, match=r"\['p4', 'p5'\]; it has \['p2', 'p3'\]"):
+        build_sem_seg_head(semantic_config(), present)
 
 
 def test_an_unknown_head_is_told_with_those_that_exist():

@@ -215,11 +215,13 @@ def _size(cells: Mapping[str, str]) -> tuple[int, int] | None:
 
 def _shape(cells: Mapping[str, str], where: str) -> Shape | None:
     """The object of a line; None for an image that is listed without one."""
-    keys = next(keys for keys in _KEYS if keys[0] in cells)
+    label = cells.get("label") or "object"
+    keys = next((keys for keys in _KEYS if keys[0] in cells), None)
+    if keys is None:  # a line that is cut off
+        return Shape(label, where=where, fault="malformed")
     texts = [cells.get(key, "") for key in keys]
     if keys == ("box",):  # "[2.0, 2.0, 10.0, 8.0]" of Kaggle
         texts = re.split(r"[\s,;]+", texts[0].strip("[](){} "))
-    label = cells.get("label") or "object"
     if all(text.lower() in ("", "nan") for text in texts):
         return None
     try:
