@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ class Comparison:
         names: of the results.
         analyses: of each; all were scored on the same images.
         differences: of each but the first: its AP minus that of the first, percent.
+        file_names: image id to the image's address, where it is known.
     """
 
     task: str
     names: list[str]
     analyses: list[Analysis]
     differences: list[Interval]
+    file_names: Mapping[Any, str] = field(default_factory=dict)
 
 
 def compare(
@@ -70,7 +72,7 @@ def compare(
             average_precision_difference(first.matches, a.matches, num_resamples=count)
             for a in analyses[1:]
         ]
-        found.append(Comparison(task, list(names), analyses, differences))
+        found.append(Comparison(task, list(names), analyses, differences, sets[0].file_names))
     return found, notes
 
 
@@ -173,6 +175,7 @@ def _part(comparison: Comparison) -> dict[str, Any]:
     columns = [Column("Result"), Column("AP", 1), Column("Difference"), Column("95% range")]
     columns += [Column("Sure"), *(Column(metric, 1) for metric in metrics[1:])]
     names = [Column(name, 1) for name in comparison.names]
+    files = {str(i): name.rsplit("/", 1)[-1] for i, name in comparison.file_names.items()}
     changed = [row for row in image_changes(comparison) if row[3]][:_MOST_IMAGES]
     return {
         "title": TITLES[comparison.task],
@@ -181,7 +184,7 @@ def _part(comparison: Comparison) -> dict[str, Any]:
         "class_columns": [Column("Class"), *names, Column("Change", 1, "last minus first")],
         "class_rows": class_changes(comparison),
         "image_columns": [Column("Image"), names[0], names[-1], Column("Change", 1)],
-        "image_rows": changed,
+        "image_rows": [[files.get(image, image), *numbers] for image, *numbers in changed],
     }
 
 

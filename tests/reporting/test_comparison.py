@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -130,6 +131,7 @@ def test_report_of_two_runs_shows_differences_of_results_and_options(tmp_path, p
     assert "<h1>a/run and b/run</h1>" in page
     assert '<th scope="row">A.B</th>' in page
     assert '<th scope="row">C</th>' not in page
+    assert re.search(r'<th scope="row">\w+\.(jpg|png)</th>', page), "images by their file names"
     assert "bbox AP of b/run:" in capfd.readouterr().out
     assert run("report", first, second, "--errors", tmp_path / "errors") == 2
 
