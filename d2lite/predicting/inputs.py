@@ -71,6 +71,9 @@ def _inputs_of(word: str, stdin: BinaryIO | None) -> list[Input]:
     elif path.is_dir():
         kinds = IMAGE_SUFFIXES | VIDEO_SUFFIXES
         names = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in kinds)
+        if not names:  # labelling tools put the images into a folder below
+            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in kinds)
+            names = [str(p) for p in below] if len({p.parent for p in below}) == 1 else []
     elif word in DatasetCatalog:
         names = [str(record["file_name"]) for record in DatasetCatalog.get(word)]
     else:

@@ -144,6 +144,7 @@ def analyze(
     )
 
 
+TITLES = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
 KEY_OF_TASK = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 
 

@@ -11,12 +11,11 @@ import yaml
 
 from d2lite.utils.file_io import atomic_write
 
-from .analysis import Analysis, as_json
+from .analysis import TITLES, Analysis, as_json
 from .bootstrap import Interval, average_precision_difference, suitable_resamples
 from .charts import Chart, Line
 from .evaluated_set import EvaluatedSet, load_evaluated_set
 from .run_files import RunFacts, Scalars, read_facts, read_scalars
-from .task_part import TITLES
 from .template import Column, Section, drawn, render
 
 _MOST_IMAGES = 15

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .analysis import TITLES
 from .charts import Chart
 from .evaluated_set import EvaluatedSet, SetStatistics, set_statistics
 from .image_ranking import chosen_images
 from .pictures import ImagePair, image_pair
-from .task_part import TITLES, task_part
+from .task_part import task_part
 from .template import Column, Section, drawn, render
 
 _IMAGES_A_GROUP = 6

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .analysis import Analysis
+from .analysis import TITLES, Analysis
 from .charts import Chart, Line
 from .curves import Curve, precision_recall_points
 from .run_files import Scalars
@@ -80,7 +80,7 @@ def result_charts(analysis: Analysis) -> list[Chart]:
     value = 100 * float(analysis.curve.f1[at]) if at is not None else float("nan")
     return [
         Chart(
-            f"Precision and recall, {analysis.task}",
+            f"Precision and recall, {TITLES[analysis.task].lower()}",
             "recall, percent",
             "precision, percent",
             curves,
@@ -89,7 +89,7 @@ def result_charts(analysis: Analysis) -> list[Chart]:
             _PERCENT,
         ),
         Chart(
-            f"F1 and threshold, {analysis.task}",
+            f"F1 and threshold, {TITLES[analysis.task].lower()}",
             "threshold on the score",
             "F1, percent",
             f1,

@@ -3,12 +3,11 @@
 import math
 from typing import Any
 
-from .analysis import IOU, Analysis
+from .analysis import IOU, TITLES, Analysis
 from .error_kinds import KINDS
 from .run_charts import result_charts
 from .template import Column, drawn
 
-TITLES = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
 # A matrix of more classes fills no screen; a list of its largest cells takes its place.
 _MOST_IN_MATRIX = 30
 _MOST_CONFUSIONS = 30

@@ -79,3 +79,10 @@ def test_a_folder_with_images_only_further_down_says_where_they_are(tmp_path):
     train, test = tmp_path / "train", tmp_path / "test"
     assert f"Give {train} (images: 2) or {test} (images: 1)" in str(caught.value)
     assert len(find_inputs([str(train)])) == 2
+
+
+def test_images_in_one_folder_below_are_those_of_the_folder(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("images/b.jpg", "images/a.jpg", "labels.json"):
+        (tmp_path / name).touch()
+    assert names(tmp_path) == [str(tmp_path / "images" / name) for name in ("a.jpg", "b.jpg")]

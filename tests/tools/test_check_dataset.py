@@ -7,7 +7,7 @@ import pytest
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.faults import FAULTS
 from tests.data import spoilt
-from tests.data.spec_files import coco
+from tests.data.spec_files import coco, voc
 from tests.tools.conftest import TINY
 
 
@@ -27,6 +27,14 @@ def test_a_spoilt_dataset_ends_with_1_and_a_table(run, folder):
     assert result.status == 1
     assert "5  box of zero, negative or non-finite size" in result.out
     assert "03.png" in result.out
+
+
+def test_a_folder_is_checked_with_its_splits(run, folder):
+    voc(folder / "photos", train={"a": ["cat"], "b": ["owl"]}, val={"c": ["cat"]})
+    result = run("check_dataset", "photos")
+    assert result.status == 1  # all images of `voc` are equal, and that is seen across splits
+    assert "auto:photos@train: 2 usable images" in result.out
+    assert "auto:photos@val: 1 usable images" in result.out
 
 
 def test_a_cleaned_copy_is_written_and_sound(run, folder):

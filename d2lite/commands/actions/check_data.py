@@ -2,8 +2,10 @@
 
 import argparse
 import json
+from pathlib import Path
 
 from d2lite.data.checking import check_dataset, cleaned_coco, compare_sets, fault_table
+from d2lite.recipes import find_sets
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.live_line import live_line, on_terminal
@@ -15,6 +17,17 @@ def show_progress(done: int, total: int) -> None:
         live_line.show(f"{done} of {total} images")
 
 
+def _sets_of(spec: str, is_fixed: bool) -> list[str]:
+    """All splits of a folder or `auto:FOLDER`; other strings name one set."""
+    path = spec.removeprefix("auto:")
+    if is_fixed or not Path(path).is_dir():
+        return [spec]
+    found = find_sets(path)
+    if "?val_fraction=" in found.train[0]:  # not split
+        return [f"auto:{path}"]
+    return [*found.train, *found.test]
+
+
 def check_data(args: argparse.Namespace) -> int:
     """Check all sets, print one table each; return the exit status."""
     if args.fix and len(args.specs) > 1:
@@ -22,7 +35,7 @@ def check_data(args: argparse.Namespace) -> int:
     if args.threads < 1:
         raise ConfigError(f"--threads is {args.threads}; it must be 1 or more.")
     sets = []
-    for name in args.specs:
+    for name in [name for spec in args.specs for name in _sets_of(spec, bool(args.fix))]:
         checked = check_dataset(
             name, num_threads=args.threads, progress=show_progress, mask_format=args.masks
         )
