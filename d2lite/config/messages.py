@@ -28,8 +28,8 @@ def refuse_flags(words: Iterable[Any]) -> None:
     flag = next((str(word) for word in words if str(word).startswith("--")), None)
     if flag is not None:
         raise ConfigError(
-            f"{flag} comes after the first KEY VALUE pair, where only such pairs are read. Flags "
-            f"come first: put {flag} before the pairs (before --opts, if the command has that)."
+            f"{flag} among the KEY VALUE pairs is not an option of this command. If it is one "
+            f"of a script of yours, put {flag} before the pairs; --help lists the options."
         )
 
 

@@ -32,13 +32,22 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class ToolParser(argparse.ArgumentParser):
-    """A parser that knows `--resume KEY VALUE` from `--resume FILE KEY VALUE`."""
+    """A parser that takes options after the KEY VALUE pairs, too.
+
+    It knows `--resume KEY VALUE` from `--resume FILE KEY VALUE`.
+    """
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, and give back the key that was taken for a file."""
         parsed, rest = super().parse_known_args(args, namespace)
+        words = getattr(parsed, "opts", None) or []
+        known = (i for i, word in enumerate(words) if self._is_flag(word))
+        first = next(known, None)
+        if first is not None:
+            parsed, more = ToolParser.parse_known_args(self, words[first:], parsed)
+            parsed.opts, rest = [*words[:first], *(parsed.opts or [])], rest + more
         resume = getattr(parsed, "resume", False)
         if not isinstance(resume, str) or Path(resume).exists():
             return parsed, rest
@@ -46,6 +55,9 @@ class ToolParser(argparse.ArgumentParser):
         if is_key or _OVERRIDE.fullmatch(resume):
             parsed.resume, parsed.opts = True, [resume, *parsed.opts]
         return parsed, rest
+
+    def _is_flag(self, word: str) -> bool:
+        return word.startswith("--") and word.partition("=")[0] in self._option_string_actions
 
 
 class IntermixedParser(argparse.ArgumentParser):

@@ -137,7 +137,7 @@ def test_failed_merges_change_nothing(write):
 
 
 def test_option_without_a_value_names_the_lonely_word():
-    with pytest.raises(ConfigError, match=r"pairs KEY VALUE, found 3 words.*'MODEL.DEVICE'"):
+    with pytest.raises(ConfigError, match=r"pairs KEY VALUE.*odd.*'MODEL.DEVICE'"):
         get_cfg().merge_from_list(["SEED", "1", "MODEL.DEVICE"])
 
 
@@ -409,5 +409,5 @@ def test_every_text_survives_dump_and_load(text):
 def test_flag_among_the_options_is_not_a_key(words):
     """A shell command is often repeated with a flag put at its end."""
     flag = next(word for word in words if word.startswith("--"))
-    with pytest.raises(ConfigError, match=f"Flags come first: put {flag} before the pairs"):
+    with pytest.raises(ConfigError, match=f"{flag} among the KEY VALUE pairs is not an option"):
         get_cfg().merge_from_list(words)

@@ -54,6 +54,20 @@ class TestArguments:
         assert args.imports == ["x.py", "y.py"]
         assert args.opts == ["SEED", "3"]
 
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "--resume --num-gpus 2 SEED 3 AMP.ENABLED True",
+            "SEED 3 AMP.ENABLED True --resume --num-gpus=2",
+            "SEED 3 --resume AMP.ENABLED True --num-gpus 2",
+            "--num-gpus 2 --resume SEED 3 AMP.ENABLED True",
+        ],
+    )
+    def test_options_are_taken_wherever_they_are(self, words):
+        args = default_argument_parser().parse_args(words.split())
+        assert (args.resume, args.num_gpus) == (True, 2)
+        assert args.opts == ["SEED", "3", "AMP.ENABLED", "True"]
+
     def test_help_shows_examples_or_the_given_text(self):
         assert "--eval-only MODEL.WEIGHTS" in default_argument_parser().format_help()
         assert "my own text" in default_argument_parser("my own text").format_help()
