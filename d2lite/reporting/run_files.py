@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -50,8 +51,13 @@ class RunFacts:
 
     def write(self, folder: Path) -> None:
         """Keep the facts in the folder of the run, for `d2lite report`."""
+        kept = dataclasses.asdict(self)
+        # JSON has no NaN, which is the APl of a set without large objects.
+        kept["results"] = {
+            name: value if math.isfinite(value) else None for name, value in self.results.items()
+        }
         with atomic_write(folder / FACTS_FILE) as stream:
-            json.dump(dataclasses.asdict(self), stream, indent=1)
+            json.dump(kept, stream, indent=1, allow_nan=False)
 
 
 def read_facts(folder: Path) -> RunFacts:
@@ -66,8 +72,11 @@ def read_facts(folder: Path) -> RunFacts:
     path = folder / FACTS_FILE
     if path.is_file():
         try:
-            return RunFacts(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+            facts = RunFacts(**json.loads(path.read_text(encoding="utf-8")))
+            for name, value in facts.results.items():
+                facts.results[name] = math.nan if value is None else value
+            return facts
+        except (ValueError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path} cannot be read ({error}). Delete it: a report is then made without it."
             ) from error

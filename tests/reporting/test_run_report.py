@@ -2,12 +2,14 @@
 
 import json
 import logging
+import math
 from types import SimpleNamespace
 
 import pytest
 
 from d2lite.engine import DefaultTrainer, default_setup, evaluate_checkpoint, setup_cfg
 from d2lite.engine.reports import report_run, run_report
+from d2lite.reporting import RunFacts, read_facts
 
 from ..tools.conftest import TINY
 
@@ -56,3 +58,12 @@ def test_failure_is_one_warning(cfg, monkeypatch, caplog):
     assert [r.getMessage() for r in caplog.records] == [
         "No report of the run: MemoryError: no room"
     ]
+
+
+def test_a_result_that_is_not_a_number_is_null_in_the_facts_and_comes_back(tmp_path):
+    RunFacts(results={"bbox/AP": 12.5, "bbox/APl": math.nan}).write(tmp_path)
+    text = (tmp_path / "report_facts.json").read_text()
+    assert json.loads(text)["results"] == {"bbox/AP": 12.5, "bbox/APl": None}
+    found = read_facts(tmp_path).results
+    assert found["bbox/AP"] == 12.5
+    assert math.isnan(found["bbox/APl"])

@@ -45,8 +45,8 @@ def evaluate_checkpoint(
     cfg = as_run_config(cfg)
     if not len(cfg.DATASETS.TEST):
         raise ConfigError(
-            "DATASETS.TEST is empty, so there is nothing to evaluate on. Name a registered set, "
-            "for instance DATASETS.TEST \"('shapes_val',)\"."
+            "DATASETS.TEST is empty, so there is nothing to evaluate on. Name a set at the end "
+            "of the command, for instance DATASETS.TEST \"('shapes_val',)\"."
         )
     # The file is found before the model is built, since it may say how many classes that has.
     last = resume if isinstance(resume, str) else ""
