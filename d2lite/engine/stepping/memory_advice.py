@@ -1,8 +1,9 @@
 """Messages for exhausted memory: the batch, and the keys that reduce what it needs."""
 
 import re
+import time
 from collections.abc import Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ import torch
 from d2lite.utils.errors import DataError, OutOfMemoryError
 
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid.*?\) (is killed|exited unexpectedly)")
+# Within this time torch notices that a worker has died.
+_NOTICE_SECONDS = 1.0
 
 
 @contextmanager
@@ -81,6 +84,10 @@ def dead_worker_advice() -> Iterator[None]:
         # The pipe to a killed worker may be found closed before torch notices its death.
         if isinstance(error, RuntimeError) and not _DEAD_WORKER.search(str(error)):
             raise
+        if isinstance(error, ConnectionResetError):
+            # Its notice is raised from a signal handler: here rather than in what reports the end.
+            with suppress(RuntimeError):
+                time.sleep(_NOTICE_SECONDS)
         raise DataError(
             f"A worker process of the data loader was killed: {_first_sentence(error)} The system "
             "usually does that when its memory, or the shared memory /dev/shm, is full. Lower "
