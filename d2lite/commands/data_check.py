@@ -5,8 +5,8 @@
     d2lite data check coco:mine/train.json --fix mine/train_sound.json
 
 Image files, boxes, masks, ids and classes are checked, and whether train and test share images.
-Of a folder, the splits for training and evaluation are checked. Else name the training set first,
-then the test sets, as strings (see docs/datasets.md) or registered names. Exit status: 0 if nothing
+A folder is checked with all its splits. Else name the training set first, then the test sets, as
+strings (see docs/datasets.md) or registered names. Exit status: 0 if nothing
 is wrong, 1 if there are faults, 2 if a set is not there.
 """
 

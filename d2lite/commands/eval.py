@@ -32,8 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Start one process a device, each of which evaluates its share of the images."""
+    from d2lite.engine.command_line import launch_processes
+
     from .actions.evaluate import evaluate
-    from .actions.train import launch_processes
 
     if not (args.subject or args.config_file or args.imports or args.opts):
         raise ConfigError("Nothing to evaluate: give RUN, or --config-file.")

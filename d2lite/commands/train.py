@@ -34,7 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Start one process a device, each of which trains."""
-    from .actions.train import launch_processes, train_or_evaluate
+    from d2lite.engine.command_line import launch_processes
+
+    from .actions.train import train_or_evaluate
 
     if not (args.subject or args.config_file or args.auto or args.imports or args.opts):
         raise ConfigError("Nothing to train: give DATA, the folder of your data, or --config-file.")

@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 
 from d2lite.data.checking import check_dataset, cleaned_coco, compare_sets, fault_table
-from d2lite.recipes import find_sets
+from d2lite.data.datasets.by_string.auto_layout import is_recognised, recognise
+from d2lite.data.datasets.by_string.source import find_path
+from d2lite.data.datasets.by_string.splits import WHOLE
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.live_line import live_line, on_terminal
@@ -22,10 +24,11 @@ def _sets_of(spec: str, is_fixed: bool) -> list[str]:
     path = spec.removeprefix("auto:")
     if is_fixed or not Path(path).is_dir():
         return [spec]
-    found = find_sets(path)
-    if "?val_fraction=" in found.train[0]:  # not split
-        return [f"auto:{path}"]
-    return [*found.train, *found.test]
+    splits = recognise(find_path(path, suits=is_recognised))
+    # VOC's trainval is its other two together.
+    named = [s for s in splits if s != WHOLE and (s != "trainval" or "train" not in splits)]
+    named.sort(key=lambda split: split != "train")  # the others are compared with it
+    return [f"auto:{path}@{split}" for split in named] or [f"auto:{path}"]
 
 
 def check_data(args: argparse.Namespace) -> int:

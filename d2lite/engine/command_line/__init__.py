@@ -8,7 +8,7 @@ from d2lite.utils.arguments import (
 from d2lite.utils.run_tool import run_tool
 
 from .setup_cfg import setup_cfg
-from .tools import launch_tool
+from .tools import launch_processes, launch_tool
 from .user_code import import_user_code
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "add_config_options",
     "default_argument_parser",
     "import_user_code",
+    "launch_processes",
     "launch_tool",
     "run_tool",
     "setup_cfg",

@@ -1,4 +1,4 @@
-"""launch_tool: how a training tool starts its processes."""
+"""How a training tool starts its processes."""
 
 import argparse
 from collections.abc import Callable
@@ -15,7 +15,16 @@ def launch_tool(
         main: what each process does; it gets the arguments.
         parser: as `default_argument_parser` makes it.
     """
-    args = parser.parse_args()
+    launch_processes(main, parser.parse_args())
+
+
+def launch_processes(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Start the processes that the options ask for.
+
+    Args:
+        main: what each of them does; a function of a module, so that it can be sent to them.
+        args: the options, which each gets.
+    """
     launch(
         main,
         args.num_gpus,
