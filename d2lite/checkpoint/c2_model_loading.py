@@ -1,6 +1,7 @@
 """Giving each parameter of a model the weight of a foreign file whose name fits best."""
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -25,7 +26,8 @@ def align_and_update_state_dicts(
 
     A weight fits a parameter if its name is the parameter's, or the end of it after a dot; of
     several, the longest wins. Where one weight fits several parameters, the one of its shape is
-    meant; two of that shape are an error.
+    meant; of two of that shape, the one in the module that most other weights go to; two of
+    equal rank are an error.
 
     Args:
         model_state_dict: the model's names and tensors.
@@ -46,11 +48,14 @@ def align_and_update_state_dicts(
         source = _longest_ending(name, weights)
         if source is not None:
             fitting.setdefault(source, []).append(name)
+    modules = Counter(n.removesuffix(source) for source, names in fitting.items() for n in names)
     taken = {}
     for source, names in fitting.items():
         shape = weights[source].shape
         same = [n for n in names if model_state_dict[n].shape == shape]
         if len(same) > 1:
+            same.sort(key=lambda n: -modules[n.removesuffix(source)])
+        if len(same) > 1 and len({modules[n.removesuffix(source)] for n in same[:2]}) == 1:
             raise WeightsError(
                 f"The weight {source!r} fits both {same[0]!r} and {same[1]!r}; give the file's "
                 "weights the model's full names."

@@ -12,12 +12,16 @@ from .foreign import (
     convert_torchvision_detector,
     convert_transformers_mask2former,
     convert_transformers_rtdetr,
+    convert_transformers_vit,
+    is_original_eomt,
     is_original_rtdetr,
     is_torchvision_detector,
     is_torchvision_resnet,
     is_transformers_mask2former,
     is_transformers_rtdetr,
+    is_transformers_vit,
     rename_first_mask2former,
+    rename_original_eomt,
     rename_original_rtdetr,
     rename_torchvision_resnet,
 )
@@ -121,6 +125,10 @@ def translate_names(
         return convert_transformers_rtdetr(weights), False
     if is_original_rtdetr(weights):
         return rename_original_rtdetr(weights), False
+    if is_original_eomt(weights):
+        return rename_original_eomt(weights), False
+    if is_transformers_vit(weights):
+        return convert_transformers_vit(weights)
     weights = rename_first_mask2former(weights)
     # A backbone of torchvision itself, as `torchvision:resnet50`, has these names inside.
     is_theirs = any(name.endswith(".layer1.0.conv1.weight") for name in known)

@@ -301,12 +301,25 @@ MODEL.RESNETS.DEFORM_NUM_GROUPS = 1
 # Networks of timm and torchvision: MODEL.BACKBONE.NAME "timm:NAME" or "torchvision:NAME".
 MODEL.ADAPTER = CN()
 # Maps handed out, of "res1" (stride 2) ... "res5" (stride 32); empty takes MODEL.FPN.IN_FEATURES,
-# and all where that is empty too.
+# and all where that is empty too. Under a simple pyramid "p2" ... "p5".
 MODEL.ADAPTER.OUT_FEATURES = []
 # Keep weights and statistics of all batch norms as they are, not only of frozen stages.
 MODEL.ADAPTER.FREEZE_NORM = False
 # Further arguments of the network, for instance {drop_path_rate: 0.1}.
 MODEL.ADAPTER.OPTIONS = CN(new_allowed=True)
+
+# Vision transformers of timm: MODEL.BACKBONE.NAME "timm_vit:NAME", one map of the patches' stride,
+# or "timm_vit_fpn:NAME" with the simple pyramid. MODEL.ADAPTER.OPTIONS holds further arguments.
+MODEL.TIMM_VIT = CN()
+# Side of the windows in patches, 0 for none; the blocks of these numbers see the whole map.
+MODEL.TIMM_VIT.WINDOW_SIZE = 0
+MODEL.TIMM_VIT.GLOBAL_BLOCKS = []
+# Compute blocks again in the backward pass, to save memory.
+MODEL.TIMM_VIT.USE_ACT_CHECKPOINT = False
+# Norm of the simple pyramid; its channels are MODEL.FPN.OUT_CHANNELS.
+MODEL.TIMM_VIT.PYRAMID_NORM = "LN"
+# Pad images to a square of at least this side; 0 pads to a multiple of the stride only.
+MODEL.TIMM_VIT.SQUARE_PAD = 0
 
 # build_swin_backbone, build_swin_fpn_backbone; the values make Swin-T.
 MODEL.SWIN = CN()

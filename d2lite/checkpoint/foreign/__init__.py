@@ -15,6 +15,12 @@ from .transformers_mask2former import (
     is_transformers_mask2former,
     rename_first_mask2former,
 )
+from .transformers_vit import (
+    convert_transformers_vit,
+    is_original_eomt,
+    is_transformers_vit,
+    rename_original_eomt,
+)
 
 __all__ = [
     "convert_basic_c2_names",
@@ -22,12 +28,16 @@ __all__ = [
     "convert_torchvision_detector",
     "convert_transformers_mask2former",
     "convert_transformers_rtdetr",
+    "convert_transformers_vit",
+    "is_original_eomt",
     "is_original_rtdetr",
     "is_torchvision_detector",
     "is_torchvision_resnet",
     "is_transformers_mask2former",
     "is_transformers_rtdetr",
+    "is_transformers_vit",
     "rename_first_mask2former",
+    "rename_original_eomt",
     "rename_original_rtdetr",
     "rename_torchvision_resnet",
 ]

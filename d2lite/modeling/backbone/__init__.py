@@ -25,6 +25,7 @@ from .resnet import (
     make_stage,
 )
 from .swin import SwinTransformer, build_swin_backbone, build_swin_fpn_backbone
+from .timm_vit import TimmViT
 from .vit import (
     SimpleFeaturePyramid,
     ViT,
@@ -50,6 +51,7 @@ __all__ = [
     "ResNetBlockBase",
     "SimpleFeaturePyramid",
     "SwinTransformer",
+    "TimmViT",
     "ViT",
     "adapter",
     "build_backbone",

@@ -33,16 +33,8 @@ from .pyramid import build_pyramid
 @BACKBONE_REGISTRY.register()
 def timm(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     """The network of timm that `MODEL.BACKBONE.NAME: "timm:NAME"` names; see the file's text."""
-    name = _network_name(cfg, "timm:resnet50")
-    library = _import("timm")
-    if not library.is_model(name):
-        near = library.list_models(f"*{name.split('_')[0]}*")[:12]
-        raise UnknownNameError(
-            f"timm {library.__version__} has no network {name!r}."
-            + (f" Similar: {', '.join(near)}." if near else "")
-            + " `timm.list_models()` lists all."
-        )
-    options = _options(cfg, "pretrained", "features_only", "feature_cls", "in_chans")
+    library, name = timm_network(cfg, "timm:resnet50")
+    options = adapter_options(cfg, "pretrained", "features_only", "feature_cls", "in_chans")
 
     def make(**chosen: object) -> Any:
         return library.create_model(
@@ -56,7 +48,7 @@ def timm(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
             **chosen,
         )
 
-    net = _made(cfg, make)
+    net = make_network(cfg, make)
     wanted = _wanted_features(cfg)
     strides = net.feature_info.reduction()
     deepest = {f"res{stride.bit_length() - 1}": i for i, stride in enumerate(strides)}
@@ -67,7 +59,7 @@ def timm(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
             numbers.append(net.feature_info.out_indices[deepest[f"res{below}"]])
         if max(numbers) < max(net.feature_info.out_indices):
             # The stages after the last wanted map are not made at all.
-            net = _made(cfg, lambda: make(out_indices=tuple(sorted(set(numbers)))))
+            net = make_network(cfg, lambda: make(out_indices=tuple(sorted(set(numbers)))))
     return _as_backbone(cfg, net, input_shape.channels)
 
 
@@ -90,8 +82,8 @@ def torchvision(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
             f"Networks of torchvision take 3 channels, not {input_shape.channels} "
             "(MODEL.PIXEL_MEAN has one number a channel). Take one of timm."
         )
-    options = _options(cfg, "weights", "name")
-    model = _made(cfg, lambda: models.get_model(name, weights=None, **options))
+    options = adapter_options(cfg, "weights", "name")
+    model = make_network(cfg, lambda: models.get_model(name, weights=None, **options))
     net = _ModuleChain(
         model, channels_last=isinstance(model, models.SwinTransformer), wanted=_wanted_features(cfg)
     )
@@ -175,6 +167,29 @@ def _wanted_features(cfg: CfgNode) -> list[str]:
     return list(cfg.MODEL.ADAPTER.OUT_FEATURES or cfg.MODEL.FPN.IN_FEATURES)
 
 
+def timm_network(cfg: CfgNode, example: str) -> tuple[ModuleType, str]:
+    """The library timm, and the network of it that `MODEL.BACKBONE.NAME` names after the colon.
+
+    Args:
+        cfg: the configuration.
+        example: of such a name, for the message where the colon is missing.
+
+    Raises:
+        ConfigError: without a name, or if timm cannot be imported.
+        UnknownNameError: if timm does not have the network; the message lists similar ones.
+    """
+    name = _network_name(cfg, example)
+    library = _import("timm")
+    if not library.is_model(name):
+        near = library.list_models(f"*{name.split('_')[0]}*")[:12]
+        raise UnknownNameError(
+            f"timm {library.__version__} has no network {name!r}."
+            + (f" Similar: {', '.join(near)}." if near else "")
+            + " `timm.list_models()` lists all."
+        )
+    return library, name
+
+
 def _network_name(cfg: CfgNode, example: str) -> str:
     source, _, network = cfg.MODEL.BACKBONE.NAME.partition(":")
     if not network:
@@ -185,7 +200,8 @@ def _network_name(cfg: CfgNode, example: str) -> str:
     return network
 
 
-def _options(cfg: CfgNode, *reserved: str) -> dict[str, object]:
+def adapter_options(cfg: CfgNode, *reserved: str) -> dict[str, object]:
+    """`MODEL.ADAPTER.OPTIONS` as a dict; names in `reserved` are refused."""
     options = dict(cfg.MODEL.ADAPTER.OPTIONS)
     wrong = [key for key in options if key in reserved]
     if wrong:
@@ -196,7 +212,8 @@ def _options(cfg: CfgNode, *reserved: str) -> dict[str, object]:
     return options
 
 
-def _made(cfg: CfgNode, make: Callable[[], Any]) -> Any:
+def make_network(cfg: CfgNode, make: Callable[[], Any]) -> Any:
+    """What `make` returns; an error of the library is reported with the options that it got."""
     try:
         return make()
     except (TypeError, AttributeError, AssertionError, RuntimeError, ValueError) as err:

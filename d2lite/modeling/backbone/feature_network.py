@@ -11,7 +11,6 @@ from .backbone import Backbone, check_maps
 
 # Side of the image of zeros that strides and channels are read from, in pixels.
 PROBE_SIZE = 128
-_PROBE_TEXT = f"an image of {PROBE_SIZE} x {PROBE_SIZE} pixels"
 
 
 class FeatureNetwork(Backbone):
@@ -97,22 +96,22 @@ class FeatureNetwork(Backbone):
         self.train(self.training)
 
 
-def probe(net: nn.Module, in_channels: int) -> list[Tensor]:
-    """The maps of an image of zeros, with their graph."""
+def probe(net: nn.Module, in_channels: int, side: int = PROBE_SIZE) -> list[Tensor]:
+    """The maps of a square image of zeros, with their graph; `net` returns a list or a dict."""
     was_training = net.training
     net.eval()
     try:
         with torch.enable_grad():
-            maps = list(net(torch.zeros(1, in_channels, PROBE_SIZE, PROBE_SIZE)))
+            maps = net(torch.zeros(1, in_channels, side, side))
     except (RuntimeError, ValueError, AssertionError, TypeError) as err:
         raise ConfigError(
-            f"The network of MODEL.BACKBONE.NAME does not take {_PROBE_TEXT}: {err} A detector "
-            "needs one that takes any size. Some do with an option of their own, for instance "
-            "MODEL.ADAPTER.OPTIONS={'dynamic_img_size': True}."
+            f"The network of MODEL.BACKBONE.NAME does not take an image of {side} x {side} pixels: "
+            f"{err} A detector needs one that takes any size. Some do with an option of their own, "
+            "for instance MODEL.ADAPTER.OPTIONS={'dynamic_img_size': True}."
         ) from err
     finally:
         net.train(was_training)
-    return maps
+    return list(maps.values() if isinstance(maps, dict) else maps)
 
 
 def _name_of(map_: Tensor) -> str:
@@ -121,8 +120,8 @@ def _name_of(map_: Tensor) -> str:
     if height != width or stride * height != PROBE_SIZE or stride & (stride - 1):
         raise ConfigError(
             f"The network of MODEL.BACKBONE.NAME makes a map of shape {tuple(map_.shape)} of "
-            f"{_PROBE_TEXT}. A detector needs (N, C, H, W) and a stride that is a power of two; "
-            "choose another network."
+            f"an image of {PROBE_SIZE} x {PROBE_SIZE} pixels. A detector needs (N, C, H, W) and a "
+            "stride that is a power of two; choose another network."
         )
     return f"res{stride.bit_length() - 1}"
 

@@ -25,11 +25,15 @@ def build_top_block(
     """
     if level != 5:
         return None
-    section = cfg.MODEL.get(cfg.MODEL.META_ARCHITECTURE.upper())
-    wanted = section.get("IN_FEATURES", ()) if isinstance(section, CfgNode) else ()
-    if "p7" in wanted:
+    if "p7" in maps_of_architecture(cfg):
         return LastLevelP6P7(in_channels, cfg.MODEL.FPN.OUT_CHANNELS, in_feature)
     return LastLevelMaxPool()
+
+
+def maps_of_architecture(cfg: CfgNode) -> list[str]:
+    """The maps that the architecture's own section names, as `MODEL.RETINANET.IN_FEATURES` does."""
+    section = cfg.MODEL.get(cfg.MODEL.META_ARCHITECTURE.upper())
+    return list(section.get("IN_FEATURES", ())) if isinstance(section, CfgNode) else []
 
 
 def build_pyramid(cfg: CfgNode, bottom_up: Backbone, *, square_pad: int = 0) -> FPN:

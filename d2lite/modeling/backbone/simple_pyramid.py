@@ -23,14 +23,14 @@ class SimpleFeaturePyramid(PyramidBackbone):
         net: the network below.
         in_feature: its map to use.
         out_channels: channels of every result.
-        scale_factors: sizes of the results over the size of the map: 4, 2, 1 or 0.5, fine to
+        scale_factors: sizes of the results over the size of the map: powers of two, fine to
             coarse.
         top_block: makes further, coarser maps, as in `FPN`.
         norm: a name or callable for `get_norm`; "" for none, and then with bias.
         square_pad: pad images to a square of at least so many pixels a side; 0 for any shape.
 
     Raises:
-        ConfigError: if the map is missing, or for another scale factor.
+        ConfigError: if the map is missing, or a scale factor is not a power of two.
     """
 
     def __init__(
@@ -87,24 +87,19 @@ class SimpleFeaturePyramid(PyramidBackbone):
 def _rescaling(scale: float, channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
     """The layers from the map of the transformer to one level of the pyramid."""
     use_bias = norm == ""
-    if scale == 4.0:
-        resize = [
-            nn.ConvTranspose2d(channels, channels // 2, 2, stride=2),
+    power = math.log2(scale) if scale > 0 else 0.5
+    if not power.is_integer():
+        raise ConfigError(f"The simple pyramid has no scale {scale}; use powers of two: 4, 2, 0.5.")
+    resize: list[nn.Module] = []
+    for step in range(int(power)):
+        if step > 0:
             # Layers are known by number, so a missing norm leaves a blank.
-            get_norm(norm, channels // 2) or nn.Identity(),
-            nn.GELU(),
-            nn.ConvTranspose2d(channels // 2, channels // 4, 2, stride=2),
-        ]
-        channels //= 4
-    elif scale == 2.0:
-        resize = [nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)]
+            resize += [get_norm(norm, channels) or nn.Identity(), nn.GELU()]
+        resize.append(nn.ConvTranspose2d(channels, channels // 2, 2, stride=2))
         channels //= 2
-    elif scale == 1.0:
-        resize = []
-    elif scale == 0.5:
-        resize = [nn.MaxPool2d(2, stride=2)]
-    else:
-        raise ConfigError(f"The simple pyramid has no scale {scale}; use 4, 2, 1 and 0.5.")
+    if power < 0:
+        stride = int(1 / scale)
+        resize.append(nn.MaxPool2d(stride, stride=stride))
     mix = [
         Conv2d(before, out_channels, size, padding=size // 2, bias=use_bias, norm=made)
         for before, size in ((channels, 1), (out_channels, 3))

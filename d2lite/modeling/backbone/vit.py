@@ -30,6 +30,7 @@ __all__ = [
     "ViT",
     "build_vit_backbone",
     "build_vit_fpn_backbone",
+    "freeze_blocks",
     "get_vit_lr_decay_rate",
 ]
 
@@ -60,6 +61,7 @@ class ViT(Backbone):
         pretrain_img_size: side of the images in pixels that the learned positions come from.
         pretrain_use_cls_token: these positions have one more, for a class token.
         out_feature: name of the map.
+        freeze_at: see `freeze_blocks`.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class ViT(Backbone):
         pretrain_img_size: int = 224,
         pretrain_use_cls_token: bool = True,
         out_feature: str = "last_feat",
+        freeze_at: int = 0,
     ) -> None:
         super().__init__()
         self.pretrain_use_cls_token = pretrain_use_cls_token
@@ -116,6 +119,14 @@ class ViT(Backbone):
         self._out_features = [out_feature]
         self._out_feature_channels = {out_feature: embed_dim}
         self._out_feature_strides = {out_feature: patch_size}
+        self._fixed = freeze_blocks(self, self.blocks, freeze_at)
+
+    def train(self, mode: bool = True) -> "ViT":
+        """As `Module.train`; what is frozen stays as in evaluation."""
+        super().train(mode)
+        for module in self._fixed:
+            module.eval()
+        return self
 
     @property
     def size_divisibility(self) -> int:
@@ -137,6 +148,44 @@ class ViT(Backbone):
         for block in self.blocks:
             x = run_block(block, x, recompute=self._recompute)
         return {self._out_features[0]: x.permute(0, 3, 1, 2)}
+
+
+def freeze_blocks(
+    net: nn.Module, blocks: nn.ModuleList, freeze_at: int, *, last: Sequence[str] = ()
+) -> list[nn.Module]:
+    """Fix the first layers of a transformer.
+
+    Args:
+        net: the transformer.
+        blocks: its blocks.
+        freeze_at: 0 nothing, 1 what comes before the blocks (patches, positions, tokens), 2 also
+            the first block, and so on; one more than there are blocks fixes all.
+        last: names of the children of `net` that come after the blocks.
+
+    Returns:
+        The modules whose dropout has to stay off, for `Module.train` of the caller.
+
+    Raises:
+        ConfigError: for another number.
+    """
+    if not 0 <= freeze_at <= len(blocks) + 1:
+        raise ConfigError(
+            f"MODEL.BACKBONE.FREEZE_AT={freeze_at}, but this transformer has {len(blocks)} blocks. "
+            "Use 0 (nothing), 1 (patches and positions), 2 (also the first block) and so on, up to "
+            f"{len(blocks) + 1} (everything)."
+        )
+    if freeze_at == 0:
+        return []
+    if freeze_at == len(blocks) + 1:
+        net.requires_grad_(False)
+        return list(net.children())
+    for parameter in net.parameters(recurse=False):
+        parameter.requires_grad_(False)
+    others = [child for name, child in net.named_children() if name not in last]
+    fixed = [child for child in others if child is not blocks] + list(blocks[: freeze_at - 1])
+    for module in fixed:
+        module.requires_grad_(False)
+    return fixed
 
 
 _BLOCK_NUMBER = re.compile(r"\.blocks\.(\d+)\.(?!.*\bresidual\.)")
@@ -168,16 +217,10 @@ def get_vit_lr_decay_rate(name: str, lr_decay_rate: float = 1.0, num_layers: int
 def build_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViT:
     """Make the ViT that `MODEL.VIT` describes, with the one map "last_feat".
 
-    `MODEL.BACKBONE.FREEZE_AT` may be 0, or 1 for the patches and positions.
+    `MODEL.BACKBONE.FREEZE_AT` is explained at `freeze_blocks`.
     """
     node = cfg.MODEL.VIT
-    freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
-    if freeze_at not in (0, 1):
-        raise ConfigError(
-            f"MODEL.BACKBONE.FREEZE_AT={freeze_at}, but a ViT has no stages to freeze. Use 0 "
-            "(nothing) or 1 (patches and positions)."
-        )
-    net = ViT(
+    return ViT(
         img_size=node.IMG_SIZE,
         patch_size=node.PATCH_SIZE,
         in_chans=input_shape.channels,
@@ -191,12 +234,8 @@ def build_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViT:
         window_block_indexes=sorted(set(range(node.DEPTH)) - set(node.GLOBAL_BLOCKS)),
         residual_block_indexes=node.RESIDUAL_BLOCKS,
         use_act_checkpoint=node.USE_ACT_CHECKPOINT,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
     )
-    if freeze_at == 1:
-        net.patch_embed.requires_grad_(False)
-        if net.pos_embed is not None:
-            net.pos_embed.requires_grad_(False)
-    return net
 
 
 @BACKBONE_REGISTRY.register()
