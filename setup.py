@@ -37,12 +37,14 @@ EXTRAS = {
     "safetensors": ["safetensors"],
     # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").
     "tiff": ["tifffile"],
-    # Other libraries that tests compare with, or that people's own code draws with.
-    "oracle": ["transformers", "matplotlib"],
+    # Other libraries that tests compare with or ask with, or that people's own code draws with.
+    "oracle": ["transformers", "matplotlib", "httpx"],
     # Training models of queries (Mask2Former).
     "queries": ["scipy"],
     # Objects followed through videos (d2lite predict --track); brings supervision.
     "track": ["trackers"],
+    # d2lite serve: a page and an HTTP route.
+    "serve": ["fastapi", "uvicorn", "python-multipart"],
     # The evaluators of Cityscapes.
     "cityscapes": ["cityscapesscripts"],
     # COCO metrics some 80 times as fast as pycocotools', with the same numbers; LVIS's too.
@@ -106,7 +108,7 @@ setup(
     packages=[*find_packages(include=["d2lite", "d2lite.*"]), *FOLDERS],
     package_dir={"d2lite": "d2lite", **FOLDERS},
     package_data={
-        "d2lite": ["py.typed", "reporting/templates/*"],
+        "d2lite": ["py.typed", "reporting/templates/*", "serving/page.html"],
         **{
             name: config_files(folder)
             for name, folder in FOLDERS.items()

@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "reporting": {"evaluation", "data", "visualization", "structures", "config"},
     "engine": _ALL_BELOW_ENGINE,
     "predicting": {*_ALL_BELOW_ENGINE, "engine"},
+    "serving": {"predicting", "data"},
     # Facts about data and machine -> a configuration.
     "recipes": {"data", "structures", "config"},
     "commands": {
@@ -55,6 +56,7 @@ MAY_IMPORT = {
         "engine",
         "reporting",
         "predicting",
+        "serving",
         "run",
         "migrate",
     },

@@ -37,7 +37,7 @@ _YUV_FROM_RGB = np.array(
 _RGB_FROM_YUV = np.array([[1.0, 0.0, 1.13983], [1.0, -0.39465, -0.58060], [1.0, 2.03211, 0.0]])
 
 # What Pillow's many decoders raise when a file is not what it says it is.
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     EOFError,
     IndexError,
     MemoryError,
@@ -96,7 +96,22 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
     if separator and scheme in _sources:
         rgb = _sources[scheme](file_name)
         return rgb if format is None else convert_PIL_to_numpy(Image.fromarray(rgb), format)
-    image, orientation = _decode(file_name, _read_bytes(file_name), format)
+    return decode_image(file_name, _read_bytes(file_name), format)
+
+
+def decode_image(file_name: str, content: bytes, format: str | None = None) -> np.ndarray:
+    """The image that a file holds, as `read_image` returns it.
+
+    Args:
+        file_name: for messages; its ending tells .npy files apart.
+        content: of the file.
+        format: as in `read_image`.
+
+    Raises:
+        DataError: if the file holds no whole image.
+        ConfigError: if the format is unknown.
+    """
+    image, orientation = _decode(file_name, content, format)
     if format is not None and channels.is_channel_list(format):
         raw = image if isinstance(image, np.ndarray) else _own_channels(image)
         pixels = channels.ordered_channels(raw, format, file_name)
@@ -150,7 +165,7 @@ def _decode(
             f"The image {file_name} has more pixels than Pillow opens: {err}. If it is "
             "no mistake, raise PIL.Image.MAX_IMAGE_PIXELS or cut the image into tiles."
         ) from err
-    except _DECODING_ERRORS as err:
+    except DECODING_ERRORS as err:
         if isinstance(err, UnidentifiedImageError) and channels.is_tiff(content):
             return channels.read_tiff(file_name, content)
         reason = str(err).splitlines()[0] if str(err) else type(err).__name__

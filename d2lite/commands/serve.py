@@ -1,0 +1,55 @@
+"""Serve a model: a page to drop photographs on, and an HTTP route.
+
+    d2lite serve output/quick_start
+    d2lite serve model_final.pth --host 0.0.0.0 --port 8080 --threshold 0.7
+
+RUN is a checkpoint, the folder of a training, a config or the name of a published model. POST an
+image to /predict and get JSON; /health and /openapi.json describe the server. There is no
+password: whoever reaches the address can use the model. See docs/serving.md.
+"""
+
+import argparse
+
+from d2lite.utils.arguments import HelpFormatter, add_config_options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `d2lite serve`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="checkpoint, run, config or published name")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")
+    parser.add_argument(
+        "--confidence-threshold",
+        "--threshold",
+        metavar="T",
+        help="lowest score, CLASS=T,... or report.json; default: the checkpoint's, else 0.5",
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once (%(default)s)")
+    parser.add_argument(
+        "--queue", type=int, default=256, metavar="N", help="requests at a time (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-mb", type=float, default=20, help="largest file in megabytes (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-megapixels", type=float, default=50, metavar="MP", help="largest image (%(default)s)"
+    )
+    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        metavar="FILE_OR_MODULE",
+        action="append",
+        default=[],
+        help="code of the model",
+    )
+    add_config_options(parser, "--opts")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Serve until the program is stopped."""
+    from .actions.serve import serve
+
+    serve(args)
