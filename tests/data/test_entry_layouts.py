@@ -22,6 +22,7 @@ from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.faults import collecting_faults
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+from tests.data.layout_files import pack_bits
 
 W, H = 40, 20
 
@@ -339,41 +340,15 @@ def _region(kind, **value):
     }
 
 
-def _pack_bits(values, word=8):
-    """A brush stroke's code of literal values, written from the description of the format."""
-    bits = []
-
-    def put(value, count):
-        bits.extend((value >> (count - 1 - i)) & 1 for i in range(count))
-
-    put(len(values), 32)
-    put(word - 1, 5)
-    for size in (3, 4, 8, 16):
-        put(size - 1, 4)
-    place = 0
-    while place < len(values):
-        run = 1
-        while place + run < len(values) and values[place + run] == values[place] and run < 2**16:
-            run += 1
-        if run > 2:
-            put(1, 1), put(3, 2), put(run - 1, 16), put(values[place], word)
-        else:
-            run = 1
-            put(0, 1), put(0, 2), put(run - 1, 3), put(values[place], word)
-        place += run
-    bits += [0] * (-len(bits) % 8)
-    return np.packbits(bits).tolist()
-
-
 def test_brush_stroke_decodes_to_what_was_packed():
     mask = np.random.default_rng(0).integers(0, 2, (H, W)).astype(bool)
     pixels = np.zeros((H, W, 4), np.uint8)
     pixels[..., 3] = mask * 255
-    assert (brush_mask(_pack_bits(pixels.ravel().tolist()), H, W) == mask).all()
+    assert (brush_mask(pack_bits(pixels.ravel().tolist()), H, W) == mask).all()
     with pytest.raises(ValueError, match="not 4 x 5 x 5"):
-        brush_mask(_pack_bits(pixels.ravel().tolist()), 5, 5)
+        brush_mask(pack_bits(pixels.ravel().tolist()), 5, 5)
     with pytest.raises(ValueError, match="ends early"):
-        brush_mask(_pack_bits(pixels.ravel().tolist())[:100], H, W)
+        brush_mask(pack_bits(pixels.ravel().tolist())[:100], H, W)
 
 
 def _label_studio_objects(tmp_path, content):
@@ -399,7 +374,7 @@ def test_label_studio_places_are_per_cent_and_rectangles_turn_about_their_corner
         _region(
             "brushlabels",
             format="rle",
-            rle=_pack_bits(pixels.ravel().tolist()),
+            rle=pack_bits(pixels.ravel().tolist()),
             brushlabels=["dog"],
         ),
         _region("keypointlabels", x=1, y=1, width=1, keypointlabels=["dog"]),
