@@ -10,7 +10,14 @@ from .batch_norm import (
 )
 from .blocks import CNNBlockBase, DepthwiseSeparableConv2d
 from .deform_conv import DeformConv, ModulatedDeformConv
-from .losses import ciou_loss, diou_loss, giou_loss, sigmoid_focal_loss, smooth_l1_loss
+from .losses import (
+    ciou_loss,
+    diou_loss,
+    giou_loss,
+    quality_focal_loss,
+    sigmoid_focal_loss,
+    smooth_l1_loss,
+)
 from .mask_ops import paste_masks_in_image
 from .nms import batched_nms, batched_nms_rotated, nms, nms_rotated
 from .roi_align import ROIAlign, roi_align
@@ -67,6 +74,7 @@ __all__ = [
     "nonzero_tuple",
     "pairwise_iou_rotated",
     "paste_masks_in_image",
+    "quality_focal_loss",
     "roi_align",
     "shapes_to_tensor",
     "sigmoid_focal_loss",

@@ -11,7 +11,14 @@ from torchvision.ops import (
 
 from ..utils.errors import ArgumentError
 
-__all__ = ["ciou_loss", "diou_loss", "giou_loss", "sigmoid_focal_loss", "smooth_l1_loss"]
+__all__ = [
+    "ciou_loss",
+    "diou_loss",
+    "giou_loss",
+    "quality_focal_loss",
+    "sigmoid_focal_loss",
+    "smooth_l1_loss",
+]
 
 
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
@@ -101,3 +108,21 @@ def sigmoid_focal_loss(
         weight = weight * (alpha * targets + (1 - alpha) * (1 - targets))
     entropy = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
     return _reduced(weight * entropy, reduction)
+
+
+def quality_focal_loss(
+    logits: Tensor, quality: Tensor, beta: float = 2.0, reduction: str = "none"
+) -> Tensor:
+    """Binary cross-entropy with a quality as label, weighted down where the score is near it.
+
+    Args:
+        logits: of any shape.
+        quality: float of the same shape in [0, 1]: of the box at the class of its object, such as
+            its IoU; 0 elsewhere.
+        beta: how strongly scores near their label are weighted down, >= 0.
+        reduction: "none" (elementwise), "mean" or "sum".
+
+    Source: Li 2020, arXiv:2006.04388, section 3.1.
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+    return _reduced(entropy * (quality - logits.sigmoid()).abs() ** beta, reduction)

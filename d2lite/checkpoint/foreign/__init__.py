@@ -2,6 +2,7 @@
 
 from .c2_detectron_names import convert_c2_detectron_names
 from .c2_names import convert_basic_c2_names
+from .mmdet_names import is_mmdet_rtmdet, rename_mmdet_rtmdet
 from .rtdetr_names import (
     convert_transformers_rtdetr,
     is_original_rtdetr,
@@ -29,6 +30,7 @@ __all__ = [
     "convert_transformers_mask2former",
     "convert_transformers_rtdetr",
     "convert_transformers_vit",
+    "is_mmdet_rtmdet",
     "is_original_eomt",
     "is_original_rtdetr",
     "is_torchvision_detector",
@@ -37,6 +39,7 @@ __all__ = [
     "is_transformers_rtdetr",
     "is_transformers_vit",
     "rename_first_mask2former",
+    "rename_mmdet_rtmdet",
     "rename_original_eomt",
     "rename_original_rtdetr",
     "rename_torchvision_resnet",

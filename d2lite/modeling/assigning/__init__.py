@@ -1,0 +1,6 @@
+"""Which predictions of a dense detector learn which object, from what the model predicts itself."""
+
+from .dynamic import Assignment, best_per_object
+from .soft_label import assign_by_soft_labels
+
+__all__ = ["Assignment", "assign_by_soft_labels", "best_per_object"]

@@ -1,0 +1,132 @@
+"""What CSPNeXt is made of: convolutions with norm and SiLU, and stages of two branches.
+
+N images, maps of H x W cells.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2lite.layers import get_norm
+from d2lite.layers.batch_norm import Norm
+from d2lite.modeling.weight_init import msra_fill
+
+
+class ConvStep(nn.Module):
+    """A convolution that keeps the size of its map (over the stride), a norm and SiLU."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        size: int = 1,
+        *,
+        norm: Norm,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, channels, size, stride, size // 2, groups=groups, bias=norm == ""
+        )
+        self.bn = get_norm(norm, channels) or nn.Identity()
+        msra_fill(self.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""
+        return F.silu(self.bn(self.conv(x)))
+
+
+class SeparableConv(nn.Module):
+    """A convolution of each channel alone, then one of 1 x 1."""
+
+    def __init__(self, channels: int, size: int, norm: Norm) -> None:
+        super().__init__()
+        self.depthwise_conv = ConvStep(channels, channels, size, norm=norm, groups=channels)
+        self.pointwise_conv = ConvStep(channels, channels, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> the same shape."""
+        return self.pointwise_conv(self.depthwise_conv(x))
+
+
+class NextBlock(nn.Module):
+    """A 3 x 3 convolution, then a separable one of 5 x 5 cells."""
+
+    def __init__(self, channels: int, *, has_shortcut: bool, norm: Norm) -> None:
+        super().__init__()
+        self.conv1 = ConvStep(channels, channels, 3, norm=norm)
+        self.conv2 = SeparableConv(channels, 5, norm)
+        self.has_shortcut = has_shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> the same shape."""
+        y = self.conv2(self.conv1(x))
+        return x + y if self.has_shortcut else y
+
+
+class ChannelAttention(nn.Module):
+    """Weigh each channel by what the means of all channels say."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> the same shape."""
+        # In float32, since the sum over a large map may pass the range of float16.
+        means = x.float().mean(dim=(2, 3), keepdim=True).to(x.dtype)
+        return x * F.hardsigmoid(self.fc(means))
+
+
+class CSPLayer(nn.Module):
+    """Half of the channels go through the blocks, half around them; both are joined.
+
+    Source: Wang 2019, arXiv:1911.11929; blocks and attention as in Lyu 2022, arXiv:2212.07784.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        blocks: int,
+        *,
+        norm: Norm,
+        has_shortcut: bool = True,
+        has_attention: bool = False,
+    ) -> None:
+        super().__init__()
+        half = channels // 2
+        self.main_conv = ConvStep(in_channels, half, norm=norm)
+        self.short_conv = ConvStep(in_channels, half, norm=norm)
+        self.final_conv = ConvStep(2 * half, channels, norm=norm)
+        self.blocks = nn.Sequential(
+            *(NextBlock(half, has_shortcut=has_shortcut, norm=norm) for _ in range(blocks))
+        )
+        self.attention = ChannelAttention(2 * half) if has_attention else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, channels, H, W)."""
+        both = torch.cat([self.blocks(self.main_conv(x)), self.short_conv(x)], dim=1)
+        return self.final_conv(self.attention(both))
+
+
+class PoolPyramid(nn.Module):
+    """Join a map with its maxima over windows of several sizes.
+
+    Source: He 2014, arXiv:1406.4729.
+    """
+
+    def __init__(self, channels: int, norm: Norm, windows: Sequence[int] = (5, 9, 13)) -> None:
+        super().__init__()
+        self.conv1 = ConvStep(channels, channels // 2, norm=norm)
+        self.conv2 = ConvStep(channels // 2 * (len(windows) + 1), channels, norm=norm)
+        self.windows = tuple(windows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> the same shape."""
+        x = self.conv1(x)
+        pooled = [F.max_pool2d(x, size, 1, size // 2) for size in self.windows]
+        return self.conv2(torch.cat([x, *pooled], dim=1))

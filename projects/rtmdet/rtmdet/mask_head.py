@@ -1,0 +1,98 @@
+"""Masks of RTMDet-Ins: each object has three small convolutions of its own over shared features.
+
+N images, P prototypes, H x W cells of the finest level, D detections of one image.
+
+Source: Lyu 2022, arXiv:2212.07784, section 3.3; Tian 2020 (CondInst), arXiv:2003.05664.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2lite.layers.batch_norm import Norm
+
+from .blocks import ConvStep
+
+# Channels between the convolutions of an object.
+_CHANNELS = 8
+# The offset of a cell is divided by so many strides of the object's level.
+_REACH = 8
+
+
+class MaskFeatures(nn.Module):
+    """All levels in the size of the finest, mixed to prototypes.
+
+    Args:
+        num_levels: of the pyramid.
+        in_channels: of each level.
+        channels: of the convolutions.
+        num_convs: of 3 x 3.
+        prototypes: P.
+        norm: see `get_norm`.
+    """
+
+    def __init__(
+        self,
+        num_levels: int,
+        in_channels: int,
+        channels: int,
+        num_convs: int,
+        prototypes: int,
+        norm: Norm,
+    ) -> None:
+        super().__init__()
+        self.fusion_conv = nn.Conv2d(num_levels * in_channels, in_channels, 1)
+        self.stacked_convs = nn.Sequential(
+            *(
+                ConvStep(in_channels if i == 0 else channels, channels, 3, norm=norm)
+                for i in range(num_convs)
+            )
+        )
+        self.projection = nn.Conv2d(channels, prototypes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """(N, in_channels, Hi, Wi) of each level, finest first -> (N, P, H, W)."""
+        first, *others = features
+        size = first.shape[-2:]
+        grown = [F.interpolate(x, size=size, mode="bilinear") for x in others]
+        return self.projection(self.stacked_convs(self.fusion_conv(torch.cat([first, *grown], 1))))
+
+
+def kernel_sizes(prototypes: int) -> tuple[list[int], list[int]]:
+    """Numbers of the weights and of the biases of the three convolutions of an object."""
+    inputs = (prototypes + 2, _CHANNELS, _CHANNELS)
+    outputs = (_CHANNELS, _CHANNELS, 1)
+    return [i * o for i, o in zip(inputs, outputs, strict=True)], list(outputs)
+
+
+def mask_logits(
+    prototypes: Tensor, kernels: Tensor, points: Tensor, strides: Tensor, stride: int
+) -> Tensor:
+    """Run the convolutions of each detection over prototypes and offsets from its point.
+
+    Args:
+        prototypes: (P, H, W) of the image.
+        kernels: (D, K), see `kernel_sizes`: all weights, then all biases.
+        points: (D, 2) float (x, y) in pixels.
+        strides: (D,) float, of the detections' levels.
+        stride: pixels between the cells of the prototypes.
+
+    Returns:
+        (D, H, W) logits.
+    """
+    num, (channels, height, width) = len(kernels), prototypes.shape
+    weights, biases = kernel_sizes(channels)
+    x, y = (torch.arange(n, device=points.device) * stride for n in (width, height))
+    cells = torch.stack(torch.meshgrid(x, y, indexing="xy")).to(points.dtype)
+    reach = (strides * _REACH)[:, None, None, None]
+    offsets = ((points[:, :, None, None] - cells) / reach).to(prototypes.dtype)
+    values = torch.cat([offsets, prototypes.expand(num, -1, -1, -1)], dim=1).flatten(2)
+    parts = kernels.to(prototypes.dtype).split([*weights, *biases], dim=1)
+    for number, (weight, bias) in enumerate(zip(parts[:3], parts[3:], strict=True)):
+        layer = weight.unflatten(1, (bias.shape[1], -1))
+        values = torch.baddbmm(bias[:, :, None], layer, values)
+        if number < 2:
+            values = values.relu()
+    return values.view(num, height, width)

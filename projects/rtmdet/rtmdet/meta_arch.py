@@ -1,0 +1,345 @@
+"""RTMDet and RTMDet-Ins: dense real-time detection of boxes, with masks where wanted.
+
+N images, L levels, R cells of all levels, C classes, M objects of one image, D detections of one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import giou_loss, quality_focal_loss
+from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
+from d2lite.modeling.assigning import Assignment, assign_by_soft_labels
+from d2lite.modeling.backbone.backbone import check_maps
+from d2lite.modeling.keep_best import keep_best
+from d2lite.modeling.meta_arch.detector import (
+    Batch,
+    common_arguments,
+    output_sizes,
+    postprocess_batch,
+)
+from d2lite.structures import BitMasks, Boxes, Instances, PolygonMasks
+from d2lite.utils.events import log_scalars
+from d2lite.utils.process_means import mean_over_processes, own_share
+
+from .head import DensePredictions, RTMDetHead
+from .mask_head import MaskFeatures, kernel_sizes, mask_logits
+
+# Masks are compared with the truth at every fourth pixel.
+_MASK_STRIDE = 4
+# Added to both sums of the dice loss; the value of published code.
+_DICE_EPS = 5e-6
+
+
+class Cells(NamedTuple):
+    """The cells of all levels: points (R, 2) in pixels, strides (R,); what the head says of them.
+
+    logits (N, R, C); boxes (N, R, 4) xyxy in pixels; kernels (N, R, K), None without masks.
+    """
+
+    points: Tensor
+    strides: Tensor
+    logits: Tensor
+    boxes: Tensor
+    kernels: Tensor | None
+
+
+@META_ARCH_REGISTRY.register()
+class RTMDet(Detector):
+    """A score and a box for every cell; with a mask head also the kernels of a mask.
+
+    Args:
+        backbone: see `Detector`.
+        head: maps -> predictions of each cell.
+        mask_head: maps -> prototypes of masks; None for boxes alone.
+        in_features: the maps, finest first.
+        num_classes: C.
+        topk: see `assign_by_soft_labels`.
+        box_weight: of the loss of boxes.
+        mask_weight: of the loss of masks.
+        max_masks: objects of an image whose masks a training step computes, at most; drawn cells.
+        test_score_thresh: detections must score higher.
+        test_topk_candidates: detections of each level that NMS is given.
+        test_nms_thresh: IoU above which detections of a class suppress each other.
+        max_detections_per_image: at most so many are returned.
+        mask_threshold: pixels of a mask have at least this probability.
+        pixel_mean: see `Detector`.
+        pixel_std: likewise.
+
+    Source: Lyu 2022, arXiv:2212.07784.
+    """
+
+    predicts = frozenset({"instances"})
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        head: RTMDetHead,
+        mask_head: MaskFeatures | None = None,
+        in_features: Sequence[str],
+        num_classes: int,
+        topk: int = 13,
+        box_weight: float = 2.0,
+        mask_weight: float = 2.0,
+        max_masks: int = 0,
+        test_score_thresh: float = 0.05,
+        test_topk_candidates: int = 1000,
+        test_nms_thresh: float = 0.6,
+        max_detections_per_image: int = 100,
+        mask_threshold: float = 0.5,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        self.head = head
+        self.mask_head = mask_head
+        self.in_features = list(in_features)
+        self.num_classes = num_classes
+        self.topk = topk
+        self.box_weight = box_weight
+        self.mask_weight = mask_weight
+        self.max_masks = max_masks
+        self.test_score_thresh = test_score_thresh
+        self.test_topk_candidates = test_topk_candidates
+        self.test_nms_thresh = test_nms_thresh
+        self.max_detections_per_image = max_detections_per_image
+        self.mask_threshold = mask_threshold
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Arguments from `MODEL.RTMDET`, `MODEL.MASK_ON` and `TEST.DETECTIONS_PER_IMAGE`."""
+        node = cfg.MODEL.RTMDET
+        arguments = common_arguments(cfg)
+        known = arguments["backbone"].output_shape()
+        check_maps("the backbone", node.IN_FEATURES, list(known), "MODEL.RTMDET.IN_FEATURES")
+        shapes = [known[name] for name in node.IN_FEATURES]
+        width = node.CHANNELS or shapes[0].channels
+        num_kernel, mask_head = 0, None
+        if cfg.MODEL.MASK_ON:
+            num_kernel = sum(map(sum, kernel_sizes(node.PROTOTYPES)))
+            mask_head = MaskFeatures(
+                len(shapes),
+                shapes[0].channels,
+                width,
+                node.NUM_MASK_CONVS,
+                node.PROTOTYPES,
+                node.NORM,
+            )
+        return {
+            **arguments,
+            "head": RTMDetHead(
+                shapes,
+                num_classes=node.NUM_CLASSES,
+                channels=width,
+                num_convs=node.NUM_CONVS,
+                norm=node.NORM,
+                distances=node.DISTANCES,
+                kernel_size=num_kernel,
+            ),
+            "mask_head": mask_head,
+            "in_features": node.IN_FEATURES,
+            "num_classes": node.NUM_CLASSES,
+            "topk": node.TOPK,
+            "box_weight": node.BOX_WEIGHT,
+            "mask_weight": node.MASK_WEIGHT,
+            "max_masks": node.MAX_MASKS,
+            "test_score_thresh": node.SCORE_THRESH_TEST,
+            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
+            "test_nms_thresh": node.NMS_THRESH_TEST,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "mask_threshold": node.MASK_THRESH_TEST,
+        }
+
+    def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
+        """`loss_cls` and `loss_bbox`, and with masks `loss_mask`."""
+        images = self.preprocess_image(batched_inputs)
+        truth = self.truth_of(batched_inputs)
+        cells, prototypes = self._run(images.tensor)
+        masks = [self._true_masks(gt, prototypes) for gt in truth]
+        found = [
+            self._assign(cells, i, gt, mask)
+            for i, (gt, mask) in enumerate(zip(truth, masks, strict=True))
+        ]
+        quality = cells.logits.new_zeros(cells.logits.shape, dtype=torch.float32)
+        box_losses, mask_losses = [], []
+        for i, (gt, one) in enumerate(zip(truth, found, strict=True)):
+            rows = (one.owner >= 0).nonzero().squeeze(1)
+            owners = one.owner[rows]
+            quality[i, rows, gt.gt_classes[owners]] = one.quality[rows]
+            wanted = gt.gt_boxes.tensor[owners]
+            box_losses.append(giou_loss(cells.boxes[i, rows], wanted) * one.quality[rows])
+            if prototypes is not None:
+                mask_losses.append(self._mask_losses(cells, prototypes, i, rows, owners, masks[i]))
+        total = torch.stack([one.quality.sum() for one in found]).sum()
+        log_scalars({"rtmdet/num_positive_cells": sum((x.owner >= 0).sum() for x in found)})
+        normalizer = mean_over_processes(total).clamp(min=own_share())
+        # Where no object is, only this gives these parameters a gradient.
+        nothing = cells.boxes.flatten()[:0].sum()
+        class_loss = quality_focal_loss(cells.logits.float(), quality, reduction="sum")
+        losses = {
+            "loss_cls": class_loss / normalizer,
+            "loss_bbox": self.box_weight * (torch.cat(box_losses).sum() + nothing) / normalizer,
+        }
+        if prototypes is not None:
+            dice = torch.cat(mask_losses)
+            count = mean_over_processes(dice.new_tensor(float(len(dice)))).clamp(min=own_share())
+            nothing = prototypes.flatten()[:0].sum() + cells.kernels.flatten()[:0].sum()
+            losses["loss_mask"] = self.mask_weight * (dice.sum() + nothing) / count
+        return losses
+
+    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
+        """{"instances": detections} of each image, in pixels of `height` and `width`.
+
+        With masks, `pred_masks` is (D, height, width) bool.
+        """
+        images = self.preprocess_image(batched_inputs)
+        cells, prototypes = self._run(images.tensor)
+        found = [self._detect(cells, i, size) for i, size in enumerate(images.image_sizes)]
+        results = postprocess_batch(found, batched_inputs, images.image_sizes)
+        if prototypes is not None:
+            sizes = output_sizes(batched_inputs, images.image_sizes)
+            for i, (result, size) in enumerate(zip(results, sizes, strict=True)):
+                own = result["instances"]
+                logits = self._logits_of(cells, prototypes, i, own.get("cell"))
+                own.pred_masks = self._paste(logits, images.image_sizes[i], size)
+        for result in results:
+            result["instances"].remove("cell")
+        return results
+
+    def _run(self, images: Tensor) -> tuple[Cells, Tensor | None]:
+        """What the network says of (N, 3, H, W) images, and the prototypes of masks."""
+        maps = self.backbone(images)
+        features = [maps[name] for name in self.in_features]
+        predicted: DensePredictions = self.head(features)
+        points, strides = [], []
+        for x, stride in zip(predicted.logits, self.head.strides, strict=True):
+            height, width = x.shape[-2:]
+            ys, xs = torch.meshgrid(
+                torch.arange(height, device=x.device), torch.arange(width, device=x.device),
+                indexing="ij",
+            )  # fmt: skip
+            # The upper left corner of a cell stands for it.
+            points.append(torch.stack([xs, ys], dim=2).flatten(0, 1).float() * stride)
+            strides.append(points[-1].new_full((height * width,), stride))
+        points_R2 = torch.cat(points)
+        distances = _cells_first(predicted.distances)
+        boxes = torch.cat([points_R2 - distances[..., :2], points_R2 + distances[..., 2:]], dim=2)
+        kernels = _cells_first(predicted.kernels) if predicted.kernels else None
+        cells = Cells(points_R2, torch.cat(strides), _cells_first(predicted.logits), boxes, kernels)
+        return cells, None if self.mask_head is None else self.mask_head(features)
+
+    def _assign(self, cells: Cells, number: int, gt: Instances, masks: Tensor | None) -> Assignment:
+        return assign_by_soft_labels(
+            cells.points,
+            cells.strides,
+            cells.logits[number],
+            cells.boxes[number],
+            gt.gt_boxes.tensor,
+            gt.gt_classes,
+            None if masks is None else _centers(masks),
+            topk=self.topk,
+        )
+
+    def _true_masks(self, gt: Instances, prototypes: Tensor | None) -> Tensor | None:
+        """(M, height, width) bool; None without a mask head."""
+        if prototypes is None:
+            return None
+        masks = gt.gt_masks
+        if isinstance(masks, PolygonMasks):
+            masks = BitMasks.from_polygon_masks(masks, *gt.image_size)
+        return masks.tensor.to(prototypes.device)
+
+    def _logits_of(self, cells: Cells, prototypes: Tensor, number: int, rows: Tensor) -> Tensor:
+        assert cells.kernels is not None
+        return mask_logits(
+            prototypes[number],
+            cells.kernels[number, rows],
+            cells.points[rows],
+            cells.strides[rows],
+            self.head.strides[0],
+        )
+
+    def _mask_losses(
+        self,
+        cells: Cells,
+        prototypes: Tensor,
+        number: int,
+        rows: Tensor,
+        owners: Tensor,
+        masks: Tensor | None,
+    ) -> Tensor:
+        """The dice loss of each cell that learns an object, (D,)."""
+        assert masks is not None
+        if self.max_masks and len(rows) > self.max_masks:
+            # Evenly, so that no draw is needed: cells of an object are neighbours in their order.
+            picked = torch.linspace(0, len(rows) - 1, self.max_masks, device=rows.device).long()
+            rows, owners = rows[picked], owners[picked]
+        logits = self._logits_of(cells, prototypes, number, rows).float()
+        scale = self.head.strides[0] // _MASK_STRIDE
+        logits = F.interpolate(logits[:, None], scale_factor=float(scale), mode="bilinear")[:, 0]
+        start = _MASK_STRIDE // 2
+        wanted = masks[owners][:, start::_MASK_STRIDE, start::_MASK_STRIDE].float()
+        height, width = logits.shape[-2:]
+        wanted = wanted[:, :height, :width]
+        wanted = F.pad(wanted, (0, width - wanted.shape[2], 0, height - wanted.shape[1]))
+        chances, wanted = logits.sigmoid().flatten(1), wanted.flatten(1)
+        squares = (chances**2).sum(dim=1) + (wanted**2).sum(dim=1) + 2 * _DICE_EPS
+        return 1 - 2 * (chances * wanted).sum(dim=1) / squares
+
+    def _detect(self, cells: Cells, number: int, image_size: tuple[int, int]) -> Instances:
+        """The detections of one image, best first; `cell` is the number of the cell of each."""
+        scores_RC = cells.logits[number].float().sigmoid()
+        rows, classes, first = [], [], 0
+        for stride in self.head.strides:
+            count = int((cells.strides == stride).sum())
+            flat = scores_RC[first : first + count].flatten()
+            passed = (flat > self.test_score_thresh).nonzero().squeeze(1)
+            best = flat[passed].topk(min(self.test_topk_candidates, len(passed))).indices
+            pairs = passed[best]
+            rows.append(pairs // self.num_classes + first)
+            classes.append(pairs % self.num_classes)
+            first += count
+        row, label = torch.cat(rows), torch.cat(classes)
+        scores, boxes = scores_RC[row, label], Boxes(cells.boxes[number, row])
+        boxes.clip(image_size)
+        kept = keep_best(boxes, scores, label, self.test_nms_thresh, self.max_detections_per_image)
+        return Instances(
+            image_size,
+            pred_boxes=boxes[kept],
+            scores=scores[kept],
+            pred_classes=label[kept],
+            cell=row[kept],
+        )
+
+    def _paste(self, logits: Tensor, image_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
+        """(D, H, W) logits to (D, *size) bool, a few at a time."""
+        stride = self.head.strides[0]
+        pasted = []
+        for piece in logits[:, None].split(8):
+            full = F.interpolate(piece, scale_factor=float(stride), mode="bilinear")
+            full = full[..., : image_size[0], : image_size[1]]
+            full = F.interpolate(full, size=size, mode="bilinear")[:, 0]
+            pasted.append(full.sigmoid() > self.mask_threshold)
+        return torch.cat(pasted) if pasted else logits.new_zeros((0, *size), dtype=torch.bool)
+
+
+def _centers(masks: Tensor) -> Tensor:
+    """(M, height, width) bool: the mean place (x, y) of each mask's pixels, (M, 2)."""
+    share = masks.float()
+    share = share / share.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    places = [
+        share.sum(dim=axis) @ torch.arange(masks.shape[3 - axis], device=masks.device).float()
+        for axis in (1, 2)
+    ]
+    return torch.stack(places, dim=1)
+
+
+def _cells_first(levels: Sequence[Tensor]) -> Tensor:
+    """(N, K, Hi, Wi) of every level to (N, R, K)."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)

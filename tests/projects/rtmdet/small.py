@@ -1,0 +1,83 @@
+"""RTMDet small enough to run in milliseconds, and images for it."""
+
+import zlib
+
+import numpy as np
+import torch
+
+from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.projects.rtmdet import add_rtmdet_config
+from d2lite.structures import BitMasks, Boxes, Instances
+
+NUM_CLASSES = 3
+SMALL = [
+    "MODEL.DEVICE", "cpu",
+    "MODEL.CSPNEXT.DEPTH", "0.167",
+    "MODEL.CSPNEXT.WIDTH", "0.125",
+    "MODEL.CSPNEXT.NORM", "BN",
+    "MODEL.RTMDET.NORM", "BN",
+]  # fmt: skip
+
+
+def small_cfg(name: str = "rtmdet_ins_tiny.yaml", *opts) -> CfgNode:
+    """A published recipe with an eighth of the channels."""
+    cfg = get_cfg()
+    add_rtmdet_config(cfg)
+    cfg.merge_from_file(find_config_file(name))
+    cfg.merge_from_list(["MODEL.RTMDET.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
+    return cfg
+
+
+def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:
+    """One training input with ellipses as objects."""
+    rng = np.random.RandomState(seed)
+    first = rng.rand(num_objects, 2) * [width * 0.6, height * 0.6]
+    sides = 8 + rng.rand(num_objects, 2) * [width * 0.3, height * 0.3]
+    boxes = torch.from_numpy(np.concatenate([first, first + sides], axis=1)).float()
+    truth = Instances(
+        (height, width),
+        gt_boxes=Boxes(boxes.reshape(-1, 4)),
+        gt_classes=torch.from_numpy(rng.randint(0, NUM_CLASSES, num_objects)),
+    )
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    masks = torch.zeros(num_objects, height, width, dtype=torch.bool)
+    for mask, (left, top, right, low) in zip(masks, boxes.tolist(), strict=True):
+        a, b = (x - (left + right) / 2) / (right - left), (y - (top + low) / 2) / (low - top)
+        mask |= a**2 + b**2 < 0.25
+    truth.gt_masks = BitMasks(masks)
+    pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
+    return {"image": pixels, "height": height, "width": width, "instances": truth}
+
+
+def their_name(name: str) -> str:
+    """MMDetection's name of one of our weights."""
+    for ours, theirs in (
+        ("backbone.bottom_up.", "backbone."),
+        ("backbone.", "neck."),
+        ("mask_head.", "bbox_head.mask_head."),
+        ("head.", "bbox_head."),
+    ):
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    raise ValueError(name)
+
+
+def drawn_weights(names_and_shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """A value for each weight that follows from its name in MMDetection alone."""
+    weights = {}
+    for name, shape in names_and_shapes.items():
+        if name.endswith("num_batches_tracked"):
+            weights[name] = torch.zeros(shape, dtype=torch.int64)
+            continue
+        seed = zlib.crc32(name.split(".", 1)[1].encode())
+        values = np.random.RandomState(seed).randn(shape.numel()).reshape(shape)
+        if name.endswith("running_var"):
+            values = 1 + 0.5 * values**2
+        elif name.endswith("bn.weight"):
+            values = 1 + 0.1 * values
+        elif len(shape) > 1:
+            values *= (2 / shape[1:].numel()) ** 0.5
+        else:
+            values = 0.1 * values + (2 if "_reg." in name else 0)
+        weights[name] = torch.from_numpy(values).float()
+    return weights

@@ -1,0 +1,139 @@
+"""Whole runs on the built-in shapes, and recipes of the published sizes."""
+
+import json
+
+import pytest
+import torch
+
+from d2lite.config import find_config_file, get_cfg
+from d2lite.engine import DefaultTrainer, setup_cfg
+from d2lite.engine.simple_trainer import SimpleTrainer
+from d2lite.modeling import build_model
+from d2lite.projects.rtmdet import RTMDet, add_rtmdet_config
+
+from .small import SMALL, image, small_cfg
+
+TINY = [
+    *SMALL,
+    "INPUT.MIN_SIZE_TRAIN", "(64,)",
+    "INPUT.MIN_SIZE_TEST", "64",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.WARMUP_ITERS", "0",
+    "TEST.EVAL_PERIOD", "0",
+]  # fmt: skip
+
+# Millions of parameters, of the models that MMDetection 3.3.0 builds from its files.
+SIZES = {
+    "rtmdet_tiny": 4.90,
+    "rtmdet_s": 8.89,
+    "rtmdet_m": 24.71,
+    "rtmdet_l": 52.32,
+    "rtmdet_x": 94.86,
+    "rtmdet_ins_tiny": 5.64,
+    "rtmdet_ins_s": 10.18,
+    "rtmdet_ins_m": 27.58,
+    "rtmdet_ins_l": 57.37,
+    "rtmdet_ins_x": 102.7,
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_each_recipe_has_the_published_number_of_parameters(name):
+    cfg = get_cfg()
+    add_rtmdet_config(cfg)
+    cfg.merge_from_file(find_config_file(f"{name}.yaml"))
+    cfg.merge_from_list(["MODEL.CSPNEXT.NORM", "BN", "MODEL.RTMDET.NORM", "BN"])
+    with torch.device("meta"):
+        model = RTMDet(cfg)
+    count = sum(value.numel() for value in model.parameters())
+    assert count / 1e6 == pytest.approx(SIZES[name], abs=0.006)
+
+
+def metrics(folder) -> list[dict]:
+    """The lines of metrics.json."""
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def test_train_go_on_evaluate_and_draw(run, tmp_path):
+    """The number of classes follows from the set."""
+    options = ["--config-file", "rtmdet_quick_start.yaml", *TINY, "OUTPUT_DIR", tmp_path]
+    first = run("train_net", *options, "DATASETS.TEST", "()")
+    assert first.status == 0, first.err
+    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
+    assert resumed.status == 0, resumed.err
+    assert "going on at iteration 2" in resumed.out
+    assert 0 <= metrics(tmp_path)[-1]["segm/AP50"] <= 100
+    weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    assert len(weights["head.rtm_cls.0.bias"]) == 5
+    picture = tmp_path / "found.png"
+    drawn = run(
+        "demo",
+        *("--config-file", tmp_path / "config.yaml", "--input", "shapes://val/3"),
+        *("--output", picture, "--confidence-threshold", 0),
+        *("--opts", "MODEL.WEIGHTS", tmp_path / "model_final.pth"),
+    )
+    assert drawn.status == 0, drawn.err
+    assert picture.is_file()
+
+
+def train(folder, num_iterations: int, *opts, resume: bool = False) -> dict[str, torch.Tensor]:
+    """Train, and return the weights."""
+    options = ["SOLVER.MAX_ITER", num_iterations, "OUTPUT_DIR", str(folder)]
+    options += ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "()"]
+    cfg = setup_cfg("rtmdet_quick_start.yaml", [*TINY, *options, "DATASETS.TEST", "()", *opts])
+    trainer = DefaultTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+
+
+def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path):
+    """Bit for bit."""
+    torch.manual_seed(0)
+    unbroken = train(tmp_path / "unbroken", 4)
+    torch.manual_seed(0)
+    train(tmp_path / "broken", 2)
+    torch.manual_seed(1)
+    resumed = train(tmp_path / "broken", 4, resume=True)
+    for name, value in unbroken.items():
+        assert torch.equal(resumed[name], value), name
+
+
+def test_the_published_augmentation_trains_with_masks(tmp_path):
+    augmentations = "['Mosaic(size=(64, 64), scale=(0.5, 2.0))', 'RandomFlip', 'MixUp(prob=0.5)']"
+    weights = train(tmp_path, 2, "INPUT.AUGMENTATIONS", augmentations)
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+def _gradients(parts: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    norms = ["MODEL.RTMDET.NORM", "FrozenBN", "MODEL.CSPNEXT.NORM", "FrozenBN"]
+    model = build_model(small_cfg("rtmdet_ins_tiny.yaml", *norms))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    batch = [{**image(seed, count), "draw_key": seed} for seed, count in enumerate((1, 4, 0, 2))]
+    trainer = SimpleTrainer(model, [batch], optimizer, accumulate_steps=parts)
+    trainer.iter, trainer.max_iter = 0, 1
+    trainer._log = lambda *args: None
+    trainer.run_step()
+    return {name: value.grad.clone() for name, value in model.named_parameters()}
+
+
+def test_gradients_in_passes_are_those_of_one():
+    """Images with one, four, no and two objects: losses are divided by sums over the batch."""
+    one, several = _gradients(1), _gradients(4)
+    for name, value in one.items():
+        scale = value.abs().max().clamp(min=1e-4)
+        assert (several[name] - value).abs().max() < 2e-3 * scale, name
+
+
+@pytest.mark.slow
+def test_it_learns_the_shapes_from_nothing(tmp_path):
+    options = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)]
+    trainer = DefaultTrainer(setup_cfg("rtmdet_quick_start.yaml", options))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    last = metrics(tmp_path)[-1]
+    assert last["bbox/AP50"] > 80
+    assert last["segm/AP50"] > 80
