@@ -45,6 +45,8 @@ EXTRAS = {
     "track": ["trackers"],
     # d2lite serve: a page and an HTTP route.
     "serve": ["fastapi", "uvicorn", "python-multipart"],
+    # Weights & Biases and MLflow (WRITERS).
+    "live": ["wandb", "mlflow-skinny"],
     # The evaluators of Cityscapes.
     "cityscapes": ["cityscapesscripts"],
     # COCO metrics some 80 times as fast as pycocotools', with the same numbers; LVIS's too.
@@ -91,8 +93,8 @@ def config_files(folder: str) -> list[str]:
 
 
 def all_extras() -> list[str]:
-    """Every optional package, without those that only developers need."""
-    used = [packages for name, packages in EXTRAS.items() if name not in ("dev", "oracle")]
+    """Every optional package, without those of developers and the large clients of services."""
+    used = [packages for name, packages in EXTRAS.items() if name not in ("dev", "oracle", "live")]
     return sorted({package for packages in used for package in packages})
 
 

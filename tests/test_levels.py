@@ -87,6 +87,8 @@ OPTIONAL = {
     "matplotlib",
     "pycocotools",
     "huggingface_hub",
+    "mlflow",
+    "mlflow.entities",
     "safetensors",
     "scipy",
     "supervision",
@@ -96,6 +98,7 @@ OPTIONAL = {
     "torch.utils.tensorboard",
     "tqdm",
     "trackers",
+    "wandb",
 }
 
 

@@ -268,6 +268,9 @@ _C.CUDNN_BENCHMARK = False
 _C.FLOAT32_PRECISION = ""
 # Steps between two writings of scalars, on the console and in the files (d2lite).
 _C.LOG_PERIOD = 20
+# Writers besides those of the console, metrics.json and TensorBoard: "csv" (results.csv), "wandb"
+# and "mlflow" (d2lite).
+_C.WRITERS = ()
 # Hooks of your own, by their names in HOOK_REGISTRY or as "module.Class"; those that a file of
 # --import registers are added by themselves (d2lite).
 _C.HOOKS = ()

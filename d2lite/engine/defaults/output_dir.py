@@ -2,13 +2,22 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from d2lite.config import CfgNode, LazyConfig, PythonRunConfig, get_cfg
 from d2lite.projects import without_unused_project_keys
-from d2lite.utils.errors import OutputError
-from d2lite.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from d2lite.utils.errors import ConfigError, OutputError
+from d2lite.utils.events import (
+    CommonMetricPrinter,
+    CSVWriter,
+    EventWriter,
+    JSONWriter,
+    LiveWriter,
+    TensorboardXWriter,
+)
 from d2lite.utils.file_io import atomic_write
+from d2lite.utils.live_process import RUNS
 
 
 def prepare_output_dir(output_dir: str) -> None:
@@ -51,15 +60,42 @@ def write_config(cfg: CfgNode) -> None:
         file.write(saved.dump())
 
 
-def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
+def default_writers(
+    output_dir: str, max_iter: int | None = None, *, further: Sequence[EventWriter] = ()
+) -> list[EventWriter]:
     """Make the writers of a run: console, metrics.json and TensorBoard.
 
     Args:
         output_dir: where the files go.
         max_iter: length of the run, for the time that is left.
+        further: other writers.
     """
     return [
         CommonMetricPrinter(max_iter),
         JSONWriter(os.path.join(output_dir, "metrics.json")),
+        *further,
+        # It forgets the images that it has written.
         TensorboardXWriter(output_dir),
     ]
+
+
+def further_writers(cfg: CfgNode) -> list[EventWriter]:
+    """Make the writers that WRITERS names.
+
+    Args:
+        cfg: the config.
+
+    Raises:
+        ConfigError: if there is no such writer, or its service has no address.
+        MissingPackageError: if the package of a service is not installed.
+    """
+    built: list[EventWriter] = []
+    for name in cfg.WRITERS:
+        if name == "csv":
+            paths = (os.path.join(cfg.OUTPUT_DIR, f) for f in ("results.csv", "metrics.json"))
+            built.append(CSVWriter(*paths))
+        elif name in RUNS:
+            built.append(LiveWriter(name, cfg.OUTPUT_DIR, dict(cfg.keys_and_values())))
+        else:
+            raise ConfigError(f"WRITERS has {name!r}; there are csv, {', '.join(sorted(RUNS))}.")
+    return built

@@ -66,7 +66,7 @@ from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_
 from ..simple_trainer import SimpleTrainer
 from ..stepping import LossGuard, StepRecord, dead_worker_advice
 from ..trainer_base import HookBase, TrainerBase
-from .output_dir import default_writers, prepare_output_dir, write_config
+from .output_dir import default_writers, further_writers, prepare_output_dir, write_config
 from .python_parts import ddp_options, make_evaluator, make_test_loader, make_train_loader
 from .run_hooks import evaluation_hooks, saving_hooks, step_hooks, writing_hooks
 from .setup import create_ddp_model
@@ -314,8 +314,9 @@ class DefaultTrainer(TrainerBase):
         )
 
     def build_writers(self) -> list[EventWriter]:
-        """Make the writers: console, metrics.json and TensorBoard."""
-        return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+        """Make the writers: console, metrics.json, TensorBoard, and those of WRITERS."""
+        further = further_writers(self.cfg)
+        return default_writers(self.cfg.OUTPUT_DIR, self.max_iter, further=further)
 
     def train(self) -> Mapping[str, Any] | None:  # type: ignore[override]
         """Run all steps that are left.

@@ -1,5 +1,7 @@
 """What a run reports: scalars, images, histograms, and the writers of them."""
 
+from .csv_writer import CSVWriter
+from .live_writer import LiveWriter
 from .printer import CommonMetricPrinter
 from .storage import (
     EventStorage,
@@ -11,10 +13,12 @@ from .storage import (
 from .writers import EventWriter, JSONWriter, TensorboardXWriter
 
 __all__ = [
+    "CSVWriter",
     "CommonMetricPrinter",
     "EventStorage",
     "EventWriter",
     "JSONWriter",
+    "LiveWriter",
     "TensorboardXWriter",
     "get_event_storage",
     "has_event_storage",

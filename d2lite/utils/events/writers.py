@@ -35,7 +35,7 @@ class EventWriter:
         """Let go of files; called once, after the last `write`."""
 
 
-class _NewScalars:
+class NewScalars:
     """Remembers up to which iteration the scalars of a storage were taken."""
 
     def __init__(self, window_size: int) -> None:
@@ -90,7 +90,7 @@ class JSONWriter(EventWriter):
                 f"Cannot write metrics to {self._path}: {err.strerror}. "
                 "Choose another folder with OUTPUT_DIR, or free this one."
             ) from err
-        self._new_scalars = _NewScalars(window_size)
+        self._new_scalars = NewScalars(window_size)
         self._is_continued = False
         self._unwritten = b""
 
@@ -194,7 +194,7 @@ class TensorboardXWriter(EventWriter):
         """
         self._log_dir = log_dir
         self._options = kwargs
-        self._new_scalars = _NewScalars(window_size)
+        self._new_scalars = NewScalars(window_size)
 
     def write(self) -> None:
         """Write new scalars, and the images and histograms, which the storage then forgets."""
