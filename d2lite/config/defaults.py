@@ -125,12 +125,18 @@ _C.SOLVER.MAX_ITER = 40000
 # The same in passes over the training data, wins over MAX_ITER; 0 leaves MAX_ITER (d2lite).
 _C.SOLVER.MAX_EPOCHS = 0.0
 _C.SOLVER.BASE_LR = 0.001
-# Rate at the very end, for WarmupCosineLR.
+# Rate at the very end, for schedules with a cosine.
 _C.SOLVER.BASE_LR_END = 0.0
-# "WarmupMultiStepLR", "WarmupCosineLR", "WarmupFlatCosineLR" or "WarmupStepWithFixedGammaLR".
+# "WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR", "WarmupPolyLR", or (d2lite)
+# "WarmupFlatCosineLR", "OneCycleLR".
 _C.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
 # Share of the training that WarmupFlatCosineLR keeps BASE_LR before it falls, in (0, 1) (d2lite).
 _C.SOLVER.FLAT_PART = 0.5
+# OneCycleLR: the share of the training in which the rate rises to BASE_LR, and the factor of it
+# that it starts from; it falls to BASE_LR_END afterwards. WARMUP_* has no effect (d2lite).
+_C.SOLVER.ONE_CYCLE = CN()
+_C.SOLVER.ONE_CYCLE.RISE_PART = 0.3
+_C.SOLVER.ONE_CYCLE.START_FACTOR = 0.04
 # Iterations at which the rate is multiplied by GAMMA.
 _C.SOLVER.STEPS = (30000,)
 # The same in epochs, wins over STEPS (d2lite).
@@ -158,6 +164,13 @@ _C.SOLVER.WEIGHT_DECAY_NORM = 0.0
 _C.SOLVER.WEIGHT_DECAY_BIAS = None
 # Rate of biases over BASE_LR.
 _C.SOLVER.BIAS_LR_FACTOR = 1.0
+# Rate of each block of the backbone over that of the block after it (ViT, Swin, MViT, ConvNeXt of
+# timm), in (0, 1]; 1 for equal rates (d2lite).
+_C.SOLVER.LAYER_DECAY = 1.0
+# Rates and weight decay by the names of parameters, for any model: entries of [regular expression,
+# factor of the rate, weight decay or None]. Factors of all that fit are multiplied, and the last
+# weight decay counts (d2lite).
+_C.SOLVER.PARAM_GROUPS = ()
 # Steps between checkpoints.
 _C.SOLVER.CHECKPOINT_PERIOD = 5000
 # The same in epochs, wins over CHECKPOINT_PERIOD; 0 leaves it (d2lite).

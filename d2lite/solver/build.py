@@ -4,14 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fvcore.common.param_scheduler import (
-    CompositeParamScheduler,
-    ConstantParamScheduler,
-    CosineParamScheduler,
-    MultiStepParamScheduler,
-    ParamScheduler,
-    StepWithFixedGammaParamScheduler,
-)
+from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -22,6 +15,8 @@ from d2lite.utils.errors import ConfigError
 
 from .gradient_clipping import GradientClipType, maybe_add_gradient_clipping
 from .lr_scheduler import LRMultiplier, WarmupParamScheduler, WarmupPolyLR
+from .parameter_rules import NameRule, name_rules
+from .schedules import cosine, fixed_gamma_steps, flat_cosine, multi_step, one_cycle
 
 __all__ = [
     "GradientClipType",
@@ -100,6 +95,7 @@ def configured_groups(cfg: CfgNode, model: nn.Module, **more: Any) -> list[Param
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        name_rules=name_rules(cfg, model),
         **more,
     )
 
@@ -114,6 +110,7 @@ def get_default_optimizer_params(
     lr_factor_func: Callable[[str], float] | None = None,
     overrides: Mapping[str, Mapping[str, float]] | None = None,
     weight_decay_embed: float | None = None,
+    name_rules: Mapping[str, NameRule] | None = None,
 ) -> list[ParamGroup]:
     """Parameter groups by the usual rules of detection.
 
@@ -131,6 +128,8 @@ def get_default_optimizer_params(
         overrides: by the last part of a parameter's name, values that replace all of the above:
             {"embedding": {"lr": 0.01, "weight_decay": 0.1}}.
         weight_decay_embed: weight decay of `nn.Embedding`; None for that of other layers.
+        name_rules: by full name, a factor of the learning rate that results from the above, and a
+            weight decay in its place; see `parameter_rules.name_rules`.
 
     Returns:
         Groups for an optimizer; parameters of equal values are in one group.
@@ -165,6 +164,11 @@ def get_default_optimizer_params(
         if lr_factor_func is not None:
             values["lr"] = _require_base_lr(base_lr, "lr_factor_func") * lr_factor_func(full_name)
         values.update(replaced.get(full_name.rpartition(".")[2], {}))
+        rule = (name_rules or {}).get(full_name)
+        if rule is not None:
+            values["lr"] = _require_base_lr(values["lr"], "name_rules") * rule.lr_factor
+            if rule.weight_decay is not None:
+                values["weight_decay"] = rule.weight_decay
         known = {name: value for name, value in values.items() if value is not None}
         groups.append({"params": [param], **known})
     return reduce_param_groups(groups)
@@ -233,10 +237,11 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
         return LRMultiplier(optimizer, cfg.make("lr_multiplier"), cfg.SOLVER.MAX_ITER)
     solver = cfg.SOLVER
     makers: dict[str, Callable[[CfgNode], ParamScheduler]] = {
-        "WarmupMultiStepLR": _multi_step,
-        "WarmupCosineLR": _cosine,
-        "WarmupFlatCosineLR": _flat_cosine,
-        "WarmupStepWithFixedGammaLR": _fixed_gamma_steps,
+        "OneCycleLR": one_cycle,
+        "WarmupMultiStepLR": multi_step,
+        "WarmupCosineLR": cosine,
+        "WarmupFlatCosineLR": flat_cosine,
+        "WarmupStepWithFixedGammaLR": fixed_gamma_steps,
     }
     known = sorted([*makers, WarmupPolyLR.__name__])
     if solver.LR_SCHEDULER_NAME not in known:
@@ -247,6 +252,9 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
         )
     if solver.MAX_ITER < 1:
         raise ConfigError(f"SOLVER.MAX_ITER is {solver.MAX_ITER}; training needs 1 or more.")
+    if makers.get(solver.LR_SCHEDULER_NAME) is one_cycle:
+        # It begins with a rise of its own.
+        return LRMultiplier(optimizer, one_cycle(solver), max_iter=solver.MAX_ITER)
     if solver.WARMUP_ITERS > solver.MAX_ITER:
         _logger.warning(
             "SOLVER.WARMUP_ITERS (%d) exceeds SOLVER.MAX_ITER (%d): the warm-up is squeezed into "
@@ -273,62 +281,3 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
         solver.RESCALE_INTERVAL,
     )
     return LRMultiplier(optimizer, multiplier, max_iter=solver.MAX_ITER)
-
-
-def _multi_step(solver: CfgNode) -> ParamScheduler:
-    steps = [step for step in solver.STEPS if step < solver.MAX_ITER]
-    if any(later <= step for step, later in zip([0, *steps], steps, strict=False)):
-        raise ConfigError(
-            f"SOLVER.STEPS is {tuple(solver.STEPS)}; steps must be positive and ascend."
-        )
-    if len(steps) < len(solver.STEPS):
-        _logger.warning(
-            "SOLVER.STEPS %s: those not below SOLVER.MAX_ITER (%d) are never reached; the learning "
-            "rate falls at %s.",
-            tuple(solver.STEPS),
-            solver.MAX_ITER,
-            tuple(steps) or "no step",
-        )
-    return MultiStepParamScheduler(
-        values=[solver.GAMMA**k for k in range(len(steps) + 1)],
-        milestones=steps,
-        num_updates=solver.MAX_ITER,
-    )
-
-
-def _cosine(solver: CfgNode) -> ParamScheduler:
-    last = solver.BASE_LR_END / solver.BASE_LR if solver.BASE_LR else 0.0
-    if not 0.0 <= last <= 1.0:
-        raise ConfigError(
-            f"SOLVER.BASE_LR_END is {solver.BASE_LR_END} and SOLVER.BASE_LR {solver.BASE_LR}; "
-            "the cosine falls from the latter to the former, which must be between 0 and it."
-        )
-    return CosineParamScheduler(1.0, last)
-
-
-def _flat_cosine(solver: CfgNode) -> ParamScheduler:
-    part = solver.FLAT_PART
-    if not 0.0 < part < 1.0:
-        raise ConfigError(
-            f"SOLVER.FLAT_PART is {part}; WarmupFlatCosineLR needs a share of the training between "
-            "0 and 1."
-        )
-    return CompositeParamScheduler(
-        [ConstantParamScheduler(1.0), _cosine(solver)],
-        lengths=[part, 1.0 - part],
-        interval_scaling=["fixed", "rescaled"],
-    )
-
-
-def _fixed_gamma_steps(solver: CfgNode) -> ParamScheduler:
-    if solver.NUM_DECAYS < 1 or solver.GAMMA <= 0:
-        raise ConfigError(
-            f"SOLVER.NUM_DECAYS is {solver.NUM_DECAYS} and SOLVER.GAMMA {solver.GAMMA}; "
-            "WarmupStepWithFixedGammaLR needs at least one decay by a positive factor."
-        )
-    return StepWithFixedGammaParamScheduler(
-        base_value=1.0,
-        num_decays=solver.NUM_DECAYS,
-        gamma=solver.GAMMA,
-        num_updates=solver.MAX_ITER,
-    )

@@ -39,7 +39,7 @@ def solver_cfg(**values):
     cfg = get_cfg()
     given = {"BASE_LR": 0.02, "MAX_ITER": 40, "STEPS": (20, 30), "WARMUP_ITERS": 10, **values}
     for key, value in given.items():
-        cfg.merge_from_list([f"SOLVER.{key}", value])
+        cfg.merge_from_list([f"SOLVER.{key.replace('__', '.')}", value])
     return cfg
 
 
@@ -75,6 +75,29 @@ def test_flat_cosine_keeps_its_rate_before_it_falls():
     assert found[20:] == pytest.approx(expected, rel=1e-6)
 
 
+def test_one_cycle_rises_and_falls_along_half_cosines_without_warm_up():
+    found = build_rates(
+        41, LR_SCHEDULER_NAME="OneCycleLR", ONE_CYCLE__RISE_PART=0.25, BASE_LR_END=0.002
+    )
+    rise = [0.02 * (0.04 + 0.96 * (1 - math.cos(math.pi * i / 10)) / 2) for i in range(10)]
+    assert found[:10] == pytest.approx(rise)
+    fall = [0.002 + 0.018 * (1 + math.cos(math.pi * i / 30)) / 2 for i in range(31)]
+    assert found[10:] == pytest.approx(fall, rel=1e-5)
+
+
+def test_one_cycle_is_close_to_torchs_own():
+    """Its steps are counted one apart, and the numbers have other names."""
+    ours = build_rates(400, LR_SCHEDULER_NAME="OneCycleLR", MAX_ITER=400, BASE_LR_END=8e-8)
+    optimizer = make_optimizer(0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, 400, cycle_momentum=False)
+    theirs = []
+    for _ in range(400):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert ours == pytest.approx(theirs, abs=0.02 * 0.015)
+
+
 def test_fixed_gamma_steps_are_of_equal_length():
     found = build_rates(
         LR_SCHEDULER_NAME="WarmupStepWithFixedGammaLR", NUM_DECAYS=3, GAMMA=0.5, WARMUP_ITERS=0
@@ -89,7 +112,7 @@ def test_rescaling_runs_the_whole_schedule_after_the_warm_up():
 
 
 @pytest.mark.parametrize(
-    "name", ["WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"]
+    "name", ["WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR", "OneCycleLR"]
 )
 @pytest.mark.parametrize("warmup", [0, 3, 40, 1000])
 @pytest.mark.parametrize("method", ["linear", "constant"])
@@ -129,6 +152,10 @@ def test_a_warm_up_longer_than_the_training_is_named(caplog):
         ({"LR_SCHEDULER_NAME": "WarmupCosineLR", "BASE_LR_END": 1.0}, r"BASE_LR_END is 1\.0"),
         ({"LR_SCHEDULER_NAME": "WarmupStepWithFixedGammaLR", "NUM_DECAYS": 0}, r"NUM_DECAYS is 0"),
         ({"LR_SCHEDULER_NAME": "WarmupFlatCosineLR", "FLAT_PART": 1.0}, r"FLAT_PART is 1\.0"),
+        (
+            {"LR_SCHEDULER_NAME": "OneCycleLR", "ONE_CYCLE__RISE_PART": 1.0},
+            r"RISE_PART is 1\.0 and START_FACTOR 0\.04",
+        ),
     ],
 )
 def test_numbers_that_do_not_fit_are_named(values, text):
