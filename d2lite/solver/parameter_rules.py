@@ -127,7 +127,7 @@ def _of_nearest_block(
 def _checked(group: Any) -> tuple[re.Pattern[str], float, float | None]:
     form = (
         f"SOLVER.PARAM_GROUPS has {group!r}; each entry is [expression, factor of the rate, weight "
-        'decay or null], as in ["backbone", 0.1, null]'
+        'decay or None], as in ["backbone", 0.1, None]'
     )
     if not isinstance(group, Sequence) or isinstance(group, str) or len(group) != 3:
         raise ConfigError(f"{form}.")
