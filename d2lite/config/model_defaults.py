@@ -287,6 +287,8 @@ MODEL.RESNETS.STRIDE_IN_1X1 = True
 MODEL.RESNETS.DEEP_STEM = False
 # Shortcuts that halve a map average its cells (ResNet-D; d2lite).
 MODEL.RESNETS.AVG_DOWN = False
+# Compute blocks again in the backward pass, to save memory (d2lite).
+MODEL.RESNETS.USE_ACT_CHECKPOINT = False
 # Dilation of res5; 2 keeps the stride of res4.
 MODEL.RESNETS.RES5_DILATION = 1
 # Channels after the stem and after res2. Depths 18 and 34 need 64 for the latter.

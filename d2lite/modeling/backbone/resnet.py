@@ -11,6 +11,7 @@ from d2lite.utils.errors import ArgumentError, ConfigError
 
 from .backbone import Backbone, StagedBackbone, check_maps
 from .build import BACKBONE_REGISTRY
+from .recompute import RecomputedSequential
 from .resnet_blocks import (
     BasicBlock,
     BasicStem,
@@ -54,6 +55,7 @@ class ResNet(StagedBackbone):
         num_classes: add a linear classifier of so many classes.
         out_features: the maps to return; the last one when left out.
         freeze_at: see `StagedBackbone.freeze`.
+        use_act_checkpoint: compute the blocks again in the backward pass, to save memory.
     """
 
     __jit_unused_properties__: ClassVar[list[str]] = [*Backbone.__jit_unused_properties__, "stages"]
@@ -65,6 +67,7 @@ class ResNet(StagedBackbone):
         num_classes: int | None = None,
         out_features: Sequence[str] | None = None,
         freeze_at: int = 0,
+        use_act_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         names = [f"res{i}" for i in range(2, 2 + len(stages))]
@@ -83,7 +86,8 @@ class ResNet(StagedBackbone):
         stride, channels = stem.stride, stem.out_channels
         self.stage_names = tuple(names)
         for name, blocks in zip(names, stages, strict=False):
-            self.add_module(name, nn.Sequential(*blocks))
+            chain = RecomputedSequential if use_act_checkpoint else nn.Sequential
+            self.add_module(name, chain(*blocks))
             for block in blocks:
                 stride *= block.stride
             channels = blocks[-1].out_channels
@@ -290,4 +294,5 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
         _stages_from_config(node),
         out_features=node.OUT_FEATURES,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        use_act_checkpoint=node.USE_ACT_CHECKPOINT,
     )

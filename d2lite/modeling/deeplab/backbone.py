@@ -56,7 +56,11 @@ def build_resnet_deeplab_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNe
         )
         in_channels, out_channels, width = out_channels, 2 * out_channels, 2 * width
     return ResNet(
-        stem, stages, out_features=node.OUT_FEATURES, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT
+        stem,
+        stages,
+        out_features=node.OUT_FEATURES,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        use_act_checkpoint=node.USE_ACT_CHECKPOINT,
     )
 
 

@@ -233,3 +233,51 @@ def test_an_averaging_shortcut_sees_all_cells_that_it_joins():
 def test_averaging_shortcuts_of_deformable_blocks_are_refused():
     with pytest.raises(ConfigError, match="AVG_DOWN=True: deformable blocks need False"):
         build_backbone(narrow(AVG_DOWN=True, DEFORM_ON_PER_STAGE=[False, False, False, True]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"NORM": "BN"},
+        {"NORM": "naiveSyncBN"},
+        {"NORM": "FrozenBN", "DEEP_STEM": True, "AVG_DOWN": True},
+        {"NORM": "GN", "RES2_OUT_CHANNELS": 64, "WIDTH_PER_GROUP": 32, "STEM_OUT_CHANNELS": 32},
+    ],
+)
+def test_recomputed_blocks_give_the_same_maps_gradients_and_statistics(options, dtype):
+    """Bit for bit; a batch norm that saw the second pass too would average it in twice."""
+    nets = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        cfg = narrow(**options, OUT_FEATURES=["res3", "res5"], USE_ACT_CHECKPOINT=recompute)
+        nets.append(build_backbone(cfg).to(dtype).train())
+    plain, again = nets
+    for _ in range(2):
+        found = []
+        for net in nets:
+            maps = net(
+                torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1)).to(dtype)
+            )
+            sum(map_.square().mean() for map_ in maps.values()).backward()
+            found.append(maps)
+        assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    for one, other in zip(plain.parameters(), again.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        assert one.grad is None or torch.equal(one.grad, other.grad)
+    assert plain.state_dict().keys() == again.state_dict().keys()
+    for one, other in zip(plain.buffers(), again.buffers(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_recomputed_blocks_keep_little_for_the_backward_pass():
+    kept = []
+    for recompute in (False, True):
+        net = build_backbone(narrow(NORM="BN", USE_ACT_CHECKPOINT=recompute))
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor
+        ):
+            net(torch.zeros(2, 3, 64, 64))
+        kept.append(sum(sizes))
+    assert kept[1] < 0.4 * kept[0]
