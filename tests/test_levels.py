@@ -50,7 +50,10 @@ MAY_IMPORT = {
     "serving": {"predicting", "data"},
     # Facts about data and machine -> a configuration.
     "recipes": {"data", "structures", "config"},
+    # Configurations of MMDetection -> keys of ours.
+    "mmdet": set(),
     "commands": {
+        "mmdet",
         "recipes",
         *_ALL_BELOW_ENGINE,
         "engine",

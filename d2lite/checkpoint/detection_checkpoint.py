@@ -13,6 +13,7 @@ from .foreign import (
     convert_transformers_mask2former,
     convert_transformers_rtdetr,
     convert_transformers_vit,
+    is_mmdet_rcnn,
     is_mmdet_rtmdet,
     is_original_eomt,
     is_original_rtdetr,
@@ -22,6 +23,7 @@ from .foreign import (
     is_transformers_rtdetr,
     is_transformers_vit,
     rename_first_mask2former,
+    rename_mmdet_rcnn,
     rename_mmdet_rtmdet,
     rename_original_eomt,
     rename_original_rtdetr,
@@ -133,6 +135,8 @@ def translate_names(
         return convert_transformers_vit(weights)
     if is_mmdet_rtmdet(weights):
         return rename_mmdet_rtmdet(weights), False
+    if is_mmdet_rcnn(weights):
+        return rename_mmdet_rcnn(weights), False
     weights = rename_first_mask2former(weights)
     # A backbone of torchvision itself, as `torchvision:resnet50`, has these names inside.
     is_theirs = any(name.endswith(".layer1.0.conv1.weight") for name in known)

@@ -59,13 +59,18 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
 
 def stored_class_names(content: Mapping[str, Any]) -> list[str] | None:
-    """The class names that a checkpoint of ours carries; None if it has none that can be read.
+    """The class names that a checkpoint carries; None if it has none that can be read.
 
     Args:
-        content: of the file, or the part of it beside the weights.
+        content: of the file, or the part of it beside the weights: of ours, or of MMDetection
+            (`dataset_meta` of version 3, `CLASSES` of version 2).
     """
-    own = content.get("d2lite")
+    own, meta = content.get("d2lite"), content.get("meta")
     names = own.get("class_names") if isinstance(own, Mapping) else None
+    if names is None and isinstance(meta, Mapping):
+        of_data = meta.get("dataset_meta")
+        of_data = of_data if isinstance(of_data, Mapping) else {}
+        names = of_data.get("classes") or of_data.get("CLASSES") or meta.get("CLASSES")
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return None
     return list(names) or None

@@ -17,7 +17,7 @@ from typing import Any
 from d2lite.utils.errors import WeightsError
 from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
 from d2lite.utils.pickle_machine import PickleMachine
-from d2lite.utils.safe_pickle import STAND_INS
+from d2lite.utils.safe_pickle import RUN_CURVE, STAND_INS
 
 _ZIP_START = b"PK\x03\x04"
 # The pickles of a file from before torch 1.6: magic number, version, system, content, keys.
@@ -37,6 +37,7 @@ _STORAGES["torch.storage.UntypedStorage"] = 1
 _TENSORS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
 _TYPED_TENSOR = "torch._tensor._rebuild_from_type_v2"
 _MADE_OF_TEXT = ("builtins.bytearray", "__builtin__.bytearray")
+_GETATTR = ("builtins.getattr", "__builtin__.getattr")
 _CALLS = {
     # numpy's functions make an array of content; the class itself would make one of a size.
     *(STAND_INS.keys() - {"numpy.ndarray"}),
@@ -110,6 +111,8 @@ class _Scan(PickleMachine):
             raise RefusedPickle(name[:100])
         elif name.rpartition(".")[2] in _TENSORS:
             self._check_tensor(args)
+        elif name in _GETATTR and not (args and args[0] == RUN_CURVE):
+            raise RefusedPickle(name)
         elif name == "_codecs.encode":
             return STAND_INS[name](*args)
         elif name in _MADE_OF_TEXT and args and not isinstance(args[0], str | bytes):
@@ -121,7 +124,7 @@ class _Scan(PickleMachine):
         is_ordered = name == "collections.OrderedDict"
         if is_ordered and isinstance(state, dict) and set(state) <= {"_metadata"}:
             instance.extend(state.values())
-        elif name.startswith(("numpy.dtype", "numpy.core.", "numpy._core.")):
+        elif name.startswith(("numpy.dtype", "numpy.core.", "numpy._core.", "mmengine.")):
             instance.append(state)
         else:
             super().build(instance, state)

@@ -1,28 +1,48 @@
-"""Rename detectron2 to d2lite in a project.
+"""Move a project from detectron2, or a model from MMDetection.
 
     d2lite migrate my_project            # show a diff of what would change
     d2lite migrate my_project --write    # change the files
+    d2lite migrate --from mmdet rtmdet-ins_s.pth --output converted
 
-Python files, notebooks, YAML files and lists of requirements are read. Nothing of the project is
-executed. `d2lite run` runs a project without changing it.
+Of detectron2, Python files, notebooks, YAML files and lists of requirements are read and renamed;
+`d2lite run` runs a project without changing it. Of MMDetection, configs (.py) become YAML, and
+checkpoints get our names. Nothing that is read is executed.
 """
 
 import argparse
 from pathlib import Path
 
 from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite migrate`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
-    parser.add_argument("--write", action="store_true", help="change the files")
+    parser.add_argument(
+        "--from", dest="library", choices=("detectron2", "mmdet"), default="detectron2",
+        help="where it comes from (detectron2)",
+    )  # fmt: skip
+    parser.add_argument("--write", action="store_true", help="of detectron2: change the files")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="of mmdet: the folder of NAME.yaml and NAME.pth"
+    )
     return parser
 
 
 def main(args: argparse.Namespace) -> int:
     """Show or make the changes."""
+    if args.library == "mmdet":
+        if args.write:
+            raise ConfigError("--write is for detectron2; of mmdet, name a folder by --output.")
+        from .actions.migrate_mmdet import migrate_mmdet
+
+        for path in args.paths:
+            migrate_mmdet(path, args.output)
+        return 0
+    if args.output is not None:
+        raise ConfigError("--output is for --from mmdet; --write changes files in their place.")
     from d2lite.migrate import main as migrate
 
     return migrate([*map(str, args.paths), *(["--write"] if args.write else [])])

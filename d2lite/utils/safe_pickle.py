@@ -126,6 +126,23 @@ def _ordered(pairs: Any = ()) -> OrderedDict[Any, Any]:
     return OrderedDict(pairs)
 
 
+class UnusedObject:
+    """In place of an object of a trainer's log that nobody needs; it forgets its state."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Forget the state."""
+
+
+def _method_name(owner: Any, name: Any) -> str:
+    """The name of a method of such an object, in place of the method."""
+    if owner is not UnusedObject or not isinstance(name, str):
+        raise RefusedPickle("builtins.getattr")
+    return name
+
+
+RUN_CURVE = "mmengine.logging.history_buffer.HistoryBuffer"
+"""A class of the curves that checkpoints of MMDetection 3 hold."""
+
 # What stands in for the functions and classes that a file may name. The modules have the names
 # that they had in numpy 1 and have in numpy 2.
 STAND_INS: dict[str, Callable[..., Any]] = {
@@ -135,6 +152,10 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _encode,
     "builtins.bytes": _no_bytes,
     "__builtin__.bytes": _no_bytes,
+    # Curves have methods of their class in them.
+    RUN_CURVE: UnusedObject,
+    "builtins.getattr": _method_name,
+    "__builtin__.getattr": _method_name,
 }
 for _home in ("numpy.core", "numpy._core"):
     STAND_INS[f"{_home}.numeric._frombuffer"] = _array_of_bytes
@@ -163,7 +184,7 @@ class _Reader(PickleMachine):
         return function(*args)
 
     def build(self, instance: Any, state: Any) -> None:
-        if isinstance(instance, NumpyArray | NumpyType):
+        if isinstance(instance, NumpyArray | NumpyType | UnusedObject):
             instance.__setstate__(state)
         elif isinstance(instance, OrderedDict) and isinstance(state, dict):
             # The versions of a model's modules.
@@ -203,6 +224,8 @@ def without_stand_ins(value: Any) -> Any:
         return value.view(np.ndarray)
     if isinstance(value, NumpyType):
         return value.dtype
+    if isinstance(value, UnusedObject):
+        return None
     if isinstance(value, dict):
         for key, item in value.items():
             value[key] = without_stand_ins(item)

@@ -2,7 +2,12 @@
 
 from .c2_detectron_names import convert_c2_detectron_names
 from .c2_names import convert_basic_c2_names
-from .mmdet_names import is_mmdet_rtmdet, rename_mmdet_rtmdet
+from .mmdet_names import (
+    is_mmdet_rcnn,
+    is_mmdet_rtmdet,
+    rename_mmdet_rcnn,
+    rename_mmdet_rtmdet,
+)
 from .rtdetr_names import (
     convert_transformers_rtdetr,
     is_original_rtdetr,
@@ -30,6 +35,7 @@ __all__ = [
     "convert_transformers_mask2former",
     "convert_transformers_rtdetr",
     "convert_transformers_vit",
+    "is_mmdet_rcnn",
     "is_mmdet_rtmdet",
     "is_original_eomt",
     "is_original_rtdetr",
@@ -39,6 +45,7 @@ __all__ = [
     "is_transformers_rtdetr",
     "is_transformers_vit",
     "rename_first_mask2former",
+    "rename_mmdet_rcnn",
     "rename_mmdet_rtmdet",
     "rename_original_eomt",
     "rename_original_rtdetr",

@@ -1,23 +1,82 @@
-"""Names of weights in checkpoints of MMDetection."""
+"""Names of weights in checkpoints of MMDetection, versions 2 and 3."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from .renaming import compiled, renamed
+from .renaming import Rules, compiled, renamed
 
 _RTMDET_MARKS = ("backbone.stage4.2.attention.fc.weight", "bbox_head.rtm_reg.0.weight")
+_RCNN_MARKS = ("neck.fpn_convs.0.conv.weight", "rpn_head.rpn_conv.weight")
+# Weights that are averaged beside the others, and pixel statistics; those of `model` count.
+_LEFT_OUT = [(r"ema_\w+", ""), (r"data_preprocessor", "")]
+
 _RTMDET_RULES = compiled(
     [
         (r"backbone", "backbone.bottom_up"),
         (r"neck", "backbone"),
         (r"bbox_head.mask_head", "mask_head"),
         (r"bbox_head", "head"),
-        # Averaged weights are what `model` of a published file holds already.
-        (r"ema_\w+", ""),
-        (r"data_preprocessor", ""),
+        *_LEFT_OUT,
     ]
 )
+
+
+def _resnet_rules() -> list[tuple[str, str]]:
+    """A ResNet with the names of torchvision."""
+    rules = [
+        (r"backbone.conv1", "backbone.bottom_up.stem.conv1"),
+        (r"backbone.bn1", "backbone.bottom_up.stem.conv1.norm"),
+    ]
+    for stage in range(1, 5):
+        theirs, ours = rf"backbone.layer{stage}.(\d+)", rf"backbone.bottom_up.res{stage + 1}.\1"
+        # A deformable convolution lies beside the one that gives its offsets, here and there.
+        rules += [
+            (rf"{theirs}.conv2.conv_offset", rf"{ours}.conv2_offset"),
+            (rf"{theirs}.conv(\d)", rf"{ours}.conv\2"),
+            (rf"{theirs}.bn(\d)", rf"{ours}.conv\2.norm"),
+            (rf"{theirs}.downsample.0", rf"{ours}.shortcut"),
+            (rf"{theirs}.downsample.1", rf"{ours}.shortcut.norm"),
+        ]
+    return rules
+
+
+def _pyramid_rules(levels: int = 4) -> list[tuple[str, str]]:
+    rules = []
+    for level in range(levels):
+        for theirs, ours in (("lateral", "lateral"), ("fpn", "output")):
+            name = f"backbone.fpn_{ours}{level + 2}"
+            rules.append((rf"neck.{theirs}_convs.{level}.conv", name))
+            rules.append((rf"neck.{theirs}_convs.{level}.(?:bn|gn)", f"{name}.norm"))
+    return rules
+
+
+def _head_rules() -> list[tuple[str, str]]:
+    """The heads; those of a cascade have the number of their stage after `bbox_head`."""
+    box, predictor = r"roi_heads.box_head\1", r"roi_heads.box_predictor\1"
+    theirs = r"roi_head.bbox_head(\.\d+)?"
+    rules = [
+        (r"rpn_head.rpn_conv", "proposal_generator.rpn_head.conv"),
+        (r"rpn_head.rpn_cls", "proposal_generator.rpn_head.objectness_logits"),
+        (r"rpn_head.rpn_reg", "proposal_generator.rpn_head.anchor_deltas"),
+        (rf"{theirs}.fc_cls", rf"{predictor}.cls_score"),
+        (rf"{theirs}.fc_reg", rf"{predictor}.bbox_pred"),
+        (r"roi_head.mask_head.upsample", "roi_heads.mask_head.deconv"),
+        (r"roi_head.mask_head.conv_logits", "roi_heads.mask_head.predictor"),
+    ]
+    for number in range(8):
+        mask = f"roi_heads.mask_head.mask_fcn{number + 1}"
+        rules += [
+            (rf"{theirs}.shared_fcs.{number}", rf"{box}.fc{number + 1}"),
+            (rf"{theirs}.shared_convs.{number}.conv", rf"{box}.conv{number + 1}"),
+            (rf"{theirs}.shared_convs.{number}.(?:bn|gn)", rf"{box}.conv{number + 1}.norm"),
+            (rf"roi_head.mask_head.convs.{number}.conv", mask),
+            (rf"roi_head.mask_head.convs.{number}.(?:bn|gn)", f"{mask}.norm"),
+        ]
+    return rules
+
+
+_RCNN_RULES: Rules = compiled([*_resnet_rules(), *_pyramid_rules(), *_head_rules(), *_LEFT_OUT])
 
 
 def is_mmdet_rtmdet(names: Mapping[str, object]) -> bool:
@@ -32,3 +91,20 @@ def rename_mmdet_rtmdet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weights: by the names that MMDetection saves.
     """
     return renamed(weights, _RTMDET_RULES)
+
+
+def is_mmdet_rcnn(names: Mapping[str, object]) -> bool:
+    """Whether the names are those of an R-CNN with a pyramid in MMDetection."""
+    return all(mark in names for mark in _RCNN_MARKS)
+
+
+def rename_mmdet_rcnn(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give weights of Faster, Mask or Cascade R-CNN our names.
+
+    What the numbers mean is the same in both: the order of anchors, of the four deltas and of
+    classes with background last, and the order in which fully connected layers see a region.
+
+    Args:
+        weights: by the names that MMDetection saves.
+    """
+    return renamed(weights, _RCNN_RULES)

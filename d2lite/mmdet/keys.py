@@ -1,0 +1,320 @@
+"""MMDetection's settings of a model, its data and its training, as keys of ours.
+
+What has no counterpart is listed in words. Numbers that mean the same in both are carried over;
+`docs/mmdetection_models.md` says on which facts each rests.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from d2lite.utils.errors import ConfigError
+
+from .training import training_keys
+
+Keys = dict[str, Any]
+# Settings of a part of a network, as a file has them.
+Part = Mapping[str, Any]
+
+MODELS = {
+    "RTMDet": "RTMDet and RTMDet-Ins",
+    "FasterRCNN": "Faster R-CNN",
+    "MaskRCNN": "Mask R-CNN",
+    "CascadeRCNN": "Cascade R-CNN",
+}
+
+
+class Converted(NamedTuple):
+    """A configuration of ours.
+
+    keys: dotted key -> value.
+    base: the file of ours that they change.
+    left_out: what has no counterpart, a sentence each.
+    """
+
+    keys: Keys
+    base: str
+    left_out: list[str]
+
+
+def convert_mmdet_config(content: Part) -> Converted:
+    """The keys that build, train and test the same model.
+
+    Args:
+        content: what `read_mmdet_config` returned.
+
+    Raises:
+        ConfigError: if the model, or a part of it that decides its numbers, has no counterpart.
+    """
+    model = content.get("model")
+    if not isinstance(model, Mapping) or "type" not in model:
+        raise ConfigError("The file has no `model = dict(type=...)`; give a config of a detector.")
+    kind = _kind(model)
+    left_out: list[str] = []
+    if kind not in MODELS:
+        known = ", ".join(MODELS.values())
+        raise ConfigError(f"There is no counterpart of the model {kind!r} yet; there are {known}.")
+    try:
+        if kind == "RTMDet":
+            keys, base = _rtmdet(model)
+        else:
+            keys, base = _two_stages(model, left_out)
+        keys |= _pixels(content, model)
+        keys |= training_keys(content, left_out)
+    except ConfigError:
+        raise
+    except KeyError as err:
+        raise ConfigError(
+            f"The setting {err} that a {MODELS[kind]} of MMDetection has is not there."
+        ) from err
+    except (AttributeError, IndexError, TypeError, ValueError, ArithmeticError) as err:
+        raise ConfigError(
+            f"A setting has another form than in a {MODELS[kind]} of MMDetection "
+            f"({type(err).__name__}: {err})."
+        ) from err
+    return Converted(keys, base, left_out)
+
+
+def _kind(part: Part) -> str:
+    """The type of a part; a class of a package by its last name."""
+    return str(part.get("type", "")).rsplit(".", 1)[-1]
+
+
+def _wants(part: Part, what: str, *kinds: str) -> None:
+    if _kind(part) not in kinds:
+        raise ConfigError(
+            f"There is no counterpart of the {what} {_kind(part)!r}; there is {', '.join(kinds)}."
+        )
+
+
+def _pixels(content: Part, model: Part) -> Keys:
+    """Means and deviations, of version 3 in the model, of version 2 in the data's steps."""
+    found = model.get("data_preprocessor") or content.get("img_norm_cfg") or {}
+    if "mean" not in found:
+        return {}
+    is_rgb = found.get("bgr_to_rgb", found.get("to_rgb", False))
+    return {
+        "INPUT.FORMAT": "RGB" if is_rgb else "BGR",
+        "MODEL.PIXEL_MEAN": list(found["mean"]),
+        "MODEL.PIXEL_STD": list(found["std"]),
+    }
+
+
+def _norm(part: Part) -> str:
+    kind = (part.get("norm_cfg") or {}).get("type", "")
+    return str(kind)
+
+
+def _nms(part: Part) -> float:
+    nms = part.get("nms") or {}
+    if nms.get("type", "nms") != "nms":
+        raise ConfigError(f"There is no counterpart of the suppression {nms.get('type')!r}.")
+    return float(nms.get("iou_threshold", nms.get("iou_thr", 0.5)))
+
+
+def _rtmdet(model: Part) -> tuple[Keys, str]:
+    backbone, neck, head = model["backbone"], model["neck"], model["bbox_head"]
+    _wants(backbone, "backbone", "CSPNeXt")
+    _wants(neck, "neck", "CSPNeXtPAFPN")
+    _wants(head, "head", "RTMDetSepBNHead", "RTMDetInsSepBNHead")
+    has_masks = _kind(head) == "RTMDetInsSepBNHead"
+    distances = "relu" if has_masks else "exp" if head.get("exp_on_reg", True) else "linear"
+    test = model.get("test_cfg") or {}
+    keys: Keys = {
+        "MODEL.MASK_ON": has_masks,
+        "MODEL.CSPNEXT.DEPTH": float(backbone.get("deepen_factor", 1.0)),
+        "MODEL.CSPNEXT.WIDTH": float(backbone.get("widen_factor", 1.0)),
+        "MODEL.CSPNEXT.NORM": _norm(backbone) or "BN",
+        "MODEL.CSPNEXT.PYRAMID_CHANNELS": neck["out_channels"],
+        "MODEL.RTMDET.NUM_CLASSES": head["num_classes"],
+        "MODEL.RTMDET.CHANNELS": head.get("feat_channels", 256),
+        "MODEL.RTMDET.NUM_CONVS": head.get("stacked_convs", 2),
+        "MODEL.RTMDET.NORM": _norm(head) or "BN",
+        "MODEL.RTMDET.DISTANCES": distances,
+        "MODEL.RTMDET.SCORE_THRESH_TEST": test.get("score_thr", 0.05),
+        "MODEL.RTMDET.TOPK_CANDIDATES_TEST": test.get("nms_pre", 1000),
+        "MODEL.RTMDET.NMS_THRESH_TEST": _nms(test),
+        "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 100),
+    }
+    assigner = (model.get("train_cfg") or {}).get("assigner") or {}
+    if "topk" in assigner:
+        keys["MODEL.RTMDET.TOPK"] = assigner["topk"]
+    return keys, "Base-RTMDet-Ins.yaml" if has_masks else "Base-RTMDet.yaml"
+
+
+def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
+    rpn, roi = model["rpn_head"], model["roi_head"]
+    _wants(rpn, "proposal head", "RPNHead")
+    _wants(roi, "head", "StandardRoIHead", "CascadeRoIHead")
+    is_cascade = _kind(roi) == "CascadeRoIHead"
+    heads = roi["bbox_head"]
+    heads = list(heads) if isinstance(heads, Sequence) else [heads]
+    has_masks = roi.get("mask_head") is not None
+    if is_cascade and has_masks:
+        raise ConfigError(
+            "Cascade Mask R-CNN has a mask head for each stage in MMDetection and one here, so its "
+            "weights do not fit."
+        )
+    keys = {
+        **_resnet(model["backbone"]),
+        **_pyramid(model["neck"]),
+        **_proposals(rpn, model),
+        **_box_heads(roi, heads, left_out),
+        **_regions(model, is_cascade),
+        "MODEL.MASK_ON": has_masks,
+    }
+    if has_masks:
+        mask = roi["mask_head"]
+        _wants(mask, "mask head", "FCNMaskHead")
+        keys |= {
+            "MODEL.ROI_MASK_HEAD.NUM_CONV": mask.get("num_convs", 4),
+            "MODEL.ROI_MASK_HEAD.CONV_DIM": mask.get("conv_out_channels", 256),
+            "MODEL.ROI_MASK_HEAD.NORM": _norm(mask),
+            "MODEL.ROI_MASK_HEAD.POOLER_TYPE": "ROIAlignV2",
+        }
+    if is_cascade:
+        left_out.append(
+            "The three stages' scores are averaged as probabilities; MMDetection averages the "
+            "numbers before the softmax."
+        )
+    return keys, "Base-RCNN-FPN.yaml"
+
+
+def _resnet(part: Part) -> Keys:
+    _wants(part, "backbone", "ResNet", "ResNeXt")
+    norm = _norm(part) or "BN"
+    indices = part.get("out_indices", (0, 1, 2, 3))
+    keys: Keys = {
+        "MODEL.RESNETS.DEPTH": part["depth"],
+        # Norms that are never in training mode keep the statistics that they were loaded with.
+        "MODEL.RESNETS.NORM": "FrozenBN" if part.get("norm_eval", True) and norm != "GN" else norm,
+        # Version 2 and 3 begin a block at its 3 x 3 convolution, Caffe's style at the first.
+        "MODEL.RESNETS.STRIDE_IN_1X1": part.get("style", "pytorch") == "caffe",
+        "MODEL.RESNETS.OUT_FEATURES": [f"res{index + 2}" for index in indices],
+        "MODEL.BACKBONE.FREEZE_AT": part.get("frozen_stages", -1) + 1,
+    }
+    if part["depth"] in (18, 34):
+        keys["MODEL.RESNETS.RES2_OUT_CHANNELS"] = part.get("base_channels", 64)
+    if _kind(part) == "ResNeXt":
+        keys["MODEL.RESNETS.NUM_GROUPS"] = part.get("groups", 1)
+        keys["MODEL.RESNETS.WIDTH_PER_GROUP"] = part.get("base_width", 4)
+    if part.get("dcn"):
+        stages = part.get("stage_with_dcn", (False,) * 4)
+        keys["MODEL.RESNETS.DEFORM_ON_PER_STAGE"] = list(stages)
+        keys["MODEL.RESNETS.DEFORM_MODULATED"] = part["dcn"].get("type") == "DCNv2"
+    for name in ("plugins", "avg_down", "deep_stem"):
+        if part.get(name):
+            raise ConfigError(f"There is no counterpart of `{name}` of the backbone.")
+    return keys
+
+
+def _pyramid(part: Part) -> Keys:
+    _wants(part, "neck", "FPN")
+    if part.get("add_extra_convs") or part.get("start_level", 0) or part.get("num_outs") != 5:
+        raise ConfigError("The pyramid of a two-stage detector has five levels, from stride 4 on.")
+    return {"MODEL.FPN.OUT_CHANNELS": part["out_channels"], "MODEL.FPN.NORM": _norm(part)}
+
+
+def _proposals(part: Part, model: Part) -> Keys:
+    anchors = part["anchor_generator"]
+    _wants(anchors, "anchor generator", "AnchorGenerator")
+    scales, strides = anchors.get("scales"), list(anchors["strides"])
+    if scales is None or len(scales) != 1 or strides != [4, 8, 16, 32, 64]:
+        raise ConfigError("Anchors of one scale at strides 4 to 64 have a counterpart, no others.")
+    train, test = _parts(model, "train_cfg"), _parts(model, "test_cfg")
+    keys: Keys = {
+        "MODEL.ANCHOR_GENERATOR.SIZES": [[scales[0] * stride] for stride in strides],
+        "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(anchors["ratios"])],
+        "MODEL.RPN.BBOX_REG_WEIGHTS": _weights(part["bbox_coder"]),
+        "MODEL.RPN.PRE_NMS_TOPK_TEST": test["rpn"]["nms_pre"],
+        "MODEL.RPN.POST_NMS_TOPK_TEST": test["rpn"].get("max_per_img", 1000),
+        "MODEL.RPN.NMS_THRESH": _nms(test["rpn"]) if "nms" in test["rpn"] else 0.7,
+        **_box_loss(part.get("loss_bbox") or {}, "MODEL.RPN"),
+    }
+    if "rpn" in train:
+        assigner, sampler = train["rpn"]["assigner"], train["rpn"]["sampler"]
+        keys |= {
+            "MODEL.RPN.IOU_THRESHOLDS": [assigner["neg_iou_thr"], assigner["pos_iou_thr"]],
+            "MODEL.RPN.BATCH_SIZE_PER_IMAGE": sampler["num"],
+            "MODEL.RPN.POSITIVE_FRACTION": sampler["pos_fraction"],
+        }
+    if "rpn_proposal" in train:
+        keys["MODEL.RPN.PRE_NMS_TOPK_TRAIN"] = train["rpn_proposal"]["nms_pre"]
+        keys["MODEL.RPN.POST_NMS_TOPK_TRAIN"] = train["rpn_proposal"].get("max_per_img", 1000)
+    return keys
+
+
+def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
+    first = heads[0]
+    _wants(first, "box head", "Shared2FCBBoxHead", "Shared4Conv1FCBBoxHead")
+    is_deep = _kind(first) == "Shared4Conv1FCBBoxHead"
+    layer = roi["bbox_roi_extractor"]["roi_layer"]
+    keys: Keys = {
+        "MODEL.ROI_HEADS.NAME": "StandardROIHeads" if len(heads) == 1 else "CascadeROIHeads",
+        "MODEL.ROI_HEADS.NUM_CLASSES": first["num_classes"],
+        "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+        "MODEL.ROI_BOX_HEAD.NUM_CONV": 4 if is_deep else 0,
+        "MODEL.ROI_BOX_HEAD.NUM_FC": 1 if is_deep else 2,
+        "MODEL.ROI_BOX_HEAD.FC_DIM": first.get("fc_out_channels", 1024),
+        "MODEL.ROI_BOX_HEAD.NORM": _norm(first),
+        "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": layer["output_size"],
+        "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": max(layer.get("sampling_ratio", 0), 0),
+        "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2"
+        if layer.get("aligned", True)
+        else "ROIAlign",
+        "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": bool(first.get("reg_class_agnostic", False)),
+        **_box_loss(first.get("loss_bbox") or {}, "MODEL.ROI_BOX_HEAD"),
+    }
+    weights = [_weights(head["bbox_coder"]) for head in heads]
+    if len(heads) == 1:
+        keys["MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS"] = weights[0]
+    else:
+        keys["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS"] = weights
+    if _kind(first.get("loss_cls") or {}) not in ("", "CrossEntropyLoss"):
+        left_out.append(f"The loss of classes is cross-entropy, not {_kind(first['loss_cls'])}.")
+    return keys
+
+
+def _regions(model: Part, is_cascade: bool) -> Keys:
+    """How proposals are sampled in training and chosen in tests."""
+    train, test = _parts(model, "train_cfg").get("rcnn"), _parts(model, "test_cfg")["rcnn"]
+    keys: Keys = {
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": test["score_thr"],
+        "MODEL.ROI_HEADS.NMS_THRESH_TEST": _nms(test),
+        "TEST.DETECTIONS_PER_IMAGE": test["max_per_img"],
+    }
+    stages = [train] if isinstance(train, Mapping) else list(train or ())
+    if stages:
+        sampler = stages[0]["sampler"]
+        _wants(sampler, "sampler", "RandomSampler")
+        thresholds = [stage["assigner"]["pos_iou_thr"] for stage in stages]
+        keys["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"] = sampler["num"]
+        keys["MODEL.ROI_HEADS.POSITIVE_FRACTION"] = sampler["pos_fraction"]
+        keys["MODEL.ROI_HEADS.IOU_THRESHOLDS"] = thresholds[:1]
+        if is_cascade:
+            keys["MODEL.ROI_BOX_CASCADE_HEAD.IOUS"] = thresholds
+    return keys
+
+
+def _parts(model: Part, name: str) -> Part:
+    return model.get(name) or {}
+
+
+def _weights(coder: Part) -> list[float]:
+    """One divided by the deviations by which targets are divided."""
+    if any(coder.get("target_means", ())):
+        raise ConfigError("There is no counterpart of `target_means` that are not 0.")
+    return [round(1 / value, 6) for value in coder["target_stds"]]
+
+
+def _box_loss(part: Part, prefix: str) -> Keys:
+    kind = _kind(part)
+    if kind in ("", "L1Loss"):
+        return {f"{prefix}.BBOX_REG_LOSS_TYPE": "smooth_l1", f"{prefix}.SMOOTH_L1_BETA": 0.0}
+    if kind == "SmoothL1Loss":
+        beta = float(part.get("beta", 1.0))
+        return {f"{prefix}.BBOX_REG_LOSS_TYPE": "smooth_l1", f"{prefix}.SMOOTH_L1_BETA": beta}
+    names = {"GIoULoss": "giou", "DIoULoss": "diou", "CIoULoss": "ciou"}
+    if kind not in names:
+        raise ConfigError(f"There is no counterpart of the loss of boxes {kind!r}.")
+    weight = float(part.get("loss_weight", 1.0))
+    return {f"{prefix}.BBOX_REG_LOSS_TYPE": names[kind], f"{prefix}.BBOX_REG_LOSS_WEIGHT": weight}

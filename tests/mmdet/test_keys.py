@@ -1,0 +1,272 @@
+"""Settings of MMDetection become keys that build the same model, or are refused by name."""
+
+import pytest
+import torch
+import yaml
+
+from d2lite.commands import main
+from d2lite.config import get_cfg
+from d2lite.engine import setup_cfg
+from d2lite.mmdet import convert_mmdet_config, parse_mmdet_config
+from d2lite.modeling import build_model
+from d2lite.utils.errors import ConfigError
+
+
+@pytest.fixture
+def d2lite(capfd):
+    """Runs the command in this process; gives exit status, output and errors."""
+
+    def run(*words):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([*map(str, words)])
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return run
+
+
+# A Faster R-CNN in the form of version 3, written for this test.
+RCNN = """
+classes = ('nut', 'fig', 'date')
+deltas = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4)
+model = dict(
+    type='FasterRCNN',
+    data_preprocessor=dict(mean=[123.0, 116.0, 103.0], std=[58.0, 57.0, 56.0], bgr_to_rgb=True),
+    backbone=dict(
+        type='ResNet', depth=18, base_channels=16, frozen_stages=1, norm_eval=True,
+        norm_cfg=dict(type='BN'), style='pytorch', out_indices=(0, 1, 2, 3)),
+    neck=dict(type='FPN', in_channels=[16, 32, 64, 128], out_channels=24, num_outs=5),
+    rpn_head=dict(
+        type='RPNHead',
+        anchor_generator=dict(
+            type='AnchorGenerator', scales=[4], ratios=[0.5, 2.0], strides=[4, 8, 16, 32, 64]),
+        bbox_coder=dict(deltas, target_stds=[1.0] * 4),
+        loss_bbox=dict(type='SmoothL1Loss', beta=0.5)),
+    roi_head=dict(
+        type='StandardRoIHead',
+        bbox_roi_extractor=dict(roi_layer=dict(type='RoIAlign', output_size=5, sampling_ratio=2)),
+        bbox_head=dict(
+            type='Shared2FCBBoxHead', fc_out_channels=40, num_classes=3,
+            bbox_coder=dict(deltas, target_stds=[0.1, 0.1, 0.2, 0.2]),
+            loss_bbox=dict(type='GIoULoss', loss_weight=10.0))),
+    train_cfg=dict(
+        rpn=dict(
+            assigner=dict(pos_iou_thr=0.8, neg_iou_thr=0.2),
+            sampler=dict(type='RandomSampler', num=100, pos_fraction=0.4)),
+        rpn_proposal=dict(nms_pre=300, max_per_img=200),
+        rcnn=dict(
+            assigner=dict(pos_iou_thr=0.55),
+            sampler=dict(type='RandomSampler', num=64, pos_fraction=0.3))),
+    test_cfg=dict(
+        rpn=dict(nms_pre=150, max_per_img=90, nms=dict(type='nms', iou_threshold=0.65)),
+        rcnn=dict(score_thr=0.1, max_per_img=20, nms=dict(type='nms', iou_threshold=0.45))))
+steps = [dict(type='Resize', scale=(500, 300), keep_ratio=True), dict(type='RandomFlip', prob=0.5)]
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(
+        type='RepeatDataset',
+        dataset=dict(
+            type='CocoDataset', data_root='mine/', ann_file='train.json',
+            data_prefix=dict(img='pictures/'), metainfo=dict(classes=classes), pipeline=steps)))
+val_dataloader = dict(dataset=dict(
+    type='CocoDataset', ann_file='val.json', data_prefix=dict(img='v'), pipeline=steps[:1]))
+train_cfg = dict(max_epochs=12, val_interval=3)
+optim_wrapper = dict(
+    type='AmpOptimWrapper', clip_grad=dict(max_norm=35),
+    optimizer=dict(type='SGD', lr=0.02, momentum=0.8, weight_decay=0.0002),
+    paramwise_cfg=dict(norm_decay_mult=0.0))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
+    dict(type='MultiStepLR', milestones=[8, 11], gamma=0.2)]
+custom_hooks = [dict(type='EMAHook', momentum=0.001), dict(type='MyHook')]
+"""
+
+EXPECTED = {
+    "INPUT.FORMAT": "RGB",
+    "MODEL.PIXEL_MEAN": [123.0, 116.0, 103.0],
+    "MODEL.RESNETS.DEPTH": 18,
+    "MODEL.RESNETS.NORM": "FrozenBN",
+    "MODEL.RESNETS.STRIDE_IN_1X1": False,
+    "MODEL.BACKBONE.FREEZE_AT": 2,
+    "MODEL.FPN.OUT_CHANNELS": 24,
+    "MODEL.ANCHOR_GENERATOR.SIZES": [[16], [32], [64], [128], [256]],
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[0.5, 2.0]],
+    "MODEL.RPN.SMOOTH_L1_BETA": 0.5,
+    "MODEL.RPN.IOU_THRESHOLDS": [0.2, 0.8],
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 100,
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 200,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 90,
+    "MODEL.RPN.NMS_THRESH": 0.65,
+    "MODEL.ROI_HEADS.NUM_CLASSES": 3,
+    "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.55],
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.1,
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.45,
+    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 5,
+    "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": 2,
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": [10.0, 10.0, 5.0, 5.0],
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": "giou",
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT": 10.0,
+    "DATASETS.TRAIN": ["coco:mine/train.json@mine/pictures?classes=nut,fig,date"],
+    "DATASETS.TEST": ["coco:val.json@v?classes=nut,fig,date"],
+    "INPUT.MIN_SIZE_TRAIN": [300],
+    "INPUT.MAX_SIZE_TRAIN": 500,
+    "INPUT.MIN_SIZE_TEST": 300,
+    "SOLVER.IMS_PER_BATCH": 16,
+    "SOLVER.BASE_LR": 0.02,
+    "SOLVER.MOMENTUM": 0.8,
+    "SOLVER.WEIGHT_DECAY_NORM": 0.0,
+    "SOLVER.WEIGHT_DECAY_BIAS": 0.0002,
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": 35.0,
+    "SOLVER.AMP.ENABLED": True,
+    "SOLVER.MAX_EPOCHS": 12.0,
+    "SOLVER.STEP_EPOCHS": [8, 11],
+    "SOLVER.GAMMA": 0.2,
+    "SOLVER.WARMUP_ITERS": 500,
+    "SOLVER.WARMUP_FACTOR": 0.001,
+    "MODEL_EMA.ENABLED": True,
+    "MODEL_EMA.DECAY": 0.999,
+    "TEST.EVAL_EPOCHS": 3.0,
+    "TEST.DETECTIONS_PER_IMAGE": 20,
+}
+
+
+def test_each_setting_has_its_key():
+    converted = convert_mmdet_config(parse_mmdet_config(RCNN))
+    assert {key: converted.keys.get(key) for key in EXPECTED} == EXPECTED
+    assert converted.left_out == ["The hook MyHook: see HOOKS and d2lite.engine.hooks."]
+    opts = [item for pair in converted.keys.items() for item in pair]
+    cfg = setup_cfg(converted.base, [*opts, "MODEL.DEVICE", "cpu"])
+    model = build_model(cfg)
+    assert model.backbone.bottom_up.res2[0].conv1.weight.shape[0] == 16
+
+
+def test_version_2_has_its_settings_in_other_places():
+    content = parse_mmdet_config(
+        RCNN[: RCNN.index("steps = ")].replace("data_preprocessor=dict(", "unused=dict(")
+        + """
+img_norm_cfg = dict(mean=[1.0, 2.0, 3.0], std=[1.0, 1.0, 1.0], to_rgb=False)
+steps = [dict(type='Resize', img_scale=[(1333, 640), (1333, 800)], multiscale_mode='value')]
+data = dict(
+    samples_per_gpu=4,
+    train=dict(type='VOCDataset', ann_file='VOC2007/ImageSets/Main/trainval.txt',
+               img_prefix='VOC2007/', pipeline=steps),
+    val=dict(type='LVISV1Dataset', ann_file='lvis.json'))
+optimizer = dict(type='AdamW', lr=0.0001, weight_decay=0.05)
+optimizer_config = dict(grad_clip=None)
+lr_config = dict(policy='step', warmup='linear', warmup_iters=7, warmup_ratio=0.1, step=[2, 3])
+runner = dict(type='EpochBasedRunner', max_epochs=4)
+"""
+    )
+    converted = convert_mmdet_config(content)
+    expected = {
+        "INPUT.FORMAT": "BGR",
+        "MODEL.PIXEL_MEAN": [1.0, 2.0, 3.0],
+        "DATASETS.TRAIN": ["voc:VOC2007@trainval?classes=nut,fig,date"],
+        "INPUT.MIN_SIZE_TRAIN": [640, 800],
+        "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+        "SOLVER.IMS_PER_BATCH": 32,
+        "SOLVER.OPTIMIZER": "AdamW",
+        "SOLVER.STEP_EPOCHS": [2, 3],
+        "SOLVER.WARMUP_ITERS": 7,
+        "SOLVER.MAX_EPOCHS": 4.0,
+    }
+    assert {key: converted.keys.get(key) for key in expected} == expected
+    assert "SOLVER.CLIP_GRADIENTS.ENABLED" not in converted.keys
+    assert [line[:26] for line in converted.left_out] == ["The dataset LVISV1Dataset,"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("type='FasterRCNN'", "type='YOLOV3'"), "no counterpart of the model 'YOLOV3' yet"),
+        (("type='ResNet'", "type='Res2Net'"), "no counterpart of the backbone 'Res2Net'"),
+        (("type='FPN'", "type='PAFPN'"), "no counterpart of the neck 'PAFPN'"),
+        (("'GIoULoss'", "'BoundedIoULoss'"), "loss of boxes 'BoundedIoULoss'"),
+        (("scales=[4]", "scales=[4, 8]"), "Anchors of one scale"),
+        (("iou_threshold=0.45", "iou_threshold=0.4, split=1"), None),
+        (("type='nms', iou_threshold=0.45", "type='soft_nms'"), "suppression 'soft_nms'"),
+        (("    neck=dict(", "    hals=dict("), "setting 'neck'"),
+        (("strides=[4, 8, 16, 32, 64]", "strides=5"), "another form"),
+    ],
+)
+def test_what_has_no_counterpart_is_refused_by_name(change, message):
+    content = parse_mmdet_config(RCNN.replace(*change))
+    if message is None:
+        convert_mmdet_config(content)
+        return
+    with pytest.raises(ConfigError, match=message):
+        convert_mmdet_config(content)
+
+
+def test_a_file_without_a_model_is_refused():
+    with pytest.raises(ConfigError, match="no `model = dict"):
+        convert_mmdet_config(parse_mmdet_config("dataset_type = 'CocoDataset'"))
+
+
+def test_the_command_prints_a_config_that_loads_alone(d2lite, tmp_path):
+    (tmp_path / "mine.py").write_text(RCNN)
+    status, out, err = d2lite("migrate", "--from", "mmdet", tmp_path / "mine.py")
+    assert status == 0, err
+    assert "# Left out: The hook MyHook" in out
+    (tmp_path / "mine.yaml").write_text(out)
+    cfg = get_cfg()
+    cfg.merge_from_file(str(tmp_path / "mine.yaml"))
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 3
+
+
+def test_a_checkpoint_alone_gives_config_and_weights(d2lite, tmp_path):
+    """It holds its config and its classes; the curves in it are of a class that is not loaded."""
+    model = build_model(setup_cfg("Base-RCNN-FPN.yaml", _options()))
+    names = {theirs: model.state_dict()[ours] for theirs, ours in _pairs(model)}
+    meta = {"cfg": RCNN, "dataset_meta": {"classes": ("nut", "fig", "date")}}
+    path = tmp_path / "epoch_12.pth"
+    torch.save({"meta": meta, "state_dict": names, "message_hub": {}}, path)
+    status, _, err = d2lite("migrate", "--from", "mmdet", path, "--output", tmp_path / "ours")
+    assert status == 0, err
+    written = yaml.safe_load((tmp_path / "ours/epoch_12.yaml").read_text())
+    weights = torch.load(written["MODEL"]["WEIGHTS"], weights_only=True)
+    assert weights["d2lite"]["class_names"] == ["nut", "fig", "date"]
+    assert set(weights["model"]) == set(model.state_dict())
+    for name, value in weights["model"].items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+def _options():
+    keys = convert_mmdet_config(parse_mmdet_config(RCNN)).keys
+    return [item for pair in {**keys, "MODEL.DEVICE": "cpu"}.items() for item in pair]
+
+
+def _pairs(model):
+    """MMDetection's name and ours of each weight of a Faster R-CNN."""
+    parts = {
+        "backbone.bottom_up.stem.conv1.norm": "backbone.bn1",
+        "backbone.bottom_up.stem": "backbone",
+        "proposal_generator.rpn_head.conv": "rpn_head.rpn_conv",
+        "proposal_generator.rpn_head.objectness_logits": "rpn_head.rpn_cls",
+        "proposal_generator.rpn_head.anchor_deltas": "rpn_head.rpn_reg",
+        "roi_heads.box_head.fc1": "roi_head.bbox_head.shared_fcs.0",
+        "roi_heads.box_head.fc2": "roi_head.bbox_head.shared_fcs.1",
+        "roi_heads.box_predictor.cls_score": "roi_head.bbox_head.fc_cls",
+        "roi_heads.box_predictor.bbox_pred": "roi_head.bbox_head.fc_reg",
+    }
+    for level in range(4):
+        parts[f"backbone.fpn_lateral{level + 2}"] = f"neck.lateral_convs.{level}.conv"
+        parts[f"backbone.fpn_output{level + 2}"] = f"neck.fpn_convs.{level}.conv"
+        for block in range(2):
+            ours = f"backbone.bottom_up.res{level + 2}.{block}"
+            theirs = f"backbone.layer{level + 1}.{block}"
+            for conv in (1, 2):
+                parts[f"{ours}.conv{conv}.norm"] = f"{theirs}.bn{conv}"
+                parts[f"{ours}.conv{conv}"] = f"{theirs}.conv{conv}"
+            parts[f"{ours}.shortcut.norm"] = f"{theirs}.downsample.1"
+            parts[f"{ours}.shortcut"] = f"{theirs}.downsample.0"
+    for name in model.state_dict():
+        ours = next(ours for ours in parts if name.startswith(f"{ours}."))
+        yield parts[ours] + name.removeprefix(ours), name
+
+
+def test_options_of_the_other_way_are_refused(d2lite, tmp_path):
+    (tmp_path / "mine.py").write_text(RCNN)
+    status, _, err = d2lite("migrate", "--from", "mmdet", "--write", tmp_path / "mine.py")
+    assert status == 2
+    assert "--output" in err
