@@ -143,7 +143,9 @@ setup(
     ],
     extras_require={**EXTRAS, "all": all_extras()},
     classifiers=[
-        "Programming Language :: Python :: 3",
+        "Operating System :: OS Independent",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+        "Typing :: Typed",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
 )
