@@ -58,7 +58,8 @@ def periods(facts: Facts, keys: Keys, recipe: str) -> Setting:
         "SOLVER.WARMUP_ITERS": warmup,
         "SOLVER.CHECKPOINT_PERIOD": max(count // 5, 100),
     }
-    if keys.before("SOLVER.STEPS"):
+    # A cosine has no steps.
+    if "Step" in keys["SOLVER.LR_SCHEDULER_NAME"] and keys.before("SOLVER.STEPS"):
         share = count / keys.before("SOLVER.MAX_ITER")
         changes["SOLVER.STEPS"] = tuple(round(step * share) for step in keys.before("SOLVER.STEPS"))
     value = (

@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,6 +136,17 @@ class TestDefaultSetup:
         toy_cfg.MODEL.WEIGHTS = "other.pth"
         default_setup(toy_cfg, SimpleNamespace(eval_only=True))
         assert path.read_text() == before
+
+    def test_console_has_a_line_on_options_and_the_log_file_all_of_them(self, toy_cfg, capsys):
+        toy_cfg.merge_from_list(["SOLVER.BASE_LR", 0.125])
+        default_setup(toy_cfg, None)
+        shown = capsys.readouterr().out
+        assert "1 of the command line" in shown
+        assert "BASE_LR" not in shown
+        assert "pycocotools" not in shown
+        written = (Path(toy_cfg.OUTPUT_DIR) / "log.txt").read_text()
+        assert re.search(r"BASE_LR: 0.125 +# command line", written)
+        assert "pycocotools" in written
 
     def test_seed_makes_the_draws_repeat(self, toy_cfg):
         drawn = []

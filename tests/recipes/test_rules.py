@@ -164,6 +164,7 @@ def test_periods_fit_the_run_however_short_it_is():
     longer = keys("accurate", SOLVER__MAX_ITER=27000)
     steps = schedule_rules.periods(facts(), longer, "accurate").keys["SOLVER.STEPS"]
     assert steps == (21000, 25000), "a tenth of those of the published schedule"
+    assert "SOLVER.STEPS" not in changes, "the rate of the fast recipe falls as a cosine"
 
 
 def test_rate_follows_the_batch_by_the_rule_of_its_optimizer():

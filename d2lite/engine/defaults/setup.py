@@ -1,6 +1,8 @@
 """default_setup and create_ddp_model: what a training script needs around its trainer."""
 
 import logging
+import platform
+from collections import Counter
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
+from d2lite import __version__
 from d2lite.config import (
     CfgNode,
     LazyConfig,
@@ -53,7 +56,12 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     rank = comm.get_rank()
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
-    logger.info(f"Process {rank} of {comm.get_world_size()}; environment:\n{collect_env_info()}")
+    in_file = {"hidden_on_console": True}
+    logger.info(
+        f"Process {rank} of {comm.get_world_size()}: d2lite {__version__}, torch "
+        f"{torch.__version__}, Python {platform.python_version()} (more in log.txt)"
+    )
+    logger.info(f"Environment:\n{collect_env_info()}", extra=in_file)
     logger.info(f"Command: {command_line()}")
     resume = getattr(args, "resume", False)
     is_drawn = cfg.SEED < 0
@@ -70,7 +78,8 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     # An evaluation must not put its own options into the record of the training.
     if comm.is_main_process() and not (is_eval and config_path.exists()):
         write_config(cfg)
-    logger.info(_describe_options(cfg, config_path))
+    logger.info(_describe_origins(cfg, config_path))
+    logger.info(_describe_options(cfg), extra=in_file)
     if not is_eval:
         # Evaluation images have many sizes, and trying algorithms for each costs more than it
         # gives.
@@ -85,15 +94,30 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
         torch.set_float32_matmul_precision(precision)
 
 
-def _describe_options(cfg: CfgNode, config_path: Path) -> str:
+def _describe_origins(cfg: CfgNode, config_path: Path) -> str:
+    """How many options come from where."""
+    where = f"all are in {config_path}, with their origins in log.txt"
     if isinstance(cfg, PythonRunConfig):
-        return f"The Python config, which is saved in {config_path}:\n{LazyConfig.to_py(cfg.parts)}"
+        return f"Options of a Python config; {where}"
+    base = _defaults()
+    known = dict(base.keys_and_values())
+    changed = [key for key, value in cfg.keys_and_values() if known.get(key) != value]
+    counts = Counter(" ".join(cfg.origin(key).split()) for key in changed)
+    parts = [f"{count} of the {origin}" for origin, count in counts.items()]
+    return f"Options that differ from the defaults: {', '.join(parts) or 'none'} ({where})"
+
+
+def _describe_options(cfg: CfgNode) -> str:
+    if isinstance(cfg, PythonRunConfig):
+        return f"The Python config:\n{LazyConfig.to_py(cfg.parts)}"
+    differing = annotated_yaml(cfg, only_diff=True, base=_defaults())
+    return f"Options that differ from the defaults:\n{differing}"
+
+
+def _defaults() -> CfgNode:
     defaults = get_cfg()
     add_project_configs(defaults)
-    return (
-        f"Options that differ from the defaults (all of them: {config_path}):\n"
-        f"{annotated_yaml(cfg, only_diff=True, base=defaults)}"
-    )
+    return defaults
 
 
 def create_ddp_model(
