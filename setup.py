@@ -37,6 +37,8 @@ EXTRAS = {
     "safetensors": ["safetensors"],
     # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").
     "tiff": ["tifffile"],
+    # The pages of docs/ as a site.
+    "docs": ["mkdocs-material"],
     # Other libraries that tests compare with or ask with, or that people's own code draws with.
     "oracle": ["transformers", "matplotlib", "httpx"],
     # Training models of queries (Mask2Former).
@@ -93,8 +95,12 @@ def config_files(folder: str) -> list[str]:
 
 
 def all_extras() -> list[str]:
-    """Every optional package, without those of developers and the large clients of services."""
-    used = [packages for name, packages in EXTRAS.items() if name not in ("dev", "oracle", "live")]
+    """Every optional package, without developers' and the large clients of services."""
+    used = [
+        packages
+        for name, packages in EXTRAS.items()
+        if name not in ("dev", "docs", "oracle", "live")
+    ]
     return sorted({package for packages in used for package in packages})
 
 

@@ -17,6 +17,7 @@ from iopath.common.file_io import file_lock
 from portalocker.exceptions import LockException
 
 from .errors import DataError, MissingFileError, OutputError, UserError
+from .licences import licence_of
 from .live_line import live_line, on_terminal
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,8 @@ def download(url: str, target: str | os.PathLike[str], *, force: bool = False) -
 
 def _fetch(url: str, part: Path) -> None:
     """Fill a partial file up, in several attempts."""
-    logger.info("Fetching %s", url)
+    terms = licence_of(url)
+    logger.info("Fetching %s%s", url, f" ({terms}; see docs/licences.md)" if terms else "")
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(2 ** (attempt - 1))

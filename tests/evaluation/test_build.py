@@ -82,7 +82,7 @@ def registry(monkeypatch):
 
 
 def test_an_evaluator_of_ones_own_is_a_class_and_a_decorator(registry):
-    """The example of CONTRIBUTING.md."""
+    """The example of docs/extending.md."""
 
     @registry.register()
     class CountEvaluator(DatasetEvaluator):

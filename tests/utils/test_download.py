@@ -8,10 +8,12 @@ import threading
 
 import pytest
 
+from d2lite.data.datasets.published import PUBLISHED
 from d2lite.utils import download as module
 from d2lite.utils.download import cached_path, download
 from d2lite.utils.errors import DataError, MissingFileError, OutputError
 from d2lite.utils.file_io import PathManager
+from d2lite.utils.licences import licence_of
 
 CONTENT = bytes(range(256)) * 40
 
@@ -265,3 +267,23 @@ def test_folder_that_cannot_be_written_is_named(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot be written to .*file/a\.pth"):
         download(f"{server.url}/a.pth", tmp_path / "file" / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("url", "terms"),
+    [
+        ("https://dl.fbaipublicfiles.com/detectron2/COCO-Detection/x/1/model.pkl", "CC BY-SA 3.0"),
+        ("https://huggingface.co/someone/AdelaiDet/resolve/main/SOLOv2.pth", "non-commercial"),
+        ("http://images.cocodataset.org/zips/val2017.zip", "Flickr"),
+        ("https://example.org/mine.pth", None),
+    ],
+)
+def test_terms_of_what_is_fetched_are_known_by_its_address(url, terms):
+    found = licence_of(url)
+    assert found is None if terms is None else terms in found
+
+
+def test_every_published_set_has_known_terms():
+    for name, dataset in PUBLISHED.items():
+        for archive in dataset.parts.values():
+            assert all(licence_of(url) for url in archive.urls), name
