@@ -10,6 +10,7 @@ from .charts import Chart
 from .evaluated_set import EvaluatedSet, SetStatistics, set_statistics
 from .image_ranking import chosen_images
 from .pictures import ImagePair, image_pair
+from .plain_results import COLUMNS, plain_results
 from .task_part import task_part
 from .template import Column, Section, drawn, render
 
@@ -32,7 +33,7 @@ class RunPart:
         options: that differ from the defaults.
         config: all keys.
         environment: of the machine.
-        results: of the last evaluation, shown where there is no analysis of them.
+        results: of the last evaluation, as far as there is no analysis of them.
     """
 
     command: str = ""
@@ -83,8 +84,8 @@ def report_page(
         notes=notes,
         set_name="" if evaluated is None else evaluated.name,
         tasks=[task_part(analysis) for analysis in analyses],
-        result_columns=[Column("Metric"), Column("Value", 2)],
-        result_rows=[] if analyses else [list(row) for row in shown.results.items()],
+        other_columns=COLUMNS,
+        other_results=plain_results(shown.results),
         image_groups=groups,
         threshold=analyses[-1].threshold if analyses else None,
         image_task=TITLES[analyses[-1].task].lower() if analyses else "",

@@ -11,6 +11,7 @@ from .analysis import as_json
 from .evaluated_set import EvaluatedSet, disagreement, load_evaluated_set
 from .page import RunPart, report_page
 from .pictures import write_error_crops
+from .plain_results import without_analysed
 from .run_charts import training_charts
 from .run_files import RunFacts, blow_ups, logged_warnings, read_facts, read_scalars
 
@@ -53,7 +54,9 @@ def write_run_report(
         notes += filter(None, [disagreement(a, table, facts.test_sets) for a in found.analyses])
         if len(facts.test_sets) > 1:
             others = ", ".join(facts.test_sets[:-1])
-            notes.append(f"The results are those on {found.name}, the last set; not on {others}.")
+            notes.append(
+                f"The analysis is of {found.name}, the last set; of {others} there are the results."
+            )
     page = report_page(
         f"Report of {folder.resolve().name}",
         evaluated,
@@ -66,7 +69,11 @@ def write_run_report(
             options=facts.options,
             config=facts.config,
             environment=facts.environment,
-            results=facts.results,
+            results=without_analysed(
+                facts.results,
+                [] if evaluated is None else [a.task for a in evaluated.analyses],
+                facts.test_sets,
+            ),
         ),
         notes,
     )
