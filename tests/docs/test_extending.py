@@ -10,6 +10,7 @@ from d2lite.config import find_config_file, get_cfg
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.backbone.build import BACKBONE_REGISTRY
+from d2lite.utils.registry import Registry
 from tests.predicting.conftest import OPTIONS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
@@ -36,6 +37,10 @@ def names():
     for block in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), flags=re.M | re.S):
         exec(block, found)
     yield found
+    for registry in [value for value in found.values() if isinstance(value, Registry)]:
+        for name in set(registry._obj_map) & set(found):
+            if registry._obj_map[name] is found[name]:
+                del registry._obj_map[name]
     MetadataCatalog.remove("four_shapes")
     DatasetCatalog.remove("four_shapes")
 

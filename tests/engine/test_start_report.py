@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from d2lite.config import get_cfg
+from d2lite.data.dataset_dicts import counted_classes
 from d2lite.engine import HookBase, setup_cfg
 from d2lite.engine.hooks import StartReport, build_hooks_by_name
 from d2lite.engine.reports.start import memory_in_use
 from d2lite.evaluation import EVALUATOR_REGISTRY, DatasetEvaluator
 from d2lite.utils.errors import ConfigError, InputTypeError, UnknownNameError
+from d2lite.utils.events import EventStorage
 from d2lite.utils.provenance import command_line, config_hash, git_commit
 
 from .conftest import run, saved
@@ -93,6 +95,21 @@ def test_the_expected_end_is_logged_once(caplog):
     assert "s an iteration the training ends in 0:00:00" in line
     assert "1 GiB" in line
     assert "GiB" in memory_in_use()
+
+
+def test_classes_of_the_data_are_a_histogram_of_the_new_run(toy_cfg, monkeypatch):
+    found = []
+    monkeypatch.setattr(EventStorage, "put_histogram", lambda *args, **kw: found.append((args, kw)))
+    toy_cfg.SOLVER.MAX_ITER = 1
+    run(toy_cfg)
+    ((_, name, ids), options) = found[0]
+    assert name == "data/objects_of_class"
+    counts = [row["objects"] for row in counted_classes(toy_cfg.DATASETS.TRAIN)]
+    assert ids.bincount().tolist() == counts
+    assert options == {"bins": len(counts)}
+    toy_cfg.SOLVER.MAX_ITER = 2
+    run(toy_cfg, resume=True)
+    assert len(found) == 1
 
 
 def test_period_of_writing_is_a_key(toy_cfg):

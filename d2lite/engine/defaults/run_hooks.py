@@ -5,10 +5,12 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from d2lite.checkpoint import Checkpointer
 from d2lite.config import CfgNode
+from d2lite.data.dataset_dicts import counted_classes
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import EventWriter
@@ -16,7 +18,7 @@ from d2lite.utils.events import EventWriter
 from .. import hooks
 from ..derived_config import get_num_classes, load_test_classes, shown_classes_key
 from ..evaluating import build_validation_loaders
-from ..trainer_base import HookBase
+from ..trainer_base import HookBase, TrainerBase
 
 
 def step_hooks(
@@ -166,7 +168,7 @@ def _measuring_period(cfg: CfgNode, metric: str) -> int:
 def writing_hooks(
     cfg: CfgNode, build_writers: Callable[[], Sequence[EventWriter]]
 ) -> list[HookBase | None]:
-    """Make the hook that writes scalars, in the main process.
+    """Make the hooks that write scalars and the histogram of classes, in the main process.
 
     Args:
         cfg: the config.
@@ -176,4 +178,15 @@ def writing_hooks(
         return []
     if cfg.LOG_PERIOD < 1:
         raise ConfigError(f"LOG_PERIOD is {cfg.LOG_PERIOD}; it is a number of steps, 1 or more.")
-    return [hooks.PeriodicWriter(build_writers, period=cfg.LOG_PERIOD)]
+    return [
+        hooks.CallbackHook(before_train=lambda trainer: _put_class_histogram(cfg, trainer)),
+        hooks.PeriodicWriter(build_writers, period=cfg.LOG_PERIOD),
+    ]
+
+
+def _put_class_histogram(cfg: CfgNode, trainer: TrainerBase) -> None:
+    """Objects of each class of the training data, by class number; once in a run."""
+    counts = [row["objects"] for row in counted_classes(cfg.DATASETS.TRAIN) or ()]
+    if trainer.start_iter == 0 and len(counts) > 1 and sum(counts):
+        ids = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+        trainer.storage.put_histogram("data/objects_of_class", ids, bins=len(counts))
