@@ -37,8 +37,8 @@ EXTRAS = {
     "safetensors": ["safetensors"],
     # TIFFs of many channels or of 16 bits a channel (INPUT.FORMAT "RGBN").
     "tiff": ["tifffile"],
-    # The pages of docs/ as a site.
-    "docs": ["mkdocs-material"],
+    # The pages of docs/ as a site, and its notebook.
+    "docs": ["mkdocs-material", "nbclient", "ipykernel"],
     # Other libraries that tests compare with or ask with, or that people's own code draws with.
     "oracle": ["transformers", "matplotlib", "httpx"],
     # Training models of queries (Mask2Former).
