@@ -68,7 +68,13 @@ def on_files(files: Files, config: Any) -> Files:
         page = f"projects/{readme.parent.name}.md"
         files.append(File.generated(config, page, content=readme.read_text("utf-8")))
         pages.append(page)
-    config["nav"][-1]["Projects"] = pages
+    nav = config["nav"]
+    named = str(nav[:-2])
+    own = [file.src_uri for file in files.documentation_pages() if file.src_uri not in pages]
+    nav[-1]["Projects"] = pages
+    nav[-2]["More"] = [page for page in own if f"'{page}'" not in named]
+    if not nav[-2]["More"]:
+        del nav[-2]
     return files
 
 
