@@ -48,6 +48,12 @@ _C.INPUT.AUGMENTATIONS = ()
 _C.INPUT.AUGMENTATIONS_TEST = ()
 # Mosaic, MixUp and CopyPaste are left out of this many iterations at the end of training.
 _C.INPUT.MIXING_OFF_LAST_ITERS = 0
+# The same in epochs, wins over the iterations; 0 leaves them.
+_C.INPUT.MIXING_OFF_LAST_EPOCHS = 0.0
+# Names of other augmentations that are left out at the end as well, as ("PhotometricDistortion",).
+_C.INPUT.OFF_WITH_MIXING = ()
+# One size for all images of a batch where ResizeShortestEdge or RandomResize draw one (d2lite).
+_C.INPUT.SIZE_BY_BATCH = False
 # Further augmentations in training (d2lite).
 _C.INPUT.AUG = CN()
 # Large-scale jitter, in place of MIN_SIZE_TRAIN and MAX_SIZE_TRAIN: fit into SIZE (height, width),

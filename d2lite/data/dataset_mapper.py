@@ -62,6 +62,7 @@ class DatasetMapper:
         recompute_boxes: bool = False,
         mixing_ends_at: int | Callable[[float], int] | None = None,
         ignore_value: int = 255,
+        off_at_end: Sequence[str] = (),
     ) -> None:
         """Store what is to be done.
 
@@ -83,6 +84,7 @@ class DatasetMapper:
                 mixed, or a function that gives it for the number of images in an epoch; None for
                 never.
             ignore_value: the class, in maps of classes, of pixels that have none.
+            off_at_end: names of further augmentations that are left out with the mixing ones.
 
         Raises:
             ConfigError: if boxes shall follow masks that are not used, if rotated boxes are to
@@ -99,7 +101,7 @@ class DatasetMapper:
                 f"{', '.join(MASK_FORMATS)}."
             )
         self.is_train = is_train
-        self.steps = WholeImageSteps(augmentations, mixing_ends_at)
+        self.steps = WholeImageSteps(augmentations, mixing_ends_at, off_at_end)
         if use_rotated_boxes and (use_instance_mask or use_keypoint or self.steps.mixing):
             raise ConfigError(
                 "A model of rotated boxes (MODEL.PROPOSAL_GENERATOR.NAME RRPN) has neither masks "
@@ -149,6 +151,7 @@ class DatasetMapper:
             # A crop leaves boxes larger than what is still to be seen of the object.
             "recompute_boxes": is_train and cfg.MODEL.MASK_ON and may_cut(augmentations),
             "mixing_ends_at": mixing_ends_at(cfg) if is_train else None,
+            "off_at_end": cfg.INPUT.OFF_WITH_MIXING if is_train else (),
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         }
 

@@ -43,6 +43,7 @@ class DrawPurpose(IntEnum):
     RPN_SAMPLING = 1  # which anchors of an image train the RPN
     ROI_SAMPLING = 2  # which proposals of an image train the ROI heads
     DENOISING = 3  # the noise of denoising queries of an image
+    BATCH_SIZES = 4  # one size for the images of a batch
     STEP = 7  # dropout and other draws of the model in one training step
     SAMPLE_ORDER = 11  # the order of the samples in an epoch
     REPEAT_PHASES = 12  # in which epochs an image repeated 1.3 times comes twice

@@ -369,3 +369,77 @@ def test_base_classes_say_what_a_subclass_must_write():
         WholeImageAugmentation()(labelled, lambda: labelled)
     with pytest.raises(NotImplementedError, match="does not define mix"):
         MixingAugmentation(1.0)(labelled, lambda: labelled)
+
+
+def sizes(made):
+    return [{tuple(sample["image"].shape[1:]) for sample in batch} for batch in made]
+
+
+def test_one_size_is_drawn_for_all_images_of_a_batch_and_again_after_a_resume():
+    shapes = [(32, 32), (40, 40), (48, 48)]
+    keys = ["INPUT.AUGMENTATIONS", ["RandomFlip", f"RandomResize({shapes})"]]
+    keys += ["DATALOADER.ASPECT_RATIO_GROUPING", False]
+    cfg = config(*keys, "INPUT.SIZE_BY_BATCH", True)
+    whole = batches(cfg, 12)
+    assert all(len(of_batch) == 1 for of_batch in sizes(whole))
+    assert set.union(*sizes(whole)) == set(shapes)
+    assert list(map(told, batches(cfg, 4, start=8, workers=2))) == list(map(told, whole[8:]))
+    alone = batches(config(*keys), 12)
+    assert any(len(of_batch) > 1 for of_batch in sizes(alone))
+
+
+def test_strong_steps_end_with_the_mixing_ones_or_alone():
+    plain = ["Resize(shape=(40, 40))"]
+    strong = ["RandomBrightness(0.5, 0.6)", "RandomFlip(prob=1.0)"]
+    off = ["RandomBrightness"]
+    for first in ([], ["Mosaic(size=(50, 70))"]):
+        cfg = config(
+            "INPUT.AUGMENTATIONS", [*first, *strong, *plain],
+            "INPUT.MIXING_OFF_LAST_ITERS", 4,
+            "INPUT.OFF_WITH_MIXING", off,
+            "DATALOADER.ASPECT_RATIO_GROUPING", False,
+        )  # fmt: skip
+        weak = config("INPUT.AUGMENTATIONS", [strong[1], *plain])
+        equal = [
+            all(torch.equal(a["image"], b["image"]) for a, b in zip(x, y, strict=True))
+            for x, y in zip(batches(cfg, 8), batches(weak, 8), strict=True)
+        ]
+        assert equal == [False] * 6 + [True] * 2
+
+
+def test_the_end_may_be_given_in_epochs():
+    """Five images in batches of three: an epoch has 5/3 iterations."""
+    cfg = config(
+        "INPUT.AUGMENTATIONS", ["MixUp"],
+        "SOLVER.MAX_EPOCHS", 6.0, "SOLVER.IMS_PER_BATCH", 5,
+        "INPUT.MIXING_OFF_LAST_EPOCHS", 2.0,
+    )  # fmt: skip
+    mapper = DatasetMapper(cfg, True).with_partners(list(range(5)))
+    assert mapper.steps.mixing_ends_at == 4 * 5
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["INPUT.SIZE_BY_BATCH", True], "ASPECT_RATIO_GROUPING would exchange"),
+        (
+            [
+                "INPUT.SIZE_BY_BATCH", True, "DATALOADER.ASPECT_RATIO_GROUPING", False,
+                "INPUT.AUGMENTATIONS", ["Resize(shape=(8, 8))"],
+            ],
+            "has no RandomResize or ResizeShortestEdge",
+        ),
+        (["INPUT.OFF_WITH_MIXING", ["ResizeShortestEdge"]], "but not when"),
+        (
+            ["INPUT.OFF_WITH_MIXING", ["RandomFlop"], "INPUT.MIXING_OFF_LAST_ITERS", 2],
+            "names RandomFlop, which INPUT.AUGMENTATIONS does not have; it has Resize",
+        ),
+        (
+            ["INPUT.MIXING_OFF_LAST_EPOCHS", -1.0, "INPUT.AUGMENTATIONS", ["MixUp"]],
+            "must be 0 or more",
+        ),
+    ],
+)  # fmt: skip
+def test_ends_and_sizes_that_make_no_sense_are_refused(keys, message):
+    with pytest.raises(ConfigError, match=message):
+        DatasetMapper(config(*keys), True)

@@ -11,6 +11,7 @@ from d2lite.utils.errors import ConfigError
 
 from .mixing import MixingAugmentation, WholeImageAugmentation
 from .parsing import Step, read_augmentation
+from .whole_image_steps import step_name
 
 # What leaves the whole image to be seen: boxes around objects stay as tight as they were.
 _WHOLE = (
@@ -59,6 +60,7 @@ def build_augmentation(cfg: Any, is_train: bool) -> list[Any]:
         steps += usual if is_default else [read_augmentation(text, _defaults(cfg))]
     if is_train:
         _check_keys(cfg, texts, steps)
+        steps = _by_batch(cfg, steps)
     else:
         _check_test(steps)
     return steps
@@ -87,7 +89,7 @@ def may_cut(steps: Sequence[Any]) -> bool:
         steps: augmentations; of an unknown kind it is assumed.
     """
     for step in steps:
-        if isinstance(step, T.RandomApply):
+        while isinstance(step, T.RandomApply | T.DrawnByBatch):
             step = step.aug
         if isinstance(step, (T.AugmentationList, T.RandomChoice)):
             if may_cut(step.augs):
@@ -101,7 +103,7 @@ def mixing_ends_at(cfg: Any) -> Callable[[float], int] | None:
     """The position in the sample stream from which on no images are mixed.
 
     Args:
-        cfg: INPUT.MIXING_OFF_LAST_ITERS, SOLVER.MAX_ITER, SOLVER.MAX_EPOCHS and
+        cfg: INPUT.MIXING_OFF_LAST_ITERS and _EPOCHS, SOLVER.MAX_ITER, SOLVER.MAX_EPOCHS and
             SOLVER.IMS_PER_BATCH are read.
 
     Returns:
@@ -111,21 +113,52 @@ def mixing_ends_at(cfg: Any) -> Callable[[float], int] | None:
     Raises:
         ConfigError: for a negative number.
     """
-    last = cfg.INPUT.MIXING_OFF_LAST_ITERS
-    if last < 0:
-        raise ConfigError(f"INPUT.MIXING_OFF_LAST_ITERS is {last}; it must be 0 or more.")
-    if last == 0:
+    last, epochs = cfg.INPUT.MIXING_OFF_LAST_ITERS, cfg.INPUT.MIXING_OFF_LAST_EPOCHS
+    if last < 0 or epochs < 0:
+        raise ConfigError(
+            f"INPUT.MIXING_OFF_LAST_ITERS is {last} and MIXING_OFF_LAST_EPOCHS {epochs}; they must "
+            "be 0 or more."
+        )
+    if last == 0 and epochs == 0:
         return None
     solver = cfg.SOLVER
-    return partial(_end_of_mixing, last, solver.MAX_ITER, solver.MAX_EPOCHS, solver.IMS_PER_BATCH)
+    return partial(
+        _end_of_mixing, last, epochs, solver.MAX_ITER, solver.MAX_EPOCHS, solver.IMS_PER_BATCH
+    )
 
 
 def _end_of_mixing(
-    last_iters: int, max_iter: int, max_epochs: float, batch_size: int, epoch_size: float
+    last_iters: int,
+    last_epochs: float,
+    max_iter: int,
+    max_epochs: float,
+    batch_size: int,
+    epoch_size: float,
 ) -> int:
     if max_epochs > 0:
         max_iter = epochs_to_iterations(max_epochs, epoch_size / batch_size)
+    if last_epochs > 0:
+        last_iters = epochs_to_iterations(last_epochs, epoch_size / batch_size)
     return max(max_iter - last_iters, 0) * batch_size
+
+
+def _by_batch(cfg: Any, steps: list[Step]) -> list[Step]:
+    """With INPUT.SIZE_BY_BATCH, the resizes draw one size for all images of a batch."""
+    if not cfg.INPUT.SIZE_BY_BATCH:
+        return steps
+    if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
+        raise ConfigError(
+            "INPUT.SIZE_BY_BATCH draws a size for the images of one batch, which "
+            "DATALOADER.ASPECT_RATIO_GROUPING would exchange with other batches; set that False."
+        )
+    kinds = (T.RandomResize, T.ResizeShortestEdge)
+    if not any(isinstance(step, kinds) for step in steps):
+        raise ConfigError(
+            "INPUT.SIZE_BY_BATCH is True, but INPUT.AUGMENTATIONS has no RandomResize or "
+            "ResizeShortestEdge that draws a size."
+        )
+    images = cfg.SOLVER.IMS_PER_BATCH
+    return [T.DrawnByBatch(step, images) if isinstance(step, kinds) else step for step in steps]
 
 
 def _defaults(cfg: Any) -> dict[str, dict[str, Any]]:
@@ -214,12 +247,23 @@ def _check_keys(cfg: Any, texts: Sequence[str], steps: Sequence[Step]) -> None:
             f"{type(painting[0]).__name__} hides parts of objects, which polygons cannot say. Set "
             "INPUT.MASK_FORMAT bitmask."
         )
-    if cfg.INPUT.MIXING_OFF_LAST_ITERS and not any(
-        isinstance(step, MixingAugmentation) for step in steps
-    ):
+    off = cfg.INPUT.OFF_WITH_MIXING
+    missing = sorted(set(off) - {step_name(step) for step in steps})
+    if missing:
         raise ConfigError(
-            "INPUT.MIXING_OFF_LAST_ITERS is set, but INPUT.AUGMENTATIONS mixes no images "
-            "(Mosaic, MixUp, CopyPaste)."
+            f"INPUT.OFF_WITH_MIXING names {', '.join(missing)}, which INPUT.AUGMENTATIONS does not "
+            f"have; it has {', '.join(dict.fromkeys(map(step_name, steps)))}."
+        )
+    ends = bool(cfg.INPUT.MIXING_OFF_LAST_ITERS or cfg.INPUT.MIXING_OFF_LAST_EPOCHS)
+    if ends and not off and not any(isinstance(step, MixingAugmentation) for step in steps):
+        raise ConfigError(
+            "INPUT.MIXING_OFF_LAST_ITERS or _EPOCHS is set, but INPUT.AUGMENTATIONS mixes no "
+            "images (Mosaic, MixUp, CopyPaste), and INPUT.OFF_WITH_MIXING names no augmentation."
+        )
+    if off and not ends:
+        raise ConfigError(
+            "INPUT.OFF_WITH_MIXING is set, but not when: set INPUT.MIXING_OFF_LAST_ITERS or "
+            "INPUT.MIXING_OFF_LAST_EPOCHS."
         )
 
 

@@ -30,7 +30,7 @@ for _name in T.__all__:
     if (
         isinstance(_kind, type)
         and issubclass(_kind, T.Augmentation)
-        and _kind is not T.Augmentation
+        and _kind not in (T.Augmentation, T.DrawnByBatch)
     ):
         AUGMENTATION_REGISTRY.register(_kind)
 for _kind in (Albumentations, CopyPaste, MixUp, Mosaic):

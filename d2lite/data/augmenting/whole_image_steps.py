@@ -31,12 +31,14 @@ class WholeImageSteps:
         self,
         augmentations: Sequence[T.Augmentation | T.Transform | WholeImageAugmentation],
         mixing_ends_at: int | Callable[[float], int] | None = None,
+        off_at_end: Sequence[str] = (),
     ) -> None:
         """Store the steps.
 
         Args:
             augmentations: applied in order.
             mixing_ends_at: as in `DatasetMapper`.
+            off_at_end: likewise.
         """
         self._segments = _segments(augmentations)
         self.plain = [
@@ -44,12 +46,14 @@ class WholeImageSteps:
         ]
         self.mixing = [step for step in self._segments if isinstance(step, WholeImageAugmentation)]
         self.mixing_ends_at = mixing_ends_at
+        at_end = [step for step in self.plain if step_name(step) not in off_at_end]
+        self._last_segments = _segments(at_end) if off_at_end else None
         self._partners: PartnerSource | None = None
 
     @property
     def needs_partners(self) -> bool:
-        """Whether a step asks for other images of the dataset."""
-        return any(step.needs_partners for step in self.mixing)
+        """Whether a step asks for other images of the dataset, or the end for their number."""
+        return any(step.needs_partners for step in self.mixing) or callable(self.mixing_ends_at)
 
     @property
     def needs_masks(self) -> bool:
@@ -82,7 +86,10 @@ class WholeImageSteps:
         self, labelled: LabelledImage, read: Read, stop: int
     ) -> tuple[LabelledImage, T.Transform]:
         to_do: T.Transform = T.TransformList([])
-        for index, step in enumerate(self._segments[:stop]):
+        segments = self._segments[:stop]
+        if self._last_segments is not None and self._is_mixing_over():
+            segments = self._last_segments
+        for index, step in enumerate(segments):
             if not isinstance(step, WholeImageAugmentation):
                 to_do = labelled.augment(step)
                 continue
@@ -118,6 +125,13 @@ class WholeImageSteps:
                 # the one that asked for a partner.
                 if tries == _PARTNER_TRIES:
                     raise
+
+
+def step_name(step: Any) -> str:
+    """The name of an augmentation in INPUT.AUGMENTATIONS, without what is put around it."""
+    while isinstance(step, T.RandomApply | T.DrawnByBatch):
+        step = step.aug
+    return type(step).__name__
 
 
 def _segments(augmentations: Sequence[Any]) -> list[T.AugmentationList | WholeImageAugmentation]:

@@ -29,7 +29,7 @@ from .augmentation_impl import (
     ResizeScale,
     ResizeShortestEdge,
 )
-from .choice import RandomChoice
+from .choice import DrawnByBatch, RandomChoice
 from .photometric import PhotometricDistortion
 from .rand_augment import RandAugment
 from .transform import (
@@ -58,6 +58,7 @@ __all__ = [
     "BlendTransform",
     "ColorTransform",
     "CropTransform",
+    "DrawnByBatch",
     "ExtentTransform",
     "FixedSizeCrop",
     "GridSampleTransform",

@@ -1,10 +1,12 @@
-"""RandomChoice: some augmentations out of several, chosen again for each image."""
+"""Augmentations around others: some of several for each image, and one draw for a whole batch."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
+
+from d2lite.utils.keyed_rng import DrawPurpose, draw_key, keyed_draws, stream_position
 
 from .augmentation import Augmentation, as_augmentation
 
@@ -49,3 +51,29 @@ class RandomChoice(Augmentation):
             share = np.asarray(self.weights, dtype=np.float64) / sum(self.weights)
         chosen = np.random.choice(len(self.augs), self.count, replace=False, p=share)
         return TransformList([self.augs[index](aug_input) for index in chosen])
+
+
+class DrawnByBatch(Augmentation):
+    """An augmentation whose draws are the same for all images of a training batch."""
+
+    def __init__(self, aug: Augmentation, batch_size: int) -> None:
+        """Store the augmentation.
+
+        Args:
+            aug: draws in `get_transform` alone.
+            batch_size: images of one iteration, in all processes.
+        """
+        super().__init__()
+        self.aug, self.batch_size = aug, batch_size
+
+    def __call__(self, aug_input: Any) -> Transform:
+        """Apply the augmentation to `aug_input` in place.
+
+        The draw follows from the iteration alone; outside of a training loader, where the
+        iteration is not known, it is made for each image.
+        """
+        position = stream_position()
+        if position is None:
+            return self.aug(aug_input)
+        with keyed_draws(draw_key(0, position // self.batch_size, DrawPurpose.BATCH_SIZES)):
+            return self.aug(aug_input)
