@@ -14,7 +14,10 @@ from .distributions import (
     move_edges,
 )
 from .hybrid_encoder import HybridEncoder
+from .mask_criterion import MaskCriterion
 from .mask_losses import mask_bce_losses, mask_dice_losses, pairwise_bce_costs, pairwise_dice_costs
+from .mask_matching import HungarianMatcher
+from .mask_results import best_instances, panoptic_segments, semantic_scores
 from .position_encoding import cell_centers, grid_position_encoding, sine_position_encoding
 from .rep_blocks import ConvNorm
 from .set_criterion import Predictions, SetCriterion
@@ -34,11 +37,14 @@ __all__ = [
     "ConvNorm",
     "DecoderLayer",
     "DenoisingQueries",
+    "HungarianMatcher",
     "HybridEncoder",
+    "MaskCriterion",
     "MultiScaleDeformableAttention",
     "Predictions",
     "SetCriterion",
     "SetMatcher",
+    "best_instances",
     "cell_boxes",
     "cell_centers",
     "cxcywh_to_xyxy",
@@ -61,7 +67,9 @@ __all__ = [
     "pairwise_bce_costs",
     "pairwise_box_costs",
     "pairwise_dice_costs",
+    "panoptic_segments",
     "refine_boxes",
+    "semantic_scores",
     "sine_position_encoding",
     "top_queries",
     "varifocal_losses",

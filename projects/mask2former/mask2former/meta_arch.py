@@ -6,26 +6,19 @@ N images, Q queries, K classes.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.data import MetadataCatalog
-from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector, build_sem_seg_head
-from d2lite.modeling.meta_arch.detector import Batch, common_arguments, output_sizes
-from d2lite.modeling.postprocessing import sem_seg_postprocess
-from d2lite.structures import BitMasks, Instances, PolygonMasks
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.modeling import META_ARCH_REGISTRY, Backbone, build_sem_seg_head
+from d2lite.modeling.meta_arch.mask_queries import MaskQueries, mask_query_arguments
 
 from .config import follow_own_defaults
 from .criterion import SetCriterion
-from .inference import best_instances, panoptic_segments, semantic_scores
-from .matcher import HungarianMatcher
 
 
 @META_ARCH_REGISTRY.register()
-class MaskFormer(Detector):
+class MaskFormer(MaskQueries):
     """Classes and masks of queries: instance, panoptic and semantic segmentation by one model.
 
     Args:
@@ -51,6 +44,8 @@ class MaskFormer(Detector):
     Source: Cheng 2022, arXiv:2112.01527.
     """
 
+    section = "MASK_FORMER"
+
     @configurable
     def __init__(
         self,
@@ -71,182 +66,47 @@ class MaskFormer(Detector):
         instance_on: bool,
         test_topk_per_image: int,
     ) -> None:
-        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        super().__init__(
+            backbone=backbone,
+            criterion=criterion,
+            object_mask_threshold=object_mask_threshold,
+            overlap_threshold=overlap_threshold,
+            metadata=metadata,
+            sem_seg_postprocess_before_inference=sem_seg_postprocess_before_inference,
+            pixel_mean=pixel_mean,
+            pixel_std=pixel_std,
+            semantic_on=semantic_on,
+            panoptic_on=panoptic_on,
+            instance_on=instance_on,
+            test_topk_per_image=test_topk_per_image,
+        )
         self.sem_seg_head = sem_seg_head
-        self.criterion = criterion
         self.num_queries = num_queries
-        self.object_mask_threshold = object_mask_threshold
-        self.overlap_threshold = overlap_threshold
-        self.metadata = metadata
         self.size_divisibility = (
             size_divisibility if size_divisibility >= 0 else backbone.size_divisibility
         )
-        self.sem_seg_postprocess_before_inference = sem_seg_postprocess_before_inference
-        self.semantic_on, self.panoptic_on, self.instance_on = semantic_on, panoptic_on, instance_on
-        self.test_topk_per_image = test_topk_per_image
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL` and `TEST`, and the metadata of the training set."""
         follow_own_defaults(cfg, "SOLVER.OPTIMIZER")
-        common, node = common_arguments(cfg), cfg.MODEL.MASK_FORMER
+        node = cfg.MODEL.MASK_FORMER
+        num_aux = node.DEC_LAYERS - 1 if node.DEEP_SUPERVISION else 0
         names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
         metadata = MetadataCatalog.get(names[0]) if names else None
-        weights = {
-            "loss_ce": node.CLASS_WEIGHT,
-            "loss_mask": node.MASK_WEIGHT,
-            "loss_dice": node.DICE_WEIGHT,
-        }
-        matcher = HungarianMatcher(*weights.values(), num_points=node.TRAIN_NUM_POINTS)
-        num_aux = node.DEC_LAYERS - 1 if node.DEEP_SUPERVISION else 0
-        of_aux = {f"{name}_{i}": w for i in range(num_aux) for name, w in weights.items()}
-        criterion = SetCriterion(
-            cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            matcher,
-            {**weights, **of_aux},
-            node.NO_OBJECT_WEIGHT,
-            ["labels", "masks"],
-            node.TRAIN_NUM_POINTS,
-            node.OVERSAMPLE_RATIO,
-            node.IMPORTANCE_SAMPLE_RATIO,
-        )
+        common = mask_query_arguments(cfg, node, num_aux, metadata)
+        final = node.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE
         return {
             **common,
             "sem_seg_head": build_sem_seg_head(cfg, common["backbone"].output_shape()),
-            "criterion": criterion,
             "num_queries": node.NUM_OBJECT_QUERIES,
-            "object_mask_threshold": node.TEST.OBJECT_MASK_THRESHOLD,
-            "overlap_threshold": node.TEST.OVERLAP_THRESHOLD,
-            "metadata": metadata,
             "size_divisibility": node.SIZE_DIVISIBILITY,
-            # Panoptic and instance results are computed in the size of the result anyway.
             "sem_seg_postprocess_before_inference": (
-                node.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE
-                or node.TEST.PANOPTIC_ON
-                or node.TEST.INSTANCE_ON
+                final or common["sem_seg_postprocess_before_inference"]
             ),
-            "semantic_on": node.TEST.SEMANTIC_ON,
-            "panoptic_on": node.TEST.PANOPTIC_ON,
-            "instance_on": node.TEST.INSTANCE_ON,
-            "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
-    def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
-        """`loss_ce`, `loss_mask` and `loss_dice` of the last layer and, with _0, ..., of others."""
-        images = self.preprocess_image(batched_inputs)
-        outputs = self.sem_seg_head(self.backbone(images.tensor))
-        targets = [
-            _target_of(truth, item, images.tensor.shape[-2:])
-            for truth, item in zip(self.truth_of(batched_inputs), batched_inputs, strict=True)
-        ]
-        weights = self.criterion.weight_dict
-        if not any(name.endswith("_0") for name in weights):
-            outputs = {key: value for key, value in outputs.items() if key != "aux_outputs"}
-        losses = self.criterion(outputs, targets)
-        return {name: loss * weights[name] for name, loss in losses.items() if name in weights}
-
-    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
-        """Find classes of pixels, segments and objects, whatever is switched on.
-
-        Args:
-            batched_inputs: see `Detector`.
-
-        Returns:
-            for each image `sem_seg`, see `semantic_scores`; `panoptic_seg`, see
-            `panoptic_segments`; `instances`, see `best_instances`.
-        """
-        images = self.preprocess_image(batched_inputs)
-        outputs = self.sem_seg_head(self.backbone(images.tensor))
-        sizes = output_sizes(batched_inputs, images.image_sizes)
-        padded = images.tensor.shape[-2:]
-        return [
-            self._results(classes, masks, padded, seen, wanted)
-            for classes, masks, seen, wanted in zip(
-                outputs["pred_logits"],
-                outputs["pred_masks"],
-                images.image_sizes,
-                sizes,
-                strict=True,
-            )
-        ]
-
-    def _results(
-        self,
-        class_logits: Tensor,
-        mask_logits: Tensor,
-        padded: Sequence[int],
-        seen: tuple[int, int],
-        wanted: tuple[int, int],
-    ) -> dict[str, Any]:
-        """The results of one image, from its (height, width) as seen to the wanted one."""
-        class_logits = class_logits.float()
-        # Image by image: the enlarged masks of a whole batch take much memory.
-        masks = F.interpolate(
-            mask_logits[None].float(), size=tuple(padded), mode="bilinear", align_corners=False
-        )[0]
-        is_final = self.sem_seg_postprocess_before_inference
-        if is_final:
-            masks = sem_seg_postprocess(masks, seen, *wanted)
-        results: dict[str, Any] = {}
-        if self.semantic_on:
-            scores = semantic_scores(class_logits, masks)
-            results["sem_seg"] = scores if is_final else sem_seg_postprocess(scores, seen, *wanted)
-        things = _things_of(self.metadata)
-        if self.panoptic_on:
-            if things is None:
-                raise ConfigError(
-                    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON needs a panoptic set as first of "
-                    "DATASETS.TRAIN, whose metadata says which classes are objects "
-                    "(thing_dataset_id_to_contiguous_id)."
-                )
-            results["panoptic_seg"] = panoptic_segments(
-                class_logits,
-                masks,
-                things,
-                self.object_mask_threshold,
-                self.overlap_threshold,
-            )
-        if self.instance_on:
-            results["instances"] = best_instances(
-                class_logits,
-                masks,
-                self.test_topk_per_image,
-                things if self.panoptic_on else None,
-            )
-        return results
-
-
-def _things_of(metadata: Any) -> frozenset[int] | None:
-    """Class numbers of objects; None where the metadata does not say."""
-    numbers = None if metadata is None else metadata.get("thing_dataset_id_to_contiguous_id")
-    return None if numbers is None else frozenset(numbers.values())
-
-
-def _target_of(truth: Instances, item: dict[str, Any], padded: Sequence[int]) -> dict[str, Tensor]:
-    """Labels and bool masks of an image's objects, the masks padded as the batch is.
-
-    Args:
-        truth: gt_classes, and gt_masks: a (T, H, W) tensor, `BitMasks` or `PolygonMasks`.
-        item: of the batch, for messages.
-        padded: (height, width) of the network's input.
-
-    Raises:
-        DataError: if there are objects without masks.
-    """
-    labels = truth.gt_classes
-    if not truth.has("gt_masks"):
-        if len(labels):
-            raise DataError(
-                f"{item.get('file_name', 'An image')} has {len(labels)} objects without masks, and "
-                "Mask2Former learns masks. Use a set with masks and a mapper that keeps them "
-                "(INPUT.DATASET_MAPPER_NAME)."
-            )
-        return {"labels": labels, "masks": labels.new_zeros((0, *padded), dtype=torch.bool)}
-    masks = truth.gt_masks
-    if isinstance(masks, PolygonMasks):
-        masks = BitMasks.from_polygon_masks(masks, *truth.image_size)
-    if isinstance(masks, BitMasks):
-        masks = masks.tensor
-    masks = masks.to(device=labels.device, dtype=torch.bool)
-    below, beside = (side - own for side, own in zip(padded, masks.shape[-2:], strict=True))
-    return {"labels": labels, "masks": F.pad(masks, (0, beside, 0, below))}
+    def predict_queries(self, images: Tensor) -> dict[str, Any]:
+        """See `MaskQueries.predict_queries`."""
+        outputs: dict[str, Any] = self.sem_seg_head(self.backbone(images))
+        return outputs

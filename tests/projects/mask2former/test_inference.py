@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from d2lite.projects.mask2former.inference import (
+from d2lite.modeling.transformer import (
     best_instances,
     panoptic_segments,
     semantic_scores,

@@ -67,7 +67,8 @@ def panoptic_segments(
         ],
         dim=1,
     )
-    ids, id_of_stuff = [0] * len(labels), {}
+    ids = [0] * len(labels)
+    id_of_stuff: dict[int, int] = {}
     for query, ((whole, won, visible), label) in enumerate(
         zip(counts.tolist(), labels.tolist(), strict=True)
     ):
