@@ -39,12 +39,19 @@ def _rules(*, is_dinov3: bool) -> Rules:
         (rf"{_LAYER}.(?:output.dense|mlp.down_proj|mlp.weights_out)", r"blocks.\1.mlp.fc2"),
         (_LAYER, r"blocks.\1"),
         (r"(?:layer)?norm", "norm"),
-        (r"(?:pooler|classifier|decoder|criterion)(?:\.[\w.]+)?", ""),
+        (r"(?:pooler|classifier|decoder)(?:\.[\w.]+)?", ""),
     ]
     return compiled((_PREFIX + theirs, ours) for theirs, ours in rules)
 
 
-_HEAD_NAMES = ("query", "class_predictor", "mask_head", "upscale_block", "attn_mask_probs")
+_HEAD_NAMES = (
+    "query",
+    "class_predictor",
+    "mask_head",
+    "upscale_block",
+    "attn_mask_probs",
+    "criterion",
+)
 _HEADS = compiled(
     [
         (r"query", "q"),

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
@@ -90,14 +91,10 @@ class TimmViT(Backbone):
         Returns:
             `out_feature` -> (N, D, H / stride, W / stride).
         """
-        (name,) = self._out_features
-        stride = self._out_feature_strides[name]
-        self._grid = (x.shape[-2] // stride, x.shape[-1] // stride)
-        if stride != self._patch:
-            size = [self._patch * side for side in self._grid]
-            x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
-        maps = self.net.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
-        return {name: maps[0]}
+        maps = self.net.forward_intermediates(
+            self._resized(x), indices=1, norm=True, intermediates_only=True
+        )
+        return {self._out_features[0]: maps[0]}
 
     def train(self, mode: bool = True) -> "TimmViT":
         """As `Module.train`; what is frozen stays as in evaluation."""
@@ -105,6 +102,58 @@ class TimmViT(Backbone):
         for module in self._fixed:
             module.eval()
         return self
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether `first_tokens` and `run_block` can be used: no windows, tokens in one row."""
+        return not self._window_size and not hasattr(self.net, "neck")
+
+    def first_tokens(self, x: Tensor) -> tuple[Tensor, Any, tuple[int, int]]:
+        """What the first block is given, for models that run the blocks themselves.
+
+        Args:
+            x: as in `forward`.
+
+        Returns:
+            (N, P + H * W, D) tokens, rotary positions for `run_block`, and (H, W).
+        """
+        x = self._resized(x)
+        tokens = self.net._pos_embed(self.net.patch_embed(x))
+        tokens, rope = tokens if isinstance(tokens, tuple) else (tokens, None)
+        return self.net.norm_pre(tokens), rope, self._grid
+
+    def run_block(
+        self, number: int, tokens: Tensor, rope: Any, mask: Tensor | None, *, num_added: int = 0
+    ) -> Tensor:
+        """Run one block on tokens, to which others may have been added in front.
+
+        Args:
+            number: of the block.
+            tokens: (N, num_added + P + H * W, D).
+            rope: of `first_tokens`.
+            mask: (N, 1, L, L) bool, true where a token (third axis) sees another; None for all.
+            num_added: tokens in front, which have no place in the image.
+        """
+        block = self.net.blocks[number]
+        options: dict[str, Any] = {"attn_mask": mask}
+        if rope is not None:
+            mixed = getattr(self.net, "rope_mixed", False)
+            options["rope"] = rope[number] if mixed else rope
+            block.attn.num_prefix_tokens = self.net.num_prefix_tokens + num_added
+        if self.net.grad_checkpointing and torch.is_grad_enabled():
+            out: Tensor = checkpoint(block, tokens, use_reentrant=False, **options)
+        else:
+            out = block(tokens, **options)
+        return out
+
+    def _resized(self, x: Tensor) -> Tensor:
+        """Images in which a patch covers a stride, and the grid of their cells, for the blocks."""
+        stride = self.size_divisibility
+        self._grid = (x.shape[-2] // stride, x.shape[-1] // stride)
+        if stride == self._patch:
+            return x
+        size = [self._patch * side for side in self._grid]
+        return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
 
     def _add_windows(self, global_blocks: Sequence[int]) -> None:
         if hasattr(self.net, "neck"):

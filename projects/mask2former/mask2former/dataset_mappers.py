@@ -272,7 +272,7 @@ def build_train_mapper(cfg: CfgNode) -> DatasetMapper | None:
     Raises:
         ConfigError: for an unknown name.
     """
-    if cfg.MODEL.META_ARCHITECTURE != "MaskFormer":
+    if cfg.MODEL.META_ARCHITECTURE not in ("MaskFormer", "EoMT"):
         return None
     name = cfg.INPUT.DATASET_MAPPER_NAME
     if name not in _MAPPERS:
