@@ -17,6 +17,7 @@ _KEYS: dict[str, str | None] = {
     "PanopticFPN": "MODEL.ROI_HEADS.NUM_CLASSES",
     "ProposalNetwork": None,
     "SemanticSegmentor": None,
+    "EoMT": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
     "MaskFormer": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
 }
 
@@ -135,7 +136,8 @@ def follow_data_classes(cfg: CfgNode, class_names: Sequence[str] | None, source:
 def _has_pixels(cfg: CfgNode) -> bool:
     name = cfg.MODEL.META_ARCHITECTURE
     # One model for all kinds of segmentation: its samples say what the classes are of.
-    is_of_pixels = name == "MaskFormer" and "instance" not in cfg.INPUT.DATASET_MAPPER_NAME
+    is_universal = name in ("EoMT", "MaskFormer")
+    is_of_pixels = is_universal and "instance" not in cfg.INPUT.DATASET_MAPPER_NAME
     return name in _WITH_PIXELS or is_of_pixels
 
 

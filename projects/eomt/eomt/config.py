@@ -3,8 +3,16 @@
 from d2lite.config import CfgNode, add_new_keys
 
 _KEYS = {
-    # How training samples are made, as in Mask2Former; empty: by the default mapper.
+    # How training samples are made, by the mappers of Mask2Former.
     "INPUT.DATASET_MAPPER_NAME": "mask_former_semantic",
+    "INPUT.COLOR_AUG_SSD": False,
+    "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": 1.0,
+    # Pad samples to this side in pixels; -1 leaves them.
+    "INPUT.SIZE_DIVISIBILITY": -1,
+    # Large-scale jitter of the coco_..._lsj mappers: side of the square, and range of factors.
+    "INPUT.IMAGE_SIZE": 1024,
+    "INPUT.MIN_SCALE": 0.1,
+    "INPUT.MAX_SCALE": 2.0,
     "MODEL.EOMT.QUERIES": 200,
     # So many of the last blocks see the queries.
     "MODEL.EOMT.BLOCKS": 4,
