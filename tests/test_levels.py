@@ -73,6 +73,7 @@ FACES = {
     "d2lite.utils.draws": "utils",
     "d2lite.utils.visualizer": "visualization",
     "d2lite.utils.colormap": "visualization",
+    "d2lite.utils.testing": "engine",
     "d2lite.utils.video_visualizer": "visualization",
     "d2lite.engine.train_loop": "engine",
     "d2lite.data.detection_utils": "data",

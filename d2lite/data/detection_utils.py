@@ -17,6 +17,7 @@ from .classes import (
 from .dataset_mapper import build_augmentation, build_transform_gen
 from .image_io import (
     SizeMismatchError,
+    _apply_exif_orientation,
     check_image_size,
     convert_image_to_rgb,
     convert_PIL_to_numpy,
@@ -27,6 +28,7 @@ from .rotated_boxes import annotations_to_instances_rotated
 
 __all__ = [
     "SizeMismatchError",
+    "_apply_exif_orientation",
     "annotations_to_instances",
     "annotations_to_instances_rotated",
     "build_augmentation",

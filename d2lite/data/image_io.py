@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
@@ -206,6 +206,12 @@ def _orientation(image: Image.Image) -> int:
     except (OSError, ValueError, TypeError, KeyError, SyntaxError, struct.error):
         # A broken tag is no reason to lose the image: cameras and editors write many.
         return 1
+
+
+def _apply_exif_orientation(image: Image.Image) -> Image.Image:
+    """The image upright, as its EXIF tag says; for mappers that open images themselves."""
+    turned = ImageOps.exif_transpose(image) if _orientation(image) in _UPRIGHT else None
+    return image if turned is None else turned
 
 
 def _reversed_channels(pixels: np.ndarray) -> np.ndarray:

@@ -103,6 +103,7 @@ class TrainerBase:
         self.storage: EventStorage
         self.is_stopping = False
         self.stop_signal = 0
+        self._has_failed = False
         self._stop_consensus = StopConsensus()
         self._hook_at_work: HookBase | None = None
         self._hooks_left: list[str] = []
@@ -137,7 +138,7 @@ class TrainerBase:
         logger.info(f"Training from iteration {start_iter} to {max_iter}")
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
-        self.is_stopping = False
+        self.is_stopping = self._has_failed = False
         with EventStorage(start_iter) as self.storage:
             self.storage.load_state_dict(self._loaded_scalars)
             self._loaded_scalars = {}
@@ -176,6 +177,7 @@ class TrainerBase:
 
     def _after_failed_train(self, cause: BaseException) -> None:
         """Let every hook close its files; what they raise must not hide `cause`."""
+        self._has_failed = True
         if self._hook_at_work is not None and self._hook_at_work.runs_again:
             # A resume makes up for this hook; until then the scalars of the step are not complete.
             self.is_stopping = True
@@ -192,6 +194,9 @@ class TrainerBase:
 
     def after_train(self) -> None:
         """Call `after_train` of every hook, also after one that raises."""
+        if self.iter + 1 == self.max_iter and not (self.is_stopping or self._has_failed):
+            # Loops that people write end with the number of the last step.
+            self.iter = self.max_iter
         self.storage.iter = self.iter
         self._hook_at_work = None
         first_error: Exception | None = None

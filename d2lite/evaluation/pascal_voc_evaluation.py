@@ -1,13 +1,14 @@
 """Average precision as Pascal VOC defines it, in its 2007 and its later form."""
 
-import itertools
 import logging
 import os
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.datasets.pascal_voc import voc_split_ids
@@ -82,13 +83,22 @@ def voc_eval(
     number = {image: i for i, image in enumerate(ids)}
     objects = {image: parse_rec(annopath.format(image)) for image in ids}
     truth = truth_of_class(objects, number, classname)
-    rows = [line.split() for line in _read_lines(detpath.format(classname))]
-    values = np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 5)
-    images = np.array([number.get(row[0], -1) for row in rows], dtype=np.int64)
+    images, values = _read_results(_read_lines(detpath.format(classname)), number)
     recall, precision = match_detections(truth, images, values[:, 0], values[:, 1:]).curve(
         truth, ovthresh
     )
     return recall, precision, voc_ap(recall, precision, use_07_metric)
+
+
+def _read_results(lines: Sequence[str], number: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The image (D,) of each line of a results file, -1 if unknown, and its five numbers (D, 5)."""
+    # From the right: the name of an image may have spaces.
+    rows = [line.rsplit(maxsplit=5) for line in lines]
+    values = np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 5)
+    return np.array([number.get(row[0], -1) for row in rows], dtype=np.int64), values
+
+
+_NO_RESULTS = _read_results([], {})
 
 
 def _read_lines(path: str) -> list[str]:
@@ -128,19 +138,22 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._folder = PathManager.get_local_path(metadata.dirname)
         self._split = metadata.split
-        self._annotation_path = os.path.join(self._folder, "Annotations", "{}.xml")
+        self._anno_file_template = os.path.join(self._folder, "Annotations", "{}.xml")
         self._image_set_path = os.path.join(
             self._folder, "ImageSets", "Main", f"{metadata.split}.txt"
         )
         self._class_names: Sequence[str] = metadata.thing_classes
+        self._cpu_device = torch.device("cpu")
+        self._logger = logger
         # VOC changed the metric after 2007.
-        self._use_07_metric = int(metadata.year) == 2007
+        self._is_2007 = int(metadata.year) == 2007
         self.reset()
 
     def reset(self) -> None:
         """Forget all predictions."""
-        # Each entry: image id, classes (D,), scores (D,), boxes (D, 4) in VOC's pixel indices.
-        self._predictions: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
+        # Class number -> lines of VOC's result files: image, score, corners that count from 1.
+        self._predictions: dict[int, list[str]] = defaultdict(list)
+        self._num_images = 0
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Take in one batch.
@@ -150,15 +163,14 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
             outputs: with "instances": pred_boxes, scores, pred_classes.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            instances = output["instances"].to("cpu")
-            # VOC counts pixels from 1.
-            boxes = instances.pred_boxes.tensor.numpy() + np.array([1, 1, 0, 0], dtype=np.float32)
-            # Scores and corners are rounded as VOC's result files are: ties between scores, and
-            # with them AP, depend on it.
-            boxes = np.round(boxes.astype(np.float64), 1)
-            scores = np.round(instances.scores.double().numpy(), 3)
-            classes = instances.pred_classes.numpy()
-            self._predictions.append((str(image["image_id"]), classes, scores, boxes))
+            instances = output["instances"].to(self._cpu_device)
+            self._num_images += 1
+            boxes = (instances.pred_boxes.tensor + torch.tensor([1, 1, 0, 0])).tolist()
+            classes, scores = instances.pred_classes.tolist(), instances.scores.tolist()
+            for number, score, corners in zip(classes, scores, boxes, strict=True):
+                # Rounded as VOC's files are: ties between scores, and with them AP, depend on it.
+                written = " ".join(f"{corner:.1f}" for corner in corners)
+                self._predictions[number].append(f"{image['image_id']} {score:.3f} {written}")
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Score everything taken in since `reset`.
@@ -167,30 +179,27 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
             On the main process {"bbox": {"AP", "AP50", "AP75", "AP-<class>" ...}} in percent; {}
             on the others. A class without ground truth is nan and does not count in the means.
         """
-        parts = gather_parts(self._predictions)
+        parts = gather_parts((self._num_images, self._predictions))
         if parts is None:
             return {}
-        predictions = list(itertools.chain.from_iterable(parts))
+        lines: dict[int, list[str]] = defaultdict(list)
+        for _, of_classes in parts:
+            for index, of_class in of_classes.items():
+                lines[index] += of_class
         objects = self._truth()
         number = {image: i for i, image in enumerate(objects)}
-        images = np.concatenate(
-            [np.full(len(p[1]), number.get(p[0], -1)) for p in predictions] or [np.zeros(0, int)]
-        )
-        classes, scores, boxes = (
-            np.concatenate([p[i] for p in predictions] or [empty])
-            for i, empty in ((1, np.zeros(0, int)), (2, np.zeros(0)), (3, np.zeros((0, 4))))
-        )
-        self._warn_of_misfits(len(predictions), images, classes)
+        found = {index: _read_results(of_class, number) for index, of_class in lines.items()}
+        self._warn_of_misfits(sum(count for count, _ in parts), found)
         table = np.full((len(self._class_names), len(_THRESHOLDS)), np.nan)
         for index, name in enumerate(self._class_names):
             truth = truth_of_class(objects, number, name)
             if truth.num_counted == 0:
                 continue
-            is_mine = classes == index
-            matches = match_detections(truth, images[is_mine], scores[is_mine], boxes[is_mine])
+            images, values = found.get(index, _NO_RESULTS)
+            matches = match_detections(truth, images, values[:, 0], values[:, 1:])
             for column, percent in enumerate(_THRESHOLDS):
                 recall, precision = matches.curve(truth, percent / 100)
-                table[index, column] = 100 * voc_ap(recall, precision, self._use_07_metric)
+                table[index, column] = 100 * voc_ap(recall, precision, self._is_2007)
         return {"bbox": self._summary(table)}
 
     def _truth(self) -> dict[str, list[dict[str, Any]]]:
@@ -198,25 +207,29 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
         truth = {}
         with collecting_faults(self._dataset_name) as faults:
             for image in voc_split_ids(self._folder, self._split):
-                path = self._annotation_path.format(image)
+                path = self._anno_file_template.format(image)
                 try:
                     truth[image] = parse_rec(path)
                 except (DataError, MissingFileError) as err:
                     faults.refuse("unreadable_annotations", path, err)
         return truth
 
-    def _warn_of_misfits(self, num_images: int, images: np.ndarray, classes: np.ndarray) -> None:
+    def _warn_of_misfits(
+        self, num_images: int, found: Mapping[int, tuple[np.ndarray, np.ndarray]]
+    ) -> None:
         reasons = []
         if num_images == 0:
             reasons.append("no image was processed: is the dataset or the data loader empty?")
-        elif len(classes) == 0:
+        elif not found:
             reasons.append(
                 f"the model predicted nothing on {num_images} images: nothing scored above "
                 "MODEL.ROI_HEADS.SCORE_THRESH_TEST (or that of the model used)."
             )
-        elif (images < 0).all():
+        elif all((images < 0).all() for images, _ in found.values()):
             reasons.append(f"no image id of the predictions is in {self._image_set_path}.")
-        num_unknown = int((classes >= len(self._class_names)).sum())
+        num_unknown = sum(
+            len(images) for index, (images, _) in found.items() if index >= len(self._class_names)
+        )
         if num_unknown:
             reasons.append(
                 f"{num_unknown} predictions have a class number above the dataset's "
@@ -224,7 +237,7 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
                 "other data?"
             )
         if reasons:
-            logger.warning("Evaluation of '%s': %s", self._dataset_name, " ".join(reasons))
+            self._logger.warning("Evaluation of '%s': %s", self._dataset_name, " ".join(reasons))
 
     def _summary(self, table: np.ndarray) -> dict[str, float]:
         has_truth = ~np.isnan(table[:, 0])
@@ -236,12 +249,12 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
             "AP50": float(means[_THRESHOLDS.index(50)]),
             "AP75": float(means[_THRESHOLDS.index(75)]),
         }
-        metric = "2007's 11 points" if self._use_07_metric else "area"
-        logger.info("bbox (VOC, %s):\n%s", metric, metrics_table(metrics))
+        metric = "2007's 11 points" if self._is_2007 else "area"
+        self._logger.info("bbox (VOC, %s):\n%s", metric, metrics_table(metrics))
         per_class = {
             str(name): float(row.mean()) for name, row in zip(self._class_names, table, strict=True)
         }
-        logger.info("bbox AP of each class:\n%s", class_table(per_class))
+        self._logger.info("bbox AP of each class:\n%s", class_table(per_class))
         if len(per_class) > 1:
             metrics |= {f"AP-{name}": value for name, value in per_class.items()}
         return metrics

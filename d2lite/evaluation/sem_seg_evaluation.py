@@ -25,8 +25,6 @@ __all__ = ["SemSegEvaluator", "load_image_into_numpy_array"]
 
 logger = logging.getLogger(__name__)
 
-# Half the width of the border that counts, as a share of the picture's diagonal.
-_BORDER_SHARE = 0.02
 _MAX_CLASSES_OF_BORDERS = 255
 
 
@@ -83,21 +81,29 @@ class SemSegEvaluator(DatasetEvaluator):
         self._ignore_label = known_ignore if ignore_label is None else ignore_label
         self._class_names = [str(name) for name in names]
         self._num_classes = len(names)
+        self._dataset_name = dataset_name
         self._distributed = distributed
+        self._cpu_device = torch.device("cpu")
+        self._logger = logger
         self._output_dir = None if output_dir is None else Path(output_dir)
-        self._load = sem_seg_loading_fn
+        self.sem_seg_loading_fn = sem_seg_loading_fn
         self._records = {r["file_name"]: r for r in DatasetCatalog.get(dataset_name)}
+        self.input_file_to_gt_file = {
+            name: record.get("sem_seg_file_name") for name, record in self._records.items()
+        }
         mapping = getattr(metadata, "stuff_dataset_id_to_contiguous_id", None) or {}
-        self._dataset_ids = {contiguous: dataset for dataset, contiguous in mapping.items()}
-        self._has_borders = self._num_classes < _MAX_CLASSES_OF_BORDERS
+        self._contiguous_id_to_dataset_id = {
+            contiguous: dataset for dataset, contiguous in mapping.items()
+        }
+        self._compute_boundary_iou = self._num_classes < _MAX_CLASSES_OF_BORDERS
         self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
         side = self._num_classes + 1
         # Rows: predicted class; columns: true class; the last of each: everything else.
-        self._pixels = np.zeros((side, side), dtype=np.int64)
-        self._border_pixels = np.zeros((side, side), dtype=np.int64)
+        self._conf_matrix = np.zeros((side, side), dtype=np.int64)
+        self._b_conf_matrix = np.zeros((side, side), dtype=np.int64)
         self._predictions: list[dict[str, Any]] = []
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
@@ -116,16 +122,17 @@ class SemSegEvaluator(DatasetEvaluator):
                 )
             pred = output["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int64)
             truth = self._truth(image["file_name"])
-            self._pixels += self._count(pred, truth)
-            if self._has_borders:
-                self._border_pixels += self._count(_border(pred), _border(truth))
+            self._conf_matrix += self._count(pred, truth)
+            if self._compute_boundary_iou:
+                self._b_conf_matrix += self._count(
+                    self._mask_to_boundary(pred), self._mask_to_boundary(truth)
+                )
             self._predictions.extend(self.encode_json_sem_seg(pred, image["file_name"]))
 
     def _truth(self, file_name: str) -> np.ndarray:
-        record = self._records[file_name]
-        truth = record.get("sem_seg")
+        truth = self._records[file_name].get("sem_seg")
         if truth is None:
-            truth = self._load(record["sem_seg_file_name"], dtype=int)
+            truth = self.sem_seg_loading_fn(self.input_file_to_gt_file[file_name], dtype=int)
         truth = np.array(truth, dtype=np.int64)
         if self._ignore_label is not None:
             truth[truth == self._ignore_label] = self._num_classes
@@ -144,7 +151,7 @@ class SemSegEvaluator(DatasetEvaluator):
             "IoU-<name>", "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>", "ACC-<name>"}} in
             percent, nan for classes without pixels; None on the others.
         """
-        own = self._pixels, self._border_pixels, self._predictions
+        own = self._conf_matrix, self._b_conf_matrix, self._predictions
         parts = gather_parts(own, distributed=self._distributed)
         if parts is None:
             return None
@@ -152,10 +159,10 @@ class SemSegEvaluator(DatasetEvaluator):
         border_pixels = np.sum([borders for _, borders, _ in parts], axis=0)
         predictions = [p for _, _, part in parts for p in part]
         if not pixels.any():
-            logger.warning("No image was processed: is the dataset or the data loader empty?")
+            self._logger.warning("No image was processed: is the dataset or the data loader empty?")
         metrics = self._metrics(pixels, border_pixels)
         main = {name: value for name, value in metrics.items() if "-" not in name}
-        logger.info("sem_seg:\n%s", metrics_table(main))
+        self._logger.info("sem_seg:\n%s", metrics_table(main))
         if self._output_dir is not None:
             with atomic_write(self._output_dir / "sem_seg_predictions.json") as stream:
                 json.dump(predictions, stream)
@@ -175,7 +182,7 @@ class SemSegEvaluator(DatasetEvaluator):
         metrics = {"mIoU": _mean(iou), "fwIoU": float(np.nansum(iou * share) * 100)}
         for name, area, border in zip(self._class_names, iou, border_iou, strict=True):
             metrics[f"IoU-{name}"] = float(area * 100)
-            if self._has_borders:
+            if self._compute_boundary_iou:
                 metrics[f"BoundaryIoU-{name}"] = float(border * 100)
                 metrics[f"min(IoU, B-Iou)-{name}"] = float(min(area, border) * 100)
         metrics["mACC"] = _mean(accuracy)
@@ -201,11 +208,27 @@ class SemSegEvaluator(DatasetEvaluator):
         return [
             {
                 "file_name": input_file_name,
-                "category_id": self._dataset_ids.get(number, number),
+                "category_id": self._contiguous_id_to_dataset_id.get(number, number),
                 "segmentation": code,
             }
             for number, code in zip(classes, codes, strict=True)
         ]
+
+    def _mask_to_boundary(self, mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarray:
+        """How much each pixel's class number is above the smallest one around it.
+
+        This is how the published boundary IoU is computed: the map is eroded as if it were a grey
+        picture. Around the picture is class 0.
+
+        Args:
+            mask: (H, W) class numbers.
+            dilation_ratio: half the width of the border, as a share of the picture's diagonal.
+        """
+        reach = max(round(dilation_ratio * float(np.hypot(*mask.shape))), 1)
+        grey = torch.from_numpy(mask.astype(np.int64)).float()[None, None]
+        padded = F.pad(grey, [reach] * 4)
+        smallest = -F.max_pool2d(-padded, kernel_size=2 * reach + 1, stride=1)
+        return (grey - smallest)[0, 0].long().numpy()
 
 
 def _totals(pixels: np.ndarray) -> Sequence[np.ndarray]:
@@ -217,17 +240,3 @@ def _totals(pixels: np.ndarray) -> Sequence[np.ndarray]:
 def _mean(values: np.ndarray) -> float:
     present = values[~np.isnan(values)]
     return float(present.mean() * 100) if present.size else float("nan")
-
-
-def _border(classes: np.ndarray) -> np.ndarray:
-    """How much each pixel's class number is above the smallest one around it.
-
-    This is how the published boundary IoU is computed: the map is eroded as if it were a grey
-    picture. Around the picture is class 0.
-    """
-    height, width = classes.shape
-    reach = max(round(_BORDER_SHARE * float(np.hypot(height, width))), 1)
-    grey = torch.from_numpy(classes).float()[None, None]
-    padded = F.pad(grey, [reach] * 4)
-    smallest = -F.max_pool2d(-padded, kernel_size=2 * reach + 1, stride=1)
-    return (grey - smallest)[0, 0].long().numpy()

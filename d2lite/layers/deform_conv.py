@@ -64,9 +64,9 @@ class _DeformableConv(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size: tuple[int, int] = _pair(kernel_size)
-        self.stride: tuple[int, int] = _pair(stride)
-        self.padding: tuple[int, int] = _pair(padding)
-        self.dilation: tuple[int, int] = _pair(dilation)
+        self.stride: int | tuple[int, int] = _pair(stride)
+        self.padding: int | tuple[int, int] = _pair(padding)
+        self.dilation: int | tuple[int, int] = _pair(dilation)
         self.groups = groups
         self.deformable_groups = deformable_groups
         self.norm = norm
@@ -164,6 +164,8 @@ class ModulatedDeformConv(_DeformableConv):
             norm,
             activation,
         )
+        # As they were given, which is what detectron2 shows and what reads them expects.
+        self.stride, self.padding, self.dilation = stride, padding, dilation
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """Convolve.

@@ -4,10 +4,11 @@ N masks, M x M cells a mask, H x W pixels of the image.
 """
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
+from torch._jit_internal import is_scripting
 from torch.nn import functional as F
 
 from ..utils.errors import ArgumentError
@@ -26,14 +27,21 @@ BYTES_PER_FLOAT = 4
 GPU_MEM_LIMIT = 1024**3
 
 
-class _BoxesLike(Protocol):
-    # layers may not import structures, so Boxes are described by the attribute that is read.
-    tensor: Tensor
+if TYPE_CHECKING:
+
+    class _BoxesLike(Protocol):
+        # layers may not import structures, so Boxes are described by the attribute that is read.
+        tensor: Tensor
+
+    TensorOrBoxes = Tensor | _BoxesLike
+else:
+    # TorchScript, which knows no such unions, is given tensors.
+    TensorOrBoxes = Tensor
 
 
 def paste_masks_in_image(
     masks: Tensor,
-    boxes: Tensor | _BoxesLike,
+    boxes: TensorOrBoxes,
     image_shape: tuple[int, int],
     threshold: float = 0.5,
 ) -> Tensor:
@@ -56,10 +64,10 @@ def paste_masks_in_image(
     """
     corners = boxes if isinstance(boxes, Tensor) else boxes.tensor
     if masks.dim() != 3 or masks.shape[1] != masks.shape[2]:
-        raise ArgumentError(f"masks have shape {tuple(masks.shape)}; only (N, M, M) can be pasted.")
-    if corners.shape != (len(masks), 4):
+        raise ArgumentError(f"masks have shape {list(masks.shape)}; only (N, M, M) can be pasted.")
+    if list(corners.shape) != [len(masks), 4]:
         raise ArgumentError(
-            f"{len(masks)} masks came with boxes of shape {tuple(corners.shape)}; "
+            f"{len(masks)} masks came with boxes of shape {list(corners.shape)}; "
             f"give ({len(masks)}, 4)."
         )
     height, width = int(image_shape[0]), int(image_shape[1])
@@ -69,6 +77,8 @@ def paste_masks_in_image(
     everywhere = int(threshold == 0)
     pasted = torch.full((len(masks), height, width), everywhere, dtype=dtype, device=masks.device)
     masks, corners = masks.float(), corners.float()
+    if is_scripting():
+        return _levels(_stretch(masks, corners, (0, height, 0, width)), threshold)
     # Automatic mixed precision would do the products below in half precision.
     with torch.autocast(masks.device.type, enabled=False):
         if masks.device.type == "cpu":
@@ -90,20 +100,19 @@ def _paste_regions(masks: Tensor, corners: Tensor, threshold: float, pasted: Ten
         columns = _reach(x0, x1, cells, width)
         rows = _reach(y0, y1, cells, height)
         if len(columns) and len(rows):
-            values = _stretch(mask[None], box[None], rows, columns)[0]
-            canvas[rows.start : rows.stop, columns.start : columns.stop] = _levels(
-                values, threshold
-            )
+            spans = rows.start, rows.stop, columns.start, columns.stop
+            values = _stretch(mask[None], box[None], spans)[0]
+            canvas[spans[0] : spans[1], spans[2] : spans[3]] = _levels(values, threshold)
 
 
 def _paste_full_size(masks: Tensor, corners: Tensor, threshold: float, pasted: Tensor) -> None:
     """Fill `pasted` in batches whose float maps stay within `GPU_MEM_LIMIT`."""
-    height, width = pasted.shape[1:]
+    height, width = pasted.shape[1], pasted.shape[2]
     at_once = max(1, GPU_MEM_LIMIT // max(1, height * width * BYTES_PER_FLOAT))
     for start in range(0, len(masks), at_once):
-        part = slice(start, start + at_once)
-        values = _stretch(masks[part], corners[part], range(height), range(width))
-        pasted[part] = _levels(values, threshold)
+        stop = start + at_once
+        values = _stretch(masks[start:stop], corners[start:stop], (0, height, 0, width))
+        pasted[start:stop] = _levels(values, threshold)
 
 
 def _reach(low: float, high: float, cells: int, size: int) -> range:
@@ -113,18 +122,21 @@ def _reach(low: float, high: float, cells: int, size: int) -> range:
     return range(max(0, math.floor(low - margin)), min(size, math.ceil(high + margin)))
 
 
-def _stretch(masks: Tensor, corners: Tensor, rows: range, columns: range) -> Tensor:
-    """(N, rows, columns) probabilities; bilinear interpolation is one product for each axis."""
+def _stretch(masks: Tensor, corners: Tensor, spans: tuple[int, int, int, int]) -> Tensor:
+    """(N, rows, columns) probabilities; bilinear interpolation is one product for each axis.
+
+    The spans are the first row, the end of the rows, the first column, the end of the columns.
+    """
     cells = masks.shape[1]
-    across = _cell_weights(corners[:, 0], corners[:, 2], columns, cells)
-    down = _cell_weights(corners[:, 1], corners[:, 3], rows, cells)
+    across = _cell_weights(corners[:, 0], corners[:, 2], spans[2], spans[3], cells)
+    down = _cell_weights(corners[:, 1], corners[:, 3], spans[0], spans[1], cells)
     return down @ masks @ across.mT
 
 
-def _cell_weights(low: Tensor, high: Tensor, pixels: range, cells: int) -> Tensor:
+def _cell_weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -> Tensor:
     """(N, pixels, cells): how much each cell counts at the centre of each pixel."""
     device = low.device
-    centres = torch.arange(pixels.start, pixels.stop, device=device, dtype=torch.float32) + 0.5
+    centres = torch.arange(start, stop, device=device, dtype=torch.float32) + 0.5
     places = (centres - low[:, None]) / (high - low)[:, None] * cells - 0.5
     distance = places[:, :, None] - torch.arange(cells, device=device)
     # A box without width has no place: its weights are NaN, and nothing is pasted.

@@ -1,7 +1,7 @@
 """The published models by the name of their configuration."""
 
 import difflib
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -14,6 +14,21 @@ from d2lite.utils.errors import UnknownModelError
 from .published import PREFIX, PUBLISHED
 
 __all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file"]
+
+
+class _ModelZooUrls:
+    """The published weights as code that lists them reads it: names and ends of addresses."""
+
+    S3_PREFIX = PREFIX
+    CONFIG_PATH_TO_URL_SUFFIX: ClassVar = PUBLISHED
+
+    @staticmethod
+    def query(config_path: str) -> str | None:
+        """The address of a configuration's weights, None where none were published."""
+        try:
+            return get_checkpoint_url(config_path)
+        except UnknownModelError:
+            return None
 
 
 def get_config_file(config_path: str) -> str:

@@ -37,20 +37,8 @@ def _check_lengths(deltas: Tensor, boxes: Tensor) -> None:
         raise ArgumentError(f"{len(deltas)} deltas for {len(boxes)} boxes; give one row a box.")
 
 
-class _ScaledTransform:
-    """What transforms with weighted deltas and a bounded change of size share.
-
-    Args:
-        weights: factors of the deltas, which bring the targets near unit variance.
-        scale_clamp: upper bound of dw and dh, so that no prediction overflows `exp`.
-    """
-
-    def __init__(self, weights: Sequence[float], scale_clamp: float = _DEFAULT_SCALE_CLAMP) -> None:
-        self.weights = weights
-        self.scale_clamp = scale_clamp
-
-
-class Box2BoxTransform(_ScaledTransform):
+# TorchScript compiles this class: it knows tuples of a fixed length, and no base classes.
+class Box2BoxTransform:
     """Shift relative to the size of the source box, and logarithm of the change of size.
 
     Args:
@@ -59,6 +47,12 @@ class Box2BoxTransform(_ScaledTransform):
 
     Source: Girshick 2014, arXiv:1311.2524, appendix C.
     """
+
+    def __init__(
+        self, weights: tuple[float, float, float, float], scale_clamp: float = _DEFAULT_SCALE_CLAMP
+    ) -> None:
+        self.weights = weights
+        self.scale_clamp = scale_clamp
 
     def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """Find the deltas that `apply_deltas` turns into the targets.
@@ -77,7 +71,7 @@ class Box2BoxTransform(_ScaledTransform):
         wx, wy, ww, wh = self.weights
         dx, dy = shift.unbind(-1)
         dw, dh = scale.unbind(-1)
-        return torch.stack((wx * dx, wy * dy, ww * dw, wh * dh), dim=-1)
+        return torch.stack([wx * dx, wy * dy, ww * dw, wh * dh], dim=-1)
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """Move and scale boxes by predicted deltas.
@@ -102,7 +96,7 @@ class Box2BoxTransform(_ScaledTransform):
         y = centre[:, 1:2] + height * (deltas[:, 1::4] / wy)
         half_w = 0.5 * width * (deltas[:, 2::4] / ww).clamp(max=self.scale_clamp).exp()
         half_h = 0.5 * height * (deltas[:, 3::4] / wh).clamp(max=self.scale_clamp).exp()
-        corners = torch.stack((x - half_w, y - half_h, x + half_w, y + half_h), dim=-1)
+        corners = torch.stack([x - half_w, y - half_h, x + half_w, y + half_h], dim=-1)
         return corners.reshape(deltas.shape)
 
 
@@ -155,13 +149,17 @@ class Box2BoxTransformLinear:
         return torch.cat((low, high), dim=-1).reshape(deltas.shape)
 
 
-class Box2BoxTransformRotated(_ScaledTransform):
+class Box2BoxTransformRotated:
     """`Box2BoxTransform` for rotated boxes (centre, size, angle), with the turn as fifth delta.
 
     Args:
         weights: factors of (dx, dy, dw, dh, da); da is in radians.
         scale_clamp: upper bound of dw and dh.
     """
+
+    def __init__(self, weights: Sequence[float], scale_clamp: float = _DEFAULT_SCALE_CLAMP) -> None:
+        self.weights = weights
+        self.scale_clamp = scale_clamp
 
     @classmethod
     def from_option(cls, key: str, weights: Sequence[float]) -> "Box2BoxTransformRotated":

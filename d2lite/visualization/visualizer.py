@@ -74,6 +74,8 @@ class Visualizer(SegmentationDrawing):
                 picture's size, pred_keypoints (N, K, 3).
             jittering: whether instances of a class get shades of their own.
         """
+        if not predictions.get_fields():
+            return self.output
         classes = to_list(predictions.get_fields().get("pred_classes"))
         colors = self._instance_colors(classes or [0] * len(predictions), jittering=jittering)
         return self.draw_instances(predictions, colors)

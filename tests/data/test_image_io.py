@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from d2lite.data import image_io
+from d2lite.data import detection_utils, image_io
 from d2lite.data.image_io import (
     SizeMismatchError,
     check_image_size,
@@ -223,3 +223,10 @@ def test_file_of_great_length_is_refused_before_it_is_read(tmp_path):
         stream.truncate(2**40)
     with pytest.raises(DataError, match=r"has 1099511627776 bytes; at most"):
         read_image(str(path))
+
+
+def test_mappers_that_open_images_themselves_can_turn_them_upright():
+    image = Image.new("RGB", (4, 2))
+    assert detection_utils._apply_exif_orientation(image) is image
+    image.getexif()[0x0112] = 6
+    assert detection_utils._apply_exif_orientation(image).size == (2, 4)

@@ -19,7 +19,7 @@ from d2lite.engine import (
     run_tool,
     setup_cfg,
 )
-from d2lite.engine.defaults.setup import prepare_output_dir, write_config
+from d2lite.engine.defaults.setup import _try_get_key, prepare_output_dir, write_config
 from d2lite.engine.derived_config.classes import (
     follow_data_classes,
     get_num_classes,
@@ -341,3 +341,11 @@ def test_evaluation_by_what_the_model_does_not_give_is_refused_before_the_traini
             return DatasetEvaluators([])
 
     OwnEvaluation(cfg)
+
+
+def test_first_of_several_keys_is_read_from_either_kind_of_config():
+    """People's copies of `default_setup` read the output folder so."""
+    keys = ("OUTPUT_DIR", "output_dir", "train.output_dir")
+    assert _try_get_key(get_cfg(), *keys) == "./output"
+    assert _try_get_key({"train": {"output_dir": "here"}}, *keys) == "here"
+    assert _try_get_key({"OUTPUT_DIR": {}}, "OUTPUT_DIR.x", default=7) == 7

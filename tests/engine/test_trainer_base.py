@@ -5,6 +5,8 @@ import weakref
 import pytest
 
 from d2lite.engine import HookBase, TrainerBase
+from d2lite.engine.hooks import EvalHook
+from d2lite.utils.events import EventStorage
 
 
 class CountingTrainer(TrainerBase):
@@ -143,3 +145,34 @@ def test_trainer_is_freed_although_hooks_know_it():
 def test_run_step_has_to_be_defined():
     with pytest.raises(NotImplementedError, match="TrainerBase must define run_step"):
         TrainerBase().train(0, 1)
+
+
+class OwnLoop(CountingTrainer):
+    """As AdelaiDet's trainer and many others write it: the last number stays that of a step."""
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        self.start_iter, self.max_iter = start_iter, max_iter
+        with EventStorage(start_iter) as self.storage:
+            self.before_train()
+            for self.iter in range(start_iter, max_iter):
+                self.before_step()
+                self.run_step()
+                self.after_step()
+            self.after_train()
+
+
+def test_loop_of_ones_own_ends_with_the_evaluation_of_the_last_weights():
+    evaluated = []
+    trainer = OwnLoop()
+    trainer.register_hooks([EvalHook(0, lambda: evaluated.append(trainer.iter))])
+    trainer.train(0, 3)
+    assert evaluated == [3]
+
+
+def test_nothing_is_evaluated_after_an_error_in_the_last_step():
+    evaluated = []
+    trainer = CountingTrainer(fail_at=2)
+    trainer.register_hooks([EvalHook(0, lambda: evaluated.append(trainer.iter))])
+    with pytest.raises(RuntimeError, match="the step broke"):
+        trainer.train(0, 3)
+    assert evaluated == []

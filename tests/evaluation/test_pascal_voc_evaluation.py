@@ -166,3 +166,13 @@ def test_dataset_of_another_layout_is_refused():
             PascalVOCDetectionEvaluator("no_voc")
     finally:
         MetadataCatalog.remove("no_voc")
+
+
+def test_predictions_are_lines_of_result_files_as_clients_read_them(dataset):
+    evaluator = PascalVOCDetectionEvaluator(dataset)
+    found = Instances((100, 100), pred_boxes=Boxes(torch.tensor([[10.0, 10, 50, 50.04]])))
+    found.scores, found.pred_classes = torch.tensor([0.91239]), torch.tensor([1])
+    evaluator.process([{"image_id": "one"}], [{"instances": found}])
+    assert dict(evaluator._predictions) == {1: ["one 0.912 11.0 11.0 50.0 50.0"]}
+    assert evaluator._anno_file_template.format("one").endswith("one.xml")
+    assert evaluator._is_2007 == dataset.endswith("2007")

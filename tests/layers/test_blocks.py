@@ -96,3 +96,14 @@ def test_deformable_conv_says_what_does_not_fit():
         DeformConv(4, 3, 3, groups=2)
     with pytest.raises(ValueError, match="offset has 10 channels; 1 deformable_groups of"):
         DeformConv(4, 6, 3)(torch.zeros(1, 4, 5, 5), torch.zeros(1, 10, 3, 3))
+
+
+def test_deformable_layers_show_their_options_as_detectron2_does():
+    assert repr(DeformConv(3, 10, 3, padding=1)) == (
+        "DeformConv(in_channels=3, out_channels=10, kernel_size=(3, 3), stride=(1, 1), "
+        "padding=(1, 1), dilation=(1, 1), groups=1, deformable_groups=1, bias=False)"
+    )
+    assert repr(ModulatedDeformConv(3, 10, 3, padding=1)) == (
+        "ModulatedDeformConv(in_channels=3, out_channels=10, kernel_size=(3, 3), stride=1, "
+        "padding=1, dilation=1, groups=1, deformable_groups=1, bias=True)"
+    )

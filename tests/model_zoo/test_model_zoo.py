@@ -7,6 +7,7 @@ import pytest
 
 from d2lite import model_zoo
 from d2lite.config import get_cfg
+from d2lite.model_zoo.model_zoo import _ModelZooUrls
 from d2lite.model_zoo.published import PUBLISHED
 from d2lite.projects import add_project_configs
 from d2lite.utils.errors import MissingFileError, UnknownNameError
@@ -60,3 +61,10 @@ def test_a_copy_of_the_folder_elsewhere_loads_to_the_same_values(tmp_path):
         add_project_configs(mine)
         mine.merge_from_file(str(copy / f"{name}.yaml"))
         assert mine == model_zoo.get_config(f"{name}.yaml"), name
+
+
+def test_code_that_lists_the_published_weights_finds_them():
+    table = _ModelZooUrls.CONFIG_PATH_TO_URL_SUFFIX
+    assert table[MASK_RCNN.removesuffix(".yaml")] == "137849600/model_final_f10217.pkl"
+    assert _ModelZooUrls.query(MASK_RCNN) == model_zoo.get_checkpoint_url(MASK_RCNN)
+    assert _ModelZooUrls.query("COCO-Detection/none.yaml") is None

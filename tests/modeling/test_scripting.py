@@ -15,9 +15,11 @@ from d2lite.layers import (
     get_norm,
     nms_rotated,
     nonzero_tuple,
+    paste_masks_in_image,
 )
 from d2lite.modeling.anchor_generator import DefaultAnchorGenerator, RotatedAnchorGenerator
 from d2lite.modeling.backbone.resnet import BasicStem, ResNet
+from d2lite.modeling.box_regression import Box2BoxTransform, Box2BoxTransformLinear
 from d2lite.modeling.matcher import Matcher
 from d2lite.modeling.meta_arch import RetinaNetHead
 from d2lite.modeling.poolers import ROIPooler
@@ -145,3 +147,29 @@ def test_rotated_boxes():
 
     rows = torch.tensor([[2, 3, 20, 9, 20.0], [5, 1, 8, 4, 0]])
     torch.testing.assert_close(torch.jit.script(f)(rows), f(rows))
+
+
+class Decoder(nn.Module):
+    def __init__(self, transform: Box2BoxTransform | Box2BoxTransformLinear) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, deltas: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        moved = self.transform.apply_deltas(deltas, boxes)
+        return moved, self.transform.get_deltas(boxes, boxes + 1)
+
+
+@pytest.mark.parametrize(
+    "transform", [Box2BoxTransform((10.0, 10.0, 5.0, 5.0)), Box2BoxTransformLinear()]
+)
+def test_box_transforms_are_scriptable(transform):
+    boxes, deltas = torch.tensor([[0.0, 0, 8, 8], [4, 4, 12, 20]]), torch.rand(2, 4)
+    plain, scripted = Decoder(transform), torch.jit.script(Decoder(transform))
+    for ours, theirs in zip(plain(deltas, boxes), scripted(deltas, boxes), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_pasting_of_masks_is_scriptable():
+    masks, boxes = torch.rand(2, 28, 28), torch.tensor([[1.0, 1, 20, 30], [-4, 3, 9, 20]])
+    scripted = torch.jit.script(paste_masks_in_image)(masks, boxes, (40, 30), 0.5)
+    assert torch.equal(scripted, paste_masks_in_image(masks, boxes, (40, 30)))

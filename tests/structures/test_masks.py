@@ -155,6 +155,8 @@ def test_malformed_masks_are_refused():
         PolygonMasks(np.zeros((1, 6)))
     with pytest.raises(TypeError, match="Object 1 of PolygonMasks is a ndarray"):
         PolygonMasks([[], np.zeros(6)])
+    with pytest.raises(ValueError, match="PolygonMasks got a str"):  # the type of detectron2
+        PolygonMasks("polygons")
     for numbers in (4, 7):
         with pytest.raises(ValueError, match=f"Object 0 has a polygon of {numbers} numbers"):
             PolygonMasks([[np.zeros(numbers)]])

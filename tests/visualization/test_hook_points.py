@@ -271,3 +271,8 @@ def test_without_matplotlib_its_axes_say_what_to_install(monkeypatch):
     with pytest.raises(MissingPackageError, match="pip install matplotlib"):
         axes.add_patch(None)
     assert (visualizer.output.get_image() == 128).all()
+
+
+def test_instances_without_any_field_leave_the_picture_as_it_is():
+    drawn = Visualizer(GREY, METADATA).draw_instance_predictions(Instances((120, 160)))
+    assert (drawn.get_image() == GREY).all()

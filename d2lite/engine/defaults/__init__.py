@@ -13,12 +13,13 @@ from ..derived_config import follow_epochs
 from .evaluate_checkpoint import evaluate_checkpoint
 from .output_dir import default_writers
 from .predictor import DefaultPredictor
-from .setup import create_ddp_model, default_setup
+from .setup import _try_get_key, create_ddp_model, default_setup
 from .trainer import DefaultTrainer
 
 __all__ = [
     "DefaultPredictor",
     "DefaultTrainer",
+    "_try_get_key",
     "add_config_arguments",
     "add_config_options",
     "create_ddp_model",

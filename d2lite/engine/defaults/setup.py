@@ -3,6 +3,7 @@
 import logging
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,19 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
                 "'' to leave torch's default."
             )
         torch.set_float32_matmul_precision(precision)
+
+
+def _try_get_key(cfg: Any, *keys: str, default: Any = None) -> Any:
+    """The value of the first dotted key that a config of either kind has; for people's scripts."""
+    for key in keys:
+        value = cfg
+        for part in key.split("."):
+            value = value[part] if isinstance(value, Mapping) and part in value else None
+            if value is None:
+                break
+        else:
+            return value
+    return default
 
 
 def _describe_origins(cfg: CfgNode, config_path: Path) -> str:

@@ -314,3 +314,14 @@ class RPN(nn.Module):
             best_logits.append(scores)
             best_boxes.append(boxes.reshape(chosen.shape))
         return best_logits, best_boxes
+
+    def _decode_proposals(
+        self, anchors: list[Boxes], pred_anchor_deltas: list[Tensor]
+    ) -> list[Tensor]:
+        """Boxes of all anchors, one (N, Ri, B) a level; for code that reads them."""
+        return [
+            self.box2box_transform.apply_deltas(
+                deltas.flatten(0, 1), level.tensor.repeat(len(deltas), 1)
+            ).unflatten(0, deltas.shape[:2])
+            for level, deltas in zip(anchors, pred_anchor_deltas, strict=True)
+        ]

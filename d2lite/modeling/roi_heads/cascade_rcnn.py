@@ -216,3 +216,16 @@ class CascadeROIHeads(StandardROIHeads):
 def _logged_as(stage: int) -> AbstractContextManager[Any]:
     """Inside, scalars are logged under "stage<n>/"."""
     return get_event_storage().name_scope(f"stage{stage}") if has_event_storage() else nullcontext()
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """Passes a tensor on and multiplies its gradient; for cascades that people wrote."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.scale, None

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from d2lite.utils.errors import InputTypeError
+
 from ..boxes import Boxes
 from .polygons import polygon_area, rasterize_polygons_within_box
 
@@ -36,11 +38,11 @@ class PolygonMasks:
             polygons: for each object, its polygons. An object may have none.
 
         Raises:
-            TypeError: if it is not a list of lists.
+            InputTypeError: if it is not a list of lists.
             ValueError: if a polygon has less than three corners or half a corner.
         """
         if not isinstance(polygons, (list, tuple)):
-            raise TypeError(
+            raise InputTypeError(
                 f"PolygonMasks got a {type(polygons).__name__}; "
                 "give a list with the list of polygons of each object."
             )
@@ -149,7 +151,7 @@ class PolygonMasks:
 
 def _read_object(index: int, parts: Any) -> list[Polygon]:
     if not isinstance(parts, (list, tuple)):
-        raise TypeError(
+        raise InputTypeError(
             f"Object {index} of PolygonMasks is a {type(parts).__name__}; "
             "give the list of its polygons."
         )

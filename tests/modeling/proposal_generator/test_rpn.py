@@ -277,3 +277,15 @@ def test_rotated_proposals_refuse_what_they_cannot_do():
         build_proposal_generator(cfg, SHAPES)
     with pytest.raises(ConfigError, match="BOUNDARY_THRESH=0"):
         build_proposal_generator(rotated_config(BOUNDARY_THRESH=0), SHAPES)
+
+
+def test_boxes_of_all_anchors_can_be_read():
+    """Code that extracts region features decodes them all before it chooses."""
+    rpn = make_rpn()
+    anchors = [Boxes(torch.tensor([[0.0, 0, 8, 8], [4, 4, 12, 20]]))]
+    deltas = [torch.tensor([[[0.5, 0, 0, 0], [0, 0, 0, 0]], [[0, 0.25, 0, 0], [0, 0, 0, 0]]])]
+    (boxes,) = rpn._decode_proposals(anchors, deltas)
+    assert boxes.tolist() == [
+        [[4, 0, 12, 8], [4, 4, 12, 20]],
+        [[0, 2, 8, 10], [4, 4, 12, 20]],
+    ]

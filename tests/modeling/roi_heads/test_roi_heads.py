@@ -7,6 +7,7 @@ from d2lite.modeling.roi_heads import (
     MaskRCNNConvUpsampleHead,
     build_roi_heads,
 )
+from d2lite.modeling.roi_heads.cascade_rcnn import _ScaleGradient
 from d2lite.modeling.roi_heads.keypoint_head import keypoint_rcnn_loss
 from d2lite.modeling.roi_heads.mask_head import mask_rcnn_inference, mask_rcnn_loss
 from d2lite.structures import Boxes, Instances
@@ -257,3 +258,11 @@ def test_keypoint_loss_without_visible_points_is_zero_with_a_gradient():
     loss.backward()
     assert loss == 0
     assert logits.grad.abs().sum() == 0
+
+
+def test_gradient_of_a_stage_can_be_scaled_by_cascades_that_people_wrote():
+    x = torch.ones(2, requires_grad=True)
+    scaled = _ScaleGradient.apply(x, 0.25)
+    scaled.sum().backward()
+    assert scaled.tolist() == [1, 1]
+    assert x.grad.tolist() == [0.25, 0.25]
