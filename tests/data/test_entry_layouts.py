@@ -4,11 +4,13 @@ import base64
 import io
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from d2lite.data import DatasetCatalog
 from d2lite.data.datasets.by_string.auto_layout import recognise
 from d2lite.data.datasets.by_string.createml import CreateMLSource
 from d2lite.data.datasets.by_string.csv_table import CsvSource, table_columns
@@ -559,3 +561,21 @@ def test_files_that_systems_leave_behind_are_no_images(tmp_path):
     _image(tmp_path / "__MACOSX/a.jpg")
     _image(tmp_path / ".ipynb_checkpoints/a.jpg")
     assert ImageFinder([tmp_path]).find("a") is None
+
+
+@pytest.mark.parametrize("name", ["auto:{}", "auto:{}/annotations.xml", "cvat:{}/annotations.xml"])
+def test_subsets_of_a_cvat_project_are_the_splits_of_its_one_file(tmp_path, name):
+    """An export of a project has images/SUBSET/ and says the subset of each image."""
+    line = '<image id="0" name="{0}.jpg" subset="{1}" width="40" height="20">{2}</image>'
+    box = '<box label="cat" xtl="4" ytl="4" xbr="20" ybr="12" />'
+    images = [("a", "Train"), ("b", "Validation"), ("c", "Train")]
+    lines = "".join(line.format(stem, subset, box) for stem, subset in images)
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{lines}</annotations>")
+    for stem, subset in images:
+        _image(tmp_path / "images" / subset / f"{stem}.jpg")
+    is_file = name.startswith("cvat")
+    train, held_out = ("Train", "Validation") if is_file else ("train", "val")
+    for part, expected in ((train, ["a", "c"]), (held_out, ["b"])):
+        records = DatasetCatalog.get(f"{name.format(tmp_path)}@{part}")
+        assert [Path(record["file_name"]).stem for record in records] == expected
+        assert all(Path(record["file_name"]).is_file() for record in records)

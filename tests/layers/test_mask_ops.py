@@ -76,7 +76,7 @@ def test_full_mask_covers_just_its_box():
 
 
 def test_misfits_are_refused():
-    with pytest.raises(ValueError, match=r"masks have shape \(1, 7, 6\)"):
+    with pytest.raises(ValueError, match=r"masks have shape \[1, 7, 6\]"):
         paste_masks_in_image(torch.ones(1, 7, 6), torch.zeros(1, 4), (9, 9))
     with pytest.raises(ValueError, match=r"2 masks came with boxes of shape \[1, 4\]; give \(2, 4"):
         paste_masks_in_image(torch.ones(2, 7, 7), torch.zeros(1, 4), (9, 9))

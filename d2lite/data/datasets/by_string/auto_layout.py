@@ -9,6 +9,7 @@ from pathlib import Path
 from d2lite.utils.errors import DataError
 
 from .advice import advice, file_advice
+from .cvat import cvat_subsets
 from .file_kinds import csv_kind, json_kind, visible, xml_kind
 from .hugging_face import hugging_face_tables
 from .splits import SAME_SPLIT, WHOLE, Found, Splits
@@ -76,6 +77,8 @@ def _one_named(path: Path) -> Splits:
     if kind == "yolo":
         splits = read_yolo(path).splits()
         return {SAME_SPLIT.get(name, name): Found(kind, path, name) for name in splits}
+    if kind == "cvat":
+        return _cvat_parts(path)
     # One file of these is one image.
     return {WHOLE: Found(kind, path)} if kind not in ("", "voc", "labelme") else {}
 
@@ -215,6 +218,19 @@ def _cvat_files(place: Path) -> list[Path]:
     return [path for path in visible(place, "*.xml") if xml_kind(path) == "cvat"]
 
 
+def _cvat(folder: Path) -> Splits:
+    splits = _one_file("cvat", _cvat_files)(folder)
+    return _cvat_parts(splits[WHOLE].path) if set(splits) == {WHOLE} else splits
+
+
+def _cvat_parts(path: Path) -> Splits:
+    """The subsets of a project, whose images are in one file."""
+    names = cvat_subsets(path)
+    if set(names) <= set(_UNSPLIT):
+        return {WHOLE: Found("cvat", path)}
+    return {SAME_SPLIT.get(n.lower(), n.lower()): Found("cvat", path, n) for n in names}
+
+
 def _table(folder: Path) -> Splits:
     """One CSV in each split's folder, or several in one whose names say the split."""
 
@@ -259,7 +275,7 @@ _LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _roboflow,
     _yolo,
     _voc,
-    _one_file("cvat", _cvat_files),
+    _cvat,
     _coco,
     _one_json("panoptic"),
     _one_json("datumaro"),

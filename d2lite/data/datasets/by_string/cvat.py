@@ -4,6 +4,7 @@ Boxes, polygons, ellipses, masks and skeletons become objects; a box's rotation 
 clockwise about its centre. Of a video, each frame in which a track is visible counts.
 """
 
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,8 +31,14 @@ def is_cvat_file(path: Path) -> bool:
         return b"<annotations" in stream.read(4096)
 
 
+def cvat_subsets(path: Path) -> list[str]:
+    """The subsets of a project's images, in order: an attribute of each <image> of its export."""
+    found = re.findall(rb'<image [^>]*?\bsubset="([^"]*)"', path.read_bytes())
+    return list(dict.fromkeys(name.decode("utf-8", "replace") for name in found if name))
+
+
 class CvatSource(EntrySource):
-    """One annotations.xml and the images around it."""
+    """One annotations.xml and the images around it; of a project, one subset or all of them."""
 
     layout = "CVAT XML"
 
@@ -40,13 +47,18 @@ class CvatSource(EntrySource):
 
         Args:
             path: of the XML, or of the folder that holds annotations.xml.
-            image_root: folder of the images; None looks around the file.
+            image_root: a subset of the file, or the folder of the images; None looks around the
+                file for all images.
         """
         file = find_path(path, suits=lambda place: _xml(place).is_file())
         self._labels: list[str] = []
         self._points: list[str] = []
         home = _xml(file).parent
-        folders = [find_path(image_root, beside=home)] if image_root else []
+        self._subset = image_root if image_root in cvat_subsets(_xml(file)) else None
+        if self._subset is not None:
+            folders = [home / "images" / self._subset]
+        else:
+            folders = [find_path(image_root, beside=home)] if image_root else []
         super().__init__(_xml(file), [*folders, home / "images", home / "data", home])
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
@@ -62,7 +74,7 @@ class CvatSource(EntrySource):
         parts = [label for label in labels if label.find("parent") is not None]
         self._labels = _names(label for label in labels if label not in parts)
         self._points = _names(parts)
-        images = root.iter("image")
+        images = (node for node in root.iter("image") if self._subset in (None, node.get("subset")))
         entries = self.read_each(images, lambda node: self._image(node, faults), faults)
         return entries or self._frames(root, faults)
 
