@@ -208,6 +208,7 @@ TABLES = {
     "open images": "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf\n"
     "a,verification,cat,1,0.05,0.3,0.15,0.55,0\n",
     "semicolons": "\ufefffilename;class;xmin;ymin;xmax;ymax\na.jpg;cat;2;3;12;11\n",
+    "decimal commas": "filename;class;xmin;ymin;xmax;ymax\na.jpg;cat;2,0;3,00;12;11\n",
     "x y width height": "image_name,label,x,y,width,height\na.jpg,cat,2,3,10,8\n",
     "via tables": "path,x1,y1,x2,y2,label\n/content/set/a.jpg,2,3,12,11,cat\n",
 }

@@ -1,5 +1,6 @@
 """Logging: nothing twice, nothing lost, and the file that holds it is known."""
 
+import io
 import logging
 import resource
 
@@ -170,3 +171,12 @@ def test_a_small_table_aligns_names_and_values():
         "| 41.235 |  7   | nan |",
     ]
     assert create_small_table({}) == ""
+
+
+def test_letters_that_the_console_cannot_show_are_escaped(name, monkeypatch):
+    """Names of classes on a Windows console; without this each line ends in logging's trace."""
+    written = io.BytesIO()
+    console = io.TextIOWrapper(written, encoding="cp1252", errors="strict")
+    monkeypatch.setattr("sys.stdout", console)
+    setup_logger(name=name, color=False).info("class \u732b, caf\u00e9")
+    assert written.getvalue().decode("cp1252").endswith("class \\u732b, caf\u00e9\n")

@@ -2,10 +2,12 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
+from urllib.parse import unquote
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 
@@ -100,9 +102,11 @@ class ImageFinder:
                     return path
         # The number of frame.0001 is not an ending.
         stem = wanted.stem if _ENDING.fullmatch(wanted.suffix) else wanted.name
-        keys = (wanted.name.casefold(), stem.casefold())
-        names = [*keys, wanted.name.casefold() + "."]
+        keys = (_folded(wanted.name), _folded(stem))
+        names = [*keys, f"{keys[0]}."]
         names += [without_upload_prefix(key) for key in keys]
+        # Web tools write addresses: "a%20b.jpg".
+        names += [_folded(unquote(key)) for key in keys]
         for key in dict.fromkeys(names):
             found = self._images.get(key, [])
             if len(found) > 1:
@@ -113,7 +117,7 @@ class ImageFinder:
 
     @cached_property
     def _images(self) -> dict[str, list[Path]]:
-        """Casefolded name, and name without ending, of all images below the folders."""
+        """Folded name, and name without ending, of all images below the folders."""
         images: dict[str, list[Path]] = {}
         seen: set[Path] = set()
         for folder in self.folders:
@@ -121,9 +125,14 @@ class ImageFinder:
                 if path in seen or not _is_image_name(path):
                     continue
                 seen.add(path)
-                for key in dict.fromkeys((path.name.casefold(), path.stem.casefold())):
+                for key in dict.fromkeys((_folded(path.name), _folded(path.stem))):
                     images.setdefault(key, []).append(path)
         return images
+
+
+def _folded(name: str) -> str:
+    """A name without its case, accents as one letter: macOS writes them as two."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _most_alike(paths: list[Path], wanted: PureWindowsPath) -> list[Path]:

@@ -51,6 +51,8 @@ _NAMES = {
     "height": ("height", "imageheight", "imgheight"),
     "group": ("isgroupof", "iscrowd"),
 }
+# A cell that is a number with a decimal comma.
+_DECIMAL_COMMA = re.compile(r"^(\s*-?\d+),(\d+\s*)$")
 # Tables without a line of names: RetinaNet (also of Roboflow), makesense, AutoML of Google.
 _NAMELESS = (
     ("image", "x0", "y0", "x1", "y1", "label"),
@@ -180,6 +182,9 @@ class CsvSource(EntrySource):
             rows = list(enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), start=1))
         except csv.Error as err:
             raise DataError(f"{self.file} is not a CSV file: {err}.") from err
+        if delimiter == ";":
+            # So Excel saves a table where numbers have a decimal comma.
+            rows = [(line, [_DECIMAL_COMMA.sub(r"\1.\2", c) for c in row]) for line, row in rows]
         return [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
 
     def _to_pixels(self, entries: list[Entry], faults: FaultLog) -> None:
