@@ -77,6 +77,8 @@ class ASPP(nn.Module):
                 **both,
             )
 
+        # In this order, so that a seed gives the start values that it gives in detectron2.
+        narrow = conv(in_channels)
         dilated = [
             separable(d) if use_depthwise_separable_conv else conv(in_channels, 3, d)
             for d in dilations
@@ -88,7 +90,7 @@ class ASPP(nn.Module):
         )
         # A norm over a 1 x 1 map has no statistics to work with when the batch is one image.
         whole = nn.Sequential(pooling, conv(in_channels, normed=False))
-        self.convs = nn.ModuleList([conv(in_channels), *dilated, whole])
+        self.convs = nn.ModuleList([narrow, *dilated, whole])
         self.project = conv(5 * out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

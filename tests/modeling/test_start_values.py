@@ -7,12 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from d2lite.layers import ShapeSpec
+from d2lite.layers import ASPP, ShapeSpec
 from d2lite.modeling.backbone import FPN
 from d2lite.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
+from d2lite.modeling.backbone.resnet_blocks import DeepStem
+from d2lite.modeling.deeplab.parts import double_conv
 from d2lite.modeling.roi_heads.box_head import FastRCNNConvFCHead
 from d2lite.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
+from d2lite.projects.point_rend import StandardPointHead
+from d2lite.projects.point_rend.coarse_head import ConvFCHead
 
+CONVS = ["conv1", "conv2", "conv3"]
 SHAPE = ShapeSpec(channels=2, height=3, width=3)
 
 
@@ -66,6 +71,47 @@ CASES = {
             (
                 ["shortcut", "conv1", "conv2", "conv3"],
                 [("conv1", _msra), ("conv2", _msra), ("conv3", _msra), ("shortcut", _msra)],
+            )
+        ],
+    ),
+    "deep stem": (
+        lambda: DeepStem(3, 8),
+        [(CONVS, [(name, _msra) for name in CONVS])],
+    ),
+    "decoder of DeepLab": (
+        lambda: double_conv(2, 3, 4, norm="BN", separable=False),
+        [(["0", "1"], [("0", _xavier), ("1", _xavier)])],
+    ),
+    "pooling of DeepLab": (
+        lambda: ASPP(2, 3, [1, 2, 3], norm="BN", activation=nn.ReLU()),
+        [([name], [(name, _xavier)]) for name in [f"convs.{i}" for i in (0, 1, 2, 3)]]
+        + [([name], [(name, _xavier)]) for name in ("convs.4.1", "project")],
+    ),
+    "coarse head of PointRend": (
+        lambda: ConvFCHead(
+            ShapeSpec(channels=5, height=4, width=4),
+            conv_dim=3,
+            fc_dims=[6],
+            output_shape=(2, 7, 7),
+        ),
+        [
+            (
+                ["reduce_channel_dim_conv", "reduce_spatial_dim_conv", "fc1", "prediction"],
+                [
+                    ("prediction", _small),
+                    ("reduce_channel_dim_conv", _msra),
+                    ("reduce_spatial_dim_conv", _msra),
+                    ("fc1", _xavier),
+                ],
+            )
+        ],
+    ),
+    "point head of PointRend": (
+        lambda: StandardPointHead(ShapeSpec(channels=3), num_classes=2, fc_dims=[4, 5]),
+        [
+            (
+                ["fc1", "fc2", "predictor"],
+                [("fc1", _msra), ("fc2", _msra), ("predictor", _small)],
             )
         ],
     ),

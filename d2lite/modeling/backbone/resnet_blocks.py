@@ -76,8 +76,9 @@ class DeepStem(CNNBlockBase):
                 bias=False,
                 norm=get_norm(norm, after),
             )
-            msra_fill(conv)
             self.add_module(f"conv{number}", conv)
+        for layer in self.children():
+            msra_fill(layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H / 4, W / 4)."""

@@ -37,8 +37,14 @@ def double_conv(
             norm2=norm,
             activation2=F.relu,
         )
-    first = normed_conv(in_channels, mid_channels, 3, norm)
-    return nn.Sequential(first, normed_conv(mid_channels, out_channels, 3, norm))
+    both = nn.Sequential(
+        _unfilled_conv(in_channels, mid_channels, 3, norm),
+        _unfilled_conv(mid_channels, out_channels, 3, norm),
+    )
+    # Both are made before one is filled, which gives detectron2's start values of a seed.
+    for layer in both:
+        xavier_fill(layer)
+    return both
 
 
 def prediction_conv(in_channels: int, out_channels: int) -> Conv2d:
@@ -62,7 +68,13 @@ def normed_conv(in_channels: int, out_channels: int, kernel_size: int, norm: Any
         kernel_size: odd.
         norm: a name or a callable for `get_norm`.
     """
-    conv = Conv2d(
+    conv = _unfilled_conv(in_channels, out_channels, kernel_size, norm)
+    xavier_fill(conv)
+    return conv
+
+
+def _unfilled_conv(in_channels: int, out_channels: int, kernel_size: int, norm: Any) -> Conv2d:
+    return Conv2d(
         in_channels,
         out_channels,
         kernel_size,
@@ -71,8 +83,6 @@ def normed_conv(in_channels: int, out_channels: int, kernel_size: int, norm: Any
         norm=get_norm(norm, out_channels),
         activation=F.relu,
     )
-    xavier_fill(conv)
-    return conv
 
 
 def training_size(cfg: CfgNode) -> tuple[int, int] | None:

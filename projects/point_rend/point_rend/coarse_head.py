@@ -43,19 +43,21 @@ class ConvFCHead(nn.Module):
         self.reduce_channel_dim_conv: nn.Module | None = None
         if channels > conv_dim:
             self.reduce_channel_dim_conv = Conv2d(channels, conv_dim, 1, activation=F.relu)
-            msra_fill(self.reduce_channel_dim_conv)
             channels = conv_dim
         self.reduce_spatial_dim_conv = Conv2d(channels, conv_dim, 2, stride=2, activation=F.relu)
-        msra_fill(self.reduce_spatial_dim_conv)
         width = conv_dim * (input_shape.height // 2) * (input_shape.width // 2)
         self.fc_names = [f"fc{number}" for number in range(1, len(fc_dims) + 1)]
         for name, after in zip(self.fc_names, fc_dims, strict=True):
-            layer = nn.Linear(width, after)
-            xavier_fill(layer)
-            self.add_module(name, layer)
+            self.add_module(name, nn.Linear(width, after))
             width = after
         self.prediction = nn.Linear(width, math.prod(self.output_shape))
+        # In this order, so that a seed gives the start values that it gives in detectron2.
         normal_fill(self.prediction, std=0.001)
+        if self.reduce_channel_dim_conv is not None:
+            msra_fill(self.reduce_channel_dim_conv)
+        msra_fill(self.reduce_spatial_dim_conv)
+        for name in self.fc_names:
+            xavier_fill(getattr(self, name))
         self.register_load_state_dict_pre_hook(_rename_old_weights_)
 
     @classmethod

@@ -138,12 +138,12 @@ class StandardPointHead(nn.Module):
         channels = input_shape.channels + num_classes
         self.fc_layers = []
         for number, width in enumerate(fc_dims, start=1):
-            layer = nn.Conv1d(channels, width, kernel_size=1)
-            msra_fill(layer)
-            self.add_module(f"fc{number}", layer)
+            self.add_module(f"fc{number}", nn.Conv1d(channels, width, kernel_size=1))
             self.fc_layers.append(f"fc{number}")
             channels = width + (num_classes if coarse_pred_each_layer else 0)
         self.predictor = nn.Conv1d(channels, 1 if cls_agnostic_mask else num_classes, 1)
+        for name in self.fc_layers:
+            msra_fill(getattr(self, name))
         normal_fill(self.predictor, std=0.001)
 
     @classmethod
