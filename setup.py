@@ -49,6 +49,8 @@ EXTRAS = {
     "serve": ["fastapi", "uvicorn", "python-multipart"],
     # Weights & Biases and MLflow (WRITERS).
     "live": ["wandb", "mlflow-skinny"],
+    # Models as files for other libraries (d2lite export).
+    "export": ["onnx", "onnxscript", "onnxruntime", "openvino"],
     # The evaluators of Cityscapes.
     "cityscapes": ["cityscapesscripts"],
     # COCO metrics some 80 times as fast as pycocotools', with the same numbers; LVIS's too.

@@ -8,6 +8,7 @@ from typing import Any
 from d2lite.config import CfgNode
 from d2lite.engine import DefaultTrainer, evaluate_checkpoint
 from d2lite.engine.derived_config import num_classes_key
+from d2lite.export import export_model
 from d2lite.predicting import Predictor, Result
 from d2lite.predicting.model_source import model_config
 from d2lite.utils.errors import StateError
@@ -124,6 +125,22 @@ class Model:
         """
         found: Result | list[Result] = self.predictor(image, **options)
         return found
+
+    def export(self, output: str, *, to: str = "onnx", **options: Any) -> dict[str, Any]:
+        """Write the present weights as a file for another library, and prove it.
+
+        Args:
+            output: the folder of the file and of proof.json.
+            to: "onnx", "torch" or "openvino".
+            **options: of `d2lite.export.export_model`, such as with_runner=True.
+
+        Returns:
+            What proof.json holds; "agrees" says whether the file gives the model's results.
+
+        Raises:
+            UserError: if there are no weights, or the model cannot be exported.
+        """
+        return export_model(self._trained(), output, to=to, **options)
 
     @cached_property
     def predictor(self) -> Predictor:

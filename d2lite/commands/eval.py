@@ -5,7 +5,8 @@
     d2lite eval --config-file R50_3x.yaml MODEL.WEIGHTS model.pth
 
 RUN is the folder of a training, whose last checkpoint is evaluated, a checkpoint, which carries its
-config, or the name of a published model. Results come into inference/ of the run's folder.
+config, a file of `d2lite export`, or the name of a published model. Results come into inference/ of
+the run's folder.
 """
 
 import argparse

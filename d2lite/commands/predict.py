@@ -4,10 +4,10 @@
     d2lite predict model_final.pth street.jpg --save-as drawing,json --tiles 640
     d2lite predict --config-file R50_3x.yaml --input "holiday/*.jpg" clip.mp4 --save-json found.json
 
-RUN is a checkpoint, which carries its config, the folder of a training, a config or the name of a
-published model; without one, the published Mask R-CNN of COCO is fetched. INPUT is a file, folder,
-quoted glob, address, video, camera (0), or - for paths or an image from standard input. A
-prediction of many images that was stopped goes on with the same command.
+RUN is a checkpoint, which carries its config, the folder of a training, a file of `d2lite export`,
+a config or the name of a published model; without one, the published Mask R-CNN of COCO is fetched.
+INPUT is a file, folder, quoted glob, address, video, camera (0), or - for paths or an image from
+standard input. A prediction of many images that was stopped goes on with the same command.
 """
 
 import argparse

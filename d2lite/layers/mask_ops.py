@@ -16,6 +16,7 @@ from ..utils.errors import ArgumentError
 __all__ = [
     "BYTES_PER_FLOAT",
     "GPU_MEM_LIMIT",
+    "cell_weights",
     "pad_masks",
     "paste_mask_in_image_old",
     "paste_masks_in_image",
@@ -128,13 +129,24 @@ def _stretch(masks: Tensor, corners: Tensor, spans: tuple[int, int, int, int]) -
     The spans are the first row, the end of the rows, the first column, the end of the columns.
     """
     cells = masks.shape[1]
-    across = _cell_weights(corners[:, 0], corners[:, 2], spans[2], spans[3], cells)
-    down = _cell_weights(corners[:, 1], corners[:, 3], spans[0], spans[1], cells)
+    across = cell_weights(corners[:, 0], corners[:, 2], spans[2], spans[3], cells)
+    down = cell_weights(corners[:, 1], corners[:, 3], spans[0], spans[1], cells)
     return down @ masks @ across.mT
 
 
-def _cell_weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -> Tensor:
-    """(N, pixels, cells): how much each cell counts at the centre of each pixel."""
+def cell_weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -> Tensor:
+    """How much each cell of a mask counts at the centre of each pixel, along one axis.
+
+    Args:
+        low: (N,) float, where the boxes begin.
+        high: (N,) float, where they end.
+        start: the first pixel.
+        stop: the pixel after the last one.
+        cells: of a mask.
+
+    Returns:
+        (N, stop - start, cells) float32.
+    """
     device = low.device
     centres = torch.arange(start, stop, device=device, dtype=torch.float32) + 0.5
     places = (centres - low[:, None]) / (high - low)[:, None] * cells - 0.5

@@ -33,7 +33,7 @@ def _sizes_and_centres(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check_lengths(deltas: Tensor, boxes: Tensor) -> None:
-    if len(deltas) != len(boxes):
+    if deltas.shape[0] != boxes.shape[0]:
         raise ArgumentError(f"{len(deltas)} deltas for {len(boxes)} boxes; give one row a box.")
 
 

@@ -43,7 +43,14 @@ def assign_boxes_to_levels(
 
     Source: Lin 2017, arXiv:1612.03144, equation 1.
     """
-    sizes = cat([boxes.area() for boxes in box_lists]).sqrt()
+    areas = cat([boxes.area() for boxes in box_lists])
+    return _levels_of_areas(areas, min_level, max_level, canonical_box_size, canonical_level)
+
+
+def _levels_of_areas(
+    areas: Tensor, min_level: int, max_level: int, canonical_box_size: int, canonical_level: int
+) -> Tensor:
+    sizes = areas.sqrt()
     # The small number keeps a box of exactly the canonical size on its level, and log2 finite.
     levels = torch.floor(canonical_level + torch.log2(sizes / canonical_box_size + 1e-8))
     return levels.clamp(min=min_level, max=max_level).to(torch.int64) - min_level
@@ -145,11 +152,7 @@ class ROIPooler(nn.Module):
         )
         # The counts below would become constants of a trace.
         if not is_scripting() and is_tracing():
-            members = [(levels == level).nonzero().flatten() for level in range(len(x))]
-            pooled = torch.cat(
-                [pooler(x[i], rois[members[i]]) for i, pooler in enumerate(self.level_poolers)]
-            )
-            return pooled[torch.argsort(torch.cat(members))]
+            return self._pool_level_by_level(x, rois, levels)
         # One sort instead of a search for the boxes of each level: one transfer to the CPU
         # gives the counts.
         order = torch.argsort(levels, stable=True)
@@ -160,6 +163,35 @@ class ROIPooler(nn.Module):
             pooled_parts.append(pooler(x[i], parts[i]))
         pooled = torch.cat(pooled_parts)
         return pooled[torch.argsort(order)]
+
+    @torch.jit.unused
+    def pool_rows(self, x: list[Tensor], rois: Tensor) -> Tensor:
+        """Pool boxes that are joined already, in a form that can be exported.
+
+        Args:
+            x: one (N, C, Hi, Wi) a level.
+            rois: (B, 5) float, (image, x0, y0, x1, y1), B at least 1.
+
+        Returns:
+            (B, C, height, width).
+        """
+        if len(x) == 1:
+            pooled: Tensor = self.level_poolers[0](x[0], rois)
+            return pooled
+        sides = rois[:, 3:] - rois[:, 1:3]
+        limits = (self.min_level, self.max_level, self.canonical_box_size, self.canonical_level)
+        return self._pool_level_by_level(x, rois, _levels_of_areas(sides.prod(dim=1), *limits))
+
+    @torch.jit.unused
+    def _pool_level_by_level(self, x: list[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
+        members = [(levels == level).nonzero().flatten() for level in range(len(x))]
+        parts = [pooler(x[i], rois[members[i]]) for i, pooler in enumerate(self.level_poolers)]
+        order = torch.cat(members)
+        # Of the length of `levels`; that of `order` would be another one to an exporter.
+        place = torch.zeros_like(levels).index_put(
+            (order,), torch.arange(order.shape[0], device=order.device)
+        )
+        return torch.cat(parts)[place]
 
 
 def _make_pooler(

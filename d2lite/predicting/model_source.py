@@ -15,6 +15,7 @@ from d2lite.config import CfgNode, as_run_config, find_config_file
 from d2lite.config.yaml_files import parse_yaml
 from d2lite.engine.command_line import setup_cfg
 from d2lite.engine.resuming import facts_of_weights
+from d2lite.export import EXPORTED_SUFFIXES, open_session
 from d2lite.utils.errors import (
     ConfigError,
     InputTypeError,
@@ -41,9 +42,10 @@ def model_config(
     """The configuration of a model, with MODEL.WEIGHTS.
 
     Args:
-        source: a config; a checkpoint (file or address) that carries its config; the folder of a
-            run; a config file, whose weights are the last checkpoint beside it unless
-            it names weights of a detector; or the name of a published model.
+        source: a config; a checkpoint (file or address) that carries its config; a file of
+            `d2lite export`, which becomes MODEL.WEIGHTS; the folder of a run; a config file, whose
+            weights are the last checkpoint beside it unless it names weights of a detector; or the
+            name of a published model.
         opts: KEY, VALUE, ... that win over the config; KEY=VALUE of a Python config.
         imports: Python files or modules to import first, see `setup_cfg`.
         needs_weights: refuse a config file or name without weights of a trained detector.
@@ -66,6 +68,8 @@ def model_config(
     name, path = str(source), Path(source).expanduser()
     if path.is_dir():
         cfg = _of_run(path, opts, imports)
+    elif path.suffix in EXPORTED_SUFFIXES:
+        cfg = _of_exported(path, opts, imports)
     elif name.partition("?")[0].endswith(WEIGHTS_SUFFIXES):
         cfg = _of_checkpoint(name, opts, imports)
     elif path.suffix in _CONFIG_SUFFIXES and path.is_file():
@@ -128,6 +132,17 @@ def _of_checkpoint(path: str, opts: Sequence[str], imports: Sequence[str]) -> Cf
         )
     cfg = stored_config(text, path, imports)
     cfg.MODEL.WEIGHTS = path
+    cfg.merge_from_list(list(opts))
+    return cfg
+
+
+def _of_exported(path: Path, opts: Sequence[str], imports: Sequence[str]) -> CfgNode:
+    facts = open_session(path).facts
+    cfg = stored_config(str(facts["config"]), str(path), imports)
+    if facts["input"]["resize"][0]:
+        # The file resizes by itself.
+        cfg.INPUT.MIN_SIZE_TEST = 0
+    cfg.MODEL.WEIGHTS = str(path)
     cfg.merge_from_list(list(opts))
     return cfg
 

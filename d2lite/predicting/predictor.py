@@ -18,9 +18,11 @@ from d2lite.data import Metadata
 from d2lite.data.image_io import convert_image_to_rgb
 from d2lite.engine import DefaultPredictor
 from d2lite.engine.resuming import DRAWING_KEYS, facts_of_weights
+from d2lite.export import EXPORTED_SUFFIXES
 from d2lite.utils.env import resolve_device
 from d2lite.utils.errors import ArgumentError, DataError, MissingFileError
 
+from .exported_predictor import ExportedPredictor
 from .images import as_image
 from .merge_tiles import merge_tiles
 from .model_source import model_config
@@ -91,7 +93,8 @@ class Predictor:
         threshold = facts.get("thresholds") if threshold is None else threshold
         _choose_device(cfg, device)
         _lower_score_threshold(cfg, lowest_of(threshold))
-        self._loaded = DefaultPredictor(cfg)
+        is_exported = cfg.MODEL.WEIGHTS.endswith(EXPORTED_SUFFIXES)
+        self._loaded = ExportedPredictor(cfg) if is_exported else DefaultPredictor(cfg)
         self.cfg, self.model = self._loaded.cfg, self._loaded.model
         self.metadata = _completed(self._loaded.metadata, facts.get("metadata"))
         self.class_names: list[str] = list(self.metadata.get("thing_classes") or ())

@@ -13,6 +13,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DeviceError",
+    "ExportError",
     "InputTypeError",
     "MissingConfigError",
     "MissingFileError",
@@ -50,6 +51,10 @@ class ArgumentError(ValueError, AssertionError):
 
 class DeviceError(UserError, RuntimeError):
     """A device was asked for that this machine does not have."""
+
+
+class ExportError(UserError, NotImplementedError):
+    """A model, or a part of one, that cannot be exported; the message names it."""
 
 
 class InputTypeError(UserError, TypeError, ValueError, AssertionError):

@@ -21,8 +21,8 @@ _torch_is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[att
 
 
 def is_tracing() -> bool:
-    """Whether torch is recording a trace, in which `int()` and `len()` make constants."""
-    return _torch_is_tracing()
+    """Whether torch is recording a trace or an export; `int()` and `len()` make constants there."""
+    return _torch_is_tracing() or torch.compiler.is_exporting()
 
 
 def at_most(count: int, size: Any) -> Any:
@@ -30,8 +30,10 @@ def at_most(count: int, size: Any) -> Any:
 
     Args:
         count: a constant.
-        size: a length of a tensor; torch makes it a tensor in a trace.
+        size: a length of a tensor; torch makes it a tensor in a trace, a symbol in an export.
     """
+    if isinstance(size, torch.SymInt):
+        return torch.sym_min(count, size)
     return size.clamp(max=count) if isinstance(size, Tensor) else min(count, size)
 
 

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from d2lite.config import CfgNode
-from d2lite.engine import default_setup, evaluate_checkpoint, setup_cfg
+from d2lite.engine import DefaultTrainer, default_setup, evaluate_checkpoint, setup_cfg
+from d2lite.export import EXPORTED_SUFFIXES, ExportedModel
 from d2lite.predicting.model_source import model_config
 from d2lite.utils.errors import ConfigError
 
@@ -15,6 +16,9 @@ def evaluate(args: argparse.Namespace) -> None:
     """What one process does; every process of a distributed run calls it."""
     cfg = _config(args)
     default_setup(cfg, args)
+    if cfg.MODEL.WEIGHTS.endswith(EXPORTED_SUFFIXES):
+        DefaultTrainer.test(cfg, ExportedModel(cfg.MODEL.WEIGHTS))
+        return
     evaluate_checkpoint(cfg, resume=False)
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from d2lite.export import EXPORTED_SUFFIXES
 from d2lite.predicting.model_source import WEIGHTS_SUFFIXES
 from d2lite.predicting.thresholds import Thresholds, read_thresholds
 from d2lite.utils.errors import ConfigError
@@ -27,7 +28,7 @@ def split_words(args: argparse.Namespace) -> tuple[str, list[str]]:
 def _is_model(word: str) -> bool:
     path = Path(word)
     is_run = (path / "config.yaml").is_file() or (path / "last_checkpoint").is_file()
-    return is_run or path.suffix in (*WEIGHTS_SUFFIXES, ".yaml", ".yml", ".py")
+    return is_run or path.suffix in (*WEIGHTS_SUFFIXES, *EXPORTED_SUFFIXES, ".yaml", ".yml", ".py")
 
 
 def parse_threshold(text: str | None) -> Thresholds:

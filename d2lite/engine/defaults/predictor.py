@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, as_run_config
@@ -49,20 +50,13 @@ class DefaultPredictor:
         """
         self.cfg = as_run_config(cfg).clone()
         weights = self.cfg.MODEL.WEIGHTS
-        class_names = class_names_of_weights(weights)
+        class_names = self._stored_class_names(weights)
         if class_names is not None:
             follow_data_classes(self.cfg, class_names, weights)
         else:
             class_names = self._follow_dataset()
-        self.model = build_model(self.cfg)
+        self.model = self._load_model(weights)
         self.model.eval()
-        if weights:
-            DetectionCheckpointer(self.model).load(weights)
-        else:
-            logger.warning(
-                "MODEL.WEIGHTS is empty: the weights are random, and so are the predictions. Give "
-                "a file of trained weights, such as MODEL.WEIGHTS output/model_final.pth."
-            )
         name_classes(self.model, class_names)
         self.metadata = self._make_metadata(class_names)
         steps = build_augmentation(self.cfg, is_train=False)
@@ -72,6 +66,20 @@ class DefaultPredictor:
         is_colour = self.input_format in ("RGB", "BGR")
         self.image_format = "BGR" if is_colour else self.input_format
         self._num_channels = num_channels(self.image_format)
+
+    def _stored_class_names(self, weights: str) -> list[str] | None:
+        return class_names_of_weights(weights)
+
+    def _load_model(self, weights: str) -> nn.Module:
+        model = build_model(self.cfg)
+        if weights:
+            DetectionCheckpointer(model).load(weights)
+        else:
+            logger.warning(
+                "MODEL.WEIGHTS is empty: the weights are random, and so are the predictions. Give "
+                "a file of trained weights, such as MODEL.WEIGHTS output/model_final.pth."
+            )
+        return model
 
     def _follow_dataset(self) -> list[str] | None:
         """Take the classes from the data, if that can be done without its files."""

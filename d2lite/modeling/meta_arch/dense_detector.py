@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode
 from d2lite.layers import cat, sigmoid_focal_loss
 from d2lite.structures import Boxes, ImageList, Instances
+from d2lite.utils.errors import ExportError
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import is_first_pass, mean_over_processes, pass_share
 from d2lite.utils.tracing import at_most
@@ -20,6 +21,7 @@ from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
 from ..dense_predictions import permute_to_N_HWA_K
 from ..keep_best import keep_best
+from ..padded import best_pairs, detect_padded, take_rows
 from ..training_visualization import log_boxes_and_truth, should_visualize
 from .detector import Batch, Detector, common_arguments, postprocess_batch
 
@@ -113,6 +115,40 @@ class DenseDetector(Detector):
     ) -> list[Instances]:
         """Detections of each image in pixels of the network's input, from the predictions."""
         raise NotImplementedError
+
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `Detector.predict_padded`."""
+        maps = self.backbone(images)
+        features = [maps[name] for name in self.head_in_features]
+        scores, deltas = self._scores_and_deltas(self.head(features))
+        anchors: Any = self.anchor_generator(features)  # type: ignore[operator]
+        rows = []
+        for level, scores_NRK, deltas_NR4 in zip(anchors, scores, deltas, strict=True):
+            best = best_pairs(scores_NRK, self.test_score_thresh, self.test_topk_candidates)
+            cell = best[0]
+            moved = self.box2box_transform.apply_deltas(
+                take_rows(deltas_NR4, cell).flatten(0, 1), level.tensor[cell.flatten()]
+            )
+            rows.append((moved.reshape(*cell.shape, 4), *best[1:]))
+        boxes, classes, values, above = (
+            torch.cat(parts, dim=1) for parts in zip(*rows, strict=True)
+        )
+        found, _ = detect_padded(
+            boxes,
+            values,
+            classes,
+            above,
+            self.test_nms_thresh,
+            self.max_detections_per_image,
+            self.num_classes,
+        )
+        return found._asdict()
+
+    def _scores_and_deltas(
+        self, predictions: Sequence[list[Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """(N, Ri, K) scores in [0, 1] and (N, Ri, 4) deltas of each level."""
+        raise ExportError(f"{type(self).__name__} has no fixed-size form.")
 
     def inference_single_image(
         self,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from d2lite.config import CfgNode
 from d2lite.structures import ImageList, Instances
-from d2lite.utils.errors import ArgumentError, DataError
+from d2lite.utils.errors import ArgumentError, DataError, ExportError
 from d2lite.utils.keyed_rng import keyed_images
 from d2lite.utils.process_means import num_sharing, padded_alike
 
@@ -104,6 +104,24 @@ class Detector(nn.Module):
             a dict of results for each image, in pixels of `height` and `width`.
         """
         raise NotImplementedError
+
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """Detect in the fixed-size form, which can be exported and compiled whole.
+
+        Args:
+            images: (N, C, H, W) float32, normalised and padded as `preprocess_image` does.
+            sizes: (N, 2) int64 height and width of each image without padding.
+
+        Returns:
+            (N, D, ...) tensors by name, in pixels of the network's input: the fields of
+            `PaddedBoxes`, `masks` ((N, D, 1, M, M) probabilities in the boxes) and `keypoints`
+            where the model has them; maps of the padded image: `sem_seg`; or, in the place of
+            boxes, `soft_masks` ((N, D, h, w) probabilities on the padded image).
+
+        Raises:
+            ExportError: if the model has no such form.
+        """
+        raise ExportError(f"{type(self).__name__} has no fixed-size form.")
 
     def preprocess_image(self, batched_inputs: Batch) -> ImageList:
         """Move images to the device, normalise them and pad them to one size.

@@ -261,11 +261,16 @@ class FCOS(DenseDetector):
         self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]
     ) -> list[Instances]:
         """Detect in each image; arguments as in `DenseDetector`."""
-        logits, deltas, centerness = self._by_cell(predictions)
         anchors = self.anchor_generator(features)
+        return self._detect(anchors, *self._scores_and_deltas(predictions), images.image_sizes)
+
+    def _scores_and_deltas(
+        self, predictions: Sequence[list[Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        logits, deltas, centerness = self._by_cell(predictions)
         # The geometric mean of both keeps scores on the scale of probabilities.
         scores = [
             (cls.sigmoid() * centre.sigmoid()).sqrt()
             for cls, centre in zip(logits, centerness, strict=True)
         ]
-        return self._detect(anchors, scores, deltas, images.image_sizes)
+        return scores, deltas

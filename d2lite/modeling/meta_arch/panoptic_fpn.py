@@ -101,6 +101,10 @@ class PanopticFPN(GeneralizedRCNN):
         )
         return {**semantic_losses, **proposal_losses, **head_losses}
 
+    def _detect_padded(self, features: dict[str, Tensor], sizes: Tensor) -> dict[str, Tensor]:
+        scores, _ = self.sem_seg_head(features, None)
+        return {**super()._detect_padded(features, sizes), "sem_seg": scores}
+
     def inference(  # type: ignore[override]  # as in the reference, without given boxes
         self, batched_inputs: Batch, do_postprocess: bool = True
     ) -> list[dict[str, Any]] | tuple[list[Instances], Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.structures import ImageList, Instances
-from d2lite.utils.errors import ArgumentError, DataError
+from d2lite.utils.errors import ArgumentError, DataError, ExportError
 
 from ..backbone import Backbone
 from ..postprocessing import detector_postprocess
@@ -149,6 +149,18 @@ class GeneralizedRCNN(Detector):
         return [item["proposals"].to(self.device) for item in batched_inputs], {}
 
     _postprocess = staticmethod(postprocess_batch)
+
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `Detector.predict_padded`."""
+        parts = (self.proposal_generator, self.roi_heads)
+        missing = [type(part).__name__ for part in parts if not hasattr(part, "predict_padded")]
+        if missing:
+            raise ExportError(f"{' and '.join(missing)}: there is no fixed-size form.")
+        return self._detect_padded(self.backbone(images), sizes)
+
+    def _detect_padded(self, features: dict[str, Tensor], sizes: Tensor) -> dict[str, Tensor]:
+        proposals, valid = self.proposal_generator.predict_padded(features, sizes)  # type: ignore[union-attr, operator]
+        return self.roi_heads.predict_padded(features, proposals, valid, sizes)
 
     def visualize_training(self, batched_inputs: Batch, proposals: Sequence[Instances]) -> None:
         """Log the ground truth and the best proposals of the first image.

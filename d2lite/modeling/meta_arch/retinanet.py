@@ -222,6 +222,11 @@ class RetinaNet(DenseDetector):
         self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]
     ) -> list[Instances]:
         """Detect in each image; arguments as in `DenseDetector`."""
-        logits, deltas = self._transpose_dense_predictions(predictions, [self.num_classes, 4])
         anchors = self.anchor_generator(features)
-        return self._detect(anchors, [x.sigmoid() for x in logits], deltas, images.image_sizes)
+        return self._detect(anchors, *self._scores_and_deltas(predictions), images.image_sizes)
+
+    def _scores_and_deltas(
+        self, predictions: Sequence[list[Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        logits, deltas = self._transpose_dense_predictions(predictions, [self.num_classes, 4])
+        return [x.sigmoid() for x in logits], deltas

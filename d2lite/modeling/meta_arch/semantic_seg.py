@@ -261,6 +261,10 @@ class SemanticSegmentor(Detector):
         targets = batch_label_maps(maps, self.backbone, self.sem_seg_head.ignore_value)
         return self.sem_seg_head(self.backbone(images.tensor), targets)[1]
 
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `Detector.predict_padded`."""
+        return {"sem_seg": self.sem_seg_head(self.backbone(images), None)[0]}
+
     def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
         """{"sem_seg": (K, height, width) class scores} of each image."""
         images = self.preprocess_image(batched_inputs)

@@ -4,6 +4,7 @@ N images, L levels, A anchors a cell, Hi x Wi cells of level i, Ri = Hi * Wi * A
 D numbers a box.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
 from ..dense_predictions import permute_to_N_HWA_K
 from ..loss_weights import weighted, weights_by_name
 from ..matcher import Matcher
+from ..padded import propose_padded, top_padded
 from ..sampling import subsample_labels
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
 from .proposal_utils import choose_proposals, gather_rows, top_scores
@@ -143,11 +145,7 @@ class RPN(nn.Module):
             proposals of each image (`proposal_boxes`, `objectness_logits`), without gradient; the
             losses `loss_rpn_cls` and `loss_rpn_loc` in training, else {}.
         """
-        maps = [features[name] for name in self.in_features]
-        anchors = self.anchor_generator(maps)
-        logits, deltas = self.rpn_head(maps)
-        logits = [permute_to_N_HWA_K(x, 1).flatten(1) for x in logits]
-        deltas = [permute_to_N_HWA_K(x, self.anchor_generator.box_dim) for x in deltas]
+        anchors, logits, deltas = self._run_head(features)
         losses = {}
         if self.training:
             if gt_instances is None:
@@ -158,6 +156,28 @@ class RPN(nn.Module):
             losses = self.losses(anchors, logits, gt_labels, deltas, gt_boxes)
         proposals = self.predict_proposals(anchors, logits, deltas, images.image_sizes)
         return proposals, losses
+
+    def _run_head(
+        self, features: dict[str, Tensor]
+    ) -> tuple[list[Boxes], list[Tensor], list[Tensor]]:
+        """Anchors, (N, Ri) logits and (N, Ri, D) deltas of each level."""
+        maps = [features[name] for name in self.in_features]
+        anchors = self.anchor_generator(maps)
+        logits, deltas = self.rpn_head(maps)
+        logits = [permute_to_N_HWA_K(x, 1).flatten(1) for x in logits]
+        deltas = [permute_to_N_HWA_K(x, self.anchor_generator.box_dim) for x in deltas]
+        return anchors, logits, deltas
+
+    def predict_padded(self, features: dict[str, Tensor], sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """Propose in the fixed-size form, see `propose_padded`.
+
+        Args:
+            features: maps by name.
+            sizes: (N, 2) height and width of each image.
+        """
+        logits, boxes = self._decode_best(*self._run_head(features), top_padded)
+        most = int(self.post_nms_topk[False])
+        return propose_padded(boxes, logits, sizes, self.nms_thresh, most, self.min_box_size)
 
     @torch.no_grad()
     def label_and_sample_anchors(
@@ -301,12 +321,16 @@ class RPN(nn.Module):
         )
 
     def _decode_best(
-        self, anchors: list[Boxes], logits: list[Tensor], deltas: list[Tensor]
+        self,
+        anchors: list[Boxes],
+        logits: list[Tensor],
+        deltas: list[Tensor],
+        top: Callable[[Tensor, int], tuple[Tensor, Tensor]] = top_scores,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Logits and boxes of the best anchors of each level; the rest need no decoding."""
         best_logits, best_boxes = [], []
         for level, logits_NR, deltas_NRD in zip(anchors, logits, deltas, strict=True):
-            scores, position = top_scores(logits_NR, int(self.pre_nms_topk[self.training]))
+            scores, position = top(logits_NR, int(self.pre_nms_topk[self.training]))
             chosen = gather_rows(deltas_NRD, position)
             boxes = self.box2box_transform.apply_deltas(
                 chosen.flatten(0, 1), level.tensor[position.flatten()]

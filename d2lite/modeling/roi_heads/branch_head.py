@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from d2lite.structures import Instances
+from d2lite.utils.errors import ExportError
 
 
 class BranchHead(nn.Module):
@@ -39,3 +40,16 @@ class BranchHead(nn.Module):
     def predict_(self, logits: Tensor, instances: list[Instances]) -> None:
         """Add the predictions to the detections, in place."""
         raise NotImplementedError
+
+    def predict_rows(self, logits: Tensor, boxes: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """Predictions as tensors by name, one row a region, for the fixed-size form.
+
+        Args:
+            logits: what `layers` gives.
+            boxes: (R, 4) float, xyxy in pixels of the network's input.
+            classes: (R,) int64.
+
+        Raises:
+            ExportError: if the head has none.
+        """
+        raise ExportError(f"{type(self).__name__} has no fixed-size form.")

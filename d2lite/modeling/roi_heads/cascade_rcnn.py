@@ -15,6 +15,7 @@ from d2lite.utils.events import get_event_storage, has_event_storage, log_scalar
 
 from ..box_regression import Box2BoxTransform
 from ..matcher import Matcher
+from ..padded import clip_to_sizes, images_of_rows
 from ..poolers import ROIPooler
 from .build import ROI_HEADS_REGISTRY, build_box_head
 from .fast_rcnn import FastRCNNOutputLayers, fast_rcnn_inference
@@ -161,6 +162,23 @@ class CascadeROIHeads(StandardROIHeads):
             last.test_topk_per_image,
         )
         return detections
+
+    def _padded_boxes(
+        self, features: dict[str, Tensor], proposals: Tensor, sizes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        maps = [features[name] for name in self.box_in_features]
+        count, all_probs = proposals.shape[:2], []
+        for head, predictor in zip(self.box_head, self.box_predictor, strict=True):
+            proposals = clip_to_sizes(proposals, sizes)
+            pooled = self.box_pooler.pool_rows(maps, images_of_rows(proposals))
+            boxes, probs = predictor.predict_rows(predictor(head(pooled)), proposals.flatten(0, 1))
+            proposals = boxes.reshape(*count, 4)
+            all_probs.append(probs.reshape(*count, probs.shape[1]))
+        return proposals, torch.stack(all_probs).mean(dim=0)
+
+    @property
+    def _last_predictor(self) -> Any:
+        return self.box_predictor[-1]
 
     def _run_stage(
         self, maps: list[Tensor], proposals: list[Instances], stage: int

@@ -20,6 +20,7 @@ from d2lite.utils.process_means import mean_weight
 
 from ..box_regression import Box2BoxTransform, box_regression_loss
 from ..loss_weights import weighted, weights_by_name
+from ..padded import PaddedBoxes, region_detections
 from ..weight_init import normal_fill
 from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
 from .label_proposals import joined_targets
@@ -336,9 +337,37 @@ class FastRCNNOutputLayers(nn.Module):
         self, predictions: Predictions, proposals: Sequence[Instances]
     ) -> tuple[Tensor, ...]:
         """The probabilities of each image: (Ri, K + 1), the background last."""
-        scores = predictions[0]
-        probs = scores.sigmoid() if self.use_sigmoid_ce else scores.softmax(dim=-1)
-        return split_rows(probs, proposals)
+        return split_rows(self._probs(predictions[0]), proposals)
+
+    def _probs(self, scores: Tensor) -> Tensor:
+        return scores.sigmoid() if self.use_sigmoid_ce else scores.softmax(dim=-1)
+
+    def detect_padded(
+        self, boxes: Tensor, probs: Tensor, valid: Tensor, sizes: Tensor
+    ) -> PaddedBoxes:
+        """Detections in the fixed-size form, by the thresholds of this predictor.
+
+        Args:
+            boxes: see `region_detections`.
+            probs: likewise.
+            valid: likewise.
+            sizes: likewise.
+        """
+        limits = (self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image)
+        return region_detections(boxes, probs, valid, sizes, *limits)
+
+    def predict_rows(self, predictions: Predictions, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes and probabilities of proposals of one image or of many.
+
+        Args:
+            predictions: what `forward` gave for R proposals.
+            boxes: (R, D), the proposals.
+
+        Returns:
+            (R, K * D) or (R, D) boxes; (R, K + 1) probabilities, the background last.
+        """
+        moved = self.box2box_transform.apply_deltas(predictions[1], boxes)
+        return moved, self._probs(predictions[0])
 
 
 def _logit(probability: float) -> float:

@@ -141,6 +141,10 @@ class BaseMaskRCNNHead(BranchHead):
         """Give instances `pred_masks`, see `mask_rcnn_inference`."""
         mask_rcnn_inference(logits, instances)
 
+    def predict_rows(self, logits: Tensor, boxes: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """{"masks": (R, 1, S, S) probabilities of the mask of each region's class}."""
+        return {"masks": _of_class(logits, classes).sigmoid()[:, None]}
+
 
 @ROI_MASK_HEAD_REGISTRY.register()
 class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):  # type: ignore[misc]

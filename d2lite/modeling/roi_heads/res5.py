@@ -13,6 +13,7 @@ from d2lite.utils.errors import ArgumentError, ConfigError
 from ..backbone.backbone import check_maps
 from ..backbone.resnet import ResNet
 from ..backbone.resnet_blocks import BottleneckBlock
+from ..padded import images_of_rows, rows_of
 from ..poolers import ROIPooler
 from .base import ROIHeads
 from .build import ROI_HEADS_REGISTRY, build_mask_head
@@ -151,6 +152,26 @@ class Res5ROIHeads(ROIHeads):
             # The features of all proposals exist already; masks need those of the foreground.
             losses.update(self.mask_head(x[torch.cat(masks)], foreground))
         return proposals, losses
+
+    def predict_padded(
+        self, features: dict[str, Tensor], proposals: Tensor, valid: Tensor, sizes: Tensor
+    ) -> dict[str, Tensor]:
+        """See `StandardROIHeads.predict_padded`."""
+        maps = [features[name] for name in self.in_features]
+        x = self.res5(self.pooler.pool_rows(maps, images_of_rows(proposals)))
+        predictions = self.box_predictor(x.mean(dim=(2, 3)))
+        boxes, probs = self.box_predictor.predict_rows(predictions, proposals.flatten(0, 1))
+        count = proposals.shape[:2]
+        boxes, probs = boxes.reshape(*count, boxes.shape[1]), probs.reshape(*count, probs.shape[1])
+        found = self.box_predictor.detect_padded(boxes, probs, valid, sizes)
+        if not self.mask_on:
+            return found._asdict()
+        rows = rows_of(found.valid)
+        rois = images_of_rows(found.boxes)[rows]
+        logits = self.mask_head.layers(self.res5(self.pooler.pool_rows(maps, rois)))
+        classes = found.classes.flatten()[rows]
+        masks = self.mask_head.predict_rows(logits, rois[:, 1:], classes)
+        return {**found._asdict(), **found.placed(masks, rows)}
 
     def forward_with_given_boxes(
         self, features: dict[str, Tensor], instances: list[Instances]

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec
 from d2lite.structures import Boxes, ImageList, Instances
-from d2lite.utils.errors import ArgumentError
+from d2lite.utils.errors import ArgumentError, ExportError
 
 from ..backbone.backbone import check_maps
+from ..padded import PaddedBoxes, images_of_rows, rows_of
 from ..poolers import ROIPooler
 from .base import ROIHeads
 from .build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head
@@ -210,6 +211,58 @@ class StandardROIHeads(ROIHeads):
         """
         instances = self._forward_mask(features, instances)
         return self._forward_keypoint(features, instances)
+
+    def predict_padded(
+        self, features: Features, proposals: Tensor, valid: Tensor, sizes: Tensor
+    ) -> dict[str, Tensor]:
+        """Detect in the fixed-size form.
+
+        Args:
+            features: maps of the backbone, by name.
+            proposals: (N, R, 4) float, xyxy in pixels of the network's input.
+            valid: (N, R) bool.
+            sizes: (N, 2) height and width of each image.
+
+        Returns:
+            The fields of `PaddedBoxes`, and what the heads give: (N, D, ...) each.
+        """
+        boxes, probs = self._padded_boxes(features, proposals, sizes)
+        found = self._last_predictor.detect_padded(boxes, probs, valid, sizes)
+        outputs = found._asdict()
+        for name in ("mask", "keypoint"):
+            outputs.update(self._padded_branch(name, features, found))
+        return outputs
+
+    @property
+    def _last_predictor(self) -> Any:
+        return self.box_predictor
+
+    def _padded_boxes(
+        self, features: Features, proposals: Tensor, sizes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(N, R, K * 4) or (N, R, 4) boxes, and (N, R, K + 1) probabilities."""
+        maps = [features[name] for name in self.box_in_features]
+        pooled = self.box_pooler.pool_rows(maps, images_of_rows(proposals))
+        predictions = self.box_predictor(self.box_head(pooled))
+        boxes, probs = self.box_predictor.predict_rows(predictions, proposals.flatten(0, 1))
+        count = proposals.shape[:2]
+        return boxes.reshape(*count, boxes.shape[1]), probs.reshape(*count, probs.shape[1])
+
+    def _padded_branch(
+        self, name: str, features: Features, found: PaddedBoxes
+    ) -> dict[str, Tensor]:
+        if not getattr(self, f"{name}_on"):
+            return {}
+        head, pooler = getattr(self, f"{name}_head"), getattr(self, f"{name}_pooler")
+        maps = [features[key] for key in getattr(self, f"{name}_in_features")]
+        if pooler is None:
+            raise ExportError(f"{type(head).__name__} on whole maps has no fixed-size form.")
+        rows = rows_of(found.valid)
+        rois = images_of_rows(found.boxes)[rows]
+        logits = head.layers(pooler.pool_rows(maps, rois))
+        return found.placed(
+            head.predict_rows(logits, rois[:, 1:], found.classes.flatten()[rows]), rows
+        )
 
     def _forward_box(self, features: Features, proposals: list[Instances]) -> Any:
         """Losses in training; else detections of each image."""

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from d2lite.utils.tracing import is_tracing
+
 
 def append_coords(features: Tensor) -> Tensor:
     """Append the x and the y of every pixel as two more channels.
@@ -15,8 +17,7 @@ def append_coords(features: Tensor) -> Tensor:
         last; a single column (row) is at -1.
     """
     num_images, _, height, width = features.shape
-    x = torch.linspace(-1, 1, width, dtype=features.dtype, device=features.device)
-    y = torch.linspace(-1, 1, height, dtype=features.dtype, device=features.device)
+    x, y = _places(width, features), _places(height, features)
     return torch.cat(
         [
             features,
@@ -25,3 +26,12 @@ def append_coords(features: Tensor) -> Tensor:
         ],
         dim=1,
     )
+
+
+def _places(count: int, like: Tensor) -> Tensor:
+    """(count,) from -1 to 1."""
+    if is_tracing():
+        # linspace looks at the number of its steps, which an export does not know.
+        cells = torch.arange(count, dtype=like.dtype, device=like.device)
+        return cells * (2 / cells[-1:].clamp(min=1)) - 1
+    return torch.linspace(-1, 1, count, dtype=like.dtype, device=like.device)

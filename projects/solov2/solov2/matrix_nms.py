@@ -22,11 +22,17 @@ def point_nms(heat: Tensor, kernel: int = 2) -> Tensor:
     return heat.where(heat == best, 0)
 
 
-def _pairwise_mask_iou(masks: Tensor, areas: Tensor) -> Tensor:
-    """(N, N) IoU of (N, H, W) bitmaps with (N,) areas; float32 keeps the pixel counts exact."""
-    flat = masks.flatten(1).float()
-    intersection = flat @ flat.T
-    union = areas[:, None] + areas[None, :] - intersection
+def pairwise_mask_iou(masks: Tensor, areas: Tensor) -> Tensor:
+    """(..., N, N) IoU of bitmaps.
+
+    Args:
+        masks: (..., N, pixels) bool.
+        areas: (..., N) pixels of each.
+    """
+    # In float32 the numbers of pixels are exact.
+    flat = masks.float()
+    intersection = flat @ flat.mT
+    union = areas[..., :, None] + areas[..., None, :] - intersection
     return intersection / union
 
 
@@ -55,21 +61,38 @@ def matrix_nms(
         ValueError: for another kernel.
     Source: SOLOv2, arXiv:2003.10152, section 3.3.
     """
-    if kernel not in ("gaussian", "linear"):
-        raise ValueError(f"NMS_KERNEL is {kernel!r}; Matrix NMS has 'gaussian' and 'linear'.")
     if len(cate_scores) == 0:
         return cate_scores
     is_rival = (cate_labels[:, None] == cate_labels[None, :]).triu(diagonal=1)
-    iou = _pairwise_mask_iou(seg_masks, sum_masks).where(is_rival, 0)
+    iou = pairwise_mask_iou(seg_masks.flatten(1), sum_masks).where(is_rival, 0)
+    return cate_scores * matrix_decay(iou, sigma, kernel)
+
+
+def matrix_decay(iou: Tensor, sigma: float, kernel: str) -> Tensor:
+    """By how much each score is lowered.
+
+    Args:
+        iou: (..., N, N) of each pair whose first member is a better rival of the second, else 0.
+        sigma: see `matrix_nms`.
+        kernel: likewise.
+
+    Returns:
+        (..., N) factors in [0, 1].
+
+    Raises:
+        ValueError: for another kernel.
+    """
+    if kernel not in ("gaussian", "linear"):
+        raise ValueError(f"NMS_KERNEL is {kernel!r}; Matrix NMS has 'gaussian' and 'linear'.")
     # How much the better candidate of a pair is itself covered by still better ones: the more it
     # is, the less it decays the other.
-    covered = iou.amax(dim=0)[:, None]
+    covered = iou.amax(dim=-2)[..., None]
     if kernel == "gaussian":
         decay = torch.exp(sigma * (covered.square() - iou.square()))
     else:
         # Of three equal masks, the second is wholly covered: 0 / 0 without a least divisor.
         decay = (1 - iou) / (1 - covered).clamp(min=torch.finfo(iou.dtype).eps)
-    return cate_scores * decay.amin(dim=0)
+    return decay.amin(dim=-2)
 
 
 def mask_nms(
@@ -93,7 +116,9 @@ def mask_nms(
     """
     is_rival = cate_labels[:, None] == cate_labels[None, :]
     # The greedy choice is a chain of decisions, so it runs on the CPU over one small matrix.
-    beats = (is_rival & (_pairwise_mask_iou(seg_masks, sum_masks) > nms_thr)).triu(1).cpu()
+    beats = (
+        (is_rival & (pairwise_mask_iou(seg_masks.flatten(1), sum_masks) > nms_thr)).triu(1).cpu()
+    )
     keep = torch.ones(len(cate_scores), dtype=torch.bool)
     for better in range(len(keep)):
         if keep[better]:

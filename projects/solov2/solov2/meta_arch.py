@@ -24,6 +24,7 @@ from .instance_head import InstanceHead
 from .losses import category_loss, dice_loss
 from .mask_head import MaskHead
 from .matrix_nms import point_nms
+from .padded import decode_padded
 from .targets import assign_cells, shrink_masks
 
 
@@ -202,12 +203,7 @@ class SOLOv2(Detector):
         """{"instances": Instances with masks} of each image, in pixels of `height` and `width`."""
         images = self.preprocess_image(batched_inputs)
         categories, kernels, features = self._heads(images.tensor, suppress_points=True)
-        strides = torch.cat(
-            [
-                kernels.new_full((num_grid**2,), stride, dtype=torch.float32)
-                for num_grid, stride in zip(self.ins_head.num_grids, self.strides, strict=True)
-            ]
-        )
+        strides = self._stride_of_cells(kernels)
         sizes = output_sizes(batched_inputs, images.image_sizes)
         return [
             {
@@ -222,6 +218,21 @@ class SOLOv2(Detector):
             }
             for i, size in enumerate(sizes)
         ]
+
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `Detector.predict_padded` and `decode_padded`."""
+        categories, kernels, features = self._heads(images, suppress_points=True)
+        strides = self._stride_of_cells(kernels)
+        return decode_padded(self.decoder, categories, kernels, features, strides)
+
+    def _stride_of_cells(self, like: Tensor) -> Tensor:
+        """(R,) float32."""
+        return torch.cat(
+            [
+                like.new_full((num_grid**2,), stride, dtype=torch.float32)
+                for num_grid, stride in zip(self.ins_head.num_grids, self.strides, strict=True)
+            ]
+        )
 
     def _heads(
         self, images: Tensor, *, suppress_points: bool = False

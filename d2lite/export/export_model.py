@@ -1,0 +1,143 @@
+"""export_model: a trained model as one file, with a proof beside it."""
+
+import copy
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from d2lite.config import CfgNode
+from d2lite.data.dataset_mapper import build_augmentation
+from d2lite.data.transforms import ResizeShortestEdge
+from d2lite.engine import DefaultPredictor
+from d2lite.utils.errors import ExportError
+from d2lite.utils.file_io import atomic_write
+
+from .comparison import Tolerance
+from .exported_model import ExportedModel
+from .function import DetectorFunction, fold_batch_norms_
+from .metadata import describe
+from .preprocessing import Resize
+from .program import example_inputs
+from .proof import prove
+from .to_onnx import export_onnx
+from .to_openvino import export_openvino
+from .to_torch import export_torch
+from .write_runner import write_runner
+
+__all__ = ["FORMATS", "export_model"]
+
+logger = logging.getLogger(__name__)
+
+Writer = Callable[[DetectorFunction, Path, Mapping[str, Any]], None]
+
+FORMATS = ("onnx", "torch", "openvino")
+_FILES: dict[str, tuple[str, Writer]] = {
+    "onnx": ("model.onnx", export_onnx),
+    "torch": ("model.pt2", export_torch),
+    "openvino": ("model.xml", export_openvino),
+}
+
+
+def export_model(
+    cfg: CfgNode,
+    output: str | Path,
+    *,
+    to: str = "onnx",
+    paste_masks: bool = False,
+    resize: bool = True,
+    data: str | None = None,
+    num_images: int = 20,
+    with_runner: bool = False,
+) -> dict[str, Any]:
+    """Write a model as a file that takes 8-bit images and gives results, and prove it.
+
+    Args:
+        cfg: of the model, with MODEL.WEIGHTS.
+        output: the folder of `model.onnx` (or .pt2, .xml and .bin) and `proof.json`.
+        to: "onnx", "torch" or "openvino".
+        paste_masks: give masks in the pixels of the images.
+        resize: resize as INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST say, inside of the file.
+        data: dataset of the proof; see `prove`.
+        num_images: images of the proof.
+        with_runner: add what the folder needs to run without this package, see `write_runner`.
+
+    Returns:
+        What `proof.json` holds.
+
+    Raises:
+        ExportError: if the model cannot be exported; nothing is written then.
+        MissingPackageError: if a package of the format is not installed.
+    """
+    if to not in _FILES:
+        raise ExportError(f"There is no format {to!r}; choose one of {', '.join(FORMATS)}.")
+    name, write = _FILES[to]
+    if with_runner and to == "torch":
+        raise ExportError(
+            "--with-runner makes a folder that needs no torch, and a file of --to torch needs it. "
+            "Use --to onnx or openvino."
+        )
+    cfg = cfg.clone()
+    cfg.defrost()
+    # The file runs on any device; it is recorded on the one that all machines have.
+    cfg.MODEL.DEVICE = "cpu"
+    predictor = DefaultPredictor(cfg)
+    cfg, model = predictor.cfg, predictor.model
+    function = make_function(cfg, model, paste_masks=paste_masks, resize=resize)
+    facts = describe(cfg, function, to)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    logger.info(f"Exporting {facts['architecture']} to {path}")
+    try:
+        write(function, path, facts)
+    except RuntimeError as error:
+        raise ExportError(
+            f"{facts['architecture']} cannot be exported to {to}: {str(error).splitlines()[0]}"
+        ) from error
+    if with_runner:
+        write_runner(path, facts)
+    logger.info(f"Comparing {path} with the model")
+    proof = {
+        "file": path.name,
+        **prove(cfg, model, ExportedModel(path), Tolerance(), data=data, count=num_images),
+    }
+    with atomic_write(folder / "proof.json") as file:
+        json.dump(proof, file, indent=1)
+    return proof
+
+
+def make_function(
+    cfg: CfgNode, model: Any, *, paste_masks: bool = False, resize: bool = True
+) -> DetectorFunction:
+    """The function of a model, called once.
+
+    Args:
+        cfg: its INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST count.
+        model: in evaluation mode; it is not changed.
+        paste_masks: see `export_model`.
+        resize: likewise.
+
+    Raises:
+        ExportError: if the model has no fixed-size form.
+    """
+    if not hasattr(model, "predict_padded"):
+        raise ExportError(f"{type(model).__name__} has no fixed-size form.")
+    steps = build_augmentation(cfg, is_train=False)
+    if any(type(step) is not ResizeShortestEdge for step in steps):
+        names = ", ".join(type(step).__name__ for step in steps)
+        raise ExportError(
+            f"Images of this model are prepared by {names}; only resizing by the "
+            "shortest edge can be exported."
+        )
+    limits = Resize(0, 0)
+    if resize and steps:
+        limits = Resize(int(cfg.INPUT.MIN_SIZE_TEST), int(cfg.INPUT.MAX_SIZE_TEST))
+    own = fold_batch_norms_(copy.deepcopy(model)).eval().requires_grad_(False)
+    function = DetectorFunction(own, limits, paste_masks=paste_masks).eval()
+    with torch.no_grad():
+        function(*example_inputs(len(model.pixel_mean)))
+    return function

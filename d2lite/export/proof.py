@@ -1,0 +1,231 @@
+"""Proof that an exported file gives what the model gives: both run on images of a dataset."""
+
+import copy
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from d2lite.config import CfgNode
+from d2lite.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from d2lite.engine import DefaultTrainer
+from d2lite.engine.derived_config import check_test_classes
+from d2lite.utils.errors import UserError
+
+from .comparison import Difference, Tolerance, compare_results
+
+__all__ = ["prove"]
+
+logger = logging.getLogger(__name__)
+
+# Drawn images of this package, for models whose own data are not here.
+_DRAWN = "shapes_val"
+_IN_A_BATCH = 3
+
+
+def prove(
+    cfg: CfgNode,
+    model: nn.Module,
+    exported: nn.Module,
+    tolerance: Tolerance,
+    *,
+    data: str | None = None,
+    count: int = 20,
+) -> dict[str, Any]:
+    """Run both on the first images of a dataset, one by one, and in a batch with an empty image.
+
+    Args:
+        cfg: of the model; DATASETS.TEST names the dataset by default, the shapes that this
+            package draws where that is not on this machine.
+        model: in evaluation mode.
+        exported: an `ExportedModel`.
+        tolerance: what counts as equal.
+        data: another dataset.
+        count: images.
+
+    Returns:
+        Plain values: `agrees`, `disagreements` (name of an image and what differs), the largest
+        differences, the share of matched detections, `ap` of both where the images have labels of
+        the model's classes, and the differences of each image.
+    """
+    name, records = _find_images(cfg, data, count)
+    with _subset(name, records) as subset:
+        rows, ap = _run_one_by_one(cfg, model, exported, subset, records, tolerance)
+    rows += _run_batch(cfg, model, exported, records[:_IN_A_BATCH], tolerance)
+    faulty = {row["image"]: row["faults"] for row in rows if row["faults"]}
+    return {
+        "agrees": not faulty,
+        "disagreements": faulty,
+        "data": name,
+        "num_images": len(records),
+        "tolerance": tolerance._asdict(),
+        "largest": {
+            key: max((row[key] for row in rows if row[key] is not None), default=None)
+            for key in ("score", "box", "mask", "keypoint")
+        },
+        "detections": sum(row["detections"] for row in rows),
+        "matched": _mean_matched(rows),
+        "least_equal_pixels": min(
+            (r["pixels"] for r in rows if r["pixels"] is not None), default=None
+        ),
+        "ap": ap,
+        "images": rows,
+    }
+
+
+def _mean_matched(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Share of all detections that are matched; None without detections."""
+    total = sum(row["detections"] for row in rows)
+    return sum(row["matched"] * row["detections"] for row in rows) / total if total else None
+
+
+def _find_images(cfg: CfgNode, data: str | None, count: int) -> tuple[str, list[dict[str, Any]]]:
+    if data is not None:
+        return data, list(DatasetCatalog.get(data))[:count]
+    for name in cfg.DATASETS.TEST:
+        try:
+            return name, list(DatasetCatalog.get(name))[:count]
+        except (UserError, OSError, KeyError) as error:
+            logger.info(f"{name} is not used for the proof: {error}")
+    logger.info("The proof is made on drawn shapes; name a dataset of the model by --data")
+    return _DRAWN, list(DatasetCatalog.get(_DRAWN))[:count]
+
+
+@contextmanager
+def _subset(name: str, records: list[dict[str, Any]]) -> Iterator[str]:
+    """Some images of a dataset as a set of their own, which an evaluator can be built for."""
+    known = MetadataCatalog.get(name).as_dict()
+    subset = f"__proof_of_{name}"
+    DatasetCatalog.register(subset, lambda: copy.deepcopy(records))
+    # The file of all images is left out: the evaluator makes one of these.
+    MetadataCatalog.get(subset).set(
+        **{key: value for key, value in known.items() if key not in ("name", "json_file")}
+    )
+    try:
+        yield subset
+    finally:
+        DatasetCatalog.remove(subset)
+        MetadataCatalog.remove(subset)
+
+
+def _run_one_by_one(
+    cfg: CfgNode,
+    model: nn.Module,
+    exported: nn.Module,
+    subset: str,
+    records: list[dict[str, Any]],
+    tolerance: Tolerance,
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        evaluators = _evaluators(cfg, model, subset, folder, records)
+        for record in records:
+            items = _inputs(cfg, [record])
+            expected, found = _both(model, exported, items)
+            for evaluator, outputs in zip(evaluators, (expected, found), strict=False):
+                evaluator.process(items[0], outputs)
+            rows.append(
+                _row(str(record["file_name"]), items[1][0], expected[0], found[0], cfg, tolerance)
+            )
+        scores = [evaluator.evaluate() for evaluator in evaluators]
+    if len(scores) != 2:
+        return rows, None
+    ap = {
+        task: {"model": ours["AP"], "file": scores[1][task]["AP"]}
+        for task, ours in scores[0].items()
+        if "AP" in ours
+    }
+    return rows, ap or None
+
+
+def _evaluators(
+    cfg: CfgNode, model: nn.Module, subset: str, folder: str, records: list[dict[str, Any]]
+) -> list[Any]:
+    if not any(record.get("annotations") for record in records):
+        return []
+    try:
+        check_test_classes(cfg, subset, getattr(model, "class_names", None))
+        built = [DefaultTrainer.build_evaluator(cfg, subset, f"{folder}/{i}") for i in range(2)]
+    except UserError as error:
+        logger.info(f"No AP: {error}")
+        return []
+    for evaluator in built:
+        evaluator.reset()
+    return built
+
+
+def _run_batch(
+    cfg: CfgNode,
+    model: nn.Module,
+    exported: nn.Module,
+    records: list[dict[str, Any]],
+    tolerance: Tolerance,
+) -> list[dict[str, Any]]:
+    """Images of their own sizes and an empty one in one batch, then the empty one alone."""
+    resized, given = _inputs(cfg, records)
+    empty_seen, empty = (
+        {**items[0], "image": torch.zeros_like(items[0]["image"])} for items in (resized, given)
+    )
+    rows = []
+    for label, seen, raw in (
+        ("in a batch", [*resized, empty_seen], [*given, empty]),
+        ("alone", [empty_seen], [empty]),
+    ):
+        names = [str(item["file_name"]) for item in raw[:-1]] + ["an empty image"]
+        for name, item, expected, found in zip(
+            names, raw, *_both(model, exported, (seen, raw)), strict=True
+        ):
+            rows.append(_row(f"{name} ({label})", item, expected, found, cfg, tolerance))
+    return rows
+
+
+def _inputs(cfg: CfgNode, records: list[dict[str, Any]]) -> tuple[list[Any], list[Any]]:
+    """Inputs of the model, resized, and of the file, as they are in the image file."""
+    raw = cfg.clone()
+    raw.defrost()
+    raw.INPUT.MIN_SIZE_TEST = 0
+    mappers = [DatasetMapper(each, False) for each in (cfg, raw)]
+    seen, given = ([mapper(copy.deepcopy(r)) for r in records] for mapper in mappers)
+    return seen, given
+
+
+def _both(model: nn.Module, exported: nn.Module, items: Sequence[list[Any]]) -> tuple[Any, Any]:
+    with torch.inference_mode():
+        expected = [_on_cpu(outputs) for outputs in model(items[0])]
+        return expected, exported(items[1])
+
+
+def _on_cpu(outputs: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.to("cpu") if hasattr(value, "to") else value for name, value in outputs.items()
+    }
+
+
+def _row(
+    name: str,
+    item: dict[str, Any],
+    expected: dict[str, Any],
+    found: dict[str, Any],
+    cfg: CfgNode,
+    tolerance: Tolerance,
+) -> dict[str, Any]:
+    lowest = _lowest_score(cfg) + tolerance.score
+    difference: Difference = compare_results(expected, found, lowest)
+    long_side = max(item["height"], item["width"])
+    return {
+        "image": name,
+        **difference.to_dict(),
+        "faults": difference.faults(tolerance, long_side),
+    }
+
+
+def _lowest_score(cfg: CfgNode) -> float:
+    """The score that detections of the model exceed."""
+    sections = {"GeneralizedRCNN": "ROI_HEADS", "PanopticFPN": "ROI_HEADS"}
+    name = cfg.MODEL.META_ARCHITECTURE
+    node = cfg.MODEL.get(sections.get(name, name.upper()))
+    return float(node.get("SCORE_THRESH_TEST", 0.0)) if node is not None else 0.0

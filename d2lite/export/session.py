@@ -1,0 +1,113 @@
+"""An exported file, run as a function of arrays by the library of its format."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from d2lite.utils.errors import MissingFileError, MissingPackageError, WeightsError
+
+from .metadata import KEY, read_description
+
+__all__ = ["EXPORTED_SUFFIXES", "Session", "open_session"]
+
+EXPORTED_SUFFIXES = (".onnx", ".xml", ".pt2")
+
+
+class Session:
+    """A loaded file.
+
+    Attributes:
+        facts: what the file says about itself, see `describe`.
+    """
+
+    facts: Mapping[str, Any]
+
+    def __call__(self, images: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+        """Detect; see `DetectorFunction.forward` for the arrays."""
+        found = self._run(images, sizes)
+        return dict(zip(self.facts["outputs"], found, strict=True))
+
+    def _run(self, images: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+        raise NotImplementedError
+
+
+class _OnnxSession(Session):
+    def __init__(self, path: Path) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise _missing("onnxruntime") from error
+        found = set(onnxruntime.get_available_providers())
+        wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(
+            str(path), providers=[name for name in wanted if name in found]
+        )
+        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        self.facts = read_description(text, path)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def _run(self, images: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+        given = {"images": images, "sizes": sizes}
+        found: list[np.ndarray] = self._session.run(list(self.facts["outputs"]), given)
+        return found
+
+
+class _OpenVinoSession(Session):
+    def __init__(self, path: Path) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise _missing("openvino") from error
+        model = openvino.Core().read_model(path)
+        known = model.has_rt_info([KEY])
+        self.facts = read_description(model.get_rt_info([KEY]).astype(str) if known else None, path)
+        # By default it computes in half precision where the processor can.
+        self._model = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def _run(self, images: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+        found = self._model({"images": images, "sizes": sizes})
+        return [np.array(found[name]) for name in self.facts["outputs"]]
+
+
+class _TorchSession(Session):
+    def __init__(self, path: Path) -> None:
+        texts = {f"{KEY}.json": ""}
+        program = torch.export.load(path, extra_files=texts)
+        self.facts = read_description(texts[f"{KEY}.json"], path)
+        self._module = program.module()
+
+    def _run(self, images: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+        with torch.no_grad():
+            found = self._module(torch.from_numpy(images), torch.from_numpy(sizes))
+        return [tensor.numpy() for tensor in found]
+
+
+_KINDS = {".onnx": _OnnxSession, ".xml": _OpenVinoSession, ".pt2": _TorchSession}
+
+
+def open_session(path: str | Path) -> Session:
+    """Load an exported file.
+
+    Args:
+        path: .onnx, .xml (OpenVINO, its .bin beside it) or .pt2.
+
+    Raises:
+        MissingFileError: if it is not there.
+        MissingPackageError: if the library of the format is not installed.
+        WeightsError: for a file that was not written by `d2lite export`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"There is no exported file {path}.")
+    if path.suffix not in _KINDS:
+        raise WeightsError(f"{path}: exported files end in {', '.join(EXPORTED_SUFFIXES)}.")
+    return _KINDS[path.suffix](path)
+
+
+def _missing(package: str) -> MissingPackageError:
+    return MissingPackageError(
+        f"This file needs the package {package}: pip install 'd2lite[export]'."
+    )

@@ -1,0 +1,84 @@
+"""A detector's function as an ONNX file."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from d2lite.layers.nms_mask import one_node_nms
+from d2lite.utils.errors import MissingPackageError
+
+from .function import DetectorFunction
+from .metadata import KEY
+from .program import record_program
+
+__all__ = ["export_onnx"]
+
+_LOWEST = -1e30
+_ALL_BOXES = 2**31 - 1
+
+
+def _nms_translation() -> Callable[..., Any]:
+    """What makes ONNX of the operator `d2lite::nms_mask`.
+
+    A group is a class of `NonMaxSuppression`, so nothing is shifted and float32 is exact enough.
+    """
+    from onnx import TensorProto, numpy_helper
+    from onnxscript import opset18
+
+    # Its types leave out that constants may be plain numbers.
+    op: Any = opset18
+
+    def translate(
+        boxes: Any, scores: Any, groups: Any, iou_threshold: float, num_groups: int
+    ) -> Any:
+        column = numpy_helper.from_array(np.arange(num_groups).reshape(1, num_groups, 1))
+        is_of_class = op.Equal(op.Unsqueeze(groups, [1]), op.Constant(value=column))
+        ranked = op.Where(is_of_class, op.Unsqueeze(scores, [1]), 2 * _LOWEST)
+        # Rows of (image, class, box).
+        found = op.NonMaxSuppression(boxes, ranked, _ALL_BOXES, iou_threshold, _LOWEST)
+        place = op.Gather(found, [0, 2], axis=1)
+        ones = op.Expand(op.Constant(value_int=1), op.Shape(place, start=0, end=1))
+        return op.Cast(op.ScatterND(op.Mul(groups, 0), place, ones), to=TensorProto.BOOL)
+
+    return translate
+
+
+def export_onnx(function: DetectorFunction, path: str | Path, facts: Mapping[str, Any]) -> None:
+    """Write the file.
+
+    Args:
+        function: in evaluation mode, called before.
+        path: of the file.
+        facts: what the file says about itself, see `describe`.
+
+    Raises:
+        MissingPackageError: if onnx or onnxscript is not installed.
+    """
+    try:
+        translate = _nms_translation()
+    except ImportError as error:
+        raise MissingPackageError(
+            f"Export to ONNX needs the package {error.name}: pip install 'd2lite[export]'."
+        ) from error
+    with one_node_nms():
+        program = record_program(function, int(facts["input"]["count"]))
+    # The optimizer takes longer than the export, and onnxruntime and OpenVINO optimize themselves.
+    exported = torch.onnx.export(
+        program,
+        (),
+        dynamo=True,
+        optimize=False,
+        verbose=False,
+        opset_version=18,
+        input_names=["images", "sizes"],
+        output_names=list(function.output_names),
+        custom_translation_table={torch.ops.d2lite.nms_mask.default: translate},
+    )
+    assert exported is not None
+    exported.model.metadata_props[KEY] = json.dumps(facts)
+    exported.model.metadata_props["version"] = str(facts["version"])
+    exported.save(str(path))

@@ -1,0 +1,54 @@
+"""A detector's function as OpenVINO's .xml and .bin, by way of ONNX."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from d2lite.utils.errors import MissingPackageError
+
+from .function import DetectorFunction
+from .metadata import KEY
+from .to_onnx import export_onnx
+
+__all__ = ["convert_onnx", "export_openvino"]
+
+
+def export_openvino(function: DetectorFunction, path: str | Path, facts: Mapping[str, Any]) -> None:
+    """Write the .xml, and the .bin beside it.
+
+    Args:
+        function: in evaluation mode, called before.
+        path: of the .xml.
+        facts: what the file says about itself, see `describe`.
+
+    Raises:
+        MissingPackageError: if openvino, onnx or onnxscript is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        middle = Path(folder) / "model.onnx"
+        export_onnx(function, middle, facts)
+        convert_onnx(middle, path, facts)
+
+
+def convert_onnx(source: str | Path, path: str | Path, facts: Mapping[str, Any]) -> None:
+    """Write OpenVINO's files of an ONNX file.
+
+    Args:
+        source: of `export_onnx`.
+        path: of the .xml.
+        facts: what the file says about itself.
+
+    Raises:
+        MissingPackageError: if openvino is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingPackageError(
+            "Export to OpenVINO needs the package openvino: pip install 'd2lite[export]'."
+        ) from error
+    model = openvino.convert_model(source)
+    model.set_rt_info(json.dumps(facts), [KEY])
+    openvino.save_model(model, path, compress_to_fp16=False)

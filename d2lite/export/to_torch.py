@@ -1,0 +1,26 @@
+"""A detector's function as a file of torch.export (.pt2)."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .function import DetectorFunction
+from .metadata import KEY
+from .program import record_program
+
+__all__ = ["export_torch"]
+
+
+def export_torch(function: DetectorFunction, path: str | Path, facts: Mapping[str, Any]) -> None:
+    """Write the file; `torch.export.load(path).module()` runs it, once torchvision is imported.
+
+    Args:
+        function: in evaluation mode, called before.
+        path: of the file.
+        facts: what the file says about itself, see `describe`.
+    """
+    program = record_program(function, int(facts["input"]["count"]))
+    torch.export.save(program, path, extra_files={f"{KEY}.json": json.dumps(facts)})

@@ -1,0 +1,236 @@
+"""One exported file for images and batches of any size, and the proof that comes with it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from d2lite.commands.export import build_parser, main
+from d2lite.data.transforms import AugInput, ResizeShortestEdge
+from d2lite.export import ExportedModel, export_model, open_session
+from d2lite.export.comparison import Tolerance, compare_results
+from d2lite.export.export_model import make_function
+from d2lite.export.metadata import describe
+from d2lite.export.to_onnx import export_onnx
+from d2lite.export.to_openvino import convert_onnx
+from d2lite.export.to_torch import export_torch
+from d2lite.export.write_runner import write_runner
+from d2lite.modeling import build_model
+from d2lite.predicting import Predictor
+from d2lite.utils.errors import ConfigError, ExportError, MissingFileError, WeightsError
+from tests.modeling.small_detectors import fill, images_of, small_config
+
+SIZES = [(96, 128), (70, 50), (64, 64)]
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Model, its function, and the facts of a file."""
+    torch.manual_seed(0)
+    cfg = small_config("mask")
+    model = fill(build_model(cfg))
+    model.class_names = ["a", "b", "c", "d", "e"]
+    function = make_function(cfg, model)
+    return cfg, model, function
+
+
+@pytest.fixture(scope="module")
+def onnx_file(made, tmp_path_factory):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    cfg, _, function = made
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    export_onnx(function, path, describe(cfg, function, "onnx"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def onnx_model(onnx_file):
+    return ExportedModel(onnx_file)
+
+
+def check(cfg, model, exported, batch):
+    """The file's results for a batch are those of the model for the same images, resized."""
+    with torch.no_grad():
+        expected = model([as_evaluation(cfg, item) for item in batch])
+    for ours, theirs in zip(expected, exported(batch), strict=True):
+        assert len(theirs["instances"]) == pytest.approx(len(ours["instances"]), abs=2)
+        # The last ones of many random detections are kept or not by the last digit of a score.
+        lowest = float(ours["instances"].scores[:20].min())
+        difference = compare_results(ours, theirs, lowest)
+        assert difference.detections > 10
+        assert not difference.faults(Tolerance(), 128), difference
+
+
+def as_evaluation(cfg, item):
+    """A batch element with the image that evaluation gives the model."""
+    step = AugInput(np.ascontiguousarray(item["image"].permute(1, 2, 0).numpy()))
+    ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)(step)
+    return {**item, "image": torch.from_numpy(np.ascontiguousarray(step.image.transpose(2, 0, 1)))}
+
+
+@pytest.mark.parametrize("sizes", [SIZES[:1], SIZES[1:2], [(200, 130)], [SIZES[0]] * 4])
+def test_file_takes_other_sizes_and_batches_than_at_export(made, onnx_model, sizes):
+    """A graph of one size gave wrong boxes silently (torchvision 1840, detectron2 4563)."""
+    check(made[0], made[1], onnx_model, images_of(sizes))
+
+
+def test_padded_batch_gives_what_the_model_gives_for_it(made, onnx_model):
+    """Elsewhere a padded batch lost a third of the AP (mmdetection 5168)."""
+    check(made[0], made[1], onnx_model, images_of(SIZES))
+
+
+def test_each_image_of_a_batch_has_its_own_results(onnx_model):
+    """A batch axis that is accepted and ignored gives the first image's (Co-DETR 26)."""
+    first, second = (found["instances"] for found in onnx_model(images_of([(64, 64)] * 2)))
+    assert not torch.equal(first.scores[:3], second.scores[:3])
+
+
+def test_image_without_detections_then_one_with_them(made, onnx_file, tmp_path):
+    """Sessions broke at the first empty image (torchvision 2251, 2309)."""
+    session = open_session(onnx_file)
+    images = np.stack([item["image"].numpy() for item in images_of([(64, 64)])])
+    # An image of no pixels: nothing is left of any box.
+    nothing = session(images, np.array([[1, 1]]))
+    some = session(images, np.array([[64, 64]]))
+    assert some["count"][0] > 3
+    assert nothing["boxes"].shape == some["boxes"].shape
+    assert not nothing["scores"][0, int(nothing["count"][0]) :].any()
+
+
+def test_outputs_are_named_and_have_their_meaning(onnx_file):
+    session = open_session(onnx_file)
+    assert session.facts["outputs"] == ["boxes", "scores", "classes", "count", "masks"]
+    found = session(np.zeros((1, 3, 50, 60), np.uint8), np.array([[50, 60]]))
+    assert found["boxes"].shape == (1, 30, 4)
+    assert found["masks"].shape[:2] == (1, 30)
+    assert found["classes"].dtype == np.int64
+
+
+def test_file_states_its_classes_input_thresholds_and_version(onnx_file):
+    facts = open_session(onnx_file).facts
+    assert facts["classes"] == ["a", "b", "c", "d", "e"]
+    assert facts["input"]["channels"] == "BGR"
+    assert facts["input"]["resize"] == [64, 96]
+    assert "MODEL.ROI_HEADS.SCORE_THRESH_TEST" in facts["thresholds"]
+    assert facts["version"]
+
+
+def test_openvino_file_gives_the_results_of_the_model(made, onnx_file, tmp_path):
+    pytest.importorskip("openvino")
+    path = tmp_path / "model.xml"
+    convert_onnx(onnx_file, path, open_session(onnx_file).facts)
+    check(made[0], made[1], ExportedModel(path), images_of(SIZES[:1]))
+
+
+@pytest.mark.slow
+def test_torch_file_gives_the_results_of_the_model(made, tmp_path):
+    cfg, model, function = made
+    export_torch(function, tmp_path / "model.pt2", describe(cfg, function, "torch"))
+    exported = ExportedModel(tmp_path / "model.pt2")
+    for sizes in (SIZES[:1], [SIZES[1]] * 3):
+        check(cfg, model, exported, images_of(sizes))
+
+
+def test_model_that_cannot_be_exported_is_refused_before_anything_is_written(tmp_path):
+    cfg = small_config("faster", "MODEL.META_ARCHITECTURE", "ProposalNetwork")
+    with pytest.raises(ExportError, match="ProposalNetwork has no fixed-size form"):
+        export_model(cfg, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_format_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="no format 'caffe'; choose one of onnx, torch, openvino"):
+        export_model(small_config("faster"), tmp_path, to="caffe")
+
+
+def test_file_that_is_missing_or_was_not_exported_is_refused(tmp_path):
+    with pytest.raises(MissingFileError, match="no exported file"):
+        open_session(tmp_path / "model.onnx")
+    (tmp_path / "model.txt").write_text("")
+    with pytest.raises(WeightsError, match="exported files end in"):
+        open_session(tmp_path / "model.txt")
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["--format", "caffe2"], "Use --to onnx"),
+        (["--export-method", "caffe2_tracing"], "Use --to onnx"),
+        (["--format", "torchscript"], "Use --to torch"),
+    ],
+)
+def test_what_is_gone_says_what_to_use(words, advice):
+    with pytest.raises(ConfigError, match=advice):
+        main(build_parser().parse_args(words))
+
+
+@pytest.mark.slow
+def test_command_ends_with_status_2_and_names_the_image(tmp_path, monkeypatch, caplog):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+
+    class Wrong(ExportedModel):
+        def forward(self, batch):
+            outputs = super().forward(batch)
+            for output in outputs:
+                output["instances"].scores += 0.3
+            return outputs
+
+    monkeypatch.setattr("d2lite.export.export_model.ExportedModel", Wrong)
+    options = ["--config-file", "quick_start.yaml", "--output", str(tmp_path), "--num-images", "2"]
+    keys = ["MODEL.WEIGHTS", "", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.02"]
+    assert main(build_parser().parse_args([*options, *keys])) == 2
+    proof = json.loads((tmp_path / "proof.json").read_text())
+    assert not proof["agrees"]
+    assert "shapes://val/0" in proof["disagreements"]
+    assert "The file disagrees with the model on shapes://val/0" in caplog.text
+
+
+def test_folder_with_a_runner_needs_neither_torch_nor_this_package(onnx_file, tmp_path):
+    path = tmp_path / onnx_file.name
+    path.write_bytes(onnx_file.read_bytes())
+    write_runner(path, open_session(path).facts)
+    pixels = images_of([(96, 128)])[0]["image"]
+    Image.fromarray(pixels.flip(0).permute(1, 2, 0).numpy()).save(tmp_path / "street.png")
+    program = (
+        "import runpy, sys; sys.modules.update(torch=None, d2lite=None, torchvision=None); "
+        "sys.argv = ['run.py', 'street.png', '--threshold', '0.1']; "
+        "runpy.run_path('run.py', run_name='__main__')"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", program]
+    printed = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    (found,) = json.loads(printed.stdout)
+    expected = ExportedModel(path)(images_of([(96, 128)]))[0]["instances"]
+    expected = expected[expected.scores >= 0.1]
+    assert len(found["objects"]) == len(expected) > 5
+    for i, one in enumerate(found["objects"]):
+        assert one["class"] in "abcde"
+        assert one["box"] == pytest.approx(expected.pred_boxes.tensor[i].tolist(), abs=0.01)
+        counts = one["mask"]["counts"]
+        assert sum(counts) == 96 * 128
+        assert sum(counts[1::2]) == pytest.approx(int(expected.pred_masks[i].sum()), abs=2)
+    assert (tmp_path / "classes.txt").read_text().split() == ["a", "b", "c", "d", "e"]
+
+
+def test_runner_of_a_torch_file_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="needs no torch"):
+        export_model(small_config("faster"), tmp_path, to="torch", with_runner=True)
+
+
+def test_predictor_takes_the_file_like_a_run(onnx_file):
+    image = images_of([(96, 128)])[0]["image"]
+    result = Predictor(onnx_file, threshold=0.1)(image.permute(1, 2, 0).numpy())
+    expected = ExportedModel(onnx_file)(images_of([(96, 128)]))[0]["instances"]
+    assert len(result.scores) == int((expected.scores >= 0.1).sum()) > 5
+    assert set(result.names) <= set("abcde")
+    assert np.allclose(result.boxes[0], expected.pred_boxes.tensor[0], atol=0.01)
+    assert len(result.cropped_masks) == len(result.scores)
