@@ -9,6 +9,7 @@ from d2lite.layers import batched_nms
 from d2lite.layers.nms_mask import nms_mask
 from d2lite.modeling import build_model
 from d2lite.modeling.padded import best_rows, clip_to_sizes, rows_of, top_padded
+from d2lite.modeling.proposal_generator.rrpn import RRPN
 from d2lite.utils.errors import ExportError
 
 from .small_detectors import SMALL, images_of, small_detector
@@ -110,3 +111,8 @@ def test_model_without_the_form_is_refused_by_name():
     assert isinstance(model, nn.Module)
     with pytest.raises(ExportError, match="ProposalNetwork has no fixed-size form"):
         model.predict_padded(torch.zeros(1, 3, 64, 64), torch.tensor([[64, 64]]))
+
+
+def test_rotated_boxes_are_refused():
+    with pytest.raises(ExportError, match="rotated boxes have no fixed-size form"):
+        RRPN.predict_padded(None, {}, torch.zeros(1, 2))

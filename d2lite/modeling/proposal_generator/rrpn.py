@@ -10,7 +10,7 @@ from torch import Tensor
 from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.structures import pairwise_iou_rotated
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, ExportError
 
 from ..box_regression import Box2BoxTransformRotated
 from .build import PROPOSAL_GENERATOR_REGISTRY
@@ -56,3 +56,11 @@ class RRPN(RPN):
 
     def _match_quality(self, gt_boxes: Any, anchors: Any) -> Tensor:
         return pairwise_iou_rotated(gt_boxes, anchors)
+
+    def predict_padded(self, features: dict[str, Tensor], sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """Refused: suppression of rotated boxes has no operator in the formats of exported files.
+
+        Raises:
+            ExportError: always.
+        """
+        raise ExportError("RRPN: rotated boxes have no fixed-size form.")
