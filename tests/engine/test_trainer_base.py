@@ -176,3 +176,17 @@ def test_nothing_is_evaluated_after_an_error_in_the_last_step():
     with pytest.raises(RuntimeError, match="the step broke"):
         trainer.train(0, 3)
     assert evaluated == []
+
+
+def test_evaluation_that_a_subclass_of_the_hook_makes_takes_its_place():
+    """Hooks of clients override detectron2's `_do_eval` and call the function by `_func`."""
+    made = []
+
+    class Noting(EvalHook):
+        def _do_eval(self) -> None:
+            made.append((self.trainer.iter, self._func()))
+
+    trainer = CountingTrainer()
+    trainer.register_hooks([Noting(2, lambda: "score")])
+    trainer.train(0, 3)
+    assert made == [(1, "score"), (3, "score")]

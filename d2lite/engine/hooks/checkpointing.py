@@ -133,14 +133,14 @@ class BestCheckpointer(MetricHook):
     def after_step(self) -> None:
         """Compare after an evaluation; `after_train` compares the last one."""
         if period_ends(self.trainer, self._period) and not is_last_step(self.trainer):
-            self._compare()
+            self._best_checking()
 
     def after_train(self) -> None:
         """Compare the finished model, unless the training broke off."""
         if self.trainer.iter >= self.trainer.max_iter:
-            self._compare()
+            self._best_checking()
 
-    def _compare(self) -> None:
+    def _best_checking(self) -> None:
         # Where all processes save, all need the value of the main one.
         saves_together = getattr(self._checkpointer, "collect", None) is not None
         measured = self._latest(all_processes=saves_together)

@@ -34,7 +34,7 @@ class EvalHook(HookBase):
                 training.
         """
         self._period = eval_period
-        self._evaluate: Callable[[], Mapping[str, Any] | None] | None = eval_function
+        self._func: Callable[[], Mapping[str, Any] | None] | None = eval_function
         self._eval_after_train = eval_after_train
         self._evaluated_steps: int | None = None
 
@@ -42,7 +42,7 @@ class EvalHook(HookBase):
         """Evaluate when the period is over; the last step is left to `after_train`."""
         is_left_to_the_end = self._eval_after_train and is_last_step(self.trainer)
         if period_ends(self.trainer, self._period) and not is_left_to_the_end:
-            self._run_evaluation()
+            self._do_eval()
             self._evaluated_steps = self.trainer.iter + 1
 
     def after_train(self) -> None:
@@ -50,14 +50,14 @@ class EvalHook(HookBase):
         is_finished = self.trainer.iter >= self.trainer.max_iter
         # A run that was stopped early has just evaluated its last weights.
         if self._eval_after_train and is_finished and self._evaluated_steps != self.trainer.iter:
-            self._run_evaluation()
+            self._do_eval()
         # The function usually holds the trainer, and this breaks the circle of references.
-        self._evaluate = None
+        self._func = None
 
-    def _run_evaluation(self) -> None:
-        if self._evaluate is None:
+    def _do_eval(self) -> None:
+        if self._func is None:
             raise RuntimeError("An EvalHook works for one training; make a new one for the next")
-        results = self._evaluate()
+        results = self._func()
         if results:
             for name, value in _checked_numbers(results).items():
                 self.trainer.storage.put_scalar(name, value, smoothing_hint=False)
