@@ -10,21 +10,25 @@ from .checkpointer import Checkpointer
 from .foreign import (
     convert_c2_detectron_names,
     convert_torchvision_detector,
+    convert_transformers_detr,
     convert_transformers_mask2former,
     convert_transformers_rtdetr,
     convert_transformers_vit,
     is_mmdet_rcnn,
     is_mmdet_rtmdet,
+    is_original_detr,
     is_original_eomt,
     is_original_rtdetr,
     is_torchvision_detector,
     is_torchvision_resnet,
+    is_transformers_detr,
     is_transformers_mask2former,
     is_transformers_rtdetr,
     is_transformers_vit,
     rename_first_mask2former,
     rename_mmdet_rcnn,
     rename_mmdet_rtmdet,
+    rename_original_detr,
     rename_original_eomt,
     rename_original_rtdetr,
     rename_torchvision_resnet,
@@ -127,6 +131,10 @@ def translate_names(
         return convert_transformers_mask2former(weights), False
     if is_transformers_rtdetr(weights):
         return convert_transformers_rtdetr(weights), False
+    if is_transformers_detr(weights):
+        return convert_transformers_detr(weights), False
+    if is_original_detr(weights):
+        return rename_original_detr(weights), False
     if is_original_rtdetr(weights):
         return rename_original_rtdetr(weights), False
     if is_original_eomt(weights):

@@ -5,14 +5,25 @@
 
 import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from d2lite.utils.errors import MissingFileError, MissingPackageError, WeightsError
+from d2lite.utils.errors import ConfigError, MissingFileError, MissingPackageError, WeightsError
 
 PREFIX = "hf://"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+# The name that DETR's published weights give to numbers of COCO without a class.
+UNUSED = "N/A"
+
+# Kind of block and number of blocks of each stage -> layers of a ResNet.
+RESNET_DEPTHS = {
+    ("basic", (2, 2, 2, 2)): 18,
+    ("basic", (3, 4, 6, 3)): 34,
+    ("bottleneck", (3, 4, 6, 3)): 50,
+    ("bottleneck", (3, 4, 23, 3)): 101,
+}
 
 
 def hugging_face_folder(path: str) -> Path | None:
@@ -60,6 +71,9 @@ def hugging_face_config(path: str) -> dict[str, Any] | None:
 def hugging_face_classes(path: str) -> list[str] | None:
     """The class names in `config.json`, in order; None where there are none but LABEL_0 and so on.
 
+    Where the name of unused numbers is repeated, as DETR's "N/A", each after the first one gets its
+    number: "N/A 12".
+
     Args:
         path: see `hugging_face_folder`.
     """
@@ -74,7 +88,59 @@ def hugging_face_classes(path: str) -> list[str] | None:
         return None
     names = [by_number[number] for number in range(len(by_number))]
     has_names = names != [f"LABEL_{number}" for number in range(len(names))]
+    names = [
+        f"{name} {number}" if name == UNUSED and number != names.index(name) else name
+        for number, name in enumerate(names)
+    ]
     return names if has_names and len(set(names)) == len(names) else None
+
+
+def follow_hugging_face(
+    cfg: Any,
+    model_types: Sequence[str],
+    options_of: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    classes_key: str,
+) -> None:
+    """Derive keys of a configuration from the weights that it starts from, where these say them.
+
+    Values of the command line and of code stay.
+
+    Args:
+        cfg: a `CfgNode`; may be frozen. MODEL.WEIGHTS is read.
+        model_types: the types in `config.json` that the model can follow.
+        options_of: from the content of `config.json` to keys and values.
+        classes_key: the key of the number of classes, which follows while nobody has set it.
+    """
+    content = hugging_face_config(cfg.MODEL.WEIGHTS)
+    if content is None or content.get("model_type") not in model_types:
+        return
+    why = f"config.json of {cfg.MODEL.WEIGHTS}"
+    for key, value in options_of(content).items():
+        if not cfg.origin(key).startswith(("command line", "code")):
+            cfg.derive(key, value, why)
+    num_classes = len(content.get("id2label") or {})
+    if num_classes and cfg.is_default(classes_key):
+        cfg.derive(classes_key, num_classes, why)
+
+
+def refuse_other_forms(content: Mapping[str, Any], fixed: Mapping[str, Sequence[Any]]) -> None:
+    """Check that a `config.json` describes a form that our model has.
+
+    Args:
+        content: of `config.json`.
+        fixed: name -> the values that are that form, the first being its name.
+
+    Raises:
+        ConfigError: with all names that have another value.
+    """
+    odd = [name for name, known in fixed.items() if content.get(name, known[0]) not in known]
+    if odd:
+        found = ", ".join(f"{name}={content[name]!r}" for name in odd)
+        raise ConfigError(
+            f"config.json says {found}, which this model does not have. It has "
+            + ", ".join(f"{name}={fixed[name][0]!r}" for name in odd)
+            + "."
+        )
 
 
 def _cached(name: str) -> Path:

@@ -35,6 +35,10 @@ _ROW_ORDERS = (
     _RowOrder(r".*mask_head\.predictor"),
     _RowOrder(r"head\.cls_score", by_anchor=True),
     _RowOrder(r".*ins_head\.cate_pred"),
+    # DETR has one head with a class for no object; Deformable DETR and DINO have one a layer.
+    _RowOrder(r"class_embed", has_background=True),
+    _RowOrder(r"class_embed\.\d+"),
+    _RowOrder(r"label_enc"),
     _RowOrder(r"decoder\.(enc_score_head|dec_score_head\.\d+)"),
     # The row more than classes is that of no class.
     _RowOrder(r"decoder\.denoising_class_embed", has_background=True),

@@ -16,7 +16,7 @@ _ORIGINAL_MARKS = (
 _CNN = "model.backbone.model"
 
 
-def _attention(theirs: str, ours: str) -> list[tuple[str, str]]:
+def attention_rules(theirs: str, ours: str) -> list[tuple[str, str]]:
     """Rules of a layer's attention among its cells or queries, and of its perceptron.
 
     transformers has two sets of names: those of files, and those of modules since version 5.
@@ -61,7 +61,7 @@ _RULES = compiled(
         (rf"{_CNN}.encoder.stages.{_HGNET}.lab", r"backbone.stages.\1.lab"),
         (r"model.encoder_input_proj.(\d+).0", r"encoder.input_proj.\1.conv"),
         (r"model.encoder_input_proj.(\d+).1", r"encoder.input_proj.\1.norm"),
-        *_attention(r"model.encoder.(?:encoder|aifi).(\d+.layers.\d+)", r"encoder.encoder.\1"),
+        *attention_rules(r"model.encoder.(?:encoder|aifi).(\d+.layers.\d+)", r"encoder.encoder.\1"),
         (
             r"model.encoder.(?:encoder|aifi).(\d+.layers.\d+).final_layer_norm",
             r"encoder.encoder.\1.norm2",
@@ -75,7 +75,7 @@ _RULES = compiled(
         (r"model.enc_output.0", "decoder.enc_output.proj"),
         (r"model.enc_output.1", "decoder.enc_output.norm"),
         (r"model.(enc_\w+|denoising_class_embed)", r"decoder.\1"),
-        *_attention(r"model.decoder.layers.(\d+)", r"decoder.decoder.layers.\1"),
+        *attention_rules(r"model.decoder.layers.(\d+)", r"decoder.decoder.layers.\1"),
         (r"model.decoder.layers.\d+.encoder_attn.(?:n|num)_points_scale", ""),
         (r"model.decoder.layers.(\d+).encoder_attn_layer_norm", r"decoder.decoder.layers.\1.norm2"),
         (r"model.decoder.layers.(\d+).encoder_attn", r"decoder.decoder.layers.\1.cross_attn"),

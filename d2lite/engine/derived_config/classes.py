@@ -19,6 +19,8 @@ _KEYS: dict[str, str | None] = {
     "SemanticSegmentor": None,
     "EoMT": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
     "MaskFormer": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+    "DINO": "MODEL.DETR.NUM_CLASSES",
+    "DeformableDETR": "MODEL.DETR.NUM_CLASSES",
 }
 
 

@@ -2,9 +2,18 @@
 
 from .assignment import hungarian_assignment
 from .box_attention import BoxAttention
-from .boxes import cell_boxes, cxcywh_to_xyxy, inverse_sigmoid, refine_boxes, xyxy_to_cxcywh
+from .boxes import (
+    cell_boxes,
+    cxcywh_to_xyxy,
+    inverse_sigmoid,
+    place_logits,
+    refine_boxes,
+    usable_cells,
+    xyxy_to_cxcywh,
+)
 from .decoder import MLP, DecoderLayer
 from .deformable_attention import MultiScaleDeformableAttention, deformable_attention
+from .deformable_encoder import DeformableEncoderLayer
 from .denoising import DenoisingQueries, denoising_queries
 from .distributions import (
     distillation_losses,
@@ -13,12 +22,24 @@ from .distributions import (
     fine_grained_losses,
     move_edges,
 )
-from .hybrid_encoder import HybridEncoder
+from .hybrid_encoder import EncoderLayer, HybridEncoder
 from .mask_criterion import MaskCriterion
 from .mask_losses import mask_bce_losses, mask_dice_losses, pairwise_bce_costs, pairwise_dice_costs
 from .mask_matching import HungarianMatcher
 from .mask_results import best_instances, panoptic_segments, semantic_scores
-from .position_encoding import cell_centers, grid_position_encoding, sine_position_encoding
+from .position_encoding import (
+    cell_centers,
+    grid_position_encoding,
+    sine_box_encoding,
+    sine_position_encoding,
+)
+from .query_detector import (
+    Decoded,
+    QueryDetector,
+    aux_endings,
+    choose_cells,
+    split_denoising,
+)
 from .rep_blocks import ConvNorm
 from .set_criterion import Predictions, SetCriterion
 from .set_losses import (
@@ -26,27 +47,36 @@ from .set_losses import (
     focal_losses,
     matchability_losses,
     pairwise_box_costs,
+    softmax_class_costs,
+    softmax_losses,
     varifocal_losses,
 )
-from .set_matching import SetMatcher, most_voted
+from .set_matching import SetMatcher, Targets, most_voted
 from .top_queries import top_queries
 
 __all__ = [
     "MLP",
     "BoxAttention",
     "ConvNorm",
+    "Decoded",
     "DecoderLayer",
+    "DeformableEncoderLayer",
     "DenoisingQueries",
+    "EncoderLayer",
     "HungarianMatcher",
     "HybridEncoder",
     "MaskCriterion",
     "MultiScaleDeformableAttention",
     "Predictions",
+    "QueryDetector",
     "SetCriterion",
     "SetMatcher",
+    "Targets",
+    "aux_endings",
     "best_instances",
     "cell_boxes",
     "cell_centers",
+    "choose_cells",
     "cxcywh_to_xyxy",
     "deformable_attention",
     "denoising_queries",
@@ -68,10 +98,16 @@ __all__ = [
     "pairwise_box_costs",
     "pairwise_dice_costs",
     "panoptic_segments",
+    "place_logits",
     "refine_boxes",
     "semantic_scores",
+    "sine_box_encoding",
     "sine_position_encoding",
+    "softmax_class_costs",
+    "softmax_losses",
+    "split_denoising",
     "top_queries",
+    "usable_cells",
     "varifocal_losses",
     "xyxy_to_cxcywh",
 ]

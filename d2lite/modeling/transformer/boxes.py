@@ -12,6 +12,10 @@ from .position_encoding import cell_centers
 
 # Of the finest map; each coarser one has boxes of twice the side.
 _FIRST_SIDE = 0.05
+# Cells whose centre is nearer to the border than this are not chosen, as published weights expect.
+_BORDER = 0.01
+# The logit of a box at a cell that cannot be chosen: its sigmoid is 1.
+_FAR = 1e4
 
 
 def inverse_sigmoid(values: Tensor, eps: float = 1e-5) -> Tensor:
@@ -65,3 +69,31 @@ def cell_boxes(
         of_maps.append(torch.cat([centers, centers.new_full(centers.shape, _FIRST_SIDE)], dim=1))
         of_maps[-1][:, 2:] *= 2.0**level
     return torch.cat(of_maps)
+
+
+def usable_cells(boxes: Tensor, hidden: Tensor | None) -> Tensor:
+    """Which cells queries can start from: those away from the border and not in the padding.
+
+    Args:
+        boxes: (..., S, 4) of the cells, see `cell_boxes`.
+        hidden: (N, S) bool, True for cells of the padding; None without.
+
+    Returns:
+        (..., S) bool.
+    """
+    usable = ((boxes > _BORDER) & (boxes < 1 - _BORDER)).all(dim=-1)
+    return usable if hidden is None else usable & ~hidden
+
+
+def place_logits(boxes: Tensor, usable: Tensor) -> Tensor:
+    """The logits of the boxes of cells; at cells that are not usable, of boxes that are all 1.
+
+    Args:
+        boxes: (..., S, 4).
+        usable: (N, S) bool.
+
+    Returns:
+        (N, S, 4).
+    """
+    logits = inverse_sigmoid(boxes).expand(len(usable), -1, -1)
+    return logits.masked_fill(~usable[:, :, None], _FAR)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .box_attention import BoxAttention
+from .deformable_attention import MultiScaleDeformableAttention
 
 
 class MLP(nn.Module):
@@ -68,9 +69,9 @@ class DecoderLayer(nn.Module):
         channels: C.
         heads: of both attentions.
         hidden: channels in the middle of the perceptron.
-        attention: around boxes, of as many channels.
+        attention: around boxes or places, of as many channels.
         is_gated: a `Gate` takes the place of the second norm.
-        dropout: rate.
+        dropout: rate, also of the shares of the attention among queries.
     """
 
     def __init__(
@@ -78,14 +79,14 @@ class DecoderLayer(nn.Module):
         channels: int,
         heads: int,
         hidden: int,
-        attention: BoxAttention,
+        attention: BoxAttention | MultiScaleDeformableAttention,
         *,
         is_gated: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.self_attn = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.self_attn = nn.MultiheadAttention(channels, heads, dropout, batch_first=True)
         self.norm1 = nn.LayerNorm(channels)
         self.cross_attn = attention
         if is_gated:
@@ -108,16 +109,19 @@ class DecoderLayer(nn.Module):
         maps: Tensor,
         shapes: Sequence[tuple[int, int]],
         hidden: Tensor | None = None,
+        padding: Tensor | None = None,
     ) -> Tensor:
         """Compute the layer.
 
         Args:
             queries: (N, Q, C).
             positions: (N, Q, C), added to what asks and is asked.
-            boxes: (N, Q, 4) float32 (cx, cy, w, h) in shares of the image.
+            boxes: (N, Q, 4) float32 (cx, cy, w, h) in shares of the image, or what else the
+                attention takes.
             maps: (N, S, C), the cells of the maps one after the other.
             shapes: (height, width) of each map.
             hidden: (N, Q, Q) bool, True where a query (row) does not see another (column).
+            padding: (N, S) bool, see `MultiScaleDeformableAttention`; None for `BoxAttention`.
 
         Returns:
             (N, Q, C).
@@ -127,7 +131,8 @@ class DecoderLayer(nn.Module):
             hidden = hidden.repeat_interleave(self.heads, dim=0)
         among, _ = self.self_attn(asking, asking, queries, attn_mask=hidden, need_weights=False)
         queries = self.norm1(queries + self.dropout(among))
-        around = self.dropout(self.cross_attn(queries + positions, boxes, maps, shapes))
+        more = () if padding is None else (padding,)
+        around = self.dropout(self.cross_attn(queries + positions, boxes, maps, shapes, *more))
         if self.gateway is None:
             queries = self.norm2(queries + around)
         else:

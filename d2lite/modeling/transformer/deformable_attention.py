@@ -115,27 +115,44 @@ class MultiScaleDeformableAttention(nn.Module):
             bias.copy_(start.expand_as(bias))
 
     def forward(
-        self, queries: Tensor, reference: Tensor, maps: Tensor, shapes: Sequence[tuple[int, int]]
+        self,
+        queries: Tensor,
+        reference: Tensor,
+        maps: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        padding: Tensor | None = None,
     ) -> Tensor:
         """Attend.
 
         Args:
             queries: (N, Q, channels).
-            reference: (Q, 2) or (N, Q, 2), the place of each query.
+            reference: (Q, 2) or (N, Q, 2), the place of each query, or (N, Q, L, 2) where it
+                differs from map to map. With 4 numbers (cx, cy, w, h) offsets are in units of
+                half a box, divided by P; otherwise in cells.
             maps: (N, S, channels), the cells of the maps one after the other.
             shapes: (height, width) of each map.
+            padding: (N, S) bool, True for cells that have the value 0; None if there are none.
 
         Returns:
             (N, Q, channels).
         """
         heads = (self.heads, -1)
         split = (self.heads, self.levels, self.points)
-        offsets = self.sampling_offsets(queries).unflatten(-1, (*split, 2))
+        offsets = self.sampling_offsets(queries).unflatten(-1, (*split, 2)).to(reference.dtype)
         weights = self.attention_weights(queries).unflatten(-1, heads).softmax(dim=-1)
-        # Offsets are in cells, and so depend on the size of the map.
-        sizes = torch.tensor([(w, h) for h, w in shapes], device=queries.device)
-        places = reference[..., None, None, None, :] + offsets / sizes[:, None]
-        values = self.value_proj(maps).unflatten(-1, heads)
+        if reference.dim() < 4:
+            reference = reference[..., None, :]
+        center, sides = reference[..., None, :, None, :].tensor_split([2], dim=-1)
+        if sides.shape[-1]:
+            places = center + offsets * sides * (0.5 / self.points)
+        else:
+            # Offsets are in cells, and so depend on the size of the map.
+            sizes = torch.tensor([(w, h) for h, w in shapes], device=queries.device)
+            places = center + offsets / sizes[:, None]
+        values = self.value_proj(maps)
+        if padding is not None:
+            values = values.masked_fill(padding[:, :, None], 0.0)
+        values = values.unflatten(-1, heads)
         shares = weights.unflatten(-1, split[1:])
         attended = deformable_attention(values, shapes, places.unbind(3), shares.unbind(3))
-        return self.output_proj(attended)
+        return self.output_proj(attended.to(queries.dtype))

@@ -6,7 +6,7 @@ Source: Zhao 2023 (RT-DETR), arXiv:2304.08069, section 4.2; Peng 2024 (D-FINE), 
 for the blocks "elan".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,12 +29,21 @@ class EncoderLayer(nn.Module):
         channels: C.
         heads: of the attention.
         hidden: channels in the middle of the perceptron.
-        dropout: rate.
+        dropout: rate, also of the shares of the attention.
+        activation: in the perceptron.
     """
 
-    def __init__(self, channels: int, heads: int, hidden: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        hidden: int,
+        dropout: float = 0.0,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+    ) -> None:
         super().__init__()
-        self.self_attn = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.activation = activation
+        self.self_attn = nn.MultiheadAttention(channels, heads, dropout, batch_first=True)
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)
         self.norm1 = nn.LayerNorm(channels)
@@ -46,7 +55,7 @@ class EncoderLayer(nn.Module):
 
         Args:
             cells: (N, S, C).
-            positions: (S, C), added to what asks and is asked.
+            positions: (S, C) or (N, S, C), added to what asks and is asked.
             hidden: (N, S) bool, True for cells that none sees; None if there are none.
         """
         asking = cells + positions
@@ -54,7 +63,7 @@ class EncoderLayer(nn.Module):
             asking, asking, cells, key_padding_mask=hidden, need_weights=False
         )
         cells = self.norm1(cells + self.dropout(attended))
-        inner = self.dropout(F.gelu(self.linear1(cells)))
+        inner = self.dropout(self.activation(self.linear1(cells)))
         return self.norm2(cells + self.dropout(self.linear2(inner)))
 
 

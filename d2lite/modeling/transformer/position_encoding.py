@@ -31,12 +31,13 @@ def sine_position_encoding(
     channels: int,
     device: torch.device | str | None = None,
     temperature: float = 10000.0,
+    offset: float = 0.0,
 ) -> Tensor:
     """Sines and cosines of a cell's row and column, of ever longer waves.
 
-    The row r of H, from 1, is the angle 2 pi r / H. Channel 2k of the first half is the sine of
-    the angle over temperature^(4k / channels), channel 2k + 1 its cosine; the second half is the
-    same of the column.
+    The row r of H, from 1, is the angle 2 pi (r + offset) / H. Channel 2k of the first half is the
+    sine of the angle over temperature^(4k / channels), channel 2k + 1 its cosine; the second half
+    is the same of the column.
 
     Args:
         height: rows of the map.
@@ -44,6 +45,7 @@ def sine_position_encoding(
         channels: a multiple of 4.
         device: of the result.
         temperature: ratio of the longest wave to the shortest.
+        offset: 0 for the far edge of a cell, -0.5 for its centre.
 
     Returns:
         (channels, height, width) float32.
@@ -61,7 +63,7 @@ def sine_position_encoding(
     lengths = temperature**exponents
     halves = []
     for side in (height, width):
-        steps = torch.arange(1, side + 1, device=device, dtype=torch.float32)
+        steps = torch.arange(1, side + 1, device=device, dtype=torch.float32) + offset
         angles = 2 * math.pi * steps / (side + 1e-6) / lengths[:, None]
         halves.append(torch.stack([angles.sin(), angles.cos()], dim=1).flatten(0, 1))
     rows, columns = halves
@@ -111,3 +113,25 @@ def grid_position_encoding(
         [rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)], dim=2
     )
     return cells.flatten(0, 1)
+
+
+def sine_box_encoding(boxes: Tensor, channels: int, temperature: float = 10000.0) -> Tensor:
+    """Sines and cosines of each number of a box, of ever longer waves.
+
+    The number x is the angle 2 pi x; channel 2k of its part is the sine of the angle over
+    temperature^(2k / channels), channel 2k + 1 the cosine.
+
+    Args:
+        boxes: (..., D) float32 in [0, 1].
+        channels: of each number, even.
+        temperature: ratio of the longest wave to the shortest.
+
+    Returns:
+        (..., D * channels) float32, number by number.
+
+    Source: Liu 2022 (DAB-DETR), arXiv:2201.12329, section 3.3.
+    """
+    waves = channels // 2
+    exponents = torch.arange(waves, device=boxes.device, dtype=torch.float32) / waves
+    angles = 2 * math.pi * boxes[..., None] / temperature**exponents
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-3)

@@ -22,7 +22,7 @@ from .distributions import (
     fine_grained_losses,
 )
 from .pairs import Pairs, denoising_pairs, paired_iou, pairs_of
-from .set_losses import focal_losses, matchability_losses, varifocal_losses
+from .set_losses import focal_losses, matchability_losses, softmax_losses, varifocal_losses
 from .set_matching import SetMatcher, Targets, most_voted
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ CLASS_LOSSES: dict[str, Callable[..., Tensor]] = {
     "vfl": varifocal_losses,
     "mal": matchability_losses,
     "focal": focal_losses,
+    "ce": softmax_losses,
 }
 # Keeps a mean of nothing finite.
 _LEAST = 1e-6
@@ -41,7 +42,7 @@ class Predictions(NamedTuple):
 
     Attributes:
         endings: what the names of the losses of each prediction end with, L texts.
-        logits: (L, N, Q, K).
+        logits: (L, N, Q, K), or with K + 1 for the loss "ce".
         boxes: (L, N, Q, 4) (cx, cy, w, h) in shares of the image.
         edges: (E, N, Q, 4 * (B + 1)) distributions of the first E predictions, the last of them
             being the teacher of the others; None without.
@@ -63,8 +64,8 @@ class SetCriterion(nn.Module):
         matcher: assigns queries to objects.
         weights: of the losses "class", "bbox", "giou", "fgl" and "ddf"; those of edges may be
             missing where there are none.
-        class_loss: "vfl", "mal" or "focal".
-        alpha: see `varifocal_losses`.
+        class_loss: "vfl", "mal", "focal", or "ce" for `softmax_losses`, whose mean is weighted.
+        alpha: see `varifocal_losses` and `softmax_losses`.
         gamma: likewise.
         steps: see `edge_steps`; None without distributions.
         curvature: likewise.
@@ -73,7 +74,8 @@ class SetCriterion(nn.Module):
     Raises:
         ValueError: for a loss of classes that is not known.
 
-    Source: Zhao 2023 (RT-DETR), arXiv:2304.08069; Peng 2024 (D-FINE), arXiv:2410.13842.
+    Source: Carion 2020 (DETR), arXiv:2005.12872; Zhao 2023 (RT-DETR), arXiv:2304.08069; Peng 2024
+    (D-FINE), arXiv:2410.13842.
     """
 
     steps: Tensor | None
@@ -121,8 +123,8 @@ class SetCriterion(nn.Module):
             noise: what these started from.
 
         Returns:
-            Scalars by name: loss_vfl (or loss_mal, loss_focal), loss_bbox, loss_giou and with
-            distributions loss_fgl and loss_ddf, each with the ending of its prediction.
+            Scalars by name: loss_vfl (or loss_mal, loss_focal, loss_ce), loss_bbox, loss_giou and
+            with distributions loss_fgl and loss_ddf, each with the ending of its prediction.
 
         Raises:
             FloatingPointError: if a prediction is not finite.
@@ -195,7 +197,8 @@ class SetCriterion(nn.Module):
         of_classes = CLASS_LOSSES[self.class_loss](
             found.logits, classes, quality, self.alpha, self.gamma
         )
-        sums = (of_classes.sum(dim=-1) * rows).sum(dim=(1, 2)) / objects
+        divisor = self._sums_of_weights(classes) if self.class_loss == "ce" else objects
+        sums = (of_classes.sum(dim=-1) * rows).sum(dim=(1, 2)) / divisor
         losses |= self._named(self.class_loss, sums, found.endings)
         predicted = found.boxes[for_boxes.layers, for_boxes.images, for_boxes.queries]
         wanted = boxes[for_boxes.objects]
@@ -206,6 +209,12 @@ class SetCriterion(nn.Module):
         if found.edges is not None:
             losses |= self._edge_losses(found, boxes, for_boxes, rows, in_boxes)
         return losses
+
+    def _sums_of_weights(self, classes: Tensor) -> Tensor:
+        """(L,) the weights of all queries in `softmax_losses`, added up for each prediction."""
+        is_object = classes < self.num_classes
+        weights = torch.where(is_object, 1.0, self.alpha).sum(dim=(1, 2))
+        return mean_over_processes(weights).clamp(min=_LEAST)
 
     def _edge_losses(
         self, found: Predictions, boxes: Tensor, pairs: Pairs, rows: Tensor, in_boxes: Tensor

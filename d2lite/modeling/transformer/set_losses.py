@@ -38,6 +38,21 @@ def focal_class_costs(
     return if_object - if_other
 
 
+def softmax_class_costs(logits: Tensor, labels: Tensor) -> Tensor:
+    """Minus the probability that a prediction gives to an object's class.
+
+    Args:
+        logits: (Q, K + 1) float; the last is that of no object.
+        labels: (T,) int64.
+
+    Returns:
+        (Q, T).
+
+    Source: Carion 2020 (DETR), arXiv:2005.12872, section 3.1.
+    """
+    return -logits.softmax(dim=-1)[:, labels]
+
+
 def pairwise_box_costs(boxes: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
     """The L1 distance and minus the generalised IoU of each prediction with each object.
 
@@ -115,3 +130,28 @@ def focal_losses(
     """
     is_object = _at_class(labels, torch.ones_like(quality), logits.shape[-1])
     return sigmoid_focal_loss(logits, is_object, alpha, gamma, reduction="none")
+
+
+def softmax_losses(
+    logits: Tensor, labels: Tensor, quality: Tensor, alpha: float = 0.1, gamma: float = 0.0
+) -> Tensor:
+    """Cross-entropy over the classes and no object.
+
+    Args:
+        logits: (..., K + 1) float32; the last is that of no object.
+        labels: (...) int64, K for predictions without an object.
+        quality: not used.
+        alpha: weight of predictions without an object.
+        gamma: not used.
+
+    Returns:
+        (..., 1).
+
+    Source: Carion 2020 (DETR), arXiv:2005.12872, section 3.1.
+    """
+    weights = logits.new_ones(logits.shape[-1])
+    weights[-1] = alpha
+    losses = F.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), weight=weights, reduction="none"
+    )
+    return losses.view(*labels.shape, 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .assignment import hungarian_assignment
-from .set_losses import focal_class_costs, pairwise_box_costs
+from .set_losses import focal_class_costs, pairwise_box_costs, softmax_class_costs
 
 Targets = Sequence[Mapping[str, Tensor]]
 Pairs = tuple[Tensor, Tensor]
@@ -19,13 +19,14 @@ class SetMatcher(nn.Module):
     """Gives each object the query that costs least, one to one.
 
     Args:
-        cost_class: weight of the class, see `focal_class_costs`.
+        cost_class: weight of the class, see `focal_class_costs` and `softmax_class_costs`.
         cost_bbox: weight of the L1 distance.
         cost_giou: weight of the generalised IoU.
         alpha: see `focal_class_costs`.
         gamma: likewise.
+        is_softmax: the cost of a class is that of `softmax_class_costs`.
 
-    Source: Zhu 2020, arXiv:2010.04159.
+    Source: Carion 2020, arXiv:2005.12872; Zhu 2020, arXiv:2010.04159.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class SetMatcher(nn.Module):
         *,
         alpha: float = 0.25,
         gamma: float = 2.0,
+        is_softmax: bool = False,
     ) -> None:
         super().__init__()
+        self.is_softmax = is_softmax
         self.cost_class, self.cost_bbox, self.cost_giou = cost_class, cost_bbox, cost_giou
         self.alpha, self.gamma = alpha, gamma
 
@@ -46,7 +49,7 @@ class SetMatcher(nn.Module):
         """Match all predictions, with one transfer to the host.
 
         Args:
-            logits: (L, N, Q, K).
+            logits: (L, N, Q, K), or with K + 1 for `is_softmax`.
             boxes: (L, N, Q, 4) (cx, cy, w, h).
             targets: for each image labels (T,) int64 and boxes (T, 4).
 
@@ -62,8 +65,8 @@ class SetMatcher(nn.Module):
         with torch.autocast(boxes.device.type, enabled=False):
             for image, target in enumerate(targets):
                 of_image = boxes[:, image].flatten(0, 1).float()
-                by_class = focal_class_costs(
-                    logits[:, image].flatten(0, 1).float(), target["labels"], self.alpha, self.gamma
+                by_class = self._class_costs(
+                    logits[:, image].flatten(0, 1).float(), target["labels"]
                 )
                 distance, overlap = pairwise_box_costs(of_image, target["boxes"].float())
                 total = (
@@ -75,6 +78,11 @@ class SetMatcher(nn.Module):
         return hungarian_assignment(
             [[of_image[layer] for of_image in of_images] for layer in range(num_layers)]
         )
+
+    def _class_costs(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.is_softmax:
+            return softmax_class_costs(logits, labels)
+        return focal_class_costs(logits, labels, self.alpha, self.gamma)
 
 
 def most_voted(pairs: Sequence[Pairs], num_queries: int) -> Pairs:

@@ -16,7 +16,7 @@ from d2lite.layers import Conv2d, ShapeSpec, get_norm
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling.meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
 from d2lite.modeling.transformer import (
-    MultiScaleDeformableAttention,
+    DeformableEncoderLayer,
     cell_centers,
     sine_position_encoding,
 )
@@ -47,53 +47,6 @@ def build_pixel_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.M
     return made
 
 
-class EncoderLayer(nn.Module):
-    """Deformable attention of all cells to all maps, and a perceptron; norms after each.
-
-    Args:
-        channels: C.
-        hidden: channels in the middle of the perceptron.
-        dropout: rate.
-        levels: L.
-        heads: of the attention.
-        points: of each head and map.
-    """
-
-    def __init__(
-        self, channels: int, hidden: int, dropout: float, levels: int, heads: int, points: int
-    ) -> None:
-        super().__init__()
-        self.self_attn = MultiScaleDeformableAttention(channels, levels, heads, points)
-        self.norm1 = nn.LayerNorm(channels)
-        self.linear1 = nn.Linear(channels, hidden)
-        self.linear2 = nn.Linear(hidden, channels)
-        self.norm2 = nn.LayerNorm(channels)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self,
-        cells: Tensor,
-        positions: Tensor,
-        places: Tensor,
-        shapes: Sequence[tuple[int, int]],
-    ) -> Tensor:
-        """Compute the layer.
-
-        Args:
-            cells: (N, S, C).
-            positions: (S, C), added to what asks.
-            places: (S, 2), see `cell_centers`.
-            shapes: (height, width) of each map.
-
-        Returns:
-            (N, S, C).
-        """
-        attended = self.self_attn(cells + positions, places, cells, shapes)
-        cells = self.norm1(cells + self.dropout(attended))
-        hidden = self.dropout(F.relu(self.linear1(cells)))
-        return self.norm2(cells + self.dropout(self.linear2(hidden)))
-
-
 class MapEncoder(nn.Module):
     """Layers of deformable attention over maps that have as many channels each.
 
@@ -101,7 +54,7 @@ class MapEncoder(nn.Module):
         channels: C.
         levels: L.
         layers: how many.
-        hidden: see `EncoderLayer`.
+        hidden: see `DeformableEncoderLayer`.
         dropout: likewise.
         heads: likewise.
         points: likewise.
@@ -120,7 +73,8 @@ class MapEncoder(nn.Module):
     ) -> None:
         super().__init__()
         stack = [
-            EncoderLayer(channels, hidden, dropout, levels, heads, points) for _ in range(layers)
+            DeformableEncoderLayer(channels, hidden, dropout, levels, heads, points)
+            for _ in range(layers)
         ]
         self.encoder = nn.ModuleDict({"layers": nn.ModuleList(stack)})
         self.level_embed = nn.Parameter(torch.empty(levels, channels))

@@ -12,9 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from d2lite.modeling.transformer import MLP, Predictions, edge_steps, move_edges, refine_boxes
+from d2lite.modeling.transformer import (
+    MLP,
+    Predictions,
+    aux_endings,
+    edge_steps,
+    move_edges,
+    refine_boxes,
+)
 
-from .query_decoder import QueryDecoder, aux_endings, start_at_zero
+from .query_decoder import QueryDecoder, start_at_zero
 
 # Limit of what the boxes of queries add to them; published weights were trained with it.
 _POSITION_LIMIT = 10.0

@@ -7,27 +7,27 @@ import torch
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
-from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
-from d2lite.modeling.meta_arch.detector import Batch, common_arguments, postprocess_batch
+from d2lite.modeling import META_ARCH_REGISTRY, Backbone
+from d2lite.modeling.meta_arch.detector import common_arguments
 from d2lite.modeling.transformer import (
+    Decoded,
     HybridEncoder,
+    QueryDetector,
     SetCriterion,
     SetMatcher,
-    cxcywh_to_xyxy,
+    Targets,
     edge_steps,
-    top_queries,
-    xyxy_to_cxcywh,
 )
-from d2lite.structures import Boxes, ImageList, Instances
+from d2lite.structures import ImageList
 from d2lite.utils.errors import ConfigError
 
 from .fine_decoder import FineDecoder
 from .published import follow_published_config
-from .query_decoder import Decoded, QueryDecoder
+from .query_decoder import QueryDecoder
 
 
 @META_ARCH_REGISTRY.register()
-class RTDETR(Detector):
+class RTDETR(QueryDetector):
     """Boxes of queries, without anchors and NMS: RT-DETR, RT-DETRv2 and D-FINE.
 
     Args:
@@ -43,8 +43,6 @@ class RTDETR(Detector):
     Source: Zhao 2023, arXiv:2304.08069; Lv 2024, arXiv:2407.17140; Peng 2024, arXiv:2410.13842.
     """
 
-    predicts = frozenset({"instances"})
-
     @configurable
     def __init__(
         self,
@@ -58,10 +56,15 @@ class RTDETR(Detector):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:
-        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
-        self.encoder, self.decoder, self.criterion = encoder, decoder, criterion
+        super().__init__(
+            backbone=backbone,
+            criterion=criterion,
+            test_topk_per_image=test_topk_per_image,
+            pixel_mean=pixel_mean,
+            pixel_std=pixel_std,
+        )
+        self.encoder, self.decoder = encoder, decoder
         self.in_features = list(in_features)
-        self.test_topk_per_image = test_topk_per_image
         strides = [backbone.output_shape()[name].stride for name in self.in_features]
         if strides != [strides[0] * 2**level for level in range(len(strides))]:
             raise ConfigError(
@@ -107,61 +110,8 @@ class RTDETR(Detector):
             "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
-    def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
-        """Losses of classes, boxes and edges of each layer; see `SetCriterion`."""
-        images = self.preprocess_image(batched_inputs)
-        height, width = images.tensor.shape[-2:]
-        size = images.tensor.new_tensor([width, height, width, height])
-        targets = [
-            {
-                "labels": truth.gt_classes,
-                "boxes": xyxy_to_cxcywh(truth.gt_boxes.tensor.float() / size),
-            }
-            for truth in self.truth_of(batched_inputs)
-        ]
-        decoded = self._decode(images, targets)
-        return self.criterion(decoded.found, targets, decoded.denoised, decoded.noise)
-
-    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
-        """Find objects.
-
-        Args:
-            batched_inputs: see `Detector`.
-
-        Returns:
-            {"instances": detections} of each image, with pred_boxes, scores and pred_classes.
-        """
-        # Padding changes what convolutions see at the border of an image. Images of one size go
-        # together, so that each result is that of the image alone.
-        groups: dict[tuple[int, int], list[int]] = {}
-        for number, item in enumerate(batched_inputs):
-            height, width = item["image"].shape[-2:]
-            groups.setdefault((height, width), []).append(number)
-        results: dict[int, dict[str, Any]] = {}
-        for numbers in groups.values():
-            found = self._predict_alike([batched_inputs[number] for number in numbers])
-            results.update(zip(numbers, found, strict=True))
-        return [results[number] for number in range(len(batched_inputs))]
-
-    def _predict_alike(self, batch: Batch) -> list[dict[str, Any]]:
-        images = self.preprocess_image(batch)
-        height, width = images.tensor.shape[-2:]
-        found = self._decode(images).found
-        scores, classes, queries = top_queries(found.logits[-1], self.test_topk_per_image)
-        boxes = cxcywh_to_xyxy(found.boxes[-1].float())
-        boxes = boxes.gather(1, queries[:, :, None].expand(-1, -1, 4))
-        boxes = boxes * boxes.new_tensor([width, height, width, height])
-        instances = [
-            Instances(size, pred_boxes=Boxes(own), scores=score, pred_classes=number)
-            for size, own, score, number in zip(
-                images.image_sizes, boxes, scores, classes, strict=True
-            )
-        ]
-        return postprocess_batch(instances, batch, images.image_sizes)
-
-    def _decode(
-        self, images: ImageList, targets: Sequence[dict[str, Tensor]] | None = None
-    ) -> Decoded:
+    def decode(self, images: ImageList, targets: Targets | None = None) -> Decoded:
+        """Predict; see `QueryDetector`."""
         features = self.backbone(images.tensor)
         maps = [features[name] for name in self.in_features]
         hidden = _hidden_cells(images, maps)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from d2lite.checkpoint.hugging_face import hugging_face_config
+from d2lite.checkpoint.hugging_face import RESNET_DEPTHS, follow_hugging_face, refuse_other_forms
 from d2lite.config import CfgNode
 from d2lite.utils.errors import ConfigError
 
@@ -59,12 +59,6 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "batch_norm_eps": (1e-05,),
     "layer_norm_eps": (1e-05,),
 }
-_DEPTHS = {
-    ("basic", (2, 2, 2, 2)): 18,
-    ("basic", (3, 4, 6, 3)): 34,
-    ("bottleneck", (3, 4, 6, 3)): 50,
-    ("bottleneck", (3, 4, 23, 3)): 101,
-}
 
 
 def follow_published_config(cfg: CfgNode) -> None:
@@ -78,16 +72,7 @@ def follow_published_config(cfg: CfgNode) -> None:
     Raises:
         ConfigError: if the weights are of a model that is not built here.
     """
-    content = hugging_face_config(cfg.MODEL.WEIGHTS)
-    if content is None or content.get("model_type") not in MODEL_TYPES:
-        return
-    why = f"config.json of {cfg.MODEL.WEIGHTS}"
-    for key, value in options_of(content).items():
-        if not cfg.origin(key).startswith(("command line", "code")):
-            cfg.derive(key, value, why)
-    num_classes = len(content.get("id2label") or {})
-    if num_classes and cfg.is_default("MODEL.RTDETR.NUM_CLASSES"):
-        cfg.derive("MODEL.RTDETR.NUM_CLASSES", num_classes, why)
+    follow_hugging_face(cfg, MODEL_TYPES, options_of, "MODEL.RTDETR.NUM_CLASSES")
 
 
 def options_of(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,14 +84,7 @@ def options_of(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: for a form that our model does not have.
     """
-    odd = [name for name, known in _FIXED.items() if content.get(name, known[0]) not in known]
-    if odd:
-        found = ", ".join(f"{name}={content[name]!r}" for name in odd)
-        raise ConfigError(
-            f"config.json says {found}, which this model does not have. It has "
-            + ", ".join(f"{name}={_FIXED[name][0]!r}" for name in odd)
-            + "."
-        )
+    refuse_other_forms(content, _FIXED)
     is_fine = content["model_type"] == "d_fine"
     points = content.get("decoder_n_points", 4)
     levels = len(content.get("feat_strides", (8, 16, 32)))
@@ -153,7 +131,11 @@ def _backbone_options(content: Mapping[str, Any]) -> dict[str, Any]:
             "MODEL.HGNET.OUT_FEATURES": names,
         }
     form = (backbone.get("layer_type"), tuple(backbone.get("depths", ())))
-    if kind != "rt_detr_resnet" or form not in _DEPTHS or backbone.get("downsample_in_bottleneck"):
+    if (
+        kind != "rt_detr_resnet"
+        or form not in RESNET_DEPTHS
+        or backbone.get("downsample_in_bottleneck")
+    ):
         raise ConfigError(
             f"config.json describes a backbone of the type {kind!r} ({form[0]}, {form[1]}); this "
             "model has hgnet_v2, and rt_detr_resnet of 18, 34, 50 or 101 layers."
@@ -161,7 +143,7 @@ def _backbone_options(content: Mapping[str, Any]) -> dict[str, Any]:
     width = backbone["hidden_sizes"][0]
     return options | {
         "MODEL.BACKBONE.NAME": "build_resnet_backbone",
-        "MODEL.RESNETS.DEPTH": _DEPTHS[form],
+        "MODEL.RESNETS.DEPTH": RESNET_DEPTHS[form],
         "MODEL.RESNETS.DEEP_STEM": True,
         "MODEL.RESNETS.AVG_DOWN": True,
         "MODEL.RESNETS.STRIDE_IN_1X1": False,

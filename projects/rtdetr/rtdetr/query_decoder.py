@@ -5,7 +5,6 @@ N images, S cells of all maps, Q queries, D denoising queries before them, C cha
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,33 +14,18 @@ from d2lite.modeling.transformer import (
     MLP,
     BoxAttention,
     ConvNorm,
+    Decoded,
     DecoderLayer,
-    DenoisingQueries,
     Predictions,
+    aux_endings,
     cell_boxes,
+    choose_cells,
     denoising_queries,
     inverse_sigmoid,
     refine_boxes,
+    split_denoising,
+    usable_cells,
 )
-
-# Cells whose centre is nearer to the border than this are not chosen, as published weights expect.
-_BORDER = 0.01
-# The logit of a box at a cell that cannot be chosen: its sigmoid is 1.
-_FAR = 1e4
-
-
-class Decoded(NamedTuple):
-    """What the decoder found.
-
-    Attributes:
-        found: predictions of the queries.
-        denoised: those of the denoising queries; None without.
-        noise: what these started from.
-    """
-
-    found: Predictions
-    denoised: Predictions | None = None
-    noise: DenoisingQueries | None = None
 
 
 class QueryDecoder(nn.Module):
@@ -187,16 +171,7 @@ class QueryDecoder(nn.Module):
         found = self._refine(queries, boxes, cells, shapes, masked, all_layers=all_layers)
         if not all_layers:
             return Decoded(found)
-        count = 0 if noise is None else noise.labels.shape[1]
-        own = _queries_of(found, slice(count, None), "")
-        own = own._replace(
-            endings=[*own.endings, "_enc_0"],
-            logits=torch.cat([own.logits, first_logits[None].to(own.logits.dtype)]),
-            boxes=torch.cat([own.boxes, first_boxes[None]]),
-        )
-        if noise is None:
-            return Decoded(own)
-        return Decoded(own, _queries_of(found, slice(0, count), "_dn"), noise)
+        return split_denoising(found, noise, (first_logits, first_boxes))
 
     def _choose(
         self,
@@ -209,23 +184,13 @@ class QueryDecoder(nn.Module):
         Q is that of the model, or the number of cells where there are fewer.
         """
         start = cell_boxes(shapes, cells.device)
-        usable = ((start > _BORDER) & (start < 1 - _BORDER)).all(dim=1).expand(len(cells), -1)
-        if hidden is not None:
-            usable = usable & ~torch.cat([mask.flatten(1) for mask in hidden], dim=1)
+        mask = None if hidden is None else torch.cat([part.flatten(1) for part in hidden], dim=1)
+        usable = usable_cells(start, mask).expand(len(cells), -1)
         cells = cells * usable[:, :, None].to(cells.dtype)
         features = self.enc_output["norm"](self.enc_output["proj"](cells))
-        logits = self.enc_score_head(features)
-        scores = logits.detach().amax(dim=-1).masked_fill(~usable, -math.inf)
-        count = min(self.num_queries, cells.shape[1])
-        chosen = scores.topk(count, dim=1).indices[:, :, None]
-        features, logits = (
-            part.gather(1, chosen.expand(-1, -1, part.shape[2])) for part in (features, logits)
+        return choose_cells(
+            features, start, usable, self.num_queries, self.enc_score_head, self.enc_bbox_head
         )
-        places = inverse_sigmoid(start).expand(len(cells), -1, -1)
-        places = places.masked_fill(~usable[:, :, None], _FAR)
-        places = places.gather(1, chosen.expand(-1, -1, 4))
-        boxes = (places + self.enc_bbox_head(features).to(places.dtype)).sigmoid()
-        return features, logits, boxes
 
     def _refine(
         self,
@@ -260,33 +225,6 @@ class QueryDecoder(nn.Module):
             refined = refine_boxes(boxes, change)
             boxes = refined.detach()
         return Predictions(aux_endings(len(logits)), torch.stack(logits), torch.stack(predicted))
-
-
-def aux_endings(count: int) -> list[str]:
-    """The endings _aux_0, _aux_1, ..., and an empty one for the last."""
-    return [*(f"_aux_{number}" for number in range(count - 1)), ""]
-
-
-def _queries_of(found: Predictions, part: slice, kind: str) -> Predictions:
-    """Some of the queries; with a kind such as "_dn" their endings are "_dn_0", "_dn_1", ..."""
-    endings = list(found.endings)
-    if kind:
-        last = sum(ending.startswith("_aux") for ending in endings)
-        endings = [
-            f"{kind}_{last}"
-            if not ending
-            else ending.replace("_aux", kind)
-            if ending.startswith("_aux")
-            else f"{kind}{ending}"
-            for ending in endings
-        ]
-    return Predictions(
-        endings,
-        found.logits[:, :, part],
-        found.boxes[:, :, part],
-        None if found.edges is None else found.edges[:, :, part],
-        None if found.start is None else found.start[:, part],
-    )
 
 
 def start_at_zero(head: MLP) -> None:

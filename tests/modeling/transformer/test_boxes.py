@@ -8,7 +8,9 @@ from d2lite.modeling.transformer import (
     cell_boxes,
     cxcywh_to_xyxy,
     inverse_sigmoid,
+    place_logits,
     refine_boxes,
+    usable_cells,
     xyxy_to_cxcywh,
 )
 
@@ -41,3 +43,14 @@ def test_first_boxes_are_squares_at_cell_centers_that_double_from_map_to_map():
     found = cell_boxes([(1, 2), (1, 1)])
     expected = [[0.25, 0.5, 0.05, 0.05], [0.75, 0.5, 0.05, 0.05], [0.5, 0.5, 0.1, 0.1]]
     torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_queries_do_not_start_in_the_padding_nor_at_the_border():
+    boxes = torch.tensor([[0.5, 0.5, 0.1, 0.1], [0.005, 0.5, 0.1, 0.1], [0.5, 0.995, 0.1, 0.1]])
+    assert usable_cells(boxes, None).tolist() == [True, False, False]
+    hidden = torch.tensor([[False, False, False], [True, False, False]])
+    usable = usable_cells(boxes, hidden)
+    assert usable.tolist() == [[True, False, False], [False, False, False]]
+    logits = place_logits(boxes, usable)
+    torch.testing.assert_close(logits[0, 0].sigmoid(), boxes[0])
+    assert (logits[~usable].sigmoid() == 1).all()

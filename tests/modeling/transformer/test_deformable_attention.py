@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from d2lite.modeling.transformer import (
+    BoxAttention,
     MultiScaleDeformableAttention,
     cell_centers,
     deformable_attention,
@@ -109,3 +111,33 @@ def test_heads_start_in_eight_directions():
 def test_heads_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match="10 channels do not divide over 4 heads"):
         MultiScaleDeformableAttention(10, levels=1, heads=4, points=1)
+
+
+def test_offsets_around_boxes_are_in_units_of_half_a_box():
+    """As `BoxAttention` has them, with the same weights; another box for each map is possible."""
+    torch.manual_seed(0)
+    attention = MultiScaleDeformableAttention(8, levels=2, heads=2, points=3)
+    around = BoxAttention(8, 2, [3, 3])
+    around.load_state_dict(attention.state_dict())
+    shapes = [(4, 6), (2, 3)]
+    queries, boxes, maps = torch.randn(2, 5, 8), torch.rand(2, 5, 4), torch.randn(2, 30, 8)
+    found = attention(queries, boxes, maps, shapes)
+    torch.testing.assert_close(found, around(queries, boxes, maps, shapes))
+    of_maps = boxes[:, :, None].expand(-1, -1, 2, -1)
+    torch.testing.assert_close(attention(queries, of_maps, maps, shapes), found)
+
+
+def test_cells_of_the_padding_have_the_value_zero():
+    """What the maps hold there does not matter, and neither does the bias of the projection."""
+    torch.manual_seed(0)
+    attention = MultiScaleDeformableAttention(8, levels=1, heads=2, points=3)
+    nn.init.normal_(attention.value_proj.bias)
+    queries, places, maps = torch.randn(1, 4, 8), torch.rand(1, 4, 2), torch.randn(1, 12, 8)
+    padding = torch.zeros(1, 12, dtype=torch.bool)
+    padding[:, 6:] = True
+    found = attention(queries, places, maps, [(3, 4)], padding)
+    other = maps.clone()
+    other[:, 6:] = 100.0
+    assert torch.equal(attention(queries, places, other, [(3, 4)], padding), found)
+    nothing = attention(queries, places, maps, [(3, 4)], torch.ones_like(padding))
+    torch.testing.assert_close(nothing, attention.output_proj.bias.expand_as(nothing))

@@ -9,6 +9,8 @@ from d2lite.modeling.transformer import (
     focal_losses,
     matchability_losses,
     pairwise_box_costs,
+    softmax_class_costs,
+    softmax_losses,
     varifocal_losses,
 )
 
@@ -86,3 +88,17 @@ def test_box_costs_are_distance_and_minus_generalised_iou():
     expected = torch.tensor([[-1.0], [(0.36 - 0.08) / 0.36]])
     torch.testing.assert_close(overlap, expected)
     assert pairwise_box_costs(boxes, boxes[:0])[0].shape == (2, 0)
+
+
+def test_cross_entropy_weighs_queries_without_an_object_less():
+    """With 3 classes, of which the last is that of no object."""
+    p = np.exp(LOGITS.numpy())
+    p /= p.sum(axis=-1, keepdims=True)
+    labels = LABELS.clamp(max=K - 1)
+    found = softmax_losses(LOGITS, labels, QUALITY, 0.1)
+    assert found.shape == (2, 4, 1)
+    for n, q in np.ndindex(2, 4):
+        weight = 0.1 if labels[n, q] == K - 1 else 1.0
+        assert found[n, q, 0].item() == pytest.approx(-weight * np.log(p[n, q, labels[n, q]]))
+    costs = softmax_class_costs(LOGITS[0], torch.tensor([1, 0]))
+    np.testing.assert_allclose(costs.numpy(), -p[0][:, [1, 0]])

@@ -60,11 +60,12 @@ def published_model(kind: str, **options):
         )
         classes = transformers.RTDetrV2ForObjectDetection, transformers.RTDetrForObjectDetection
         model = classes[0 if is_second else 1](config)
-    _fill(model)
+    fill(model)
     return model
 
 
-def _fill(model) -> None:
+def fill(model) -> None:
+    """Random weights, of a size that keeps features of order 1."""
     with torch.no_grad():
         for name, value in [*model.named_parameters(), *model.named_buffers()]:
             if "running_var" in name:

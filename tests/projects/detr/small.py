@@ -1,0 +1,56 @@
+"""DETR, Deformable DETR and DINO small enough to run in milliseconds."""
+
+import torch
+
+from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.modeling import build_model
+from d2lite.projects.detr import add_detr_config
+
+from ..rtdetr.small import NUM_CLASSES
+
+NUM_QUERIES = 12
+REFINED = ["MODEL.DETR.WITH_BOX_REFINE", True]
+# Recipe and further keys of each kind of model.
+KINDS = {
+    "detr": ("Base-DETR.yaml", []),
+    "deformable": ("Base-DeformableDETR.yaml", []),
+    "refined": ("Base-DeformableDETR.yaml", REFINED),
+    "two stages": ("Base-DeformableDETR.yaml", [*REFINED, "MODEL.DETR.TWO_STAGE", True]),
+    "dino": ("dino_r50_4scale_12ep.yaml", []),
+}
+SIZES = [
+    "MODEL.DETR.NUM_CLASSES", NUM_CLASSES,
+    "MODEL.DETR.NUM_OBJECT_QUERIES", NUM_QUERIES,
+    "MODEL.DETR.HIDDEN_DIM", 16,
+    "MODEL.DETR.NHEADS", 2,
+    "MODEL.DETR.DIM_FEEDFORWARD", 24,
+    "MODEL.DETR.ENC_LAYERS", 1,
+    "MODEL.DETR.DEC_LAYERS", 2,
+    "MODEL.DETR.DENOISING.QUERIES", 4,
+    "MODEL.RESNETS.DEPTH", 18,
+    "MODEL.RESNETS.STEM_OUT_CHANNELS", 8,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS", 8,
+    "MODEL.BACKBONE.FREEZE_AT", 0,
+    "TEST.DETECTIONS_PER_IMAGE", 10,
+]  # fmt: skip
+
+
+def base_cfg(kind: str, *opts) -> CfgNode:
+    """The recipe of a kind of model, on the CPU and without weights."""
+    cfg = get_cfg()
+    add_detr_config(cfg)
+    name, more = KINDS[kind]
+    cfg.merge_from_file(find_config_file(name))
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *more, *opts])
+    return cfg
+
+
+def small_cfg(kind: str, *opts) -> CfgNode:
+    """The configuration of a narrow model of two decoder layers."""
+    return base_cfg(kind, *SIZES, *opts)
+
+
+def build(kind: str, *opts, seed: int = 0):
+    """A small model with start values of a seed."""
+    torch.manual_seed(seed)
+    return build_model(small_cfg(kind, *opts))

@@ -1,0 +1,176 @@
+"""Whole runs on the built-in shapes: train, go on, evaluate, draw, and learn from scratch."""
+
+import json
+
+import pytest
+import torch
+
+from d2lite.engine import DefaultTrainer, setup_cfg
+from d2lite.engine.simple_trainer import SimpleTrainer
+from d2lite.modeling import META_ARCH_REGISTRY, build_model
+from d2lite.projects.detr import build_train_optimizer
+from d2lite.utils.errors import ConfigError
+
+from ..rtdetr.small import image
+from .small import KINDS, SIZES, small_cfg
+
+TINY = [
+    *(str(opt) for opt in SIZES[2:]),
+    "MODEL.DEVICE", "cpu",
+    "MODEL.WEIGHTS", "",
+    "MODEL.RESNETS.NORM", "BN",
+    "MODEL_EMA.ENABLED", "True",
+    "DATASETS.TRAIN", "('shapes_train',)",
+    "INPUT.AUGMENTATIONS", "['RandomFlip', 'Resize(64)']",
+    "INPUT.AUGMENTATIONS_TEST", "['Resize(64)']",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.MAX_EPOCHS", "0",
+    "SOLVER.CHECKPOINT_EPOCHS", "0",
+    "SOLVER.WARMUP_ITERS", "0",
+    "SOLVER.STEP_EPOCHS", "()",
+    "SOLVER.STEPS", "()",
+    "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR",
+    "TEST.EVAL_PERIOD", "0",
+    "TEST.EVAL_EPOCHS", "0",
+    "SEED", "1",
+]  # fmt: skip
+
+
+def metrics(folder) -> list[dict]:
+    """The lines of metrics.json."""
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def test_train_go_on_evaluate_and_draw(run, tmp_path):
+    """The number of classes follows from the set."""
+    recipe, more = KINDS["refined"]
+    options = ["--config-file", recipe, *TINY, *more, "OUTPUT_DIR", tmp_path]
+    first = run("train_net", *options, "DATASETS.TEST", "()")
+    assert first.status == 0, first.err
+    options += ["DATASETS.TEST", "('shapes_val',)"]
+    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
+    assert resumed.status == 0, resumed.err
+    assert "going on at iteration 2" in resumed.out
+    assert 0 <= metrics(tmp_path)[-1]["bbox/AP50"] <= 100
+    weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    assert len(weights["class_embed.0.bias"]) == 5
+    picture, found = tmp_path / "found.png", tmp_path / "found.json"
+    drawn = run(
+        "demo",
+        *("--config-file", tmp_path / "config.yaml", "--input", "shapes://val/3"),
+        *("--output", picture, "--save-json", found, "--confidence-threshold", 0),
+        *("--opts", "MODEL.WEIGHTS", tmp_path / "model_final.pth"),
+    )
+    assert drawn.status == 0, drawn.err
+    assert picture.is_file()
+    assert {"category_name", "bbox", "score"} <= json.loads(found.read_text())[0].keys()
+
+
+def train(kind, folder, num_iterations: int, *opts, resume: bool = False):
+    """Train, and return the weights."""
+    recipe, more = KINDS[kind]
+    options = [*more, "SOLVER.MAX_ITER", num_iterations, "OUTPUT_DIR", str(folder)]
+    cfg = setup_cfg(recipe, [*TINY, *options, "DATASETS.TEST", "()", *opts])
+    trainer = DefaultTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+
+
+@pytest.mark.parametrize("kind", ["detr", "dino"])
+def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path, kind):
+    """Bit for bit: noise and dropout follow from the position, and the averages go on."""
+    dropout = ["MODEL.DETR.DROPOUT", "0.1"]
+    torch.manual_seed(0)
+    unbroken = train(kind, tmp_path / "unbroken", 4, *dropout)
+    torch.manual_seed(0)
+    train(kind, tmp_path / "broken", 2, *dropout)
+    torch.manual_seed(1)
+    resumed = train(kind, tmp_path / "broken", 4, *dropout, resume=True)
+    for name, value in unbroken.items():
+        assert torch.equal(resumed[name], value), name
+
+
+@pytest.mark.parametrize("kind", ["detr", "dino"])
+def test_mixed_precision_trains(tmp_path, kind):
+    amp = ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16"]
+    weights = train(kind, tmp_path, 2, *amp)
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+def _gradients(kind: str, parts: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    model = build_model(small_cfg(kind, "MODEL.DETR.DROPOUT", 0.0))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    batch = [{**image(seed, count), "draw_key": seed} for seed, count in enumerate((1, 4, 0, 2))]
+    trainer = SimpleTrainer(model, [batch], optimizer, accumulate_steps=parts)
+    trainer.iter, trainer.max_iter = 0, 1
+    trainer._log = lambda *args: None
+    trainer.run_step()
+    return {name: value.grad.clone() for name, value in model.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_in_passes_are_those_of_one(kind):
+    """Images with one, four, no and two objects: losses are divided by objects of the batch."""
+    one, several = _gradients(kind, 1), _gradients(kind, 4)
+    for name, value in one.items():
+        scale = value.abs().max().clamp(min=1e-3)
+        assert (several[name] - value).abs().max() < 2e-3 * scale, name
+
+
+def test_backbone_and_offsets_have_their_own_learning_rates():
+    cfg = small_cfg("deformable", "SOLVER.BASE_LR", 0.01)
+    model = build_model(cfg)
+    rates = {
+        id(value): group["lr"]
+        for group in build_train_optimizer(cfg, model).param_groups
+        for value in group["params"]
+    }
+    layer = model.transformer.encoder["layers"][0]
+    slow = [
+        model.backbone.stem.conv1.weight,
+        layer.self_attn.sampling_offsets.bias,
+        model.transformer.reference_points.weight,
+    ]
+    assert [rates[id(value)] for value in slow] == pytest.approx([0.001] * 3)
+    assert rates[id(layer.linear1.weight)] == pytest.approx(0.01)
+    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
+    assert build_train_optimizer(cfg, model) is None
+
+
+def test_augmentation_of_several_views_is_refused_with_the_models_that_have_it(tmp_path):
+    options = ["OUTPUT_DIR", str(tmp_path), "TEST.AUG.ENABLED", "True"]
+    with pytest.raises(ConfigError, match="DINO"):
+        DefaultTrainer(setup_cfg("dino_shapes.yaml", [*TINY, *options]))
+
+
+# Millions of parameters, as published.
+PARAMETERS = {
+    "detr_r50": 41,
+    "r50_deformable_detr": 40,
+    "r50_deformable_detr_plus_iterative_bbox_refinement": 41,
+    "r50_deformable_detr_plus_iterative_bbox_refinement_plus_plus_two_stage": 41,
+    "dino_r50_4scale_12ep": 47,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_each_recipe_has_the_published_number_of_parameters(name):
+    cfg = setup_cfg(f"{name}.yaml", ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
+    # Without memory for its weights.
+    with torch.device("meta"):
+        model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
+    count = sum(value.numel() for value in model.parameters())
+    assert abs(count / 1e6 - PARAMETERS[name]) < 1
+
+
+@pytest.mark.slow
+def test_it_learns_the_shapes_from_scratch(tmp_path):
+    options = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)]
+    trainer = DefaultTrainer(setup_cfg("dino_shapes.yaml", options))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert metrics(tmp_path)[-1]["bbox/AP50"] > 80
