@@ -11,6 +11,7 @@ from .boxes import (
     usable_cells,
     xyxy_to_cxcywh,
 )
+from .decoded import Decoded, aux_endings, choose_cells, split_denoising
 from .decoder import MLP, DecoderLayer
 from .deformable_attention import MultiScaleDeformableAttention, deformable_attention
 from .deformable_encoder import DeformableEncoderLayer
@@ -32,13 +33,6 @@ from .position_encoding import (
     grid_position_encoding,
     sine_box_encoding,
     sine_position_encoding,
-)
-from .query_detector import (
-    Decoded,
-    QueryDetector,
-    aux_endings,
-    choose_cells,
-    split_denoising,
 )
 from .rep_blocks import ConvNorm
 from .set_criterion import Predictions, SetCriterion
@@ -68,7 +62,6 @@ __all__ = [
     "MaskCriterion",
     "MultiScaleDeformableAttention",
     "Predictions",
-    "QueryDetector",
     "SetCriterion",
     "SetMatcher",
     "Targets",

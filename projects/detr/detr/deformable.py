@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone
+from d2lite.modeling.meta_arch.query_detector import QueryDetector
 from d2lite.modeling.transformer import (
     MLP,
     Decoded,
     Predictions,
-    QueryDetector,
     SetCriterion,
     Targets,
     aux_endings,

@@ -9,10 +9,10 @@ from torch import Tensor
 from d2lite.config import CfgNode, configurable
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone
 from d2lite.modeling.meta_arch.detector import common_arguments
+from d2lite.modeling.meta_arch.query_detector import QueryDetector
 from d2lite.modeling.transformer import (
     Decoded,
     HybridEncoder,
-    QueryDetector,
     SetCriterion,
     SetMatcher,
     Targets,
