@@ -1,4 +1,4 @@
-"""Write a model as ONNX, torch.export or OpenVINO, and prove that it gives the same results.
+"""Export a model to ONNX, OpenVINO or torch.export, with a proof.
 
     d2lite export output/quick_start --to onnx --output exported/
     d2lite export model_final.pth --to openvino --output exported/ --data coco:val.json@photos
