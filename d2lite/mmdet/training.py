@@ -214,11 +214,10 @@ def _schedule(content: Part, left_out: list[str]) -> Keys:
         if "EMA" in kind:
             keys["MODEL_EMA.ENABLED"] = True
             keys["MODEL_EMA.DECAY"] = 1 - hook.get("momentum", 0.0002)
-        elif kind in ("PipelineSwitchHook", "YOLOXModeSwitchHook"):
-            left_out.append(
-                f"{kind}: set INPUT.MIXING_OFF_LAST_ITERS to the iterations at the end that Mosaic "
-                "and MixUp are left out of."
-            )
+        elif kind == "PipelineSwitchHook" and epochs and "switch_epoch" in hook:
+            keys["INPUT.MIXING_OFF_LAST_EPOCHS"] = float(epochs - hook["switch_epoch"])
+        elif kind == "YOLOXModeSwitchHook":
+            keys["INPUT.MIXING_OFF_LAST_EPOCHS"] = float(hook.get("num_last_epochs", 15))
         elif kind not in ("NumClassCheckHook", "CheckInvalidLossHook"):
             left_out.append(f"The hook {kind}: see HOOKS and d2lite.engine.hooks.")
     return keys

@@ -78,7 +78,9 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
     dict(type='MultiStepLR', milestones=[8, 11], gamma=0.2)]
-custom_hooks = [dict(type='EMAHook', momentum=0.001), dict(type='MyHook')]
+custom_hooks = [
+    dict(type='EMAHook', momentum=0.001), dict(type='PipelineSwitchHook', switch_epoch=10),
+    dict(type='MyHook')]
 """
 
 EXPECTED = {
@@ -125,6 +127,7 @@ EXPECTED = {
     "SOLVER.WARMUP_FACTOR": 0.001,
     "MODEL_EMA.ENABLED": True,
     "MODEL_EMA.DECAY": 0.999,
+    "INPUT.MIXING_OFF_LAST_EPOCHS": 2.0,
     "TEST.EVAL_EPOCHS": 3.0,
     "TEST.DETECTIONS_PER_IMAGE": 20,
 }
