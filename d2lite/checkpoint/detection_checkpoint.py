@@ -8,29 +8,13 @@ import torch
 from .c2_model_loading import align_and_update_state_dicts
 from .checkpointer import Checkpointer
 from .foreign import (
+    WHOLE_MODELS,
     convert_c2_detectron_names,
-    convert_torchvision_detector,
-    convert_transformers_detr,
-    convert_transformers_mask2former,
-    convert_transformers_rtdetr,
     convert_transformers_vit,
-    is_mmdet_rcnn,
-    is_mmdet_rtmdet,
-    is_original_detr,
-    is_original_eomt,
-    is_original_rtdetr,
     is_torchvision_detector,
     is_torchvision_resnet,
-    is_transformers_detr,
-    is_transformers_mask2former,
-    is_transformers_rtdetr,
     is_transformers_vit,
     rename_first_mask2former,
-    rename_mmdet_rcnn,
-    rename_mmdet_rtmdet,
-    rename_original_detr,
-    rename_original_eomt,
-    rename_original_rtdetr,
     rename_torchvision_resnet,
 )
 from .matching import LoadReport, without_wrapper
@@ -125,26 +109,11 @@ def translate_names(
     weights: dict[str, torch.Tensor] = content["model"]
     known = own or {}
     by_ending = bool(content.get("matching_heuristics", False))
-    if is_torchvision_detector(weights):
-        return convert_torchvision_detector(weights), False
-    if is_transformers_mask2former(weights):
-        return convert_transformers_mask2former(weights), False
-    if is_transformers_rtdetr(weights):
-        return convert_transformers_rtdetr(weights), False
-    if is_transformers_detr(weights):
-        return convert_transformers_detr(weights), False
-    if is_original_detr(weights):
-        return rename_original_detr(weights), False
-    if is_original_rtdetr(weights):
-        return rename_original_rtdetr(weights), False
-    if is_original_eomt(weights):
-        return rename_original_eomt(weights), False
+    for model in WHOLE_MODELS:
+        if model.is_in(weights):
+            return model.convert(weights), False
     if is_transformers_vit(weights):
         return convert_transformers_vit(weights)
-    if is_mmdet_rtmdet(weights):
-        return rename_mmdet_rtmdet(weights), False
-    if is_mmdet_rcnn(weights):
-        return rename_mmdet_rcnn(weights), False
     weights = rename_first_mask2former(weights)
     # A backbone of torchvision itself, as `torchvision:resnet50`, has these names inside.
     is_theirs = any(name.endswith(".layer1.0.conv1.weight") for name in known)

@@ -8,7 +8,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.checkpoint.foreign import (
+from d2lite.checkpoint.foreign.torchvision_detectors import (
     convert_torchvision_detector,
     is_torchvision_detector,
 )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.checkpoint.foreign import convert_transformers_mask2former
+from d2lite.checkpoint.foreign.transformers_mask2former import convert_transformers_mask2former
 from d2lite.modeling import build_model
 
 from ..projects.mask2former.small import small_cfg

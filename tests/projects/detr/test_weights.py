@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.checkpoint.foreign import rename_original_detr
+from d2lite.checkpoint.foreign.detr_names import rename_original_detr
 from d2lite.checkpoint.hugging_face import hugging_face_classes
 from d2lite.engine import DefaultPredictor
 from d2lite.modeling import build_model

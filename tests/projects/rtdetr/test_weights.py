@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.checkpoint.foreign import rename_original_rtdetr
+from d2lite.checkpoint.foreign.rtdetr_names import rename_original_rtdetr
 from d2lite.checkpoint.hugging_face import hugging_face_classes, hugging_face_folder
 from d2lite.engine import DefaultPredictor
 from d2lite.modeling import build_model
