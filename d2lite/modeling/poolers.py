@@ -151,8 +151,10 @@ class ROIPooler(nn.Module):
             self.canonical_level,
         )
         # The counts below would become constants of a trace.
-        if not is_scripting() and is_tracing():
-            return self._pool_level_by_level(x, rois, levels)
+        # Nested, since TorchScript leaves out what depends on `is_scripting` alone.
+        if not is_scripting():  # noqa: SIM102
+            if is_tracing():
+                return self._pool_level_by_level(x, rois, levels)
         # One sort instead of a search for the boxes of each level: one transfer to the CPU
         # gives the counts.
         order = torch.argsort(levels, stable=True)
