@@ -1,0 +1,81 @@
+"""Every family that docs/export.md lists, as ONNX: other sizes and batches than at the export."""
+
+import pytest
+import torch
+
+from d2lite.engine import setup_cfg
+from d2lite.export import ExportedModel
+from d2lite.export.comparison import Tolerance, compare_results
+from d2lite.export.export_model import make_function
+from d2lite.export.metadata import describe
+from d2lite.export.to_onnx import export_onnx
+from d2lite.modeling import build_model
+from tests.modeling.small_detectors import SMALL, fill, images_of, small_config
+
+from .test_export import SIZES, as_evaluation
+
+pytestmark = pytest.mark.slow
+
+_SIZES = ["INPUT.MIN_SIZE_TEST", 64, "INPUT.MAX_SIZE_TEST", 96, "MODEL.DEVICE", "cpu"]
+_SEGMENTOR = [
+    *("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 4, "MODEL.SEM_SEG_HEAD.CONVS_DIM", 32),
+    *("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["p2", "p3", "p4"]),
+]
+
+
+def exported(cfg, folder):
+    """The model and its file."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    model = fill(build_model(cfg))
+    function = make_function(cfg, model)
+    path = folder / "model.onnx"
+    export_onnx(function, path, describe(cfg, function, "onnx"))
+    return model, ExportedModel(path)
+
+
+@pytest.mark.parametrize("name", sorted(set(SMALL) - {"mask"}))
+def test_detector(name, tmp_path):
+    cfg = small_config(name)
+    model, file = exported(cfg, tmp_path)
+    for sizes in (SIZES[:1], [(200, 130)], SIZES):
+        batch = images_of(sizes)
+        with torch.no_grad():
+            expected = model([as_evaluation(cfg, item) for item in batch])
+        for ours, theirs in zip(expected, file(batch), strict=True):
+            lowest = float(ours["instances"].scores[:20].min())
+            difference = compare_results(ours, theirs, lowest)
+            assert difference.detections > 2
+            # Probabilities of random masks lie around the threshold.
+            assert not difference.faults(Tolerance(mask=0.25), 128), difference
+
+
+def test_solov2(tmp_path):
+    low = ["MODEL.SOLOV2.SCORE_THR", 0.0, "MODEL.SOLOV2.UPDATE_THR", 0.0]
+    cfg = setup_cfg("solov2_quick_start.yaml", [*_SIZES, *low, "MODEL.SOLOV2.PRIOR_PROB", 0.3])
+    model, file = exported(cfg, tmp_path)
+    batch = images_of([(96, 64)])
+    with torch.no_grad():
+        (ours,) = model([as_evaluation(cfg, item) for item in batch])
+    (theirs,) = file(batch)
+    ours, theirs = ours["instances"], theirs["instances"]
+    assert theirs.image_size == ours.image_size
+    assert len(ours) > 5
+    assert theirs.scores[:5].tolist() == pytest.approx(ours.scores[:5].tolist(), abs=1e-3)
+    assert (theirs.pred_masks[:5] ^ ours.pred_masks[:5]).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("name", ["SemanticSegmentor", "PanopticFPN"])
+def test_segmentor(name, tmp_path):
+    options = [*_SEGMENTOR, "MODEL.META_ARCHITECTURE", name]
+    cfg = small_config("mask", *options)
+    model, file = exported(cfg, tmp_path)
+    for sizes in ([(96, 128)], [(70, 50), (64, 64)]):
+        batch = images_of(sizes)
+        with torch.no_grad():
+            expected = model([as_evaluation(cfg, item) for item in batch])
+        for ours, theirs in zip(expected, file(batch), strict=True):
+            assert theirs["sem_seg"].shape == ours["sem_seg"].shape
+            torch.testing.assert_close(theirs["sem_seg"], ours["sem_seg"], rtol=0.02, atol=0.02)
+            assert ("panoptic_seg" in theirs) == ("panoptic_seg" in ours)
