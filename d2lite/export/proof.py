@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # Drawn images of this package, for models whose own data are not here.
 _DRAWN = "shapes_val"
 _IN_A_BATCH = 3
+# Evaluators that read the labels of a whole set, and would count those of the other images.
+_WHOLE_SETS = ("pascal_voc", "lvis")
 
 
 def prove(
@@ -102,9 +104,10 @@ def _subset(name: str, records: list[dict[str, Any]]) -> Iterator[str]:
     subset = f"__proof_of_{name}"
     DatasetCatalog.register(subset, lambda: copy.deepcopy(records))
     # The file of all images is left out: the evaluator makes one of these.
-    MetadataCatalog.get(subset).set(
-        **{key: value for key, value in known.items() if key not in ("name", "json_file")}
-    )
+    kept = {key: value for key, value in known.items() if key not in ("name", "json_file")}
+    if known.get("evaluator_type") in _WHOLE_SETS:
+        kept["evaluator_type"] = "coco"
+    MetadataCatalog.get(subset).set(**kept)
     try:
         yield subset
     finally:

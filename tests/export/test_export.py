@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from d2lite.commands import main as d2lite
 from d2lite.commands.export import build_parser, main
 from d2lite.data.transforms import AugInput, ResizeShortestEdge
 from d2lite.export import ExportedModel, export_model, open_session
@@ -23,6 +24,7 @@ from d2lite.export.write_runner import write_runner
 from d2lite.modeling import build_model
 from d2lite.predicting import Predictor
 from d2lite.utils.errors import ConfigError, ExportError, MissingFileError, WeightsError
+from tests.data.spec_files import coco, picture
 from tests.modeling.small_detectors import fill, images_of, small_config
 
 SIZES = [(96, 128), (70, 50), (64, 64)]
@@ -236,3 +238,19 @@ def test_predictor_takes_the_file_like_a_run(onnx_file):
     assert set(result.names) <= set("abcde")
     assert np.allclose(result.boxes[0], expected.pred_boxes.tensor[0], atol=0.01)
     assert len(result.cropped_masks) == len(result.scores)
+
+
+def test_eval_takes_the_file_like_a_run(onnx_file, tmp_path, capfd):
+    options = ["OUTPUT_DIR", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as ended:
+        d2lite(["eval", str(onnx_file), *options, "DATASETS.TEST", "()"])
+    assert ended.value.code == 2
+    assert "DATASETS.TEST is empty" in capfd.readouterr().err
+    file = coco(tmp_path / "c.json", names="abcde", objects=[(1, 1)])
+    for name in "ab":
+        picture(tmp_path / f"{name}.jpg")
+    with pytest.raises(SystemExit) as ended:
+        d2lite(["eval", str(onnx_file), *options, "DATASETS.TEST", f"('coco:{file}',)"])
+    written = capfd.readouterr()
+    assert not ended.value.code, written.err
+    assert "copypaste: Task: segm" in written.out

@@ -3,18 +3,20 @@
 import pytest
 import torch
 
-from d2lite.engine import setup_cfg
+from d2lite.data import DatasetCatalog
+from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.export import ExportedModel
 from d2lite.export.comparison import Tolerance, compare_results
 from d2lite.export.export_model import make_function
 from d2lite.export.metadata import describe
+from d2lite.export.proof import _subset
 from d2lite.export.to_onnx import export_onnx
 from d2lite.modeling import build_model
+from d2lite.structures import Boxes, BoxMode, Instances
+from tests.data.spec_files import voc
 from tests.modeling.small_detectors import SMALL, fill, images_of, small_config
 
 from .test_export import SIZES, as_evaluation
-
-pytestmark = pytest.mark.slow
 
 _SIZES = ["INPUT.MIN_SIZE_TEST", 64, "INPUT.MAX_SIZE_TEST", 96, "MODEL.DEVICE", "cpu"]
 _SEGMENTOR = [
@@ -35,6 +37,7 @@ def exported(cfg, folder):
     return model, ExportedModel(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(SMALL) - {"mask"}))
 def test_detector(name, tmp_path):
     cfg = small_config(name)
@@ -51,6 +54,7 @@ def test_detector(name, tmp_path):
             assert not difference.faults(Tolerance(mask=0.25), 128), difference
 
 
+@pytest.mark.slow
 def test_solov2(tmp_path):
     low = ["MODEL.SOLOV2.SCORE_THR", 0.0, "MODEL.SOLOV2.UPDATE_THR", 0.0]
     cfg = setup_cfg("solov2_quick_start.yaml", [*_SIZES, *low, "MODEL.SOLOV2.PRIOR_PROB", 0.3])
@@ -66,6 +70,7 @@ def test_solov2(tmp_path):
     assert (theirs.pred_masks[:5] ^ ours.pred_masks[:5]).float().mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SemanticSegmentor", "PanopticFPN"])
 def test_segmentor(name, tmp_path):
     options = [*_SEGMENTOR, "MODEL.META_ARCHITECTURE", name]
@@ -79,3 +84,21 @@ def test_segmentor(name, tmp_path):
             assert theirs["sem_seg"].shape == ours["sem_seg"].shape
             torch.testing.assert_close(theirs["sem_seg"], ours["sem_seg"], rtol=0.02, atol=0.02)
             assert ("panoptic_seg" in theirs) == ("panoptic_seg" in ours)
+
+
+def test_average_precision_is_of_the_images_of_the_proof_alone(tmp_path):
+    """The evaluator of VOC counts the objects of all images of a split."""
+    voc(tmp_path / "set", test={"a": ["cat", "owl"], "b": ["cat"], "c": ["owl"]})
+    name = f"voc:{tmp_path / 'set'}@test"
+    records = DatasetCatalog.get(name)[:1]
+    with _subset(name, records) as subset:
+        assert len(DatasetCatalog.get(subset)) == 1
+        evaluator = DefaultTrainer.build_evaluator(small_config("faster"), subset, str(tmp_path))
+        evaluator.reset()
+        found = Instances((10, 20))
+        boxes = [BoxMode.convert(o["bbox"], o["bbox_mode"], 0) for o in records[0]["annotations"]]
+        found.pred_boxes = Boxes(torch.tensor(boxes))
+        found.scores = torch.ones(len(boxes))
+        found.pred_classes = torch.tensor([o["category_id"] for o in records[0]["annotations"]])
+        evaluator.process(records, [{"instances": found}])
+        assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)

@@ -31,7 +31,7 @@ def test_keys_of_a_long_stream_and_of_its_neighbours_are_all_different():
 
 def test_purposes_keep_their_numbers():
     """They are part of every result: a changed one gives other losses for the same seed."""
-    assert [int(purpose) for purpose in DrawPurpose] == [1, 2, 3, 7, 11, 12, 20_000, 20_001]
+    assert [int(purpose) for purpose in DrawPurpose] == [1, 2, 3, 4, 7, 11, 12, 20_000, 20_001]
     assert draw_key(3, DrawPurpose.STEP) == draw_key(3, 7)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from d2lite.config import CfgNode
 from d2lite.engine import DefaultTrainer, default_setup, evaluate_checkpoint, setup_cfg
+from d2lite.engine.defaults import require_test_sets
 from d2lite.export import EXPORTED_SUFFIXES, ExportedModel
 from d2lite.predicting.model_source import model_config
 from d2lite.utils.errors import ConfigError
@@ -17,6 +18,7 @@ def evaluate(args: argparse.Namespace) -> None:
     cfg = _config(args)
     default_setup(cfg, args)
     if cfg.MODEL.WEIGHTS.endswith(EXPORTED_SUFFIXES):
+        require_test_sets(cfg)
         DefaultTrainer.test(cfg, ExportedModel(cfg.MODEL.WEIGHTS))
         return
     evaluate_checkpoint(cfg, resume=False)

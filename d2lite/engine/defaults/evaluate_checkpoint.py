@@ -20,6 +20,22 @@ from .trainer import DefaultTrainer
 logger = logging.getLogger(__name__)
 
 
+def require_test_sets(cfg: CfgNode) -> None:
+    """Refuse to evaluate on nothing.
+
+    Args:
+        cfg: the whole config.
+
+    Raises:
+        ConfigError: if DATASETS.TEST is empty.
+    """
+    if not len(cfg.DATASETS.TEST):
+        raise ConfigError(
+            "DATASETS.TEST is empty, so there is nothing to evaluate on. Name a set at the end "
+            "of the command, for instance DATASETS.TEST \"('shapes_val',)\"."
+        )
+
+
 def evaluate_checkpoint(
     cfg: CfgNode,
     *,
@@ -43,11 +59,7 @@ def evaluate_checkpoint(
         UserError: if the results are not those of TEST.EXPECTED_RESULTS.
     """
     cfg = as_run_config(cfg)
-    if not len(cfg.DATASETS.TEST):
-        raise ConfigError(
-            "DATASETS.TEST is empty, so there is nothing to evaluate on. Name a set at the end "
-            "of the command, for instance DATASETS.TEST \"('shapes_val',)\"."
-        )
+    require_test_sets(cfg)
     # The file is found before the model is built, since it may say how many classes that has.
     last = resume if isinstance(resume, str) else ""
     if resume and not last:
