@@ -80,7 +80,7 @@ def test_backbone_in_a_users_own_file_trains(run, tmp_path):
         "    cfg.MODEL.MY_WIDTH = 8\n"
         "\n"
         "@BACKBONE_REGISTRY.register()\n"
-        "class MyBackbone(Backbone):\n"
+        "class ImportedBackbone(Backbone):\n"
         "    def __init__(self, cfg, input_shape):\n"
         "        super().__init__()\n"
         "        self.width = cfg.MODEL.MY_WIDTH\n"
@@ -94,7 +94,7 @@ def test_backbone_in_a_users_own_file_trains(run, tmp_path):
         "train_net",
         *("--config-file", "quick_start.yaml", "--import", mine),
         *TINY,
-        *("MODEL.BACKBONE.NAME", "MyBackbone", "MODEL.MY_WIDTH", 12),
+        *("MODEL.BACKBONE.NAME", "ImportedBackbone", "MODEL.MY_WIDTH", 12),
         *("MODEL.RPN.IN_FEATURES", "['mine']", "MODEL.ROI_HEADS.IN_FEATURES", "['mine']"),
         *("MODEL.ANCHOR_GENERATOR.SIZES", "[[16, 32]]", "DATASETS.TEST", "()"),
         *("OUTPUT_DIR", tmp_path / "out"),
