@@ -1,17 +1,15 @@
 """Whole runs on the built-in shapes: train, go on, evaluate, draw, and learn from scratch."""
 
-import json
-
 import pytest
 import torch
 
 from d2lite.engine import DefaultTrainer, setup_cfg
-from d2lite.engine.simple_trainer import SimpleTrainer
 from d2lite.modeling import META_ARCH_REGISTRY, build_model
 from d2lite.projects.detr import build_train_optimizer
 from d2lite.utils.errors import ConfigError
 
 from ..rtdetr.small import image
+from ..runs import check_drawing, check_resume, gradients, metrics, train
 from .small import KINDS, SIZES, small_cfg
 
 TINY = [
@@ -38,11 +36,6 @@ TINY = [
 ]  # fmt: skip
 
 
-def metrics(folder) -> list[dict]:
-    """The lines of metrics.json."""
-    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-
-
 def test_train_go_on_evaluate_and_draw(run, tmp_path):
     """The number of classes follows from the set."""
     recipe, more = KINDS["refined"]
@@ -56,60 +49,29 @@ def test_train_go_on_evaluate_and_draw(run, tmp_path):
     assert 0 <= metrics(tmp_path)[-1]["bbox/AP50"] <= 100
     weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
     assert len(weights["class_embed.0.bias"]) == 5
-    picture, found = tmp_path / "found.png", tmp_path / "found.json"
-    drawn = run(
-        "demo",
-        *("--config-file", tmp_path / "config.yaml", "--input", "shapes://val/3"),
-        *("--output", picture, "--save-json", found, "--confidence-threshold", 0),
-        *("--opts", "MODEL.WEIGHTS", tmp_path / "model_final.pth"),
-    )
-    assert drawn.status == 0, drawn.err
-    assert picture.is_file()
-    assert {"category_name", "bbox", "score"} <= json.loads(found.read_text())[0].keys()
-
-
-def train(kind, folder, num_iterations: int, *opts, resume: bool = False):
-    """Train, and return the weights."""
-    recipe, more = KINDS[kind]
-    options = [*more, "SOLVER.MAX_ITER", num_iterations, "OUTPUT_DIR", str(folder)]
-    cfg = setup_cfg(recipe, [*TINY, *options, "DATASETS.TEST", "()", *opts])
-    trainer = DefaultTrainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
-    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+    assert {"category_name", "bbox", "score"} <= check_drawing(run, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["detr", "dino"])
 def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path, kind):
-    """Bit for bit: noise and dropout follow from the position, and the averages go on."""
-    dropout = ["MODEL.DETR.DROPOUT", "0.1"]
-    torch.manual_seed(0)
-    unbroken = train(kind, tmp_path / "unbroken", 4, *dropout)
-    torch.manual_seed(0)
-    train(kind, tmp_path / "broken", 2, *dropout)
-    torch.manual_seed(1)
-    resumed = train(kind, tmp_path / "broken", 4, *dropout, resume=True)
-    for name, value in unbroken.items():
-        assert torch.equal(resumed[name], value), name
+    """Noise and dropout follow from the position, and the averages go on."""
+    recipe, more = KINDS[kind]
+    check_resume(recipe, [*TINY, *more, "MODEL.DETR.DROPOUT", "0.1"], tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["detr", "dino"])
 def test_mixed_precision_trains(tmp_path, kind):
     amp = ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16"]
-    weights = train(kind, tmp_path, 2, *amp)
+    recipe, more = KINDS[kind]
+    weights = train(recipe, [*TINY, *more, *amp], tmp_path, 2)
     assert all(value.isfinite().all() for value in weights.values())
 
 
 def _gradients(kind: str, parts: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = build_model(small_cfg(kind, "MODEL.DETR.DROPOUT", 0.0))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    batch = [{**image(seed, count), "draw_key": seed} for seed, count in enumerate((1, 4, 0, 2))]
-    trainer = SimpleTrainer(model, [batch], optimizer, accumulate_steps=parts)
-    trainer.iter, trainer.max_iter = 0, 1
-    trainer._log = lambda *args: None
-    trainer.run_step()
-    return {name: value.grad.clone() for name, value in model.named_parameters()}
+    batch = [image(seed, count) for seed, count in enumerate((1, 4, 0, 2))]
+    return gradients(model, batch, parts)
 
 
 @pytest.mark.parametrize("kind", KINDS)

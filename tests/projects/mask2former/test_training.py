@@ -1,11 +1,11 @@
 """Whole runs on the built-in shapes: train, go on, evaluate, draw, and learn from nothing."""
 
-import json
-
 import pytest
 import torch
 
 from d2lite.engine import DefaultTrainer, setup_cfg
+
+from ..runs import check_drawing, check_resume, metrics, train
 
 TINY = [
     "INPUT.MIN_SIZE_TRAIN", "(64,)",
@@ -42,11 +42,6 @@ SEMANTIC = [
 ]  # fmt: skip
 
 
-def metrics(folder) -> list[dict]:
-    """The lines of metrics.json."""
-    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-
-
 @pytest.mark.parametrize(
     ("task", "scores"),
     [
@@ -77,44 +72,17 @@ def test_the_demo_draws_what_a_run_has_learnt(run, tmp_path):
     options = ["--config-file", "mask2former_shapes.yaml", *TINY, "OUTPUT_DIR", tmp_path]
     trained = run("train_net", *options, "SOLVER.MAX_ITER", 1, "DATASETS.TEST", "()")
     assert trained.status == 0, trained.err
-    picture, found = tmp_path / "found.png", tmp_path / "found.json"
-    drawn = run(
-        "demo",
-        *("--config-file", tmp_path / "config.yaml", "--input", "shapes://val/3"),
-        *("--output", picture, "--save-json", found, "--confidence-threshold", 0),
-        *("--opts", "MODEL.WEIGHTS", tmp_path / "model_final.pth"),
-    )
-    assert drawn.status == 0, drawn.err
-    assert picture.is_file()
-    instances = json.loads(found.read_text())
-    assert {"category_name", "segmentation", "bbox", "score"} <= instances[0].keys()
-
-
-def train(folder, num_iterations: int, *opts, resume: bool = False) -> dict[str, torch.Tensor]:
-    """Train, and return the weights."""
-    options = ["SOLVER.MAX_ITER", num_iterations, "OUTPUT_DIR", str(folder)]
-    options += ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "()"]
-    cfg = setup_cfg("mask2former_shapes.yaml", [*TINY, *options, "DATASETS.TEST", "()", *opts])
-    trainer = DefaultTrainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
-    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+    assert {"category_name", "segmentation", "bbox", "score"} <= check_drawing(run, tmp_path)
 
 
 def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path):
-    """Bit for bit: the points of matching and losses, and dropout, follow from the position."""
-    torch.manual_seed(0)
-    unbroken = train(tmp_path / "unbroken", 4)
-    torch.manual_seed(0)
-    train(tmp_path / "broken", 2)
-    torch.manual_seed(1)
-    resumed = train(tmp_path / "broken", 4, resume=True)
-    for name, value in unbroken.items():
-        assert torch.equal(resumed[name], value), name
+    """The points of matching and losses, and dropout, follow from the position."""
+    check_resume("mask2former_shapes.yaml", TINY, tmp_path)
 
 
 def test_mixed_precision_trains(tmp_path):
-    weights = train(tmp_path, 2, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16")
+    options = [*TINY, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16"]
+    weights = train("mask2former_shapes.yaml", options, tmp_path, 2)
     assert all(value.isfinite().all() for value in weights.values())
 
 

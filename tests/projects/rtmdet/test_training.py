@@ -1,16 +1,14 @@
 """Whole runs on the built-in shapes, and recipes of the published sizes."""
 
-import json
-
 import pytest
 import torch
 
 from d2lite.config import find_config_file, get_cfg
 from d2lite.engine import DefaultTrainer, setup_cfg
-from d2lite.engine.simple_trainer import SimpleTrainer
 from d2lite.modeling import build_model
 from d2lite.projects.rtmdet import RTMDet, add_rtmdet_config
 
+from ..runs import check_drawing, check_resume, gradients, metrics, train
 from .small import SMALL, image, small_cfg
 
 TINY = [
@@ -51,11 +49,6 @@ def test_each_recipe_has_the_published_number_of_parameters(name):
     assert count / 1e6 == pytest.approx(SIZES[name], abs=0.006)
 
 
-def metrics(folder) -> list[dict]:
-    """The lines of metrics.json."""
-    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-
-
 def test_train_go_on_evaluate_and_draw(run, tmp_path):
     """The number of classes follows from the set."""
     options = ["--config-file", "rtmdet_quick_start.yaml", *TINY, "OUTPUT_DIR", tmp_path]
@@ -67,43 +60,17 @@ def test_train_go_on_evaluate_and_draw(run, tmp_path):
     assert 0 <= metrics(tmp_path)[-1]["segm/AP50"] <= 100
     weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
     assert len(weights["head.rtm_cls.0.bias"]) == 5
-    picture = tmp_path / "found.png"
-    drawn = run(
-        "demo",
-        *("--config-file", tmp_path / "config.yaml", "--input", "shapes://val/3"),
-        *("--output", picture, "--confidence-threshold", 0),
-        *("--opts", "MODEL.WEIGHTS", tmp_path / "model_final.pth"),
-    )
-    assert drawn.status == 0, drawn.err
-    assert picture.is_file()
-
-
-def train(folder, num_iterations: int, *opts, resume: bool = False) -> dict[str, torch.Tensor]:
-    """Train, and return the weights."""
-    options = ["SOLVER.MAX_ITER", num_iterations, "OUTPUT_DIR", str(folder)]
-    options += ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "()"]
-    cfg = setup_cfg("rtmdet_quick_start.yaml", [*TINY, *options, "DATASETS.TEST", "()", *opts])
-    trainer = DefaultTrainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
-    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+    assert {"category_name", "segmentation", "bbox", "score"} <= check_drawing(run, tmp_path)
 
 
 def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path):
-    """Bit for bit."""
-    torch.manual_seed(0)
-    unbroken = train(tmp_path / "unbroken", 4)
-    torch.manual_seed(0)
-    train(tmp_path / "broken", 2)
-    torch.manual_seed(1)
-    resumed = train(tmp_path / "broken", 4, resume=True)
-    for name, value in unbroken.items():
-        assert torch.equal(resumed[name], value), name
+    check_resume("rtmdet_quick_start.yaml", TINY, tmp_path)
 
 
 def test_the_published_augmentation_trains_with_masks(tmp_path):
     augmentations = "['Mosaic(size=(64, 64), scale=(0.5, 2.0))', 'RandomFlip', 'MixUp(prob=0.5)']"
-    weights = train(tmp_path, 2, "INPUT.AUGMENTATIONS", augmentations)
+    options = [*TINY, "INPUT.AUGMENTATIONS", augmentations]
+    weights = train("rtmdet_quick_start.yaml", options, tmp_path, 2)
     assert all(value.isfinite().all() for value in weights.values())
 
 
@@ -111,13 +78,8 @@ def _gradients(parts: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     norms = ["MODEL.RTMDET.NORM", "FrozenBN", "MODEL.CSPNEXT.NORM", "FrozenBN"]
     model = build_model(small_cfg("rtmdet_ins_tiny.yaml", *norms))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    batch = [{**image(seed, count), "draw_key": seed} for seed, count in enumerate((1, 4, 0, 2))]
-    trainer = SimpleTrainer(model, [batch], optimizer, accumulate_steps=parts)
-    trainer.iter, trainer.max_iter = 0, 1
-    trainer._log = lambda *args: None
-    trainer.run_step()
-    return {name: value.grad.clone() for name, value in model.named_parameters()}
+    batch = [image(seed, count) for seed, count in enumerate((1, 4, 0, 2))]
+    return gradients(model, batch, parts)
 
 
 def test_gradients_in_passes_are_those_of_one():

@@ -1,0 +1,60 @@
+"""What the tests of several projects do: short runs, gradients in passes, drawn results."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from d2lite.engine import DefaultTrainer, setup_cfg
+from d2lite.engine.simple_trainer import SimpleTrainer
+
+
+def metrics(folder: Path) -> list[dict]:
+    """The lines of metrics.json."""
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def train(recipe: str, options, folder: Path, num_iterations: int, *, resume: str = ""):
+    """Train without an evaluation, and return the weights."""
+    last = ["SOLVER.MAX_ITER", num_iterations, "OUTPUT_DIR", str(folder), "DATASETS.TEST", "()"]
+    trainer = DefaultTrainer(setup_cfg(recipe, [*options, *last]))
+    trainer.resume_or_load(resume=resume or False)
+    trainer.train()
+    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+
+
+def check_resume(recipe: str, options, folder: Path) -> None:
+    """A run that goes on from the middle of another ends with its weights, bit for bit."""
+    options = [*options, "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.CHECKPOINT_EPOCHS", 0.0]
+    torch.manual_seed(0)
+    unbroken = train(recipe, options, folder / "unbroken", 4)
+    torch.manual_seed(1)
+    middle = str(folder / "unbroken/model_0000001.pth")
+    resumed = train(recipe, options, folder / "resumed", 4, resume=middle)
+    for name, value in unbroken.items():
+        assert torch.equal(resumed[name], value), name
+
+
+def gradients(model: torch.nn.Module, batch: list[dict], parts: int) -> dict[str, torch.Tensor]:
+    """The gradients of one step that is made in so many passes."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    batch = [{**item, "draw_key": number} for number, item in enumerate(batch)]
+    trainer = SimpleTrainer(model, [batch], optimizer, accumulate_steps=parts)
+    trainer.iter, trainer.max_iter = 0, 1
+    trainer._log = lambda *args: None
+    trainer.run_step()
+    return {name: value.grad.clone() for name, value in model.named_parameters()}
+
+
+def check_drawing(run, folder: Path) -> set[str]:
+    """The demo draws what a run has learnt; the names of the values of an object."""
+    picture, found = folder / "found.png", folder / "found.json"
+    drawn = run(
+        "demo",
+        *("--config-file", folder / "config.yaml", "--input", "shapes://val/3"),
+        *("--output", picture, "--save-json", found, "--confidence-threshold", 0),
+        *("--opts", "MODEL.WEIGHTS", folder / "model_final.pth"),
+    )
+    assert drawn.status == 0, drawn.err
+    assert picture.is_file()
+    return set(json.loads(found.read_text())[0])
