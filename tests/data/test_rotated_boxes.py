@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -12,7 +13,8 @@ from d2lite.data import transforms as T
 from d2lite.data.augmenting import Mosaic
 from d2lite.data.dataset_mapper import DatasetMapper
 from d2lite.data.rotated_boxes import rotated_box, rotated_instances
-from d2lite.structures import BoxMode
+from d2lite.engine.reports.summary import _comparable
+from d2lite.structures import Boxes, BoxMode, Instances, RotatedBoxes
 from d2lite.utils.errors import ConfigError
 
 BOX = [40.0, 30.0, 30.0, 12.0, 25.0]
@@ -144,3 +146,16 @@ def test_masks_keypoints_and_mixing_are_refused_with_rotated_boxes(wrong):
     options = {"augmentations": [], "image_format": "BGR", "use_rotated_boxes": True}
     with pytest.raises(ConfigError, match=r"MODEL\.MASK_ON"):
         DatasetMapper(True, **(options | wrong))
+
+
+def test_pictures_show_the_truth_as_a_rotated_model_learns_it():
+    corners = [4.0, 0, 8, 4, 4, 8, 0, 4]
+    upright = {"bbox": [0, 0, 8, 8], "bbox_mode": BoxMode.XYXY_ABS, "segmentation": [corners]}
+    record = {"annotations": [{**upright, "category_id": 0}]}
+    found = Instances((9, 9), pred_boxes=RotatedBoxes(torch.zeros(0, 5)))
+    (shown,) = _comparable(record, found)["annotations"]
+    assert shown["bbox"] == pytest.approx(rotated_box(upright).tolist())
+    assert shown["bbox"][2:4] == pytest.approx([32**0.5, 32**0.5], abs=1e-4)
+    assert shown["bbox_mode"] == BoxMode.XYWHA_ABS
+    found = Instances((9, 9), pred_boxes=Boxes(torch.zeros(0, 4)))
+    assert _comparable(record, found)["annotations"][0]["bbox"] == [0, 0, 8, 8]

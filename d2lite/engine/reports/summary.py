@@ -15,8 +15,9 @@ from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.catalog import dataset_file_stem
 from d2lite.data.image_io import read_image
+from d2lite.data.rotated_boxes import rotated_box
 from d2lite.evaluation import inference_context
-from d2lite.structures import Instances
+from d2lite.structures import BoxMode, Instances, RotatedBoxes
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.logger import create_small_table, log_file_path
 from d2lite.visualization import Visualizer
@@ -162,15 +163,21 @@ def draw_predictions(
 
 
 def _comparable(record: dict[str, Any], found: Instances) -> dict[str, Any]:
-    """Leave out of an image's annotations what the model does not predict."""
+    """An image's annotations as the model predicts them: rotated boxes, no more than it has."""
     unwanted = set()
     if not found.has("pred_keypoints"):
         unwanted.add("keypoints")
     if not found.has("pred_masks"):
         unwanted.add("segmentation")
+    annotations = list(record.get("annotations", ()))
+    if found.has("pred_boxes") and isinstance(found.pred_boxes, RotatedBoxes):
+        mode = BoxMode.XYWHA_ABS
+        annotations = [
+            {**one, "bbox": rotated_box(one).tolist(), "bbox_mode": mode} for one in annotations
+        ]
     annotations = [
         {key: value for key, value in annotation.items() if key not in unwanted}
-        for annotation in record.get("annotations", ())
+        for annotation in annotations
     ]
     kept = {key: value for key, value in record.items() if not key.startswith(("sem_", "pan_"))}
     return {**kept, "annotations": annotations}
