@@ -1,11 +1,14 @@
 """Whole runs on the built-in shapes."""
 
+import pytest
 import torch
 
 from d2lite.modeling import build_model
 
 from ..runs import check_drawing, check_resume, gradients, metrics
 from .small import image, small_cfg
+
+pytest.importorskip("timm")
 
 TINY = [
     "MODEL.DEVICE", "cpu",
