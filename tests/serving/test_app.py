@@ -245,7 +245,7 @@ def test_requests_are_answered_before_the_server_ends(predictor, serving, photo)
 
 
 def test_200_requests_at_a_time_are_all_answered_in_steady_memory(predictor, serving):
-    """An image is 2.2 MB when it is decoded; those of all requests would take 450 MB."""
+    """An image is 2.2 MB when it is decoded; those of all requests would take 900 MB."""
     photo = encoded(Image.linear_gradient("L").resize((1000, 750)).convert("RGB"), "JPEG")
     app = build_app(ModelQueue(predictor), Limits())
 
@@ -258,6 +258,9 @@ def test_200_requests_at_a_time_are_all_answered_in_steady_memory(predictor, ser
     with serving(app) as address:
         asyncio.run(ask(address, 20))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        assert asyncio.run(ask(address, 200)) == [200] * 200
+        for _ in range(2):
+            assert asyncio.run(ask(address, 200)) == [200] * 200
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 100_000, f"{grown} kB more"
+    # The clients are in this process too, and the allocator keeps memory for each thread: up to
+    # 150 MB were seen, and then no more in eight rounds.
+    assert grown < 250_000, f"{grown} kB more"
