@@ -61,7 +61,7 @@ class RTMDet(Detector):
         topk: see `assign_by_soft_labels`.
         box_weight: of the loss of boxes.
         mask_weight: of the loss of masks.
-        max_masks: objects of an image whose masks a training step computes, at most; drawn cells.
+        max_masks: cells of an image whose masks a training step compares, at most; 0 for all.
         test_score_thresh: detections must score higher.
         test_topk_candidates: detections of each level that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
