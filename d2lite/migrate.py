@@ -41,7 +41,6 @@ _ADVICE = {
     "_C": "compiled operators; d2lite.layers has the same ones in pure torch (nms_rotated, ...)",
     "export.caffe2": "Caffe2 is gone; export to ONNX or torch.export",
     "export.Caffe2": "Caffe2 is gone; export to ONNX or torch.export",
-    "export.add_export_config": "Caffe2 is gone; delete the call",
     "modeling.mmdet_wrapper": "MMDetection's wrapper is left out; convert its config and weights",
     "modeling.MMDet": "MMDetection's wrapper is left out; convert its config and weights",
     "tracking": "tracking is left out; use a tracker library on the predicted boxes",

@@ -79,7 +79,12 @@ PUBLIC_NAMES: dict[str, str] = {
         PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler""",
     "engine.launch": "DEFAULT_TIMEOUT launch",
     "engine.train_loop": "AMPTrainer HookBase SimpleTrainer TrainerBase",
-    "export": "TracingAdapter",
+    "export": """TracingAdapter add_export_config dump_torchscript_IR
+        scripting_with_instances""",
+    "export.api": "Caffe2Model Caffe2Tracer add_export_config",
+    "export.flatten": "Schema TracingAdapter flatten_to_tuple",
+    "export.torchscript": "dump_torchscript_IR scripting_with_instances",
+    "export.torchscript_patch": "freeze_training_mode patch_instances",
     "evaluation": """COCOEvaluator COCOPanopticEvaluator CityscapesInstanceEvaluator
         CityscapesSemSegEvaluator DatasetEvaluator DatasetEvaluators EVALUATOR_REGISTRY
         EvaluatorOptions LVISEvaluator PascalVOCDetectionEvaluator RotatedCOCOEvaluator

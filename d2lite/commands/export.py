@@ -46,9 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num-images", type=int, default=20, metavar="N", help="of the proof (%(default)s)"
     )
+    parser.add_argument(
+        "--run-eval", action="store_true", help="evaluate the file on DATASETS.TEST as well"
+    )
     # The words of detectron2's tools/deploy/export_model.py.
     parser.add_argument("--format", dest="old_format", help=argparse.SUPPRESS)
     parser.add_argument("--export-method", help=argparse.SUPPRESS)
+    parser.add_argument("--sample-image", help=argparse.SUPPRESS)
     add_config_options(parser, "opts")
     return parser
 

@@ -16,6 +16,7 @@ from d2lite.structures import Boxes, Instances, ROIMasks
 
 __all__ = [
     "assert_instances_allclose",
+    "convert_scripted_instances",
     "get_model_no_weights",
     "get_sample_coco_image",
     "random_boxes",
@@ -108,6 +109,19 @@ def assert_instances_allclose(
 
 def _plain(value: Any) -> Any:
     return value.tensor if isinstance(value, Boxes | ROIMasks) else value
+
+
+def convert_scripted_instances(instances: Any) -> Instances:
+    """`Instances` of what a scripted model gives.
+
+    Args:
+        instances: see `d2lite.export.torchscript_patch.patch_instances`.
+    """
+    fields = {name: getattr(instances, name) for name in instances.get_fields()}
+    boxes = {
+        name: Boxes(value.tensor) for name, value in fields.items() if hasattr(value, "tensor")
+    }
+    return Instances(tuple(instances.image_size), **{**fields, **boxes})
 
 
 def reload_script_model(module: Any) -> Any:

@@ -1,11 +1,12 @@
 """Models as files for other libraries, with a proof that they give the same results."""
 
-from d2lite.utils.tracing import TracingAdapter
-
+from .api import add_export_config
 from .export_model import FORMATS, export_model
 from .exported_model import ExportedModel
+from .flatten import TracingAdapter
 from .function import DetectorFunction
 from .session import EXPORTED_SUFFIXES, Session, open_session
+from .torchscript import dump_torchscript_IR, scripting_with_instances
 
 __all__ = [
     "EXPORTED_SUFFIXES",
@@ -14,6 +15,9 @@ __all__ = [
     "ExportedModel",
     "Session",
     "TracingAdapter",
+    "add_export_config",
+    "dump_torchscript_IR",
     "export_model",
     "open_session",
+    "scripting_with_instances",
 ]

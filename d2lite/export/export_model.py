@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from d2lite.config import CfgNode
 from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.data.transforms import ResizeShortestEdge
-from d2lite.engine import DefaultPredictor
+from d2lite.engine import DefaultPredictor, DefaultTrainer
+from d2lite.engine.defaults import require_test_sets
 from d2lite.utils.errors import ExportError
 from d2lite.utils.file_io import atomic_write
 
@@ -26,6 +28,7 @@ from .proof import prove
 from .to_onnx import export_onnx
 from .to_openvino import export_openvino
 from .to_torch import export_torch
+from .torchscript_file import export_torchscript
 from .write_runner import write_runner
 
 __all__ = ["FORMATS", "export_model"]
@@ -52,32 +55,37 @@ def export_model(
     data: str | None = None,
     num_images: int = 20,
     with_runner: bool = False,
+    method: str = "tracing",
+    sample_image: str | None = None,
+    run_eval: bool = False,
 ) -> dict[str, Any]:
     """Write a model as a file that takes 8-bit images and gives results, and prove it.
 
     Args:
         cfg: of the model, with MODEL.WEIGHTS.
         output: the folder of `model.onnx` (or .pt2, .xml and .bin) and `proof.json`.
-        to: "onnx", "torch" or "openvino".
+        to: "onnx", "torch" or "openvino"; or "torchscript", see `export_torchscript`.
         paste_masks: give masks in the pixels of the images.
         resize: resize as INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST say, inside of the file.
         data: dataset of the proof; see `prove`.
         num_images: images of the proof.
         with_runner: add what the folder needs to run without this package, see `write_runner`.
+        method: of "torchscript", "tracing" or "scripting".
+        sample_image: of "torchscript", an image to trace with.
+        run_eval: evaluate the file on DATASETS.TEST as well.
 
     Returns:
-        What `proof.json` holds.
+        What `proof.json` holds, and `evaluation` with `run_eval`.
 
     Raises:
         ExportError: if the model cannot be exported; nothing is written then.
         MissingPackageError: if a package of the format is not installed.
     """
-    if to not in _FILES:
+    if to not in (*FORMATS, "torchscript"):
         raise ExportError(f"There is no format {to!r}; choose one of {', '.join(FORMATS)}.")
-    name, write = _FILES[to]
-    if with_runner and to == "torch":
+    if with_runner and to.startswith("torch"):
         raise ExportError(
-            "--with-runner makes a folder that needs no torch, and a file of --to torch needs it. "
+            f"--with-runner makes a folder that needs no torch, and a file of {to} needs it. "
             "Use --to onnx or openvino."
         )
     cfg = cfg.clone()
@@ -86,28 +94,49 @@ def export_model(
     cfg.MODEL.DEVICE = "cpu"
     predictor = DefaultPredictor(cfg)
     cfg, model = predictor.cfg, predictor.model
-    function = make_function(cfg, model, paste_masks=paste_masks, resize=resize)
-    facts = describe(cfg, function, to)
+    if run_eval:
+        require_test_sets(cfg)
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
+    if to == "torchscript":
+        path = folder / "model.ts"
+        exported: nn.Module = export_torchscript(cfg, model, path, method, sample_image)
+    else:
+        name, write = _FILES[to]
+        path = folder / name
+        function = make_function(cfg, model, paste_masks=paste_masks, resize=resize)
+        facts = describe(cfg, function, to)
+        _write(write, function, path, facts)
+        if with_runner:
+            write_runner(path, facts)
+        exported = ExportedModel(path)
+    logger.info(f"Comparing {path} with the model")
+    found = prove(
+        cfg,
+        model,
+        exported,
+        Tolerance(),
+        data=data,
+        count=num_images,
+        in_batches=to != "torchscript",
+    )
+    proof = {"file": path.name, **found}
+    if run_eval:
+        proof["evaluation"] = DefaultTrainer.test(cfg, exported)
+    with atomic_write(folder / "proof.json") as file:
+        json.dump(proof, file, indent=1)
+    return proof
+
+
+def _write(write: Writer, function: DetectorFunction, path: Path, facts: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     logger.info(f"Exporting {facts['architecture']} to {path}")
     try:
         write(function, path, facts)
     except RuntimeError as error:
         raise ExportError(
-            f"{facts['architecture']} cannot be exported to {to}: {str(error).splitlines()[0]}"
+            f"{facts['architecture']} cannot be exported to {facts['format']}: "
+            f"{str(error).splitlines()[0]}"
         ) from error
-    if with_runner:
-        write_runner(path, facts)
-    logger.info(f"Comparing {path} with the model")
-    proof = {
-        "file": path.name,
-        **prove(cfg, model, ExportedModel(path), Tolerance(), data=data, count=num_images),
-    }
-    with atomic_write(folder / "proof.json") as file:
-        json.dump(proof, file, indent=1)
-    return proof
 
 
 def make_function(

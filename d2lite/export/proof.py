@@ -18,7 +18,7 @@ from d2lite.utils.errors import UserError
 
 from .comparison import Difference, Tolerance, compare_results
 
-__all__ = ["prove"]
+__all__ = ["find_images", "prove"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def prove(
     *,
     data: str | None = None,
     count: int = 20,
+    in_batches: bool = True,
 ) -> dict[str, Any]:
     """Run both on the first images of a dataset, one by one, and in a batch with an empty image.
 
@@ -48,16 +49,18 @@ def prove(
         tolerance: what counts as equal.
         data: another dataset.
         count: images.
+        in_batches: whether the file takes several images at once.
 
     Returns:
         Plain values: `agrees`, `disagreements` (name of an image and what differs), the largest
         differences, the share of matched detections, `ap` of both where the images have labels of
         the model's classes, and the differences of each image.
     """
-    name, records = _find_images(cfg, data, count)
+    name, records = find_images(cfg, data, count)
     with _subset(name, records) as subset:
         rows, ap = _run_one_by_one(cfg, model, exported, subset, records, tolerance)
-    rows += _run_batch(cfg, model, exported, records[:_IN_A_BATCH], tolerance)
+    seen_together = records[:_IN_A_BATCH]
+    rows += _run_batch(cfg, model, exported, seen_together, tolerance)[0 if in_batches else -1 :]
     faulty = {row["image"]: row["faults"] for row in rows if row["faults"]}
     return {
         "agrees": not faulty,
@@ -85,7 +88,14 @@ def _mean_matched(rows: Sequence[dict[str, Any]]) -> float | None:
     return sum(row["matched"] * row["detections"] for row in rows) / total if total else None
 
 
-def _find_images(cfg: CfgNode, data: str | None, count: int) -> tuple[str, list[dict[str, Any]]]:
+def find_images(cfg: CfgNode, data: str | None, count: int) -> tuple[str, list[dict[str, Any]]]:
+    """A name and the first records of a dataset, of DATASETS.TEST or of drawn shapes.
+
+    Args:
+        cfg: see `prove`.
+        data: another dataset.
+        count: of the records.
+    """
     if data is not None:
         return data, list(DatasetCatalog.get(data))[:count]
     for name in cfg.DATASETS.TEST:

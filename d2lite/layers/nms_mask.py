@@ -72,7 +72,8 @@ def _keep_shifted(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: 
     shifted = exact + (number.to(exact) * span)[:, None]
     kept = nms(shifted, scores.double().flatten(), iou_threshold)
     mask = torch.zeros_like(number, dtype=torch.bool)
-    return mask.index_fill(0, kept, True).reshape(scores.shape)
+    # 1, and not True, for which a trace of TorchScript has no operator.
+    return mask.index_fill(0, kept, 1).reshape(scores.shape)
 
 
 @torch.library.custom_op("d2lite::nms_mask", mutates_args=())

@@ -127,7 +127,7 @@ def propose_padded(
     nms_thresh: float,
     most: int,
     min_box_size: float,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """`choose_proposals` in the fixed-size form.
 
     Args:
@@ -139,7 +139,7 @@ def propose_padded(
         min_box_size: pixels; a box must be wider and higher.
 
     Returns:
-        (N, most, 4) boxes, best first, and (N, most) bool.
+        (N, most, 4) boxes, best first, (N, most) bool, and (N, most) logits; 0 in the padding.
     """
     clipped, kept = [], []
     for of_level, scores in zip(boxes, logits, strict=True):
@@ -149,9 +149,10 @@ def propose_padded(
         group = torch.zeros_like(scores, dtype=torch.int64)
         kept.append(nms_mask(inside, scores, group, finite & large, nms_thresh, 1))
         clipped.append(inside)
-    position, valid = best_rows(torch.cat(list(logits), dim=1), torch.cat(kept, dim=1), most)
-    chosen = take_rows(torch.cat(clipped, dim=1), position)
-    return chosen.masked_fill(~valid[..., None], 0.0), valid
+    scores = torch.cat(list(logits), dim=1)
+    position, valid = best_rows(scores, torch.cat(kept, dim=1), most)
+    chosen = take_rows(torch.cat(clipped, dim=1), position).masked_fill(~valid[..., None], 0.0)
+    return chosen, valid, take_rows(scores, position).masked_fill(~valid, 0.0)
 
 
 def detect_padded(

@@ -2,6 +2,7 @@
 
 from d2lite.engine.test_support import (
     assert_instances_allclose,
+    convert_scripted_instances,
     get_model_no_weights,
     get_sample_coco_image,
     random_boxes,
@@ -13,6 +14,7 @@ from .torch_version_utils import min_torch_version
 
 __all__ = [
     "assert_instances_allclose",
+    "convert_scripted_instances",
     "get_model_no_weights",
     "get_sample_coco_image",
     "min_torch_version",

@@ -164,7 +164,8 @@ def test_file_that_is_missing_or_was_not_exported_is_refused(tmp_path):
     [
         (["--format", "caffe2"], "Use --to onnx"),
         (["--export-method", "caffe2_tracing"], "Use --to onnx"),
-        (["--format", "torchscript"], "Use --to torch"),
+        (["--export-method", "magic"], "use tracing or scripting with --format torchscript"),
+        (["--format", "tensorrt"], "use --to onnx, torch or openvino"),
     ],
 )
 def test_what_is_gone_says_what_to_use(words, advice):

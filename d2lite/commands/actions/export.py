@@ -12,8 +12,8 @@ from d2lite.utils.logger import setup_logger
 logger = logging.getLogger("d2lite.export")
 
 # Of detectron2's script.
-_OLD_METHODS = ("tracing", "scripting", "caffe2_tracing")
-_OLD_FORMATS = ("onnx", "torchscript", "caffe2")
+_OLD_METHODS = ("tracing", "scripting")
+_OLD_FORMATS = ("onnx", "torchscript")
 
 
 def export(args: argparse.Namespace) -> int:
@@ -43,29 +43,28 @@ def export(args: argparse.Namespace) -> int:
         data=args.data,
         num_images=args.num_images,
         with_runner=args.with_runner,
+        method=args.export_method or "tracing",
+        sample_image=args.sample_image,
+        run_eval=args.run_eval,
     )
     return _report(proof, args.output)
 
 
 def _format(args: argparse.Namespace) -> str:
     """The format, from today's option or from those of detectron2's script."""
-    if args.export_method and args.export_method not in _OLD_METHODS:
-        raise ConfigError(
-            f"--export-method {args.export_method}: there is only one method now. Leave it out."
-        )
     if args.export_method == "caffe2_tracing" or args.old_format == "caffe2":
         raise ConfigError(
             "Caffe2 no longer exists. Use --to onnx, which onnxruntime and OpenVINO run, or "
             "--to torch for torch.export."
         )
-    if args.old_format == "torchscript":
+    if args.export_method not in (None, *_OLD_METHODS):
         raise ConfigError(
-            "torch no longer develops TorchScript. Use --to torch, which writes torch.export's "
-            ".pt2; d2lite.export.TracingAdapter still traces a model."
+            f"--export-method {args.export_method}: use {' or '.join(_OLD_METHODS)} with --format "
+            "torchscript, and leave it out otherwise."
         )
     if args.old_format not in (None, *_OLD_FORMATS):
         raise ConfigError(f"--format {args.old_format}: use --to onnx, torch or openvino.")
-    return str(args.to or "onnx")
+    return str(args.to or args.old_format or "onnx")
 
 
 def _report(proof: dict[str, Any], output: str) -> int:

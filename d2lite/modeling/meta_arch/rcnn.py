@@ -159,7 +159,7 @@ class GeneralizedRCNN(Detector):
         return self._detect_padded(self.backbone(images), sizes)
 
     def _detect_padded(self, features: dict[str, Tensor], sizes: Tensor) -> dict[str, Tensor]:
-        proposals, valid = self.proposal_generator.predict_padded(features, sizes)  # type: ignore[union-attr, operator]
+        proposals, valid, _ = self.proposal_generator.predict_padded(features, sizes)  # type: ignore[union-attr, operator]
         return self.roi_heads.predict_padded(features, proposals, valid, sizes)
 
     def visualize_training(self, batched_inputs: Batch, proposals: Sequence[Instances]) -> None:

@@ -168,7 +168,7 @@ class RPN(nn.Module):
         deltas = [permute_to_N_HWA_K(x, self.anchor_generator.box_dim) for x in deltas]
         return anchors, logits, deltas
 
-    def predict_padded(self, features: dict[str, Tensor], sizes: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_padded(self, features: dict[str, Tensor], sizes: Tensor) -> tuple[Tensor, ...]:
         """Propose in the fixed-size form, see `propose_padded`.
 
         Args:

@@ -1,0 +1,151 @@
+"""TorchScript needs classes whose fields are known: a class of given fields for `Instances`."""
+
+import itertools
+import linecache
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from d2lite.structures import Boxes, Instances
+from d2lite.utils.errors import ArgumentError
+
+__all__ = ["freeze_training_mode", "patch_instances"]
+
+_numbers = itertools.count()
+# By this attribute of a class torch finds the one that it compiles in its place.
+_NAME = "_jit_override_qualname"
+_CLASS = """\
+class ScriptedInstances{number}:
+    def __init__(self, image_size: tuple[int, int]):
+        self.image_size = image_size
+{starts}
+    def to(self, device: torch.device) -> "ScriptedInstances{number}":
+        other = ScriptedInstances{number}(self.image_size)
+{moves}
+        return other
+
+    def __getitem__(self, item: Tensor) -> "ScriptedInstances{number}":
+        other = ScriptedInstances{number}(self.image_size)
+{picks}
+        return other
+
+    def has(self, name: str) -> bool:
+{claims}
+        return False
+
+    def get_fields(self) -> dict[str, Tensor]:
+        fields: dict[str, Tensor] = {{}}
+{reads}
+        return fields
+
+    def __len__(self) -> int:
+{lengths}
+        return 0
+"""
+_FIELD = """
+    @property
+    def {name}(self) -> {kind}:
+        value = self._{name}
+        assert value is not None, "Instances have no field {name}."
+        return value
+
+    @{name}.setter
+    def {name}(self, value: {kind}) -> None:
+        self._{name} = value
+"""
+# Of each field, what one line does where the field is set.
+_LINES = {
+    "moves": "other._{name} = value_{i}.to(device)",
+    "picks": "other._{name} = value_{i}[item]",
+    "reads": 'fields["{name}"] = value_{i}{tensor}',
+    "lengths": "return value_{i}{tensor}.shape[0]",
+}
+
+
+@contextmanager
+def patch_instances(fields: Mapping[str, type]) -> Iterator[type]:
+    """Inside, `torch.jit.script` takes `Instances` for a class that has these fields.
+
+    Args:
+        fields: names and types, `Tensor` or `Boxes`.
+
+    Yields:
+        The class. Its objects are made from an image size and are filled by attributes.
+
+    Raises:
+        ArgumentError: for a field of another type, or none at all.
+    """
+    made = _make_class(fields)
+    torch.jit.script(made)
+    before = vars(Instances).get(_NAME)
+    setattr(Instances, _NAME, torch.jit._state._get_script_class(made).qualified_name())
+    try:
+        yield made
+    finally:
+        if before is None:
+            delattr(Instances, _NAME)
+        else:
+            setattr(Instances, _NAME, before)
+
+
+@contextmanager
+def freeze_training_mode(model: nn.Module) -> Iterator[None]:
+    """Inside, `training` is a constant, so TorchScript skips the code of the other mode.
+
+    Args:
+        model: any module.
+    """
+    classes: set[Any] = {type(module) for module in model.modules()}
+    before = {each: each.__dict__.get("__constants__") for each in classes}
+    for each in classes:
+        each.__constants__ = [*getattr(each, "__constants__", ()), "training"]
+    try:
+        yield
+    finally:
+        for each, constants in before.items():
+            if constants is None:
+                del each.__constants__
+            else:
+                each.__constants__ = constants
+
+
+def _make_class(fields: Mapping[str, type]) -> type:
+    """TorchScript reads the text of a class, so this one is written and not put together."""
+    kinds = {Tensor: "Tensor", Boxes: "Boxes"}
+    wrong = [name for name, kind in fields.items() if kind not in kinds]
+    if wrong or not fields:
+        raise ArgumentError(
+            f"Fields {wrong or '{}'}: give the name and the type of each, torch.Tensor or Boxes."
+        )
+    number = next(_numbers)
+    parts = dict.fromkeys(("starts", "claims", *_LINES), "")
+    text = ""
+    for i, (name, kind) in enumerate(fields.items()):
+        facts = {"name": name, "i": i, "tensor": ".tensor" if kind is Boxes else ""}
+        text += _FIELD.format(name=name, kind=kinds[kind])
+        start = f"torch.jit.annotate(Optional[{kinds[kind]}], None)"
+        parts["starts"] += f"        self._{name} = {start}\n"
+        parts["claims"] += f'        if name == "{name}":\n'
+        parts["claims"] += f"            return self._{name} is not None\n"
+        for key, line in _LINES.items():
+            parts[key] += f"        value_{i} = self._{name}\n        if value_{i} is not None:\n"
+            parts[key] += f"            {line.format(**facts)}\n"
+    return _read_class(f"ScriptedInstances{number}", _CLASS.format(number=number, **parts) + text)
+
+
+def _read_class(name: str, text: str) -> type:
+    file = f"<{name}>"
+    module = ModuleType(f"{__name__}.{name}")
+    names: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "Boxes": Boxes, "Optional": Optional}
+    vars(module).update(names, __file__=file)
+    exec(compile(text, file, "exec"), vars(module))
+    # Where `inspect`, and so TorchScript, looks for the text.
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    sys.modules[module.__name__] = module
+    made: type = vars(module)[name]
+    return made
