@@ -7,7 +7,7 @@ from typing import Any
 
 from d2lite.config import CfgNode
 from d2lite.engine import DefaultTrainer, evaluate_checkpoint
-from d2lite.engine.derived_config import num_classes_key
+from d2lite.engine.derived_config import ClassKey
 from d2lite.export import export_model
 from d2lite.predicting import Predictor, Result
 from d2lite.predicting.model_source import model_config
@@ -171,7 +171,6 @@ def _set(cfg: CfgNode, options: Options | None) -> None:
 
 def _free_classes(cfg: CfgNode) -> None:
     """Let the number of classes follow from new data, whatever the model had before."""
-    key = num_classes_key(cfg)
-    if key is not None:
-        section = cfg.MODEL[key.split(".")[1]]
-        cfg.derive(key, section.NUM_CLASSES, "the model before")
+    held = ClassKey.of(cfg)
+    if held.key is not None:
+        cfg.derive(held.key, held.count, "the model before")

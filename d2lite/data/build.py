@@ -91,6 +91,11 @@ def _train_loader_from_config(
     if not 0 <= max_bad_share <= 1:
         raise ConfigError(f"DATALOADER.MAX_BAD_SHARE is {max_bad_share}; it is a share, 0 to 1.")
     if dataset is None:
+        if not len(cfg.DATASETS.TRAIN):
+            raise ConfigError(
+                "DATASETS.TRAIN is empty, so there is nothing to train on. Name a registered set, "
+                "for instance DATASETS.TRAIN \"('shapes_train',)\"."
+            )
         keypoints = cfg.MODEL.KEYPOINT_ON
         dataset = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN,

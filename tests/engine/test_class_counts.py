@@ -26,7 +26,7 @@ def two_classes(tmp_path):
 
 def followed(config, name, *options):
     cfg = setup_cfg(config, [*SMALL, "DATASETS.TRAIN", f"('{name}',)", *options])
-    follow_data_classes(cfg, *find_data_classes(cfg))
+    follow_data_classes(cfg, *find_data_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST))
     return cfg
 
 

@@ -26,7 +26,7 @@ from d2lite.engine import (
     hooks,
     setup_cfg,
 )
-from d2lite.engine.derived_config import get_num_classes, shown_classes_key
+from d2lite.engine.derived_config import ClassKey
 from d2lite.evaluation import DatasetEvaluators
 from d2lite.utils.errors import ConfigError
 
@@ -193,8 +193,8 @@ def test_a_loader_of_ones_own_trains_and_a_warning_says_that_nothing_is_evaluate
 def test_a_number_of_classes_that_does_not_fit_is_refused_by_its_place():
     model = {"_target_": "d2lite.modeling.RetinaNet", "num_classes": 7}
     cfg = as_run_config(OmegaConf.create({"model": model}))
-    assert get_num_classes(cfg) == 7
-    assert shown_classes_key(cfg) == "model.num_classes"
+    assert ClassKey.of(cfg).count == 7
+    assert ClassKey.of(cfg).shown == "model.num_classes"
 
 
 def test_a_missing_part_is_named(config_file):

@@ -20,11 +20,7 @@ from d2lite.engine import (
     setup_cfg,
 )
 from d2lite.engine.defaults.setup import _try_get_key, prepare_output_dir, write_config
-from d2lite.engine.derived_config.classes import (
-    follow_data_classes,
-    get_num_classes,
-    num_classes_key,
-)
+from d2lite.engine.derived_config import ClassKey, follow_data_classes
 from d2lite.engine.derived_config.scaling import auto_scale_workers
 from d2lite.evaluation import DatasetEvaluators
 from d2lite.utils.errors import ConfigError, MissingFileError, OutputError, UserError
@@ -281,21 +277,21 @@ class TestClasses:
     def test_key_is_that_of_the_architecture(self, architecture, key):
         cfg = get_cfg()
         cfg.MODEL.META_ARCHITECTURE = architecture
-        assert num_classes_key(cfg) == key
+        assert ClassKey.of(cfg).key == key
 
     def test_number_follows_unless_somebody_set_it(self):
         cfg = get_cfg()
         cfg.freeze()
         follow_data_classes(cfg, ["a", "b"], "some data")
-        assert get_num_classes(cfg) == 2
+        assert ClassKey.of(cfg).count == 2
         assert cfg.origin("MODEL.ROI_HEADS.NUM_CLASSES") == "derived: the classes of some data"
         follow_data_classes(cfg, ["a", "b", "c"], "other data")
-        assert get_num_classes(cfg) == 3
+        assert ClassKey.of(cfg).count == 3
 
         mine = get_cfg()
         mine.MODEL.ROI_HEADS.NUM_CLASSES = 80
         follow_data_classes(mine, ["a", "b"], "some data")
-        assert get_num_classes(mine) == 80
+        assert ClassKey.of(mine).count == 80
 
 
 def test_mistakes_of_users_are_user_errors():

@@ -16,58 +16,46 @@ from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import EventWriter
 
 from .. import hooks
-from ..derived_config import get_num_classes, load_test_classes, shown_classes_key
 from ..evaluating import build_validation_loaders
 from ..trainer_base import HookBase, TrainerBase
 
 
 def step_hooks(
-    cfg: CfgNode,
     model: nn.Module,
+    test: CfgNode,
     *,
     batches_per_epoch: float | None,
-    class_names: Sequence[str] | None,
-    loaded_classes: Callable[[], Sequence[str] | None],
+    class_check: hooks.ClassCheckHook | None,
     weight_average: hooks.WeightAverage | None,
-    build_train_loader: Callable[[CfgNode], Iterable[Any]],
+    build_train_loader: Callable[[], Iterable[Any]],
 ) -> list[HookBase | None]:
     """Make the hooks that belong to the step itself and so come before any saving.
 
     Args:
-        cfg: the config.
         model: that is trained.
+        test: the section TEST.
         batches_per_epoch: batches that show every image once; None if that is not known.
-        class_names: of the training data; None if there are none.
-        loaded_classes: returns, when training begins, the class names of the loaded weights.
+        class_check: compares the classes of data and model; None without classes.
         weight_average: of the model; None for none.
         build_train_loader: makes another loader of training batches.
 
     Returns:
         Hooks, and None where the config needs none.
     """
-    precise_bn, check = cfg.TEST.PRECISE_BN, None
-    if class_names is not None:
-        check = hooks.ClassCheckHook(
-            class_names,
-            get_num_classes(cfg),
-            key=shown_classes_key(cfg),
-            test_classes=load_test_classes(cfg.DATASETS.TEST, class_names),
-            loaded_classes=loaded_classes,
-        )
-    measures_bn = precise_bn.ENABLED and hooks.get_training_bn_layers(model)
+    measures_bn = test.PRECISE_BN.ENABLED and hooks.get_training_bn_layers(model)
     return [
-        check,
+        class_check,
         hooks.IterationTimer(),
         hooks.LRScheduler(),
         None if batches_per_epoch is None else hooks.EpochCounter(batches_per_epoch),
         # Before precise batch norm, whose statistics must be those of the averaged weights.
         None if weight_average is None else hooks.WeightAveraging(weight_average),
         hooks.PreciseBN(
-            cfg.TEST.EVAL_PERIOD,
+            test.EVAL_PERIOD,
             model,
             # A loader of its own: it must not take batches away from the training.
-            build_train_loader(cfg),
-            precise_bn.NUM_ITER,
+            build_train_loader(),
+            test.PRECISE_BN.NUM_ITER,
             weights=weight_average.applied if weight_average else nullcontext,
         )
         if measures_bn
@@ -75,16 +63,15 @@ def step_hooks(
     ]
 
 
-def saving_hooks(cfg: CfgNode, checkpointer: Checkpointer) -> list[HookBase | None]:
+def saving_hooks(solver: CfgNode, checkpointer: Checkpointer) -> list[HookBase | None]:
     """Make the hook that saves at SOLVER.CHECKPOINT_PERIOD.
 
     Args:
-        cfg: the config.
+        solver: the section SOLVER.
         checkpointer: of the run.
     """
     if not _saves(checkpointer):
         return []
-    solver = cfg.SOLVER
     return [
         hooks.PeriodicCheckpointer(
             checkpointer,
@@ -101,18 +88,22 @@ def _saves(checkpointer: Checkpointer) -> bool:
 
 
 def evaluation_hooks(
-    cfg: CfgNode,
+    solver: CfgNode,
+    test: CfgNode,
+    dataset_names: Sequence[str],
     checkpointer: Checkpointer,
     *,
     evaluate: Callable[[], Any],
     evaluate_augmented: Callable[[], Any],
     measure_losses: Callable[[Mapping[str, Iterable[Any]]], Mapping[str, Mapping[str, float]]],
-    build_validation_loader: Callable[[CfgNode, str], Iterable[Any]],
+    build_validation_loader: Callable[[str], Iterable[Any]],
 ) -> list[HookBase | None]:
     """Make the hooks that evaluate, and those that act on the results.
 
     Args:
-        cfg: the config.
+        solver: the section SOLVER.
+        test: the section TEST.
+        dataset_names: DATASETS.TEST.
         checkpointer: of the run.
         evaluate: evaluates on DATASETS.TEST.
         evaluate_augmented: does the same with test-time augmentation.
@@ -120,30 +111,32 @@ def evaluation_hooks(
         build_validation_loader: makes the loader of one dataset.
     """
     built: list[HookBase | None] = []
-    if len(cfg.DATASETS.TEST):
-        built.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate))
-        if cfg.TEST.AUG.ENABLED:
+    if len(dataset_names):
+        built.append(hooks.EvalHook(test.EVAL_PERIOD, evaluate))
+        if test.AUG.ENABLED:
             # At the end alone: it takes as long as some twenty evaluations.
             built.append(hooks.EvalHook(0, evaluate_augmented))
-    if loaders := build_validation_loaders(cfg, build_validation_loader):
+    if loaders := build_validation_loaders(
+        dataset_names, test.LOSS_PERIOD, build_validation_loader
+    ):
         measure = partial(measure_losses, loaders)
-        built.append(hooks.ValidationLoss(cfg.TEST.LOSS_PERIOD, measure))
-    best, stopping = cfg.SOLVER.BEST_CHECKPOINT, cfg.SOLVER.EARLY_STOPPING
+        built.append(hooks.ValidationLoss(test.LOSS_PERIOD, measure))
+    best, stopping = solver.BEST_CHECKPOINT, solver.EARLY_STOPPING
     if _saves(checkpointer) and best.METRIC:
-        period = _measuring_period(cfg, best.METRIC)
+        period = _measuring_period(test, best.METRIC)
         built.append(
             hooks.BestCheckpointer(
                 period,
                 checkpointer,
                 best.METRIC,
                 best.MODE,
-                stops_run=cfg.SOLVER.STOP_ON_SAVE_ERROR,
+                stops_run=solver.STOP_ON_SAVE_ERROR,
             )
         )
     if stopping.METRIC:
         built.append(
             hooks.EarlyStopping(
-                _measuring_period(cfg, stopping.METRIC),
+                _measuring_period(test, stopping.METRIC),
                 stopping.METRIC,
                 stopping.MODE,
                 patience=stopping.PATIENCE,
@@ -153,40 +146,41 @@ def evaluation_hooks(
     return built
 
 
-def _measuring_period(cfg: CfgNode, metric: str) -> int:
+def _measuring_period(test: CfgNode, metric: str) -> int:
     """Steps between two measurements of a metric; 0 for the end alone."""
     if "validation/" not in metric:
-        return int(cfg.TEST.EVAL_PERIOD)
-    if not cfg.TEST.LOSS_PERIOD:
+        return int(test.EVAL_PERIOD)
+    if not test.LOSS_PERIOD:
         raise ConfigError(
             f"The metric {metric!r} is a validation loss, and TEST.LOSS_PERIOD 0 measures none. "
             "Set TEST.LOSS_PERIOD to a number of iterations."
         )
-    return int(cfg.TEST.LOSS_PERIOD)
+    return int(test.LOSS_PERIOD)
 
 
 def writing_hooks(
-    cfg: CfgNode, build_writers: Callable[[], Sequence[EventWriter]]
+    period: int, train_sets: Sequence[str], build_writers: Callable[[], Sequence[EventWriter]]
 ) -> list[HookBase | None]:
     """Make the hooks that write scalars and the histogram of classes, in the main process.
 
     Args:
-        cfg: the config.
+        period: LOG_PERIOD, steps between two records.
+        train_sets: DATASETS.TRAIN.
         build_writers: makes the writers when training begins.
     """
     if not comm.is_main_process():
         return []
-    if cfg.LOG_PERIOD < 1:
-        raise ConfigError(f"LOG_PERIOD is {cfg.LOG_PERIOD}; it is a number of steps, 1 or more.")
+    if period < 1:
+        raise ConfigError(f"LOG_PERIOD is {period}; it is a number of steps, 1 or more.")
     return [
-        hooks.CallbackHook(before_train=lambda trainer: _put_class_histogram(cfg, trainer)),
-        hooks.PeriodicWriter(build_writers, period=cfg.LOG_PERIOD),
+        hooks.CallbackHook(before_train=partial(_put_class_histogram, train_sets)),
+        hooks.PeriodicWriter(build_writers, period=period),
     ]
 
 
-def _put_class_histogram(cfg: CfgNode, trainer: TrainerBase) -> None:
+def _put_class_histogram(train_sets: Sequence[str], trainer: TrainerBase) -> None:
     """Objects of each class of the training data, by class number; once in a run."""
-    counts = [row["objects"] for row in counted_classes(cfg.DATASETS.TRAIN) or ()]
+    counts = [row["objects"] for row in counted_classes(train_sets) or ()]
     if trainer.start_iter == 0 and len(counts) > 1 and sum(counts):
         ids = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
         trainer.storage.put_histogram("data/objects_of_class", ids, bins=len(counts))

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from d2lite.utils.provenance import config_hash, git_commit
 from .. import hooks
 from ..amp_trainer import AMPTrainer
 from ..derived_config import (
+    ClassKey,
     auto_scale_workers,
     check_predictions,
     check_solver,
@@ -42,8 +44,8 @@ from ..derived_config import (
     follow_data_classes,
     follow_epochs,
     follow_stored_seed,
+    load_test_classes,
     name_classes,
-    num_classes_key,
     resolve_seed,
 )
 from ..evaluating import (
@@ -121,7 +123,7 @@ class DefaultTrainer(TrainerBase):
         # Derive: first from the machine, then from the data, which the loader knows.
         world_size = comm.get_world_size()
         self.cfg = cfg = self.auto_scale_workers(as_run_config(cfg), world_size)
-        check_solver(cfg, world_size)
+        check_solver(cfg.SOLVER, world_size)
         if comm.is_main_process():
             prepare_output_dir(cfg.OUTPUT_DIR)
             # Until the training, this object or the process ends.
@@ -129,7 +131,7 @@ class DefaultTrainer(TrainerBase):
         self.seed = resolve_seed(cfg)
         data_loader = self.build_train_loader(cfg)
         follow_epochs(cfg, data_loader)
-        self.class_names, source = find_data_classes(cfg)
+        self.class_names, source = find_data_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
         follow_data_classes(cfg, self.class_names, f"the dataset {source}")
         if comm.is_main_process():
             # With what was derived, so that the file builds the model of this run.
@@ -277,31 +279,44 @@ class DefaultTrainer(TrainerBase):
         weak = weakref.proxy(self)
         return [
             *step_hooks(
-                cfg,
                 self.model,
+                cfg.TEST,
                 batches_per_epoch=epoch_length(self.data_loader),
-                class_names=self.class_names,
-                loaded_classes=lambda: weak.loaded_classes,
+                class_check=self._build_class_check(),
                 weight_average=self.weight_average,
-                build_train_loader=self.build_train_loader,
+                build_train_loader=partial(self.build_train_loader, cfg),
             ),
             # Save before evaluating: if evaluation dies, the weights it died on are on disk.
-            *saving_hooks(cfg, checkpointer),
+            *saving_hooks(cfg.SOLVER, checkpointer),
             *evaluation_hooks(
-                cfg,
+                cfg.SOLVER,
+                cfg.TEST,
+                cfg.DATASETS.TEST,
                 checkpointer,
                 evaluate=lambda: weak._evaluate(),
                 evaluate_augmented=lambda: weak._evaluate_augmented(),
                 measure_losses=lambda loaders: weak._measure_losses(loaders),
-                build_validation_loader=self.build_validation_loader,
+                build_validation_loader=partial(self.build_validation_loader, cfg),
             ),
             *hooks.build_hooks_by_name(cfg),
             # Last, so that they see what all others have written.
-            *writing_hooks(cfg, lambda: weak.build_writers()),
+            *writing_hooks(cfg.LOG_PERIOD, cfg.DATASETS.TRAIN, lambda: weak.build_writers()),
             hooks.StartReport(lambda: weak._describe_start(), memory_in_use)
             if comm.is_main_process()
             else None,
         ]
+
+    def _build_class_check(self) -> hooks.ClassCheckHook | None:
+        if self.class_names is None:
+            return None
+        held, weak = ClassKey.of(self.cfg), weakref.proxy(self)
+        return hooks.ClassCheckHook(
+            self.class_names,
+            held.count,
+            key=held.shown,
+            test_classes=load_test_classes(self.cfg.DATASETS.TEST, self.class_names),
+            loaded_classes=lambda: weak.loaded_classes,
+        )
 
     def _describe_start(self) -> str:
         return describe_run(
@@ -441,9 +456,9 @@ class DefaultTrainer(TrainerBase):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """Build the model; a number of classes that nobody set follows from the data."""
-        key = num_classes_key(cfg)
+        key = ClassKey.of(cfg).key
         if key is not None and cfg.is_default(key):
-            class_names, source = find_data_classes(cfg)
+            class_names, source = find_data_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
             follow_data_classes(cfg, class_names, f"the dataset {source}")
         model = build_model(cfg)
         total = sum(parameter.numel() for parameter in model.parameters())

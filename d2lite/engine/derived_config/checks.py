@@ -4,35 +4,28 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from d2lite.config import CfgNode, PythonRunConfig
+from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import follow_class_order
 from d2lite.data.faults import collecting_faults
 from d2lite.data.plain_records import plain_records
 from d2lite.utils.errors import ConfigError, DataError
 
-from .classes import get_class_names, get_num_classes, shown_classes_key
+from .classes import ClassKey, get_class_names
 
 logger = logging.getLogger(__name__)
 
 
-def check_solver(cfg: CfgNode, world_size: int) -> None:
-    """Check that there is something to train on and that batches can be split as asked.
+def check_solver(solver: CfgNode, world_size: int) -> None:
+    """Check that batches can be split as asked.
 
     Args:
-        cfg: the config.
+        solver: the section SOLVER.
         world_size: number of processes.
 
     Raises:
         ConfigError: naming the key.
     """
-    # The loader of a Python config may read data without a registered name.
-    if not len(cfg.DATASETS.TRAIN) and not isinstance(cfg, PythonRunConfig):
-        raise ConfigError(
-            "DATASETS.TRAIN is empty, so there is nothing to train on. Name a registered set, for "
-            "instance DATASETS.TRAIN \"('shapes_train',)\"."
-        )
-    solver = cfg.SOLVER
     total = solver.IMS_PER_BATCH
     if total < 1 or total % world_size != 0:
         raise ConfigError(
@@ -163,13 +156,13 @@ def check_test_classes(
             f"  data:  {len(names)} classes: {', '.join(names)}\n"
             "Evaluate on a set with the model's classes."
         )
-    count = get_num_classes(cfg)
-    if count is not None and count != len(names):
+    held = ClassKey.of(cfg)
+    if held.count is not None and held.count != len(names):
         message = (
-            f"{shown_classes_key(cfg)}={count} does not fit the evaluation set {dataset_name!r} "
+            f"{held.shown}={held.count} does not fit the evaluation set {dataset_name!r} "
             f"with its {len(names)} classes: {', '.join(names)}. Give the config that the weights "
             "were trained with (OUTPUT_DIR/config.yaml of the training)."
         )
-        if count < len(names):
+        if held.count < len(names):
             raise ConfigError(message)
         logger.warning(message)

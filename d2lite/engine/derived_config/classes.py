@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -29,38 +30,50 @@ _WITH_PIXELS = ("PanopticFPN", "SemanticSegmentor")
 _PIXEL_KEY = "MODEL.SEM_SEG_HEAD.NUM_CLASSES"
 
 
-def num_classes_key(cfg: CfgNode) -> str | None:
-    """Return the key that sets the number of object classes of the chosen architecture.
+@dataclass(frozen=True)
+class ClassKey:
+    """Where a config holds the number of object classes of its architecture.
 
-    Args:
-        cfg: MODEL.META_ARCHITECTURE is read.
-
-    Returns:
-        Such as "MODEL.ROI_HEADS.NUM_CLASSES"; None if the architecture has no such key, as may be
-        with a user's own.
+    Attributes:
+        key: such as "MODEL.ROI_HEADS.NUM_CLASSES"; None if the architecture has no such key, as
+            may be with a user's own.
+        count: its value; None without a key.
+        is_free: whether the number may follow from the data: no person has set it.
+        shown: what a person sets for it, for messages.
+        has_pixels: whether each pixel gets a class of its own list, the stuff_classes of a set.
     """
-    name = cfg.MODEL.META_ARCHITECTURE
-    key = _KEYS.get(name, f"MODEL.{name.upper()}.NUM_CLASSES")
-    if key is None or (key == _PIXEL_KEY and _has_pixels(cfg)):
-        return None
-    node = cfg.MODEL.get(key.split(".")[1], {})
-    return key if "NUM_CLASSES" in node else None
+
+    key: str | None
+    count: int | None
+    is_free: bool
+    shown: str
+    has_pixels: bool
+
+    @classmethod
+    def of(cls, cfg: CfgNode) -> "ClassKey":
+        """Find the key by MODEL.META_ARCHITECTURE.
+
+        Args:
+            cfg: the whole config.
+        """
+        name = cfg.MODEL.META_ARCHITECTURE
+        # One model for all kinds of segmentation: its samples say what the classes are of.
+        is_universal = name in ("EoMT", "MaskFormer")
+        is_of_pixels = is_universal and "instance" not in cfg.INPUT.DATASET_MAPPER_NAME
+        has_pixels = name in _WITH_PIXELS or is_of_pixels
+        key = _KEYS.get(name, f"MODEL.{name.upper()}.NUM_CLASSES")
+        section = cfg.MODEL.get(key.split(".")[1]) if key is not None else None
+        count = None if section is None else section.get("NUM_CLASSES")
+        if key is None or count is None or (key == _PIXEL_KEY and has_pixels):
+            return cls(None, None, False, "NUM_CLASSES", has_pixels)
+        origin = cfg.origin(key)
+        shown = origin.rpartition(" ")[2] if isinstance(cfg, PythonRunConfig) else key
+        return cls(key, int(count), _follows(origin), shown, has_pixels)
 
 
-def shown_classes_key(cfg: CfgNode) -> str:
-    """Name what a person sets for the number of object classes, for messages."""
-    key = num_classes_key(cfg)
-    if key is not None and isinstance(cfg, PythonRunConfig):
-        return cfg.origin(key).rpartition(" ")[2]
-    return key or "NUM_CLASSES"
-
-
-def get_num_classes(cfg: CfgNode) -> int | None:
-    """Return the number of classes that the model will predict, or None if no key says it."""
-    key = num_classes_key(cfg)
-    if key is None:
-        return None
-    return int(cfg.MODEL[key.split(".")[1]].NUM_CLASSES)
+def _follows(origin: str) -> bool:
+    # Once derived, it still follows: the value came from data, not from a person.
+    return origin == "default" or origin.startswith("derived")
 
 
 def get_class_names(dataset_name: str) -> list[str] | None:
@@ -92,20 +105,21 @@ def get_class_names(dataset_name: str) -> list[str] | None:
     return list(names)
 
 
-def find_data_classes(cfg: CfgNode) -> tuple[list[str] | None, str]:
+def find_data_classes(train: Sequence[str], test: Sequence[str]) -> tuple[list[str] | None, str]:
     """Find the classes that a run is about, if possible without loading a set.
 
     Args:
-        cfg: DATASETS.TRAIN and DATASETS.TEST are read.
+        train: names of the training sets.
+        test: names of the evaluation sets.
 
     Returns:
         The class names and the name of the set they were found at; (None, "") if no set has any.
     """
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+    for name in (*train, *test):
         if name in DatasetCatalog and MetadataCatalog.get(name).get("thing_classes") is not None:
             return get_class_names(name), name
     # An evaluation needs the files of the test set anyway, and those of the training set never.
-    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+    for name in (*test, *train):
         class_names = get_class_names(name)
         if class_names is not None:
             return class_names, name
@@ -125,27 +139,15 @@ def follow_data_classes(cfg: CfgNode, class_names: Sequence[str] | None, source:
     Raises:
         ConfigError: if somebody set fewer pixels' classes than a set has.
     """
-    if _has_pixels(cfg):
+    found = ClassKey.of(cfg)
+    if found.has_pixels:
         _follow_stuff_classes(cfg)
-    key = num_classes_key(cfg)
+    key = found.key
     if class_names is None or key is None:
         return
-    if _is_free(cfg, key) and get_num_classes(cfg) != len(class_names):
+    if found.is_free and found.count != len(class_names):
         cfg.derive(key, len(class_names), f"the classes of {source}")
         logger.info(f"{key} {len(class_names)} follows from the classes of {source}")
-
-
-def _has_pixels(cfg: CfgNode) -> bool:
-    name = cfg.MODEL.META_ARCHITECTURE
-    # One model for all kinds of segmentation: its samples say what the classes are of.
-    is_universal = name in ("EoMT", "MaskFormer")
-    is_of_pixels = is_universal and "instance" not in cfg.INPUT.DATASET_MAPPER_NAME
-    return name in _WITH_PIXELS or is_of_pixels
-
-
-def _is_free(cfg: CfgNode, key: str) -> bool:
-    # Once derived, it still follows: the value came from data, not from a person.
-    return cfg.is_default(key) or cfg.origin(key).startswith("derived")
 
 
 def _follow_stuff_classes(cfg: CfgNode) -> None:
@@ -155,7 +157,7 @@ def _follow_stuff_classes(cfg: CfgNode) -> None:
         count = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         if not names or len(names) == count:
             continue
-        if not _is_free(cfg, _PIXEL_KEY):
+        if not _follows(cfg.origin(_PIXEL_KEY)):
             message = (
                 f"{_PIXEL_KEY}={count} does not fit {dataset!r}, whose pixels have {len(names)} "
                 f"classes: {', '.join(names[:20])}. Set {_PIXEL_KEY} {len(names)}, or leave the "

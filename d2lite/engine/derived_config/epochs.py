@@ -46,7 +46,8 @@ def follow_epochs(cfg: CfgNode, data_loader: Any) -> None:
     Raises:
         ConfigError: if a number is negative, or the length of an epoch is not known.
     """
-    counted = {key: float(_value(cfg, key)) for key in _PERIODS}
+    values = dict(cfg.keys_and_values())
+    counted = {key: float(values[key]) for key in _PERIODS}
     steps = [float(step) for step in cfg.SOLVER.STEP_EPOCHS]
     for key, epochs in (*counted.items(), *(("SOLVER.STEP_EPOCHS", step) for step in steps)):
         if not 0 <= epochs < math.inf:
@@ -79,8 +80,3 @@ def follow_epochs(cfg: CfgNode, data_loader: Any) -> None:
         cfg.derive(key, value, f"epochs of {length:g} iterations")
     listed = ", ".join(f"{key} {value}" for key, value in changes.items())
     logger.info(f"An epoch has {length:g} iterations. Hence {listed}")
-
-
-def _value(cfg: CfgNode, key: str) -> Any:
-    section, name = key.split(".")
-    return cfg[section][name]

@@ -2,7 +2,7 @@
 
 import logging
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from d2lite.config import CfgNode
@@ -17,36 +17,36 @@ logger = logging.getLogger(__name__)
 
 
 def build_validation_loaders(
-    cfg: CfgNode, build_loader: Callable[[CfgNode, str], Iterable[Any]]
+    dataset_names: Sequence[str], period: int, build_loader: Callable[[str], Iterable[Any]]
 ) -> dict[str, Iterable[Any]]:
     """Build a loader of annotated samples for each dataset that validation losses are measured on.
 
     Args:
-        cfg: TEST.LOSS_PERIOD and DATASETS.TEST are read.
+        dataset_names: DATASETS.TEST.
+        period: TEST.LOSS_PERIOD.
         build_loader: makes the loader of one dataset.
 
     Returns:
-        Name of a dataset -> its loader; empty if TEST.LOSS_PERIOD is 0.
+        Name of a dataset -> its loader; empty for the period 0.
 
     Raises:
         ConfigError: if the period is negative or no dataset of DATASETS.TEST has annotations.
     """
-    period = cfg.TEST.LOSS_PERIOD
     if period < 0:
         raise ConfigError(f"TEST.LOSS_PERIOD={period} is negative; use 0 for no measurement.")
     if period == 0:
         return {}
-    names = [name for name in cfg.DATASETS.TEST if _has_truth(DatasetCatalog.get(name))]
+    names = [name for name in dataset_names if _has_truth(DatasetCatalog.get(name))]
     if not names:
         raise ConfigError(
             f"TEST.LOSS_PERIOD={period} asks for losses on DATASETS.TEST "
-            f"{tuple(cfg.DATASETS.TEST)}, where nothing is annotated. Name a set with "
+            f"{tuple(dataset_names)}, where nothing is annotated. Name a set with "
             "annotations, or use TEST.LOSS_PERIOD 0."
         )
-    left_out = [name for name in cfg.DATASETS.TEST if name not in names]
+    left_out = [name for name in dataset_names if name not in names]
     if left_out:
         logger.info(f"No validation loss on {', '.join(left_out)}: nothing is annotated there")
-    return {name: build_loader(cfg, name) for name in names}
+    return {name: build_loader(name) for name in names}
 
 
 def _has_truth(records: Iterable[dict[str, Any]]) -> bool:
