@@ -3,10 +3,13 @@
     pytest -p skips --record-skips FILE                         # writes what was skipped
     pytest -p skips --only-skipped FILE --expected-skips LIST   # runs those, compares the rest
 
+With pytest-xdist (`pytest -n 2 ...`) too.
+
 LIST has the names of the tests that may skip; an empty line or one that begins with # says why.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,12 +54,20 @@ class _Skips:
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
 
+    # pytest-xdist passes a worker's reports of tests on, and not those of files.
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._reasons.update(getattr(node, "workeroutput", {}).get("skips", {}))
+
     def _unexpected(self) -> dict[str, str]:
         expected = set(self._expected_file.read_text().splitlines()) if self._expected_file else ()
         names = {node: node.partition("[")[0] for node in self._reasons}
         return {node: self._reasons[node] for node in names if names[node] not in expected}
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["skips"] = self._reasons
+            return
         if self._record_file is not None:
             self._record_file.write_text("".join(f"{node}\n" for node in self._reasons))
         if self._expected_file is not None and self._unexpected() and not session.exitstatus:
