@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Phrase -> what to write instead.
 PHRASES = {
     r"\banew\b": "again, from scratch",
+    r"\btold\b": "reported, logged, distinguished",
+    r"\bhand(?:s|ed)? on\b": "pass on",
     r"\bunsound\b": "invalid",
     r"\btakes, from\b": "say it in the usual order",
     r"\bnone, nothing\b": "nothing where there is none",

@@ -6,7 +6,7 @@ from .node import CfgNode
 
 __all__ = ["CfgNode", "configurable", "get_cfg", "global_cfg", "set_global_cfg"]
 
-# A config that code can reach without being handed one; for quick experiments only.
+# A config that code can read without an argument for it; for quick experiments only.
 global_cfg = CfgNode()
 
 

@@ -144,7 +144,7 @@ def get_detection_dataset_dicts(
 
 
 # Names of sets -> their classes as last counted. Evaluation loads its sets again and again, and
-# is told of them once.
+# logs them once.
 _counted: dict[tuple[str, ...], ClassCounts] = {}
 # Names of sets -> images that have nothing to learn from, as last loaded.
 _left_out: dict[tuple[str, ...], int] = {}

@@ -103,7 +103,7 @@ def decode_image(file_name: str, content: bytes, format: str | None = None) -> n
     """The image that a file holds, as `read_image` returns it.
 
     Args:
-        file_name: for messages; its ending tells .npy files apart.
+        file_name: for messages; its ending shows .npy files.
         content: of the file.
         format: as in `read_image`.
 

@@ -1,8 +1,8 @@
 """Fully sharded training: each process keeps a part of weights, gradients and optimizer state.
 
 Built on FSDP2 (`torch.distributed.fsdp.fully_shard`). The parts are gathered for a block of the
-backbone when it computes, and given back behind it. Nobody outside sees any of it: checkpoints hold
-whole, ordinary tensors, and an evaluation runs on whole weights, since there processes have
+backbone when it computes, and freed after it. The rest of the code does not see it: checkpoints
+hold whole, ordinary tensors, and an evaluation runs on whole weights, since there processes have
 different numbers of images and must not wait for each other.
 """
 

@@ -30,8 +30,8 @@ class HookBase:
     current step), `trainer.max_iter` and `trainer.storage`. A hook with a state that has to
     survive a resume returns it from `state_dict` and takes it back in `load_state_dict`.
 
-    A checkpoint is written while the hooks work after a step, so the turn of those behind the one
-    that writes it is still to come. A hook for which this matters sets `runs_again = True`: if
+    A checkpoint is written while the hooks work after a step, so those after the one that writes
+    it have not run yet. A hook for which this matters sets `runs_again = True`: if
     the run is killed then, the resumed one calls its `after_step` for that step before it goes
     on, so that no evaluation is lost. A run that is asked to stop leaves these hooks to the
     resumed one.
@@ -165,15 +165,15 @@ class TrainerBase:
         self.iter = max(start_iter, self.max_iter)
         self._stop_consensus.result()
 
-    def request_stop(self, wish: int = 1) -> None:
+    def request_stop(self, reason: int = 1) -> None:
         """Ask the run to stop after the current step, to be resumed later.
 
         Several processes stop together, one step after the first of them was asked.
 
         Args:
-            wish: a positive number; that of the signal where one was the reason.
+            reason: a positive number; that of the signal where one was the reason.
         """
-        self.stop_signal = wish
+        self.stop_signal = reason
 
     def _after_failed_train(self, cause: BaseException) -> None:
         """Let every hook close its files; what they raise must not hide `cause`."""
@@ -204,7 +204,7 @@ class TrainerBase:
             try:
                 hook.after_train()
             except Exception as error:
-                # Held back until the writers behind this hook have been closed.
+                # Raised once the writers after this hook have been closed.
                 if first_error is None:
                     first_error = error
                 else:

@@ -65,7 +65,7 @@ def points_of_images(counts: Sequence[int], purpose: int, device: torch.device |
 
     Args:
         counts: objects of each image, in the order of the batch.
-        purpose: a number that tells this kind of draw from others, see `image_generator`.
+        purpose: a number that distinguishes this kind of draw from others, see `image_generator`.
         device: of the points.
     """
     generators = [image_generator(image, purpose, device) for image in range(len(counts))]

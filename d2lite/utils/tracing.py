@@ -174,7 +174,7 @@ def _visit(value: Any, tensors: list[Tensor], constants: list[Any]) -> tuple[Any
 
 
 def _take_apart(value: Any) -> tuple[Any, list[Any], Callable[[list[Any]], Any]] | None:
-    """What tells a container from others of its type, its parts, and what makes it of parts."""
+    """What distinguishes a container from others of its type, its parts, and what rebuilds it."""
     if isinstance(value, list | tuple):
         return len(value), list(value), getattr(value, "_make", type(value))
     if isinstance(value, Mapping):

@@ -109,7 +109,7 @@ def class_color(index: int) -> Color:
 
 
 def shade(color: Color, step: int) -> Color:
-    """A neighbour of a colour, so that touching objects of one class can be told apart.
+    """A neighbour of a colour, so that touching objects of one class can be distinguished.
 
     Args:
         color: (r, g, b) in [0, 1].

@@ -105,7 +105,7 @@ def panoptic_classes(content: dict[str, Any], json_file: Any) -> dict[str, Any]:
     if lacking:
         raise DataError(
             f"{json_file}: the categories {', '.join(lacking[:5])} do not say 'isthing' 0 or 1, so "
-            "things cannot be told from stuff. Add it, or register the dataset with "
+            "things cannot be distinguished from stuff. Add it, or register the dataset with "
             "thing_dataset_id_to_contiguous_id and stuff_dataset_id_to_contiguous_id."
         )
     things = [number for number in names if is_thing[number]]

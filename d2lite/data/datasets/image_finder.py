@@ -26,7 +26,7 @@ def without_upload_prefix(name: str) -> str:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file is one that systems leave behind, and nobody's data."""
+    """Whether a file is one that systems add, and not data."""
     return bool(_LEFTOVER.match(path.name)) or not _LEFTOVER_FOLDERS.isdisjoint(path.parts)
 
 

@@ -78,7 +78,7 @@ def load_voc_instances(
         MissingFileError: if the split file or an annotation file is not there.
         DataError: if a file cannot be read, or has a class that `class_names` lacks.
     """
-    # A path behind a remote prefix becomes a local folder once, not for every file.
+    # A path with a remote prefix becomes a local folder once, not for every file.
     folder = Path(PathManager.get_local_path(os.path.join(dirname, "Annotations/")))
     images = os.path.join(dirname, "JPEGImages")
     files = [

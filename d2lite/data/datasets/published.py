@@ -56,7 +56,7 @@ class PublishedSet:
 
 
 def _coco(path: str) -> Archive:
-    # The second is the storage behind the first, which alone has an https address.
+    # The second is the storage of the first, and has an https address, which the first lacks.
     hosts = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
     return Archive(tuple(f"{host}/{path}" for host in hosts), "coco")
 

@@ -112,7 +112,7 @@ class _Collating:
 
 
 class ReportingLoader(DataLoader[Any]):
-    """A torch DataLoader whose workers hand on a user's mistake with its own message."""
+    """A torch DataLoader whose workers pass a user's mistake on with its own message."""
 
     def __init__(self, dataset: Dataset[Any], *, collate_fn: Collate | None = None, **kwargs: Any):
         """Take what torch's DataLoader takes.

@@ -48,7 +48,7 @@ def check_solver(solver: CfgNode, world_size: int) -> None:
 def load_test_classes(
     dataset_names: Iterable[str], train_classes: Sequence[str] | None = None
 ) -> dict[str, list[str]]:
-    """Load each evaluation set once, so that missing files are told now and not hours later.
+    """Load each evaluation set once, so that missing files are reported now and not hours later.
 
     A set of the same classes in another order takes over that of the training.
 
@@ -137,7 +137,7 @@ def check_test_classes(
     A model of more classes than the set has is evaluated with a warning.
 
     Args:
-        cfg: tells the model's number of classes.
+        cfg: has the model's number of classes.
         dataset_name: the evaluation set.
         model_classes: the names of the model's classes; None if they are not known.
 

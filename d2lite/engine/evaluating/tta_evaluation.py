@@ -37,7 +37,7 @@ def evaluate_augmented(trainer_class: Any, cfg: CfgNode, model: nn.Module) -> di
         model: without wrapper.
 
     Returns:
-        What `trainer_class.test` returns, with "_TTA" behind every name.
+        What `trainer_class.test` returns, with "_TTA" added to every name.
     """
     options: dict[str, Any] = {}
     if "output_folder" in inspect.signature(trainer_class.build_evaluator).parameters:

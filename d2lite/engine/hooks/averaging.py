@@ -1,7 +1,7 @@
 """Averaged weights: a moving average of what the optimizer makes, to be evaluated and saved.
 
-The weights that an optimizer leaves behind jump about their goal; their average over the last
-steps lies nearer to it, and detects better for no cost at inference.
+The weights of single steps vary around an optimum; their average over the last steps is nearer to
+it, and detects better at no cost at inference.
 """
 
 import logging
@@ -167,7 +167,7 @@ class WeightAverage:
 class WeightAveraging(HookBase):
     """Keeps a `WeightAverage` up to date, and over a resume.
 
-    Register it behind what changes the weights and before what evaluates or saves them.
+    Register it after what changes the weights and before what evaluates or saves them.
     """
 
     def __init__(self, average: WeightAverage) -> None:

@@ -1,4 +1,4 @@
-"""EpochCounter: tells how often the training data have been seen."""
+"""EpochCounter: logs how often the training data have been seen."""
 
 from d2lite.engine.trainer_base import HookBase
 

@@ -38,7 +38,7 @@ class TorchProfiler(HookBase):
         """Make a hook.
 
         Args:
-            enable_predicate: takes the trainer, tells whether to record the coming step.
+            enable_predicate: takes the trainer, returns whether to record the next step.
             output_dir: where the traces go.
             activities: CPU and CUDA if not given.
             save_tensorboard: write to `output_dir`/log, as TensorBoard's plug-in expects it,
@@ -100,7 +100,7 @@ class AutogradProfiler(TorchProfiler):
         """Make a hook.
 
         Args:
-            enable_predicate: takes the trainer, tells whether to record the coming step.
+            enable_predicate: takes the trainer, returns whether to record the next step.
             output_dir: where the traces go.
             use_cuda: record the GPU too, where there is one.
         """

@@ -71,7 +71,7 @@ class ValidationLoss(HookBase):
         if not comm.is_main_process():
             return
         for name, losses in found.items():
-            # As in the results of an evaluation, several datasets are told apart by their names.
+            # As in the results of an evaluation, several datasets are distinguished by their names.
             scope = "validation" if len(found) == 1 else f"{name}/validation"
             for loss, value in losses.items():
                 self.trainer.storage.put_scalar(f"{scope}/{loss}", value, smoothing_hint=False)

@@ -1,4 +1,4 @@
-"""What a run leaves behind: a picture of predictions beside the truth, and where everything is."""
+"""The end of a run: a picture of predictions beside the truth, and the paths of its files."""
 
 import logging
 import shlex

@@ -203,7 +203,7 @@ class PointRendMaskHead(nn.Module):
 
 @ROI_MASK_HEAD_REGISTRY.register()
 class ImplicitPointRendMaskHead(PointRendMaskHead):
-    """The weights of a small network for each box, which tells for any point if it is inside.
+    """The weights of a small network for each box, which predicts for any point if it is inside.
 
     Args:
         parameter_head: (R, C, region_side, region_side) -> (R, number of weights).

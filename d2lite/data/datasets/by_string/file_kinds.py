@@ -9,7 +9,7 @@ from d2lite.data.datasets.image_finder import is_leftover
 
 from .csv_table import nameless_columns, table_columns
 
-# XML has its root near the beginning; so has JSON what tells a list of one tool from another's.
+# XML has its root near the beginning, and JSON the keys by which one tool's list is known.
 _HEAD_BYTES = 2**16
 
 
@@ -72,7 +72,7 @@ def csv_kind(path: Path) -> str:
 
 
 def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:
-    """Files and folders right in a folder, sorted, without what systems leave behind."""
+    """Files and folders right in a folder, sorted, without the files that systems add."""
     return (path for path in sorted(folder.glob(pattern)) if not is_leftover(path))
 
 

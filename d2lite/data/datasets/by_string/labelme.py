@@ -139,7 +139,7 @@ def _image_of(path: Path, content: dict[str, Any], finder: ImageFinder) -> Path:
 
 
 def _embedded(text: Any, path: Path) -> Path | None:
-    """The image that LabelMe keeps in its file unless told otherwise; None if it is not one."""
+    """The image that LabelMe keeps in its file by default; None if it is not one."""
     folder = cache_dir() / "labelme" / hashlib.blake2b(str(path.parent).encode()).hexdigest()[:16]
     with contextlib.suppress(TypeError, ValueError, OSError, SyntaxError):
         return kept_image(base64.b64decode(text), folder, path.stem)

@@ -35,5 +35,5 @@ def has_ground(split: str, index: int) -> bool:
         for figure in scene.figures
         for polygon in figure.polygons
     )
-    # A sum of areas tells it without drawing 400 maps; figures never fill nearly all.
+    # A sum of areas answers this without drawing 400 maps; figures never fill nearly all.
     return bool(seen < 0.98 * scene.height * scene.width)
