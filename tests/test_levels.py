@@ -87,6 +87,7 @@ OPTIONAL = {
     "cloudpickle",
     "cv2",
     "datasets",
+    "detectron2",
     "fvcore.nn",
     "hotcoco",
     "matplotlib",
@@ -107,6 +108,7 @@ OPTIONAL = {
     "torch.utils.tensorboard",
     "tqdm",
     "trackers",
+    "transformers",
     "wandb",
 }
 

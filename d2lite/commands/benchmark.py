@@ -1,31 +1,45 @@
-"""Measure the speed of the data loader.
+"""Measure training, prediction, data, scoring or a whole run.
 
-    d2lite benchmark --task data --config-file quick_start.yaml
-    d2lite benchmark --workers 0 4 --config-file R50_3x.yaml DATASETS.TRAIN "('auto:mine',)"
+    d2lite benchmark --task train --config-file mask_rcnn_R_50_FPN_1x.yaml --against torchvision
+    d2lite benchmark --task infer --config-file retinanet_R_50_FPN_1x.yaml --profile profile/
+    d2lite benchmark --task data --workers 0 4 --config-file quick_start.yaml
+    d2lite benchmark --task coco-eval --images 500 --against pycocotools
+    d2lite benchmark --task import --repeats 5
+    d2lite benchmark --task end-to-end --config-file quick_start.yaml --repeats 20
 
-It shows where the time goes, and the speed of a plain pipeline beside it: a torch Dataset of
-torchvision's transforms that decodes, resizes to the same sizes, and flips images, boxes and (as
-bitmaps) masks. Both are measured in turns in one run, since
-machines differ, and ratios less. Timings depend on what else the machine does.
+What is compared is measured in turns (A B A B) in one run, since machines differ, and ratios less.
+The table gives medians and half the distance of the quartiles. train and infer work on generated
+images, the same for both libraries, with random weights; MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0 lets
+such a model find as many objects as an image may have. data compares the loader with a plain
+pipeline of torchvision's transforms. See docs/benchmarks.md.
 """
 
 import argparse
 
 from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
 
+TASKS = ("train", "infer", "data", "coco-eval", "import", "end-to-end")
+PEERS = ("torchvision", "transformers", "detectron2", "pycocotools")
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite benchmark`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--task", choices=["data"], default="data", help="what to measure")
+    parser.add_argument("--task", choices=TASKS, default="data", help="what to measure")
     add_config_arguments(parser)
-    parser.add_argument(
-        "--images", type=int, default=100, help="images a measurement (%(default)s)"
-    )
-    parser.add_argument(
-        "--workers", type=int, nargs="+", default=[0, 2], help="loader processes (0 2)"
-    )
-    parser.add_argument("--repeats", type=int, default=3, help="measurements (%(default)s)")
+    add = parser.add_argument
+    add("--against", choices=PEERS, help="the library to compare with")
+    add("--repeats", type=int, default=3, help="measurements (%(default)s)")
+    add("--warmup", type=int, default=1, help="runs before them that do not count (%(default)s)")
+    add("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"), help="(480 640)")
+    add("--batch", type=int, default=2, help="images of a step (%(default)s)")
+    add("--objects", type=int, default=8, help="in each generated image (%(default)s)")
+    add("--own-data", action="store_true", help="train, infer: a batch of DATASETS.TRAIN instead")
+    add("--device", help="cpu, cuda or mps; default: MODEL.DEVICE")
+    add("--profile", metavar="DIR", help="train, infer: costs by module, and a trace in DIR")
+    add("--json", metavar="FILE", help="write all samples, counts, machine and versions")
+    add("--images", type=int, default=100, help="data, coco-eval: how many (%(default)s)")
+    add("--workers", type=int, nargs="+", default=[0, 2], help="data: processes (0 2)")
     add_config_options(parser, "opts")
     return parser
 

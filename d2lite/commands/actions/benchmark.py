@@ -1,103 +1,205 @@
-"""What `d2lite benchmark` does: measure the data loader beside a plain pipeline."""
+"""What `d2lite benchmark` does: make the sides of a task, measure them, show the result."""
 
 import argparse
-import resource
-import statistics
-import time
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch import nn
 
-from d2lite.config import CfgNode
-from d2lite.data import build_detection_train_loader, get_detection_dataset_dicts
-from d2lite.engine import setup_cfg
+from d2lite.config import CfgNode, as_run_config
+from d2lite.engine import DefaultTrainer, setup_cfg
+from d2lite.modeling import build_model
+from d2lite.utils.env import resolve_device
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.file_io import atomic_write
 from d2lite.utils.logger import setup_logger
 
-from .loader_benchmark import PlainDataset, StepClock, timed_mapper
+from ..benchmarking.batches import count_classes_of, generated_batch
+from ..benchmarking.clock import Side, measure
+from ..benchmarking.coco_eval import coco_sides
+from ..benchmarking.counting import count
+from ..benchmarking.detectron2_peer import detectron2_side
+from ..benchmarking.imports import help_side, import_sides
+from ..benchmarking.loading import loader_sides, show_steps
+from ..benchmarking.memory import peak_mib
+from ..benchmarking.our_side import predicting_side, training_side
+from ..benchmarking.profiling import profile_step
+from ..benchmarking.results import as_plain, markdown
+from ..benchmarking.torchvision_peer import torchvision_side
+from ..benchmarking.transformers_peer import make_transformers_model, transformers_side
+from ..benchmarking.whole_run import run_whole
 
-
-def images_per_second(batches: Iterator[list[Any]], num_images: int) -> float:
-    """The speed of a loader; the clock starts with the second batch, when processes run."""
-    next(batches)
-    start, done = time.perf_counter(), 0
-    while done < num_images:
-        done += len(next(batches))
-    return done / (time.perf_counter() - start)
-
-
-def endless(loader: DataLoader[Any]) -> Iterator[list[Any]]:
-    """Batches of a loader, again and again."""
-    while True:
-        yield from loader
-
-
-def with_workers(cfg: CfgNode, count: int) -> CfgNode:
-    """The config with so many loader processes."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DATALOADER.NUM_WORKERS = count
-    return cfg
-
-
-def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Print images per second of d2lite and of the plain pipeline, for each number of workers."""
-    records = get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    )
-    lines = [f"{'workers':>7}  {'d2lite':>8}  {'plain':>8}  ratio (images per second, medians)"]
-    for workers in args.workers:
-        loader = build_detection_train_loader(with_workers(cfg, workers))
-        plain = DataLoader(
-            PlainDataset(records, cfg),
-            batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            shuffle=True,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=list,
-        )
-        ours: list[float] = []
-        theirs: list[float] = []
-        for _ in range(args.repeats):
-            # In turns, so that a busy neighbour slows both.
-            ours.append(images_per_second(iter(loader), args.images))
-            theirs.append(images_per_second(endless(plain), args.images))
-        one, two = statistics.median(ours), statistics.median(theirs)
-        lines.append(f"{workers:>7}  {one:>8.1f}  {two:>8.1f}  {one / two:.2f}")
-    print("\n".join(lines))  # together: loaders log as they are built
-
-
-def show_steps(cfg: CfgNode, num_images: int) -> None:
-    """Print which step of the mapper takes the time."""
-    clock = StepClock()
-    loader = build_detection_train_loader(with_workers(cfg, 0), mapper=timed_mapper(cfg, clock))
-    batches = iter(loader)
-    next(batches)
-    clock.clear()
-    done = 0
-    while done < num_images:
-        done += len(next(batches))
-    print(f"\n{'ms an image':>11}  {'share':>5}  step (one process)")
-    total = clock.total()
-    for name, seconds in clock.steps():
-        print(f"{1000 * seconds / done:>11.2f}  {seconds / total:>5.0%}  {name}")
-    print(f"{1000 * total / done:>11.2f}         in all")
+# Rows of the table of --profile.
+_MOST = 10
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measure, print tables, and write the JSON file that was asked for."""
     setup_logger()
-    cfg = setup_cfg(args.config_file, args.opts, args.imports)
+    if min(args.images, args.repeats, args.batch, *args.size) < 1:
+        raise ConfigError("--images, --repeats, --batch and --size are 1 or more.")
+    if min(*args.workers, args.warmup, args.objects) < 0:
+        raise ConfigError("--workers, --warmup and --objects are 0 or more.")
+    _check_peer(args)
+    results = _TASKS[args.task](args)
+    if args.json:
+        with atomic_write(args.json) as stream:
+            json.dump(results, stream, indent=1)
+
+
+def _check_peer(args: argparse.Namespace) -> None:
+    compared = {"train": _PEERS, "infer": _PEERS, "coco-eval": ("pycocotools",)}
+    possible = compared.get(args.task, ())
+    if args.against and args.against not in possible:
+        raise ConfigError(
+            f"--task {args.task} cannot be measured --against {args.against}; possible: "
+            f"{', '.join(possible) or 'nothing, it has its own comparison'}."
+        )
+
+
+_PEERS = ("torchvision", "transformers", "detectron2")
+
+
+def _config(args: argparse.Namespace) -> CfgNode:
+    opts = list(args.opts)
+    if args.device:
+        is_python = any("=" in word for word in opts) or args.config_file.endswith(".py")
+        device = [f"train.device={args.device}"] if is_python else ["MODEL.DEVICE", args.device]
+        opts += device
+    cfg = as_run_config(setup_cfg(args.config_file, opts, args.imports))
+    # The device that there is, for the other side too.
+    was_set = not cfg.is_default("MODEL.DEVICE")
+    cfg.MODEL.DEVICE = str(resolve_device(cfg.MODEL.DEVICE, was_set=was_set))
+    return cfg
+
+
+def _steps(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Training steps or predictions of one batch."""
+    cfg = _config(args)
+    is_train = args.task == "train"
+    theirs: nn.Module | None = None
+    if args.against == "transformers":
+        theirs, model = make_transformers_model(cfg)
+    else:
+        model = build_model(cfg)
+    num_classes = count_classes_of(model)
+    batch = _batch(cfg, num_classes, args)
+    make = training_side if is_train else predicting_side
+    sides = [make(cfg, model, batch)]
+    if args.against == "torchvision":
+        sides.append(torchvision_side(cfg, batch, num_classes, is_train=is_train))
+    elif args.against == "detectron2":
+        sides.append(detectron2_side(cfg, batch, is_train=is_train))
+    elif theirs is not None:
+        device = cfg.MODEL.DEVICE
+        sides.append(transformers_side(theirs, batch, device, is_train=is_train))
+    measure(sides, warmup=args.warmup, repeats=args.repeats)
+    for side in sides:
+        peak = peak_mib(side.step, cfg.MODEL.DEVICE)
+        if peak is not None:
+            side.facts["peak memory, MiB"] = peak
+        side.facts |= count(side.step).totals()
+    height, width = batch[0]["image"].shape[-2:]
+    what = f"{args.task}, {len(batch)} images of {height} x {width} on {cfg.MODEL.DEVICE}"
+    print(markdown(what, sides))
+    results = as_plain(what, sides, task=args.task)
+    if args.profile:
+        results["profile"] = _profile(args, cfg, model, sides[0].step)
+    return [results]
+
+
+def _batch(cfg: CfgNode, num_classes: int, args: argparse.Namespace) -> list[dict[str, Any]]:
+    if not args.own_data:
+        return generated_batch(
+            cfg,
+            num_classes,
+            size=(args.size[0], args.size[1]),
+            batch=args.batch,
+            objects=args.objects,
+        )
+    _require_train_sets(cfg)
+    loader = DefaultTrainer.build_train_loader(cfg)
+    samples = [sample for batch in islice(loader, args.batch) for sample in batch]
+    return samples[: args.batch]
+
+
+def _profile(
+    args: argparse.Namespace, cfg: CfgNode, model: nn.Module, step: Callable[[], object]
+) -> list[dict[str, Any]]:
+    """Record a step, print the most expensive operators, and give all costs as plain values."""
+    trace = Path(args.profile) / f"{args.task}.trace.json"
+    is_cuda = cfg.MODEL.DEVICE.startswith("cuda")
+    costs = profile_step(step, model, trace, is_cuda=is_cuda)
+    total = sum(cost.seconds for cost in costs)
+    print("\n| module | operator | ms | share | calls |\n| --- | --- | ---: | ---: | ---: |")
+    for module, operator, seconds, calls in costs[:_MOST]:
+        share = seconds / total if total else 0.0
+        print(f"| {module} | {operator} | {1000 * seconds:.1f} | {share:.1%} | {calls} |")
+    print(f"\nTrace for chrome://tracing: {trace}")
+    return [cost._asdict() for cost in costs]
+
+
+def _load(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The training loader, for each number of workers."""
+    cfg = _config(args)
+    _require_train_sets(cfg)
+    results, tables = [], []
+    for workers in args.workers:
+        sides = loader_sides(cfg, workers, args.images)
+        measure(sides, warmup=0, repeats=args.repeats)
+        what = f"seconds an image of the loader with {workers} workers"
+        tables.append(markdown(what, sides))
+        results.append(as_plain(what, sides, task=args.task, workers=workers))
+    # Together: loaders log as they are built.
+    print("\n\n".join(tables), *show_steps(cfg, args.images), sep="\n")
+    return results
+
+
+def _require_train_sets(cfg: CfgNode) -> None:
     if not cfg.DATASETS.TRAIN:
         raise ConfigError(
             "DATASETS.TRAIN is empty, so there is nothing to load. Name a dataset, for instance "
             "DATASETS.TRAIN \"('shapes_train',)\" at the end of the command."
         )
-    if min(args.images, args.repeats) < 1 or min(args.workers) < 0:
-        raise ConfigError("--images and --repeats are 1 or more, --workers 0 or more.")
-    compare(cfg, args)
-    show_steps(cfg, args.images)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
-    if peak:
-        print(f"\nlargest loader process: {peak:.0f} MiB, the libraries included")
+
+
+def _score(args: argparse.Namespace) -> list[dict[str, Any]]:
+    sides = coco_sides(
+        args.images, objects=args.objects, with_pycocotools=args.against == "pycocotools"
+    )
+    return _show(args, f"COCO scores of boxes, {args.images} images", sides)
+
+
+def _import(args: argparse.Namespace) -> list[dict[str, Any]]:
+    results = _show(args, "a new process that imports", import_sides())
+    print()
+    return [*results, *_show(args, "a new process that shows help", [help_side()])]
+
+
+def _show(args: argparse.Namespace, what: str, sides: Sequence[Side]) -> list[dict[str, Any]]:
+    measure(sides, warmup=args.warmup, repeats=args.repeats)
+    print(markdown(what, sides))
+    return [as_plain(what, sides, task=args.task)]
+
+
+def _run(args: argparse.Namespace) -> list[dict[str, Any]]:
+    cfg = _config(args)
+    _require_train_sets(cfg)
+    side, more = run_whole(cfg, warmup=args.warmup, repeats=args.repeats)
+    what = f"steps of a run on {', '.join(cfg.DATASETS.TRAIN)}"
+    print(markdown(what, [side]))
+    print(f"\nA step waits {more['data_share']:.1%} of its time for data.")
+    return [as_plain(what, [side], task=args.task, **more)]
+
+
+_TASKS: Mapping[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
+    "train": _steps,
+    "infer": _steps,
+    "data": _load,
+    "coco-eval": _score,
+    "import": _import,
+    "end-to-end": _run,
+}

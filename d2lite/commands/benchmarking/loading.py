@@ -1,11 +1,12 @@
-"""What `d2lite benchmark` measures with: a clock in the mapper, and a plain pipeline to compare.
+"""The training loader: images a second beside a plain pipeline, and the time of its steps.
 
 The plain pipeline is what one would write with torch and torchvision alone for the same work.
 """
 
+import resource
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,18 +14,25 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from pycocotools import mask as mask_util
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from d2lite.config import CfgNode
-from d2lite.data import dataset_mapper, image_io
+from d2lite.data import (
+    build_detection_train_loader,
+    dataset_mapper,
+    get_detection_dataset_dicts,
+    image_io,
+)
 from d2lite.data.dataset_mapper import DatasetMapper
 from d2lite.data.transforms import Augmentation
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError
 
-__all__ = ["PlainDataset", "StepClock", "timed_mapper"]
+from .clock import Side
+
+__all__ = ["PlainDataset", "StepClock", "loader_sides", "show_steps", "timed_mapper"]
 
 _REST = "all else"
 
@@ -211,3 +219,72 @@ def _bitmasks(objects: Sequence[dict[str, Any]], height: int, width: int) -> tor
         elif mask is not None:
             place[:] = mask_util.decode(mask)
     return torch.from_numpy(maps)
+
+
+def loader_sides(cfg: CfgNode, workers: int, num_images: int) -> list[Side]:
+    """Make the sides that load images: d2lite's training loader, and the plain pipeline.
+
+    Args:
+        cfg: DATASETS.TRAIN and all that its loader reads.
+        workers: loader processes.
+        num_images: of a step; its seconds are those of one image.
+    """
+    records = get_detection_dataset_dicts(
+        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    )
+    loader = build_detection_train_loader(_with_workers(cfg, workers))
+    plain = DataLoader(
+        PlainDataset(records, cfg),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=list,
+    )
+    return [
+        Side("d2lite", lambda: _seconds_an_image(iter(loader), num_images)),
+        Side("plain", lambda: _seconds_an_image(_endless(plain), num_images)),
+    ]
+
+
+def show_steps(cfg: CfgNode, num_images: int) -> list[str]:
+    """Lines that say which step of the mapper takes the time, in one process."""
+    clock = StepClock()
+    loader = build_detection_train_loader(_with_workers(cfg, 0), mapper=timed_mapper(cfg, clock))
+    batches = iter(loader)
+    next(batches)
+    clock.clear()
+    done = 0
+    while done < num_images:
+        done += len(next(batches))
+    total = clock.total()
+    lines = ["| step of the mapper (one process) | ms an image | share |", "| --- | ---: | ---: |"]
+    lines += [
+        f"| {name} | {1000 * seconds / done:.2f} | {seconds / total:.0%} |"
+        for name, seconds in clock.steps()
+    ]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
+    if peak:
+        lines += ["", f"The largest loader process takes {peak:.0f} MiB, the libraries included."]
+    return lines
+
+
+def _seconds_an_image(batches: Iterator[list[Any]], num_images: int) -> Mapping[str, float]:
+    """The speed of a loader; the clock starts with the second batch, when processes run."""
+    next(batches)
+    start, done = time.perf_counter(), 0
+    while done < num_images:
+        done += len(next(batches))
+    return {"whole": (time.perf_counter() - start) / done}
+
+
+def _endless(loader: DataLoader[Any]) -> Iterator[list[Any]]:
+    while True:
+        yield from loader
+
+
+def _with_workers(cfg: CfgNode, count: int) -> CfgNode:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATALOADER.NUM_WORKERS = count
+    return cfg

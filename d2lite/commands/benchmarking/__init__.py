@@ -1,0 +1,1 @@
+"""What `d2lite benchmark` measures, and how: sides in turns, phases, memory, operators."""

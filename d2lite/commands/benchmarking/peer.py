@@ -1,0 +1,55 @@
+"""The side of another library: its model as a torch module, timed like ours."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .clock import PhaseClock, Side
+
+__all__ = ["peer_side"]
+
+
+def peer_side(
+    name: str,
+    model: nn.Module,
+    *,
+    losses: Callable[[], Mapping[str, Tensor]] | None,
+    predict: Callable[[], Any],
+    device: str,
+) -> Side:
+    """Make a side of a model of another library.
+
+    Args:
+        name: of the library.
+        model: its mode is set here.
+        losses: runs the model in training mode; None for a side that predicts.
+        predict: runs the model in evaluation mode.
+        device: where the model is.
+    """
+    clock = PhaseClock(device)
+    if losses is None:
+
+        def predict_once() -> Mapping[str, float]:
+            model.eval()
+            with torch.inference_mode(), clock("whole"):
+                predict()
+            return clock.take()
+
+        return Side(name, predict_once)
+    learnt = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.SGD(learnt, lr=0.0, momentum=0.9, weight_decay=1e-4)
+
+    def train_once() -> Mapping[str, float]:
+        model.train()
+        with clock("forward"):
+            total = torch.stack([loss.sum() for loss in losses().values()]).sum()
+        optimizer.zero_grad()
+        with clock("backward"):
+            total.backward()
+        with clock("optimizer"):
+            optimizer.step()
+        return clock.take()
+
+    return Side(name, train_once)
