@@ -5,21 +5,20 @@ What has no counterpart is listed in words. Numbers that mean the same in both a
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from d2lite.utils.errors import ConfigError
 
+from .parts import Keys, Part, kind_of, nms_threshold, norm_of, require_kind
 from .training import training_keys
-
-Keys = dict[str, Any]
-# Settings of a part of a network, as a file has them.
-Part = Mapping[str, Any]
+from .yolo_keys import yolox_keys
 
 MODELS = {
     "RTMDet": "RTMDet and RTMDet-Ins",
     "FasterRCNN": "Faster R-CNN",
     "MaskRCNN": "Mask R-CNN",
     "CascadeRCNN": "Cascade R-CNN",
+    "YOLOX": "YOLOX",
 }
 
 
@@ -48,7 +47,7 @@ def convert_mmdet_config(content: Part) -> Converted:
     model = content.get("model")
     if not isinstance(model, Mapping) or "type" not in model:
         raise ConfigError("The file has no `model = dict(type=...)`; give a config of a detector.")
-    kind = _kind(model)
+    kind = kind_of(model)
     left_out: list[str] = []
     if kind not in MODELS:
         known = ", ".join(MODELS.values())
@@ -56,6 +55,8 @@ def convert_mmdet_config(content: Part) -> Converted:
     try:
         if kind == "RTMDet":
             keys, base = _rtmdet(model)
+        elif kind == "YOLOX":
+            keys, base = yolox_keys(model, content)
         else:
             keys, base = _two_stages(model, left_out)
         keys |= _pixels(content, model)
@@ -74,18 +75,6 @@ def convert_mmdet_config(content: Part) -> Converted:
     return Converted(keys, base, left_out)
 
 
-def _kind(part: Part) -> str:
-    """The type of a part; a class of a package by its last name."""
-    return str(part.get("type", "")).rsplit(".", 1)[-1]
-
-
-def _wants(part: Part, what: str, *kinds: str) -> None:
-    if _kind(part) not in kinds:
-        raise ConfigError(
-            f"There is no counterpart of the {what} {_kind(part)!r}; there is {', '.join(kinds)}."
-        )
-
-
 def _pixels(content: Part, model: Part) -> Keys:
     """Means and deviations, of version 3 in the model, of version 2 in the data's steps."""
     found = model.get("data_preprocessor") or content.get("img_norm_cfg") or {}
@@ -99,40 +88,28 @@ def _pixels(content: Part, model: Part) -> Keys:
     }
 
 
-def _norm(part: Part) -> str:
-    kind = (part.get("norm_cfg") or {}).get("type", "")
-    return str(kind)
-
-
-def _nms(part: Part) -> float:
-    nms = part.get("nms") or {}
-    if nms.get("type", "nms") != "nms":
-        raise ConfigError(f"There is no counterpart of the suppression {nms.get('type')!r}.")
-    return float(nms.get("iou_threshold", nms.get("iou_thr", 0.5)))
-
-
 def _rtmdet(model: Part) -> tuple[Keys, str]:
     backbone, neck, head = model["backbone"], model["neck"], model["bbox_head"]
-    _wants(backbone, "backbone", "CSPNeXt")
-    _wants(neck, "neck", "CSPNeXtPAFPN")
-    _wants(head, "head", "RTMDetSepBNHead", "RTMDetInsSepBNHead")
-    has_masks = _kind(head) == "RTMDetInsSepBNHead"
+    require_kind(backbone, "backbone", "CSPNeXt")
+    require_kind(neck, "neck", "CSPNeXtPAFPN")
+    require_kind(head, "head", "RTMDetSepBNHead", "RTMDetInsSepBNHead")
+    has_masks = kind_of(head) == "RTMDetInsSepBNHead"
     distances = "relu" if has_masks else "exp" if head.get("exp_on_reg", True) else "linear"
     test = model.get("test_cfg") or {}
     keys: Keys = {
         "MODEL.MASK_ON": has_masks,
         "MODEL.CSPNEXT.DEPTH": float(backbone.get("deepen_factor", 1.0)),
         "MODEL.CSPNEXT.WIDTH": float(backbone.get("widen_factor", 1.0)),
-        "MODEL.CSPNEXT.NORM": _norm(backbone) or "BN",
+        "MODEL.CSPNEXT.NORM": norm_of(backbone) or "BN",
         "MODEL.CSPNEXT.PYRAMID_CHANNELS": neck["out_channels"],
         "MODEL.RTMDET.NUM_CLASSES": head["num_classes"],
         "MODEL.RTMDET.CHANNELS": head.get("feat_channels", 256),
         "MODEL.RTMDET.NUM_CONVS": head.get("stacked_convs", 2),
-        "MODEL.RTMDET.NORM": _norm(head) or "BN",
+        "MODEL.RTMDET.NORM": norm_of(head) or "BN",
         "MODEL.RTMDET.DISTANCES": distances,
         "MODEL.RTMDET.SCORE_THRESH_TEST": test.get("score_thr", 0.05),
         "MODEL.RTMDET.TOPK_CANDIDATES_TEST": test.get("nms_pre", 1000),
-        "MODEL.RTMDET.NMS_THRESH_TEST": _nms(test),
+        "MODEL.RTMDET.NMS_THRESH_TEST": nms_threshold(test),
         "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 100),
     }
     assigner = (model.get("train_cfg") or {}).get("assigner") or {}
@@ -143,9 +120,9 @@ def _rtmdet(model: Part) -> tuple[Keys, str]:
 
 def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     rpn, roi = model["rpn_head"], model["roi_head"]
-    _wants(rpn, "proposal head", "RPNHead")
-    _wants(roi, "head", "StandardRoIHead", "CascadeRoIHead")
-    is_cascade = _kind(roi) == "CascadeRoIHead"
+    require_kind(rpn, "proposal head", "RPNHead")
+    require_kind(roi, "head", "StandardRoIHead", "CascadeRoIHead")
+    is_cascade = kind_of(roi) == "CascadeRoIHead"
     heads = roi["bbox_head"]
     heads = list(heads) if isinstance(heads, Sequence) else [heads]
     has_masks = roi.get("mask_head") is not None
@@ -164,11 +141,11 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     }
     if has_masks:
         mask = roi["mask_head"]
-        _wants(mask, "mask head", "FCNMaskHead")
+        require_kind(mask, "mask head", "FCNMaskHead")
         keys |= {
             "MODEL.ROI_MASK_HEAD.NUM_CONV": mask.get("num_convs", 4),
             "MODEL.ROI_MASK_HEAD.CONV_DIM": mask.get("conv_out_channels", 256),
-            "MODEL.ROI_MASK_HEAD.NORM": _norm(mask),
+            "MODEL.ROI_MASK_HEAD.NORM": norm_of(mask),
             "MODEL.ROI_MASK_HEAD.POOLER_TYPE": "ROIAlignV2",
         }
     if is_cascade:
@@ -180,8 +157,8 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
 
 
 def _resnet(part: Part) -> Keys:
-    _wants(part, "backbone", "ResNet", "ResNeXt")
-    norm = _norm(part) or "BN"
+    require_kind(part, "backbone", "ResNet", "ResNeXt")
+    norm = norm_of(part) or "BN"
     indices = part.get("out_indices", (0, 1, 2, 3))
     keys: Keys = {
         "MODEL.RESNETS.DEPTH": part["depth"],
@@ -194,7 +171,7 @@ def _resnet(part: Part) -> Keys:
     }
     if part["depth"] in (18, 34):
         keys["MODEL.RESNETS.RES2_OUT_CHANNELS"] = part.get("base_channels", 64)
-    if _kind(part) == "ResNeXt":
+    if kind_of(part) == "ResNeXt":
         keys["MODEL.RESNETS.NUM_GROUPS"] = part.get("groups", 1)
         keys["MODEL.RESNETS.WIDTH_PER_GROUP"] = part.get("base_width", 4)
     if part.get("dcn"):
@@ -208,15 +185,15 @@ def _resnet(part: Part) -> Keys:
 
 
 def _pyramid(part: Part) -> Keys:
-    _wants(part, "neck", "FPN")
+    require_kind(part, "neck", "FPN")
     if part.get("add_extra_convs") or part.get("start_level", 0) or part.get("num_outs") != 5:
         raise ConfigError("The pyramid of a two-stage detector has five levels, from stride 4 on.")
-    return {"MODEL.FPN.OUT_CHANNELS": part["out_channels"], "MODEL.FPN.NORM": _norm(part)}
+    return {"MODEL.FPN.OUT_CHANNELS": part["out_channels"], "MODEL.FPN.NORM": norm_of(part)}
 
 
 def _proposals(part: Part, model: Part) -> Keys:
     anchors = part["anchor_generator"]
-    _wants(anchors, "anchor generator", "AnchorGenerator")
+    require_kind(anchors, "anchor generator", "AnchorGenerator")
     scales, strides = anchors.get("scales"), list(anchors["strides"])
     if scales is None or len(scales) != 1 or strides != [4, 8, 16, 32, 64]:
         raise ConfigError("Anchors of one scale at strides 4 to 64 have a counterpart, no others.")
@@ -227,7 +204,7 @@ def _proposals(part: Part, model: Part) -> Keys:
         "MODEL.RPN.BBOX_REG_WEIGHTS": _weights(part["bbox_coder"]),
         "MODEL.RPN.PRE_NMS_TOPK_TEST": test["rpn"]["nms_pre"],
         "MODEL.RPN.POST_NMS_TOPK_TEST": test["rpn"].get("max_per_img", 1000),
-        "MODEL.RPN.NMS_THRESH": _nms(test["rpn"]) if "nms" in test["rpn"] else 0.7,
+        "MODEL.RPN.NMS_THRESH": nms_threshold(test["rpn"]) if "nms" in test["rpn"] else 0.7,
         **_box_loss(part.get("loss_bbox") or {}, "MODEL.RPN"),
     }
     if "rpn" in train:
@@ -245,8 +222,8 @@ def _proposals(part: Part, model: Part) -> Keys:
 
 def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
     first = heads[0]
-    _wants(first, "box head", "Shared2FCBBoxHead", "Shared4Conv1FCBBoxHead")
-    is_deep = _kind(first) == "Shared4Conv1FCBBoxHead"
+    require_kind(first, "box head", "Shared2FCBBoxHead", "Shared4Conv1FCBBoxHead")
+    is_deep = kind_of(first) == "Shared4Conv1FCBBoxHead"
     layer = roi["bbox_roi_extractor"]["roi_layer"]
     keys: Keys = {
         "MODEL.ROI_HEADS.NAME": "StandardROIHeads" if len(heads) == 1 else "CascadeROIHeads",
@@ -255,7 +232,7 @@ def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
         "MODEL.ROI_BOX_HEAD.NUM_CONV": 4 if is_deep else 0,
         "MODEL.ROI_BOX_HEAD.NUM_FC": 1 if is_deep else 2,
         "MODEL.ROI_BOX_HEAD.FC_DIM": first.get("fc_out_channels", 1024),
-        "MODEL.ROI_BOX_HEAD.NORM": _norm(first),
+        "MODEL.ROI_BOX_HEAD.NORM": norm_of(first),
         "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": layer["output_size"],
         "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": max(layer.get("sampling_ratio", 0), 0),
         "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2"
@@ -269,8 +246,8 @@ def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
         keys["MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS"] = weights[0]
     else:
         keys["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS"] = weights
-    if _kind(first.get("loss_cls") or {}) not in ("", "CrossEntropyLoss"):
-        left_out.append(f"The loss of classes is cross-entropy, not {_kind(first['loss_cls'])}.")
+    if kind_of(first.get("loss_cls") or {}) not in ("", "CrossEntropyLoss"):
+        left_out.append(f"The loss of classes is cross-entropy, not {kind_of(first['loss_cls'])}.")
     return keys
 
 
@@ -279,13 +256,13 @@ def _regions(model: Part, is_cascade: bool) -> Keys:
     train, test = _parts(model, "train_cfg").get("rcnn"), _parts(model, "test_cfg")["rcnn"]
     keys: Keys = {
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": test["score_thr"],
-        "MODEL.ROI_HEADS.NMS_THRESH_TEST": _nms(test),
+        "MODEL.ROI_HEADS.NMS_THRESH_TEST": nms_threshold(test),
         "TEST.DETECTIONS_PER_IMAGE": test["max_per_img"],
     }
     stages = [train] if isinstance(train, Mapping) else list(train or ())
     if stages:
         sampler = stages[0]["sampler"]
-        _wants(sampler, "sampler", "RandomSampler")
+        require_kind(sampler, "sampler", "RandomSampler")
         thresholds = [stage["assigner"]["pos_iou_thr"] for stage in stages]
         keys["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"] = sampler["num"]
         keys["MODEL.ROI_HEADS.POSITIVE_FRACTION"] = sampler["pos_fraction"]
@@ -307,7 +284,7 @@ def _weights(coder: Part) -> list[float]:
 
 
 def _box_loss(part: Part, prefix: str) -> Keys:
-    kind = _kind(part)
+    kind = kind_of(part)
     if kind in ("", "L1Loss"):
         return {f"{prefix}.BBOX_REG_LOSS_TYPE": "smooth_l1", f"{prefix}.SMOOTH_L1_BETA": 0.0}
     if kind == "SmoothL1Loss":

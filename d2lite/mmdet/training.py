@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-Part = Mapping[str, Any]
-Keys = dict[str, Any]
+from .parts import Keys, Part
+from .yolo_keys import sizes_by_batch
 
 # Datasets that hold another one.
 _WRAPPERS = ("MultiImageMixDataset", "RepeatDataset", "ClassBalancedDataset")
@@ -14,7 +14,7 @@ _ORDINARY = {
     "LoadImageFromFile", "LoadAnnotations", "PackDetInputs", "Pad", "Normalize", "Collect",
     "DefaultFormatBundle", "FilterAnnotations", "ImageToTensor", "Resize", "RandomFlip",
     "RandomChoiceResize", "RandomResize", "CachedMosaic", "Mosaic", "CachedMixUp", "MixUp",
-    "PhotoMetricDistortion", "YOLOXHSVRandomAug", "RandomCrop", "MultiScaleFlipAug",
+    "PhotoMetricDistortion", "YOLOXHSVRandomAug", "RandomCrop", "MultiScaleFlipAug", "RandomAffine",
 }  # fmt: skip
 
 
@@ -32,7 +32,9 @@ def training_keys(content: Part, left_out: list[str]) -> Keys:
         if names:
             keys[key] = names
     keys |= _augmentation(
-        [step for dataset in train for step in dataset.get("pipeline", ())], left_out
+        [step for dataset in train for step in dataset.get("pipeline", ())],
+        content["model"],
+        left_out,
     )
     keys |= _test_size([step for dataset in test for step in dataset.get("pipeline", ())])
     keys |= _optimizer(content)
@@ -102,7 +104,7 @@ def _sizes(step: Part) -> list[tuple[int, int]]:
     return [(min(scale), max(scale)) for scale in found]
 
 
-def _augmentation(steps: Sequence[Part], left_out: list[str]) -> Keys:
+def _augmentation(steps: Sequence[Part], model: Part, left_out: list[str]) -> Keys:
     kinds = [str(step.get("type", "")).rsplit(".", 1)[-1] for step in steps]
     keys: Keys = {}
     for kind, step in zip(kinds, steps, strict=True):
@@ -116,14 +118,21 @@ def _augmentation(steps: Sequence[Part], left_out: list[str]) -> Keys:
             keys["INPUT.MIN_SIZE_TRAIN_SAMPLING"] = (
                 "range" if is_range and kind == "Resize" else "choice"
             )
-    mosaic = next((s for k, s in zip(kinds, steps, strict=True) if "Mosaic" in k), None)
+    found = dict(zip(kinds, steps, strict=True))
+    mosaic = found.get("Mosaic", found.get("CachedMosaic"))
     if mosaic is not None:
         side = int(max(mosaic.get("img_scale", (640, 640))))
-        entries = [f"Mosaic(size=({side}, {side}), scale=(0.5, 2.0))"]
+        low, high = found.get("RandomAffine", {}).get("scaling_ratio_range", (0.5, 2.0))
+        entries = [f"Mosaic(size=({side}, {side}), scale=({float(low)}, {float(high)}))"]
         entries += ["PhotometricDistortion(prob=0.5)"] if "YOLOXHSVRandomAug" in kinds else []
         entries += ["RandomFlip"]
-        entries += ["MixUp(prob=0.5)"] if any("MixUp" in kind for kind in kinds) else []
+        mixup = found.get("MixUp", found.get("CachedMixUp"))
+        entries += [f"MixUp(prob={float(mixup.get('prob', 1.0))})"] if mixup is not None else []
+        sides = sizes_by_batch(model)
+        if sides:
+            entries += [f"ResizeShortestEdge({tuple(sides)}, {sides[-1]}, 'choice')"]
         keys["INPUT.AUGMENTATIONS"] = entries
+        keys["INPUT.SIZE_BY_BATCH"] = bool(sides)
     unknown = sorted(set(kinds) - _ORDINARY - {""})
     if unknown:
         left_out.append(
@@ -151,6 +160,8 @@ def _optimizer(content: Part) -> Keys:
             "SOLVER.BASE_LR": part["lr"],
             "SOLVER.WEIGHT_DECAY": decay,
         }
+        if part.get("nesterov"):
+            keys["SOLVER.NESTEROV"] = True
         if "momentum" in part:
             keys["SOLVER.MOMENTUM"] = part["momentum"]
         factors = wrapper.get("paramwise_cfg") or part.get("paramwise_cfg") or {}
@@ -186,13 +197,16 @@ def _schedule(content: Part, left_out: list[str]) -> Keys:
         keys["SOLVER.MAX_ITER"] = loop["max_iters"]
     rules = content.get("param_scheduler")
     rules = [rules] if isinstance(rules, Mapping) else list(rules or _version_2(content))
+    warmup_epochs = 0.0
     for rule in rules:
         kind = str(rule.get("type", "")).rsplit(".", 1)[-1]
-        if kind == "LinearLR":
+        if kind in ("LinearLR", "QuadraticWarmupLR"):
             unit = "EPOCHS" if rule.get("by_epoch") else "ITERS"
             length = rule.get("end", 0)
             keys[f"SOLVER.WARMUP_{unit}"] = float(length) if unit == "EPOCHS" else length
-            keys["SOLVER.WARMUP_FACTOR"] = rule.get("start_factor", 1 / 3)
+            warmup_epochs = float(length) if unit == "EPOCHS" else 0.0
+            start = rule.get("start_factor", 1 / 3 if kind == "LinearLR" else 0.001)
+            keys["SOLVER.WARMUP_FACTOR"] = start
         elif kind == "MultiStepLR":
             keys["SOLVER.LR_SCHEDULER_NAME"] = "WarmupMultiStepLR"
             steps = list(rule["milestones"])
@@ -201,13 +215,14 @@ def _schedule(content: Part, left_out: list[str]) -> Keys:
                 keys["SOLVER.STEPS"] = []
             keys["SOLVER.GAMMA"] = rule.get("gamma", 0.1)
         elif kind == "CosineAnnealingLR":
-            flat = rule.get("begin", 0) / epochs if epochs and rule.get("by_epoch", True) else 0
+            begin = rule.get("begin", 0) if epochs and rule.get("by_epoch", True) else 0
+            flat = begin / epochs if epochs and begin > warmup_epochs else 0
             keys["SOLVER.LR_SCHEDULER_NAME"] = "WarmupFlatCosineLR" if flat else "WarmupCosineLR"
             keys["SOLVER.BASE_LR_END"] = rule.get("eta_min", 0.0)
             keys["SOLVER.STEPS"] = []
             if flat:
                 keys["SOLVER.FLAT_PART"] = flat
-        else:
+        elif kind != "ConstantLR" or rule.get("factor", 1 / 3) != 1:
             left_out.append(f"The schedule {kind}: see SOLVER.LR_SCHEDULER_NAME.")
     for hook in content.get("custom_hooks") or ():
         kind = str(hook.get("type", "")).rsplit(".", 1)[-1]
@@ -218,7 +233,7 @@ def _schedule(content: Part, left_out: list[str]) -> Keys:
             keys["INPUT.MIXING_OFF_LAST_EPOCHS"] = float(epochs - hook["switch_epoch"])
         elif kind == "YOLOXModeSwitchHook":
             keys["INPUT.MIXING_OFF_LAST_EPOCHS"] = float(hook.get("num_last_epochs", 15))
-        elif kind not in ("NumClassCheckHook", "CheckInvalidLossHook"):
+        elif kind not in ("NumClassCheckHook", "CheckInvalidLossHook", "SyncNormHook"):
             left_out.append(f"The hook {kind}: see HOOKS and d2lite.engine.hooks.")
     return keys
 

@@ -25,12 +25,13 @@ _SEGMENTOR = [
 ]
 
 
-def exported(cfg, folder):
-    """The model and its file."""
+def exported(cfg, folder, prepare=lambda model: None):
+    """The model and its file; `prepare` changes the weights before."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     model = fill(build_model(cfg))
+    prepare(model)
     function = make_function(cfg, model)
     path = folder / "model.onnx"
     export_onnx(function, path, describe(cfg, function, "onnx"))
@@ -52,6 +53,35 @@ def test_detector(name, tmp_path):
             assert difference.detections > 2
             # Probabilities of random masks lie around the threshold.
             assert not difference.faults(Tolerance(mask=0.25), 128), difference
+
+
+def _for_pixels_of_255(model):
+    """YOLOX sees pixels as they are, too large for drawn weights."""
+    model.backbone.bottom_up.stem.conv.conv.weight.data /= 255
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "prepare"),
+    [
+        ("yolox_quick_start.yaml", _for_pixels_of_255),
+        ("rtmdet_tiny.yaml", lambda model: None),
+    ],
+)
+def test_detectors_of_projects(recipe, prepare, tmp_path):
+    widths = ["MODEL.CSPDARKNET.WIDTH", 0.125, "MODEL.CSPNEXT.WIDTH", 0.125]
+    norms = ["MODEL.CSPNEXT.NORM", "BN", "MODEL.RTMDET.NORM", "BN"]
+    cfg = setup_cfg(recipe, [*_SIZES, *norms, *widths])
+    model, file = exported(cfg, tmp_path, prepare)
+    for sizes in (SIZES[:1], [(200, 130)], SIZES):
+        batch = images_of(sizes)
+        with torch.no_grad():
+            expected = model([as_evaluation(cfg, item) for item in batch])
+        for ours, theirs in zip(expected, file(batch), strict=True):
+            lowest = float(ours["instances"].scores[:20].min())
+            difference = compare_results(ours, theirs, lowest)
+            assert difference.detections > 2
+            assert not difference.faults(Tolerance(), 128), difference
 
 
 @pytest.mark.slow

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from d2lite.modeling.assigning import assign_by_soft_labels, best_per_object
+from d2lite.modeling.assigning import (
+    assign_by_sim_ota,
+    assign_by_soft_labels,
+    best_per_object,
+)
 
 
 def _by_loops(costs, ious, topk):
@@ -96,3 +100,70 @@ def test_centres_may_be_those_of_masks():
     assert (points[found.owner >= 0, 0] < 30).all()
     found = assign_by_soft_labels(points, strides, logits, boxes, target, label, topk=3)
     assert (points[found.owner >= 0, 0] > 20).all()
+
+
+def _sim_ota_costs(points, strides, logits, objectness, boxes, gt_boxes, gt_classes):
+    """The costs of YOLOX, one pair after the other; infinite where a cell may learn nothing."""
+    costs = np.full((len(points), len(gt_boxes)), np.inf)
+    ious = np.zeros_like(costs)
+    score = np.sqrt(1 / (1 + np.exp(-logits)) / (1 + np.exp(-objectness[:, None])))
+    for row, (x, y) in enumerate(points):
+        inside, near = [], []
+        for x0, y0, x1, y1 in gt_boxes:
+            inside.append(x0 < x < x1 and y0 < y < y1)
+            reach = 2.5 * strides[row]
+            near.append(abs(x - (x0 + x1) / 2) < reach and abs(y - (y0 + y1) / 2) < reach)
+        if not any(inside + near):
+            continue
+        for number, (target, label) in enumerate(zip(gt_boxes, gt_classes, strict=True)):
+            both = np.minimum(boxes[row, 2:], target[2:]) - np.maximum(boxes[row, :2], target[:2])
+            shared = both.clip(0).prod()
+            areas = [(box[2:] - box[:2]).prod() for box in (boxes[row], target)]
+            ious[row, number] = iou = shared / (sum(areas) - shared)
+            truth = np.arange(logits.shape[1]) == label
+            entropy = -np.log(np.where(truth, score[row], 1 - score[row])).sum()
+            far = 0 if inside[number] and near[number] else 1e5
+            costs[row, number] = entropy - 3 * np.log(iou + 1e-8) + far
+    return costs, ious
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sim_ota_gives_each_object_its_cheapest_cells(seed):
+    rng = np.random.RandomState(seed)
+    points, strides, _ = (value.numpy() for value in _grid())
+    points = points + 4
+    boxes = np.concatenate([points - rng.rand(64, 2) * 20, points + rng.rand(64, 2) * 20], axis=1)
+    first = rng.rand(3, 2) * 30
+    gt_boxes = np.concatenate([first, first + 5 + rng.rand(3, 2) * 40], axis=1)
+    gt_classes = rng.randint(0, 4, 3)
+    logits, objectness = rng.randn(64, 4), rng.randn(64)
+    arguments = points, strides, logits, objectness, boxes, gt_boxes, gt_classes
+    costs, ious = _sim_ota_costs(*arguments)
+    may_learn = np.isfinite(costs).all(axis=1)
+    expected = np.full(64, -1)
+    expected[may_learn] = _by_loops(costs[may_learn], ious[may_learn], 10)
+    found = assign_by_sim_ota(*map(torch.from_numpy, arguments))
+    assert found.owner.tolist() == expected.tolist()
+    for row, number in enumerate(expected):
+        assert found.quality[row] == pytest.approx(0 if number < 0 else ious[row, number], abs=1e-6)
+
+
+def test_sim_ota_prefers_cells_near_the_centre():
+    """A cell at the border of a large box comes after one near its centre, however it scores."""
+    points = torch.tensor([[8.0, 8], [48, 48]])
+    boxes = torch.tensor([[0.0, 0, 96, 96], [0, 0, 60, 96]])
+    logits, strides = torch.tensor([[9.0], [-9.0]]), torch.full((2,), 8.0)
+    found = assign_by_sim_ota(
+        points, strides, logits, logits[:, 0], boxes, boxes[:1], torch.tensor([0]), topk=1
+    )
+    assert found.owner.tolist() == [-1, 0]
+
+
+@pytest.mark.parametrize(("num", "objects"), [(0, 2), (5, 0), (0, 0)])
+def test_sim_ota_of_nothing_is_empty(num, objects):
+    boxes, targets = torch.rand(num, 4), torch.rand(objects, 4)
+    labels = torch.zeros(objects, dtype=torch.int64)
+    found = assign_by_sim_ota(
+        boxes[:, :2], torch.ones(num), torch.rand(num, 3), torch.rand(num), boxes, targets, labels
+    )
+    assert found.owner.tolist() == [-1] * num

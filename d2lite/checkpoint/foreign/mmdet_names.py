@@ -9,7 +9,7 @@ from .renaming import Rules, compiled, renamed
 _RTMDET_MARKS = ("backbone.stage4.2.attention.fc.weight", "bbox_head.rtm_reg.0.weight")
 _RCNN_MARKS = ("neck.fpn_convs.0.conv.weight", "rpn_head.rpn_conv.weight")
 # Weights that are averaged beside the others, and pixel statistics; those of `model` count.
-_LEFT_OUT = [(r"ema_\w+", ""), (r"data_preprocessor", "")]
+LEFT_OUT = [(r"ema_\w+", ""), (r"data_preprocessor", "")]
 
 _RTMDET_RULES = compiled(
     [
@@ -17,7 +17,7 @@ _RTMDET_RULES = compiled(
         (r"neck", "backbone"),
         (r"bbox_head.mask_head", "mask_head"),
         (r"bbox_head", "head"),
-        *_LEFT_OUT,
+        *LEFT_OUT,
     ]
 )
 
@@ -76,7 +76,7 @@ def _head_rules() -> list[tuple[str, str]]:
     return rules
 
 
-_RCNN_RULES: Rules = compiled([*_resnet_rules(), *_pyramid_rules(), *_head_rules(), *_LEFT_OUT])
+_RCNN_RULES: Rules = compiled([*_resnet_rules(), *_pyramid_rules(), *_head_rules(), *LEFT_OUT])
 
 
 def is_mmdet_rtmdet(names: Mapping[str, object]) -> bool:

@@ -29,6 +29,12 @@ from .transformers_mask2former import (
     is_transformers_mask2former,
 )
 from .transformers_vit import is_original_eomt, rename_original_eomt
+from .yolox_names import (
+    is_mmdet_yolox,
+    is_original_yolox,
+    rename_mmdet_yolox,
+    rename_original_yolox,
+)
 
 
 class WholeModel(NamedTuple):
@@ -49,4 +55,6 @@ WHOLE_MODELS = (
     WholeModel(is_original_eomt, rename_original_eomt),
     WholeModel(is_mmdet_rtmdet, rename_mmdet_rtmdet),
     WholeModel(is_mmdet_rcnn, rename_mmdet_rcnn),
+    WholeModel(is_mmdet_yolox, rename_mmdet_yolox),
+    WholeModel(is_original_yolox, rename_original_yolox),
 )

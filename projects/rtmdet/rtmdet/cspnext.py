@@ -6,10 +6,9 @@ Source: Lyu 2022, arXiv:2212.07784, section 3.1; Liu 2018, arXiv:1803.01534, for
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
@@ -17,8 +16,7 @@ from d2lite.layers import FrozenBatchNorm2d, ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling import BACKBONE_REGISTRY, Backbone
 from d2lite.modeling.backbone.backbone import check_maps
-
-from .blocks import ConvStep, CSPLayer, PoolPyramid
+from d2lite.modeling.csp import CSPPAFPN, ConvStep, CSPLayer, PoolPyramid, next_block
 
 # Channels of the stem and of the stages' maps, and blocks of the stages, at factors of 1.
 _CHANNELS = (64, 128, 256, 512, 1024)
@@ -68,8 +66,8 @@ class CSPNeXt(Backbone):
                     channels,
                     channels,
                     count,
+                    partial(next_block, has_shortcut=not is_last, norm=norm),
                     norm=norm,
-                    has_shortcut=not is_last,
                     has_attention=True,
                 ),
             ]
@@ -97,7 +95,7 @@ class CSPNeXt(Backbone):
         return [self.stem, *(getattr(self, f"stage{i}") for i in range(1, len(_BLOCKS) + 1))]
 
 
-class CSPNeXtPAFPN(Backbone):
+class CSPNeXtPAFPN(CSPPAFPN):
     """Maps "p3", "p4", "p5" of one width: the backbone's, mixed from coarse to fine and back.
 
     Args:
@@ -108,58 +106,15 @@ class CSPNeXtPAFPN(Backbone):
     """
 
     def __init__(self, bottom_up: Backbone, out_channels: int, blocks: int, *, norm: Norm) -> None:
-        super().__init__()
-        shapes: dict[str, ShapeSpec] = bottom_up.output_shape()
-        self.in_features = sorted(shapes, key=lambda name: shapes[name].stride)
-        widths = [shapes[name].channels for name in self.in_features]
-        pairs = list(pairwise(widths))
-        self.bottom_up = bottom_up
-        # From coarse to fine.
-        self.reduce_layers = nn.ModuleList(
-            ConvStep(coarse, fine, norm=norm) for fine, coarse in reversed(pairs)
+        block = partial(next_block, has_shortcut=False, norm=norm)
+        super().__init__(
+            bottom_up,
+            lambda width, channels: CSPLayer(width, channels, blocks, block, norm=norm),
+            lambda width: ConvStep(width, width, 3, stride=2, norm=norm),
+            lambda width: ConvStep(width, out_channels, 3, norm=norm),
+            out_channels,
+            norm=norm,
         )
-        self.top_down_blocks = nn.ModuleList(
-            CSPLayer(2 * fine, fine, blocks, has_shortcut=False, norm=norm)
-            for fine, _ in reversed(pairs)
-        )
-        # And from fine to coarse.
-        self.downsamples = nn.ModuleList(
-            ConvStep(fine, fine, 3, stride=2, norm=norm) for fine, _ in pairs
-        )
-        self.bottom_up_blocks = nn.ModuleList(
-            CSPLayer(2 * fine, coarse, blocks, has_shortcut=False, norm=norm)
-            for fine, coarse in pairs
-        )
-        self.out_convs = nn.ModuleList(
-            ConvStep(width, out_channels, 3, norm=norm) for width in widths
-        )
-        strides = [shapes[name].stride for name in self.in_features]
-        self._out_features = [f"p{stride.bit_length() - 1}" for stride in strides]
-        self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
-        self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
-        self._size_divisibility = strides[-1]
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) -> "p3", ... of (N, out_channels, H / stride, W / stride)."""
-        maps = self.bottom_up(x)
-        *finer, top = (maps[name] for name in self.in_features)
-        kept = []
-        for fine, reduce, mix in zip(
-            reversed(finer), self.reduce_layers, self.top_down_blocks, strict=True
-        ):
-            top = reduce(top)
-            kept.append(top)
-            grown = F.interpolate(top, size=fine.shape[-2:], mode="nearest")
-            top = mix(torch.cat([grown, fine], dim=1))
-        results = [top]
-        for coarse, halve, mix in zip(
-            reversed(kept), self.downsamples, self.bottom_up_blocks, strict=True
-        ):
-            results.append(mix(torch.cat([halve(results[-1]), coarse], dim=1)))
-        return {
-            name: conv(result)
-            for name, conv, result in zip(self._out_features, self.out_convs, results, strict=True)
-        }
 
 
 @BACKBONE_REGISTRY.register()

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from d2lite.layers import ShapeSpec
 from d2lite.layers.batch_norm import Norm
+from d2lite.modeling.csp import ConvStep
 from d2lite.modeling.weight_init import normal_fill
 from d2lite.utils.errors import ConfigError
-
-from .blocks import ConvStep
 
 # Share of cells that are an object at the start.
 _PRIOR = 0.01

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.layers.batch_norm import Norm
-
-from .blocks import ConvStep
+from d2lite.modeling.csp import ConvStep
 
 # Channels between the convolutions of an object.
 _CHANNELS = 8

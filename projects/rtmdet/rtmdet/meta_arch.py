@@ -15,14 +15,16 @@ from d2lite.layers import giou_loss, quality_focal_loss
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
 from d2lite.modeling.assigning import Assignment, assign_by_soft_labels
 from d2lite.modeling.backbone.backbone import check_maps
-from d2lite.modeling.keep_best import keep_best
+from d2lite.modeling.dense_choice import DenseChoice
+from d2lite.modeling.dense_predictions import cell_corners, cells_first
 from d2lite.modeling.meta_arch.detector import (
     Batch,
     common_arguments,
     output_sizes,
     postprocess_batch,
 )
-from d2lite.structures import BitMasks, Boxes, Instances, PolygonMasks
+from d2lite.structures import BitMasks, Instances, PolygonMasks
+from d2lite.utils.errors import ExportError
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import mean_over_processes, own_share
 
@@ -38,11 +40,13 @@ _DICE_EPS = 5e-6
 class Cells(NamedTuple):
     """The cells of all levels: points (R, 2) in pixels, strides (R,); what the head says of them.
 
-    logits (N, R, C); boxes (N, R, 4) xyxy in pixels; kernels (N, R, K), None without masks.
+    counts: cells of each level; logits (N, R, C); boxes (N, R, 4) xyxy in pixels; kernels
+    (N, R, K), None without masks.
     """
 
     points: Tensor
     strides: Tensor
+    counts: list[int]
     logits: Tensor
     boxes: Tensor
     kernels: Tensor | None
@@ -200,7 +204,11 @@ class RTMDet(Detector):
         """
         images = self.preprocess_image(batched_inputs)
         cells, prototypes = self._run(images.tensor)
-        found = [self._detect(cells, i, size) for i, size in enumerate(images.image_sizes)]
+        scores = cells.logits.float().sigmoid()
+        found = [
+            self._choice.detect(boxes, of_image, cells.counts, size)
+            for boxes, of_image, size in zip(cells.boxes, scores, images.image_sizes, strict=True)
+        ]
         results = postprocess_batch(found, batched_inputs, images.image_sizes)
         if prototypes is not None:
             sizes = output_sizes(batched_inputs, images.image_sizes)
@@ -212,26 +220,35 @@ class RTMDet(Detector):
             result["instances"].remove("cell")
         return results
 
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `Detector.predict_padded`; of boxes alone."""
+        if self.mask_head is not None:
+            raise ExportError("RTMDet-Ins has no fixed-size form; RTMDet without masks has one.")
+        cells, _ = self._run(images)
+        scores = cells.logits.float().sigmoid()
+        return self._choice.detect_padded(cells.boxes, scores, cells.counts, sizes)._asdict()
+
+    @property
+    def _choice(self) -> DenseChoice:
+        return DenseChoice(
+            self.test_score_thresh,
+            self.test_topk_candidates,
+            self.test_nms_thresh,
+            self.max_detections_per_image,
+        )
+
     def _run(self, images: Tensor) -> tuple[Cells, Tensor | None]:
         """What the network says of (N, 3, H, W) images, and the prototypes of masks."""
         maps = self.backbone(images)
         features = [maps[name] for name in self.in_features]
         predicted: DensePredictions = self.head(features)
-        points, strides = [], []
-        for x, stride in zip(predicted.logits, self.head.strides, strict=True):
-            height, width = x.shape[-2:]
-            ys, xs = torch.meshgrid(
-                torch.arange(height, device=x.device), torch.arange(width, device=x.device),
-                indexing="ij",
-            )  # fmt: skip
-            # The upper left corner of a cell stands for it.
-            points.append(torch.stack([xs, ys], dim=2).flatten(0, 1).float() * stride)
-            strides.append(points[-1].new_full((height * width,), stride))
-        points_R2 = torch.cat(points)
-        distances = _cells_first(predicted.distances)
-        boxes = torch.cat([points_R2 - distances[..., :2], points_R2 + distances[..., 2:]], dim=2)
-        kernels = _cells_first(predicted.kernels) if predicted.kernels else None
-        cells = Cells(points_R2, torch.cat(strides), _cells_first(predicted.logits), boxes, kernels)
+        # The upper left corner of a cell stands for it.
+        points, strides = cell_corners(predicted.logits, self.head.strides)
+        distances = cells_first(predicted.distances)
+        boxes = torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=2)
+        kernels = cells_first(predicted.kernels) if predicted.kernels else None
+        counts = [level.shape[-2] * level.shape[-1] for level in predicted.logits]
+        cells = Cells(points, strides, counts, cells_first(predicted.logits), boxes, kernels)
         return cells, None if self.mask_head is None else self.mask_head(features)
 
     def _assign(self, cells: Cells, number: int, gt: Instances, masks: Tensor | None) -> Assignment:
@@ -292,31 +309,6 @@ class RTMDet(Detector):
         squares = (chances**2).sum(dim=1) + (wanted**2).sum(dim=1) + 2 * _DICE_EPS
         return 1 - 2 * (chances * wanted).sum(dim=1) / squares
 
-    def _detect(self, cells: Cells, number: int, image_size: tuple[int, int]) -> Instances:
-        """The detections of one image, best first; `cell` is the number of the cell of each."""
-        scores_RC = cells.logits[number].float().sigmoid()
-        rows, classes, first = [], [], 0
-        for stride in self.head.strides:
-            count = int((cells.strides == stride).sum())
-            flat = scores_RC[first : first + count].flatten()
-            passed = (flat > self.test_score_thresh).nonzero().squeeze(1)
-            best = flat[passed].topk(min(self.test_topk_candidates, len(passed))).indices
-            pairs = passed[best]
-            rows.append(pairs // self.num_classes + first)
-            classes.append(pairs % self.num_classes)
-            first += count
-        row, label = torch.cat(rows), torch.cat(classes)
-        scores, boxes = scores_RC[row, label], Boxes(cells.boxes[number, row])
-        boxes.clip(image_size)
-        kept = keep_best(boxes, scores, label, self.test_nms_thresh, self.max_detections_per_image)
-        return Instances(
-            image_size,
-            pred_boxes=boxes[kept],
-            scores=scores[kept],
-            pred_classes=label[kept],
-            cell=row[kept],
-        )
-
     def _paste(self, logits: Tensor, image_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """(D, H, W) logits to (D, *size) bool, a few at a time."""
         stride = self.head.strides[0]
@@ -338,8 +330,3 @@ def _centers(masks: Tensor) -> Tensor:
         for axis in (1, 2)
     ]
     return torch.stack(places, dim=1)
-
-
-def _cells_first(levels: Sequence[Tensor]) -> Tensor:
-    """(N, K, Hi, Wi) of every level to (N, R, K)."""
-    return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)

@@ -1,7 +1,5 @@
 """RTMDet small enough to run in milliseconds, and images for it."""
 
-import zlib
-
 import numpy as np
 import torch
 
@@ -60,24 +58,3 @@ def their_name(name: str) -> str:
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
     raise ValueError(name)
-
-
-def drawn_weights(names_and_shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
-    """A value for each weight that follows from its name in MMDetection alone."""
-    weights = {}
-    for name, shape in names_and_shapes.items():
-        if name.endswith("num_batches_tracked"):
-            weights[name] = torch.zeros(shape, dtype=torch.int64)
-            continue
-        seed = zlib.crc32(name.split(".", 1)[1].encode())
-        values = np.random.RandomState(seed).randn(shape.numel()).reshape(shape)
-        if name.endswith("running_var"):
-            values = 1 + 0.5 * values**2
-        elif name.endswith("bn.weight"):
-            values = 1 + 0.1 * values
-        elif len(shape) > 1:
-            values *= (2 / shape[1:].numel()) ** 0.5
-        else:
-            values = 0.1 * values + (2 if "_reg." in name else 0)
-        weights[name] = torch.from_numpy(values).float()
-    return weights

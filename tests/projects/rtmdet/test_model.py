@@ -6,7 +6,7 @@ import torch
 from d2lite.modeling import build_model
 from d2lite.projects.rtmdet import mask_logits
 from d2lite.projects.rtmdet.mask_head import kernel_sizes
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, ExportError
 
 from .small import image, small_cfg
 
@@ -115,3 +115,25 @@ def test_frozen_stages_do_not_learn():
 def test_another_meaning_of_distances_is_refused_with_those_there_are():
     with pytest.raises(ConfigError, match='use "exp", "linear" or "relu"'):
         build_model(small_cfg("rtmdet_tiny.yaml", "MODEL.RTMDET.DISTANCES", "log"))
+
+
+def test_fixed_size_form_of_boxes_gives_the_ordinary_detections():
+    torch.manual_seed(0)
+    model = build_model(small_cfg("rtmdet_tiny.yaml")).eval()
+    for layer in model.head.rtm_cls:
+        layer.weight.data *= 100  # At the start many scores are the same.
+    batch = [image(0, 0), image(1, 0, 40, 60)]
+    images = model.preprocess_image(batch)
+    with torch.no_grad():
+        expected = model.predict(batch)
+        found = model.predict_padded(images.tensor, torch.tensor(images.image_sizes))
+    for i, one in enumerate(expected):
+        boxes = found["boxes"][i][found["valid"][i]]
+        is_whole = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        assert is_whole.any()
+        torch.testing.assert_close(boxes[is_whole], one["instances"].pred_boxes.tensor)
+
+
+def test_masks_have_no_fixed_size_form(model):
+    with pytest.raises(ExportError, match="RTMDet without masks has one"):
+        model.predict_padded(torch.zeros(1, 3, 64, 64), torch.tensor([[64, 64]]))

@@ -1,9 +1,9 @@
-"""What CSPNeXt is made of: convolutions with norm and SiLU, and stages of two branches.
+"""Convolutions with norm and activation, and layers of two branches made of them.
 
 N images, maps of H x W cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from d2lite.modeling.weight_init import msra_fill
 
 
 class ConvStep(nn.Module):
-    """A convolution that keeps the size of its map (over the stride), a norm and SiLU."""
+    """A convolution that keeps the size of its map (over the stride), a norm and an activation."""
 
     def __init__(
         self,
@@ -26,8 +26,10 @@ class ConvStep(nn.Module):
         norm: Norm,
         stride: int = 1,
         groups: int = 1,
+        activation: Callable[[Tensor], Tensor] = F.silu,
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.conv = nn.Conv2d(
             in_channels, channels, size, stride, size // 2, groups=groups, bias=norm == ""
         )
@@ -36,35 +38,53 @@ class ConvStep(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""
-        return F.silu(self.bn(self.conv(x)))
+        return self.activation(self.bn(self.conv(x)))
 
 
 class SeparableConv(nn.Module):
     """A convolution of each channel alone, then one of 1 x 1."""
 
-    def __init__(self, channels: int, size: int, norm: Norm) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, size: int, *, norm: Norm, stride: int = 1
+    ) -> None:
         super().__init__()
-        self.depthwise_conv = ConvStep(channels, channels, size, norm=norm, groups=channels)
-        self.pointwise_conv = ConvStep(channels, channels, norm=norm)
+        self.depthwise_conv = ConvStep(
+            in_channels, in_channels, size, norm=norm, stride=stride, groups=in_channels
+        )
+        self.pointwise_conv = ConvStep(in_channels, channels, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> the same shape."""
+        """(N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""
         return self.pointwise_conv(self.depthwise_conv(x))
 
 
-class NextBlock(nn.Module):
-    """A 3 x 3 convolution, then a separable one of 5 x 5 cells."""
+class ResidualPair(nn.Module):
+    """Two layers, with a shortcut around them or without.
 
-    def __init__(self, channels: int, *, has_shortcut: bool, norm: Norm) -> None:
+    Args:
+        conv1: any layer that keeps the size of its map.
+        conv2: likewise; the result has the shape of the input.
+        has_shortcut: whether the input is added.
+    """
+
+    def __init__(self, conv1: nn.Module, conv2: nn.Module, *, has_shortcut: bool) -> None:
         super().__init__()
-        self.conv1 = ConvStep(channels, channels, 3, norm=norm)
-        self.conv2 = SeparableConv(channels, 5, norm)
+        self.conv1, self.conv2 = conv1, conv2
         self.has_shortcut = has_shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> the same shape."""
+        """(N, C, H, W) -> the same shape."""
         y = self.conv2(self.conv1(x))
         return x + y if self.has_shortcut else y
+
+
+def next_block(channels: int, *, has_shortcut: bool, norm: Norm) -> ResidualPair:
+    """A 3 x 3 convolution, then a separable one of 5 x 5 cells: the block of CSPNeXt."""
+    return ResidualPair(
+        ConvStep(channels, channels, 3, norm=norm),
+        SeparableConv(channels, channels, 5, norm=norm),
+        has_shortcut=has_shortcut,
+    )
 
 
 class ChannelAttention(nn.Module):
@@ -84,17 +104,25 @@ class ChannelAttention(nn.Module):
 class CSPLayer(nn.Module):
     """Half of the channels go through the blocks, half around them; both are joined.
 
-    Source: Wang 2019, arXiv:1911.11929; blocks and attention as in Lyu 2022, arXiv:2212.07784.
+    Args:
+        in_channels: of the input.
+        channels: of the result.
+        num_blocks: how many.
+        block: makes one for a number of channels.
+        norm: see `get_norm`.
+        has_attention: weigh the joined channels, as in Lyu 2022, arXiv:2212.07784.
+
+    Source: Wang 2019, arXiv:1911.11929.
     """
 
     def __init__(
         self,
         in_channels: int,
         channels: int,
-        blocks: int,
+        num_blocks: int,
+        block: Callable[[int], nn.Module],
         *,
         norm: Norm,
-        has_shortcut: bool = True,
         has_attention: bool = False,
     ) -> None:
         super().__init__()
@@ -102,9 +130,7 @@ class CSPLayer(nn.Module):
         self.main_conv = ConvStep(in_channels, half, norm=norm)
         self.short_conv = ConvStep(in_channels, half, norm=norm)
         self.final_conv = ConvStep(2 * half, channels, norm=norm)
-        self.blocks = nn.Sequential(
-            *(NextBlock(half, has_shortcut=has_shortcut, norm=norm) for _ in range(blocks))
-        )
+        self.blocks = nn.Sequential(*(block(half) for _ in range(num_blocks)))
         self.attention = ChannelAttention(2 * half) if has_attention else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,93 @@
+"""The detections of an image, chosen from the scores and boxes of all cells.
+
+N images, R cells of all levels, C classes, D detections.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from d2lite.structures import Boxes, Instances
+
+from .keep_best import keep_best
+from .padded import PaddedBoxes, best_pairs, clip_to_sizes, detect_padded, take_rows
+
+
+class DenseChoice(NamedTuple):
+    """How detections are chosen.
+
+    Attributes:
+        score_thresh: detections must score higher.
+        topk_candidates: (cell, class) pairs of each level that NMS is given.
+        nms_thresh: IoU above which detections of a class suppress each other.
+        most: detections of an image, at most.
+    """
+
+    score_thresh: float
+    topk_candidates: int
+    nms_thresh: float
+    most: int
+
+    def detect(
+        self, boxes: Tensor, scores: Tensor, counts: Sequence[int], image_size: tuple[int, int]
+    ) -> Instances:
+        """Choose the detections of one image.
+
+        Args:
+            boxes: (R, 4) float xyxy in pixels of the network's input.
+            scores: (R, C) float in [0, 1].
+            counts: cells of each level; their sum is R.
+            image_size: (height, width), at which boxes are cut.
+
+        Returns:
+            `pred_boxes`, `scores`, `pred_classes`, and `cell`, the row of each; best first.
+        """
+        rows, classes, first = [], [], 0
+        num_classes = scores.shape[1]
+        for of_level in scores.split(list(counts)):
+            flat = of_level.flatten()
+            passed = (flat > self.score_thresh).nonzero().squeeze(1)
+            best = flat[passed].topk(min(self.topk_candidates, len(passed))).indices
+            pairs = passed[best]
+            rows.append(pairs // num_classes + first)
+            classes.append(pairs % num_classes)
+            first += len(of_level)
+        row, label = torch.cat(rows), torch.cat(classes)
+        chosen, chosen_boxes = scores[row, label], Boxes(boxes[row])
+        chosen_boxes.clip(image_size)
+        kept = keep_best(chosen_boxes, chosen, label, self.nms_thresh, self.most)
+        return Instances(
+            image_size,
+            pred_boxes=chosen_boxes[kept],
+            scores=chosen[kept],
+            pred_classes=label[kept],
+            cell=row[kept],
+        )
+
+    def detect_padded(
+        self, boxes: Tensor, scores: Tensor, counts: Sequence[int], sizes: Tensor
+    ) -> PaddedBoxes:
+        """`detect` of a batch in the fixed-size form.
+
+        Args:
+            boxes: (N, R, 4) float.
+            scores: (N, R, C) float.
+            counts: as above.
+            sizes: (N, 2) int64 height and width of each image.
+        """
+        found = []
+        first = 0
+        for of_level in scores.split(list(counts), dim=1):
+            row, *rest = best_pairs(of_level, self.score_thresh, self.topk_candidates)
+            found.append((take_rows(boxes[:, first : first + of_level.shape[1]], row), *rest))
+            first += of_level.shape[1]
+        candidates, classes, values, above = (
+            torch.cat(parts, dim=1) for parts in zip(*found, strict=True)
+        )
+        candidates = clip_to_sizes(candidates.masked_fill(~above[..., None], 0.0), sizes)
+        best, _ = detect_padded(
+            candidates, values, classes, above, self.nms_thresh, self.most, scores.shape[2]
+        )
+        return best

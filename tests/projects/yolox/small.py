@@ -1,0 +1,39 @@
+"""YOLOX small enough to run in milliseconds, and images for it."""
+
+import numpy as np
+import torch
+
+from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.projects.yolox import add_yolox_config
+from d2lite.structures import Boxes, Instances
+
+NUM_CLASSES = 3
+SMALL = [
+    "MODEL.DEVICE", "cpu",
+    "MODEL.CSPDARKNET.DEPTH", "0.33",
+    "MODEL.CSPDARKNET.WIDTH", "0.125",
+]  # fmt: skip
+
+
+def small_cfg(name: str = "yolox_s.yaml", *opts) -> CfgNode:
+    """A published recipe with an eighth of the channels."""
+    cfg = get_cfg()
+    add_yolox_config(cfg)
+    cfg.merge_from_file(find_config_file(name))
+    cfg.merge_from_list(["MODEL.YOLOX.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
+    return cfg
+
+
+def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:
+    """One training input."""
+    rng = np.random.RandomState(seed)
+    first = rng.rand(num_objects, 2) * [width * 0.6, height * 0.6]
+    sides = 8 + rng.rand(num_objects, 2) * [width * 0.3, height * 0.3]
+    boxes = torch.from_numpy(np.concatenate([first, first + sides], axis=1)).float()
+    truth = Instances(
+        (height, width),
+        gt_boxes=Boxes(boxes.reshape(-1, 4)),
+        gt_classes=torch.from_numpy(rng.randint(0, NUM_CLASSES, num_objects)),
+    )
+    pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
+    return {"image": pixels, "height": height, "width": width, "instances": truth}
