@@ -42,6 +42,8 @@ MODEL.FPN.OUT_CHANNELS = 256
 MODEL.FPN.NORM = ""
 # How the top-down map meets the lateral one: "sum" or "avg".
 MODEL.FPN.FUSE_TYPE = "sum"
+# Apply a ReLU to "p6" before "p7" is made of it (d2lite; MMDetection's RetinaNet does not).
+MODEL.FPN.RELU_BEFORE_P7 = True
 
 MODEL.PROPOSAL_GENERATOR = CN()
 # Name in PROPOSAL_GENERATOR_REGISTRY: "RPN", "RRPN", or "PrecomputedProposals".
@@ -241,6 +243,8 @@ MODEL.RETINANET.PRIOR_PROB = 0.01
 MODEL.RETINANET.SCORE_THRESH_TEST = 0.05
 MODEL.RETINANET.TOPK_CANDIDATES_TEST = 1000
 MODEL.RETINANET.NMS_THRESH_TEST = 0.5
+# Cut boxes at the borders of the image before NMS (d2lite; as MMDetection does).
+MODEL.RETINANET.CLIP_CANDIDATES = False
 # Scales of (dx, dy, dw, dh).
 MODEL.RETINANET.BBOX_REG_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 # Focal loss.

@@ -13,10 +13,13 @@ from .deform_conv import DeformConv, ModulatedDeformConv
 from .losses import (
     ciou_loss,
     diou_loss,
+    distribution_focal_loss,
     giou_loss,
+    iou_loss,
     quality_focal_loss,
     sigmoid_focal_loss,
     smooth_l1_loss,
+    varifocal_loss,
 )
 from .mask_ops import paste_masks_in_image
 from .nms import batched_nms, batched_nms_rotated, nms, nms_rotated
@@ -64,10 +67,12 @@ __all__ = [
     "ciou_loss",
     "cross_entropy",
     "diou_loss",
+    "distribution_focal_loss",
     "empty_input_loss_func_wrapper",
     "get_norm",
     "giou_loss",
     "interpolate",
+    "iou_loss",
     "move_device_like",
     "nms",
     "nms_rotated",
@@ -80,4 +85,5 @@ __all__ = [
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "sync_on_cpu_",
+    "varifocal_loss",
 ]

@@ -89,16 +89,18 @@ class _DeformableConv(nn.Module):
             y = x.new_zeros((0, self.out_channels, *offset.shape[-2:]))
             y = y + (x.sum() + self.weight.sum() + offset.sum()) * 0
         else:
+            # The operator knows every other dtype.
+            dtype = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
             y = deform_conv2d(
-                x,
-                offset,
-                self.weight,
-                self.bias,
+                x.to(dtype),
+                offset.to(dtype),
+                self.weight.to(dtype),
+                None if self.bias is None else self.bias.to(dtype),
                 stride=self.stride,
                 padding=self.padding,
                 dilation=self.dilation,
-                mask=mask,
-            )
+                mask=None if mask is None else mask.to(dtype),
+            ).to(x.dtype)
         if self.norm is not None:
             y = self.norm(y)
         return y if self.activation is None else self.activation(y)

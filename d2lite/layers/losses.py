@@ -14,10 +14,13 @@ from ..utils.errors import ArgumentError
 __all__ = [
     "ciou_loss",
     "diou_loss",
+    "distribution_focal_loss",
     "giou_loss",
+    "iou_loss",
     "quality_focal_loss",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "varifocal_loss",
 ]
 
 
@@ -29,6 +32,25 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
         return loss.mean() if loss.numel() else loss.sum() * 0.0
     raise ArgumentError(f"Unknown reduction {reduction!r}; use 'none', 'mean' or 'sum'.")
+
+
+def iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-6) -> Tensor:
+    """The negative logarithm of the IoU of matched boxes.
+
+    Args:
+        boxes1: (N, 4) xyxy in pixels.
+        boxes2: (N, 4) likewise, matched by row.
+        reduction: "none" (N losses), "mean" or "sum".
+        eps: an IoU counts as at least this.
+
+    Source: Yu 2016 (UnitBox), arXiv:1608.01471.
+    """
+    low = torch.maximum(boxes1[:, :2], boxes2[:, :2])
+    high = torch.minimum(boxes1[:, 2:], boxes2[:, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (boxes1, boxes2)]
+    iou = shared / (areas[0] + areas[1] - shared).clamp(min=eps)
+    return _reduced(-iou.clamp(min=eps).log(), reduction)
 
 
 def giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
@@ -126,3 +148,45 @@ def quality_focal_loss(
     """
     entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
     return _reduced(entropy * (quality - logits.sigmoid()).abs() ** beta, reduction)
+
+
+def varifocal_loss(
+    logits: Tensor,
+    quality: Tensor,
+    alpha: float = 0.75,
+    gamma: float = 2.0,
+    reduction: str = "none",
+) -> Tensor:
+    """Binary cross-entropy with a quality as label, weighted by it; background as in focal loss.
+
+    Args:
+        logits: of any shape.
+        quality: float of the same shape in [0, 1]: of the box at the class of its object, such as
+            its IoU; 0 elsewhere.
+        alpha: weight of the background.
+        gamma: how strongly easy background is weighted down, >= 0.
+        reduction: "none" (elementwise), "mean" or "sum".
+
+    Source: Zhang 2020, arXiv:2008.13367, section 3.2.
+    """
+    weight = torch.where(quality > 0, quality, alpha * logits.sigmoid() ** gamma)
+    entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+    return _reduced(weight * entropy, reduction)
+
+
+def distribution_focal_loss(logits: Tensor, values: Tensor, reduction: str = "none") -> Tensor:
+    """Cross-entropy with the two whole numbers around a value, weighted by how near they are.
+
+    Args:
+        logits: (N, B + 1) float, of a distribution over 0 ... B.
+        values: (N,) float in [0, B).
+        reduction: "none" (N losses), "mean" or "sum".
+
+    Source: Li 2020, arXiv:2006.04388, section 3.1.
+    """
+    below = values.floor()
+    share = values - below
+    surprise = -logits.log_softmax(dim=1)
+    pair = torch.stack([below, below + 1], dim=1).long()
+    near, far = surprise.gather(1, pair).unbind(dim=1)
+    return _reduced((1 - share) * near + share * far, reduction)

@@ -4,12 +4,22 @@ What has no counterpart is listed in words. Numbers that mean the same in both a
 `docs/mmdetection_models.md` says on which facts each rests.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from d2lite.utils.errors import ConfigError
 
-from .parts import Keys, Part, kind_of, nms_threshold, norm_of, require_kind
+from .dense import dense_keys, retinanet_keys
+from .parts import (
+    Keys,
+    Part,
+    delta_weights,
+    kind_of,
+    nms_threshold,
+    norm_of,
+    require_kind,
+    resnet_keys,
+)
 from .training import training_keys
 from .yolo_keys import yolox_keys
 
@@ -19,6 +29,11 @@ MODELS = {
     "MaskRCNN": "Mask R-CNN",
     "CascadeRCNN": "Cascade R-CNN",
     "YOLOX": "YOLOX",
+    "RetinaNet": "RetinaNet",
+    "FCOS": "FCOS",
+    "ATSS": "ATSS",
+    "GFL": "GFL",
+    "VFNet": "VFNet",
 }
 
 
@@ -53,12 +68,10 @@ def convert_mmdet_config(content: Part) -> Converted:
         known = ", ".join(MODELS.values())
         raise ConfigError(f"There is no counterpart of the model {kind!r} yet; there are {known}.")
     try:
-        if kind == "RTMDet":
-            keys, base = _rtmdet(model)
-        elif kind == "YOLOX":
+        if kind == "YOLOX":
             keys, base = yolox_keys(model, content)
         else:
-            keys, base = _two_stages(model, left_out)
+            keys, base = _CONVERT[kind](model, left_out)
         keys |= _pixels(content, model)
         keys |= training_keys(content, left_out)
     except ConfigError:
@@ -88,7 +101,7 @@ def _pixels(content: Part, model: Part) -> Keys:
     }
 
 
-def _rtmdet(model: Part) -> tuple[Keys, str]:
+def _rtmdet(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     backbone, neck, head = model["backbone"], model["neck"], model["bbox_head"]
     require_kind(backbone, "backbone", "CSPNeXt")
     require_kind(neck, "neck", "CSPNeXtPAFPN")
@@ -132,7 +145,7 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
             "weights do not fit."
         )
     keys = {
-        **_resnet(model["backbone"]),
+        **resnet_keys(model["backbone"]),
         **_pyramid(model["neck"]),
         **_proposals(rpn, model),
         **_box_heads(roi, heads, left_out),
@@ -156,34 +169,6 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     return keys, "Base-RCNN-FPN.yaml"
 
 
-def _resnet(part: Part) -> Keys:
-    require_kind(part, "backbone", "ResNet", "ResNeXt")
-    norm = norm_of(part) or "BN"
-    indices = part.get("out_indices", (0, 1, 2, 3))
-    keys: Keys = {
-        "MODEL.RESNETS.DEPTH": part["depth"],
-        # Norms that are never in training mode keep the statistics that they were loaded with.
-        "MODEL.RESNETS.NORM": "FrozenBN" if part.get("norm_eval", True) and norm != "GN" else norm,
-        # Version 2 and 3 begin a block at its 3 x 3 convolution, Caffe's style at the first.
-        "MODEL.RESNETS.STRIDE_IN_1X1": part.get("style", "pytorch") == "caffe",
-        "MODEL.RESNETS.OUT_FEATURES": [f"res{index + 2}" for index in indices],
-        "MODEL.BACKBONE.FREEZE_AT": part.get("frozen_stages", -1) + 1,
-    }
-    if part["depth"] in (18, 34):
-        keys["MODEL.RESNETS.RES2_OUT_CHANNELS"] = part.get("base_channels", 64)
-    if kind_of(part) == "ResNeXt":
-        keys["MODEL.RESNETS.NUM_GROUPS"] = part.get("groups", 1)
-        keys["MODEL.RESNETS.WIDTH_PER_GROUP"] = part.get("base_width", 4)
-    if part.get("dcn"):
-        stages = part.get("stage_with_dcn", (False,) * 4)
-        keys["MODEL.RESNETS.DEFORM_ON_PER_STAGE"] = list(stages)
-        keys["MODEL.RESNETS.DEFORM_MODULATED"] = part["dcn"].get("type") == "DCNv2"
-    for name in ("plugins", "avg_down", "deep_stem"):
-        if part.get(name):
-            raise ConfigError(f"There is no counterpart of `{name}` of the backbone.")
-    return keys
-
-
 def _pyramid(part: Part) -> Keys:
     require_kind(part, "neck", "FPN")
     if part.get("add_extra_convs") or part.get("start_level", 0) or part.get("num_outs") != 5:
@@ -201,7 +186,7 @@ def _proposals(part: Part, model: Part) -> Keys:
     keys: Keys = {
         "MODEL.ANCHOR_GENERATOR.SIZES": [[scales[0] * stride] for stride in strides],
         "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(anchors["ratios"])],
-        "MODEL.RPN.BBOX_REG_WEIGHTS": _weights(part["bbox_coder"]),
+        "MODEL.RPN.BBOX_REG_WEIGHTS": delta_weights(part["bbox_coder"]),
         "MODEL.RPN.PRE_NMS_TOPK_TEST": test["rpn"]["nms_pre"],
         "MODEL.RPN.POST_NMS_TOPK_TEST": test["rpn"].get("max_per_img", 1000),
         "MODEL.RPN.NMS_THRESH": nms_threshold(test["rpn"]) if "nms" in test["rpn"] else 0.7,
@@ -241,7 +226,7 @@ def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
         "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": bool(first.get("reg_class_agnostic", False)),
         **_box_loss(first.get("loss_bbox") or {}, "MODEL.ROI_BOX_HEAD"),
     }
-    weights = [_weights(head["bbox_coder"]) for head in heads]
+    weights = [delta_weights(head["bbox_coder"]) for head in heads]
     if len(heads) == 1:
         keys["MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS"] = weights[0]
     else:
@@ -276,13 +261,6 @@ def _parts(model: Part, name: str) -> Part:
     return model.get(name) or {}
 
 
-def _weights(coder: Part) -> list[float]:
-    """One divided by the deviations by which targets are divided."""
-    if any(coder.get("target_means", ())):
-        raise ConfigError("There is no counterpart of `target_means` that are not 0.")
-    return [round(1 / value, 6) for value in coder["target_stds"]]
-
-
 def _box_loss(part: Part, prefix: str) -> Keys:
     kind = kind_of(part)
     if kind in ("", "L1Loss"):
@@ -295,3 +273,12 @@ def _box_loss(part: Part, prefix: str) -> Keys:
         raise ConfigError(f"There is no counterpart of the loss of boxes {kind!r}.")
     weight = float(part.get("loss_weight", 1.0))
     return {f"{prefix}.BBOX_REG_LOSS_TYPE": names[kind], f"{prefix}.BBOX_REG_LOSS_WEIGHT": weight}
+
+
+# Each gives the keys of a model and our file that they change.
+_CONVERT: dict[str, Callable[[Part, list[str]], tuple[Keys, str]]] = {
+    "RTMDet": _rtmdet,
+    **dict.fromkeys(("FasterRCNN", "MaskRCNN", "CascadeRCNN"), _two_stages),
+    "RetinaNet": retinanet_keys,
+    **dict.fromkeys(("FCOS", "ATSS", "GFL", "VFNet"), dense_keys),
+}

@@ -47,3 +47,42 @@ def nms_threshold(part: Part) -> float:
     if nms.get("type", "nms") != "nms":
         raise ConfigError(f"There is no counterpart of the suppression {nms.get('type')!r}.")
     return float(nms.get("iou_threshold", nms.get("iou_thr", 0.5)))
+
+
+def resnet_keys(part: Part) -> Keys:
+    """A ResNet or ResNeXt, also with deformable stages."""
+    require_kind(part, "backbone", "ResNet", "ResNeXt")
+    norm = norm_of(part) or "BN"
+    indices = part.get("out_indices", (0, 1, 2, 3))
+    keys: Keys = {
+        "MODEL.RESNETS.DEPTH": part["depth"],
+        # Norms that are never in training mode keep the statistics that they were loaded with.
+        "MODEL.RESNETS.NORM": "FrozenBN" if part.get("norm_eval", True) and norm != "GN" else norm,
+        # Version 2 and 3 begin a block at its 3 x 3 convolution, Caffe's style at the first.
+        "MODEL.RESNETS.STRIDE_IN_1X1": part.get("style", "pytorch") == "caffe",
+        "MODEL.RESNETS.OUT_FEATURES": [f"res{index + 2}" for index in indices],
+        "MODEL.BACKBONE.FREEZE_AT": part.get("frozen_stages", -1) + 1,
+    }
+    if "base_channels" in part or "stem_channels" in part:
+        base = part.get("base_channels", 64)
+        keys["MODEL.RESNETS.STEM_OUT_CHANNELS"] = part.get("stem_channels") or base
+    if part["depth"] in (18, 34):
+        keys["MODEL.RESNETS.RES2_OUT_CHANNELS"] = part.get("base_channels", 64)
+    if kind_of(part) == "ResNeXt":
+        keys["MODEL.RESNETS.NUM_GROUPS"] = part.get("groups", 1)
+        keys["MODEL.RESNETS.WIDTH_PER_GROUP"] = part.get("base_width", 4)
+    if part.get("dcn"):
+        stages = part.get("stage_with_dcn", (False,) * 4)
+        keys["MODEL.RESNETS.DEFORM_ON_PER_STAGE"] = list(stages)
+        keys["MODEL.RESNETS.DEFORM_MODULATED"] = part["dcn"].get("type") == "DCNv2"
+    for name in ("plugins", "avg_down", "deep_stem"):
+        if part.get(name):
+            raise ConfigError(f"There is no counterpart of `{name}` of the backbone.")
+    return keys
+
+
+def delta_weights(coder: Part) -> list[float]:
+    """One divided by the deviations by which targets are divided."""
+    if any(coder.get("target_means", ())):
+        raise ConfigError("There is no counterpart of `target_means` that are not 0.")
+    return [round(1 / value, 6) for value in coder["target_stds"]]

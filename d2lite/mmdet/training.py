@@ -111,12 +111,13 @@ def _augmentation(steps: Sequence[Part], model: Part, left_out: list[str]) -> Ke
         if kind == "RandomFlip":
             share = step.get("prob", step.get("flip_ratio", 0.5))
             keys["INPUT.RANDOM_FLIP"] = "horizontal" if share else "none"
-        if kind in ("Resize", "RandomChoiceResize") and (sizes := _sizes(step)):
+        is_plain = kind in ("Resize", "RandomChoiceResize", "RandomResize")
+        if is_plain and "ratio_range" not in step and (sizes := _sizes(step)):
             is_range = len(sizes) == 2 and step.get("multiscale_mode", "range") == "range"
             keys["INPUT.MIN_SIZE_TRAIN"] = [short for short, _ in sizes]
             keys["INPUT.MAX_SIZE_TRAIN"] = max(long for _, long in sizes)
             keys["INPUT.MIN_SIZE_TRAIN_SAMPLING"] = (
-                "range" if is_range and kind == "Resize" else "choice"
+                "range" if is_range and kind != "RandomChoiceResize" else "choice"
             )
     found = dict(zip(kinds, steps, strict=True))
     mosaic = found.get("Mosaic", found.get("CachedMosaic"))

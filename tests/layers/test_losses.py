@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from d2lite.layers import ciou_loss, diou_loss, giou_loss, sigmoid_focal_loss, smooth_l1_loss
+from d2lite.layers import (
+    ciou_loss,
+    diou_loss,
+    distribution_focal_loss,
+    giou_loss,
+    iou_loss,
+    sigmoid_focal_loss,
+    smooth_l1_loss,
+    varifocal_loss,
+)
 
 
 def oracle(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """The three losses of two boxes, from the papers."""
+    """The losses of two boxes, from the papers."""
     inter = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
     size_a, size_b = a[2:] - a[:2], b[2:] - b[:2]
     union = size_a.prod() + size_b.prod() - inter
@@ -20,6 +29,7 @@ def oracle(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
     turn = math.atan(size_a[0] / size_a[1]) - math.atan(size_b[0] / size_b[1])
     v = 4 / math.pi**2 * turn**2
     return {
+        "iou": -math.log(max(iou, 1e-6)),
         "giou": 1 - iou + (hull.prod() - union) / hull.prod(),
         "diou": 1 - iou + distance,
         "ciou": 1 - iou + distance + v * v / (1 - iou + v + 1e-12),
@@ -27,20 +37,22 @@ def oracle(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("name", "loss"), [("giou", giou_loss), ("diou", diou_loss), ("ciou", ciou_loss)]
+    ("name", "loss"),
+    [("iou", iou_loss), ("giou", giou_loss), ("diou", diou_loss), ("ciou", ciou_loss)],
 )
 def test_box_losses_follow_their_papers(name, loss):
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 30, (2, 20, 2))
     boxes = np.concatenate([low, low + rng.uniform(2, 40, (2, 20, 2))], axis=2)
-    expected = torch.tensor([oracle(a, b)[name] for a, b in zip(*boxes, strict=True)])
+    values = [oracle(a, b)[name] for a, b in zip(*boxes, strict=True)]
+    expected = torch.tensor(values, dtype=torch.float64)
     a, b = torch.from_numpy(boxes)
     torch.testing.assert_close(loss(a, b), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(loss(a, b, reduction="mean"), expected.mean())
     torch.testing.assert_close(loss(a, b, reduction="sum"), expected.sum())
 
 
-@pytest.mark.parametrize("loss", [giou_loss, diou_loss, ciou_loss])
+@pytest.mark.parametrize("loss", [iou_loss, giou_loss, diou_loss, ciou_loss])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_box_losses_of_nothing_are_zero_with_a_gradient(loss, reduction):
     boxes = torch.zeros(0, 4, requires_grad=True)
@@ -97,3 +109,26 @@ def test_focal_loss_has_a_finite_slope_where_the_answer_is_certain(gamma):
         (slope,) = torch.autograd.grad(loss.sum(), logits)
         assert torch.isfinite(loss).all()
         assert torch.isfinite(slope).all()
+
+
+def test_varifocal_loss_follows_its_paper():
+    x, q = torch.tensor([-1.0, 0.3, 2.0, 0.1]), torch.tensor([0.0, 0.8, 0.4, 0.0])
+    p, quality = 1 / (1 + np.exp(-x.numpy())), q.numpy()
+    entropy = -(quality * np.log(p) + (1 - quality) * np.log(1 - p))
+    expected = np.where(quality > 0, quality * entropy, -0.6 * p**1.5 * np.log(1 - p))
+    found = varifocal_loss(x, q, alpha=0.6, gamma=1.5)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
+def test_distribution_focal_loss_follows_its_paper():
+    """Of 2.25 it is three quarters of the cross-entropy with 2, and one quarter of that with 3."""
+    logits = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    values = torch.tensor([2.25, 0.0, 3.9])
+    entropy = -logits.softmax(dim=1).log().numpy()
+    expected = [
+        0.75 * entropy[0, 2] + 0.25 * entropy[0, 3],
+        entropy[1, 0],
+        0.1 * entropy[2, 3] + 0.9 * entropy[2, 4],
+    ]
+    np.testing.assert_allclose(distribution_focal_loss(logits, values), expected, rtol=1e-5)
+    assert distribution_focal_loss(logits[:0], values[:0], "mean").item() == 0

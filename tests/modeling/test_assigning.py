@@ -7,6 +7,7 @@ import torch
 from d2lite.modeling.assigning import (
     assign_by_sim_ota,
     assign_by_soft_labels,
+    assign_by_statistics,
     best_per_object,
 )
 
@@ -167,3 +168,50 @@ def test_sim_ota_of_nothing_is_empty(num, objects):
         boxes[:, :2], torch.ones(num), torch.rand(num, 3), torch.rand(num), boxes, targets, labels
     )
     assert found.owner.tolist() == [-1] * num
+
+
+def _levels():
+    """Anchors of eight strides a side, around the corners of the cells of two maps."""
+    levels = []
+    for stride, side in ((8, 8), (16, 4)):
+        y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        center = torch.stack([x, y], dim=2).flatten(0, 1).float() * stride
+        levels.append(torch.cat([center - 4 * stride, center + 4 * stride], dim=1))
+    return levels
+
+
+def _iou(a, b):
+    inter = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
+    return inter / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inter)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_object_takes_candidates_above_mean_and_deviation(seed):
+    """The definition of ATSS in loops; where two objects want an anchor, the larger IoU counts."""
+    rng = np.random.RandomState(seed)
+    low = rng.rand(rng.randint(1, 5), 2) * 40
+    objects = np.concatenate([low, low + 5 + rng.rand(*low.shape) * 50], axis=1)
+    levels, topk = _levels(), rng.randint(1, 6)
+    owner, best = [-1] * 80, [-1.0] * 80
+    anchors = torch.cat(levels).numpy()
+    for number, box in enumerate(objects):
+        rows = []
+        for first, count in ((0, 64), (64, 16)):
+            centers = (anchors[first : first + count, :2] + anchors[first : first + count, 2:]) / 2
+            away = np.linalg.norm(centers - (box[:2] + box[2:]) / 2, axis=1)
+            rows += [first + row for row in np.argsort(away)[:topk]]
+        ious = [_iou(anchors[row], box) for row in rows]
+        enough = np.mean(ious) + np.std(ious, ddof=1)
+        for row, iou in zip(rows, ious, strict=True):
+            center = (anchors[row][:2] + anchors[row][2:]) / 2
+            is_inside = min(*(center - box[:2]), *(box[2:] - center)) > 0.01
+            if is_inside and iou >= enough and iou > best[row]:
+                owner[row], best[row] = number, iou
+    found = assign_by_statistics(levels, torch.from_numpy(objects), topk=topk)
+    assert found.tolist() == owner
+
+
+@pytest.mark.parametrize(("num", "objects"), [(0, 2), (5, 0), (0, 0)])
+def test_no_anchor_or_no_object_gives_background(num, objects):
+    found = assign_by_statistics([torch.rand(num, 4), torch.rand(0, 4)], torch.rand(objects, 4))
+    assert found.tolist() == [-1] * num

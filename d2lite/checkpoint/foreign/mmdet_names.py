@@ -22,7 +22,7 @@ _RTMDET_RULES = compiled(
 )
 
 
-def _resnet_rules() -> list[tuple[str, str]]:
+def resnet_rules() -> list[tuple[str, str]]:
     """A ResNet with the names of torchvision."""
     rules = [
         (r"backbone.conv1", "backbone.bottom_up.stem.conv1"),
@@ -41,11 +41,12 @@ def _resnet_rules() -> list[tuple[str, str]]:
     return rules
 
 
-def _pyramid_rules(levels: int = 4) -> list[tuple[str, str]]:
+def pyramid_rules(first: int = 2, levels: int = 4) -> list[tuple[str, str]]:
+    """A pyramid whose finest map is "p<first>"."""
     rules = []
     for level in range(levels):
         for theirs, ours in (("lateral", "lateral"), ("fpn", "output")):
-            name = f"backbone.fpn_{ours}{level + 2}"
+            name = f"backbone.fpn_{ours}{level + first}"
             rules.append((rf"neck.{theirs}_convs.{level}.conv", name))
             rules.append((rf"neck.{theirs}_convs.{level}.(?:bn|gn)", f"{name}.norm"))
     return rules
@@ -76,7 +77,7 @@ def _head_rules() -> list[tuple[str, str]]:
     return rules
 
 
-_RCNN_RULES: Rules = compiled([*_resnet_rules(), *_pyramid_rules(), *_head_rules(), *LEFT_OUT])
+_RCNN_RULES: Rules = compiled([*resnet_rules(), *pyramid_rules(), *_head_rules(), *LEFT_OUT])
 
 
 def is_mmdet_rtmdet(names: Mapping[str, object]) -> bool:

@@ -11,6 +11,7 @@ from .detr_names import (
     is_transformers_detr,
     rename_original_detr,
 )
+from .mmdet_dense_names import convert_mmdet_dense, is_mmdet_dense
 from .mmdet_names import (
     is_mmdet_rcnn,
     is_mmdet_rtmdet,
@@ -57,4 +58,5 @@ WHOLE_MODELS = (
     WholeModel(is_mmdet_rcnn, rename_mmdet_rcnn),
     WholeModel(is_mmdet_yolox, rename_mmdet_yolox),
     WholeModel(is_original_yolox, rename_original_yolox),
+    WholeModel(is_mmdet_dense, convert_mmdet_dense),
 )

@@ -20,6 +20,10 @@ _KEYS: dict[str, str | None] = {
     "SemanticSegmentor": None,
     "EoMT": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
     "MaskFormer": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+    "ATSS": "MODEL.DENSE.NUM_CLASSES",
+    "GFL": "MODEL.DENSE.NUM_CLASSES",
+    "ScaledFCOS": "MODEL.DENSE.NUM_CLASSES",
+    "VFNet": "MODEL.DENSE.NUM_CLASSES",
     "DINO": "MODEL.DETR.NUM_CLASSES",
     "DeformableDETR": "MODEL.DETR.NUM_CLASSES",
 }

@@ -179,12 +179,20 @@ class LastLevelP6P7(nn.Module):
         in_channels: channels of the map below.
         out_channels: channels of the results.
         in_feature: name of the map below.
+        has_relu: apply a ReLU between the two convolutions.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, in_feature: str = "res5") -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        in_feature: str = "res5",
+        has_relu: bool = True,
+    ) -> None:
         super().__init__()
         self.num_levels = 2
         self.in_feature = in_feature
+        self._has_relu = has_relu
         self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
         xavier_fill(self.p6)
@@ -193,7 +201,7 @@ class LastLevelP6P7(nn.Module):
     def forward(self, c5: Tensor) -> list[Tensor]:
         """(N, in_channels, H, W) -> maps of half and a quarter of its size."""
         p6 = self.p6(c5)
-        return [p6, self.p7(F.relu(p6))]
+        return [p6, self.p7(F.relu(p6) if self._has_relu else p6)]
 
 
 def _resnet_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
@@ -230,7 +238,11 @@ def build_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) ->
             f"MODEL.RESNETS.OUT_FEATURES={list(shapes)} lacks 'res5', from which 'p6' is made. "
             "Add it."
         )
-    top = LastLevelP6P7(shapes["res5"].channels, cfg.MODEL.FPN.OUT_CHANNELS)
+    top = LastLevelP6P7(
+        shapes["res5"].channels,
+        cfg.MODEL.FPN.OUT_CHANNELS,
+        has_relu=cfg.MODEL.FPN.RELU_BEFORE_P7,
+    )
     return _resnet_fpn(cfg, bottom_up, top)
 
 
@@ -241,5 +253,5 @@ def build_fcos_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     FCOS has it so, and torchvision's RetinaNet; detectron2's RetinaNet makes "p6" from "res5".
     """
     width = cfg.MODEL.FPN.OUT_CHANNELS
-    top = LastLevelP6P7(width, width, in_feature="p5")
+    top = LastLevelP6P7(width, width, in_feature="p5", has_relu=cfg.MODEL.FPN.RELU_BEFORE_P7)
     return _resnet_fpn(cfg, build_resnet_backbone(cfg, input_shape), top)

@@ -21,7 +21,7 @@ from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
 from ..dense_predictions import permute_to_N_HWA_K
 from ..keep_best import keep_best
-from ..padded import best_pairs, detect_padded, take_rows
+from ..padded import best_pairs, clip_to_sizes, detect_padded, take_rows
 from ..training_visualization import log_boxes_and_truth, should_visualize
 from .detector import Batch, Detector, common_arguments, postprocess_batch
 
@@ -34,11 +34,12 @@ _MOMENTUM = 0.9
 class DenseDetector(Detector):
     """A detector whose head predicts for every cell of every level.
 
-    A subclass implements `forward_training` and `forward_inference`. For the batch see `Detector`.
-    If it calls `inference_single_image`, it has `box2box_transform`, `test_score_thresh`,
-    `test_topk_candidates`, `test_nms_thresh` and `max_detections_per_image`; for `_focal_loss` and
-    `_find_objects`, `num_classes`, `focal_loss_alpha`, `focal_loss_gamma` and the buffer
-    `loss_normalizer`, which `_start_normalizer` makes.
+    A subclass implements `forward_training`, and `forward_inference` or `_scores_and_deltas`. For
+    the batch see `Detector`. For `_scores_and_deltas` it has an `anchor_generator`,
+    `box2box_transform`, `test_score_thresh`, `test_topk_candidates`, `test_nms_thresh` and
+    `max_detections_per_image`; for `_focal_loss` and `_find_objects`, `num_classes`,
+    `focal_loss_alpha`, `focal_loss_gamma` and the buffer `loss_normalizer`, which
+    `_start_normalizer` makes.
 
     Args:
         backbone: images -> feature maps.
@@ -48,6 +49,8 @@ class DenseDetector(Detector):
         pixel_std: of each channel.
     """
 
+    # Whether boxes are cut at the borders of the image, and empty ones dropped, before NMS.
+    clips_candidates: bool = False
     vis_period: int = 0
     input_format: str = "BGR"
     num_classes: int
@@ -114,22 +117,34 @@ class DenseDetector(Detector):
         self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]
     ) -> list[Instances]:
         """Detections of each image in pixels of the network's input, from the predictions."""
-        raise NotImplementedError
+        anchors: Any = self.anchor_generator(features)  # type: ignore[operator]
+        factors = self._score_factors(predictions)
+        return self._detect(
+            anchors, *self._scores_and_deltas(predictions), images.image_sizes, factors
+        )
 
     def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         """See `Detector.predict_padded`."""
         maps = self.backbone(images)
         features = [maps[name] for name in self.head_in_features]
-        scores, deltas = self._scores_and_deltas(self.head(features))
+        predictions = self.head(features)
+        scores, deltas = self._scores_and_deltas(predictions)
+        factors = self._score_factors(predictions)
         anchors: Any = self.anchor_generator(features)  # type: ignore[operator]
         rows = []
-        for level, scores_NRK, deltas_NR4 in zip(anchors, scores, deltas, strict=True):
-            best = best_pairs(scores_NRK, self.test_score_thresh, self.test_topk_candidates)
-            cell = best[0]
+        for i, (level, deltas_NR4) in enumerate(zip(anchors, deltas, strict=True)):
+            cell, category, score, above = best_pairs(
+                scores[i], self.test_score_thresh, self.test_topk_candidates
+            )
             moved = self.box2box_transform.apply_deltas(
                 take_rows(deltas_NR4, cell).flatten(0, 1), level.tensor[cell.flatten()]
-            )
-            rows.append((moved.reshape(*cell.shape, 4), *best[1:]))
+            ).reshape(*cell.shape, 4)
+            if factors is not None:
+                score = score * take_rows(factors[i], cell)
+            if self.clips_candidates:
+                moved = clip_to_sizes(moved, sizes)
+                above = above & (moved[..., 2:] > moved[..., :2]).all(dim=2)
+            rows.append((moved, category, score, above))
         boxes, classes, values, above = (
             torch.cat(parts, dim=1) for parts in zip(*rows, strict=True)
         )
@@ -150,12 +165,17 @@ class DenseDetector(Detector):
         """(N, Ri, K) scores in [0, 1] and (N, Ri, 4) deltas of each level."""
         raise ExportError(f"{type(self).__name__} has no fixed-size form.")
 
+    def _score_factors(self, predictions: Sequence[list[Tensor]]) -> list[Tensor] | None:
+        """(N, Ri) of each level: what scores are multiplied by once the best are chosen."""
+        return None
+
     def inference_single_image(
         self,
         anchors: list[Boxes],
         box_cls: list[Tensor],
         box_delta: list[Tensor],
         image_size: tuple[int, int],
+        factors: list[Tensor] | None = None,
     ) -> Instances:
         """Choose the detections of one image.
 
@@ -164,6 +184,7 @@ class DenseDetector(Detector):
             box_cls: one (Ri, C) of scores in [0, 1] a level.
             box_delta: one (Ri, 4) a level.
             image_size: (height, width).
+            factors: one (Ri,) a level, see `_score_factors`.
 
         Returns:
             `pred_boxes`, `scores` and `pred_classes`, best first, in pixels of the network's
@@ -177,7 +198,11 @@ class DenseDetector(Detector):
             self.test_score_thresh,
             self.test_topk_candidates,
             image_size,
+            factors,
         )
+        if self.clips_candidates:
+            candidates.pred_boxes.clip(image_size)
+            candidates = candidates[candidates.pred_boxes.nonempty()]
         kept = keep_best(
             candidates.pred_boxes,
             candidates.scores,
@@ -193,12 +218,18 @@ class DenseDetector(Detector):
         scores: Sequence[Tensor],
         deltas: Sequence[Tensor],
         image_sizes: Sequence[tuple[int, int]],
+        factors: Sequence[Tensor] | None = None,
     ) -> list[Instances]:
         """`inference_single_image` of each image, from (N, Ri, C) scores and (N, Ri, 4) deltas."""
-        return [
-            self.inference_single_image(anchors, [x[i] for x in scores], [x[i] for x in deltas], s)
-            for i, s in enumerate(image_sizes)
-        ]
+        found = []
+        for i, size in enumerate(image_sizes):
+            arguments = anchors, [x[i] for x in scores], [x[i] for x in deltas], size
+            if factors is None:
+                # Subclasses in users' code may have the method without the last argument.
+                found.append(self.inference_single_image(*arguments))
+            else:
+                found.append(self.inference_single_image(*arguments, [x[i] for x in factors]))
+        return found
 
     def _find_objects(self, gt_labels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Which anchors learn an object, and what their losses are divided by.
@@ -312,6 +343,7 @@ class DenseDetector(Detector):
         score_thresh: float,
         topk_candidates: int,
         image_size: tuple[int, int],
+        factors: Sequence[Tensor] | None = None,
     ) -> Instances:
         """The best (anchor, class) pairs of every level of one image, as boxes.
 
@@ -323,12 +355,15 @@ class DenseDetector(Detector):
             score_thresh: pairs must score higher.
             topk_candidates: pairs kept of each level.
             image_size: (height, width) of the image.
+            factors: one (Ri,) a level, which the scores of the chosen pairs are multiplied by.
 
         Returns:
             `pred_boxes`, `scores` and `pred_classes`, level by level.
         """
         boxes, best, classes = [], [], []
-        for anchors_i, scores_i, deltas_i in zip(anchors, scores, deltas, strict=True):
+        for i, (anchors_i, scores_i, deltas_i) in enumerate(
+            zip(anchors, scores, deltas, strict=True)
+        ):
             num_classes = scores_i.shape[1]
             flat = scores_i.flatten()
             # Of millions of pairs a few pass the threshold, so they are selected before sorting.
@@ -337,7 +372,7 @@ class DenseDetector(Detector):
             pairs = passed[position]
             row = pairs // num_classes
             boxes.append(transform.apply_deltas(deltas_i[row], anchors_i.tensor[row]))
-            best.append(values)
+            best.append(values if factors is None else values * factors[i][row])
             classes.append(pairs % num_classes)
         return Instances(
             image_size, pred_boxes=Boxes(cat(boxes)), scores=cat(best), pred_classes=cat(classes)

@@ -22,7 +22,7 @@ from .build import META_ARCH_REGISTRY
 from .dense_detector import DenseDetector
 from .fcos_head import FCOSHead
 
-__all__ = ["FCOS", "FCOSHead"]
+__all__ = ["FCOS", "FCOSHead", "centerness_of"]
 
 # Where the running count of foreground cells starts.
 _FIRST_NORMALIZER = 300.0
@@ -62,7 +62,9 @@ class FCOS(DenseDetector):
     """
 
     predicts = frozenset({"instances"})
-    training_buffers = ("loss_normalizer",)
+    training_buffers: tuple[str, ...] = ("loss_normalizer",)
+    # Whether an object at the limit of two levels is learnt by both, or by neither.
+    shares_reach_limits: bool = False
 
     @configurable
     def __init__(
@@ -227,11 +229,12 @@ class FCOS(DenseDetector):
         distances_RM4 = pairwise_point_box_distance(points, gt_boxes)
         reach = distances_RM4.amax(dim=2)
         off_centre = (points[:, None] - gt_boxes.get_centers()).abs().amax(dim=2)
+        compare = torch.ge if self.shares_reach_limits else torch.gt
         is_learnt = (
             (distances_RM4.amin(dim=2) > 0)
             & (off_centre < self.center_sampling_radius * strides_R1)
-            & (reach > low)
-            & (reach < high)
+            & compare(reach, low)
+            & compare(high, reach)
         )
         return torch.where(is_learnt, gt_boxes.area(), torch.inf)
 
@@ -250,19 +253,7 @@ class FCOS(DenseDetector):
         distances_NR4 = torch.stack(
             [self.box2box_transform.get_deltas(cells, boxes) for boxes in gt_boxes]
         )
-        # (N, R, 2, 2): the last two axes are (low side, high side) and (x, y).
-        low_high_xy = distances_NR4.clamp(min=0).unflatten(2, (2, 2))
-        near, far = low_high_xy.aminmax(dim=2)
-        # Where even the far side has no distance, the near one is 0 and so is the ratio.
-        ratios = near / far.clamp(min=torch.finfo(far.dtype).tiny)
-        return ratios.prod(dim=2).sqrt()
-
-    def forward_inference(
-        self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]
-    ) -> list[Instances]:
-        """Detect in each image; arguments as in `DenseDetector`."""
-        anchors = self.anchor_generator(features)
-        return self._detect(anchors, *self._scores_and_deltas(predictions), images.image_sizes)
+        return centerness_of(distances_NR4)
 
     def _scores_and_deltas(
         self, predictions: Sequence[list[Tensor]]
@@ -274,3 +265,21 @@ class FCOS(DenseDetector):
             for cls, centre in zip(logits, centerness, strict=True)
         ]
         return scores, deltas
+
+
+def centerness_of(distances: Tensor) -> Tensor:
+    """Say how central a point is in its box.
+
+    Args:
+        distances: (..., 4) float to the left, upper, right and lower side, in any unit.
+
+    Returns:
+        (...) float, 1 at the centre of the box, 0 on its sides and outside.
+
+    Source: Tian 2019, arXiv:1904.01355, section 3.3.
+    """
+    # (..., 2, 2): the last two axes are (low side, high side) and (x, y).
+    near, far = distances.clamp(min=0).unflatten(-1, (2, 2)).aminmax(dim=-2)
+    # Where even the far side has no distance, the near one is 0 and so is the ratio.
+    ratios = near / far.clamp(min=torch.finfo(far.dtype).tiny)
+    return ratios.prod(dim=-1).sqrt()

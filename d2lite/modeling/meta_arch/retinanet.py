@@ -49,6 +49,7 @@ class RetinaNet(DenseDetector):
         test_topk_candidates: detections of each level that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
         max_detections_per_image: at most so many are returned.
+        clips_candidates: cut boxes at the borders of the image before NMS.
         pixel_mean: of each channel.
         pixel_std: of each channel.
         vis_period: log an image every so many iterations; 0 for never.
@@ -83,6 +84,7 @@ class RetinaNet(DenseDetector):
         test_topk_candidates: int = 1000,
         test_nms_thresh: float = 0.5,
         max_detections_per_image: int = 100,
+        clips_candidates: bool = False,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         vis_period: int = 0,
@@ -103,6 +105,7 @@ class RetinaNet(DenseDetector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.clips_candidates = clips_candidates
         self.vis_period = vis_period
         self.input_format = input_format
         self._start_normalizer(_FIRST_NORMALIZER)
@@ -125,6 +128,7 @@ class RetinaNet(DenseDetector):
             ),
             "smooth_l1_beta": node.SMOOTH_L1_LOSS_BETA,
             "box_reg_loss_type": node.BBOX_REG_LOSS_TYPE,
+            "clips_candidates": node.CLIP_CANDIDATES,
             "vis_period": cfg.VIS_PERIOD,
             "input_format": cfg.INPUT.FORMAT,
         }
@@ -217,13 +221,6 @@ class RetinaNet(DenseDetector):
             labels_per_image.append(classes.masked_fill(labels == -1, -1))
             boxes_per_image.append(boxes)
         return labels_per_image, boxes_per_image
-
-    def forward_inference(
-        self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]
-    ) -> list[Instances]:
-        """Detect in each image; arguments as in `DenseDetector`."""
-        anchors = self.anchor_generator(features)
-        return self._detect(anchors, *self._scores_and_deltas(predictions), images.image_sizes)
 
     def _scores_and_deltas(
         self, predictions: Sequence[list[Tensor]]

@@ -131,3 +131,12 @@ def test_retinanet_without_res5_is_refused():
         pytest.raises(ConfigError, match=r"OUT_FEATURES=\['res4'\] lacks 'res5'"),
     ):
         build_backbone(cfg)
+
+
+@pytest.mark.parametrize("has_relu", [True, False])
+def test_the_coarsest_map_is_made_with_or_without_a_relu(has_relu):
+    """RetinaNet has one here and in torchvision, none in MMDetection."""
+    top = LastLevelP6P7(3, 4, has_relu=has_relu)
+    p6, p7 = top(torch.randn(1, 3, 8, 8))
+    torch.testing.assert_close(p7, top.p7(p6.relu() if has_relu else p6))
+    assert (p6 < 0).any()

@@ -1,0 +1,175 @@
+"""What ATSS, GFL and VFNet share: one anchor a cell, and the assignment of ATSS.
+
+N images, Ri cells of level i, R their sum, P cells that learn an object, C classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from d2lite.config import CfgNode, configurable
+from d2lite.layers import ShapeSpec
+from d2lite.modeling import Backbone
+from d2lite.modeling.anchor_generator import DefaultAnchorGenerator
+from d2lite.modeling.assigning import assign_by_statistics
+from d2lite.modeling.backbone.backbone import check_maps
+from d2lite.modeling.box_regression import Box2BoxTransform, Box2BoxTransformLinear
+from d2lite.modeling.meta_arch.dense_detector import DenseDetector
+from d2lite.structures import Instances
+from d2lite.utils.events import log_scalars
+
+
+class Learners(NamedTuple):
+    """The cells that learn an object.
+
+    Attributes:
+        image: (P,) int64, whose cell it is.
+        cell: (P,) int64, its number of R.
+        classes: (P,) int64 of its object.
+        boxes: (P, 4) float xyxy of its object, in pixels.
+        anchors: (P, 4) float xyxy, its own.
+        strides: (P,) float.
+        counts: (N,) float, cells of each image.
+    """
+
+    image: Tensor
+    cell: Tensor
+    classes: Tensor
+    boxes: Tensor
+    anchors: Tensor
+    strides: Tensor
+    counts: Tensor
+
+    def of(self, levels: Sequence[Tensor]) -> Tensor:
+        """(P, K) float32, from one (N, Ri, K) a level."""
+        return torch.cat(list(levels), dim=1)[self.image, self.cell].float()
+
+    def labels(self, logits: Tensor, values: Tensor | float) -> Tensor:
+        """(N, R, C) of zeros with a value at the class of each learner."""
+        labels = torch.zeros_like(logits)
+        labels[self.image, self.cell, self.classes] = values
+        return labels
+
+
+class StatisticsDetector(DenseDetector):
+    """A dense detector whose cells learn objects by the assignment of ATSS.
+
+    Args:
+        backbone: see `Detector`.
+        head: maps -> predictions of each.
+        head_in_features: the maps, fine to coarse.
+        box2box_transform: predictions of boxes -> boxes.
+        num_classes: C.
+        anchor_scale: the side of the square anchor of a cell, in strides.
+        topk: see `assign_by_statistics`.
+        box_weight: of the loss of boxes.
+        test_score_thresh: detections must score higher.
+        test_topk_candidates: detections of each level that NMS is given.
+        test_nms_thresh: IoU above which detections of a class suppress each other.
+        max_detections_per_image: at most so many are returned.
+        pixel_mean: see `Detector`.
+        pixel_std: likewise.
+    """
+
+    predicts = frozenset({"instances"})
+    clips_candidates = True
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        head: nn.Module,
+        head_in_features: list[str],
+        box2box_transform: Box2BoxTransform | Box2BoxTransformLinear,
+        num_classes: int,
+        anchor_scale: float = 8.0,
+        topk: int = 9,
+        box_weight: float = 2.0,
+        test_score_thresh: float = 0.05,
+        test_topk_candidates: int = 1000,
+        test_nms_thresh: float = 0.6,
+        max_detections_per_image: int = 100,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__(
+            backbone, head, head_in_features, pixel_mean=pixel_mean, pixel_std=pixel_std
+        )
+        known = backbone.output_shape()
+        self.strides = [known[name].stride for name in head_in_features]
+        self.anchor_generator = DefaultAnchorGenerator(
+            sizes=[[anchor_scale * stride] for stride in self.strides],
+            aspect_ratios=[1.0],
+            strides=self.strides,
+            offset=0.0,
+        )
+        self.box2box_transform = box2box_transform
+        self.num_classes = num_classes
+        self.topk = topk
+        self.box_weight = box_weight
+        self.test_score_thresh = test_score_thresh
+        self.test_topk_candidates = test_topk_candidates
+        self.test_nms_thresh = test_nms_thresh
+        self.max_detections_per_image = max_detections_per_image
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Arguments from `MODEL.DENSE` and `TEST.DETECTIONS_PER_IMAGE`, without `head`."""
+        node = cfg.MODEL.DENSE
+        arguments = cls._arguments_from(cfg, node)
+        for name in ("focal_loss_alpha", "focal_loss_gamma"):
+            del arguments[name]
+        return {
+            **arguments,
+            "box2box_transform": Box2BoxTransformLinear(normalize_by_size=False),
+            "anchor_scale": node.ANCHOR_SCALE,
+            "topk": node.TOPK,
+            "box_weight": node.BOX_WEIGHT,
+        }
+
+    @torch.no_grad()
+    def find_learners(self, features: list[Tensor], truth: Sequence[Instances]) -> Learners:
+        """Which cells learn an object, and what.
+
+        Args:
+            features: one (N, channels, Hi, Wi) a level.
+            truth: of each image, with `gt_boxes` and `gt_classes`.
+        """
+        levels = [boxes.tensor for boxes in self.anchor_generator(features)]
+        anchors = torch.cat(levels)
+        strides = torch.cat(
+            [x.new_full((len(x),), s) for x, s in zip(levels, self.strides, strict=True)]
+        )
+        rows, classes, boxes, images = [], [], [], []
+        for number, gt in enumerate(truth):
+            owner = assign_by_statistics(levels, gt.gt_boxes.tensor, topk=self.topk)
+            row = (owner >= 0).nonzero().squeeze(1)
+            rows.append(row)
+            images.append(torch.full_like(row, number))
+            classes.append(gt.gt_classes[owner[row]])
+            boxes.append(gt.gt_boxes.tensor[owner[row]])
+        cell = torch.cat(rows)
+        log_scalars(num_pos_anchors=len(cell) / len(truth))
+        return Learners(
+            torch.cat(images),
+            cell,
+            torch.cat(classes),
+            torch.cat(boxes).float(),
+            anchors[cell],
+            strides[cell],
+            anchors.new_tensor([float(len(row)) for row in rows]),
+        )
+
+    def decoded(self, learners: Learners, deltas: Tensor) -> Tensor:
+        """(P, 4) boxes, from (P, 4) predictions of the learners."""
+        return self.box2box_transform.apply_deltas(deltas, learners.anchors)
+
+
+def level_shapes(backbone: Backbone, names: Sequence[str]) -> list[ShapeSpec]:
+    """The shapes of the maps that a head is given, by `MODEL.DENSE.IN_FEATURES`."""
+    known = backbone.output_shape()
+    check_maps("the backbone", names, list(known), "MODEL.DENSE.IN_FEATURES")
+    return [known[name] for name in names]
