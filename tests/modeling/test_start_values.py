@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from d2lite.layers import ASPP, ShapeSpec
-from d2lite.modeling.backbone import FPN
+from d2lite.modeling.backbone import FPN, ViT
 from d2lite.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
 from d2lite.modeling.backbone.resnet_blocks import DeepStem
+from d2lite.modeling.backbone.swin import WindowAttention
 from d2lite.modeling.deeplab.parts import double_conv
 from d2lite.modeling.roi_heads.box_head import FastRCNNConvFCHead
 from d2lite.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
@@ -141,6 +142,37 @@ def test_layers_are_made_first_and_filled_then(name):
         for layer, fill in filled:
             fill(block.get_submodule(layer))
             assert torch.equal(block.get_submodule(layer).weight, found[f"{layer}.weight"]), layer
+
+
+def test_positions_of_a_transformer_are_drawn_after_its_layers():
+    small = {"embed_dim": 4, "depth": 1, "num_heads": 2, "img_size": 32, "patch_size": 16}
+    torch.manual_seed(5)
+    net = ViT(**small, pretrain_img_size=32, residual_block_indexes=[0])
+    found = {name: value.clone() for name, value in net.state_dict().items()}
+    torch.manual_seed(5)
+    block = "blocks.0."
+    linear = [block + name for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
+    residual = [f"{block}residual.{name}" for name in CONVS]
+    for layer in ("patch_embed.proj", *linear, *residual):
+        net.get_submodule(layer).reset_parameters()
+    for layer in residual:
+        _msra(net.get_submodule(layer))
+    nn.init.trunc_normal_(net.pos_embed, std=0.02)
+    for layer in linear:
+        nn.init.trunc_normal_(net.get_submodule(layer).weight, std=0.02)
+    for name in ("pos_embed", *(f"{layer}.weight" for layer in [*linear, *residual])):
+        assert torch.equal(net.get_parameter(name), found[name]), name
+
+
+def test_bias_table_of_a_window_is_drawn_after_its_layers():
+    torch.manual_seed(5)
+    attention = WindowAttention(4, (2, 2), 2)
+    found = attention.relative_position_bias_table.clone()
+    torch.manual_seed(5)
+    attention.qkv.reset_parameters()
+    attention.proj.reset_parameters()
+    nn.init.trunc_normal_(attention.relative_position_bias_table, std=0.02)
+    assert torch.equal(attention.relative_position_bias_table, found)
 
 
 def test_seed_gives_the_recorded_values_of_detectron2():

@@ -140,6 +140,8 @@ class MViT(Backbone):
         self._out_feature_strides = {
             name: patch_stride[0] * 2**i for i, name in enumerate(names) if name in out_features
         }
+        if self.pos_embed is not None:
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.apply(init_transformer)
 
     def freeze(self, freeze_at: int) -> "MViT":

@@ -139,10 +139,8 @@ def add_decomposed_rel_pos(
 
 
 def make_abs_pos(length: int, dim: int) -> nn.Parameter:
-    """(1, length, dim) learned positions, of small normal values."""
-    positions = nn.Parameter(torch.empty(1, length, dim))
-    nn.init.trunc_normal_(positions, std=0.02)
-    return positions
+    """(1, length, dim) learned positions, zero until the whole network is made."""
+    return nn.Parameter(torch.zeros(1, length, dim))
 
 
 def get_abs_pos(abs_pos: Tensor, has_cls_token: bool, hw: Sequence[int]) -> Tensor:

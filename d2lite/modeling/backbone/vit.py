@@ -115,6 +115,8 @@ class ViT(Backbone):
             )
             for i, rate in enumerate(drop_path_rates(drop_path_rate, depth))
         )
+        if self.pos_embed is not None:
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.apply(init_transformer)
         self._out_features = [out_feature]
         self._out_feature_channels = {out_feature: embed_dim}

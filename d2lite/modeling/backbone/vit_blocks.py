@@ -111,11 +111,12 @@ class ResBottleneckBlock(CNNBlockBase):
         for i, size in enumerate((1, 3, 1), start=1):
             before, after = widths[i - 1 : i + 1]
             conv = Conv2d(before, after, size, padding=size // 2, bias=False)
-            msra_fill(conv)
             self.add_module(f"conv{i}", conv)
             self.add_module(f"norm{i}", get_norm(norm, after))
             if i < 3:
                 self.add_module(f"act{i}", act_layer())
+        for conv in (self.conv1, self.conv2, self.conv3):
+            msra_fill(conv)
         # The block must not change what a pretrained network computes.
         nn.init.zeros_(self.norm3.weight)
         nn.init.zeros_(self.norm3.bias)

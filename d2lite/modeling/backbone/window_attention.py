@@ -105,12 +105,12 @@ class WindowAttention(nn.Module):
         rows, columns = self.window_size
         distances = (2 * rows - 1) * (2 * columns - 1)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(distances, num_heads))
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         self.register_buffer("relative_position_index", _relative_index(rows, columns))
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.attn_drop = attn_drop
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend.
