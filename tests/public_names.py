@@ -13,8 +13,9 @@ PUBLIC_NAMES: dict[str, str] = {
     "config": """CfgNode LazyCall LazyConfig PythonRunConfig annotated_yaml as_run_config
         config_diff configurable downgrade_config find_config_file get_cfg global_cfg instantiate
         set_global_cfg upgrade_config""",
-    "config.compat": "downgrade_config guess_version upgrade_config",
-    "config.config": "CfgNode configurable get_cfg global_cfg set_global_cfg",
+    "config.compat": "ConverterV1 ConverterV2 downgrade_config guess_version upgrade_config",
+    "config.config": """CfgNode _called_with_cfg _get_args_from_config configurable get_cfg
+        global_cfg set_global_cfg""",
     "config.defaults": "_C",
     "config.instantiate": "dump_dataclass instantiate",
     "config.lazy": "LazyCall LazyConfig",
@@ -23,7 +24,9 @@ PUBLIC_NAMES: dict[str, str] = {
         build_detection_train_loader get_detection_dataset_dicts load_proposals_into_dataset
         print_instances_class_histogram detection_utils transforms""",
     "data.benchmark": "DataLoaderBenchmark iter_benchmark",
-    "data.build": """build_batch_data_loader build_detection_test_loader
+    "data.build": """AspectRatioGroupedDataset DatasetFromList DatasetMapper InferenceSampler
+        MapDataset RandomSubsetTrainingSampler RepeatFactorTrainingSampler ToIterableDataset
+        TrainingSampler build_batch_data_loader build_detection_test_loader
         build_detection_train_loader check_metadata_consistency get_detection_dataset_dicts
         load_proposals_into_dataset print_instances_class_histogram""",
     "data.catalog": "DatasetCatalog Metadata MetadataCatalog",
@@ -33,19 +36,24 @@ PUBLIC_NAMES: dict[str, str] = {
     "data.datasets": """convert_to_coco_json get_lvis_instances_meta load_coco_json load_lvis_json
         load_sem_seg load_voc_instances register_coco_instances register_coco_panoptic
         register_coco_panoptic_separated register_lvis_instances register_pascal_voc""",
-    "data.datasets.builtin": """_get_builtin_metadata register_all_ade20k register_all_cityscapes
-        register_all_coco register_all_lvis register_all_pascal_voc""",
+    "data.datasets.builtin": """_PREDEFINED_SPLITS_COCO _PREDEFINED_SPLITS_COCO_PANOPTIC
+        _PREDEFINED_SPLITS_LVIS _RAW_CITYSCAPES_SPLITS _get_builtin_metadata
+        register_all_ade20k register_all_cityscapes register_all_coco register_all_lvis
+        register_all_pascal_voc""",
     "data.datasets.builtin_meta": """ADE20K_SEM_SEG_CATEGORIES CITYSCAPES_CATEGORIES
         COCO_CATEGORIES COCO_PERSON_KEYPOINT_FLIP_MAP COCO_PERSON_KEYPOINT_NAMES
         KEYPOINT_CONNECTION_RULES _get_builtin_metadata _get_coco_instances_meta
         _get_coco_panoptic_separated_meta""",
-    "data.datasets.cityscapes": "load_cityscapes_instances load_cityscapes_semantic",
-    "data.datasets.cityscapes_panoptic": """get_cityscapes_panoptic_files load_cityscapes_panoptic
+    "data.datasets.cityscapes": """_cityscapes_files_to_dict _get_cityscapes_files
+        load_cityscapes_instances load_cityscapes_semantic""",
+    "data.datasets.cityscapes_panoptic": """_RAW_CITYSCAPES_PANOPTIC_SPLITS
+        get_cityscapes_panoptic_files load_cityscapes_panoptic
         register_all_cityscapes_panoptic""",
     "data.datasets.coco": "convert_to_coco_json load_coco_json register_coco_instances",
     "data.datasets.coco_panoptic": """load_coco_panoptic_json merge_to_panoptic
         register_coco_panoptic register_coco_panoptic_separated""",
-    "data.datasets.lvis": "get_lvis_instances_meta load_lvis_json register_lvis_instances",
+    "data.datasets.lvis": """LVIS_V0_5_CATEGORIES LVIS_V1_CATEGORIES get_lvis_instances_meta
+        load_lvis_json register_lvis_instances""",
     "data.datasets.lvis_v0_5_categories": "LVIS_CATEGORIES",
     "data.datasets.lvis_v1_categories": "LVIS_CATEGORIES",
     "data.datasets.pascal_voc": "load_voc_instances register_pascal_voc",
@@ -65,7 +73,8 @@ PUBLIC_NAMES: dict[str, str] = {
         RandomRotation RandomSaturation Resize ResizeScale ResizeShortestEdge ResizeTransform
         RotationTransform ScaleTransform Transform TransformList VFlipTransform
         apply_augmentations""",
-    "data.transforms.augmentation": "AugInput Augmentation AugmentationList apply_augmentations",
+    "data.transforms.augmentation": """AugInput Augmentation AugmentationList _TransformToAug
+        _get_aug_input_args _transform_to_aug apply_augmentations""",
     "data.transforms.augmentation_impl": """FixedSizeCrop MinIoURandomCrop RandomApply
         RandomBrightness RandomContrast RandomCrop RandomCrop_CategoryAreaConstraint RandomExtent
         RandomFlip RandomLighting RandomResize RandomRotation RandomSaturation Resize ResizeScale
@@ -92,27 +101,30 @@ PUBLIC_NAMES: dict[str, str] = {
     "evaluation.build": "EVALUATOR_REGISTRY EvaluatorOptions build_evaluator",
     "evaluation.cityscapes_evaluation": """CityscapesEvaluator CityscapesInstanceEvaluator
         CityscapesSemSegEvaluator""",
-    "evaluation.coco_evaluation": """COCOEvaluator _evaluate_predictions_on_coco
-        instances_to_coco_json""",
+    "evaluation.coco_evaluation": """COCO COCOEvaluator COCOeval COCOevalMaxDets COCOeval_opt
+        _evaluate_box_proposals _evaluate_predictions_on_coco instances_to_coco_json""",
     "evaluation.evaluator": """DatasetEvaluator DatasetEvaluators inference_context
         inference_on_dataset""",
     "evaluation.fast_eval_api": "COCOeval_opt",
-    "evaluation.lvis_evaluation": "LVISEvaluator",
-    "evaluation.panoptic_evaluation": "COCOPanopticEvaluator",
+    "evaluation.lvis_evaluation": """LVISEvaluator _evaluate_box_proposals
+        _evaluate_predictions_on_lvis""",
+    "evaluation.panoptic_evaluation": "COCOPanopticEvaluator _print_panoptic_results",
     "evaluation.pascal_voc_evaluation": "PascalVOCDetectionEvaluator voc_ap",
     "evaluation.rotated_coco_evaluation": "RotatedCOCOEvaluator RotatedCOCOeval",
     "evaluation.sem_seg_evaluation": "SemSegEvaluator load_image_into_numpy_array",
     "evaluation.testing": "flatten_results_dict print_csv_format verify_results",
     "layers": """BatchNorm2d CNNBlockBase Conv2d ConvTranspose2d DepthwiseSeparableConv2d
-        FrozenBatchNorm2d Linear NaiveSyncBatchNorm ROIAlign ShapeSpec batched_nms cat ciou_loss
-        cross_entropy diou_loss get_norm interpolate move_device_like nonzero_tuple
-        paste_masks_in_image shapes_to_tensor""",
+        FrozenBatchNorm2d Linear NaiveSyncBatchNorm ROIAlign ShapeSpec batched_nms cat
+        ciou_loss cross_entropy diou_loss get_norm interpolate move_device_like nonzero_tuple
+        paste_masks_in_image roi_align_rotated shapes_to_tensor""",
     "layers.batch_norm": "FrozenBatchNorm2d NaiveSyncBatchNorm get_norm",
     "layers.blocks": "CNNBlockBase DepthwiseSeparableConv2d",
+    "layers.deform_conv": "DeformConv ModulatedDeformConv deform_conv modulated_deform_conv",
     "layers.losses": "ciou_loss diou_loss",
-    "layers.mask_ops": "paste_masks_in_image",
+    "layers.mask_ops": "_do_paste_mask paste_masks_in_image",
     "layers.nms": "batched_nms",
     "layers.roi_align": "ROIAlign",
+    "layers.roi_align_rotated": "ROIAlignRotated roi_align_rotated",
     "layers.shape_spec": "ShapeSpec",
     "layers.wrappers": "Conv2d cat cross_entropy move_device_like nonzero_tuple shapes_to_tensor",
     "model_zoo": "get get_checkpoint_url get_config get_config_file",
@@ -184,8 +196,9 @@ PUBLIC_NAMES: dict[str, str] = {
     "projects": "add_project_configs project_names",
     "solver": """LRMultiplier LRScheduler WarmupCosineLR WarmupMultiStepLR WarmupParamScheduler
         build_lr_scheduler build_optimizer get_default_optimizer_params""",
-    "solver.build": """build_lr_scheduler build_optimizer get_default_optimizer_params
-        maybe_add_gradient_clipping""",
+    "solver.build": """_create_gradient_clipper
+        _generate_optimizer_class_with_gradient_clipping build_lr_scheduler build_optimizer
+        get_default_optimizer_params maybe_add_gradient_clipping""",
     "solver.lr_scheduler": "LRMultiplier WarmupCosineLR WarmupMultiStepLR WarmupParamScheduler",
     "structures": """BitMasks BoxMode Boxes ImageList Instances Keypoints PolygonMasks ROIMasks
         heatmaps_to_keypoints pairwise_ioa pairwise_iou pairwise_point_box_distance
@@ -194,16 +207,16 @@ PUBLIC_NAMES: dict[str, str] = {
         pairwise_iou pairwise_point_box_distance""",
     "structures.image_list": "ImageList",
     "structures.instances": "Instances",
-    "structures.keypoints": "Keypoints heatmaps_to_keypoints",
+    "structures.keypoints": "Keypoints _keypoints_to_heatmap heatmaps_to_keypoints",
     "structures.masks": "BitMasks PolygonMasks ROIMasks polygon_area polygons_to_bitmask",
     "utils.analysis": """FlopCountAnalysis TracingAdapter activation_count_operators
         find_unused_parameters flop_count_operators parameter_count parameter_count_table""",
     "utils.collect_env": "collect_env_info",
     "utils.colormap": "colormap random_color random_colors",
-    "utils.comm": """_LOCAL_PROCESS_GROUP all_gather create_local_process_group gather
-        get_local_process_group
-        get_local_rank get_local_size get_rank get_world_size is_main_process reduce_dict
-        shared_random_seed synchronize""",
+    "utils.comm": """_LOCAL_PROCESS_GROUP _get_global_gloo_group all_gather
+        create_local_process_group gather get_local_process_group get_local_rank
+        get_local_size get_rank get_world_size is_main_process reduce_dict shared_random_seed
+        synchronize""",
     "utils.download": "download",
     "utils.draws": "draw_key image_generator keyed_draws keyed_images",
     "utils.keyed_rng": "DrawPurpose draw_key image_generator keyed_draws keyed_images",
@@ -212,12 +225,14 @@ PUBLIC_NAMES: dict[str, str] = {
     "utils.errors": """ConfigError DataError DeviceError MissingFileError OutputError
         UnknownNameError UserError WeightsError""",
     "utils.events": """CommonMetricPrinter EventStorage JSONWriter TensorboardXWriter
-        get_event_storage has_event_storage log_image log_scalars""",
+        _CURRENT_STORAGE_STACK get_event_storage has_event_storage log_image log_scalars""",
     "utils.file_io": "PathHandler PathManager atomic_write cache_dir",
     "utils.logger": "_log_api_usage log_every_n log_every_n_seconds log_first_n setup_logger",
-    "utils.memory": "retry_if_cuda_oom",
+    "utils.memory": "_ignore_torch_cuda_oom retry_if_cuda_oom",
     "utils.registry": "Registry _convert_target_to_string locate",
     "utils.serialize": "PicklableWrapper",
-    "utils.visualizer": "ColorMode VisImage Visualizer _PanopticPrediction _create_text_labels",
+    "utils.visualizer": """ColorMode VisImage Visualizer _BLACK _KEYPOINT_THRESHOLD
+        _LARGE_MASK_AREA_THRESH _OFF_WHITE _PanopticPrediction _RED _SMALL_OBJECT_AREA_THRESH
+        _create_text_labels random_color""",
     "visualization": "ColorMode VisImage Visualizer",
 }

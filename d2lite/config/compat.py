@@ -4,7 +4,8 @@ Files of any version are read by `merge_from_file` as they are; this is for code
 functions by themselves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import ClassVar
 
 from d2lite.utils.errors import ConfigError
 
@@ -13,10 +14,41 @@ from .new_keys import add_new_keys
 from .node import CfgNode
 from .old_keys import RENAMED_IN_1, RENAMED_IN_2
 
-__all__ = ["downgrade_config", "guess_version", "upgrade_config"]
+__all__ = ["ConverterV1", "ConverterV2", "downgrade_config", "guess_version", "upgrade_config"]
 
-# Version -> what its keys were called in the version before.
-_STEPS: dict[int, Mapping[str, str]] = {1: RENAMED_IN_1, 2: RENAMED_IN_2}
+
+class _RenameConverter:
+    """Changes a config between a version and the one before, in place."""
+
+    RENAME: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Each key's name in the version before, and its name in this version."""
+
+    @classmethod
+    def upgrade(cls, cfg: CfgNode) -> None:
+        """Give the keys of the version before their names of this version."""
+        for old, new in cls.RENAME:
+            _rename(cfg, old, new)
+
+    @classmethod
+    def downgrade(cls, cfg: CfgNode) -> None:
+        """Give the keys of this version their names of the version before."""
+        for old, new in reversed(cls.RENAME):
+            _rename(cfg, new, old)
+
+
+class ConverterV1(_RenameConverter):
+    """Between versions 0 and 1."""
+
+    RENAME = tuple(RENAMED_IN_1.items())
+
+
+class ConverterV2(_RenameConverter):
+    """Between versions 1 and 2."""
+
+    RENAME = tuple(RENAMED_IN_2.items())
+
+
+_STEPS: dict[int, type[_RenameConverter]] = {1: ConverterV1, 2: ConverterV2}
 
 
 def upgrade_config(cfg: CfgNode, to_version: int | None = None) -> CfgNode:
@@ -31,7 +63,7 @@ def upgrade_config(cfg: CfgNode, to_version: int | None = None) -> CfgNode:
     changed.defrost()
     present = int(cfg.VERSION) if "VERSION" in cfg else guess_version(cfg, "the config")
     for version in range(present + 1, target + 1):
-        _rename(changed, _steps(version))
+        _step(version).upgrade(changed)
     changed["VERSION"] = target
     return changed
 
@@ -46,7 +78,7 @@ def downgrade_config(cfg: CfgNode, to_version: int) -> CfgNode:
     changed: CfgNode = cfg.clone()
     changed.defrost()
     for version in range(int(cfg.VERSION), to_version, -1):
-        _rename(changed, {new: old for old, new in _steps(version).items()})
+        _step(version).downgrade(changed)
     changed["VERSION"] = to_version
     return changed
 
@@ -58,13 +90,13 @@ def guess_version(cfg: CfgNode, filename: str) -> int:
         cfg: a whole config, or the part that a file has.
         filename: not used.
     """
-    for version, renamed in _STEPS.items():
-        if any(cfg.has_key(old) for old in renamed):
+    for version, step in _STEPS.items():
+        if any(cfg.has_key(old) for old, _ in step.RENAME):
             return version - 1
     return VERSION
 
 
-def _steps(version: int) -> Mapping[str, str]:
+def _step(version: int) -> type[_RenameConverter]:
     if version not in _STEPS:
         raise ConfigError(
             f"There is no version {version} of configs; the present one is {VERSION}."
@@ -72,14 +104,13 @@ def _steps(version: int) -> Mapping[str, str]:
     return _STEPS[version]
 
 
-def _rename(cfg: CfgNode, names: Mapping[str, str]) -> None:
-    for old, new in names.items():
-        if not cfg.has_key(old):
-            continue
-        section, _, name = old.rpartition(".")
-        node = cfg
-        for part in section.split("."):
-            node = node[part]
-        value = node[name]
-        cfg.remove(old)
-        add_new_keys(cfg, {new: value})
+def _rename(cfg: CfgNode, old: str, new: str) -> None:
+    if not cfg.has_key(old):
+        return
+    section, _, name = old.rpartition(".")
+    node = cfg
+    for part in section.split("."):
+        node = node[part]
+    value = node[name]
+    cfg.remove(old)
+    add_new_keys(cfg, {new: value})

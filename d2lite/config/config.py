@@ -1,10 +1,18 @@
 """`get_cfg`, the global config, and the old address of `CfgNode` and `configurable`."""
 
-from .configurable import configurable
+from .configurable import _called_with_cfg, _get_args_from_config, configurable
 from .defaults import _C
 from .node import CfgNode
 
-__all__ = ["CfgNode", "configurable", "get_cfg", "global_cfg", "set_global_cfg"]
+__all__ = [
+    "CfgNode",
+    "_called_with_cfg",
+    "_get_args_from_config",
+    "configurable",
+    "get_cfg",
+    "global_cfg",
+    "set_global_cfg",
+]
 
 # A config that code can read without an argument for it; for quick experiments only.
 global_cfg = CfgNode()

@@ -62,8 +62,8 @@ def configurable(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if _has_config(args, kwargs):
-                return function(**_arguments(convert, args, kwargs))
+            if _called_with_cfg(*args, **kwargs):
+                return function(**_get_args_from_config(convert, *args, **kwargs))
             return function(*args, **kwargs)
 
         call.from_config = convert  # type: ignore[attr-defined]
@@ -84,9 +84,9 @@ def _configurable_init(init_func: Callable[..., Any]) -> Callable[..., Any]:
                 f"{type(self).__name__} has a @configurable __init__ and so needs a classmethod "
                 "from_config(cls, cfg, ...)."
             )
-        if _has_config(args, kwargs):
+        if _called_with_cfg(*args, **kwargs):
             _check_takes_cfg(convert)
-            init_func(self, **_arguments(convert, args, kwargs))
+            init_func(self, **_get_args_from_config(convert, *args, **kwargs))
         else:
             init_func(self, *args, **kwargs)
 
@@ -102,13 +102,14 @@ def _check_takes_cfg(convert: Callable[..., Any]) -> None:
         )
 
 
-def _has_config(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _called_with_cfg(*args: Any, **kwargs: Any) -> bool:
+    """Whether the first argument, or the one of the name cfg, is a config."""
     first = args[0] if args else kwargs.get("cfg")
     return isinstance(first, (_YacsNode, DictConfig))
 
 
-def _arguments(
-    convert: Callable[..., dict[str, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+def _get_args_from_config(
+    convert: Callable[..., dict[str, Any]], /, *args: Any, **kwargs: Any
 ) -> dict[str, Any]:
     """Arguments for the plain call: what `convert` makes, under what only the plain call knows."""
     parameters = inspect.signature(convert).parameters.values()

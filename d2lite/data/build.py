@@ -12,7 +12,7 @@ from d2lite.utils.errors import ConfigError, DataError
 from .catalog import MetadataCatalog
 from .checking import check_class_maps, check_grey_levels, check_image_files
 from .classes import check_metadata_consistency
-from .common import DatasetFromList, MapDataset
+from .common import AspectRatioGroupedDataset, DatasetFromList, MapDataset, ToIterableDataset
 from .dataset_dicts import (
     check_is_annotated,
     filter_images_with_few_keypoints,
@@ -30,11 +30,25 @@ from .loading import (
     worker_init_reset_seed,
 )
 from .proposals import load_proposals_into_dataset
-from .samplers import InferenceSampler, TrainingSampler
+from .samplers import (
+    InferenceSampler,
+    RandomSubsetTrainingSampler,
+    RepeatFactorTrainingSampler,
+    TrainingSampler,
+)
 from .samplers.distributed_sampler import stream_order
 from .training_sampler import seed_of, training_sampler
 
 __all__ = [
+    "AspectRatioGroupedDataset",
+    "DatasetFromList",
+    "DatasetMapper",
+    "InferenceSampler",
+    "MapDataset",
+    "RandomSubsetTrainingSampler",
+    "RepeatFactorTrainingSampler",
+    "ToIterableDataset",
+    "TrainingSampler",
     "build_batch_data_loader",
     "build_detection_test_loader",
     "build_detection_train_loader",

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from pycocotools import coco, cocoeval
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.structures import Instances
@@ -22,6 +23,7 @@ from .coco_ground_truth import check_ground_truth, coco_ground_truth, index_coco
 from .coco_inputs import plain_image_id, readable
 from .coco_results import explain_poor_results, instances_to_coco_json, without_classes
 from .coco_scoring import (
+    COCOevalMaxDets,
     CocoScores,
     _evaluate_predictions_on_coco,
     detection_limits,
@@ -31,10 +33,19 @@ from .coco_scoring import (
 from .evaluator import DatasetEvaluator
 from .fast_eval_api import COCOeval_opt
 from .gathering import gather_parts
-from .proposal_recall import proposal_recall
+from .proposal_recall import _evaluate_box_proposals, proposal_recall
 from .tables import class_table, format_table, metrics_table
 
-__all__ = ["COCOEvaluator", "_evaluate_predictions_on_coco", "instances_to_coco_json"]
+__all__ = [
+    "COCO",
+    "COCOEvaluator",
+    "COCOeval",
+    "COCOevalMaxDets",
+    "COCOeval_opt",
+    "_evaluate_box_proposals",
+    "_evaluate_predictions_on_coco",
+    "instances_to_coco_json",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +64,7 @@ class COCOEvaluator(DatasetEvaluator):
     _results_name = "coco_instances_results.json"
     _known_tasks: tuple[str, ...] = tuple(_KEY_OF_TASK)
     # By `use_fast_impl`.
-    _evaluation_types: Mapping[bool, Any] = {True: COCOeval_opt, False: cocoeval.COCOeval}
+    _evaluation_types: Mapping[bool, Any] = {True: COCOeval_opt, False: COCOeval}
     _cpu_device = torch.device("cpu")
     _logger = logger
 
@@ -121,7 +132,7 @@ class COCOEvaluator(DatasetEvaluator):
         self.reset()
 
     @cached_property
-    def _coco_api(self) -> coco.COCO:
+    def _coco_api(self) -> COCO:
         """The ground truth, read when it is needed; a subclass may assign another."""
         return index_coco(self._load_ground_truth())
 

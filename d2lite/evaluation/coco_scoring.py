@@ -117,6 +117,20 @@ class CocoScores:
         return np.nan_to_num(np.array([*self.metrics(task).values(), *recalls]) / 100, nan=-1.0)
 
 
+class COCOevalMaxDets(COCOeval_opt):
+    """An evaluation whose summary reads AP at its own last limit of detections.
+
+    pycocotools reads it at 100, and gives -1 where that is not among the limits.
+    """
+
+    def summarize(self) -> None:
+        """Fill `stats`, see `CocoScores.stats`, and log the AP and the recalls."""
+        scores = CocoScores.of(self)
+        self.stats = scores.stats(self.params.iouType)
+        recalls = {f"AR@{m}": scores.average_recall(m) for m in scores.max_dets}
+        logger.info("%s", {**scores.metrics(self.params.iouType), **recalls})
+
+
 def _mean_percent(values: np.ndarray) -> float:
     present = values[values > -1]
     return float(present.mean() * 100) if present.size else float("nan")

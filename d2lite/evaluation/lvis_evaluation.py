@@ -12,11 +12,16 @@ from .coco_ground_truth import complete_ground_truth
 from .coco_inputs import results_to_compare
 from .coco_scoring import CocoScores
 from .fast_eval_api import fast_engine
+from .proposal_recall import _evaluate_box_proposals
 from .tables import metrics_table
 
-__all__ = ["LVISEvaluator"]
+__all__ = ["LVISEvaluator", "_evaluate_box_proposals", "_evaluate_predictions_on_lvis"]
 
 _MAX_DETS = 300
+_NO_ENGINE = (
+    "LVIS evaluation needs the package hotcoco, which is not installed: "
+    "pip install hotcoco (the package lvis fails with numpy 1.24 and later)."
+)
 # How many training images show a class: one letter in the file and in the metric's name.
 _FREQUENCIES = ("r", "c", "f")
 
@@ -54,10 +59,7 @@ class LVISEvaluator(COCOEvaluator):
             MissingFileError: if the annotation file is missing.
         """
         if fast_engine() is None:
-            raise ConfigError(
-                "LVIS evaluation needs the package hotcoco, which is not installed: "
-                "pip install hotcoco (the package lvis fails with numpy 1.24 and later)."
-            )
+            raise ConfigError(_NO_ENGINE)
         if MetadataCatalog.get(dataset_name).get("json_file") is None:
             DatasetCatalog.get(dataset_name)  # an unknown name has an error of its own
             raise ConfigError(
@@ -87,21 +89,9 @@ class LVISEvaluator(COCOEvaluator):
             raise ConfigError(
                 f"LVIS has no {task}; give LVISEvaluator tasks=('bbox',) or ('bbox', 'segm')."
             )
-        engine = fast_engine()
-        if engine is None:  # checked at the start
-            raise ConfigError("hotcoco cannot be imported any more.")
-        truth = complete_ground_truth(self._coco_api.dataset, task)
-        if img_ids is not None:
-            chosen = set(img_ids)
-            truth["images"] = [image for image in truth["images"] if image["id"] in chosen]
-            truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in chosen]
-        gt = engine.COCO(truth)
-        found = results_to_compare(results, task, truth)
-        capped = engine.LVISResults(gt, found, max_dets=self._max_dets_per_image[-1])
-        evaluation = engine.LVISeval(gt, capped, task)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        return evaluation
+        return _score_lvis(
+            self._coco_api.dataset, results, task, self._max_dets_per_image[-1], img_ids
+        )
 
     def _derive_coco_results(
         self, coco_eval: Any, iou_type: str, class_names: Collection[str] | None = None
@@ -109,11 +99,81 @@ class LVISEvaluator(COCOEvaluator):
         """Also of rare, common and frequent classes; the AP of each of 1,200 is not listed."""
         if coco_eval is None:
             return super()._derive_coco_results(coco_eval, iou_type)
-        scores = CocoScores.of(coco_eval)
-        metrics = scores.metrics(iou_type)
-        categories = self._coco_api.dataset["categories"]
-        for letter in _FREQUENCIES:
-            chosen = [c["id"] for c in categories if c.get("frequency") == letter]
-            metrics[f"AP{letter}"] = scores.average_precision(category_ids=chosen)
+        metrics = _metrics(coco_eval, iou_type, self._coco_api.dataset)
         self._logger.info("%s:\n%s", iou_type, metrics_table(metrics))
         return metrics
+
+
+def _score_lvis(
+    dataset: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    task: str,
+    max_dets: int,
+    img_ids: Sequence[Any] | None = None,
+) -> Any:
+    """Match results with ground truth, as LVIS defines it.
+
+    Args:
+        dataset: LVIS dict of the ground truth.
+        results: COCO result dicts; may be empty.
+        task: "bbox" or "segm".
+        max_dets: limit of detections of an image, over all classes.
+        img_ids: only these images; None for all.
+
+    Returns:
+        The evaluation of hotcoco.
+
+    Raises:
+        ConfigError: if hotcoco is not installed.
+    """
+    engine = fast_engine()
+    if engine is None:
+        raise ConfigError(_NO_ENGINE)
+    truth = complete_ground_truth(dataset, task)
+    if img_ids is not None:
+        chosen = set(img_ids)
+        truth["images"] = [image for image in truth["images"] if image["id"] in chosen]
+        truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in chosen]
+    gt = engine.COCO(truth)
+    found = results_to_compare(results, task, truth)
+    capped = engine.LVISResults(gt, found, max_dets=max_dets)
+    evaluation = engine.LVISeval(gt, capped, task)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation
+
+
+def _metrics(evaluation: Any, task: str, dataset: Mapping[str, Any]) -> dict[str, float]:
+    scores = CocoScores.of(evaluation)
+    metrics = scores.metrics(task)
+    for letter in _FREQUENCIES:
+        chosen = [c["id"] for c in dataset["categories"] if c.get("frequency") == letter]
+        metrics[f"AP{letter}"] = scores.average_precision(category_ids=chosen)
+    return metrics
+
+
+def _evaluate_predictions_on_lvis(
+    lvis_gt: Any,
+    lvis_results: Sequence[Mapping[str, Any]],
+    iou_type: str,
+    max_dets_per_image: int | None = None,
+    class_names: Collection[str] | None = None,
+) -> dict[str, float]:
+    """Score results under the name and with the arguments of detectron2.
+
+    Args:
+        lvis_gt: with the LVIS dict as `dataset`, as the packages lvis and pycocotools have it.
+        lvis_results: COCO result dicts; none give nan.
+        iou_type: "bbox" or "segm".
+        max_dets_per_image: limit of detections of an image, over all classes; 300 where None.
+        class_names: not used.
+
+    Returns:
+        AP, AP50, AP75, APs, APm, APl, APr, APc and APf in percent.
+    """
+    if not lvis_results:
+        names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"]
+        return dict.fromkeys(names, float("nan"))
+    limit = _MAX_DETS if max_dets_per_image is None else max_dets_per_image
+    evaluation = _score_lvis(lvis_gt.dataset, lvis_results, iou_type, limit)
+    return _metrics(evaluation, iou_type, lvis_gt.dataset)

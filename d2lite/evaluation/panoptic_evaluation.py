@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,9 +206,7 @@ class COCOPanopticEvaluator(DatasetEvaluator):
                 f"RQ{ending}": quality.rq,
             }
             rows.append([title, quality.pq, quality.sq, quality.rq, str(quality.num_categories)])
-        logger.info(
-            "panoptic_seg:\n%s", format_table(["", "PQ", "SQ", "RQ", "classes that occur"], rows)
-        )
+        _log_quality(rows)
         occurring = counts.hits.keys() | counts.missed.keys() | counts.wrong.keys()
         of_each = {
             str(category["name"]): counts.quality_of(category["id"]).pq
@@ -217,6 +215,25 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         }
         logger.info("PQ of each class:\n%s", class_table(of_each, metric="PQ"))
         return metrics
+
+
+def _log_quality(rows: Sequence[Sequence[str | float]]) -> None:
+    header = ["", "PQ", "SQ", "RQ", "classes that occur"]
+    logger.info("panoptic_seg:\n%s", format_table(header, rows))
+
+
+def _print_panoptic_results(pq_res: Mapping[str, Mapping[str, float]]) -> None:
+    """Log qualities as they come from panopticapi.
+
+    Args:
+        pq_res: "All", "Things" and "Stuff", each with "pq", "sq" and "rq" in [0, 1] and "n", the
+            number of classes.
+    """
+    rows: list[list[str | float]] = []
+    for name in ("All", "Things", "Stuff"):
+        part = pq_res[name]
+        rows.append([name, *(part[key] * 100 for key in ("pq", "sq", "rq")), str(part["n"])])
+    _log_quality(rows)
 
 
 def _stem(file_name: str) -> str:

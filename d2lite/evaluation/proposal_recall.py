@@ -1,15 +1,30 @@
 """Average recall of box proposals, without regard to classes."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from d2lite.structures import Boxes, BoxMode, pairwise_iou
+from d2lite.utils.errors import ArgumentError
 
-_AREAS = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}
+_ENDLESS = 1e5
+# Name -> sides, in pixels, of the squares of the least and the largest area.
+_SIDES = {
+    "all": (0, _ENDLESS),
+    "small": (0, 32),
+    "medium": (32, 96),
+    "large": (96, _ENDLESS),
+    "96-128": (96, 128),
+    "128-256": (128, 256),
+    "256-512": (256, 512),
+    "512-inf": (512, _ENDLESS),
+}
+_AREAS = {name: (float(low**2), float(high**2)) for name, (low, high) in _SIDES.items()}
+_SUFFIXES = {"": "all", "s": "small", "m": "medium", "l": "large"}
+_THRESHOLDS = torch.arange(0.5, 0.95 + 1e-5, 0.05)
 _LIMITS = (100, 1000)
 
 
@@ -47,11 +62,24 @@ def proposal_recall(
         AR@100, ARs@100, ARm@100, ARl@100 and the same at 1000, in percent; nan where there are no
         objects of that area.
     """
+    overlaps: dict[str, list[Tensor]] = defaultdict(list)
+    for ious, areas in _overlaps_of_images(predictions, dataset):
+        for suffix, area in _SUFFIXES.items():
+            is_inside = _is_inside(areas, area)
+            for limit in _LIMITS:
+                overlaps[f"AR{suffix}@{limit}"].append(best_overlaps(ious[:limit, is_inside]))
+    names = [f"AR{suffix}@{limit}" for limit in _LIMITS for suffix in _SUFFIXES]
+    return {name: float(_recalls(overlaps[name], _THRESHOLDS).mean() * 100) for name in names}
+
+
+def _overlaps_of_images(
+    predictions: Iterable[Mapping[str, Any]], dataset: Mapping[str, Any]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(P, G) overlaps of proposals, the best first, and (G,) areas, of images with objects."""
     truth: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for annotation in dataset.get("annotations", ()):
         if not annotation.get("iscrowd", 0):
             truth[annotation["image_id"]].append(annotation)
-    overlaps: dict[str, list[Tensor]] = defaultdict(list)
     for prediction in predictions:
         objects = truth.get(prediction["image_id"], [])
         if "proposals" not in prediction or not objects:
@@ -62,18 +90,55 @@ def proposal_recall(
         boxes_xywh = torch.tensor([a["bbox"] for a in objects], dtype=torch.float32)
         gt_boxes = Boxes(BoxMode.convert(boxes_xywh, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS))
         areas = torch.tensor([a.get("area", a["bbox"][2] * a["bbox"][3]) for a in objects])
-        ious = pairwise_iou(proposals.proposal_boxes[order], gt_boxes)
-        for suffix, (low, high) in _AREAS.items():
-            is_inside = (areas >= low) & (areas <= high)
-            for limit in _LIMITS:
-                found = best_overlaps(ious[:limit, is_inside])
-                overlaps[f"AR{suffix}@{limit}"].append(found)
-    thresholds = torch.arange(0.5, 0.95 + 1e-5, 0.05)
-    results = {}
-    for limit in _LIMITS:
-        for suffix in _AREAS:
-            name = f"AR{suffix}@{limit}"
-            found = torch.cat(overlaps[name]) if overlaps[name] else torch.zeros(0)
-            reached = (found[:, None] >= thresholds).float().mean(dim=0)
-            results[name] = float(reached.mean() * 100)
-    return results
+        yield pairwise_iou(proposals.proposal_boxes[order], gt_boxes), areas
+
+
+def _is_inside(areas: Tensor, name: str) -> Tensor:
+    low, high = _AREAS[name]
+    return (areas >= low) & (areas <= high)
+
+
+def _recalls(overlaps: Sequence[Tensor], thresholds: Tensor) -> Tensor:
+    found = torch.cat([torch.zeros(0), *overlaps])
+    return (found[:, None] >= thresholds).float().mean(dim=0)
+
+
+def _evaluate_box_proposals(
+    dataset_predictions: Iterable[Mapping[str, Any]],
+    coco_api: Any,
+    thresholds: Tensor | None = None,
+    area: str = "all",
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Recall of proposals under the name and with the arguments of detectron2.
+
+    Args:
+        dataset_predictions: see `proposal_recall`.
+        coco_api: with the COCO dict as `dataset`, as pycocotools has it.
+        thresholds: (T,) IoU; 0.5, 0.55 ... 0.95 where None.
+        area: of the objects that count: "all", "small", "medium", "large", "96-128", "128-256",
+            "256-512" or "512-inf".
+        limit: how many proposals of an image count, the best first; all where None.
+
+    Returns:
+        "ar", the mean of "recalls" (T,) at "thresholds"; "gt_overlaps", the overlap of each object
+        with its proposal, ascending; "num_pos", the number of objects.
+
+    Raises:
+        ArgumentError: for another area.
+    """
+    if area not in _AREAS:
+        raise ArgumentError(f"There is no area {area!r}; choose one of {', '.join(_AREAS)}.")
+    overlaps = [
+        best_overlaps(ious[:limit, _is_inside(areas, area)])
+        for ious, areas in _overlaps_of_images(dataset_predictions, coco_api.dataset)
+    ]
+    thresholds = _THRESHOLDS if thresholds is None else thresholds
+    recalls = _recalls(overlaps, thresholds)
+    return {
+        "ar": recalls.mean(),
+        "recalls": recalls,
+        "thresholds": thresholds,
+        "gt_overlaps": torch.cat([torch.zeros(0), *overlaps]).sort().values,
+        "num_pos": sum(len(found) for found in overlaps),
+    }

@@ -24,7 +24,7 @@ from .losses import (
 from .mask_ops import paste_masks_in_image
 from .nms import batched_nms, batched_nms_rotated, nms, nms_rotated
 from .roi_align import ROIAlign, roi_align
-from .roi_align_rotated import ROIAlignRotated
+from .roi_align_rotated import ROIAlignRotated, roi_align_rotated
 from .rotated_boxes import pairwise_iou_rotated
 from .shape_spec import ShapeSpec
 from .sync_batch_norm import sync_on_cpu_
@@ -81,6 +81,7 @@ __all__ = [
     "paste_masks_in_image",
     "quality_focal_loss",
     "roi_align",
+    "roi_align_rotated",
     "shapes_to_tensor",
     "sigmoid_focal_loss",
     "smooth_l1_loss",

@@ -12,7 +12,7 @@ from torchvision.ops import deform_conv2d
 
 from ..utils.errors import ArgumentError
 
-__all__ = ["DeformConv", "ModulatedDeformConv"]
+__all__ = ["DeformConv", "ModulatedDeformConv", "deform_conv", "modulated_deform_conv"]
 
 
 class _DeformableConv(nn.Module):
@@ -181,3 +181,61 @@ class ModulatedDeformConv(_DeformableConv):
             (N, out_channels, H', W').
         """
         return self._convolve(x, offset, mask)
+
+
+def deform_conv(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    deformable_groups: int = 1,
+    im2col_step: int = 64,
+) -> Tensor:
+    """`DeformConv` as a function.
+
+    Args:
+        input: (N, C, H, W).
+        offset: see `DeformConv.forward`.
+        weight: (out, C / groups, kernel height, kernel width).
+        stride: of the kernel.
+        padding: zeros around the map.
+        dilation: distance of the taps.
+        groups: follows from `weight`, not used.
+        deformable_groups: follows from `offset`, not used.
+        im2col_step: not used.
+    """
+    steps = _pair(stride), _pair(padding), _pair(dilation)
+    return deform_conv2d(input, offset, weight, None, *steps)
+
+
+def modulated_deform_conv(
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    deformable_groups: int = 1,
+) -> Tensor:
+    """`ModulatedDeformConv` as a function; arguments as in `deform_conv`, and these.
+
+    Args:
+        input: see there.
+        offset: see there.
+        mask: (N, G * K, H', W') weight of each tap.
+        weight: see there, as for the rest.
+        bias: (out,) or None.
+        stride: see there.
+        padding: see there.
+        dilation: see there.
+        groups: see there.
+        deformable_groups: see there.
+    """
+    steps = _pair(stride), _pair(padding), _pair(dilation)
+    return deform_conv2d(input, offset, weight, bias, *steps, mask=mask)

@@ -128,9 +128,9 @@ def _stretch(masks: Tensor, corners: Tensor, spans: tuple[int, int, int, int]) -
 
     The spans are the first row, the end of the rows, the first column, the end of the columns.
     """
-    cells = masks.shape[1]
-    across = cell_weights(corners[:, 0], corners[:, 2], spans[2], spans[3], cells)
-    down = cell_weights(corners[:, 1], corners[:, 3], spans[0], spans[1], cells)
+    rows, columns = masks.shape[1], masks.shape[2]
+    across = cell_weights(corners[:, 0], corners[:, 2], spans[2], spans[3], columns)
+    down = cell_weights(corners[:, 1], corners[:, 3], spans[0], spans[1], rows)
     return down @ masks @ across.mT
 
 
@@ -157,6 +157,31 @@ def cell_weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -
 
 def _levels(values: Tensor, threshold: float) -> Tensor:
     return values >= threshold if threshold >= 0 else (values * 255).to(torch.uint8)
+
+
+def _do_paste_mask(
+    masks: Tensor, boxes: Tensor, img_h: int, img_w: int, skip_empty: bool = True
+) -> tuple[Tensor, tuple[slice, ...]]:
+    """The probabilities that `paste_masks_in_image` compares, for code that calls detectron2's.
+
+    Args:
+        masks: (N, 1, M, M) float in [0, 1].
+        boxes: (N, 4) xyxy in pixels.
+        img_h: height of the image.
+        img_w: width of the image.
+        skip_empty: compute only the rectangle that holds all boxes.
+
+    Returns:
+        (N, h, w) float, and the slices of rows and columns of the image that they are for; with
+        `skip_empty` False (N, img_h, img_w) and ().
+    """
+    if not skip_empty or len(boxes) == 0:
+        return _stretch(masks[:, 0], boxes, (0, img_h, 0, img_w)), ()
+    low = (boxes[:, :2].amin(dim=0).floor() - 1).long().clamp(min=0).tolist()
+    high = (boxes[:, 2:].amax(dim=0).ceil() + 1).long().tolist()
+    right, bottom = min(high[0], img_w), min(high[1], img_h)
+    values = _stretch(masks[:, 0], boxes, (low[1], bottom, low[0], right))
+    return values, (slice(low[1], bottom), slice(low[0], right))
 
 
 def paste_mask_in_image_old(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ..utils.errors import ArgumentError
 from .roi_align import BinPooling
 
-__all__ = ["ROIAlignRotated"]
+__all__ = ["ROIAlignRotated", "roi_align_rotated"]
 
 
 class ROIAlignRotated(BinPooling):
@@ -66,6 +66,18 @@ class ROIAlignRotated(BinPooling):
         rows = (boxes[:, 4] / bins[0]).ceil().long()
         columns = (boxes[:, 3] / bins[1]).ceil().long()
         return rows, columns
+
+
+def roi_align_rotated(
+    input: Tensor,
+    roi: Tensor,
+    output_size: int | tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int,
+) -> Tensor:
+    """`ROIAlignRotated` as a function; arguments as of its constructor and `forward`."""
+    pooled: Tensor = ROIAlignRotated(output_size, spatial_scale, sampling_ratio)(input, roi)
+    return pooled
 
 
 def _sample_places(boxes: Tensor, bins: tuple[int, int], samples: tuple[int, int]) -> Tensor:

@@ -75,7 +75,11 @@ class _GridOfAnchors(nn.Module):
             list for each level, or one list for all.
     """
 
-    __jit_ignored_attributes__: ClassVar[list[str]] = ["_cache", "generate_cell_anchors"]
+    __jit_ignored_attributes__: ClassVar[list[str]] = [
+        "_cache",
+        "_calculate_anchors",
+        "generate_cell_anchors",
+    ]
     __jit_unused_properties__: ClassVar[list[str]] = ["num_anchors", "num_cell_anchors"]
 
     box_dim: int
@@ -88,9 +92,7 @@ class _GridOfAnchors(nn.Module):
         self.num_features = len(self.strides)
         self.offset = offset
         columns = [_per_level(values, len(strides), key) for key, values in shapes.items()]
-        self.cell_anchors = BufferList(
-            [self.generate_cell_anchors(*level) for level in zip(*columns, strict=True)]
-        )
+        self.cell_anchors = self._calculate_anchors(*columns)
         self._cache: OrderedDict[tuple[Any, ...], list[Tensor]] = OrderedDict()
 
     @classmethod
@@ -103,6 +105,14 @@ class _GridOfAnchors(nn.Module):
             "strides": [shape.stride for shape in input_shape],
             "offset": node.OFFSET,
         }
+
+    def _calculate_anchors(self, *columns: Sequence[list[float]]) -> BufferList:
+        """The anchors of one cell of each level.
+
+        Args:
+            columns: arguments of `generate_cell_anchors` in order, each as a list for each level.
+        """
+        return BufferList([self.generate_cell_anchors(*row) for row in zip(*columns, strict=True)])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": OrderedDict()}
@@ -152,12 +162,24 @@ class _GridOfAnchors(nn.Module):
         return anchors
 
     def _repeat_all(self, features: list[Tensor]) -> list[Tensor]:
+        grids: list[list[int]] = [list(feature.shape[-2:]) for feature in features]
+        return [level.to(features[0].device) for level in self._grid_anchors(grids)]
+
+    def _grid_anchors(self, grid_sizes: list[list[int]]) -> list[Tensor]:
+        """Repeat the anchors on grids of given sizes.
+
+        Args:
+            grid_sizes: Hi, Wi of each level.
+
+        Returns:
+            one (Hi * Wi * A, D) a level, on the device of this module.
+        """
         cells: list[Tensor] = [cell for _, cell in self.cell_anchors.named_buffers()]
         anchors: list[Tensor] = []
-        for i, feature in enumerate(features):
-            cell_AD = cells[i].to(feature.device)
-            y = self._centres(feature.shape[-2], self.strides[i], cell_AD.device)
-            x = self._centres(feature.shape[-1], self.strides[i], cell_AD.device)
+        for i, size in enumerate(grid_sizes):
+            cell_AD = cells[i]
+            y = self._centres(size[0], self.strides[i], cell_AD.device)
+            x = self._centres(size[1], self.strides[i], cell_AD.device)
             yy, xx = torch.meshgrid(y, x, indexing="ij")
             shifts = self._shift_columns(xx.reshape(-1), yy.reshape(-1))
             anchors.append((shifts[:, None] + cell_AD[None]).reshape(-1, cell_AD.shape[1]))

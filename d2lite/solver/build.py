@@ -13,13 +13,20 @@ from torch.optim.lr_scheduler import LRScheduler
 from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.utils.errors import ConfigError
 
-from .gradient_clipping import GradientClipType, maybe_add_gradient_clipping
+from .gradient_clipping import (
+    GradientClipType,
+    _create_gradient_clipper,
+    _generate_optimizer_class_with_gradient_clipping,
+    maybe_add_gradient_clipping,
+)
 from .lr_scheduler import LRMultiplier, WarmupParamScheduler, WarmupPolyLR
 from .parameter_rules import NameRule, name_rules
 from .schedules import cosine, fixed_gamma_steps, flat_cosine, multi_step, one_cycle
 
 __all__ = [
     "GradientClipType",
+    "_create_gradient_clipper",
+    "_generate_optimizer_class_with_gradient_clipping",
     "build_lr_scheduler",
     "build_optimizer",
     "get_default_optimizer_params",

@@ -1,6 +1,6 @@
 """Gradient clipping as part of an optimizer's step, so that no training loop can forget it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -52,6 +52,7 @@ _CLIPPERS: dict[GradientClipType, Callable[[list[Tensor], float, float], None]] 
 }
 
 
+Clipper = Callable[[Any], None]
 _OptimizerOrClass = TypeVar("_OptimizerOrClass", Optimizer, type[Optimizer])
 
 
@@ -69,33 +70,73 @@ def maybe_add_gradient_clipping(cfg: CfgNode, optimizer: _OptimizerOrClass) -> _
     Raises:
         ConfigError: if the type is unknown or the limit is not positive.
     """
-    options = cfg.SOLVER.CLIP_GRADIENTS
-    if not options.ENABLED:
+    if not cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
         return optimizer
-    known = [kind.value for kind in GradientClipType]
-    if options.CLIP_TYPE not in known:
-        raise ConfigError(
-            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is '{options.CLIP_TYPE}'; "
-            f"choose one of {', '.join(known)}."
+    clip_ = _create_gradient_clipper(cfg.SOLVER.CLIP_GRADIENTS)
+    if isinstance(optimizer, Optimizer):
+        optimizer.__class__ = _generate_optimizer_class_with_gradient_clipping(
+            type(optimizer), global_clipper=clip_
         )
-    if options.CLIP_VALUE <= 0:
+        return optimizer
+    return _generate_optimizer_class_with_gradient_clipping(optimizer, global_clipper=clip_)
+
+
+def _create_gradient_clipper(cfg: CfgNode) -> Clipper:
+    """What clips the gradients of one parameter, or of several together, in place.
+
+    Args:
+        cfg: the node SOLVER.CLIP_GRADIENTS; ENABLED is not read.
+
+    Raises:
+        ConfigError: if the type is unknown or the limit is not positive.
+    """
+    known = [kind.value for kind in GradientClipType]
+    if cfg.CLIP_TYPE not in known:
         raise ConfigError(
-            f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {options.CLIP_VALUE}; it must be positive. "
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is '{cfg.CLIP_TYPE}'; choose one of "
+            f"{', '.join(known)}."
+        )
+    if cfg.CLIP_VALUE <= 0:
+        raise ConfigError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {cfg.CLIP_VALUE}; it must be positive. "
             "To train without clipping set SOLVER.CLIP_GRADIENTS.ENABLED False."
         )
-    clip_ = _CLIPPERS[GradientClipType(options.CLIP_TYPE)]
-    limit, norm_type = float(options.CLIP_VALUE), float(options.NORM_TYPE)
+    clip_ = _CLIPPERS[GradientClipType(cfg.CLIP_TYPE)]
+    limit, norm_type = float(cfg.CLIP_VALUE), float(cfg.NORM_TYPE)
 
-    def clip_all_(self: Optimizer) -> None:
-        params = (param for group in self.param_groups for param in group["params"])
-        grads = [param.grad for param in params if param.grad is not None]
+    def clip_gradients_(parameters: Tensor | Iterable[Tensor]) -> None:
+        given = [parameters] if isinstance(parameters, Tensor) else parameters
+        grads = [parameter.grad for parameter in given if parameter.grad is not None]
         if grads:
             with torch.no_grad():
                 clip_(grads, limit, norm_type)
 
-    if isinstance(optimizer, Optimizer):
-        optimizer.__class__ = _with_call_before_step(type(optimizer), clip_all_)
-        return optimizer
+    return clip_gradients_
+
+
+def _generate_optimizer_class_with_gradient_clipping(
+    optimizer: type[Optimizer],
+    *,
+    per_param_clipper: Clipper | None = None,
+    global_clipper: Clipper | None = None,
+) -> type[Optimizer]:
+    """A subclass, of the same name, that clips before each step.
+
+    Args:
+        optimizer: the class.
+        per_param_clipper: called with each parameter that has a gradient.
+        global_clipper: called with all parameters.
+    """
+
+    def clip_all_(self: Optimizer) -> None:
+        parameters = [param for group in self.param_groups for param in group["params"]]
+        if global_clipper is not None:
+            global_clipper(parameters)
+        if per_param_clipper is not None:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    per_param_clipper(parameter)
+
     return _with_call_before_step(optimizer, clip_all_)
 
 

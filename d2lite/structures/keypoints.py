@@ -70,14 +70,7 @@ class Keypoints:
             (N, K) int64 indices into the S * S cells, row by row, 0 where there is none; and
             (N, K) int64, 1 where the keypoint is labelled and in the box.
         """
-        low, high = boxes[:, None, :2], boxes[:, None, 2:]
-        points, visibility = self.tensor[..., :2], self.tensor[..., 2]
-        cells = ((points - low) * (heatmap_size / (high - low))).floor().long()
-        # The far border belongs to the last cell.
-        cells = torch.where(points == high, heatmap_size - 1, cells)
-        inside = ((cells >= 0) & (cells < heatmap_size)).all(dim=2)
-        valid = (inside & (visibility > 0)).long()
-        return (cells[..., 1] * heatmap_size + cells[..., 0]) * valid, valid
+        return _keypoints_to_heatmap(self.tensor, boxes, heatmap_size)
 
     def __getitem__(self, item: int | slice | Tensor) -> "Keypoints":
         """Pick objects by an integer (one object), a slice, a bool mask or indices."""
@@ -96,6 +89,20 @@ class Keypoints:
             ArgumentError: if the list is empty.
         """
         return Keypoints(cat([k.tensor for k in keypoints_list]))
+
+
+def _keypoints_to_heatmap(
+    keypoints: Tensor, rois: Tensor, heatmap_size: int
+) -> tuple[Tensor, Tensor]:
+    """`Keypoints.to_heatmap` of (N, K, 3) x, y and visibility in (N, 4) boxes."""
+    low, high = rois[:, None, :2], rois[:, None, 2:]
+    points, visibility = keypoints[..., :2], keypoints[..., 2]
+    cells = ((points - low) * (heatmap_size / (high - low))).floor().long()
+    # The far border belongs to the last cell.
+    cells = torch.where(points == high, heatmap_size - 1, cells)
+    inside = ((cells >= 0) & (cells < heatmap_size)).all(dim=2)
+    valid = (inside & (visibility > 0)).long()
+    return (cells[..., 1] * heatmap_size + cells[..., 0]) * valid, valid
 
 
 @torch.no_grad()

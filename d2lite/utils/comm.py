@@ -147,6 +147,10 @@ def get_host_group() -> Group | None:
     return cast(Group, _object_group[1])
 
 
+# The name in detectron2.
+_get_global_gloo_group = get_host_group
+
+
 def all_gather(data: T, group: Group | None = None) -> list[T]:
     """Give every process the data of all.
 

@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -29,21 +30,22 @@ def retry_if_cuda_oom(func: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @functools.wraps(func)
     def patient(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
+        with _ignore_torch_cuda_oom():
             return func(*args, **kwargs)
-        except torch.cuda.OutOfMemoryError:
-            pass
-        # Outside of the except block the traceback no longer holds the failed call's tensors.
+        # Outside of the block the traceback no longer holds the failed call's tensors.
         torch.cuda.empty_cache()
-        try:
+        with _ignore_torch_cuda_oom():
             return func(*args, **kwargs)
-        except torch.cuda.OutOfMemoryError:
-            pass
         name = getattr(func, "__name__", repr(func))
         logging.getLogger(__name__).warning("CUDA memory is full: running %s on the CPU", name)
         return func(*_on_cpu(args), **_on_cpu(kwargs))
 
     return patient
+
+
+def _ignore_torch_cuda_oom() -> suppress:
+    """A block that ends early, without an error, when CUDA memory runs out in it."""
+    return suppress(torch.cuda.OutOfMemoryError)
 
 
 def _on_cpu(value: Any) -> Any:

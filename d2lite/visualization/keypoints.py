@@ -8,7 +8,7 @@ import numpy as np
 from .colormap import Color, class_color, parse_color
 from .drawing import Drawing
 
-MIN_VISIBILITY = 0.05
+_KEYPOINT_THRESHOLD = 0.05
 _Rule = tuple[str, str, object]
 
 
@@ -18,7 +18,7 @@ def draw_keypoint_skeleton(
     names: Sequence[str] | None,
     rules: Sequence[_Rule] | None,
     *,
-    threshold: float = MIN_VISIBILITY,
+    threshold: float = _KEYPOINT_THRESHOLD,
 ) -> None:
     """Draw the points of one object and the lines between them.
 

@@ -16,6 +16,12 @@ from .text import label_text
 
 _OFF_WHITE = (1.0, 1.0, 240.0 / 255)
 
+# The rest of detectron2's constants, which subclasses of Visualizer import; areas are in pixels.
+_BLACK = (0, 0, 0)
+_RED = (1.0, 0, 0)
+_SMALL_OBJECT_AREA_THRESH = 1000
+_LARGE_MASK_AREA_THRESH = 120_000
+
 
 class SegmentationDrawing(Drawing):
     """Draws semantic and panoptic maps; names and colours come from `metadata`."""

@@ -23,7 +23,7 @@ from .inputs import (
     to_generic_masks,
     to_list,
 )
-from .keypoints import MIN_VISIBILITY, draw_keypoint_skeleton
+from .keypoints import _KEYPOINT_THRESHOLD, draw_keypoint_skeleton
 from .segmentation import SegmentationDrawing, _PanopticPrediction
 from .text import _create_text_labels, label_text
 
@@ -64,7 +64,7 @@ class Visualizer(SegmentationDrawing):
         super().__init__(img_rgb, metadata, scale, font_size_scale=font_size_scale)
         self._instance_mode = instance_mode
         self.cpu_device = torch.device("cpu")
-        self.keypoint_threshold = MIN_VISIBILITY
+        self.keypoint_threshold = _KEYPOINT_THRESHOLD
 
     def draw_instance_predictions(self, predictions: Instances, jittering: bool = True) -> VisImage:
         """Draw a model's instances.

@@ -3,7 +3,7 @@
 import pytest
 
 from d2lite.config import CfgNode, downgrade_config, get_cfg, upgrade_config
-from d2lite.config.compat import guess_version
+from d2lite.config.compat import ConverterV1, ConverterV2, guess_version
 from d2lite.utils.errors import ConfigError
 
 
@@ -51,3 +51,14 @@ def test_anchors_of_version_1_are_those_of_the_chosen_architecture(tmp_path, arc
     cfg = get_cfg()
     cfg.merge_from_file(tmp_path / "old.yaml")
     assert sizes == cfg.MODEL.ANCHOR_GENERATOR.SIZES
+
+
+def test_one_version_is_one_step_in_place():
+    cfg = CfgNode({"MODEL": {"RPN_HEAD": {"NAME": "x"}, "WEIGHT": "a.pkl"}})
+    ConverterV1.upgrade(cfg)
+    assert cfg == {"MODEL": {"RPN": {"HEAD_NAME": "x"}, "WEIGHT": "a.pkl"}}
+    ConverterV2.upgrade(cfg)
+    assert cfg == {"MODEL": {"RPN": {"HEAD_NAME": "x"}, "WEIGHTS": "a.pkl"}}
+    ConverterV2.downgrade(cfg)
+    ConverterV1.downgrade(cfg)
+    assert cfg == {"MODEL": {"RPN_HEAD": {"NAME": "x"}, "WEIGHT": "a.pkl"}}

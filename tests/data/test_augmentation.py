@@ -377,3 +377,13 @@ def test_a_range_of_crop_sizes_is_checked_when_it_is_used():
 def test_code_that_catches_assertion_errors_goes_on_working(fail):
     with pytest.raises(AssertionError):
         fail()
+
+
+def test_a_single_argument_of_any_name_is_the_image():
+    class Dark(T.Augmentation):
+        def get_transform(self, img):
+            return T.ColorTransform(lambda pixels: pixels * 0 + img.shape[0])
+
+    holder = aug_input()
+    Dark()(holder)
+    assert (holder.image == holder.image.shape[0]).all()

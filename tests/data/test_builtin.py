@@ -5,6 +5,7 @@ import json
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.datasets import builtin
 from d2lite.data.datasets.builtin_meta import (
     CITYSCAPES_CATEGORIES,
     COCO_CATEGORIES,
@@ -15,6 +16,7 @@ from d2lite.data.datasets.builtin_meta import (
     _get_coco_instances_meta,
     coco_instances_metadata,
 )
+from d2lite.data.datasets.cityscapes_panoptic import _RAW_CITYSCAPES_PANOPTIC_SPLITS
 from d2lite.utils.errors import MissingFileError
 from tests.shared_data import shared_data
 
@@ -191,3 +193,26 @@ def test_metadata_of_built_in_groups_is_known_by_name():
     assert _get_builtin_metadata("coco") is not _get_builtin_metadata("coco")
     with pytest.raises(KeyError, match="no built-in metadata of 'nobody'"):
         _get_builtin_metadata("nobody")
+
+
+def test_tables_of_splits_agree_with_what_is_registered(monkeypatch):
+    monkeypatch.setenv("D2LITE_DATASETS", "root")
+    found = {}
+    for group in (
+        *builtin._PREDEFINED_SPLITS_COCO.values(),
+        *builtin._PREDEFINED_SPLITS_LVIS.values(),
+    ):
+        found |= {name: ("image_root", "json_file", *paths) for name, paths in group.items()}
+    for name, paths in builtin._PREDEFINED_SPLITS_COCO_PANOPTIC.items():
+        found[name] = ("panoptic_root", "panoptic_json", *paths[:2])
+        assert MetadataCatalog.get(f"{name}_separated").sem_seg_root == f"root/{paths[2]}"
+    for name, paths in builtin._RAW_CITYSCAPES_SPLITS.items():
+        for task in ("instance_seg", "sem_seg"):
+            found[name.format(task=task)] = ("image_dir", "gt_dir", *paths)
+    for name, paths in _RAW_CITYSCAPES_PANOPTIC_SPLITS.items():
+        found[name] = ("panoptic_root", "panoptic_json", *paths[1:])
+    assert len(found) == 16 + 10 + 3 + 6 + 2
+    for name, (first, second, *paths) in found.items():
+        known = [MetadataCatalog.get(name).get(key) for key in (first, second)]
+        assert known == [f"root/{path}".rstrip("/") for path in paths]
+    assert list(builtin._PREDEFINED_SPLITS_LVIS) == ["lvis_v1", "lvis_v0.5", "lvis_v0.5_cocofied"]

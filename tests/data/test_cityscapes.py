@@ -7,7 +7,12 @@ from pycocotools import mask as mask_util
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.builtin_meta import cityscapes_panoptic_metadata
-from d2lite.data.datasets.cityscapes import load_cityscapes_instances, load_cityscapes_semantic
+from d2lite.data.datasets.cityscapes import (
+    _cityscapes_files_to_dict,
+    _get_cityscapes_files,
+    load_cityscapes_instances,
+    load_cityscapes_semantic,
+)
 from d2lite.data.datasets.cityscapes_panoptic import load_cityscapes_panoptic
 from d2lite.utils.errors import DataError, MissingFileError
 
@@ -142,3 +147,12 @@ def test_missing_panoptic_annotations_tell_how_they_are_made(monkeypatch, tmp_pa
     monkeypatch.setenv("D2LITE_DATASETS", str(tmp_path))
     with pytest.raises(MissingFileError, match="csCreatePanopticImgs"):
         DatasetCatalog.get("cityscapes_fine_panoptic_val")
+
+
+def test_files_of_an_image_are_known_one_by_one(city):
+    [files] = _get_cityscapes_files(city / "leftImg8bit/train", city / "gtFine/train")
+    endings = ["leftImg8bit.png", "gtFine_instanceIds.png", "gtFine_labelIds.png"]
+    endings.append("gtFine_polygons.json")
+    assert [path.rpartition("019_")[2] for path in files] == endings
+    record = _cityscapes_files_to_dict(files, from_json=True, to_polygons=True)
+    assert [record] == load(city)

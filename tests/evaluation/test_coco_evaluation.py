@@ -11,6 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.evaluation import COCOEvaluator, coco_ground_truth, instances_to_coco_json
+from d2lite.evaluation.coco_evaluation import _evaluate_box_proposals
 from d2lite.evaluation.coco_ground_truth import complete_ground_truth
 from d2lite.evaluation.coco_scoring import CocoScores, score_coco
 from d2lite.evaluation.fast_eval_api import COCOeval_opt, fast_engine
@@ -309,3 +310,20 @@ def test_per_class_table_is_logged(dataset, caplog):
     with caplog.at_level(logging.INFO):
         feed(COCOEvaluator(dataset), _perfect())
     assert "| cat   | 100.000 | dog   | 100.000 | eel   | nan |" in caplog.text
+
+
+def test_recall_of_proposals_is_known_for_an_area_and_a_limit(dataset):
+    proposals = Instances((HEIGHT, WIDTH))
+    proposals.proposal_boxes = Boxes(torch.tensor([[10.0, 10, 60, 60], [0, 0, 5, 5]]))
+    proposals.objectness_logits = torch.tensor([1.0, 2.0])
+    predictions = [{"image_id": 7, "proposals": proposals}]
+    truth = COCOEvaluator(dataset)._coco_api
+    overlaps = {limit: _evaluate_box_proposals(predictions, truth, limit=limit) for limit in (1, 2)}
+    assert overlaps[2]["num_pos"] == 2
+    assert overlaps[2]["gt_overlaps"].tolist() == pytest.approx([0, 1])
+    assert overlaps[2]["ar"] == pytest.approx(0.5)
+    assert overlaps[1]["ar"] == 0
+    loose = _evaluate_box_proposals(predictions, truth, thresholds=torch.tensor([0.0]))
+    assert loose["recalls"].tolist() == [1]
+    with pytest.raises(ValueError, match="no area 'huge'; choose one of all, small"):
+        _evaluate_box_proposals(predictions, truth, area="huge")

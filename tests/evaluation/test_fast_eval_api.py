@@ -3,7 +3,7 @@ import pytest
 from pycocotools.cocoeval import COCOeval
 
 from d2lite.evaluation import fast_eval_api
-from d2lite.evaluation.coco_evaluation import _evaluate_predictions_on_coco
+from d2lite.evaluation.coco_evaluation import COCOevalMaxDets, _evaluate_predictions_on_coco
 from d2lite.evaluation.coco_ground_truth import complete_ground_truth, index_coco
 from d2lite.evaluation.fast_eval_api import COCOeval_opt, fast_engine
 
@@ -84,3 +84,17 @@ def test_predictions_are_evaluated_under_the_name_of_detectron2(options):
     reference.accumulate()
     np.testing.assert_array_equal(evaluation.eval["precision"], reference.eval["precision"])
     assert evaluation.stats[0] == pytest.approx(reference.eval["precision"][..., 0, -1].mean())
+
+
+def test_a_summary_reads_ap_at_its_own_last_limit():
+    dataset, results = _random_case("bbox")
+    gt = index_coco(complete_ground_truth(dataset, "bbox"))
+    found = {}
+    for kind in (COCOevalMaxDets, COCOeval):
+        evaluation = kind(gt, gt.loadRes(results), "bbox")
+        evaluation.params.maxDets = [1, 10, 100 if kind is COCOeval else 300]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        found[kind] = evaluation.stats
+    np.testing.assert_allclose(found[COCOevalMaxDets], found[COCOeval])

@@ -143,3 +143,16 @@ def test_a_missing_file_is_told_at_the_start(monkeypatch, tmp_path):
     monkeypatch.setenv("D2LITE_DATASETS", str(tmp_path))
     with pytest.raises(MissingFileError, match=r"lvis_v1_val\.json"):
         LVISEvaluator("lvis_v1_val")
+
+
+def test_results_can_be_scored_by_themselves(dataset):
+    evaluator = LVISEvaluator(dataset)
+    results = run(evaluator, {1: predicted([CAT]), 2: predicted([FOX])})
+    found = [
+        {"image_id": i, "category_id": c, "bbox": [x0, y0, x1 - x0, y1 - y0], "score": score}
+        for i, c, ((x0, y0, x1, y1), _, score) in ((1, 3, CAT), (2, 9, FOX))
+    ]
+    scored = lvis_evaluation._evaluate_predictions_on_lvis(evaluator._coco_api, found, "bbox")
+    assert scored == pytest.approx(results["bbox"], nan_ok=True)
+    nothing = lvis_evaluation._evaluate_predictions_on_lvis(evaluator._coco_api, [], "bbox")
+    assert nothing == pytest.approx(dict.fromkeys(results["bbox"], float("nan")), nan_ok=True)

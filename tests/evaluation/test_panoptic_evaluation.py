@@ -10,6 +10,7 @@ from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids, segment_ids_to_rgb
 from d2lite.data.image_io import read_image
 from d2lite.evaluation import COCOPanopticEvaluator
+from d2lite.evaluation.panoptic_evaluation import _print_panoptic_results
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
 CATEGORIES = [
@@ -155,3 +156,11 @@ def test_built_in_shapes_are_evaluated_without_files():
         image = {"image_id": record["image_id"], "file_name": record["file_name"]}
         evaluator.process([image], [{"panoptic_seg": (torch.as_tensor(ids), info)}])
     assert set(evaluator.evaluate()["panoptic_seg"].values()) == {100.0}
+
+
+def test_qualities_of_panopticapi_are_logged_in_percent(caplog):
+    caplog.set_level("INFO")
+    part = {"pq": 0.25, "sq": 0.5, "rq": 0.75, "n": 7}
+    _print_panoptic_results({"All": part, "Things": part, "Stuff": {**part, "n": 3}})
+    rows = [line.split() for line in caplog.text.splitlines() if "25.0" in line]
+    assert [row[-2] for row in rows] == ["7", "7", "3"]

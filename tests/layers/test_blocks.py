@@ -14,6 +14,7 @@ from d2lite.layers import (
     FrozenBatchNorm2d,
     ModulatedDeformConv,
 )
+from d2lite.layers.deform_conv import deform_conv, modulated_deform_conv
 
 
 def test_frozen_block_learns_nothing():
@@ -107,3 +108,15 @@ def test_deformable_layers_show_their_options_as_detectron2_does():
         "ModulatedDeformConv(in_channels=3, out_channels=10, kernel_size=(3, 3), stride=1, "
         "padding=1, dilation=1, groups=1, deformable_groups=1, bias=True)"
     )
+
+
+def test_deformable_functions_are_what_the_layers_compute():
+    x, offset, mask = torch.randn(1, 4, 5, 5), torch.randn(1, 36, 3, 3), torch.rand(1, 18, 3, 3)
+    options = {"stride": 2, "padding": 1, "groups": 2, "deformable_groups": 2}
+    plain = DeformConv(4, 6, 3, **options)
+    torch.testing.assert_close(
+        deform_conv(x, offset, plain.weight, 2, 1, 1, 2, 2), plain(x, offset)
+    )
+    weighted = ModulatedDeformConv(4, 6, 3, **options)
+    found = modulated_deform_conv(x, offset, mask, weighted.weight, weighted.bias, 2, 1, 1, 2, 2)
+    torch.testing.assert_close(found, weighted(x, offset, mask))

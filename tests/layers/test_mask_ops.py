@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from d2lite.layers import mask_ops, paste_masks_in_image
-from d2lite.layers.mask_ops import pad_masks, paste_mask_in_image_old, scale_boxes
+from d2lite.layers.mask_ops import _do_paste_mask, pad_masks, paste_mask_in_image_old, scale_boxes
 from d2lite.structures import Boxes
 
 
@@ -96,3 +96,17 @@ def test_padded_masks_on_scaled_boxes_paste_the_same():
     found = paste_masks_in_image(padded, scale_boxes(boxes, scale), (40, 50), -1)
     expected = paste_masks_in_image(masks, boxes, (40, 50), -1)
     assert (found.int() - expected.int()).abs().max() <= 1
+
+
+def test_probabilities_come_with_the_rectangle_they_are_for():
+    masks, boxes = case(3, 7, 5)
+    expected = by_grid_sample(masks, boxes, 40, 50)
+    whole, place = _do_paste_mask(masks[:, None], boxes, 40, 50, skip_empty=False)
+    assert place == ()
+    torch.testing.assert_close(whole, expected, rtol=0, atol=1e-4)
+    boxes = torch.tensor([[5.0, 6, 9, 12], [8, 10, 20, 30]])
+    part, (rows, columns) = _do_paste_mask(masks[:2, None], boxes, 40, 50)
+    assert (rows, columns) == (slice(5, 31), slice(4, 21))
+    whole, _ = _do_paste_mask(masks[:2, None], boxes, 40, 50, skip_empty=False)
+    torch.testing.assert_close(part, whole[:, rows, columns])
+    assert not whole[:, :5].any()

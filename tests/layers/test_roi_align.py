@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from d2lite.layers import ROIAlign, ROIAlignRotated
+from d2lite.layers import ROIAlign, ROIAlignRotated, roi_align_rotated
 
 
 def some_boxes(count: int) -> torch.Tensor:
@@ -91,3 +91,9 @@ def test_rotated_pooling_computes_in_double():
     features = torch.rand(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
     boxes = torch.tensor([[0, 2.5, 2.0, 3.0, 2.0, 30.0]], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: ROIAlignRotated((2, 3), 1.0, 0)(x, boxes), features)
+
+
+def test_rotated_pooling_is_also_a_function():
+    x, rois = torch.randn(1, 2, 6, 6), torch.tensor([[0.0, 3, 3, 4, 2, 30]])
+    found = roi_align_rotated(x, rois, (2, 3), 1.0, 2)
+    torch.testing.assert_close(found, ROIAlignRotated((2, 3), 1.0, 2)(x, rois))

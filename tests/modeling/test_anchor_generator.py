@@ -123,3 +123,18 @@ def test_rotated_anchors_have_every_angle_at_every_cell():
     assert made.num_anchors == [6]
     assert grid[1, 2, 0].tolist() == [10.0, 6.0, 8.0, 8.0, -90.0]
     assert grid[0, 0, 5].tolist() == [2.0, 2.0, 4.0, 16.0, 45.0]
+
+
+def test_anchors_of_a_subclass_are_used():
+    class Doubled(DefaultAnchorGenerator):
+        def _calculate_anchors(self, sizes, aspect_ratios):
+            assert (sizes, aspect_ratios) == ([[8.0]], [[1.0]])
+            return super()._calculate_anchors([[16.0]], aspect_ratios)
+
+        def _grid_anchors(self, grid_sizes):
+            assert [tuple(size) for size in grid_sizes] == [(1, 2)]
+            return [level + 100 for level in super()._grid_anchors(grid_sizes)]
+
+    doubled = Doubled(sizes=[8.0], aspect_ratios=[1.0], strides=[4], offset=0.0)
+    (boxes,) = doubled([torch.zeros(1, 1, 1, 2)])
+    assert boxes.tensor.tolist() == [[92, 92, 108, 108], [96, 92, 112, 108]]

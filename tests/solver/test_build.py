@@ -8,7 +8,9 @@ from d2lite.config import get_cfg
 from d2lite.layers import LayerNorm
 from d2lite.solver import build_optimizer, get_default_optimizer_params
 from d2lite.solver.build import (
+    _create_gradient_clipper,
     _expand_param_groups,
+    _generate_optimizer_class_with_gradient_clipping,
     maybe_add_gradient_clipping,
     reduce_param_groups,
 )
@@ -316,3 +318,35 @@ def test_a_parameter_in_two_groups_is_trained_once_by_the_later_values():
         {"params": [second], "lr": 0.1},
     ]
     assert len(reduce_param_groups(groups)) == 2
+
+
+def test_a_clipper_takes_one_parameter_or_many():
+    clip_ = _create_gradient_clipper(
+        cfg_with(CLIP_GRADIENTS__CLIP_TYPE="value", CLIP_GRADIENTS__CLIP_VALUE=0.5).SOLVER[
+            "CLIP_GRADIENTS"
+        ]
+    )
+    params = [nn.Parameter(torch.zeros(1)) for _ in range(3)]
+    params[0].grad, params[1].grad = torch.tensor([2.0]), torch.tensor([-2.0])
+    clip_(params[0])
+    assert [params[0].grad.item(), params[1].grad.item()] == [0.5, -2.0]
+    clip_(iter(params))
+    assert [params[0].grad.item(), params[1].grad.item()] == [0.5, -0.5]
+
+
+def test_an_optimizer_class_can_be_given_clippers_of_ones_own():
+    seen = []
+    kind = _generate_optimizer_class_with_gradient_clipping(
+        torch.optim.SGD,
+        per_param_clipper=lambda parameter: seen.append(parameter),
+        global_clipper=lambda parameters: seen.append(len(list(parameters))),
+    )
+    params = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    params[1].grad = torch.ones(1)
+    optimizer = kind(params, lr=1.0)
+    optimizer.step()
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert seen[0] == 2
+    assert seen[1] is params[1]
+    assert len(seen) == 2
+    assert params[1].item() == -1

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from d2lite.utils.memory import retry_if_cuda_oom
+from d2lite.utils.memory import _ignore_torch_cuda_oom, retry_if_cuda_oom
 
 
 def _failing(times: int):
@@ -60,3 +60,10 @@ def test_third_call_gets_its_tensors_on_the_cpu():
     one = torch.ones((), device="cuda")
     assert add(one, others={"all": [one]}).device.type == "cpu"
     assert calls[2][1]["all"][0].device.type == "cpu"
+
+
+def test_a_block_ends_when_memory_is_full_and_other_errors_pass():
+    with _ignore_torch_cuda_oom():
+        raise torch.cuda.OutOfMemoryError
+    with pytest.raises(ValueError, match="else"), _ignore_torch_cuda_oom():
+        raise ValueError("else")

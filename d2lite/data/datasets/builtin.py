@@ -23,6 +23,16 @@ from .builtin_meta import (
     coco_panoptic_separated_metadata,
     coco_person_metadata,
 )
+from .builtin_splits import (
+    _PREDEFINED_SPLITS_COCO,
+    _PREDEFINED_SPLITS_COCO_PANOPTIC,
+    _PREDEFINED_SPLITS_LVIS,
+    _RAW_CITYSCAPES_SPLITS,
+    CITYSCAPES_SPLITS,
+    COCO_PANOPTIC_SPLITS,
+    COCO_SPLITS,
+    LVIS_SPLITS,
+)
 from .cityscapes import load_cityscapes_instances, load_cityscapes_semantic
 from .cityscapes_panoptic import register_all_cityscapes_panoptic
 from .coco import load_coco_json, load_sem_seg
@@ -35,6 +45,10 @@ from .shapes import register_shapes
 logger = logging.getLogger(__name__)
 
 __all__ = [
+    "_PREDEFINED_SPLITS_COCO",
+    "_PREDEFINED_SPLITS_COCO_PANOPTIC",
+    "_PREDEFINED_SPLITS_LVIS",
+    "_RAW_CITYSCAPES_SPLITS",
     "_get_builtin_metadata",
     "register_all_ade20k",
     "register_all_cityscapes",
@@ -44,57 +58,10 @@ __all__ = [
     "register_builtin_datasets",
 ]
 
-# Names of one group share their metadata: split -> (image folder, annotation file), below coco/.
-_COCO = {
-    "coco": {
-        "2014_train": ("train2014", "instances_train2014"),
-        "2014_val": ("val2014", "instances_val2014"),
-        "2014_minival": ("val2014", "instances_minival2014"),
-        "2014_valminusminival": ("val2014", "instances_valminusminival2014"),
-        "2017_train": ("train2017", "instances_train2017"),
-        "2017_val": ("val2017", "instances_val2017"),
-        "2017_val_100": ("val2017", "instances_val2017_100"),
-        "2017_test": ("test2017", "image_info_test2017"),
-        "2017_test-dev": ("test2017", "image_info_test-dev2017"),
-    },
-    "keypoints_coco": {
-        "2014_train": ("train2014", "person_keypoints_train2014"),
-        "2014_val": ("val2014", "person_keypoints_val2014"),
-        "2014_minival": ("val2014", "person_keypoints_minival2014"),
-        "2014_valminusminival": ("val2014", "person_keypoints_valminusminival2014"),
-        "2017_train": ("train2017", "person_keypoints_train2017"),
-        "2017_val": ("val2017", "person_keypoints_val2017"),
-        "2017_val_100": ("val2017", "person_keypoints_val2017_100"),
-    },
-}
-
 _COCO_METADATA: dict[str, Callable[[], dict[str, Any]]] = {
     "coco": coco_instances_metadata,
     "keypoints_coco": coco_person_metadata,
 }
-
-# Split -> what the names of its files end in; all below coco/.
-_COCO_PANOPTIC = {
-    "2017_train": ("train2017", "train2017"),
-    "2017_val": ("val2017", "val2017"),
-    "2017_val_100": ("val2017", "val2017_100"),
-}
-
-# Set -> annotation file, below lvis/; the images are those of coco/.
-_LVIS = {
-    "lvis_v1_train": "lvis_v1_train",
-    "lvis_v1_val": "lvis_v1_val",
-    "lvis_v1_test_dev": "lvis_v1_image_info_test_dev",
-    "lvis_v1_test_challenge": "lvis_v1_image_info_test_challenge",
-    "lvis_v0.5_train": "lvis_v0.5_train",
-    "lvis_v0.5_val": "lvis_v0.5_val",
-    "lvis_v0.5_val_rand_100": "lvis_v0.5_val_rand_100",
-    "lvis_v0.5_test": "lvis_v0.5_image_info_test",
-    "lvis_v0.5_train_cocofied": "lvis_v0.5_train_cocofied",
-    "lvis_v0.5_val_cocofied": "lvis_v0.5_val_cocofied",
-}
-
-_CITYSCAPES_SPLITS = ("train", "val", "test")
 
 _ADE20K = {"train": "training", "val": "validation"}
 
@@ -140,7 +107,7 @@ def register_all_coco(root: str | None = None) -> None:
         root: folder that holds coco/; the one that the environment names at the time if None.
     """
     _register_coco_panoptic(root)
-    for group, splits in _COCO.items():
+    for group, splits in COCO_SPLITS.items():
         for split, (images, annotations) in splits.items():
             name = f"{group}_{split}"
             paths = {
@@ -160,7 +127,7 @@ def _load_voc(name: str, split: str, dirname: str) -> list[dict[str, Any]]:
 def _register_coco_panoptic(root: str | None) -> None:
     """Sets of each split: one row of classes, also with maps; things and stuff apart; stuff."""
     whole, apart = coco_panoptic_metadata(), coco_panoptic_separated_metadata()
-    for split, (images, ending) in _COCO_PANOPTIC.items():
+    for split, (images, ending) in COCO_PANOPTIC_SPLITS.items():
         name = f"coco_{split}_panoptic"
         below = partial(_below, root, "coco")
         image_root = {"image_root": partial(below, images)}
@@ -237,7 +204,7 @@ def register_all_lvis(root: str | None = None) -> None:
     Args:
         root: folder that holds lvis/ and coco/; by the environment if None.
     """
-    for name, annotations in _LVIS.items():
+    for name, annotations in LVIS_SPLITS.items():
         json_file = partial(_below, root, "lvis", f"{annotations}.json")
         is_coco = name.endswith("cocofied")
         _register(
@@ -275,7 +242,7 @@ def register_all_cityscapes(root: str | None = None) -> None:
         metadata: dict[str, Any] = cityscapes_metadata()
         if task == "sem":
             metadata["ignore_label"] = _IGNORE_LABEL
-        for split in _CITYSCAPES_SPLITS:
+        for split in CITYSCAPES_SPLITS:
             _register(
                 f"cityscapes_fine_{task}_seg_{split}",
                 load,

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ __all__ = ["find_cityscapes_files", "load_cityscapes_instances", "load_cityscape
 logger = logging.getLogger(__name__)
 
 _IMAGE_ENDING = "leftImg8bit.png"
+_TRUTH_ENDINGS = ("instanceIds.png", "labelIds.png", "polygons.json")
 _THINGS = [category for category in CITYSCAPES_CATEGORIES if category["isthing"]]
 _NUMBER_OF_ID = {category["id"]: number for number, category in enumerate(_THINGS)}
 _NUMBER_OF_NAME = {category["name"]: number for number, category in enumerate(_THINGS)}
@@ -38,16 +39,18 @@ _FINE = 4
 
 
 class _Files(NamedTuple):
-    """One image, and what the paths of its ground truth begin with."""
+    """Paths of one image and of its ground truth."""
 
     image: str
-    truth_stem: str
+    instance_ids: str
+    label_ids: str
+    polygons: str
 
 
 def find_cityscapes_files(
     image_dir: str | os.PathLike[str], gt_dir: str | os.PathLike[str]
 ) -> list[_Files]:
-    """The images of a split by path, and the beginning of the paths of their ground truth.
+    """The images of a split by path, and the paths of their ground truth.
 
     Args:
         image_dir: such as cityscapes/leftImg8bit/train, with one folder a city.
@@ -62,13 +65,17 @@ def find_cityscapes_files(
     for folder, what in ((images, "Cityscapes images"), (truth, "Cityscapes annotations")):
         if not folder.is_dir():
             raise missing_file(what, folder)
-    found = [
-        _Files(str(path), str(truth / path.parent.name / path.name.removesuffix(_IMAGE_ENDING)))
-        for path in sorted(images.glob(f"*/*{_IMAGE_ENDING}"))
-    ]
+    found = []
+    for path in sorted(images.glob(f"*/*{_IMAGE_ENDING}")):
+        stem = str(truth / path.parent.name / path.name.removesuffix(_IMAGE_ENDING))
+        found.append(_Files(str(path), *(f"{stem}gtFine_{ending}" for ending in _TRUTH_ENDINGS)))
     if not found:
         raise DataError(f"{image_dir} has no images CITY/*_{_IMAGE_ENDING}.")
     return found
+
+
+# The name in detectron2.
+_get_cityscapes_files = find_cityscapes_files
 
 
 def load_cityscapes_instances(
@@ -90,7 +97,7 @@ def load_cityscapes_instances(
         One dict an image, by path.
     """
     files = find_cityscapes_files(image_dir, gt_dir)
-    read = partial(_read_instances, from_json=from_json, to_polygons=to_polygons)
+    read = partial(_cityscapes_files_to_dict, from_json=from_json, to_polygons=to_polygons)
     # Decoding and drawing leave Python's lock, so threads share the work.
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
         records = list(pool.map(read, files))
@@ -98,16 +105,20 @@ def load_cityscapes_instances(
     return records
 
 
-def _read_instances(files: _Files, from_json: bool, to_polygons: bool) -> dict[str, Any]:
+def _cityscapes_files_to_dict(
+    files: Sequence[str], from_json: bool, to_polygons: bool
+) -> dict[str, Any]:
+    """The dataset dict of one image; arguments as those of `load_cityscapes_instances`."""
+    image, instance_ids, _, polygons = files
     describe: Callable[[np.ndarray], Any] = _outlines if to_polygons else rle.encode
     if from_json:
-        numbers, labels = _draw_objects(files.truth_stem + "gtFine_polygons.json")
+        numbers, labels = _draw_objects(polygons)
     else:
-        numbers = _read_map(files.truth_stem + "gtFine_instanceIds.png").astype(np.int32)
+        numbers = _read_map(instance_ids).astype(np.int32)
         labels = dict(_labels_of_ids(numbers))
     return {
-        "file_name": files.image,
-        "image_id": os.path.basename(files.image),
+        "file_name": image,
+        "image_id": os.path.basename(image),
         "height": numbers.shape[0],
         "width": numbers.shape[1],
         "annotations": list(_objects(numbers, labels, describe)),
@@ -197,8 +208,8 @@ def load_cityscapes_semantic(
         MissingFileError: if a map is missing; the message says how it is made.
     """
     records = []
-    for image, stem in find_cityscapes_files(image_dir, gt_dir):
-        labels = stem + "gtFine_labelTrainIds.png"
+    for image, _, label_ids, _ in find_cityscapes_files(image_dir, gt_dir):
+        labels = label_ids.removesuffix("labelIds.png") + "labelTrainIds.png"
         if not os.path.isfile(labels):
             error = missing_file("Cityscapes maps of classes", labels)
             raise type(error)(

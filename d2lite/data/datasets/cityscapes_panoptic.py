@@ -12,11 +12,13 @@ from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
 from .builtin_meta import CITYSCAPES_CATEGORIES, cityscapes_panoptic_metadata
+from .builtin_splits import _RAW_CITYSCAPES_PANOPTIC_SPLITS, CITYSCAPES_PANOPTIC_SPLITS
 from .cityscapes import find_cityscapes_files
 from .location import datasets_root, missing_file
 
 __all__ = [
     "CITYSCAPES_CATEGORIES",
+    "_RAW_CITYSCAPES_PANOPTIC_SPLITS",
     "get_cityscapes_panoptic_files",
     "load_cityscapes_panoptic",
     "register_all_cityscapes_panoptic",
@@ -24,7 +26,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_SPLITS = ("train", "val")
 _HOW_TO_MAKE = (
     "pip install cityscapesscripts, then CITYSCAPES_DATASET=.../cityscapes csCreatePanopticImgs "
     "(and csCreateTrainIdLabelImgs for the maps of classes)"
@@ -51,7 +52,7 @@ def get_cityscapes_panoptic_files(
     """
     annotation_of = {a["image_id"]: a for a in json_info["annotations"]}
     found = []
-    for image, _ in find_cityscapes_files(image_dir, image_dir):
+    for image, *_ in find_cityscapes_files(image_dir, image_dir):
         image_id = _image_id(image)
         annotation = annotation_of.get(image_id)
         if annotation is None:
@@ -134,7 +135,7 @@ def register_all_cityscapes_panoptic(root: str | None = None) -> None:
     def below(*parts: str) -> str:
         return os.path.join(datasets_root() if root is None else root, "cityscapes", *parts)
 
-    for split in _SPLITS:
+    for split in CITYSCAPES_PANOPTIC_SPLITS:
         name = f"cityscapes_fine_panoptic_{split}"
         metadata = cityscapes_panoptic_metadata()
         paths = {

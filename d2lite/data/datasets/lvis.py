@@ -15,10 +15,12 @@ from .builtin_meta import coco_instances_metadata
 from .coco_file import coco_categories, read_coco_json
 from .coco_reading import read_coco_objects
 from .location import missing_file
-from .lvis_v0_5_categories import LVIS_CATEGORIES as _V0_5
-from .lvis_v1_categories import LVIS_CATEGORIES as _V1
+from .lvis_v0_5_categories import LVIS_CATEGORIES as LVIS_V0_5_CATEGORIES
+from .lvis_v1_categories import LVIS_CATEGORIES as LVIS_V1_CATEGORIES
 
 __all__ = [
+    "LVIS_V0_5_CATEGORIES",
+    "LVIS_V1_CATEGORIES",
     "get_lvis_instances_meta",
     "load_lvis_json",
     "lvis_class_image_count",
@@ -164,7 +166,7 @@ def published_class_names(dataset_name: str) -> list[str] | None:
     Args:
         dataset_name: with "v1" or "v0.5" in it.
     """
-    for version, categories in (("v0.5", _V0_5), ("v1", _V1)):
+    for version, categories in (("v0.5", LVIS_V0_5_CATEGORIES), ("v1", LVIS_V1_CATEGORIES)):
         if version in dataset_name:
             return _names(categories)
     return None

@@ -58,7 +58,7 @@ class Augmentation:
         Args:
             aug_input: has the wanted attributes and a method `transform(tfm)`, as `AugInput`.
         """
-        transform = self.get_transform(*self._wanted(aug_input))
+        transform = self.get_transform(*_get_aug_input_args(self, aug_input))
         if not isinstance(transform, Transform):
             raise InputTypeError(
                 f"{type(self).__name__}.get_transform returned {type(transform).__name__}, "
@@ -66,25 +66,6 @@ class Augmentation:
             )
         aug_input.transform(transform)
         return transform
-
-    def _wanted(self, aug_input: Any) -> list[Any]:
-        """The values of the attributes that `get_transform` asks for."""
-        names = self.input_args
-        if names is None:
-            parameters = inspect.signature(self.get_transform).parameters.values()
-            if any(p.kind is p.VAR_POSITIONAL or p.kind is p.VAR_KEYWORD for p in parameters):
-                raise InputTypeError(
-                    f"{type(self).__name__}.get_transform takes *args or **kwargs, so its inputs "
-                    "have no names. Name its arguments or set `input_args`."
-                )
-            names = tuple(p.name for p in parameters if p.default is p.empty)
-        missing = [name for name in names if not hasattr(aug_input, name)]
-        if missing:
-            raise AttributeError(
-                f"{type(self).__name__} needs {', '.join(missing)}, which "
-                f"{type(aug_input).__name__} does not have."
-            )
-        return [getattr(aug_input, name) for name in names]
 
     def _rand_range(
         self, low: float = 1.0, high: float | None = None, size: int | None = None
@@ -113,7 +94,30 @@ class Augmentation:
     __str__ = __repr__
 
 
-class _Fixed(Augmentation):
+def _get_aug_input_args(aug: Augmentation, aug_input: Any) -> list[Any]:
+    """The values of the attributes of an input that `get_transform` of `aug` asks for."""
+    names = aug.input_args
+    if names is None:
+        parameters = inspect.signature(aug.get_transform).parameters.values()
+        if any(p.kind is p.VAR_POSITIONAL or p.kind is p.VAR_KEYWORD for p in parameters):
+            raise InputTypeError(
+                f"{type(aug).__name__}.get_transform takes *args or **kwargs, so its inputs "
+                "have no names. Name its arguments or set `input_args`."
+            )
+        names = tuple(p.name for p in parameters if p.default is p.empty)
+        if len(names) == 1 and not hasattr(aug_input, names[0]):
+            # A single argument is the image under any name, as in `get_transform(self, img)`.
+            names = ("image",)
+    missing = [name for name in names if not hasattr(aug_input, name)]
+    if missing:
+        raise AttributeError(
+            f"{type(aug).__name__} needs {', '.join(missing)}, which "
+            f"{type(aug_input).__name__} does not have."
+        )
+    return [getattr(aug_input, name) for name in names]
+
+
+class _TransformToAug(Augmentation):
     """An augmentation that does not draw: always the same transform."""
 
     input_args = ()
@@ -128,12 +132,12 @@ class _Fixed(Augmentation):
         return repr(self.transform)
 
 
-def as_augmentation(augmentation_or_transform: Augmentation | Transform) -> Augmentation:
+def _transform_to_aug(augmentation_or_transform: Augmentation | Transform) -> Augmentation:
     """An augmentation as it is; a transform as an augmentation that always does it."""
     if isinstance(augmentation_or_transform, Augmentation):
         return augmentation_or_transform
     if isinstance(augmentation_or_transform, Transform):
-        return _Fixed(augmentation_or_transform)
+        return _TransformToAug(augmentation_or_transform)
     raise InputTypeError(
         "An Augmentation or a Transform was expected, found "
         f"{type(augmentation_or_transform).__name__}."
@@ -149,7 +153,7 @@ class AugmentationList(Augmentation):
         Args:
             augs: augmentations, or transforms that are always done.
         """
-        self.augs = [as_augmentation(aug) for aug in augs]
+        self.augs = [_transform_to_aug(aug) for aug in augs]
 
     def __call__(self, aug_input: Any) -> TransformList:
         """Apply all to `aug_input` in place; returns the transforms that were done, in order."""

@@ -8,7 +8,7 @@ from fvcore.transforms.transform import Transform, TransformList
 
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key, keyed_draws, stream_position
 
-from .augmentation import Augmentation, as_augmentation
+from .augmentation import Augmentation, _transform_to_aug
 
 
 class RandomChoice(Augmentation):
@@ -31,7 +31,7 @@ class RandomChoice(Augmentation):
             ValueError: if there are fewer choices than wanted, or the weights do not fit.
         """
         super().__init__()
-        self.augs = [as_augmentation(aug) for aug in augs]
+        self.augs = [_transform_to_aug(aug) for aug in augs]
         if not 0 <= count <= len(self.augs):
             raise ValueError(f"count={count} of {len(self.augs)} augmentations cannot be chosen.")
         if weights is not None:

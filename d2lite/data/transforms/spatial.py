@@ -16,7 +16,7 @@ from torch._jit_internal import _drop
 
 from d2lite.utils.errors import ConfigError
 
-from .augmentation import Augmentation, as_augmentation
+from .augmentation import Augmentation, _transform_to_aug
 from .geometric import ExtentTransform, ResizeTransform
 from .rotation import RotationTransform
 
@@ -43,7 +43,7 @@ class RandomApply(Augmentation):
         if not 0 <= prob <= 1:
             raise ConfigError(f"prob={prob} is not a probability; give a number from 0 to 1.")
         self.tfm_or_aug = tfm_or_aug
-        self.aug = as_augmentation(tfm_or_aug)
+        self.aug = _transform_to_aug(tfm_or_aug)
         self.prob = prob
 
     def get_transform(self, *args: Any) -> Transform:

@@ -4,6 +4,7 @@ from .csv_writer import CSVWriter
 from .live_writer import LiveWriter
 from .printer import CommonMetricPrinter
 from .storage import (
+    _CURRENT_STORAGE_STACK,
     EventStorage,
     get_event_storage,
     has_event_storage,
@@ -13,6 +14,7 @@ from .storage import (
 from .writers import EventWriter, JSONWriter, TensorboardXWriter
 
 __all__ = [
+    "_CURRENT_STORAGE_STACK",
     "CSVWriter",
     "CommonMetricPrinter",
     "EventStorage",

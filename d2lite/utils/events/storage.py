@@ -28,7 +28,7 @@ _MAX_UNREAD_IMAGES = 256
 # How fast this machine is now says nothing about a resumed run, which measures again.
 _OF_THE_MACHINE = frozenset({"time", "data_time", "eta_seconds"})
 
-_active: list["EventStorage"] = []
+_CURRENT_STORAGE_STACK: list["EventStorage"] = []
 
 
 class LoggedImage(NamedTuple):
@@ -79,7 +79,7 @@ class EventStorage:
 
     def __enter__(self) -> "EventStorage":
         """Become the active storage until the block is left."""
-        _active.append(self)
+        _CURRENT_STORAGE_STACK.append(self)
         return self
 
     def __exit__(
@@ -89,11 +89,11 @@ class EventStorage:
         exc_tb: TracebackType | None,
     ) -> None:
         """Hand back to the storage that was active before."""
-        if not _active or _active[-1] is not self:
+        if not _CURRENT_STORAGE_STACK or _CURRENT_STORAGE_STACK[-1] is not self:
             raise StateError(
                 "EventStorage blocks were left out of order; leave the innermost `with` first."
             )
-        _active.pop()
+        _CURRENT_STORAGE_STACK.pop()
 
     @property
     def iter(self) -> int:
@@ -365,17 +365,17 @@ def get_event_storage() -> EventStorage:
         StateError: if there is none; where that is fine, use `has_event_storage` or
             `log_scalars`.
     """
-    if not _active:
+    if not _CURRENT_STORAGE_STACK:
         raise StateError(
             "No EventStorage is active. Run this inside `with EventStorage(start_iter):`, as a "
             "trainer does, or use log_scalars(), which is silent without one."
         )
-    return _active[-1]
+    return _CURRENT_STORAGE_STACK[-1]
 
 
 def has_event_storage() -> bool:
     """Whether a storage is active."""
-    return bool(_active)
+    return bool(_CURRENT_STORAGE_STACK)
 
 
 def log_scalars(
@@ -390,9 +390,9 @@ def log_scalars(
     Models report through this, so that they can be called by hand. Names with a slash go in as
     `log_scalars({"rpn/num_pos_anchors": n})`.
     """
-    if _active:
+    if _CURRENT_STORAGE_STACK:
         for name, value in {**(scalars or {}), **named}.items():
-            _active[-1].put_scalar(name, value, smoothing_hint=smoothing_hint)
+            _CURRENT_STORAGE_STACK[-1].put_scalar(name, value, smoothing_hint=smoothing_hint)
 
 
 def log_image(name: str, fn: Callable[[], Tensor | np.ndarray]) -> None:
@@ -402,5 +402,5 @@ def log_image(name: str, fn: Callable[[], Tensor | np.ndarray]) -> None:
         name: name of the picture.
         fn: returns (C, H, W), uint8 in 0..255 or float in 0..1, RGB.
     """
-    if _active:
-        _active[-1].put_image(name, fn())
+    if _CURRENT_STORAGE_STACK:
+        _CURRENT_STORAGE_STACK[-1].put_image(name, fn())
