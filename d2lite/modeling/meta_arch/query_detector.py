@@ -11,6 +11,7 @@ from d2lite.structures import Boxes, ImageList, Instances
 from ..backbone import Backbone
 from ..transformer import (
     Decoded,
+    PairLosses,
     SetCriterion,
     Targets,
     cxcywh_to_xyxy,
@@ -61,20 +62,18 @@ class QueryDetector(Detector):
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
         """Losses of classes and boxes of each layer; see `SetCriterion`."""
         images = self.preprocess_image(batched_inputs)
+        truths = self.truth_of(batched_inputs)
         targets = [
             {
                 "labels": truth.gt_classes,
                 "boxes": xyxy_to_cxcywh(truth.gt_boxes.tensor.float() / size),
             }
-            for truth, size in zip(
-                self.truth_of(batched_inputs), self._box_units(images), strict=True
-            )
+            for truth, size in zip(truths, self._box_units(images), strict=True)
         ]
-        return self._losses_of(self.decode(images, targets), targets)
-
-    def _losses_of(self, decoded: Decoded, targets: Targets) -> dict[str, Tensor]:
+        decoded = self.decode(images, targets)
+        further = self.pair_losses(decoded, batched_inputs, truths)
         losses: dict[str, Tensor] = self.criterion(
-            decoded.found, targets, decoded.denoised, decoded.noise
+            decoded.found, targets, decoded.denoised, decoded.noise, further
         )
         if decoded.first is not None:
             alike = [
@@ -84,6 +83,28 @@ class QueryDetector(Detector):
             losses |= self.criterion(decoded.first, alike)
         return losses
 
+    def pair_losses(
+        self, decoded: Decoded, batched_inputs: Batch, truths: Sequence[Instances]
+    ) -> PairLosses | None:
+        """Further losses of queries and their objects, such as those of masks.
+
+        Args:
+            decoded: what `decode` returned.
+            batched_inputs: the batch.
+            truths: of its images.
+        """
+        return None
+
+    def masks_of(self, decoded: Decoded, queries: Tensor, boxes: Tensor) -> Tensor | None:
+        """(N, R, 1, S, S) probabilities of masks in boxes; None of a model without masks.
+
+        Args:
+            decoded: what `decode` returned.
+            queries: (N, R) int64, numbers of the results' queries.
+            boxes: (N, R, 4) xyxy of the results, in pixels of the batch.
+        """
+        return None
+
     def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
         """Find objects.
 
@@ -91,7 +112,8 @@ class QueryDetector(Detector):
             batched_inputs: see `Detector`.
 
         Returns:
-            {"instances": detections} of each image, with pred_boxes, scores and pred_classes.
+            {"instances": detections} of each image, with pred_boxes, scores, pred_classes and,
+            of a model with masks, pred_masks.
         """
         # Padding changes what convolutions see at the border of an image. Images of one size go
         # together, so that each result is that of the image alone.
@@ -111,9 +133,9 @@ class QueryDetector(Detector):
 
     def _predict_alike(self, batch: Batch) -> list[dict[str, Any]]:
         images = self.preprocess_image(batch)
-        found = self.decode(images).found
-        scores, classes, queries = self.best_queries(found.logits[-1])
-        boxes = cxcywh_to_xyxy(found.boxes[-1].float())
+        decoded = self.decode(images)
+        scores, classes, queries = self.best_queries(decoded.found.logits[-1])
+        boxes = cxcywh_to_xyxy(decoded.found.boxes[-1].float())
         boxes = boxes.gather(1, queries[:, :, None].expand(-1, -1, 4))
         boxes = boxes * self._box_units(images)[:, None]
         instances = [
@@ -122,6 +144,10 @@ class QueryDetector(Detector):
                 images.image_sizes, boxes, scores, classes, strict=True
             )
         ]
+        masks = self.masks_of(decoded, queries, boxes)
+        if masks is not None:
+            for own, of_image in zip(instances, masks, strict=True):
+                own.pred_masks = of_image
         return postprocess_batch(instances, batch, images.image_sizes)
 
     def _box_units(self, images: ImageList) -> Tensor:

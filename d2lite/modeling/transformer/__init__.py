@@ -28,6 +28,7 @@ from .mask_criterion import MaskCriterion
 from .mask_losses import mask_bce_losses, mask_dice_losses, pairwise_bce_costs, pairwise_dice_costs
 from .mask_matching import HungarianMatcher
 from .mask_results import best_instances, panoptic_segments, semantic_scores
+from .pairs import Pairs
 from .position_encoding import (
     cell_centers,
     grid_position_encoding,
@@ -35,7 +36,7 @@ from .position_encoding import (
     sine_position_encoding,
 )
 from .rep_blocks import ConvNorm
-from .set_criterion import Predictions, SetCriterion
+from .set_criterion import PairLosses, Predictions, SetCriterion
 from .set_losses import (
     focal_class_costs,
     focal_losses,
@@ -61,6 +62,8 @@ __all__ = [
     "HybridEncoder",
     "MaskCriterion",
     "MultiScaleDeformableAttention",
+    "PairLosses",
+    "Pairs",
     "Predictions",
     "SetCriterion",
     "SetMatcher",

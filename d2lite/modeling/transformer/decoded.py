@@ -20,13 +20,15 @@ class Decoded(NamedTuple):
         found: predictions of the queries.
         denoised: those of the denoising queries; None without.
         noise: what these started from.
-        first: predictions at all cells, which do not tell classes apart; None without.
+        first: predictions at all cells, which do not distinguish classes; None without.
+        pixels: (N, E, H, W) vectors of pixels for masks; None without.
     """
 
     found: Predictions
     denoised: Predictions | None = None
     noise: DenoisingQueries | None = None
     first: Predictions | None = None
+    pixels: Tensor | None = None
 
 
 def choose_cells(
@@ -111,4 +113,5 @@ def _queries_of(found: Predictions, part: slice, kind: str) -> Predictions:
         found.boxes[:, :, part],
         None if found.edges is None else found.edges[:, :, part],
         None if found.start is None else found.start[:, part],
+        None if found.features is None else found.features[:, :, part],
     )

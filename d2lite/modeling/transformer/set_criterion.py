@@ -47,6 +47,7 @@ class Predictions(NamedTuple):
         edges: (E, N, Q, 4 * (B + 1)) distributions of the first E predictions, the last of them
             being the teacher of the others; None without.
         start: (N, Q, 4), the boxes that the distributions are relative to.
+        features: (F, N, Q, C) of the queries of the first F predictions; None without masks.
     """
 
     endings: Sequence[str]
@@ -54,6 +55,11 @@ class Predictions(NamedTuple):
     boxes: Tensor
     edges: Tensor | None = None
     start: Tensor | None = None
+    features: Tensor | None = None
+
+
+PairLosses = Callable[[Predictions, Pairs], tuple[dict[str, Tensor], Tensor]]
+"""Predictions and assigned pairs -> losses (M',) by name, and their predictions (M',) int64."""
 
 
 class SetCriterion(nn.Module):
@@ -62,8 +68,8 @@ class SetCriterion(nn.Module):
     Args:
         num_classes: K.
         matcher: assigns queries to objects.
-        weights: of the losses "class", "bbox", "giou", "fgl" and "ddf"; those of edges may be
-            missing where there are none.
+        weights: of the losses "class", "bbox", "giou", "fgl", "ddf" and those of masks; those that
+            a model does not have may be missing.
         class_loss: "vfl", "mal", "focal", or "ce" for `softmax_losses`, whose mean is weighted.
         alpha: see `varifocal_losses` and `softmax_losses`.
         gamma: likewise.
@@ -113,6 +119,7 @@ class SetCriterion(nn.Module):
         targets: Targets,
         denoised: Predictions | None = None,
         noise: DenoisingQueries | None = None,
+        pair_losses: PairLosses | None = None,
     ) -> dict[str, Tensor]:
         """Compute the losses, weighted.
 
@@ -121,10 +128,12 @@ class SetCriterion(nn.Module):
             targets: for each image labels (T,) int64 and boxes (T, 4) (cx, cy, w, h).
             denoised: predictions of the denoising queries.
             noise: what these started from.
+            pair_losses: further losses of the pairs that the losses of boxes use.
 
         Returns:
-            Scalars by name: loss_vfl (or loss_mal, loss_focal, loss_ce), loss_bbox, loss_giou and
-            with distributions loss_fgl and loss_ddf, each with the ending of its prediction.
+            Scalars by name: loss_vfl (or loss_mal, loss_focal, loss_ce), loss_bbox, loss_giou, with
+            distributions loss_fgl and loss_ddf, and those of `pair_losses`, each with the ending of
+            its prediction.
 
         Raises:
             FloatingPointError: if a prediction is not finite.
@@ -150,6 +159,12 @@ class SetCriterion(nn.Module):
             objects, in_boxes = mean_over_processes(counts).clamp(min=own_share())
             rows = boxes.new_ones(found.boxes.shape[1:3])
             losses = self._losses(found, labels, boxes, own, for_boxes, rows, objects, in_boxes)
+            if pair_losses is not None and found.features is not None:
+                of_pairs, layers = pair_losses(found, for_boxes)
+                endings = found.endings[: len(found.features)]
+                for name, values in of_pairs.items():
+                    sums = values.new_zeros(len(endings)).index_add(0, layers, values)
+                    losses |= self._named(name, sums / in_boxes, endings)
             if denoised is not None and noise is not None:
                 denoised = _as_float(denoised)
                 pairs = denoising_pairs(noise, targets, len(denoised.endings))
@@ -277,4 +292,5 @@ def _as_float(found: Predictions) -> Predictions:
         logits=found.logits.float(),
         boxes=found.boxes.float(),
         edges=None if found.edges is None else found.edges.float(),
+        features=None if found.features is None else found.features.float(),
     )

@@ -51,6 +51,11 @@ _KEYS = {
     "MODEL.RTDETR.LOSS.GIOU_WEIGHT": 2.0,
     "MODEL.RTDETR.LOSS.FGL_WEIGHT": 0.15,
     "MODEL.RTDETR.LOSS.DDF_WEIGHT": 1.5,
+    # With MODEL.MASK_ON: channels of the vectors whose products are masks, and cells of a side.
+    "MODEL.RTDETR.MASK.CHANNELS": 64,
+    "MODEL.RTDETR.MASK.SIZE": 28,
+    "MODEL.RTDETR.LOSS.MASK_WEIGHT": 2.0,
+    "MODEL.RTDETR.LOSS.DICE_WEIGHT": 2.0,
     # Factor on the backbone's learning rate; 1.0 where it starts from random weights.
     "SOLVER.BACKBONE_MULTIPLIER": 0.1,
     # Published size, see `hgnet.VARIANTS`; STEM_WIDTHS and STAGES replace what it says.

@@ -100,7 +100,7 @@ class FineDecoder(QueryDecoder):
         *,
         all_layers: bool,
     ) -> Predictions:
-        logits, predicted, of_layers = [], [], []
+        logits, predicted, of_layers, features = [], [], [], []
         stack, qualities = self.decoder["layers"], self.decoder["lqe_layers"]
         before: Tensor | float = 0.0
         edges: Tensor | float = 0.0
@@ -119,14 +119,21 @@ class FineDecoder(QueryDecoder):
                 logits.append(qualities[number](scores, edges))
                 predicted.append(moved)
                 of_layers.append(edges)
+                features.append(queries)
             boxes, before = moved.detach(), queries.detach()
         endings = aux_endings(len(logits))
         if not all_layers:
-            return Predictions(endings, torch.stack(logits), torch.stack(predicted))
+            return Predictions(
+                endings,
+                torch.stack(logits),
+                torch.stack(predicted),
+                features=torch.stack(features),
+            )
         return Predictions(
             [*endings, "_pre"],
             torch.stack([*logits, first_logits.to(logits[0].dtype)]),
             torch.stack([*predicted, first]),
             torch.stack(of_layers),
             start,
+            torch.stack(features),
         )

@@ -1,27 +1,32 @@
 """RTDETR: the model, from images to losses and results. N images, Q queries, K classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
+from d2lite.layers import ShapeSpec
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone
-from d2lite.modeling.meta_arch.detector import common_arguments
+from d2lite.modeling.meta_arch.detector import Batch, common_arguments
 from d2lite.modeling.meta_arch.query_detector import QueryDetector
+from d2lite.modeling.padded import take_rows
 from d2lite.modeling.transformer import (
     Decoded,
     HybridEncoder,
+    PairLosses,
     SetCriterion,
     SetMatcher,
     Targets,
     edge_steps,
 )
-from d2lite.structures import ImageList
+from d2lite.structures import ImageList, Instances
 from d2lite.utils.errors import ConfigError
 
 from .fine_decoder import FineDecoder
+from .mask_head import QueryMaskHead, regions_and_masks
 from .published import follow_published_config
 from .query_decoder import QueryDecoder
 
@@ -35,6 +40,7 @@ class RTDETR(QueryDetector):
         encoder: maps of the backbone -> maps that have seen each other.
         decoder: encoded maps -> classes and boxes of queries.
         criterion: the losses.
+        mask_head: predicts masks of queries; None for boxes alone.
         in_features: maps of the backbone that are used, finest first.
         test_topk_per_image: objects of an image.
         pixel_mean: see `Detector`.
@@ -51,6 +57,7 @@ class RTDETR(QueryDetector):
         encoder: HybridEncoder,
         decoder: QueryDecoder,
         criterion: SetCriterion,
+        mask_head: QueryMaskHead | None = None,
         in_features: Sequence[str],
         test_topk_per_image: int,
         pixel_mean: Sequence[float],
@@ -63,7 +70,7 @@ class RTDETR(QueryDetector):
             pixel_mean=pixel_mean,
             pixel_std=pixel_std,
         )
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder, self.decoder, self.mask_head = encoder, decoder, mask_head
         self.in_features = list(in_features)
         strides = [backbone.output_shape()[name].stride for name in self.in_features]
         if strides != [strides[0] * 2**level for level in range(len(strides))]:
@@ -106,6 +113,7 @@ class RTDETR(QueryDetector):
             "encoder": encoder,
             "decoder": _decoder(node),
             "criterion": _criterion(node),
+            "mask_head": _mask_head(node, shapes) if cfg.MODEL.MASK_ON else None,
             "in_features": node.IN_FEATURES,
             "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
@@ -115,7 +123,32 @@ class RTDETR(QueryDetector):
         features = self.backbone(images.tensor)
         maps = [features[name] for name in self.in_features]
         hidden = _hidden_cells(images, maps)
-        return self.decoder(self.encoder(maps, hidden), hidden, targets)
+        encoded = self.encoder(maps, hidden)
+        decoded: Decoded = self.decoder(encoded, hidden, targets)
+        if self.mask_head is None:
+            return decoded
+        return decoded._replace(pixels=self.mask_head.pixels(encoded[0]))
+
+    def pair_losses(
+        self, decoded: Decoded, batched_inputs: Batch, truths: Sequence[Instances]
+    ) -> PairLosses | None:
+        """Losses of masks; see `QueryDetector`."""
+        if self.mask_head is None or decoded.pixels is None:
+            return None
+        names = [str(item.get("file_name", "An image")) for item in batched_inputs]
+        regions, truth = regions_and_masks(truths, names, self.mask_head.size)
+        crops = self.mask_head.crop(decoded.pixels, regions)
+        return partial(self.mask_head.losses, crops=crops, truth=truth)
+
+    def masks_of(self, decoded: Decoded, queries: Tensor, boxes: Tensor) -> Tensor | None:
+        """Probabilities in the boxes; see `QueryDetector`."""
+        if self.mask_head is None or decoded.pixels is None or decoded.found.features is None:
+            return None
+        features = take_rows(decoded.found.features[-1], queries).flatten(0, 1)[:, None]
+        crops = self.mask_head.crop(decoded.pixels, boxes.unbind())
+        side = self.mask_head.size
+        probabilities: Tensor = self.mask_head(features.float(), crops).sigmoid()
+        return probabilities.view(*queries.shape, 1, side, side)
 
 
 def _hidden_cells(images: ImageList, maps: Sequence[Tensor]) -> list[Tensor] | None:
@@ -167,6 +200,19 @@ def _decoder(node: CfgNode) -> QueryDecoder:
     return QueryDecoder(in_channels, node.NUM_CLASSES, **options)
 
 
+def _mask_head(node: CfgNode, shapes: Mapping[str, ShapeSpec]) -> QueryMaskHead:
+    stride = shapes[node.IN_FEATURES[0]].stride
+    assert stride is not None
+    return QueryMaskHead(
+        node.ENCODER.HIDDEN_DIM,
+        node.DECODER.HIDDEN_DIM,
+        stride,
+        width=node.MASK.CHANNELS,
+        size=node.MASK.SIZE,
+        norm=node.NORM,
+    )
+
+
 def _criterion(node: CfgNode) -> SetCriterion:
     part, loss = node.DECODER, node.LOSS
     matcher = SetMatcher(
@@ -176,7 +222,7 @@ def _criterion(node: CfgNode) -> SetCriterion:
         alpha=node.MATCHER.ALPHA,
         gamma=node.MATCHER.GAMMA,
     )
-    names = ("class", "bbox", "giou", "fgl", "ddf")
+    names = ("class", "bbox", "giou", "fgl", "ddf", "mask", "dice")
     return SetCriterion(
         node.NUM_CLASSES,
         matcher,

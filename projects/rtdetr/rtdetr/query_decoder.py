@@ -212,7 +212,7 @@ class QueryDecoder(nn.Module):
             masked: see `DecoderLayer`.
             all_layers: also predict from other layers than the last.
         """
-        logits, predicted = [], []
+        logits, predicted, features = [], [], []
         refined = boxes
         stack = self.decoder["layers"]
         for number, layer in enumerate(stack):
@@ -222,9 +222,15 @@ class QueryDecoder(nn.Module):
                 # The gradient reaches the layer before through the boxes that it moved.
                 predicted.append(refine_boxes(refined, change))
                 logits.append(self.dec_score_head[number](queries))
+                features.append(queries)
             refined = refine_boxes(boxes, change)
             boxes = refined.detach()
-        return Predictions(aux_endings(len(logits)), torch.stack(logits), torch.stack(predicted))
+        return Predictions(
+            aux_endings(len(logits)),
+            torch.stack(logits),
+            torch.stack(predicted),
+            features=torch.stack(features),
+        )
 
 
 def start_at_zero(head: MLP) -> None:
