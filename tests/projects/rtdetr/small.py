@@ -5,7 +5,7 @@ import torch
 
 from d2lite.config import CfgNode, find_config_file, get_cfg
 from d2lite.projects.rtdetr import add_rtdetr_config
-from d2lite.structures import Boxes, Instances
+from d2lite.structures import Boxes, Instances, PolygonMasks
 
 NUM_CLASSES = 5
 NUM_QUERIES = 12
@@ -67,7 +67,7 @@ def small_cfg(kind: str = "rtdetr", *opts) -> CfgNode:
 
 
 def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:
-    """One training input with boxes as objects."""
+    """One training input with boxes as objects, each filled by its mask but for a corner."""
     rng = np.random.RandomState(seed)
     first = rng.rand(num_objects, 2) * [width * 0.6, height * 0.6]
     sides = 4 + rng.rand(num_objects, 2) * [width * 0.3, height * 0.3]
@@ -76,6 +76,9 @@ def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dic
         (height, width),
         gt_boxes=Boxes(boxes.reshape(-1, 4)),
         gt_classes=torch.from_numpy(rng.randint(0, NUM_CLASSES, num_objects)),
+    )
+    truth.gt_masks = PolygonMasks(
+        [[np.array([x0, y0, x1, y0, x0, y1])] for x0, y0, x1, y1 in boxes.reshape(-1, 4).tolist()]
     )
     pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
     return {"image": pixels, "height": height, "width": width, "instances": truth}

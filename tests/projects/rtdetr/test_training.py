@@ -38,12 +38,21 @@ def test_train_go_on_evaluate_and_draw(run, tmp_path):
     assert {"category_name", "bbox", "score"} <= check_drawing(run, tmp_path)
 
 
+MASKS = ["MODEL.MASK_ON", "True"]
 DROPOUT = ["MODEL.RTDETR.DROPOUT", "0.1"]
 
 
 def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path):
     """Noise and dropout follow from the position, and the averages go on."""
     check_resume("rtdetr_quick_start.yaml", [*TINY, *DROPOUT], tmp_path)
+
+
+def test_a_run_with_masks_resumes_is_evaluated_and_drawn(run, tmp_path):
+    check_resume("rtdetr_masks_quick_start.yaml", TINY, tmp_path / "resumed")
+    options = ["--config-file", "rtdetr_masks_quick_start.yaml", *TINY, "OUTPUT_DIR", tmp_path]
+    assert run("train_net", *options).status == 0
+    assert 0 <= metrics(tmp_path)[-1]["segm/AP50"] <= 100
+    assert {"segmentation", "bbox", "score"} <= check_drawing(run, tmp_path)
 
 
 def test_mixed_precision_trains(tmp_path):
@@ -55,7 +64,8 @@ def test_mixed_precision_trains(tmp_path):
 def _gradients(kind: str, parts: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     norm = "MODEL.HGNET.NORM" if kind == "dfine" else "MODEL.RESNETS.NORM"
-    model = build_model(small_cfg(kind, "MODEL.RTDETR.NORM", "FrozenBN", norm, "FrozenBN"))
+    options = [*MASKS, "MODEL.RTDETR.NORM", "FrozenBN", norm, "FrozenBN"]
+    model = build_model(small_cfg(kind, *options))
     batch = [image(seed, count) for seed, count in enumerate((1, 4, 0, 2))]
     return gradients(model, batch, parts)
 
