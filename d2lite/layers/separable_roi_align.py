@@ -98,11 +98,12 @@ class _Pooling(torch.autograd.Function):
     # torch gives its decorators no types.
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, features: Tensor, image: Tensor, down: Tensor, across: Tensor) -> Tensor:
-        ctx.save_for_backward(image, down, across)
+        ctx.save_for_backward(down, across)
         ctx.shape = features.shape
         channels = features.shape[1]
         pooled = features.new_empty(len(image), down.shape[1], across.shape[1], channels)
-        for i, rows in _groups(image, len(features)):
+        ctx.groups = _groups(image, len(features))
+        for i, rows in ctx.groups:
             plane = features[i].permute(1, 2, 0).flatten(1)  # (H, W * C)
             half = (down[rows].flatten(0, 1) @ plane).unflatten(1, (-1, channels))
             half = half.unflatten(0, (len(rows), -1))  # (r, P, W, C)
@@ -112,11 +113,11 @@ class _Pooling(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        image, down, across = ctx.saved_tensors
+        down, across = ctx.saved_tensors
         num_images, channels, height, width = ctx.shape
         grad = grad.permute(0, 2, 3, 1)
         total = grad.new_zeros(num_images, height, width * channels)
-        for i, rows in _groups(image, num_images):
+        for i, rows in ctx.groups:
             half = across[rows].transpose(1, 2)[:, None] @ grad[rows]  # (r, P, W, C)
             total[i].addmm_(down[rows].flatten(0, 1).T, half.flatten(0, 1).flatten(1))
         return total.view(num_images, height, width, channels).permute(0, 3, 1, 2), None, None, None
@@ -124,9 +125,12 @@ class _Pooling(torch.autograd.Function):
 
 def _groups(image: Tensor, num_images: int) -> list[tuple[int, Tensor]]:
     """Boxes of the same image, a bounded number at a time: (image, (r,) box numbers)."""
+    # One sort and one transfer of the counts, however many images there are.
+    order = torch.argsort(image, stable=True)
+    of_images = order.split(torch.bincount(image, minlength=num_images).tolist())
     return [
         (i, rows)
-        for i in range(num_images)
-        for rows in (image == i).nonzero()[:, 0].split(_BOXES_AT_A_TIME)
-        if len(rows)
+        for i, of_image in enumerate(of_images)
+        if len(of_image)
+        for rows in of_image.split(_BOXES_AT_A_TIME)
     ]

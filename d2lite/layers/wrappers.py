@@ -89,7 +89,7 @@ class Conv2d(nn.Conv2d):
         # Scaling the weight must cost less than another pass over the map: deep layers on small
         # images have more weights than cells (512 channels, 4 maps of 8 x 10: 36 ms to 30 ms).
         cells = x.numel() // self.in_channels // (self.stride[0] * self.stride[1])
-        return cells >= self.weight[0].numel()
+        return cells >= self.weight.numel() // self.out_channels
 
     def _convolve_with_folded_norm(self, x: Tensor) -> Tensor:
         scale, shift = self.norm.scale_and_shift()

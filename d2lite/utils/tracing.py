@@ -25,6 +25,11 @@ def is_tracing() -> bool:
     return _torch_is_tracing() or torch.compiler.is_exporting()
 
 
+def is_recording() -> bool:
+    """Whether torch is making a graph of the code: a trace, an export or a compiled function."""
+    return _torch_is_tracing() or torch.compiler.is_compiling()
+
+
 def at_most(count: int, size: Any) -> Any:
     """min(count, size), which in a trace remains a function of the input.
 

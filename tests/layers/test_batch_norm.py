@@ -11,6 +11,7 @@ from torch import nn
 
 from d2lite.layers import CycleBatchNormList, FrozenBatchNorm2d, NaiveSyncBatchNorm, get_norm
 from d2lite.layers.batch_norm import LayerNorm
+from d2lite.layers.frozen_batch_norm import scales_at_once
 from d2lite.layers.sync_batch_norm import sync_on_cpu_
 from d2lite.utils.errors import ConfigError
 
@@ -192,3 +193,42 @@ def test_naive_sync_norm_of_two_processes_equals_one_norm_of_both_batches():
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     mp.spawn(sync_worker, args=(port,), nprocs=2)
+
+
+@pytest.fixture
+def frozen_model():
+    """Two frozen norms of different eps, and one in half precision."""
+    norms = [FrozenBatchNorm2d.convert_frozen_batchnorm(trained_norm(c)) for c in (5, 3, 4)]
+    norms[1].eps = 1e-3
+    norms[2].half()
+    return nn.Sequential(*norms)
+
+
+def test_scales_of_all_norms_at_once_are_those_of_each(frozen_model):
+    expected = [norm.scale_and_shift() for norm in frozen_model]
+    with scales_at_once(frozen_model):
+        found = [norm.scale_and_shift() for norm in frozen_model]
+    for pair, same in zip(found, expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(pair, same, strict=True))
+
+
+def test_scales_at_once_end_with_their_block_and_leave_no_trace_in_what_is_saved(frozen_model):
+    """New statistics count in the next pass, also after one that failed."""
+    names = set(frozen_model[0].__dict__)
+    with pytest.raises(KeyError), scales_at_once(frozen_model):
+        raise KeyError
+    assert set(frozen_model[0].__dict__) == names
+    frozen_model[0].weight.data.mul_(2)
+    with scales_at_once(frozen_model):
+        scale, _ = frozen_model[0].scale_and_shift()
+    assert torch.equal(scale, frozen_model[0].scale_and_shift()[0])
+
+
+def test_a_norm_of_another_class_computes_its_own_scale():
+    class Doubled(FrozenBatchNorm2d):
+        def scale_and_shift(self):
+            return tuple(2 * value for value in super().scale_and_shift())
+
+    model = nn.Sequential(Doubled(2))
+    with scales_at_once(model):
+        assert model[0].scale_and_shift()[0][0] == pytest.approx(2.0)

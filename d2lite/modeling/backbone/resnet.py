@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
 
 from d2lite.config import CfgNode
 from d2lite.layers import CNNBlockBase, ShapeSpec
+from d2lite.layers.frozen_batch_norm import scales_at_once
 from d2lite.utils.errors import ArgumentError, ConfigError
 
 from .backbone import Backbone, StagedBackbone, check_maps
@@ -116,7 +118,11 @@ class ResNet(StagedBackbone):
         Returns:
             name -> (N, channels, H / stride, W / stride); "linear" -> (N, num_classes).
         """
-        maps, last = self.run_stages(x)
+        if is_scripting():
+            maps, last = self.run_stages(x)
+        else:
+            with scales_at_once(self):
+                maps, last = self.run_stages(x)
         # Two conditions, of which TorchScript decides the first while it compiles.
         if self.num_classes is not None and "linear" in self._out_features:
             maps["linear"] = self.linear(self.avgpool(last).flatten(1))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from d2lite.layers import CNNBlockBase, Conv2d, DeformConv, ModulatedDeformConv, get_norm
 from d2lite.layers.batch_norm import Norm
+from d2lite.layers.max_pool import max_pool_3x3_stride_2
 
 from ..weight_init import msra_fill
 
@@ -48,7 +49,7 @@ class BasicStem(CNNBlockBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H / 4, W / 4)."""
-        return F.max_pool2d(F.relu_(self.conv1(x)), kernel_size=3, stride=2, padding=1)
+        return max_pool_3x3_stride_2(F.relu_(self.conv1(x)))
 
 
 class DeepStem(CNNBlockBase):
@@ -84,7 +85,7 @@ class DeepStem(CNNBlockBase):
         """(N, in_channels, H, W) -> (N, out_channels, H / 4, W / 4)."""
         for conv in self.children():
             x = F.relu_(conv(x))
-        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        return max_pool_3x3_stride_2(x)
 
 
 class ResidualBlock(CNNBlockBase):

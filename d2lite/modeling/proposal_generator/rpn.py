@@ -328,16 +328,19 @@ class RPN(nn.Module):
         top: Callable[[Tensor, int], tuple[Tensor, Tensor]] = top_scores,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Logits and boxes of the best anchors of each level; the rest need no decoding."""
-        best_logits, best_boxes = [], []
+        best_logits, best_deltas, best_anchors = [], [], []
         for level, logits_NR, deltas_NRD in zip(anchors, logits, deltas, strict=True):
             scores, position = top(logits_NR, int(self.pre_nms_topk[self.training]))
-            chosen = gather_rows(deltas_NRD, position)
-            boxes = self.box2box_transform.apply_deltas(
-                chosen.flatten(0, 1), level.tensor[position.flatten()]
-            )
             best_logits.append(scores)
-            best_boxes.append(boxes.reshape(chosen.shape))
-        return best_logits, best_boxes
+            best_deltas.append(gather_rows(deltas_NRD, position))
+            best_anchors.append(level.tensor[position])
+        # All levels in one go: there are some twenty operators in it.
+        chosen = torch.cat(best_deltas, dim=1)
+        boxes = self.box2box_transform.apply_deltas(
+            chosen.flatten(0, 1), torch.cat(best_anchors, dim=1).flatten(0, 1)
+        )
+        sizes = [scores.shape[1] for scores in best_logits]
+        return best_logits, list(boxes.reshape(chosen.shape).split(sizes, dim=1))
 
     def _decode_proposals(
         self, anchors: list[Boxes], pred_anchor_deltas: list[Tensor]
