@@ -55,6 +55,13 @@ def test_detector(name, tmp_path):
             assert not difference.faults(Tolerance(mask=0.25), 128), difference
 
 
+def _small_predictions(model):
+    """Without a training the maps of Darknet are large."""
+    for layer in model.head.convs_pred:
+        layer.weight.data *= 0.1
+        layer.bias.data.zero_()
+
+
 def _differing_scores(model):
     """At the start all scores of YOLOX are near 0.0001; and it sees pixels of 0 to 255."""
     model.backbone.bottom_up.stem.conv.conv.weight.data /= 255
@@ -68,11 +75,13 @@ def _differing_scores(model):
     ("recipe", "prepare"),
     [
         ("yolox_quick_start.yaml", _differing_scores),
+        ("yolov3_quick_start.yaml", _small_predictions),
         ("rtmdet_tiny.yaml", lambda model: None),
     ],
 )
 def test_detectors_of_projects(recipe, prepare, tmp_path):
-    widths = ["MODEL.CSPDARKNET.WIDTH", 0.125, "MODEL.CSPNEXT.WIDTH", 0.125]
+    sections = ("CSPDARKNET", "CSPNEXT", "DARKNET")
+    widths = [word for name in sections for word in (f"MODEL.{name}.WIDTH", 0.125)]
     norms = ["MODEL.CSPNEXT.NORM", "BN", "MODEL.RTMDET.NORM", "BN"]
     cfg = setup_cfg(recipe, [*_SIZES, *norms, *widths])
     model, file = exported(cfg, tmp_path, prepare)

@@ -8,6 +8,7 @@ from d2lite.modeling.assigning import (
     assign_by_sim_ota,
     assign_by_soft_labels,
     assign_by_statistics,
+    assign_in_cells,
     best_per_object,
 )
 
@@ -215,3 +216,32 @@ def test_an_object_takes_candidates_above_mean_and_deviation(seed):
 def test_no_anchor_or_no_object_gives_background(num, objects):
     found = assign_by_statistics([torch.rand(num, 4), torch.rand(0, 4)], torch.rand(objects, 4))
     assert found.tolist() == [-1] * num
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_object_is_learnt_by_the_best_anchors_of_cells_with_a_centre(seed):
+    rng = np.random.RandomState(seed)
+    # Few values, so that several anchors may be the best.
+    ious, has_centre = rng.randint(0, 10, (3, 20)) / 10, rng.rand(20) < 0.4
+    expected = [-1] * 20
+    for row in range(20):
+        if has_centre[row] and ious[:, row].max() > 0.6:
+            expected[row] = int(ious[:, row].argmax())
+    for number in range(3):
+        best = ious[number, has_centre].max()
+        for row in range(20):
+            if has_centre[row] and best > 0 and ious[number, row] == best:
+                expected[row] = number
+    found = assign_in_cells(
+        torch.from_numpy(ious), torch.from_numpy(has_centre), above=0.6, below=0.4
+    )
+    assert found.owner.tolist() == expected
+    is_low = ious.max(axis=0) <= 0.4
+    assert found.is_background.tolist() == (is_low & (np.array(expected) < 0)).tolist()
+
+
+@pytest.mark.parametrize(("num", "objects"), [(0, 2), (5, 0), (0, 0)])
+def test_in_cells_of_nothing_all_is_background(num, objects):
+    found = assign_in_cells(torch.rand(objects, num), torch.ones(num, dtype=torch.bool))
+    assert found.owner.tolist() == [-1] * num
+    assert found.is_background.all()

@@ -24,15 +24,23 @@ from .rtdetr_names import (
     is_transformers_rtdetr,
     rename_original_rtdetr,
 )
+from .ssd_names import (
+    convert_torchvision_ssd,
+    is_mmdet_ssd,
+    is_torchvision_ssd,
+    rename_mmdet_ssd,
+)
 from .torchvision_detectors import convert_torchvision_detector, is_torchvision_detector
 from .transformers_mask2former import (
     convert_transformers_mask2former,
     is_transformers_mask2former,
 )
 from .transformers_vit import is_original_eomt, rename_original_eomt
-from .yolox_names import (
+from .yolo_names import (
+    is_mmdet_yolov3,
     is_mmdet_yolox,
     is_original_yolox,
+    rename_mmdet_yolov3,
     rename_mmdet_yolox,
     rename_original_yolox,
 )
@@ -56,7 +64,10 @@ WHOLE_MODELS = (
     WholeModel(is_original_eomt, rename_original_eomt),
     WholeModel(is_mmdet_rtmdet, rename_mmdet_rtmdet),
     WholeModel(is_mmdet_rcnn, rename_mmdet_rcnn),
+    WholeModel(is_mmdet_ssd, rename_mmdet_ssd),
+    WholeModel(is_torchvision_ssd, convert_torchvision_ssd),
     WholeModel(is_mmdet_yolox, rename_mmdet_yolox),
+    WholeModel(is_mmdet_yolov3, rename_mmdet_yolov3),
     WholeModel(is_original_yolox, rename_original_yolox),
     WholeModel(is_mmdet_dense, convert_mmdet_dense),
 )

@@ -1,4 +1,4 @@
-"""Names of weights of YOLOX: in MMDetection and in its authors' repository."""
+"""Names of weights of YOLOX and YOLOv3 in MMDetection, and of YOLOX in its authors' repository."""
 
 from collections.abc import Mapping
 
@@ -8,6 +8,7 @@ from .mmdet_names import LEFT_OUT
 from .renaming import compiled, renamed
 
 _MMDET_MARKS = ("backbone.stage4.1.conv1.conv.weight", "bbox_head.multi_level_conv_obj.0.weight")
+_YOLOV3_MARKS = ("backbone.conv_res_block1.conv.conv.weight", "bbox_head.convs_pred.0.weight")
 _ORIGINAL_MARKS = ("backbone.backbone.dark5.1.conv1.conv.weight", "head.obj_preds.0.weight")
 
 _MMDET_RULES = compiled(
@@ -16,6 +17,15 @@ _MMDET_RULES = compiled(
         (r"neck", "backbone"),
         (r"bbox_head.multi_level_(cls|reg)_convs", r"head.\1_convs"),
         (r"bbox_head.multi_level_conv_(cls|reg|obj)", r"head.\1_preds"),
+        *LEFT_OUT,
+    ]
+)
+
+_YOLOV3_RULES = compiled(
+    [
+        (r"backbone", "backbone.bottom_up"),
+        (r"neck", "backbone"),
+        (r"bbox_head", "head"),
         *LEFT_OUT,
     ]
 )
@@ -84,3 +94,17 @@ def rename_original_yolox(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weights: by the names that its authors' repository saves.
     """
     return renamed(weights, _ORIGINAL_RULES)
+
+
+def is_mmdet_yolov3(names: Mapping[str, object]) -> bool:
+    """Whether the names are those of YOLOv3 over Darknet-53 in MMDetection."""
+    return all(mark in names for mark in _YOLOV3_MARKS)
+
+
+def rename_mmdet_yolov3(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give weights of YOLOv3 our names.
+
+    Args:
+        weights: by the names that MMDetection saves.
+    """
+    return renamed(weights, _YOLOV3_RULES)

@@ -1,0 +1,26 @@
+"""SSD at small images, and images for it."""
+
+from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.projects.ssd import add_ssd_config
+
+from ..yolox.small import NUM_CLASSES, image
+
+__all__ = ["NUM_CLASSES", "SMALL", "image", "small_cfg"]
+
+# Two further layers, for images from 64 pixels on.
+SMALL = [
+    "MODEL.DEVICE", "cpu",
+    "MODEL.SSD.STRIDES", "[8, 16, 32, 64]",
+    "MODEL.SSD.EXTRA_LAYERS", "[[32, 3, 2, 1], [32, 3, 2, 1]]",
+    "MODEL.ANCHOR_GENERATOR.SIZES", "[[10, 20], [20, 40], [40, 60], [60, 80]]",
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", "[[2], [2, 3], [2, 3], [2]]",
+]  # fmt: skip
+
+
+def small_cfg(name: str = "ssd300.yaml", *opts) -> CfgNode:
+    """A published recipe with fewer layers."""
+    cfg = get_cfg()
+    add_ssd_config(cfg)
+    cfg.merge_from_file(find_config_file(name))
+    cfg.merge_from_list(["MODEL.SSD.NUM_CLASSES", NUM_CLASSES, *opts])
+    return cfg

@@ -1,0 +1,101 @@
+"""The model: losses of odd batches, results in the wanted sizes, the fixed-size form, a run."""
+
+import pytest
+import torch
+
+from d2lite.modeling import build_model
+from d2lite.modeling.padded import clip_to_sizes
+from d2lite.projects.ssd import SSD
+from d2lite.utils.errors import ConfigError, DataError
+
+from ..runs import metrics
+from .small import SMALL, image, small_cfg
+
+TINY = [
+    *SMALL,
+    "INPUT.AUGMENTATIONS", "['MinIoURandomCrop', 'Resize((64, 64))', 'RandomFlip']",
+    "INPUT.AUGMENTATIONS_TEST", "['Resize((64, 64))']",
+    "DATASETS.TRAIN", "('shapes_train',)",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.MAX_EPOCHS", "0.0",
+    "SOLVER.STEP_EPOCHS", "()",
+    "SOLVER.CHECKPOINT_EPOCHS", "0.0",
+    "TEST.EVAL_EPOCHS", "0.0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model(small_cfg("ssd300.yaml", *SMALL))
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (3, 40)])
+def test_losses_are_finite_and_reach_every_weight(model, counts):
+    model.train().zero_grad()
+    losses = model([image(seed, count) for seed, count in enumerate(counts)])
+    assert set(losses) == {"loss_cls", "loss_bbox"}
+    sum(losses.values()).backward()
+    assert all(value.isfinite() for value in losses.values())
+    for name, value in model.named_parameters():
+        assert value.grad is not None, name
+        assert value.grad.isfinite().all(), name
+    if not any(counts):
+        assert losses["loss_cls"] == losses["loss_bbox"] == 0
+
+
+def test_losses_are_finite_in_bfloat16(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model.train()([image(0, 3), image(1, 0)])
+    assert all(value.isfinite() for value in losses.values())
+
+
+def test_results_have_the_size_that_was_asked_for_in_both_forms(model):
+    model.eval()
+    batch = [{**image(0, 0), "height": 32, "width": 48}, image(1, 0, 64, 64)]
+    images = model.preprocess_image(batch)
+    with torch.no_grad():
+        results = model.predict(batch)
+        found = model.predict_padded(images.tensor, torch.tensor(images.image_sizes))
+    assert [one["instances"].image_size for one in results] == [(32, 48), (64, 64)]
+    instances = results[1]["instances"]
+    assert 0 < len(instances) <= 200
+    boxes = clip_to_sizes(found["boxes"], torch.tensor(images.image_sizes))[1]
+    valid = found["valid"][1] & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    torch.testing.assert_close(boxes[valid], instances.pred_boxes.tensor, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(found["scores"][1][valid], instances.scores)
+
+
+def test_blocks_of_vgg_can_be_frozen():
+    with torch.device("meta"):
+        model = SSD(small_cfg("ssd300.yaml", *SMALL, "MODEL.BACKBONE.FREEZE_AT", 2))
+    learns = [value.requires_grad for value in model.backbone.features.parameters()]
+    # Two convolutions of two blocks, each with weight and bias.
+    assert learns == [False] * 8 + [True] * (len(learns) - 8)
+
+
+def test_too_small_images_are_refused_with_what_to_do():
+    with torch.device("meta"):
+        model = SSD(small_cfg())
+        with pytest.raises(DataError, match="images are too small"):
+            model.backbone(torch.zeros(1, 3, 96, 96))
+
+
+def test_anchors_need_two_sizes_a_map():
+    sizes = ["MODEL.ANCHOR_GENERATOR.SIZES", "[[21], [45, 99], [99, 153], [153, 207]]"]
+    with torch.device("meta"), pytest.raises(ConfigError, match="and that of the next one"):
+        SSD(small_cfg("ssd300.yaml", *SMALL, *sizes))
+
+
+@pytest.mark.slow
+def test_train_and_evaluate(run, tmp_path):
+    """The number of classes follows from the set."""
+    data = ["DATASETS.TEST", "('shapes_val',)"]
+    options = ["--config-file", "ssd300.yaml", *TINY, *data, "OUTPUT_DIR", tmp_path]
+    made = run("train_net", *options)
+    assert made.status == 0, made.err
+    assert 0 <= metrics(tmp_path)[-1]["bbox/AP50"] <= 100
+    weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    assert len(weights["head.cls_convs.0.bias"]) == 4 * 6

@@ -1,0 +1,19 @@
+"""YOLOv3 small enough to run in milliseconds, and images for it."""
+
+from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.projects.yolov3 import add_yolov3_config
+
+from ..yolox.small import NUM_CLASSES, image
+
+__all__ = ["NUM_CLASSES", "SMALL", "image", "small_cfg"]
+
+SMALL = ["MODEL.DEVICE", "cpu", "MODEL.DARKNET.WIDTH", "0.125"]
+
+
+def small_cfg(name: str = "yolov3_608.yaml", *opts) -> CfgNode:
+    """A published recipe with an eighth of the channels."""
+    cfg = get_cfg()
+    add_yolov3_config(cfg)
+    cfg.merge_from_file(find_config_file(name))
+    cfg.merge_from_list(["MODEL.YOLOV3.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
+    return cfg

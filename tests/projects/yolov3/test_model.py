@@ -1,0 +1,98 @@
+"""The model: losses of odd batches, results in the wanted sizes, the fixed-size form."""
+
+import pytest
+import torch
+
+from d2lite.modeling import build_model
+from d2lite.utils.errors import ConfigError
+
+from .small import image, small_cfg
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = build_model(small_cfg())
+    for layer in model.head.convs_pred:
+        layer.weight.data *= 0.1  # Without a training maps are large, and scores would be 0 or 1.
+    return model
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (3, 40)])
+def test_losses_are_finite_and_reach_every_weight(model, counts):
+    losses = model.losses([image(seed, count) for seed, count in enumerate(counts)])
+    assert set(losses) == {"loss_cls", "loss_conf", "loss_xy", "loss_wh"}
+    sum(losses.values()).backward()
+    assert all(value.isfinite() for value in losses.values())
+    for name, value in model.named_parameters():
+        assert value.grad is not None, name
+        assert value.grad.isfinite().all(), name
+    if not any(counts):
+        assert losses["loss_cls"] == losses["loss_xy"] == losses["loss_wh"] == 0
+
+
+def test_losses_are_finite_in_bfloat16(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model.losses([image(0, 3), image(1, 0)])
+    assert all(value.isfinite() for value in losses.values())
+
+
+@pytest.mark.parametrize("size", [(17, 33), (64, 96), (100, 40)])
+def test_results_have_the_size_that_was_asked_for(model, size):
+    model.eval()
+    model.test_score_thresh = model.test_object_thresh = 0.0
+    asked = {**image(0, 0, *size), "height": 50, "width": 70}
+    with torch.no_grad():
+        (result,) = model.predict([asked])
+    found = result["instances"]
+    assert found.image_size == (50, 70)
+    assert 0 < len(found) <= 100
+    assert (found.scores.diff() <= 0).all()
+
+
+def test_class_and_object_have_thresholds_of_their_own(model):
+    model.eval()
+    batch = [image(0, 0)]
+    for scores, objects, is_any in ((0.0, 0.0, True), (0.0, 1.0, False), (1.0, 0.0, False)):
+        model.test_score_thresh, model.test_object_thresh = scores, objects
+        with torch.no_grad():
+            assert bool(len(model.predict(batch)[0]["instances"])) == is_any
+
+
+def test_fixed_size_form_gives_the_ordinary_detections(model):
+    model.eval()
+    model.test_score_thresh = model.test_object_thresh = 0.0
+    batch = [image(0, 0), image(1, 0, 40, 60)]
+    images = model.preprocess_image(batch)
+    with torch.no_grad():
+        expected = model.predict(batch)
+        found = model.predict_padded(images.tensor, torch.tensor(images.image_sizes))
+    for i, one in enumerate(expected):
+        boxes = found["boxes"][i][found["valid"][i]]
+        is_whole = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        assert is_whole.any()
+        torch.testing.assert_close(boxes[is_whole], one["instances"].pred_boxes.tensor)
+
+
+def test_a_centre_on_a_border_between_cells_is_in_one_cell(model):
+    """A box around (32, 32), a corner of cells of all maps."""
+    cells = model._run(torch.zeros(1, 3, 64, 64))
+    item = image(0, 1)["instances"]
+    item.gt_boxes.tensor[0] = torch.tensor([16.0, 16, 48, 48])
+    found = model._assign(cells, item)
+    centres = cells.centres[found.owner >= 0]
+    assert len(centres) > 0
+    assert (centres > 32).all()
+
+
+def test_frozen_stages_do_not_learn():
+    model = build_model(small_cfg("yolov3_608.yaml", "MODEL.BACKBONE.FREEZE_AT", 2))
+    below = model.backbone.bottom_up
+    assert not any(value.requires_grad for value in below.conv_res_block1.parameters())
+    assert all(value.requires_grad for value in below.conv_res_block2.parameters())
+
+
+def test_maps_without_anchors_are_refused():
+    anchors = ["MODEL.YOLOV3.ANCHORS", "[[[10, 13], [16, 30]], [[30, 61], [62, 45]]]"]
+    with pytest.raises(ConfigError, match="give each map a list"):
+        build_model(small_cfg("yolov3_608.yaml", *anchors))
