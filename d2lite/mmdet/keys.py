@@ -17,9 +17,11 @@ from .parts import (
     kind_of,
     nms_threshold,
     norm_of,
+    pyramid_keys,
     require_kind,
     resnet_keys,
 )
+from .query_keys import detr_keys, mask2former_keys, solov2_keys
 from .training import training_keys
 from .yolo_keys import yolox_keys
 
@@ -34,6 +36,11 @@ MODELS = {
     "ATSS": "ATSS",
     "GFL": "GFL",
     "VFNet": "VFNet",
+    "SOLOv2": "SOLOv2",
+    "Mask2Former": "Mask2Former",
+    "DETR": "DETR",
+    "DeformableDETR": "Deformable DETR",
+    "DINO": "DINO",
 }
 
 
@@ -146,7 +153,7 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         )
     keys = {
         **resnet_keys(model["backbone"]),
-        **_pyramid(model["neck"]),
+        **pyramid_keys(model["neck"]),
         **_proposals(rpn, model),
         **_box_heads(roi, heads, left_out),
         **_regions(model, is_cascade),
@@ -167,13 +174,6 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
             "numbers before the softmax."
         )
     return keys, "Base-RCNN-FPN.yaml"
-
-
-def _pyramid(part: Part) -> Keys:
-    require_kind(part, "neck", "FPN")
-    if part.get("add_extra_convs") or part.get("start_level", 0) or part.get("num_outs") != 5:
-        raise ConfigError("The pyramid of a two-stage detector has five levels, from stride 4 on.")
-    return {"MODEL.FPN.OUT_CHANNELS": part["out_channels"], "MODEL.FPN.NORM": norm_of(part)}
 
 
 def _proposals(part: Part, model: Part) -> Keys:
@@ -281,4 +281,7 @@ _CONVERT: dict[str, Callable[[Part, list[str]], tuple[Keys, str]]] = {
     **dict.fromkeys(("FasterRCNN", "MaskRCNN", "CascadeRCNN"), _two_stages),
     "RetinaNet": retinanet_keys,
     **dict.fromkeys(("FCOS", "ATSS", "GFL", "VFNet"), dense_keys),
+    "SOLOv2": solov2_keys,
+    "Mask2Former": mask2former_keys,
+    **dict.fromkeys(("DETR", "DeformableDETR", "DINO"), detr_keys),
 }

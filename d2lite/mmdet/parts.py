@@ -86,3 +86,11 @@ def delta_weights(coder: Part) -> list[float]:
     if any(coder.get("target_means", ())):
         raise ConfigError("There is no counterpart of `target_means` that are not 0.")
     return [round(1 / value, 6) for value in coder["target_stds"]]
+
+
+def pyramid_keys(part: Part) -> Keys:
+    """A pyramid of five levels from stride 4 on."""
+    require_kind(part, "neck", "FPN")
+    if part.get("add_extra_convs") or part.get("start_level", 0) or part.get("num_outs") != 5:
+        raise ConfigError("The pyramid of this model has five levels, from stride 4 on.")
+    return {"MODEL.FPN.OUT_CHANNELS": part["out_channels"], "MODEL.FPN.NORM": norm_of(part)}

@@ -22,14 +22,14 @@ _RTMDET_RULES = compiled(
 )
 
 
-def resnet_rules() -> list[tuple[str, str]]:
-    """A ResNet with the names of torchvision."""
+def resnet_rules(whole: str = "backbone.bottom_up") -> list[tuple[str, str]]:
+    """A ResNet with the names of torchvision, and what it is named here."""
     rules = [
-        (r"backbone.conv1", "backbone.bottom_up.stem.conv1"),
-        (r"backbone.bn1", "backbone.bottom_up.stem.conv1.norm"),
+        (r"backbone.conv1", f"{whole}.stem.conv1"),
+        (r"backbone.bn1", f"{whole}.stem.conv1.norm"),
     ]
     for stage in range(1, 5):
-        theirs, ours = rf"backbone.layer{stage}.(\d+)", rf"backbone.bottom_up.res{stage + 1}.\1"
+        theirs, ours = rf"backbone.layer{stage}.(\d+)", rf"{whole}.res{stage + 1}.\1"
         # A deformable convolution lies beside the one that gives its offsets, here and there.
         rules += [
             (rf"{theirs}.conv2.conv_offset", rf"{ours}.conv2_offset"),

@@ -18,6 +18,7 @@ from .mmdet_names import (
     rename_mmdet_rcnn,
     rename_mmdet_rtmdet,
 )
+from .mmdet_query_names import is_mmdet_query, rename_mmdet_query
 from .rtdetr_names import (
     convert_transformers_rtdetr,
     is_original_rtdetr,
@@ -70,4 +71,5 @@ WHOLE_MODELS = (
     WholeModel(is_mmdet_yolov3, rename_mmdet_yolov3),
     WholeModel(is_original_yolox, rename_original_yolox),
     WholeModel(is_mmdet_dense, convert_mmdet_dense),
+    WholeModel(is_mmdet_query, rename_mmdet_query),
 )

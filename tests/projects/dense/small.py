@@ -103,7 +103,7 @@ def drawn(name: str, shape: torch.Size) -> torch.Tensor:
     elif len(shape) > 1:
         share = 0.3 if "reg" in name or "refine" in name else 1.0
         values = values * (share / np.prod(shape[1:])) ** 0.5
-    elif re.search(r"(bn|gn)\d?\.weight$", name):
+    elif re.search(r"(bn|gn|norm).*weight$", name):
         values = 1 + 0.1 * values
     else:
         values = 0.1 * values
