@@ -18,12 +18,14 @@ from .parts import (
     nms_threshold,
     norm_of,
     pyramid_keys,
+    require_five_stages,
     require_kind,
     resnet_keys,
 )
 from .query_keys import detr_keys, mask2former_keys, solov2_keys
+from .ssd_keys import ssd_keys
 from .training import training_keys
-from .yolo_keys import yolox_keys
+from .yolo_keys import yolov3_keys, yolox_keys
 
 MODELS = {
     "RTMDet": "RTMDet and RTMDet-Ins",
@@ -31,6 +33,8 @@ MODELS = {
     "MaskRCNN": "Mask R-CNN",
     "CascadeRCNN": "Cascade R-CNN",
     "YOLOX": "YOLOX",
+    "YOLOV3": "YOLOv3",
+    "SingleStageDetector": "SSD",
     "RetinaNet": "RetinaNet",
     "FCOS": "FCOS",
     "ATSS": "ATSS",
@@ -113,6 +117,7 @@ def _rtmdet(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     require_kind(backbone, "backbone", "CSPNeXt")
     require_kind(neck, "neck", "CSPNeXtPAFPN")
     require_kind(head, "head", "RTMDetSepBNHead", "RTMDetInsSepBNHead")
+    require_five_stages(backbone)
     has_masks = kind_of(head) == "RTMDetInsSepBNHead"
     distances = "relu" if has_masks else "exp" if head.get("exp_on_reg", True) else "linear"
     test = model.get("test_cfg") or {}
@@ -279,6 +284,8 @@ def _box_loss(part: Part, prefix: str) -> Keys:
 _CONVERT: dict[str, Callable[[Part, list[str]], tuple[Keys, str]]] = {
     "RTMDet": _rtmdet,
     **dict.fromkeys(("FasterRCNN", "MaskRCNN", "CascadeRCNN"), _two_stages),
+    "YOLOV3": yolov3_keys,
+    "SingleStageDetector": ssd_keys,
     "RetinaNet": retinanet_keys,
     **dict.fromkeys(("FCOS", "ATSS", "GFL", "VFNet"), dense_keys),
     "SOLOv2": solov2_keys,

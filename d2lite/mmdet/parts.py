@@ -32,6 +32,16 @@ def require_kind(part: Part, what: str, *kinds: str) -> None:
         )
 
 
+def require_five_stages(backbone: Part) -> None:
+    """Check the layout of CSPNeXt or CSPDarknet.
+
+    Raises:
+        ConfigError: for one of six stages, or of stages of its own.
+    """
+    if backbone.get("arch", "P5") != "P5" or backbone.get("arch_ovewrite"):
+        raise ConfigError(f"There is no counterpart of arch={backbone.get('arch')!r}; there is P5.")
+
+
 def norm_of(part: Part) -> str:
     """The type of the norms of a part; "" for none."""
     return str((part.get("norm_cfg") or {}).get("type", ""))

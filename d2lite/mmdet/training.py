@@ -4,18 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from .augmentation import augmentation_keys, test_size_keys
 from .parts import Keys, Part
-from .yolo_keys import sizes_by_batch
 
 # Datasets that hold another one.
 _WRAPPERS = ("MultiImageMixDataset", "RepeatDataset", "ClassBalancedDataset")
-# Steps that a loader does anyway.
-_ORDINARY = {
-    "LoadImageFromFile", "LoadAnnotations", "PackDetInputs", "Pad", "Normalize", "Collect",
-    "DefaultFormatBundle", "FilterAnnotations", "ImageToTensor", "Resize", "RandomFlip",
-    "RandomChoiceResize", "RandomResize", "CachedMosaic", "Mosaic", "CachedMixUp", "MixUp",
-    "PhotoMetricDistortion", "YOLOXHSVRandomAug", "RandomCrop", "MultiScaleFlipAug", "RandomAffine",
-}  # fmt: skip
+# Keys that count epochs, beside the steps of the schedule.
+_EPOCHS = (
+    "SOLVER.MAX_EPOCHS",
+    "SOLVER.CHECKPOINT_EPOCHS",
+    "SOLVER.WARMUP_EPOCHS",
+    "TEST.EVAL_EPOCHS",
+    "INPUT.MIXING_OFF_LAST_EPOCHS",
+)
 
 
 def training_keys(content: Part, left_out: list[str]) -> Keys:
@@ -31,15 +32,15 @@ def training_keys(content: Part, left_out: list[str]) -> Keys:
         names = [name for dataset in found if (name := _string(dataset, content, left_out))]
         if names:
             keys[key] = names
-    keys |= _augmentation(
+    keys |= augmentation_keys(
         [step for dataset in train for step in dataset.get("pipeline", ())],
         content["model"],
         left_out,
     )
-    keys |= _test_size([step for dataset in test for step in dataset.get("pipeline", ())])
+    keys |= test_size_keys([step for dataset in test for step in dataset.get("pipeline", ())])
     keys |= _optimizer(content)
     keys |= _schedule(content, left_out)
-    return keys
+    return keys | _repeated(keys, content)
 
 
 def _datasets(content: Part) -> tuple[list[Part], list[Part]]:
@@ -51,6 +52,19 @@ def _datasets(content: Part) -> tuple[list[Part], list[Part]]:
         data = content.get("data") or {}
         train, test = data.get("train") or {}, data.get("val") or {}
     return list(_inner(train)), list(_inner(test))
+
+
+def _repeated(keys: Keys, content: Part) -> Keys:
+    """What counts epochs, where an epoch there shows each image several times."""
+    holder = content.get("train_dataloader") or content.get("data") or {}
+    outer = holder.get("dataset") or holder.get("train")
+    times = 1
+    if isinstance(outer, Mapping) and outer.get("type") == "RepeatDataset":
+        times = outer.get("times", 1)
+    found = {key: keys[key] * times for key in _EPOCHS if key in keys}
+    if "SOLVER.STEP_EPOCHS" in keys:
+        found["SOLVER.STEP_EPOCHS"] = [step * times for step in keys["SOLVER.STEP_EPOCHS"]]
+    return found
 
 
 def _inner(dataset: Any, steps: Sequence[Any] = ()) -> Iterator[Part]:
@@ -94,59 +108,6 @@ def _string(dataset: Part, content: Part, left_out: list[str]) -> str:
         left_out.append(f"The dataset {kind}, {labels}: name it by a dataset string in DATASETS.")
         return ""
     return f"coco:{labels}@{images}{chosen}"
-
-
-def _sizes(step: Part) -> list[tuple[int, int]]:
-    """(short, long) of each scale of a resizing step."""
-    found = step.get("scale") or step.get("scales") or step.get("img_scale") or ()
-    if found and not isinstance(found[0], list | tuple):
-        found = [found]
-    return [(min(scale), max(scale)) for scale in found]
-
-
-def _augmentation(steps: Sequence[Part], model: Part, left_out: list[str]) -> Keys:
-    kinds = [str(step.get("type", "")).rsplit(".", 1)[-1] for step in steps]
-    keys: Keys = {}
-    for kind, step in zip(kinds, steps, strict=True):
-        if kind == "RandomFlip":
-            share = step.get("prob", step.get("flip_ratio", 0.5))
-            keys["INPUT.RANDOM_FLIP"] = "horizontal" if share else "none"
-        is_plain = kind in ("Resize", "RandomChoiceResize", "RandomResize")
-        if is_plain and "ratio_range" not in step and (sizes := _sizes(step)):
-            is_range = len(sizes) == 2 and step.get("multiscale_mode", "range") == "range"
-            keys["INPUT.MIN_SIZE_TRAIN"] = [short for short, _ in sizes]
-            keys["INPUT.MAX_SIZE_TRAIN"] = max(long for _, long in sizes)
-            keys["INPUT.MIN_SIZE_TRAIN_SAMPLING"] = (
-                "range" if is_range and kind != "RandomChoiceResize" else "choice"
-            )
-    found = dict(zip(kinds, steps, strict=True))
-    mosaic = found.get("Mosaic", found.get("CachedMosaic"))
-    if mosaic is not None:
-        side = int(max(mosaic.get("img_scale", (640, 640))))
-        low, high = found.get("RandomAffine", {}).get("scaling_ratio_range", (0.5, 2.0))
-        entries = [f"Mosaic(size=({side}, {side}), scale=({float(low)}, {float(high)}))"]
-        entries += ["PhotometricDistortion(prob=0.5)"] if "YOLOXHSVRandomAug" in kinds else []
-        entries += ["RandomFlip"]
-        mixup = found.get("MixUp", found.get("CachedMixUp"))
-        entries += [f"MixUp(prob={float(mixup.get('prob', 1.0))})"] if mixup is not None else []
-        sides = sizes_by_batch(model)
-        if sides:
-            entries += [f"ResizeShortestEdge({tuple(sides)}, {sides[-1]}, 'choice')"]
-        keys["INPUT.AUGMENTATIONS"] = entries
-        keys["INPUT.SIZE_BY_BATCH"] = bool(sides)
-    unknown = sorted(set(kinds) - _ORDINARY - {""})
-    if unknown:
-        left_out.append(
-            f"Augmentations {', '.join(unknown)}: see INPUT.AUGMENTATIONS (docs/augmentation.md)."
-        )
-    return keys
-
-
-def _test_size(steps: Sequence[Part]) -> Keys:
-    for step in steps:
-        if sizes := _sizes(step):
-            return {"INPUT.MIN_SIZE_TEST": sizes[0][0], "INPUT.MAX_SIZE_TEST": sizes[0][1]}
-    return {}
 
 
 def _optimizer(content: Part) -> Keys:

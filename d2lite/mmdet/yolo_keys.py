@@ -1,8 +1,11 @@
-"""MMDetection's settings of YOLOX as keys of ours."""
+"""MMDetection's settings of YOLOX and YOLOv3 as keys of ours."""
 
 from d2lite.utils.errors import ConfigError
 
-from .parts import Keys, Part, kind_of, nms_threshold, norm_of, require_kind
+from .parts import Keys, Part, kind_of, nms_threshold, norm_of, require_five_stages, require_kind
+
+# Of YOLOv3: class, object, place and size.
+_LOSSES = ("cls", "conf", "xy", "wh")
 
 
 def yolox_keys(model: Part, content: Part) -> tuple[Keys, str]:
@@ -19,6 +22,7 @@ def yolox_keys(model: Part, content: Part) -> tuple[Keys, str]:
     require_kind(backbone, "backbone", "CSPDarknet")
     require_kind(neck, "neck", "YOLOXPAFPN")
     require_kind(head, "head", "YOLOXHead")
+    require_five_stages(backbone)
     depth, width = backbone.get("deepen_factor", 1.0), backbone.get("widen_factor", 1.0)
     is_separable = bool(backbone.get("use_depthwise", False))
     if is_separable != bool(neck.get("use_depthwise", False)):
@@ -58,10 +62,45 @@ def yolox_keys(model: Part, content: Part) -> tuple[Keys, str]:
     return keys, "Base-YOLOX.yaml"
 
 
-def sizes_by_batch(model: Part) -> list[int]:
-    """The sides of which each batch has one, drawn; none where images keep their size."""
-    steps = (model.get("data_preprocessor") or {}).get("batch_augments") or ()
-    # Version 2 has them among the settings of the model.
-    ranges = [step["random_size_range"] for step in steps if "random_size_range" in step]
-    ranges += [model["random_size_range"]] if "random_size_range" in model else []
-    return [side for low, high in ranges[:1] for side in range(low // 32 * 32, high + 1, 32)]
+def yolov3_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
+    """The keys of YOLOv3, and the file of ours that they change.
+
+    Args:
+        model: its settings.
+        left_out: not used.
+
+    Raises:
+        ConfigError: if a part has no counterpart.
+    """
+    backbone, neck, head = model["backbone"], model["neck"], model["bbox_head"]
+    require_kind(backbone, "backbone", "Darknet")
+    require_kind(neck, "neck", "YOLOV3Neck")
+    require_kind(head, "head", "YOLOV3Head")
+    widths = (list(neck["out_channels"]), list(head["out_channels"]))
+    if backbone.get("depth", 53) != 53 or widths != ([512, 256, 128], [1024, 512, 256]):
+        raise ConfigError("YOLOv3 has a counterpart over Darknet-53 with its channels alone.")
+    anchors = head["anchor_generator"]
+    require_kind(anchors, "anchor generator", "YOLOAnchorGenerator")
+    assigner = (model.get("train_cfg") or {}).get("assigner") or {}
+    test = model.get("test_cfg") or {}
+    weights = [(head.get(f"loss_{part}") or {}).get("loss_weight", 1.0) for part in _LOSSES]
+    is_published = weights[:2] == [1.0, 1.0] and weights[2] == weights[3]
+    if head.get("one_hot_smoother") or not is_published:
+        raise ConfigError(
+            "The losses of class and object of YOLOv3 have the weight 1, those of place and size "
+            "one weight, and labels are not smoothed."
+        )
+    keys: Keys = {
+        "MODEL.DARKNET.NORM": norm_of(backbone) or "BN",
+        "MODEL.YOLOV3.NORM": norm_of(head) or "BN",
+        "MODEL.YOLOV3.NUM_CLASSES": head["num_classes"],
+        "MODEL.YOLOV3.ANCHORS": [[list(one) for one in level] for level in anchors["base_sizes"]],
+        "MODEL.YOLOV3.IOU_THRESHOLD": assigner.get("pos_iou_thr", 0.5),
+        "MODEL.YOLOV3.BOX_WEIGHT": weights[2],
+        "MODEL.YOLOV3.SCORE_THRESH_TEST": test.get("score_thr", 0.05),
+        "MODEL.YOLOV3.OBJECT_THRESH_TEST": test.get("conf_thr", 0.005),
+        "MODEL.YOLOV3.TOPK_CANDIDATES_TEST": test.get("nms_pre", 1000),
+        "MODEL.YOLOV3.NMS_THRESH_TEST": nms_threshold(test),
+        "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 100),
+    }
+    return keys, "Base-YOLOv3.yaml"

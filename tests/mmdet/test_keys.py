@@ -181,7 +181,7 @@ runner = dict(type='EpochBasedRunner', max_epochs=4)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("type='FasterRCNN'", "type='YOLOV3'"), "no counterpart of the model 'YOLOV3' yet"),
+        (("type='FasterRCNN'", "type='YOLOF'"), "no counterpart of the model 'YOLOF' yet"),
         (("type='ResNet'", "type='Res2Net'"), "no counterpart of the backbone 'Res2Net'"),
         (("type='FPN'", "type='PAFPN'"), "no counterpart of the neck 'PAFPN'"),
         (("'GIoULoss'", "'BoundedIoULoss'"), "loss of boxes 'BoundedIoULoss'"),
@@ -273,3 +273,17 @@ def test_options_of_the_other_way_are_refused(d2lite, tmp_path):
     status, _, err = d2lite("migrate", "--from", "mmdet", "--write", tmp_path / "mine.py")
     assert status == 2
     assert "--output" in err
+
+
+def test_where_images_are_repeated_an_epoch_is_longer():
+    """RepeatDataset shows each image several times in what is an epoch there."""
+    text = RCNN.replace("type='RepeatDataset',", "type='RepeatDataset', times=5,")
+    keys = convert_mmdet_config(parse_mmdet_config(text)).keys
+    expected = {
+        "SOLVER.MAX_EPOCHS": 60.0,
+        "SOLVER.STEP_EPOCHS": [40, 55],
+        "TEST.EVAL_EPOCHS": 15.0,
+        "INPUT.MIXING_OFF_LAST_EPOCHS": 10.0,
+        "SOLVER.WARMUP_ITERS": 500,
+    }
+    assert {key: keys.get(key) for key in expected} == expected
