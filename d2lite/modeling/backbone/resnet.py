@@ -202,9 +202,23 @@ class ResNet(StagedBackbone):
         return stages
 
 
-def make_stage(*args: Any, **kwargs: Any) -> list[CNNBlockBase]:
-    """The old address of `ResNet.make_stage`."""
-    return ResNet.make_stage(*args, **kwargs)
+def make_stage(
+    block_class: type[CNNBlockBase],
+    num_blocks: int,
+    first_stride: int | None = None,
+    **kwargs: Any,
+) -> list[CNNBlockBase]:
+    """The old address of `ResNet.make_stage`; further arguments see there.
+
+    Args:
+        block_class: what to make.
+        num_blocks: how many.
+        first_stride: of the first block, in place of `stride_per_block`.
+        **kwargs: see there.
+    """
+    if first_stride is not None:
+        kwargs["stride_per_block"] = [first_stride, *[1] * (num_blocks - 1)]
+    return ResNet.make_stage(block_class, num_blocks, **kwargs)
 
 
 def _check_depth(depth: int) -> None:

@@ -1,5 +1,6 @@
 """Res5ROIHeads: the last stage of the ResNet runs on each region, and all branches share it."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -77,7 +78,10 @@ class Res5ROIHeads(ROIHeads):
                 "MODEL.KEYPOINT_ON or several maps use MODEL.ROI_HEADS.NAME StandardROIHeads."
             )
         node = cfg.MODEL.ROI_BOX_HEAD
-        res5, channels = cls._build_res5_block(cfg)
+        make_res5 = cls._build_res5_block
+        # Overrides that are not classmethods, as MoCo's, are given the class as `self`.
+        is_bound = inspect.ismethod(make_res5)
+        res5, channels = make_res5(cfg) if is_bound else make_res5(cls, cfg)
         arguments = {
             **super().from_config(cfg),
             "in_features": names,

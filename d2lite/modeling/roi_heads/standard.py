@@ -1,5 +1,6 @@
 """StandardROIHeads: a box branch, then mask and keypoint branches with features of their own."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -150,15 +151,17 @@ class StandardROIHeads(ROIHeads):
         """Arguments from `MODEL.ROI_HEADS` and the node of each branch.
 
         A subclass changes one branch by overriding `_init_box_head`, `_init_mask_head` or
-        `_init_keypoint_head`.
+        `_init_keypoint_head`. Old overrides are not classmethods: the constructor of the subclass
+        calls these.
         """
-        return {
+        arguments = {
             **super().from_config(cfg),
             "train_on_pred_boxes": cfg.MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES,
-            **cls._init_box_head(cfg, input_shape),
-            **cls._init_mask_head(cfg, input_shape),
-            **cls._init_keypoint_head(cfg, input_shape),
         }
+        for make in (cls._init_box_head, cls._init_mask_head, cls._init_keypoint_head):
+            if inspect.ismethod(make):
+                arguments.update(make(cfg, input_shape))
+        return arguments
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:

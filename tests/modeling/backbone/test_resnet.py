@@ -281,3 +281,8 @@ def test_recomputed_blocks_keep_little_for_the_backward_pass():
             net(torch.zeros(2, 3, 64, 64))
         kept.append(sum(sizes))
     assert kept[1] < 0.4 * kept[0]
+
+
+def test_the_first_stride_of_a_stage_can_be_given_as_in_old_code():
+    blocks = make_stage(BasicBlock, 2, first_stride=2, in_channels=4, out_channels=8)
+    assert [block.stride for block in blocks] == [2, 1]

@@ -5,6 +5,8 @@ from d2lite.layers import ShapeSpec
 from d2lite.modeling.roi_heads import (
     FastRCNNConvFCHead,
     MaskRCNNConvUpsampleHead,
+    Res5ROIHeads,
+    StandardROIHeads,
     build_roi_heads,
 )
 from d2lite.modeling.roi_heads.cascade_rcnn import _ScaleGradient
@@ -266,3 +268,32 @@ def test_gradient_of_a_stage_can_be_scaled_by_cascades_that_people_wrote():
     scaled.sum().backward()
     assert scaled.tolist() == [1, 1]
     assert x.grad.tolist() == [0.25, 0.25]
+
+
+def test_branch_that_the_constructor_of_a_subclass_makes_is_made_once(cfg):
+    class MasksOfOnesOwn(StandardROIHeads):
+        def __init__(self, cfg, input_shape):
+            super().__init__(cfg, input_shape)
+            assert not self.mask_on
+            self._init_mask_head(cfg, input_shape)
+
+        def _init_mask_head(self, cfg, input_shape):
+            self.made = [*getattr(self, "made", ()), len(input_shape)]
+
+    heads = MasksOfOnesOwn(cfg, SHAPES)
+    assert heads.made == [2]
+    assert heads.keypoint_on
+
+
+def test_res5_of_a_subclass_needs_no_classmethod(cfg):
+    """As MoCo adds a norm."""
+
+    class WithNorm(Res5ROIHeads):
+        def _build_res5_block(self, cfg):
+            blocks, channels = super()._build_res5_block(cfg)
+            blocks.add_module("norm", torch.nn.BatchNorm2d(channels))
+            return blocks, channels
+
+    _c4(cfg)
+    heads = WithNorm(cfg, {"res4": ShapeSpec(channels=8, stride=4)})
+    assert isinstance(heads.res5.norm, torch.nn.BatchNorm2d)
