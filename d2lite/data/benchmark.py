@@ -73,6 +73,7 @@ class DataLoaderBenchmark:
         total_batch_size: int,
         num_workers: int = 0,
         max_time_seconds: int = 90,
+        **options: Any,
     ) -> None:
         """Store the parts.
 
@@ -83,6 +84,8 @@ class DataLoaderBenchmark:
             total_batch_size: images of a batch over all processes.
             num_workers: loader processes.
             max_time_seconds: of each measurement.
+            **options: further arguments of `build_batch_data_loader`, so that all arguments of
+                `build_detection_train_loader` may be given.
         """
         if isinstance(dataset, list):
             dataset = DatasetFromList(dataset, copy=False)
@@ -91,6 +94,7 @@ class DataLoaderBenchmark:
         self.total_batch_size, self.num_workers = total_batch_size, num_workers
         self.per_gpu_batch_size = total_batch_size // comm.get_world_size()
         self.max_time_seconds = max_time_seconds
+        self._options = options
 
     def benchmark_dataset(self, num_iter: int, warmup: int = 5) -> None:
         """Time reading elements of the dataset, in this process and without the mapper."""
@@ -128,7 +132,8 @@ class DataLoaderBenchmark:
     def _batches(self, num_workers: int) -> Iterable[Any]:
         mapped = MapDataset(self.dataset, self.mapper)
         size = self.total_batch_size
-        return build_batch_data_loader(mapped, self.sampler, size, num_workers=num_workers)
+        options = {**self._options, "num_workers": num_workers}
+        return build_batch_data_loader(mapped, self.sampler, size, **options)
 
     def _measure(self, what: str, source: Iterable[Any], num_iter: int, warmup: int) -> None:
         mean, seconds = iter_benchmark(iter(source), num_iter, warmup, self.max_time_seconds)

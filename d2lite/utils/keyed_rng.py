@@ -128,7 +128,8 @@ def image_generator(
     """The generator for one kind of draw about one image of the current batch.
 
     Args:
-        image: index of the image in the batch; None if it is not known.
+        image: index of the image in the batch; None if it is not known. Models that repeat a
+            batch, as TridentNet, go on counting: each repetition has draws of its own.
         purpose: a `DrawPurpose`, or a number of your own that none of them has.
         device: of the drawn tensor.
 
@@ -136,7 +137,12 @@ def image_generator(
         A freshly seeded generator, or None (torch's global generator) where no key is known,
         as when a model is called by hand.
     """
-    key = None if image is None or not _image_keys else _image_keys[-1][image]
+    keys = _image_keys[-1] if _image_keys else ()
+    if image is None or not keys:
+        return None
+    repetition, place = divmod(image, len(keys))
+    key = keys[place]
     if key is None:
         return None
-    return torch.Generator(device).manual_seed(draw_key(key, purpose))
+    counters = (purpose, repetition) if repetition else (purpose,)
+    return torch.Generator(device).manual_seed(draw_key(key, *counters))

@@ -59,7 +59,7 @@ def render_text(text: str, size: int) -> np.ndarray:
 def label_text(name: str, score: float | None = None, is_crowd: bool = False) -> str:
     """The label of an instance: name, score in percent, and whether it is a crowd."""
     text = name if score is None else f"{name} {score:.0%}".strip()
-    return f"{text} (crowd)" if is_crowd else text
+    return f"{text}|crowd" if is_crowd else text
 
 
 def _create_text_labels(

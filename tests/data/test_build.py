@@ -386,6 +386,14 @@ def test_the_parts_of_a_loader_are_timed(caplog):
     assert len([r for r in caplog.records if "a second in each process" in r.message]) == 5
 
 
+def test_all_arguments_of_the_loader_can_be_timed():
+    cfg = get_cfg()
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    arguments = build_train_loader.from_config(cfg, dataset=list(RECORDS), mapper=dice)
+    bench = DataLoaderBenchmark(**arguments)
+    assert len(next(iter(bench._batches(0)))) == 2
+
+
 def test_a_measurement_stops_after_its_time():
     mean, seconds = iter_benchmark(itertools.count(), 10**9, warmup=1, max_time_seconds=0.05)
     assert 0 < len(seconds) < 10**9

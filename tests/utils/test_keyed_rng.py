@@ -97,3 +97,12 @@ def test_inner_batch_hides_the_outer_one_until_it_ends():
         with pytest.raises(TypeError), keyed_images([None]):
             len(image_generator(0, 1, "cpu"))
         assert image_generator(0, 1, "cpu") is not None
+
+
+def test_images_of_a_repeated_batch_have_draws_of_their_own():
+    """As in a model that runs each image through several branches."""
+    with keyed_images([11, None]):
+        states = [image_generator(image, 1, "cpu") for image in range(5)]
+    assert [state is None for state in states] == [False, True] * 2 + [False]
+    seeds = {state.initial_seed() for state in states if state is not None}
+    assert len(seeds) == 3

@@ -217,7 +217,7 @@ def test_video_objects_keep_the_colours_of_a_tracker(field):
 
 def test_labels_name_class_score_and_crowd():
     assert _create_text_labels([0, 5], [0.5, 0.256], ["a", "b"]) == ["a 50%", "5 26%"]
-    assert _create_text_labels([1, 0], None, ["a", "b"], [True, False]) == ["b (crowd)", "a"]
+    assert _create_text_labels([1, 0], None, ["a", "b"], [True, False]) == ["b|crowd", "a"]
     assert _create_text_labels(None, [0.5], None) == ["50%"]
     assert _create_text_labels(None, None, ["a"]) is None
 

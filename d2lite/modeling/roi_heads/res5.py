@@ -78,7 +78,7 @@ class Res5ROIHeads(ROIHeads):
                 "MODEL.KEYPOINT_ON or several maps use MODEL.ROI_HEADS.NAME StandardROIHeads."
             )
         node = cfg.MODEL.ROI_BOX_HEAD
-        make_res5 = cls._build_res5_block
+        make_res5: Any = cls._build_res5_block
         # Overrides that are not classmethods, as MoCo's, are given the class as `self`.
         is_bound = inspect.ismethod(make_res5)
         res5, channels = make_res5(cfg) if is_bound else make_res5(cls, cfg)
