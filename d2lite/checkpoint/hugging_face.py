@@ -26,11 +26,11 @@ RESNET_DEPTHS = {
 }
 
 
-def hugging_face_folder(path: str) -> Path | None:
+def hugging_face_folder(path: str | None) -> Path | None:
     """The folder that weights of Hugging Face are in.
 
     Args:
-        path: as in MODEL.WEIGHTS: hf://ORG/NAME, a folder, or a file.
+        path: as in MODEL.WEIGHTS: hf://ORG/NAME, a folder, or a file; nothing where it is empty.
 
     Returns:
         A folder with a `config.json`; None if it is something else.
@@ -39,9 +39,11 @@ def hugging_face_folder(path: str) -> Path | None:
         MissingFileError: if a name is neither cached nor can be fetched.
         MissingPackageError: for a name without the package huggingface_hub.
     """
+    if not path:
+        return None
     if path.startswith(PREFIX):
         return _cached(path.removeprefix(PREFIX))
-    if "://" in path or not path:
+    if "://" in path:
         return None
     local = Path(os.path.expanduser(path))
     folder = local if local.is_dir() else local.parent

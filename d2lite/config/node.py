@@ -23,6 +23,8 @@ from .yaml_files import parse_yaml, read_layers
 
 _ORIGINS = "__origins__"
 _NULLABLE = "__nullable__"
+# Keys of DATASETS that code often gives a single name, as in ("my_set") for ("my_set",).
+_SET_NAMES = ("TRAIN", "TEST")
 
 
 class _Change(NamedTuple):
@@ -72,6 +74,8 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a key, or add one; the origin of a key that was there becomes "code"."""
+        if name in _SET_NAMES and isinstance(value, str) and isinstance(self.get(name), tuple):
+            value = (value,)
         self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:

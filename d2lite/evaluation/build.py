@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import NoEvaluatorError
 from d2lite.utils.registry import Registry
 
 from .cityscapes_evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
@@ -18,7 +18,7 @@ from .pascal_voc_evaluation import PascalVOCDetectionEvaluator
 from .rotated_coco_evaluation import RotatedCOCOEvaluator
 from .sem_seg_evaluation import SemSegEvaluator
 
-__all__ = ["EVALUATOR_REGISTRY", "EvaluatorOptions", "build_evaluator"]
+__all__ = ["EVALUATOR_REGISTRY", "EvaluatorOptions", "build_evaluator", "evaluator_type"]
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")
 """Classes and functions that take `EvaluatorOptions` and give a `DatasetEvaluator`.
@@ -53,6 +53,27 @@ class EvaluatorOptions:
     detections_per_image: int | None = None
 
 
+def evaluator_type(dataset_name: str) -> str:
+    """The name of a dataset's evaluator: `evaluator_type` of its metadata, else "coco" for boxes.
+
+    Raises:
+        NoEvaluatorError: if no evaluator of this name is registered.
+    """
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    if kind is None and "annotations" in next(iter(DatasetCatalog.get(dataset_name)), {}):
+        return "coco"
+    if kind not in EVALUATOR_REGISTRY:
+        known = sorted(name for name, _ in EVALUATOR_REGISTRY)
+        raise NoEvaluatorError(
+            f"dataset '{dataset_name}' has the evaluator_type {kind!r}; those that can be built "
+            f"are {', '.join(known)}. Set it with "
+            f"MetadataCatalog.get('{dataset_name}').evaluator_type = 'coco' (which works for any "
+            "dataset with boxes), register an evaluator of that name in EVALUATOR_REGISTRY, or "
+            "override build_evaluator of your trainer."
+        )
+    return str(kind)
+
+
 def build_evaluator(
     dataset_name: str,
     *,
@@ -65,25 +86,16 @@ def build_evaluator(
     detections_per_image: int | None = None,
     also: Sequence[str] = (),
 ) -> DatasetEvaluator:
-    """Build the evaluator that the dataset's metadata names as `evaluator_type`.
+    """Build the evaluator of a dataset's `evaluator_type`.
 
     The arguments are those of `EvaluatorOptions`, and `also`: names of further evaluators of
     EVALUATOR_REGISTRY, whose results are added.
 
     Raises:
-        ConfigError: if no evaluator of this type is registered.
+        NoEvaluatorError: see `evaluator_type`.
         UnknownNameError: if one of `also` is not registered.
     """
-    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
-    if kind not in EVALUATOR_REGISTRY:
-        known = sorted(name for name, _ in EVALUATOR_REGISTRY)
-        raise ConfigError(
-            f"dataset '{dataset_name}' has the evaluator_type {kind!r}; those that can be built "
-            f"are {', '.join(known)}. Set it with "
-            f"MetadataCatalog.get('{dataset_name}').evaluator_type = 'coco' (which works for any "
-            "dataset with boxes), register an evaluator of that name in EVALUATOR_REGISTRY, or "
-            "override build_evaluator of your trainer."
-        )
+    kind = evaluator_type(dataset_name)
     options = EvaluatorOptions(
         dataset_name,
         tasks,

@@ -83,7 +83,7 @@ def load_evaluated_set(folder: Path, facts: RunFacts) -> EvaluatedSet | str:
         with collecting_faults() as faults:
             records = load_records(name)
         kind = MetadataCatalog.get(name).get("evaluator_type")
-        if kind not in ("coco", "coco_panoptic_seg"):
+        if kind not in (None, "coco", "coco_panoptic_seg"):
             return f"The set {name} is evaluated by the rules of {kind}, not by those of COCO."
         truth = _ground_truth(name, facts)
         if "annotations" not in truth:

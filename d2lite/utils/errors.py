@@ -18,6 +18,7 @@ __all__ = [
     "MissingConfigError",
     "MissingFileError",
     "MissingPackageError",
+    "NoEvaluatorError",
     "OutOfMemoryError",
     "OutputError",
     "RunInterrupted",
@@ -71,6 +72,10 @@ class MissingConfigError(MissingFileError, RuntimeError):
 
 class MissingPackageError(UserError, ImportError):
     """A package that an option needs is not installed; the message has the command."""
+
+
+class NoEvaluatorError(ConfigError, NotImplementedError):
+    """No evaluator is known for a dataset; the evaluations of a training go on without it."""
 
 
 class OutOfMemoryError(UserError, RuntimeError):

@@ -68,9 +68,11 @@ class VisImage:
         """Put another picture on the canvas; what was drawn is gone.
 
         Args:
-            img: (H, W, 3) RGB in [0, 255].
+            img: (H, W, 3) RGB in [0, 255]; (H, W) and (H, W, 1) are grey.
         """
         img = np.asarray(img)
+        if img.ndim == 2 or img.shape[2:] == (1,):
+            img = np.repeat(img.reshape(*img.shape[:2], 1), 3, axis=2)
         if img.ndim != 3 or img.shape[2] != 3 or 0 in img.shape:
             raise DataError(
                 f"a picture has shape (height, width, 3), not {img.shape}. "

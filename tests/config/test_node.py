@@ -411,3 +411,10 @@ def test_flag_among_the_options_is_not_a_key(words):
     flag = next(word for word in words if word.startswith("--"))
     with pytest.raises(ConfigError, match=f"{flag} among the KEY VALUE pairs is not an option"):
         get_cfg().merge_from_list(words)
+
+
+def test_a_set_named_without_a_comma_is_one_set():
+    """As in cfg.DATASETS.TRAIN = ("my_set"), which Python reads as a text."""
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = "my_set"
+    assert cfg.DATASETS.TRAIN == ("my_set",)

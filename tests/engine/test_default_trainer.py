@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from d2lite.data import MetadataCatalog
 from d2lite.engine import (
     CallbackHook,
     DefaultTrainer,
@@ -365,3 +366,27 @@ def test_second_run_in_a_folder_is_refused_until_the_first_has_ended(toy_cfg):
         other.kill()
     DefaultTrainer(toy_cfg).train()
     assert not (Path(toy_cfg.OUTPUT_DIR) / "run.lock").exists()
+
+
+def test_training_ends_without_results_where_no_evaluator_is_known(toy_cfg, caplog):
+    """As build_evaluator of detectron2's scripts ends for types that it does not know."""
+
+    class Trainer(DefaultTrainer):
+        @classmethod
+        def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+            raise NotImplementedError(f"no evaluator for {dataset_name}")
+
+    assert Trainer(toy_cfg).train() == {}
+    assert "toy_val is not evaluated: no evaluator for toy_val" in caplog.text
+    MetadataCatalog.get("toy_val").replace(evaluator_type="odd")
+    with pytest.raises(ConfigError, match="'toy_val' has the evaluator_type 'odd'"):
+        evaluate_checkpoint(toy_cfg)
+
+
+def test_weights_can_be_none(toy_cfg):
+    toy_cfg.MODEL.WEIGHTS = None
+    toy_cfg.DATASETS.TEST = ()
+    trainer = DefaultTrainer(toy_cfg)
+    trainer.resume_or_load(resume=False)
+    assert trainer.start_iter == 0
+    assert trainer.data_loader

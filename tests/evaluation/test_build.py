@@ -123,3 +123,18 @@ def test_options_reach_the_evaluator(registry, tmp_path):
     MetadataCatalog.get("mine").set(evaluator_type="my_type")
     build_evaluator("mine", **asked)
     assert seen == [EvaluatorOptions("mine", **asked)]
+
+
+def test_boxes_of_a_set_that_names_no_evaluator_are_evaluated_as_those_of_coco():
+    record = {"file_name": "a.jpg", "image_id": 1, "height": 9, "width": 9, "annotations": []}
+    DatasetCatalog.register("own", lambda: [record])
+    DatasetCatalog.register("own_images", lambda: [])
+    MetadataCatalog.get("own").thing_classes = ["ant"]
+    try:
+        assert isinstance(build_evaluator("own"), COCOEvaluator)
+        with pytest.raises(NotImplementedError, match="'own_images' has the evaluator_type None"):
+            build_evaluator("own_images")
+    finally:
+        for name in ("own", "own_images"):
+            DatasetCatalog.remove(name)
+        MetadataCatalog.remove("own")

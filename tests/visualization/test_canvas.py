@@ -99,7 +99,7 @@ def test_folder_in_the_way_is_told(tmp_path):
         VisImage(_grey()).save(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("shape", [(3, 40, 60), (40, 60), (0, 60, 3)])
+@pytest.mark.parametrize("shape", [(3, 40, 60), (40,), (0, 60, 3)])
 def test_what_is_no_picture_is_refused(shape):
     with pytest.raises(ValueError, match="has shape"):
         VisImage(np.zeros(shape, dtype=np.uint8))
@@ -125,3 +125,10 @@ def test_missing_opencv_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ImportError, match=r"libGL.*opencv-python-headless"):
         load_cv2()
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1)])
+def test_grey_picture_is_shown_in_grey(shape):
+    image = VisImage(np.full(shape, 77, np.uint8)).get_image()
+    assert image.shape == (4, 6, 3)
+    assert (image == 77).all()

@@ -310,6 +310,10 @@ class StreamLoader(ReportingLoader):
         self._batches = batches
         self._skip = 0
 
+    def __bool__(self) -> bool:
+        """True: there always is a next batch; the length, which torch would ask for, is endless."""
+        return True
+
     def seek(self, batch: int) -> None:
         """Let the next `iter()` start at a global batch.
 

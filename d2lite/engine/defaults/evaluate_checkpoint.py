@@ -6,8 +6,9 @@ from typing import Any
 from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.config import CfgNode, as_run_config
+from d2lite.config import CfgNode, PythonRunConfig, as_run_config
 from d2lite.evaluation import verify_results
+from d2lite.evaluation.build import evaluator_type
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 
@@ -60,6 +61,9 @@ def evaluate_checkpoint(
     """
     cfg = as_run_config(cfg)
     require_test_sets(cfg)
+    if trainer_class is DefaultTrainer and not isinstance(cfg, PythonRunConfig):
+        for name in cfg.DATASETS.TEST:
+            evaluator_type(name)
     # The file is found before the model is built, since it may say how many classes that has.
     last = resume if isinstance(resume, str) else ""
     if resume and not last:

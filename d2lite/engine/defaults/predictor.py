@@ -139,7 +139,7 @@ class DefaultPredictor:
         count = self._num_channels
         if is_array and image.ndim == 2 and count == 1:
             return image[:, :, None]
-        if is_array and image.ndim == 3 and image.shape[2] == count:
+        if is_array and image.ndim == 3 and image.shape[2] == count and image.size:
             return image
         can_convert = not is_channel_list(self.image_format)
         if can_convert and is_array and image.ndim == 3 and image.shape[2] == 3:

@@ -33,7 +33,7 @@ def evaluate_datasets(
         model: the model; its mode is restored afterwards.
         evaluators: one for each set; None for those of `build_evaluator`.
         build_loader: makes the loader of a set.
-        build_evaluator: makes the evaluator of a set.
+        build_evaluator: makes the evaluator of a set; NotImplementedError leaves the set out.
 
     Returns:
         The results {task: {metric: value}} of the one set, or {set: results} of several.
@@ -52,8 +52,13 @@ def evaluate_datasets(
     results: dict[str, Any] = {}
     for number, name in enumerate(names):
         check_test_classes(cfg, name, getattr(comm.unwrap(model), "class_names", None))
+        try:
+            evaluator = evaluators[number] if evaluators else build_evaluator(cfg, name)
+        except NotImplementedError as error:
+            logger.warning(f"{name} is not evaluated: {error}")
+            results[name] = {}
+            continue
         loader = build_loader(cfg, name)
-        evaluator = evaluators[number] if evaluators else build_evaluator(cfg, name)
         try:
             found = inference_on_dataset(model, loader, evaluator, log_period=cfg.TEST.LOG_PERIOD)
         except torch.cuda.OutOfMemoryError as error:
