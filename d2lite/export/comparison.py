@@ -9,6 +9,8 @@ from torch import Tensor
 
 from d2lite.structures import Instances, pairwise_iou
 
+Segments = tuple[Tensor, list[dict[str, Any]]]
+
 __all__ = ["Difference", "Tolerance", "compare_results"]
 
 # A pair of detections is the same object from this IoU on.
@@ -49,7 +51,7 @@ class Difference:
         box: largest difference of coordinates, in pixels.
         mask: largest 1 - IoU of masks.
         keypoint: largest distance of keypoints along an axis, in pixels.
-        pixels: share of pixels with the same class.
+        pixels: share of pixels with the same class, and of the same segment where there are some.
     """
 
     detections: int = 0
@@ -103,7 +105,31 @@ def compare_results(
     if "sem_seg" in expected:
         same = expected["sem_seg"].argmax(dim=0) == found["sem_seg"].argmax(dim=0)
         result.pixels = float(same.float().mean())
+    if "panoptic_seg" in expected:
+        share = _equal_segments(expected["panoptic_seg"], found["panoptic_seg"])
+        result.pixels = share if result.pixels is None else min(share, result.pixels)
     return result
+
+
+def _equal_segments(expected: Segments, found: Segments) -> float:
+    """Share of pixels whose segment is, of both, the one that has most of the other."""
+    (ours, classes), (theirs, their_classes) = (
+        (numbers.long(), {0: -1, **{one["id"]: one["category_id"] for one in segments}})
+        for numbers, segments in (expected, found)
+    )
+    pairs, counts = torch.stack([ours.flatten(), theirs.flatten()]).unique(
+        dim=1, return_counts=True
+    )
+    common = dict(zip(map(tuple, pairs.T.tolist()), counts.tolist(), strict=True))
+    equal = 0
+    for (own, other), count in common.items():
+        is_most = all(
+            count >= rival for pair, rival in common.items() if pair[0] == own or pair[1] == other
+        )
+        # Pixels without a segment may be few.
+        if (is_most or own == other == 0) and classes[own] == their_classes[other]:
+            equal += count
+    return equal / ours.numel()
 
 
 def _compare_instances(

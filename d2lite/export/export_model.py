@@ -12,7 +12,6 @@ from torch import nn
 
 from d2lite.config import CfgNode
 from d2lite.data.dataset_mapper import build_augmentation
-from d2lite.data.transforms import ResizeShortestEdge
 from d2lite.engine import DefaultPredictor, DefaultTrainer
 from d2lite.engine.defaults import require_test_sets
 from d2lite.utils.errors import ExportError
@@ -22,7 +21,7 @@ from .comparison import Tolerance
 from .exported_model import ExportedModel
 from .function import DetectorFunction, fold_batch_norms_
 from .metadata import describe
-from .preprocessing import Resize
+from .preprocessing import Resize, resize_of
 from .program import example_inputs
 from .proof import prove
 from .to_onnx import export_onnx
@@ -66,7 +65,7 @@ def export_model(
         output: the folder of `model.onnx` (or .pt2, .xml and .bin) and `proof.json`.
         to: "onnx", "torch" or "openvino"; or "torchscript", see `export_torchscript`.
         paste_masks: give masks in the pixels of the images.
-        resize: resize as INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST say, inside of the file.
+        resize: resize as evaluation does, inside of the file.
         data: dataset of the proof; see `prove`.
         num_images: images of the proof.
         with_runner: add what the folder needs to run without this package, see `write_runner`.
@@ -118,6 +117,7 @@ def export_model(
         data=data,
         count=num_images,
         in_batches=to != "torchscript",
+        resizes=resize or to == "torchscript",
     )
     proof = {"file": path.name, **found}
     if run_eval:
@@ -145,7 +145,7 @@ def make_function(
     """The function of a model, called once.
 
     Args:
-        cfg: its INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST count.
+        cfg: its INPUT counts.
         model: in evaluation mode; it is not changed.
         paste_masks: see `export_model`.
         resize: likewise.
@@ -156,15 +156,7 @@ def make_function(
     if not hasattr(model, "predict_padded"):
         raise ExportError(f"{type(model).__name__} has no fixed-size form.")
     steps = build_augmentation(cfg, is_train=False)
-    if any(type(step) is not ResizeShortestEdge for step in steps):
-        names = ", ".join(type(step).__name__ for step in steps)
-        raise ExportError(
-            f"Images of this model are prepared by {names}; only resizing by the "
-            "shortest edge can be exported."
-        )
-    limits = Resize(0, 0)
-    if resize and steps:
-        limits = Resize(int(cfg.INPUT.MIN_SIZE_TEST), int(cfg.INPUT.MAX_SIZE_TEST))
+    limits = resize_of(steps) if resize else Resize()
     own = fold_batch_norms_(copy.deepcopy(model)).eval().requires_grad_(False)
     function = DetectorFunction(own, limits, paste_masks=paste_masks).eval()
     with torch.no_grad():

@@ -13,7 +13,7 @@ from d2lite.modeling.meta_arch.panoptic_fpn import combine_semantic_and_instance
 from d2lite.modeling.postprocessing import detector_postprocess, sem_seg_postprocess
 from d2lite.structures import Boxes, Instances
 
-from .session import open_session
+from .session import Session, open_session
 
 __all__ = ["ExportedModel"]
 
@@ -22,16 +22,16 @@ class ExportedModel(nn.Module):
     """Takes the batches that a `Detector` takes in evaluation mode, and gives the same results.
 
     Args:
-        path: see `open_session`.
+        source: a path, see `open_session`, or a session.
 
     Attributes:
         facts: what the file says about itself, see `describe`.
         class_names: of the model; None where the file has none.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, source: str | Path | Session) -> None:
         super().__init__()
-        self.session = open_session(path)
+        self.session = source if isinstance(source, Session) else open_session(source)
         self.facts = self.session.facts
         self.class_names: list[str] | None = list(self.facts["classes"]) or None
         self.eval()
@@ -43,6 +43,18 @@ class ExportedModel(nn.Module):
             batched_inputs: dicts with `image`, (C, H, W) uint8 of any size, not resized before if
                 the file resizes, and `height` and `width` of the results.
         """
+        if not self.facts.get("one_size_a_batch"):
+            return self._predict(batched_inputs)
+        outputs: dict[int, dict[str, Any]] = {}
+        shapes = [tuple(item["image"].shape) for item in batched_inputs]
+        for shape in dict.fromkeys(shapes):
+            rows = [row for row, own in enumerate(shapes) if own == shape]
+            outputs.update(
+                zip(rows, self._predict([batched_inputs[row] for row in rows]), strict=True)
+            )
+        return [outputs[row] for row in range(len(shapes))]
+
+    def _predict(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         images, sizes = joined([item["image"] for item in batched_inputs])
         found = self.session(images, sizes)
         outputs = []
@@ -57,6 +69,8 @@ class ExportedModel(nn.Module):
                     results["sem_seg"].argmax(dim=0),
                     **self.facts["panoptic"],
                 )
+            if "segments" in one:
+                results["panoptic_seg"] = _segments(one, seen, wanted, set(self.facts["things"]))
             outputs.append(results)
         return outputs
 
@@ -113,3 +127,20 @@ def _scaled(masks: Tensor, size: tuple[int, int]) -> Tensor:
     if not len(masks):
         return masks.new_zeros((0, *size))
     return F.interpolate(masks[None].float(), size, mode="bilinear")[0] >= 0.5
+
+
+def _segments(
+    one: dict[str, Tensor], seen: tuple[int, int], wanted: tuple[int, int], things: set[int]
+) -> tuple[Tensor, list[dict[str, Any]]]:
+    """(H, W) int32 numbers and the list of segments, as `panoptic_segments` gives them."""
+    numbers = one["segments"][: seen[0], : seen[1]]
+    if seen != wanted:
+        numbers = F.interpolate(numbers[None, None].double(), wanted, mode="nearest-exact")[0, 0]
+    found, place = numbers.long().unique(return_inverse=True)
+    # 0 is of no segment, and may be missing.
+    place = place + int(found[0] != 0)
+    segments = [
+        {"id": i, "isthing": number in things, "category_id": number}
+        for i, number in enumerate(one["segment_classes"][found[found > 0]].tolist(), start=1)
+    ]
+    return place.to(torch.int32), segments

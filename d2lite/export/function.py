@@ -18,6 +18,8 @@ from .preprocessing import MOST_PIXELS, Preprocessing, Resize, axis_weights
 __all__ = ["DetectorFunction"]
 
 _BOX_FIELDS = PaddedBoxes._fields
+# Sides of the network's input, sizes of the images in it, sides of the given batch, sizes in it.
+Shapes = tuple[Any, Tensor, Any, Tensor]
 
 
 class DetectorFunction(nn.Module):
@@ -56,32 +58,28 @@ class DetectorFunction(nn.Module):
         inputs, seen = self.preprocessing(images, sizes)
         found = self.detector.predict_padded(inputs, seen)
         outputs: dict[str, Tensor] = {}
+        shapes = (inputs.shape[2:], seen, images.shape[2:], sizes)
+        if "query_masks" in found:
+            scaled = _scaled_masks(found.pop("query_masks"), *shapes)
+            found |= self.detector.results_padded(found.pop("query_logits"), scaled, sizes)
+            outputs |= {key: found[key] for key in ("segments", "segment_classes") if key in found}
+            if "image_sem_seg" in found:
+                outputs["sem_seg"] = found["image_sem_seg"]
         if "boxes" in found:
-            outputs |= self._in_image_pixels(found, images.shape[2:], sizes, seen)
-        if "soft_masks" in found:
-            outputs |= self._from_soft_masks(found, images.shape[2:], sizes, seen, inputs.shape[2:])
+            outputs |= self._in_image_pixels(found, shapes)
+        elif "soft_masks" in found:
+            outputs |= self._of_masks(found, _scaled_masks(found["soft_masks"], *shapes))
+        elif "image_masks" in found:
+            outputs |= self._of_masks(found, found["image_masks"])
         if "sem_seg" in found:
-            outputs["sem_seg"] = _resized_maps(found["sem_seg"], images.shape[2:], sizes, seen)
+            outputs["sem_seg"] = _resized_maps(found["sem_seg"], *shapes[1:])
         self.output_names = tuple(outputs)
         return tuple(outputs.values())
 
-    def _from_soft_masks(
-        self, found: dict[str, Tensor], canvas: Any, sizes: Tensor, seen: Tensor, padded: Any
-    ) -> dict[str, Tensor]:
-        """Scale masks of the padded image to the image, and put boxes around them."""
-        soft, valid = found["soft_masks"], found["valid"]
-        weights = []
-        for axis in range(2):
-            cells, pixels = soft.shape[2 + axis], padded[axis]
-            all_cells = torch.full_like(seen[:, axis], 1) * cells
-            up = axis_weights(cells, all_cells, pixels, all_cells * 0 + pixels, antialias=False)
-            down = axis_weights(
-                pixels, seen[:, axis], canvas[axis], sizes[:, axis], antialias=False
-            )
-            weights.append(down @ up)
-        scaled = weights[0][:, None] @ soft @ weights[1][:, None].mT
-        masks = (scaled > self.detector.decoder.mask_threshold) & valid[..., None, None]
-        self.paste_masks = True
+    def _of_masks(self, found: dict[str, Tensor], scaled: Tensor) -> dict[str, Tensor]:
+        """Results whose boxes are those around masks in pixels of the image."""
+        valid = found["valid"]
+        masks = self._masks_of(scaled, valid)
         return {
             "boxes": _boxes_around(masks),
             "scores": found["scores"],
@@ -90,10 +88,14 @@ class DetectorFunction(nn.Module):
             "masks": masks,
         }
 
-    def _in_image_pixels(
-        self, found: dict[str, Tensor], canvas: Any, sizes: Tensor, seen: Tensor
-    ) -> dict[str, Tensor]:
+    def _masks_of(self, scaled: Tensor, valid: Tensor) -> Tensor:
+        self.paste_masks = True
+        is_in = scaled if scaled.dtype == torch.bool else scaled > self.detector.soft_mask_threshold
+        return is_in & valid[..., None, None]
+
+    def _in_image_pixels(self, found: dict[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
         """Scale, and take out rows that vanish, as `detector_postprocess` does."""
+        _, seen, canvas, sizes = shapes
         ratio = (sizes.double() / seen.double()).float()
         boxes = clip_to_sizes(found["boxes"] * ratio[:, [1, 0, 1, 0]][:, None], sizes)
         valid = found["valid"] & (boxes[..., 2:] > boxes[..., :2]).all(dim=2)
@@ -115,6 +117,8 @@ class DetectorFunction(nn.Module):
         if "masks" in rows:
             masks = rows["masks"][:, :, 0].masked_fill(~valid[..., None, None], 0.0)
             outputs["masks"] = _pasted(masks, kept.boxes, canvas) if self.paste_masks else masks
+        if "soft_masks" in rows:
+            outputs["masks"] = self._masks_of(_scaled_masks(rows["soft_masks"], *shapes), valid)
         if "keypoints" in rows:
             factor = torch.cat([ratio[:, [1, 0]], torch.ones_like(ratio[:, :1])], dim=1)
             points = rows["keypoints"] * factor[:, None, None]
@@ -145,7 +149,22 @@ def _pasted(masks: Tensor, boxes: Tensor, canvas: Any) -> Tensor:
     return pasted.reshape(*masks.shape[:2], *pasted.shape[1:])
 
 
-def _resized_maps(scores: Tensor, canvas: Any, sizes: Tensor, seen: Tensor) -> Tensor:
+def _scaled_masks(soft: Tensor, padded: Any, seen: Tensor, canvas: Any, sizes: Tensor) -> Tensor:
+    """(N, D, h, w) on the padded image -> (N, D, H, W) on the image, 0 beyond each image.
+
+    In two steps, to the padded image and to the image, as the ordinary path does.
+    """
+    weights = []
+    for axis in range(2):
+        cells, pixels = soft.shape[2 + axis], padded[axis]
+        all_cells = torch.full_like(seen[:, axis], 1) * cells
+        up = axis_weights(cells, all_cells, pixels, all_cells * 0 + pixels, antialias=False)
+        down = axis_weights(pixels, seen[:, axis], canvas[axis], sizes[:, axis], antialias=False)
+        weights.append(down @ up)
+    return weights[0][:, None] @ soft @ weights[1][:, None].mT
+
+
+def _resized_maps(scores: Tensor, seen: Tensor, canvas: Any, sizes: Tensor) -> Tensor:
     """`sem_seg_postprocess` of (N, K, P, Q) scores; (N, K, H, W), 0 beyond each image."""
     down = axis_weights(scores.shape[2], seen[:, 0], canvas[0], sizes[:, 0], antialias=False)
     across = axis_weights(scores.shape[3], seen[:, 1], canvas[1], sizes[:, 1], antialias=False)

@@ -49,9 +49,12 @@ def describe(cfg: CfgNode, function: DetectorFunction, file_format: str) -> dict
             "resize": list(resize),
             "most_pixels_a_side": MOST_PIXELS,
         },
+        # Padding changes what such a model sees, so a batch has images of one size.
+        "one_size_a_batch": detector.predicts_sizes_apart and resize.kind != "shape",
         "outputs": list(function.output_names),
         "masks": "image" if function.paste_masks else "box",
         "panoptic": _panoptic_thresholds(detector),
+        "things": sorted(detector.things or ()) if "segments" in function.output_names else [],
         "thresholds": thresholds,
         "config": kept.dump(),
     }

@@ -7,43 +7,88 @@ no weight.
 N images, C channels, H x W pixels given, P x Q pixels of the network's input.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-__all__ = ["Preprocessing", "Resize", "axis_weights"]
+from d2lite.data.transforms import Augmentation, ResizeScale, ResizeShortestEdge
+from d2lite.data.transforms import Resize as ResizeStep
+from d2lite.utils.errors import ExportError
+
+__all__ = ["Preprocessing", "Resize", "axis_weights", "resize_of"]
 
 # So many pixels a side at most: a limit for the shapes of a graph.
 MOST_PIXELS = 16384
 
 
 class Resize(NamedTuple):
-    """INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST; a `short_side` of 0 keeps the size."""
+    """How images are resized.
 
-    short_side: int
-    long_side: int
+    Attributes:
+        kind: "none"; "shortest_edge", as INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST say; "shape", to a
+            height and a width; or "within", as large as fits into a height and a width.
+        first: the shorter side, or the height.
+        second: the longer side, or the width.
+    """
+
+    kind: str = "none"
+    first: int = 0
+    second: int = 0
+
+
+def resize_of(steps: Sequence[Augmentation]) -> Resize:
+    """What the augmentation of evaluation does to an image.
+
+    Args:
+        steps: of `build_augmentation`.
+
+    Raises:
+        ExportError: for steps that have no counterpart here.
+    """
+    if not steps:
+        return Resize()
+    step: Any = steps[0]
+    if len(steps) == 1 and getattr(step, "interp", None) == Image.Resampling.BILINEAR:
+        if type(step) is ResizeShortestEdge:
+            return Resize("shortest_edge", int(step.short_edge_length[0]), int(step.max_size))
+        if type(step) is ResizeStep:
+            return Resize("shape", *map(int, step.shape))
+        if type(step) is ResizeScale and step.min_scale == step.max_scale == 1:
+            return Resize("within", int(step.target_height), int(step.target_width))
+    names = ", ".join(type(step).__name__ for step in steps)
+    raise ExportError(
+        f"Images of this model are prepared by {names}; ResizeShortestEdge, Resize and "
+        "ResizeScale(1, 1, ...) alone and bilinear can be exported, and no resizing."
+    )
 
 
 def resized(sizes: Tensor, resize: Resize) -> Tensor:
-    """Sizes after `ResizeShortestEdge`.
+    """Sizes after resizing.
 
     Args:
         sizes: (N, 2) int64.
-        resize: the limits.
+        resize: how.
 
     Returns:
         (N, 2) int64.
     """
-    if resize.short_side == 0:
+    if resize.kind == "none":
         return sizes
     # In float64 and in this order the rounding is that of the augmentation.
     exact = sizes.double()
+    wanted = torch.full_like(exact, 1.0) * torch.tensor(resize[1:], device=exact.device)
+    if resize.kind == "shape":
+        return wanted.long()
+    if resize.kind == "within":
+        scale = (wanted / exact).amin(dim=1, keepdim=True)
+        return (exact * scale).round().long().clamp(min=1)
     short, long = exact.amin(dim=1), exact.amax(dim=1)
-    new_short = torch.full_like(short, float(resize.short_side))
+    new_short, limit = wanted.unbind(1)
     # A number divided by a tensor would be rounded twice.
     new_long = new_short / short * long
-    limit = torch.full_like(short, float(resize.long_side))
     shrink = torch.where(new_long > limit, limit / torch.maximum(new_short, new_long), 1.0)
     new_short, new_long = ((x * shrink + 0.5).long().clamp(min=1) for x in (new_short, new_long))
     is_wide = sizes[:, 0] < sizes[:, 1]
@@ -116,7 +161,7 @@ class Preprocessing(nn.Module):
         new_sizes = resized(sizes, self.resize)
         height, width = self._canvas(new_sizes)
         pixels = images.float()
-        if self.resize.short_side:
+        if self.resize.kind != "none":
             # Rounded in between, as the 8-bit resizing of evaluation does.
             across = axis_weights(
                 images.shape[3], sizes[:, 1], width, new_sizes[:, 1], antialias=True
@@ -134,6 +179,9 @@ class Preprocessing(nn.Module):
         return ((pixels - self.mean) / self.std).masked_fill(~inside, 0.0), new_sizes
 
     def _canvas(self, sizes: Tensor) -> tuple[Any, Any]:
+        if self.resize.kind == "shape":
+            height, width = (-(-side // self.multiple) * self.multiple for side in self.resize[1:])
+            return height, width
         if self.square:
             return self.square, self.square
         count = (sizes.amax(dim=0) + self.multiple - 1) // self.multiple

@@ -38,6 +38,7 @@ def prove(
     data: str | None = None,
     count: int = 20,
     in_batches: bool = True,
+    resizes: bool = True,
 ) -> dict[str, Any]:
     """Run both on the first images of a dataset, one by one, and in a batch with an empty image.
 
@@ -50,6 +51,7 @@ def prove(
         data: another dataset.
         count: images.
         in_batches: whether the file takes several images at once.
+        resizes: whether the file resizes images.
 
     Returns:
         Plain values: `agrees`, `disagreements` (name of an image and what differs), the largest
@@ -57,10 +59,12 @@ def prove(
         the model's classes, and the differences of each image.
     """
     name, records = find_images(cfg, data, count)
+    mappers = [DatasetMapper(each, False) for each in (cfg, _as_given(cfg) if resizes else cfg)]
     with _subset(name, records) as subset:
-        rows, ap = _run_one_by_one(cfg, model, exported, subset, records, tolerance)
+        rows, ap = _run_one_by_one(cfg, mappers, model, exported, subset, records, tolerance)
     seen_together = records[:_IN_A_BATCH]
-    rows += _run_batch(cfg, model, exported, seen_together, tolerance)[0 if in_batches else -1 :]
+    together = _run_batch(cfg, mappers, model, exported, seen_together, tolerance)
+    rows += together[0 if in_batches else -1 :]
     faulty = {row["image"]: row["faults"] for row in rows if row["faults"]}
     return {
         "agrees": not faulty,
@@ -127,6 +131,7 @@ def _subset(name: str, records: list[dict[str, Any]]) -> Iterator[str]:
 
 def _run_one_by_one(
     cfg: CfgNode,
+    mappers: Sequence[DatasetMapper],
     model: nn.Module,
     exported: nn.Module,
     subset: str,
@@ -137,7 +142,7 @@ def _run_one_by_one(
     with tempfile.TemporaryDirectory() as folder:
         evaluators = _evaluators(cfg, model, subset, folder, records)
         for record in records:
-            items = _inputs(cfg, [record])
+            items = _inputs(mappers, [record])
             expected, found = _both(model, exported, items)
             for evaluator, outputs in zip(evaluators, (expected, found), strict=False):
                 evaluator.process(items[0], outputs)
@@ -173,13 +178,14 @@ def _evaluators(
 
 def _run_batch(
     cfg: CfgNode,
+    mappers: Sequence[DatasetMapper],
     model: nn.Module,
     exported: nn.Module,
     records: list[dict[str, Any]],
     tolerance: Tolerance,
 ) -> list[dict[str, Any]]:
     """Images of their own sizes and an empty one in one batch, then the empty one alone."""
-    resized, given = _inputs(cfg, records)
+    resized, given = _inputs(mappers, records)
     empty_seen, empty = (
         {**items[0], "image": torch.zeros_like(items[0]["image"])} for items in (resized, given)
     )
@@ -196,12 +202,18 @@ def _run_batch(
     return rows
 
 
-def _inputs(cfg: CfgNode, records: list[dict[str, Any]]) -> tuple[list[Any], list[Any]]:
-    """Inputs of the model, resized, and of the file, as they are in the image file."""
+def _as_given(cfg: CfgNode) -> CfgNode:
+    """A configuration that leaves images as they are in their files."""
     raw = cfg.clone()
     raw.defrost()
-    raw.INPUT.MIN_SIZE_TEST = 0
-    mappers = [DatasetMapper(each, False) for each in (cfg, raw)]
+    raw.INPUT.MIN_SIZE_TEST, raw.INPUT.AUGMENTATIONS_TEST = 0, ()
+    return raw
+
+
+def _inputs(
+    mappers: Sequence[DatasetMapper], records: list[dict[str, Any]]
+) -> tuple[list[Any], list[Any]]:
+    """Inputs of the model, and of the file."""
     seen, given = ([mapper(copy.deepcopy(r)) for r in records] for mapper in mappers)
     return seen, given
 

@@ -68,7 +68,7 @@ class DenseChoice(NamedTuple):
 
     def detect_padded(
         self, boxes: Tensor, scores: Tensor, counts: Sequence[int], sizes: Tensor
-    ) -> PaddedBoxes:
+    ) -> tuple[PaddedBoxes, Tensor]:
         """`detect` of a batch in the fixed-size form.
 
         Args:
@@ -76,18 +76,27 @@ class DenseChoice(NamedTuple):
             scores: (N, R, C) float.
             counts: as above.
             sizes: (N, 2) int64 height and width of each image.
+
+        Returns:
+            D rows, and (N, D) int64, the cell of each.
         """
         found = []
         first = 0
         for of_level in scores.split(list(counts), dim=1):
             row, *rest = best_pairs(of_level, self.score_thresh, self.topk_candidates)
-            found.append((take_rows(boxes[:, first : first + of_level.shape[1]], row), *rest))
+            found.append((row + first, *rest))
             first += of_level.shape[1]
-        candidates, classes, values, above = (
+        rows, classes, values, above = (
             torch.cat(parts, dim=1) for parts in zip(*found, strict=True)
         )
-        candidates = clip_to_sizes(candidates.masked_fill(~above[..., None], 0.0), sizes)
-        best, _ = detect_padded(
-            candidates, values, classes, above, self.nms_thresh, self.most, scores.shape[2]
+        candidates = take_rows(boxes, rows).masked_fill(~above[..., None], 0.0)
+        best, chosen = detect_padded(
+            clip_to_sizes(candidates, sizes),
+            values,
+            classes,
+            above,
+            self.nms_thresh,
+            self.most,
+            scores.shape[2],
         )
-        return best
+        return best, rows.gather(1, chosen)

@@ -7,12 +7,13 @@ N images, R rows of candidates, D rows of detections, K classes.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from d2lite.layers.nms_mask import nms_mask
+from d2lite.structures import ImageList
 
 __all__ = [
     "PaddedBoxes",
@@ -20,8 +21,10 @@ __all__ = [
     "clip_to_sizes",
     "detect_padded",
     "images_of_rows",
+    "inside_sizes",
     "propose_padded",
     "rows_of",
+    "sizes_with_padding",
     "take_rows",
     "top_padded",
 ]
@@ -70,6 +73,30 @@ class PaddedBoxes(NamedTuple):
             padding = ~self.valid.reshape(count, most, *(1 for _ in value.shape[1:]))
             placed[name] = whole.masked_fill(padding, 0)
         return placed
+
+
+def sizes_with_padding(images: ImageList) -> Tensor | None:
+    """(N, 2) int64 height and width of each image; None where none is padded, which spares masks.
+
+    Args:
+        images: a padded batch; in the fixed-size form its `image_sizes` is such a tensor.
+    """
+    sizes: Any = images.image_sizes
+    if isinstance(sizes, Tensor):
+        return sizes
+    padded = tuple(images.tensor.shape[-2:])
+    if all(tuple(size) == padded for size in sizes):
+        return None
+    return torch.tensor([tuple(size) for size in sizes], device=images.tensor.device)
+
+
+def inside_sizes(maps: Tensor, sizes: Tensor) -> Tensor:
+    """(N, H, W) bool: pixels of each image in (N, ..., H, W) maps, given (N, 2) sizes."""
+    rows, columns = (
+        torch.arange(maps.shape[axis - 2], device=maps.device) < sizes[:, axis, None]
+        for axis in range(2)
+    )
+    return rows[:, :, None] & columns[:, None]
 
 
 def clip_to_sizes(boxes: Tensor, sizes: Tensor) -> Tensor:

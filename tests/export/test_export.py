@@ -118,7 +118,7 @@ def test_file_states_its_classes_input_thresholds_and_version(onnx_file):
     facts = open_session(onnx_file).facts
     assert facts["classes"] == ["a", "b", "c", "d", "e"]
     assert facts["input"]["channels"] == "BGR"
-    assert facts["input"]["resize"] == [64, 96]
+    assert facts["input"]["resize"] == ["shortest_edge", 64, 96]
     assert "MODEL.ROI_HEADS.SCORE_THRESH_TEST" in facts["thresholds"]
     assert facts["version"]
 

@@ -15,7 +15,7 @@ SIZES = [(96, 150), (140, 100), (64, 64), (33, 200), (300, 200), (7, 9)]
 def test_sizes_are_those_of_the_augmentation():
     """Wrong sizes give boxes that are silently wrong (torchvision 1840)."""
     sizes = [(h, w) for h in range(30, 700, 37) for w in range(31, 900, 41)]
-    found = resized(torch.tensor(sizes), Resize(128, 200))
+    found = resized(torch.tensor(sizes), Resize("shortest_edge", 128, 200))
     expected = [ResizeShortestEdge.get_output_shape(h, w, 128, 200) for h, w in sizes]
     assert found.tolist() == [list(size) for size in expected]
 
@@ -28,7 +28,9 @@ def test_pixels_are_those_of_evaluation(size):
     ResizeShortestEdge(64, 96)(step)
     seen = torch.from_numpy(np.ascontiguousarray(step.image.transpose(2, 0, 1)))
     expected = model.preprocess_image([{"image": seen}])
-    found, sizes = Preprocessing(model, Resize(64, 96))(image[None], torch.tensor([size]))
+    found, sizes = Preprocessing(model, Resize("shortest_edge", 64, 96))(
+        image[None], torch.tensor([size])
+    )
     assert [tuple(size) for size in sizes.tolist()] == expected.image_sizes
     grey_levels = (found - expected.tensor) * model.pixel_std
     # The 8-bit filter rounds its weights: a few pixels differ by one level.
@@ -39,7 +41,7 @@ def test_pixels_are_those_of_evaluation(size):
 def test_each_image_of_a_batch_is_prepared_as_if_it_were_alone():
     """A padded batch lost a third of the AP elsewhere (mmdetection 5168)."""
     model = small_detector("retinanet")
-    step = Preprocessing(model, Resize(64, 96))
+    step = Preprocessing(model, Resize("shortest_edge", 64, 96))
     images = [item["image"] for item in images_of(SIZES)]
     # Pixels beyond an image are not read.
     batch = torch.full((len(images), 3, 300, 200), 77, dtype=torch.uint8)
@@ -61,7 +63,7 @@ def test_without_resizing_images_are_padded_alone():
     images = torch.zeros(2, 3, 64, 70, dtype=torch.uint8)
     for row, item in zip(images, batch, strict=True):
         row[:, : item["height"], : item["width"]] = item["image"]
-    found, _ = Preprocessing(model, Resize(0, 0))(images, torch.tensor(expected.image_sizes))
+    found, _ = Preprocessing(model, Resize())(images, torch.tensor(expected.image_sizes))
     assert torch.equal(found, expected.tensor)
 
 

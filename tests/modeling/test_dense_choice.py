@@ -37,12 +37,15 @@ def test_each_detection_has_the_box_and_the_score_of_its_cell():
 def test_the_fixed_size_form_gives_the_same(seed, choice):
     boxes, scores = _made(seed)
     found = choice.detect(boxes, scores, COUNTS, (50, 60))
-    padded = choice.detect_padded(boxes[None], scores[None], COUNTS, torch.tensor([[50, 60]]))
+    padded, cells = choice.detect_padded(
+        boxes[None], scores[None], COUNTS, torch.tensor([[50, 60]])
+    )
     count = int(padded.valid.sum())
     assert count == len(found)
     assert torch.equal(padded.boxes[0, :count], found.pred_boxes.tensor)
     assert torch.equal(padded.scores[0, :count], found.scores)
     assert torch.equal(padded.classes[0, :count], found.pred_classes)
+    assert torch.equal(cells[0, :count], found.cell)
 
 
 def test_without_a_score_above_the_threshold_nothing_is_found():

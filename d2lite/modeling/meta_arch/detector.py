@@ -38,11 +38,16 @@ class Detector(nn.Module):
     Attributes:
         class_names: the classes of the model, in order; None where they have not been set.
         predicts: keys of the results of `predict`; empty where that is not known.
+        predicts_sizes_apart: `predict` runs images of each size as a batch of their own.
+        soft_mask_threshold: pixels of the `soft_masks` of `predict_padded` that exceed it belong
+            to the mask.
         size_divisibility: images are padded to multiples of this too, beside the backbone's; 0 and
             1 change nothing.
     """
 
     predicts: frozenset[str] = frozenset()
+    predicts_sizes_apart: bool = False
+    soft_mask_threshold: float = 0.0
     size_divisibility: int = 0
     class_names: list[str] | None = None
     pixel_mean: Tensor
@@ -115,8 +120,9 @@ class Detector(nn.Module):
         Returns:
             (N, D, ...) tensors by name, in pixels of the network's input: the fields of
             `PaddedBoxes`, `masks` ((N, D, 1, M, M) probabilities in the boxes) and `keypoints`
-            where the model has them; maps of the padded image: `sem_seg`; or, in the place of
-            boxes, `soft_masks` ((N, D, h, w) probabilities on the padded image).
+            where the model has them; maps of the padded image: `sem_seg`; `soft_masks` ((N, D, h,
+            w) probabilities or logits on the padded image), with or without boxes; or
+            `query_logits` and `query_masks`, see `MaskQueries.results_padded`.
 
         Raises:
             ExportError: if the model has no such form.

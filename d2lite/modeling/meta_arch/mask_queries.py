@@ -16,12 +16,15 @@ from d2lite.structures import BitMasks, Instances, PolygonMasks
 from d2lite.utils.errors import ConfigError, DataError
 
 from ..backbone import Backbone
+from ..padded import inside_sizes
 from ..postprocessing import sem_seg_postprocess
 from ..transformer import (
     HungarianMatcher,
     MaskCriterion,
     best_instances,
+    best_instances_padded,
     panoptic_segments,
+    panoptic_segments_padded,
     semantic_scores,
 )
 from .detector import Batch, Detector, common_arguments, output_sizes
@@ -75,6 +78,12 @@ class MaskQueries(Detector):
         self.semantic_on, self.panoptic_on, self.instance_on = semantic_on, panoptic_on, instance_on
         self.test_topk_per_image = test_topk_per_image
 
+    @property
+    def things(self) -> frozenset[int] | None:
+        """Class numbers of objects; None where the metadata does not say."""
+        numbers = self.metadata and self.metadata.get("thing_dataset_id_to_contiguous_id")
+        return None if numbers is None else frozenset(numbers.values())
+
     @abstractmethod
     def predict_queries(self, images: Tensor) -> dict[str, Any]:
         """Classes and masks of the queries.
@@ -126,6 +135,61 @@ class MaskQueries(Detector):
             )
         ]
 
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `Detector.predict_padded`: `query_logits`, `query_masks`, or `sem_seg` alone."""
+        outputs = self.predict_queries(images)
+        logits, masks = outputs["pred_logits"].float(), outputs["pred_masks"].float()
+        if self.sem_seg_postprocess_before_inference:
+            return {"query_logits": logits, "query_masks": masks}
+        masks = F.interpolate(masks, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        return {"sem_seg": semantic_scores(logits, masks)}
+
+    def results_padded(self, logits: Tensor, masks: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """The results of a batch, in pixels of the images.
+
+        Args:
+            logits: (N, Q, K + 1), the last for no object.
+            masks: (N, Q, H, W) logits.
+            sizes: (N, 2) height and width of each image in H x W pixels.
+
+        Returns:
+            What is switched on of `image_masks` (N, D, H, W) bool, with `scores`, `classes` and
+            `valid` (N, D); `image_sem_seg` (N, K, H, W); `segments` (N, H, W) int64, 0 for none,
+            and `segment_classes` (N, Q + 1), the class of each segment.
+        """
+        results: dict[str, Tensor] = {}
+        inside = inside_sizes(masks, sizes)[:, None]
+        things = self.things
+        if self.instance_on:
+            results |= best_instances_padded(
+                logits,
+                masks,
+                inside,
+                self.test_topk_per_image,
+                things if self.panoptic_on else None,
+            )
+        if self.semantic_on:
+            results["image_sem_seg"] = semantic_scores(logits, masks) * inside
+        if self.panoptic_on:
+            results["segments"], results["segment_classes"] = panoptic_segments_padded(
+                logits,
+                masks,
+                inside,
+                self._known(things),
+                self.object_mask_threshold,
+                self.overlap_threshold,
+            )
+        return results
+
+    def _known(self, things: frozenset[int] | None) -> frozenset[int]:
+        if things is None:
+            raise ConfigError(
+                f"MODEL.{self.section}.TEST.PANOPTIC_ON needs a panoptic set as first of "
+                "DATASETS.TRAIN, whose metadata says which classes are objects "
+                "(thing_dataset_id_to_contiguous_id)."
+            )
+        return things
+
     def _results(
         self,
         class_logits: Tensor,
@@ -147,18 +211,12 @@ class MaskQueries(Detector):
         if self.semantic_on:
             scores = semantic_scores(class_logits, masks)
             results["sem_seg"] = scores if is_final else sem_seg_postprocess(scores, seen, *wanted)
-        things = _things_of(self.metadata)
+        things = self.things
         if self.panoptic_on:
-            if things is None:
-                raise ConfigError(
-                    f"MODEL.{self.section}.TEST.PANOPTIC_ON needs a panoptic set as first of "
-                    "DATASETS.TRAIN, whose metadata says which classes are objects "
-                    "(thing_dataset_id_to_contiguous_id)."
-                )
             results["panoptic_seg"] = panoptic_segments(
                 class_logits,
                 masks,
-                things,
+                self._known(things),
                 self.object_mask_threshold,
                 self.overlap_threshold,
             )
@@ -246,9 +304,3 @@ def mask_query_arguments(
         "instance_on": node.TEST.INSTANCE_ON,
         "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
     }
-
-
-def _things_of(metadata: Any) -> frozenset[int] | None:
-    """Class numbers of objects; None where the metadata does not say."""
-    numbers = None if metadata is None else metadata.get("thing_dataset_id_to_contiguous_id")
-    return None if numbers is None else frozenset(numbers.values())

@@ -9,6 +9,7 @@ from torch import Tensor
 from d2lite.structures import Boxes, ImageList, Instances
 
 from ..backbone import Backbone
+from ..padded import PaddedBoxes, sizes_with_padding, take_rows
 from ..transformer import (
     Decoded,
     PairLosses,
@@ -33,6 +34,7 @@ class QueryDetector(Detector):
     """
 
     predicts = frozenset({"instances"})
+    predicts_sizes_apart = True
     # Boxes are in shares of each image, and not of the batch with its padding.
     has_boxes_of_images = False
 
@@ -131,20 +133,31 @@ class QueryDetector(Detector):
         """Scores, classes and numbers of the queries of the best results; see `top_queries`."""
         return top_queries(logits, self.test_topk_per_image)
 
-    def _predict_alike(self, batch: Batch) -> list[dict[str, Any]]:
-        images = self.preprocess_image(batch)
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `Detector.predict_padded`; images of several sizes see each other's padding."""
+        batch = ImageList(images, sizes)  # type: ignore[arg-type]  # see `sizes_with_padding`
+        scores, classes, boxes, masks = self._best(batch)
+        valid = torch.ones_like(scores, dtype=torch.bool)
+        found = PaddedBoxes(boxes, scores, classes, valid)._asdict()
+        return found if masks is None else {**found, "masks": masks}
+
+    def _best(self, images: ImageList) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Scores, classes, boxes, xyxy in pixels, and masks of the best queries."""
         decoded = self.decode(images)
         scores, classes, queries = self.best_queries(decoded.found.logits[-1])
-        boxes = cxcywh_to_xyxy(decoded.found.boxes[-1].float())
-        boxes = boxes.gather(1, queries[:, :, None].expand(-1, -1, 4))
+        boxes = take_rows(cxcywh_to_xyxy(decoded.found.boxes[-1].float()), queries)
         boxes = boxes * self._box_units(images)[:, None]
+        return scores, classes, boxes, self.masks_of(decoded, queries, boxes)
+
+    def _predict_alike(self, batch: Batch) -> list[dict[str, Any]]:
+        images = self.preprocess_image(batch)
+        scores, classes, boxes, masks = self._best(images)
         instances = [
             Instances(size, pred_boxes=Boxes(own), scores=score, pred_classes=number)
             for size, own, score, number in zip(
                 images.image_sizes, boxes, scores, classes, strict=True
             )
         ]
-        masks = self.masks_of(decoded, queries, boxes)
         if masks is not None:
             for own, of_image in zip(instances, masks, strict=True):
                 own.pred_masks = of_image
@@ -152,6 +165,9 @@ class QueryDetector(Detector):
 
     def _box_units(self, images: ImageList) -> Tensor:
         """(N, 4) float32, pixels of (x, y, x, y) = 1 in each image."""
-        padded = images.tensor.shape[-2:]
-        sizes = [own if self.has_boxes_of_images else padded for own in images.image_sizes]
-        return images.tensor.new_tensor([(w, h, w, h) for h, w in sizes], dtype=torch.float32)
+        height, width = images.tensor.shape[-2:]
+        sizes = sizes_with_padding(images) if self.has_boxes_of_images else None
+        if sizes is None:
+            one = images.tensor.new_ones(images.tensor.shape[0], dtype=torch.float32)
+            return torch.stack([one * width, one * height] * 2, dim=1)
+        return sizes[:, [1, 0, 1, 0]].float()

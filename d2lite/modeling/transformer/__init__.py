@@ -27,7 +27,13 @@ from .hybrid_encoder import EncoderLayer, HybridEncoder
 from .mask_criterion import MaskCriterion
 from .mask_losses import mask_bce_losses, mask_dice_losses, pairwise_bce_costs, pairwise_dice_costs
 from .mask_matching import HungarianMatcher
-from .mask_results import best_instances, panoptic_segments, semantic_scores
+from .mask_results import (
+    best_instances,
+    best_instances_padded,
+    panoptic_segments,
+    panoptic_segments_padded,
+    semantic_scores,
+)
 from .pairs import Pairs
 from .position_encoding import (
     cell_centers,
@@ -70,6 +76,7 @@ __all__ = [
     "Targets",
     "aux_endings",
     "best_instances",
+    "best_instances_padded",
     "cell_boxes",
     "cell_centers",
     "choose_cells",
@@ -94,6 +101,7 @@ __all__ = [
     "pairwise_box_costs",
     "pairwise_dice_costs",
     "panoptic_segments",
+    "panoptic_segments_padded",
     "place_logits",
     "refine_boxes",
     "semantic_scores",

@@ -95,5 +95,5 @@ def place_logits(boxes: Tensor, usable: Tensor) -> Tensor:
     Returns:
         (N, S, 4).
     """
-    logits = inverse_sigmoid(boxes).expand(len(usable), -1, -1)
+    logits = inverse_sigmoid(boxes).expand(usable.shape[0], -1, -1)
     return logits.masked_fill(~usable[:, :, None], _FAR)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from d2lite.utils.tracing import at_most
+
 from .boxes import place_logits
 from .denoising import DenoisingQueries
 from .set_criterion import Predictions
@@ -54,7 +56,7 @@ def choose_cells(
     """
     logits = score_head(features)
     scores = logits.detach().amax(dim=-1).masked_fill(~usable, -torch.inf)
-    chosen = scores.topk(min(count, features.shape[1]), dim=1).indices[:, :, None]
+    chosen = scores.topk(at_most(count, features.shape[1]), dim=1).indices[:, :, None]
     features, logits, places = (
         part.gather(1, chosen.expand(-1, -1, part.shape[2]))
         for part in (features, logits, place_logits(boxes, usable))

@@ -147,8 +147,11 @@ class MultiScaleDeformableAttention(nn.Module):
             places = center + offsets * sides * (0.5 / self.points)
         else:
             # Offsets are in cells, and so depend on the size of the map.
-            sizes = torch.tensor([(w, h) for h, w in shapes], device=queries.device)
-            places = center + offsets / sizes[:, None]
+            steps = [
+                torch.stack([part[..., 0] / width, part[..., 1] / height], dim=-1)
+                for part, (height, width) in zip(offsets.unbind(-3), shapes, strict=True)
+            ]
+            places = center + torch.stack(steps, dim=-3)
         values = self.value_proj(maps)
         if padding is not None:
             values = values.masked_fill(padding[:, :, None], 0.0)

@@ -7,9 +7,12 @@ from collections.abc import Collection
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.structures import BitMasks, Instances
+
+from ..padded import best_rows, take_rows
 
 Panoptic = tuple[Tensor, list[dict[str, Any]]]
 
@@ -18,14 +21,14 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     """Add up what the queries say of each pixel.
 
     Args:
-        class_logits: (Q, K + 1), the last for no object.
-        mask_logits: (Q, H, W).
+        class_logits: (..., Q, K + 1), the last for no object.
+        mask_logits: (..., Q, H, W).
 
     Returns:
-        (K, H, W): sums of class probability times mask probability, 0 or more.
+        (..., K, H, W): sums of class probability times mask probability, 0 or more.
     """
-    classes = class_logits.softmax(dim=-1)[:, :-1]
-    return torch.einsum("qk,qhw->khw", classes, mask_logits.sigmoid())
+    classes = class_logits.softmax(dim=-1)[..., :-1]
+    return torch.einsum("...qk,...qhw->...khw", classes, mask_logits.sigmoid())
 
 
 def panoptic_segments(
@@ -126,3 +129,89 @@ def best_instances(
         scores=scores * quality[query],
         pred_classes=classes,
     )
+
+
+def best_instances_padded(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    inside: Tensor,
+    most: int,
+    things: Collection[int] | None = None,
+) -> dict[str, Tensor]:
+    """`best_instances` of a batch in the fixed-size form, best first.
+
+    Args:
+        class_logits: (N, Q, K + 1).
+        mask_logits: (N, Q, H, W).
+        inside: (N, 1, H, W) bool, the pixels of each image.
+        most: D.
+        things: see `best_instances`.
+
+    Returns:
+        `image_masks` (N, D, H, W) bool, `scores`, `classes` and `valid` (N, D).
+    """
+    probabilities = class_logits.softmax(dim=-1)[..., :-1]
+    num_queries, num_classes = probabilities.shape[1:]
+    scores, place = probabilities.flatten(1).topk(min(most, num_queries * num_classes), dim=1)
+    query, classes = place // num_classes, place % num_classes
+    valid = torch.ones_like(scores, dtype=torch.bool)
+    if things is not None:
+        of_things = torch.tensor(sorted(things), dtype=torch.int64, device=classes.device)
+        valid = (classes[..., None] == of_things).any(dim=-1)
+    in_mask = (mask_logits > 0) & inside
+    total = (mask_logits.sigmoid() * in_mask).flatten(2).sum(dim=2)
+    quality = total / (in_mask.flatten(2).sum(dim=2) + 1e-6)
+    order, valid = best_rows(scores * quality.gather(1, query), valid, scores.shape[1])
+    scores, query = (scores * quality.gather(1, query)).gather(1, order), query.gather(1, order)
+    return {
+        "image_masks": take_rows(in_mask, query),
+        "scores": scores.masked_fill(~valid, 0.0),
+        "classes": classes.gather(1, order).masked_fill(~valid, 0),
+        "valid": valid,
+    }
+
+
+def panoptic_segments_padded(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    inside: Tensor,
+    things: Collection[int],
+    object_mask_threshold: float,
+    overlap_threshold: float,
+) -> tuple[Tensor, Tensor]:
+    """`panoptic_segments` of a batch in the fixed-size form.
+
+    Args:
+        class_logits: (N, Q, K + 1).
+        mask_logits: (N, Q, H, W).
+        inside: (N, 1, H, W) bool, the pixels of each image.
+        things: see `panoptic_segments`.
+        object_mask_threshold: likewise.
+        overlap_threshold: likewise.
+
+    Returns:
+        (N, H, W) int64 numbers of segments, 0 for none; (N, Q + 1) int64 their classes. A segment
+        has the number of its first query, from 1.
+    """
+    num_queries = class_logits.shape[1]
+    scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
+    takes_part = (labels != class_logits.shape[2] - 1) & (scores > object_mask_threshold)
+    probabilities = mask_logits.sigmoid()
+    claims = (scores[..., None, None] * probabilities).masked_fill(
+        ~takes_part[..., None, None], -1.0
+    )
+    owner = claims.argmax(dim=1)
+    in_mask = (probabilities >= 0.5) & inside & takes_part[..., None, None]
+    queries = torch.arange(num_queries, device=owner.device)
+    is_owner = (owner[:, None] == queries[:, None, None]) & inside
+    visible = is_owner & in_mask
+    whole, won, seen = (x.flatten(2).sum(dim=2) for x in (in_mask, is_owner, visible))
+    kept = (seen > 0) & (won / whole.clamp(min=1) >= overlap_threshold)
+    of_things = torch.tensor(sorted(things), dtype=torch.int64, device=owner.device)
+    is_thing = (labels[..., None] == of_things).any(dim=-1)
+    # Of classes that are not objects, the first query gives the number.
+    same = (labels[:, :, None] == labels[:, None]) & ~is_thing[:, :, None] & kept[:, None]
+    same = same | (queries[:, None] == queries)
+    number = (same.long().argmax(dim=2) + 1).masked_fill(~kept, 0)
+    segments = (visible * number[..., None, None]).sum(dim=1)
+    return segments, F.pad(labels, (1, 0))

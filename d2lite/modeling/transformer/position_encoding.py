@@ -1,6 +1,7 @@
 """Positions of the cells of maps: as places, and as waves that a network adds to its features."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ def sine_position_encoding(
     device: torch.device | str | None = None,
     temperature: float = 10000.0,
     offset: float = 0.0,
+    visible: Tensor | None = None,
 ) -> Tensor:
     """Sines and cosines of a cell's row and column, of ever longer waves.
 
@@ -46,9 +48,10 @@ def sine_position_encoding(
         device: of the result.
         temperature: ratio of the longest wave to the shortest.
         offset: 0 for the far edge of a cell, -0.5 for its centre.
+        visible: (N, 2) int64, the H and W of each image in a padded map; None for the whole map.
 
     Returns:
-        (channels, height, width) float32.
+        (channels, height, width) float32; (N, channels, height, width) with `visible`.
 
     Raises:
         ValueError: for another number of channels.
@@ -62,14 +65,16 @@ def sine_position_encoding(
     exponents = torch.arange(waves, device=device, dtype=torch.float32) / waves
     lengths = temperature**exponents
     halves = []
-    for side in (height, width):
+    for axis, side in enumerate((height, width)):
         steps = torch.arange(1, side + 1, device=device, dtype=torch.float32) + offset
-        angles = 2 * math.pi * steps / (side + 1e-6) / lengths[:, None]
-        halves.append(torch.stack([angles.sin(), angles.cos()], dim=1).flatten(0, 1))
-    rows, columns = halves
-    return torch.cat(
-        [rows[:, :, None].expand(-1, -1, width), columns[:, None].expand(-1, height, -1)]
-    )
+        whole: Any = side + 1e-6
+        if visible is not None:
+            whole = (visible[:, axis, None, None].double() + 1e-6).float()
+        angles = 2 * math.pi * steps / whole / lengths[:, None]
+        halves.append(torch.stack([angles.sin(), angles.cos()], dim=-2).flatten(-3, -2))
+    rows, columns = halves[0][..., None], halves[1][..., None, :]
+    rows, columns = rows.expand(*rows.shape[:-1], width), columns.expand(*rows.shape[:-1], width)
+    return torch.cat([rows, columns], dim=-3)
 
 
 def grid_position_encoding(

@@ -5,6 +5,8 @@ N images, Q queries, K classes.
 
 from torch import Tensor
 
+from d2lite.utils.tracing import at_most
+
 
 def top_queries(logits: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Choose by the score of one class against all others; a query may come with several classes.
@@ -18,5 +20,5 @@ def top_queries(logits: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     classes = logits.shape[-1]
     scores = logits.float().sigmoid().flatten(1)
-    best, pairs = scores.topk(min(count, scores.shape[1]), dim=1)
+    best, pairs = scores.topk(at_most(count, scores.shape[1]), dim=1)
     return best, pairs % classes, pairs.div(classes, rounding_mode="floor")

@@ -28,6 +28,7 @@ from d2lite.modeling.transformer import (
 )
 from d2lite.structures import ImageList
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.tracing import at_most
 
 from .config import detector_arguments
 from .deformable_transformer import DeformableTransformer, Memory
@@ -226,8 +227,8 @@ class DeformableDETR(QueryDetector):
     def _start(self, memory: Memory) -> Start:
         if self.two_stage:
             return self._start_at_cells(memory)
-        embedded = self.query_embed.weight.expand(len(memory.cells), -1, -1)
-        positions, queries = embedded.chunk(2, dim=-1)
+        embedded = self.query_embed.weight.expand(memory.cells.shape[0], -1, -1)
+        positions, queries = _halves(embedded)
         # In float32 also under mixed precision: bfloat16 has steps of several pixels.
         places: Any = self.transformer.reference_points
         return Start(queries, positions, places(positions).float().sigmoid())
@@ -240,14 +241,19 @@ class DeformableDETR(QueryDetector):
         logits = self.class_embed[-1](features)
         boxes = (place_logits(start, usable) + self.bbox_embed[-1](features)).sigmoid()
         scores = logits.detach()[..., 0].masked_fill(~usable, -math.inf)
-        chosen = scores.topk(min(self.num_queries, scores.shape[1]), dim=1).indices
+        chosen = scores.topk(at_most(self.num_queries, scores.shape[1]), dim=1).indices
         reference = boxes.detach().gather(1, chosen[:, :, None].expand(-1, -1, 4))
         waves = sine_box_encoding(reference, cells.shape[2] // 2).to(cells.dtype)
         both = transformer.pos_trans_norm(transformer.pos_trans(waves))
-        positions, queries = both.chunk(2, dim=-1)
+        positions, queries = _halves(both)
         return Start(
             queries, positions, reference, Predictions(["_enc"], logits[None], boxes[None])
         )
+
+
+def _halves(rows: Tensor) -> list[Tensor]:
+    """(N, Q, 2 * C) -> two of (N, Q, C), copied, since an export asks for the strides of parts."""
+    return [part.contiguous() for part in rows.chunk(2, dim=-1)]
 
 
 def _moved(reference: Tensor, changes: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class Memory(NamedTuple):
 
     def cell_boxes(self) -> tuple[Tensor, Tensor]:
         """Boxes (N, S, 4) at cells, in shares of an image, and which are usable, (N, S) bool."""
-        boxes = cell_boxes(self.shapes, self.cells.device).expand(len(self.cells), -1, -1)
+        boxes = cell_boxes(self.shapes, self.cells.device).expand(self.cells.shape[0], -1, -1)
         if self.ratios is not None:
             center = boxes[..., :2] / _of_cells(self.ratios, self.shapes)
             boxes = torch.cat([center, boxes[..., 2:]], dim=-1)
@@ -138,10 +138,12 @@ class DeformableTransformer(nn.Module):
         places = torch.cat([cell_centers(*shape, device) for shape in shapes])
         memory = Memory(cells, shapes, None, None)
         if visible[0] is not None:
-            masks = [hidden_cells(*part, device) for part in zip(visible, shapes, strict=True)]
-            counts = torch.tensor(visible, device=device, dtype=torch.float32).flip(-1)
-            sides = torch.tensor([(w, h) for h, w in shapes], device=device)
-            ratios = counts.transpose(0, 1) / sides
+            masks = [hidden_cells(*part) for part in zip(visible, shapes, strict=True)]
+            parts = [
+                torch.stack([own[:, 1] / shape[1], own[:, 0] / shape[0]], dim=1)  # type: ignore[index]
+                for own, shape in zip(visible, shapes, strict=True)
+            ]
+            ratios = torch.stack(parts, dim=1)
             memory = Memory(cells, shapes, torch.cat(masks, dim=1), ratios)  # type: ignore[arg-type]  # padding is in all maps or in none
             places = memory.places(places / _of_cells(ratios, shapes))
         layers: Any = self.encoder["layers"]
@@ -183,5 +185,8 @@ class DeformableTransformer(nn.Module):
 
 def _of_cells(ratios: Tensor, shapes: Sequence[Shape]) -> Tensor:
     """(N, L, 2) of maps -> (N, S, 2) of their cells."""
-    counts = torch.tensor([height * width for height, width in shapes], device=ratios.device)
-    return ratios.repeat_interleave(counts, dim=1)
+    parts = [
+        ratios[:, level, None].expand(-1, height * width, -1)
+        for level, (height, width) in enumerate(shapes)
+    ]
+    return torch.cat(parts, dim=1)

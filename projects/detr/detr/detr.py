@@ -23,6 +23,7 @@ from d2lite.modeling.transformer import (
     aux_endings,
 )
 from d2lite.structures import ImageList
+from d2lite.utils.tracing import at_most
 
 from .config import detector_arguments
 from .padding import hidden_cells, position_encoding, visible_cells
@@ -139,7 +140,7 @@ class Transformer(nn.Module):
         for layer in encoders:
             cells = layer(cells, waves, hidden)
         keys = cells + waves
-        queries = cells.new_zeros(len(cells), *positions.shape)
+        queries = cells.new_zeros(cells.shape[0], *positions.shape)
         states = []
         decoders: Any = self.decoder["layers"]
         for number, layer in enumerate(decoders):
@@ -229,6 +230,9 @@ class Detr(QueryDetector):
         """Predict; see `QueryDetector`."""
         level = self.backbone(images.tensor)[self.in_feature]
         shape = (level.shape[-2], level.shape[-1])
+        if torch.compiler.is_exporting():
+            # Attention has another form for one cell.
+            torch._check(shape[0] * shape[1] != 1)
         visible = visible_cells(images, shape)
         cells = self.input_proj(level).flatten(2).transpose(1, 2)
         waves = position_encoding(visible, shape, cells.shape[2], cells.device, **self.waves)
@@ -238,7 +242,7 @@ class Detr(QueryDetector):
             cells,
             waves.to(cells.dtype),
             self.query_embed.weight,
-            hidden_cells(visible, shape, cells.device),
+            hidden_cells(visible, shape),
             0 if is_deep else len(decoders) - 1,
         )
         boxes = self.bbox_embed(states).float().sigmoid()
@@ -247,5 +251,5 @@ class Detr(QueryDetector):
     def best_queries(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The best class of each query, those of the best score first; see `QueryDetector`."""
         scores, classes = logits.float().softmax(dim=-1)[..., :-1].max(dim=-1)
-        best, queries = scores.topk(min(self.test_topk_per_image, scores.shape[1]), dim=1)
+        best, queries = scores.topk(at_most(self.test_topk_per_image, scores.shape[1]), dim=1)
         return best, classes.gather(1, queries), queries

@@ -89,7 +89,7 @@ class DINO(DeformableDETR):
         # The layers are trained from here on, not the choice of cells.
         boxes = first_boxes.detach()
         contents: Any = self.transformer.tgt_embed
-        queries = contents.weight[: boxes.shape[1]].expand(len(boxes), -1, -1)
+        queries = contents.weight[: boxes.shape[1]].expand(boxes.shape[0], -1, -1)
         noise = None
         if targets is not None and self.num_denoising > 0:
             noise = denoising_queries(

@@ -3,19 +3,17 @@
 N images, C channels, a map of H x W cells, S = H * W.
 """
 
-from collections.abc import Sequence
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from d2lite.modeling.padded import sizes_with_padding
 from d2lite.modeling.transformer import sine_position_encoding
 from d2lite.structures import ImageList
 
 Shape = tuple[int, int]
 
 
-def visible_cells(images: ImageList, shape: Shape) -> list[Shape] | None:
+def visible_cells(images: ImageList, shape: Shape) -> Tensor | None:
     """Rows and columns of each image in a map: those that begin inside the image.
 
     Args:
@@ -23,39 +21,33 @@ def visible_cells(images: ImageList, shape: Shape) -> list[Shape] | None:
         shape: (H, W) of the map.
 
     Returns:
-        (rows, columns) of each image; None where no image is padded, which spares the masks.
+        (N, 2) int64; None where no image is padded, which spares the masks.
     """
-    padded = images.tensor.shape[-2:]
-    if all(tuple(size) == tuple(padded) for size in images.image_sizes):
+    sizes = sizes_with_padding(images)
+    if sizes is None:
         return None
-    return [
-        (-(-height * shape[0] // padded[0]), -(-width * shape[1] // padded[1]))
-        for height, width in images.image_sizes
-    ]
+    sides = zip(sizes.unbind(1), shape, images.tensor.shape[-2:], strict=True)
+    return torch.stack([(own * cells + all_ - 1) // all_ for own, cells, all_ in sides], dim=1)
 
 
-def hidden_cells(
-    visible: Sequence[Shape] | None, shape: Shape, device: torch.device
-) -> Tensor | None:
+def hidden_cells(visible: Tensor | None, shape: Shape) -> Tensor | None:
     """(N, S) bool, True for cells of the padding; None without padding.
 
     Args:
         visible: see `visible_cells`.
         shape: (H, W) of the map.
-        device: of the result.
     """
     if visible is None:
         return None
-    counts = torch.tensor(visible, device=device)
     rows, columns = (
-        torch.arange(side, device=device) >= counts[:, axis, None]
+        torch.arange(side, device=visible.device) >= visible[:, axis, None]
         for axis, side in enumerate(shape)
     )
     return (rows[:, :, None] | columns[:, None]).flatten(1)
 
 
 def position_encoding(
-    visible: Sequence[Shape] | None,
+    visible: Tensor | None,
     shape: Shape,
     channels: int,
     device: torch.device,
@@ -74,14 +66,7 @@ def position_encoding(
         offset: likewise.
 
     Returns:
-        (S, C) float32, or (N, S, C) with padding, where it is 0.
+        (S, C) float32, or (N, S, C) with padding, where it has no meaning.
     """
-
-    def encode(part: Shape) -> Tensor:
-        waves = sine_position_encoding(*part, channels, device, temperature, offset)
-        padded = F.pad(waves, (0, shape[1] - part[1], 0, shape[0] - part[0]))
-        return padded.flatten(1).T
-
-    if visible is None:
-        return encode(shape)
-    return torch.stack([encode(part) for part in visible])
+    waves = sine_position_encoding(*shape, channels, device, temperature, offset, visible)
+    return waves.flatten(-2).mT

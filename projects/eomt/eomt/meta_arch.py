@@ -17,7 +17,7 @@ from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.backbone import TimmViT
 from d2lite.modeling.meta_arch.mask_queries import MaskQueries, mask_query_arguments
 from d2lite.modeling.transformer import MaskCriterion
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, ExportError
 from d2lite.utils.events import get_event_storage, has_event_storage
 from d2lite.utils.keyed_rng import image_generator
 
@@ -148,14 +148,17 @@ class EoMT(MaskQueries):
         """See `MaskQueries.predict_queries`; aux_outputs are of the blocks that use masks."""
         if self.training:
             self._anneal()
-        probs = self.attn_mask_probs.tolist()
+        if not torch.compiler.is_exporting():
+            # An export has no values of buffers.
+            self._probs = self.attn_mask_probs.tolist()
+        probs = self._probs
         backbone: TimmViT = self.backbone
         first = len(backbone.net.blocks) - self.num_blocks
         tokens, rope, grid = backbone.first_tokens(images)
         num_queries, found, mask = self.q.num_embeddings, [], None
         for number in range(len(backbone.net.blocks)):
             if number == first:
-                queries = self.q.weight.to(tokens.dtype).expand(len(tokens), -1, -1)
+                queries = self.q.weight.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
                 tokens = torch.cat([queries, tokens], dim=1)
             if number >= first and (self.training or probs[number - first] > 0):
                 found.append(self._read(backbone.net.norm(tokens), grid))
@@ -165,6 +168,20 @@ class EoMT(MaskQueries):
             added = num_queries if number >= first else 0
             tokens = backbone.run_block(number, tokens, rope, mask, num_added=added)
         return {**self._read(backbone.net.norm(tokens), grid), "aux_outputs": found}
+
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `MaskQueries.predict_padded`.
+
+        Raises:
+            ExportError: if queries are masked at random, as in the middle of a training.
+        """
+        found = super().predict_padded(images, sizes)
+        if any(0 < prob < 1 for prob in self._probs):
+            raise ExportError(
+                f"EoMT: attn_mask_probs is {self._probs}, so queries are masked at random. Export "
+                "the model at the end of its training, where they are 0."
+            )
+        return found
 
     def _read(self, tokens: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
         """Classes and masks of the queries of (N, Q + P + H * W, D) tokens."""

@@ -221,7 +221,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             waves = sine_position_encoding(*level.shape[-2:], cells.shape[-1], level.device)
             values.append(cells)
             keys.append(cells + waves.flatten(1).T)
-        queries = self.query_feat.weight.expand(len(mask_features), -1, -1)
+        queries = self.query_feat.weight.expand(mask_features.shape[0], -1, -1)
         positions = self.query_embed.weight
         predictions = [self._predict(queries, mask_features)]
         layers = zip(

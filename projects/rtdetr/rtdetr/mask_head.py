@@ -67,10 +67,14 @@ class QueryMaskHead(nn.Module):
         vectors: Tensor = self.pixel_embed(self.fine(doubled))
         return vectors
 
-    def crop(self, pixels: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-        """(R, E, S * S) vectors in boxes, given for each image as (.., 4) xyxy in its pixels."""
+    def crop(self, pixels: Tensor, boxes: Sequence[Tensor] | Tensor) -> Tensor:
+        """(R, E, S * S) vectors in boxes, given for each image as (.., 4) xyxy in its pixels.
+
+        Or as (R, 5), with the number of the image before them.
+        """
+        given = boxes if isinstance(boxes, Tensor) else list(boxes)
         crops: Tensor = roi_align(
-            pixels.float(), list(boxes), (self.size, self.size), self.scale, 2, aligned=True
+            pixels.float(), given, (self.size, self.size), self.scale, 2, aligned=True
         )
         return crops.flatten(2)
 

@@ -12,7 +12,7 @@ from d2lite.layers import ShapeSpec
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone
 from d2lite.modeling.meta_arch.detector import Batch, common_arguments
 from d2lite.modeling.meta_arch.query_detector import QueryDetector
-from d2lite.modeling.padded import take_rows
+from d2lite.modeling.padded import images_of_rows, sizes_with_padding, take_rows
 from d2lite.modeling.transformer import (
     Decoded,
     HybridEncoder,
@@ -145,7 +145,7 @@ class RTDETR(QueryDetector):
         if self.mask_head is None or decoded.pixels is None or decoded.found.features is None:
             return None
         features = take_rows(decoded.found.features[-1], queries).flatten(0, 1)[:, None]
-        crops = self.mask_head.crop(decoded.pixels, boxes.unbind())
+        crops = self.mask_head.crop(decoded.pixels, images_of_rows(boxes))
         side = self.mask_head.size
         probabilities: Tensor = self.mask_head(features.float(), crops).sigmoid()
         return probabilities.view(*queries.shape, 1, side, side)
@@ -156,10 +156,10 @@ def _hidden_cells(images: ImageList, maps: Sequence[Tensor]) -> list[Tensor] | N
 
     None where no image is padded, which spares the masks.
     """
-    padded = images.tensor.shape[-2:]
-    if all(tuple(size) == tuple(padded) for size in images.image_sizes):
+    sizes = sizes_with_padding(images)
+    if sizes is None:
         return None
-    sizes = torch.tensor([tuple(size) for size in images.image_sizes], device=maps[0].device)
+    padded = images.tensor.shape[-2:]
     hidden = []
     for level in maps:
         outside = []

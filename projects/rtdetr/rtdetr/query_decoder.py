@@ -185,7 +185,7 @@ class QueryDecoder(nn.Module):
         """
         start = cell_boxes(shapes, cells.device)
         mask = None if hidden is None else torch.cat([part.flatten(1) for part in hidden], dim=1)
-        usable = usable_cells(start, mask).expand(len(cells), -1)
+        usable = usable_cells(start, mask).expand(cells.shape[0], -1)
         cells = cells * usable[:, :, None].to(cells.dtype)
         features = self.enc_output["norm"](self.enc_output["proj"](cells))
         return choose_cells(

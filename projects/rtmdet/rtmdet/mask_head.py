@@ -72,7 +72,7 @@ def mask_logits(
     """Run the convolutions of each detection over prototypes and offsets from its point.
 
     Args:
-        prototypes: (P, H, W) of the image.
+        prototypes: (P, H, W) of the image, or (D, P, H, W).
         kernels: (D, K), see `kernel_sizes`: all weights, then all biases.
         points: (D, 2) float (x, y) in pixels.
         strides: (D,) float, of the detections' levels.
@@ -81,7 +81,7 @@ def mask_logits(
     Returns:
         (D, H, W) logits.
     """
-    num, (channels, height, width) = len(kernels), prototypes.shape
+    num, (channels, height, width) = kernels.shape[0], prototypes.shape[-3:]
     weights, biases = kernel_sizes(channels)
     x, y = (torch.arange(n, device=points.device) * stride for n in (width, height))
     cells = torch.stack(torch.meshgrid(x, y, indexing="xy")).to(points.dtype)

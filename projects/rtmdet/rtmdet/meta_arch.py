@@ -3,6 +3,7 @@
 N images, L levels, R cells of all levels, C classes, M objects of one image, D detections of one.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,8 +24,8 @@ from d2lite.modeling.meta_arch.detector import (
     output_sizes,
     postprocess_batch,
 )
+from d2lite.modeling.padded import rows_of, take_rows
 from d2lite.structures import BitMasks, Instances, PolygonMasks
-from d2lite.utils.errors import ExportError
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import mean_over_processes, own_share
 
@@ -50,6 +51,7 @@ class Cells(NamedTuple):
     logits: Tensor
     boxes: Tensor
     kernels: Tensor | None
+    counts: list[int]
 
 
 @META_ARCH_REGISTRY.register()
@@ -220,13 +222,30 @@ class RTMDet(Detector):
             result["instances"].remove("cell")
         return results
 
+    @property
+    def soft_mask_threshold(self) -> float:  # type: ignore[override]  # of logits
+        """See `Detector`."""
+        return math.log(self.mask_threshold / (1 - self.mask_threshold))
+
     def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        """See `Detector.predict_padded`; of boxes alone."""
-        if self.mask_head is not None:
-            raise ExportError("RTMDet-Ins has no fixed-size form; RTMDet without masks has one.")
-        cells, _ = self._run(images)
+        """See `Detector.predict_padded`; masks are those of the padded image."""
+        cells, prototypes = self._run(images)
         scores = cells.logits.float().sigmoid()
-        return self._choice.detect_padded(cells.boxes, scores, cells.counts, sizes)._asdict()
+        found, chosen = self._choice.detect_padded(cells.boxes, scores, cells.counts, sizes)
+        outputs = found._asdict()
+        if prototypes is not None:
+            assert cells.kernels is not None
+            rows = rows_of(found.valid)
+            cell = chosen.flatten()[rows]
+            logits = mask_logits(
+                prototypes[rows // chosen.shape[1]],
+                take_rows(cells.kernels, chosen).flatten(0, 1)[rows],
+                cells.points[cell],
+                cells.strides[cell],
+                self.head.strides[0],
+            )
+            outputs |= found.placed({"soft_masks": logits}, rows)
+        return outputs
 
     @property
     def _choice(self) -> DenseChoice:

@@ -219,6 +219,11 @@ class SOLOv2(Detector):
             for i, size in enumerate(sizes)
         ]
 
+    @property
+    def soft_mask_threshold(self) -> float:  # type: ignore[override]  # of probabilities
+        """See `Detector`."""
+        return self.decoder.mask_threshold
+
     def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         """See `Detector.predict_padded` and `decode_padded`."""
         categories, kernels, features = self._heads(images, suppress_points=True)

@@ -224,7 +224,8 @@ class YOLOV3(Detector):
         """See `Detector.predict_padded`."""
         cells = self._run(images)
         scores = self._scores(cells)
-        return self._choice.detect_padded(cells.boxes(), scores, cells.counts, sizes)._asdict()
+        found, _ = self._choice.detect_padded(cells.boxes(), scores, cells.counts, sizes)
+        return found._asdict()
 
     @property
     def _choice(self) -> DenseChoice:

@@ -182,7 +182,7 @@ class YOLOX(Detector):
     def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         """See `Detector.predict_padded`."""
         cells = self._run(images)
-        found = self._choice.detect_padded(cells.boxes, _scores(cells), cells.counts, sizes)
+        found, _ = self._choice.detect_padded(cells.boxes, _scores(cells), cells.counts, sizes)
         return found._asdict()
 
     @property
