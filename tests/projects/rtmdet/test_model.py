@@ -6,7 +6,7 @@ import torch
 from d2lite.modeling import build_model
 from d2lite.projects.rtmdet import mask_logits
 from d2lite.projects.rtmdet.mask_head import kernel_sizes
-from d2lite.utils.errors import ConfigError, ExportError
+from d2lite.utils.errors import ConfigError
 
 from .small import image, small_cfg
 
@@ -132,8 +132,3 @@ def test_fixed_size_form_of_boxes_gives_the_ordinary_detections():
         is_whole = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
         assert is_whole.any()
         torch.testing.assert_close(boxes[is_whole], one["instances"].pred_boxes.tensor)
-
-
-def test_masks_have_no_fixed_size_form(model):
-    with pytest.raises(ExportError, match="RTMDet without masks has one"):
-        model.predict_padded(torch.zeros(1, 3, 64, 64), torch.tensor([[64, 64]]))
