@@ -126,3 +126,25 @@ def get_norm(norm: Norm, out_channels: int) -> nn.Module | None:
         known = ", ".join(sorted(_NORMS))
         raise ConfigError(f"Unknown norm {norm!r}. Use one of {known}, or '' for none.")
     return _NORMS[norm](out_channels)
+
+
+def norm_with(norm: Norm, *, eps: float, momentum: float) -> Norm:
+    """What `get_norm` takes, for layers with these numbers in the place of the default ones.
+
+    Args:
+        norm: see `get_norm`.
+        eps: added to the variance.
+        momentum: share of a batch in the running statistics; ignored by norms without them.
+    """
+    if not norm:
+        return norm
+
+    def make(channels: int) -> nn.Module:
+        layer = get_norm(norm, channels)
+        assert layer is not None
+        for name, value in (("eps", eps), ("momentum", momentum)):
+            if hasattr(layer, name):
+                setattr(layer, name, value)
+        return layer
+
+    return make

@@ -1,10 +1,10 @@
-"""MMDetection's settings of SSD over VGG as keys of ours."""
+"""MMDetection's settings of SSD and SSDLite as keys of ours."""
 
 from itertools import pairwise
 
 from d2lite.utils.errors import ConfigError
 
-from .parts import Keys, Part, delta_weights, nms_threshold, require_kind
+from .parts import Keys, Part, delta_weights, kind_of, nms_threshold, norm_of, require_kind
 
 # Least sizes of the finest map, as shares of the image in percent: by image size and the least
 # share of the other maps. Those of published configs, for which no setting exists.
@@ -23,11 +23,24 @@ def ssd_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     """
     backbone, head = model["backbone"], model["bbox_head"]
     require_kind(head, "head of a SingleStageDetector", "SSDHead")
-    require_kind(backbone, "backbone", "SSDVGG")
+    require_kind(backbone, "backbone", "SSDVGG", "MobileNetV2")
+    is_lite = kind_of(backbone) == "MobileNetV2"
     neck = model["neck"]
     require_kind(neck, "neck", "SSDNeck")
-    if head.get("use_depthwise") or head.get("stacked_convs") or backbone.get("depth") != 16:
+    if bool(head.get("use_depthwise")) != is_lite or bool(neck.get("use_depthwise")) != is_lite:
+        raise ConfigError(
+            "Separable convolutions of SSD have a counterpart over MobileNetV2 alone."
+        )
+    if head.get("stacked_convs") or backbone.get("depth", 16) != 16:
         raise ConfigError("SSD has a counterpart over VGG-16, with one convolution a map.")
+    indices = tuple(backbone.get("out_indices", ()))
+    norms = [part.get("norm_cfg") or {} for part in (backbone, neck, head)]
+    numbers = {(norm.get("eps", 1e-5), norm.get("momentum", 0.1)) for norm in norms}
+    if is_lite and (indices != (4, 7) or numbers != {(1e-3, 0.03)}):
+        raise ConfigError(
+            "SSDLite has a counterpart with the maps (4, 7) of MobileNetV2, and norms of eps=0.001 "
+            "and momentum=0.03."
+        )
     anchors = head["anchor_generator"]
     require_kind(anchors, "anchor generator", "SSDAnchorGenerator")
     strides = list(anchors["strides"])
@@ -38,6 +51,8 @@ def ssd_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         )
     ]
     extra[-1][1] = neck.get("last_kernel_size", 3)
+    if is_lite and any(size != 3 or padding != 1 for _, size, _, padding in extra):
+        raise ConfigError("Further layers of SSDLite have a counterpart with 3 x 3 cells alone.")
     train, test = model.get("train_cfg") or {}, model.get("test_cfg") or {}
     assigner = train.get("assigner") or {}
     keys: Keys = {
@@ -55,6 +70,14 @@ def ssd_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(ratios) for ratios in anchors["ratios"]],
         "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 200),
     }
+    if is_lite:
+        keys |= {
+            "MODEL.BACKBONE.NAME": "build_ssd_mobilenetv2_backbone",
+            "MODEL.BACKBONE.FREEZE_AT": backbone.get("frozen_stages", -1) + 1,
+            "MODEL.SSD.LITE": True,
+            "MODEL.SSD.NORM": norm_of(head),
+            "MODEL.SSD.WIDTH": float(backbone.get("widen_factor", 1.0)),
+        }
     return keys, "Base-SSD.yaml"
 
 

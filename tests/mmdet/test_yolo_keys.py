@@ -98,6 +98,22 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(type='CocoDataset', ann_file='b.json', pipeline=steps[:1]))
 """
+LITE = """
+norm = dict(type='BN', eps=0.001, momentum=0.03)
+model = dict(
+    type='SingleStageDetector',
+    backbone=dict(type='MobileNetV2', out_indices=(4, 7), widen_factor=0.5, norm_cfg=norm),
+    neck=dict(
+        type='SSDNeck', in_channels=(48, 1280), out_channels=(48, 1280, 64, 32),
+        level_strides=(2, 2), level_paddings=(1, 1), use_depthwise=True, norm_cfg=norm),
+    bbox_head=dict(
+        type='SSDHead', num_classes=3, use_depthwise=True, norm_cfg=norm,
+        anchor_generator=dict(
+            type='SSDAnchorGenerator', strides=[16, 32, 64, 107], ratios=[[2, 3]] * 4,
+            min_sizes=[48, 100, 150, 202], max_sizes=[100, 150, 202, 253]),
+        bbox_coder=dict(target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2])),
+    test_cfg=dict(nms=dict(type='nms', iou_threshold=0.45)))
+"""
 AUGMENTATIONS = [
     "Mosaic(size=(96, 96), scale=(0.4, 1.6))",
     "PhotometricDistortion(prob=0.5)",
@@ -184,6 +200,19 @@ def test_each_setting_of_ssd_has_its_key():
     assert len(_built(converted).head.cls_convs[0].bias) == 4 * 4
 
 
+def test_each_setting_of_ssdlite_has_its_key():
+    converted = convert_mmdet_config(parse_mmdet_config(LITE))
+    expected = {
+        "MODEL.SSD.WIDTH": 0.5,
+        "MODEL.SSD.LITE": True,
+        "MODEL.ANCHOR_GENERATOR.SIZES": [[48, 100], [100, 150], [150, 202], [202, 253]],
+    }
+    assert {key: converted.keys.get(key) for key in expected} == expected
+    model = _built(converted)
+    assert model.backbone.layer5[0].linear_conv.conv.out_channels == 48
+    assert model.head.cls_convs[0][1].out_channels == 6 * 4
+
+
 @pytest.mark.parametrize(
     ("shares", "side", "sizes"),
     [
@@ -204,7 +233,11 @@ def test_published_sizes_of_anchors_follow_from_their_range(shares, side, sizes)
     [
         (SSD, ("input_size=300", "input_size=400"), "give min_sizes and max_sizes"),
         (SSD, ("type='SSDHead'", "type='SABLHead'"), "no counterpart of the head"),
-        (SSD, ("num_classes=3", "num_classes=3, use_depthwise=True"), "over VGG-16"),
+        (SSD, ("num_classes=3", "num_classes=3, use_depthwise=True"), "over MobileNetV2 alone"),
+        (SSD, ("depth=16", "depth=11"), "over VGG-16"),
+        (LITE, ("out_indices=(4, 7)", "out_indices=(3, 6)"), "maps .4, 7. of MobileNetV2"),
+        (LITE, ("level_paddings=(1, 1)", "level_paddings=(1, 0)"), "3 x 3 cells alone"),
+        (LITE, ("type='MobileNetV2'", "type='MobileNetV3'"), "no counterpart of the backbone"),
         (YOLOV3, ("type='Darknet'", "type='MobileNetV2'"), "'MobileNetV2'; there is Darknet"),
         (
             YOLOV3,

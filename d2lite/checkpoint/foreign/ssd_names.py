@@ -8,6 +8,10 @@ from .mmdet_names import LEFT_OUT
 from .renaming import compiled, renamed
 
 _MMDET_MARKS = ("neck.l2_norm.weight", "bbox_head.cls_convs.0.0.weight")
+_LITE_MARKS = (
+    "neck.extra_layers.0.1.depthwise_conv.conv.weight",
+    "bbox_head.cls_convs.0.1.weight",
+)
 _TORCHVISION_MARKS = ("backbone.scale_weight", "head.classification_head.module_list.0.weight")
 
 _MMDET_RULES = compiled(
@@ -16,6 +20,15 @@ _MMDET_RULES = compiled(
         (r"neck.extra_layers.(\d+).1.conv", r"backbone.extra_layers.\1.conv2"),
         (r"neck", "backbone"),
         (r"bbox_head.(cls|reg)_convs.(\d+).0", r"head.\1_convs.\2"),
+        *LEFT_OUT,
+    ]
+)
+
+_LITE_RULES = compiled(
+    [
+        (r"neck.extra_layers.(\d+).0", r"backbone.extra_layers.\1.conv1"),
+        (r"neck.extra_layers.(\d+).1", r"backbone.extra_layers.\1.conv2"),
+        (r"bbox_head", "head"),
         *LEFT_OUT,
     ]
 )
@@ -52,6 +65,20 @@ def rename_mmdet_ssd(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weights: by the names that MMDetection saves.
     """
     return renamed(weights, _MMDET_RULES)
+
+
+def is_mmdet_ssdlite(names: Mapping[str, object]) -> bool:
+    """Whether the names are those of SSDLite in MMDetection."""
+    return all(mark in names for mark in _LITE_MARKS)
+
+
+def rename_mmdet_ssdlite(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give weights of SSDLite our names.
+
+    Args:
+        weights: by the names that MMDetection saves.
+    """
+    return renamed(weights, _LITE_RULES)
 
 
 def is_torchvision_ssd(names: Mapping[str, object]) -> bool:

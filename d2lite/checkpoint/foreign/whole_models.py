@@ -28,8 +28,10 @@ from .rtdetr_names import (
 from .ssd_names import (
     convert_torchvision_ssd,
     is_mmdet_ssd,
+    is_mmdet_ssdlite,
     is_torchvision_ssd,
     rename_mmdet_ssd,
+    rename_mmdet_ssdlite,
 )
 from .torchvision_detectors import convert_torchvision_detector, is_torchvision_detector
 from .transformers_mask2former import (
@@ -66,6 +68,7 @@ WHOLE_MODELS = (
     WholeModel(is_mmdet_rtmdet, rename_mmdet_rtmdet),
     WholeModel(is_mmdet_rcnn, rename_mmdet_rcnn),
     WholeModel(is_mmdet_ssd, rename_mmdet_ssd),
+    WholeModel(is_mmdet_ssdlite, rename_mmdet_ssdlite),
     WholeModel(is_torchvision_ssd, convert_torchvision_ssd),
     WholeModel(is_mmdet_yolox, rename_mmdet_yolox),
     WholeModel(is_mmdet_yolov3, rename_mmdet_yolov3),

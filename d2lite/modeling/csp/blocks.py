@@ -4,6 +4,7 @@ N images, maps of H x W cells.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -45,13 +46,21 @@ class SeparableConv(nn.Module):
     """A convolution of each channel alone, then one of 1 x 1."""
 
     def __init__(
-        self, in_channels: int, channels: int, size: int, *, norm: Norm, stride: int = 1
+        self,
+        in_channels: int,
+        channels: int,
+        size: int,
+        *,
+        norm: Norm,
+        stride: int = 1,
+        activation: Callable[[Tensor], Tensor] = F.silu,
     ) -> None:
         super().__init__()
-        self.depthwise_conv = ConvStep(
-            in_channels, in_channels, size, norm=norm, stride=stride, groups=in_channels
+        step = partial(ConvStep, norm=norm, activation=activation)
+        self.depthwise_conv = step(
+            in_channels, in_channels, size, stride=stride, groups=in_channels
         )
-        self.pointwise_conv = ConvStep(in_channels, channels, norm=norm)
+        self.pointwise_conv = step(in_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""

@@ -13,7 +13,10 @@ _KEYS = {
     "MODEL.SSD.SCORE_THRESH_TEST": 0.02,
     "MODEL.SSD.TOPK_CANDIDATES_TEST": 1000,
     "MODEL.SSD.NMS_THRESH_TEST": 0.45,
-    # Layers after VGG, each with a map of its own: channels, size, stride, padding.
+    "MODEL.SSD.LITE": False,  # Separable convolutions in the head.
+    "MODEL.SSD.NORM": "BN",  # Of SSDLite and MobileNetV2.
+    "MODEL.SSD.WIDTH": 1.0,  # Factor on the channels of MobileNetV2.
+    # Layers after the backbone, each with a map of its own: channels, size, stride, padding.
     "MODEL.SSD.EXTRA_LAYERS": [[512, 3, 2, 1], [256, 3, 2, 1], [256, 3, 1, 0], [256, 3, 1, 0]],
 }
 

@@ -23,6 +23,7 @@ from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import mean_over_processes
 
+from .mobilenet import lite_conv, lite_norms
 from .targets import hard_negatives, match_anchors
 
 
@@ -33,22 +34,44 @@ class SSDHead(nn.Module):
         input_shape: of each map.
         num_anchors: of a cell of each map.
         num_classes: C; the background comes after them.
+        lite_norm: the norm of separable convolutions in their place; None for whole ones.
     """
 
     def __init__(
-        self, input_shape: Sequence[ShapeSpec], num_anchors: Sequence[int], num_classes: int
+        self,
+        input_shape: Sequence[ShapeSpec],
+        num_anchors: Sequence[int],
+        num_classes: int,
+        lite_norm: str | None = None,
     ) -> None:
         super().__init__()
 
+        def output(channels: int, size: int) -> nn.Module:
+            if lite_norm is None:
+                return nn.Conv2d(channels, size, 3, padding=1)
+            return nn.Sequential(
+                lite_conv(channels, channels, 3, norm=lite_norms(lite_norm), groups=channels),
+                nn.Conv2d(channels, size, 1),
+            )
+
         def outputs(size: int) -> nn.ModuleList:
             return nn.ModuleList(
-                nn.Conv2d(shape.channels, count * size, 3, padding=1)
+                output(shape.channels, count * size)
                 for shape, count in zip(input_shape, num_anchors, strict=True)
             )
 
         self.cls_convs, self.reg_convs = outputs(num_classes + 1), outputs(4)
-        for layer in (*self.cls_convs, *self.reg_convs):
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                self._start(layer, is_lite=lite_norm is not None)
+
+    @staticmethod
+    def _start(layer: nn.Conv2d, *, is_lite: bool) -> None:
+        if is_lite:
+            nn.init.normal_(layer.weight, std=0.001)
+        else:
             nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -129,7 +152,9 @@ class SSD(DenseDetector):
         anchors: Any = build_anchor_generator(cfg, shapes)
         return {
             **arguments,
-            "head": SSDHead(shapes, anchors.num_anchors, node.NUM_CLASSES),
+            "head": SSDHead(
+                shapes, anchors.num_anchors, node.NUM_CLASSES, node.NORM if node.LITE else None
+            ),
             "anchor_generator": anchors,
             "box2box_transform": Box2BoxTransform(weights=node.BBOX_REG_WEIGHTS),
             "num_classes": node.NUM_CLASSES,

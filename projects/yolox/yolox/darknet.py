@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import FrozenBatchNorm2d, ShapeSpec, get_norm
-from d2lite.layers.batch_norm import Norm
+from d2lite.layers import FrozenBatchNorm2d, ShapeSpec
+from d2lite.layers.batch_norm import Norm, norm_with
 from d2lite.modeling import BACKBONE_REGISTRY, Backbone
 from d2lite.modeling.backbone.backbone import check_maps
 from d2lite.modeling.csp import (
@@ -38,16 +38,7 @@ Conv = Callable[..., nn.Module]
 
 def published_norm(name: str) -> Norm:
     """The norm that a configuration names, with the numbers of YOLOX."""
-
-    def make(channels: int) -> nn.Module:
-        norm = get_norm(name, channels)
-        assert norm is not None
-        for attribute, value in (("eps", _EPS), ("momentum", _MOMENTUM)):
-            if hasattr(norm, attribute):
-                setattr(norm, attribute, value)
-        return norm
-
-    return make if name else ""
+    return norm_with(name, eps=_EPS, momentum=_MOMENTUM)
 
 
 def conv_layer(norm: Norm, depthwise: bool) -> Conv:

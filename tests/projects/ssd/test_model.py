@@ -5,7 +5,7 @@ import torch
 
 from d2lite.modeling import build_model
 from d2lite.modeling.padded import clip_to_sizes
-from d2lite.projects.ssd import SSD
+from d2lite.projects.ssd import SSD, SSDMobileNetV2
 from d2lite.utils.errors import ConfigError, DataError
 
 from ..runs import metrics
@@ -26,10 +26,14 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=["ssd300.yaml", "ssdlite_mobilenetv2.yaml"])
+def model(request):
     torch.manual_seed(0)
-    return build_model(small_cfg("ssd300.yaml", *SMALL))
+    made = build_model(small_cfg(request.param, *SMALL, "MODEL.SSD.WIDTH", 0.5))
+    for layer in made.head.cls_convs.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.weight.std() < 0.002:
+            layer.weight.data *= 300  # At the start all scores of SSDLite are alike.
+    return made
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (1, 0), (3, 40)])
@@ -74,6 +78,23 @@ def test_blocks_of_vgg_can_be_frozen():
     learns = [value.requires_grad for value in model.backbone.features.parameters()]
     # Two convolutions of two blocks, each with weight and bias.
     assert learns == [False] * 8 + [True] * (len(learns) - 8)
+
+
+def test_stages_of_mobilenet_can_be_frozen():
+    opts = [*SMALL, "MODEL.BACKBONE.FREEZE_AT", 3, "MODEL.SSD.WIDTH", 0.5]
+    with torch.device("meta"):
+        model = SSD(small_cfg("ssdlite_mobilenetv2.yaml", *opts))
+    parts = model.backbone.conv1, model.backbone.layer1, model.backbone.layer2
+    assert not any(value.requires_grad for part in parts for value in part.parameters())
+    assert all(value.requires_grad for value in model.backbone.layer3.parameters())
+
+
+@pytest.mark.parametrize(("width", "channels"), [(0.35, 16), (0.5, 16), (1.0, 32), (1.4, 48)])
+def test_widths_of_mobilenet_are_multiples_of_8(width, channels):
+    """0.35 times 32 is 11.2; 8 is nearer than 16, but smaller by more than a tenth."""
+    with torch.device("meta"):
+        backbone = SSDMobileNetV2([], [16, 32], width=width)
+    assert backbone.conv1.conv.out_channels == channels
 
 
 def test_too_small_images_are_refused_with_what_to_do():

@@ -78,6 +78,36 @@ def test_outputs_and_losses_of_mmdetection(tmp_path):
         assert [value.item() for value in losses.values()] == pytest.approx(expected, rel=1e-4)
 
 
+# Of SSDLite for 96 x 128 pixels, in the same order, and its losses.
+LITE_OUTPUTS = (
+    [(-0.010313, 15.07768), (0.862351, 6.0), (0.432306, 3.94192), (0.199198, 1.69348),
+     (0.086162, 0.72284), (0.055389, 0.3489)],
+    [(0.59858, 11.11738), (-0.096366, 3.99457), (0.018768, 1.71028), (-0.062993, 0.49598),
+     (0.043169, 0.35543), (-0.008378, 0.45815)],
+    [(0.173851, 7.3527), (-0.058568, 4.9612), (0.014177, 1.65642), (-0.049218, 0.47774),
+     (-0.067466, 0.38854), (0.015746, 0.39102)],
+)  # fmt: skip
+LITE_LOSSES = (27.975605, 7.487138)
+
+
+def lite_name_in_mmdetection(name: str) -> str:
+    name = name.replace("backbone.extra", "neck.extra").replace("head.", "bbox_head.", 1)
+    if name.startswith("neck"):
+        name = name.replace(".conv1.", ".0.").replace(".conv2.", ".1.")
+    return name
+
+
+def test_outputs_and_losses_of_ssdlite(tmp_path):
+    model = build_model(small_cfg("ssdlite_mobilenetv2.yaml", *RAW)).eval()
+    load_drawn(model, lite_name_in_mmdetection, tmp_path)
+    found = _run(model, torch.stack([item["image"] for item in batch()]))
+    for levels, expected in zip(found, LITE_OUTPUTS, strict=True):
+        check_levels(levels, expected)
+    maps, *predictions = found
+    losses = model.forward_training(None, maps, predictions, [i["instances"] for i in batch()])
+    assert [value.item() for value in losses.values()] == pytest.approx(LITE_LOSSES, rel=1e-4)
+
+
 class _Anchors(torch.nn.Module):
     def __init__(self, boxes):
         super().__init__()
@@ -148,13 +178,16 @@ def test_anchors_are_those_of_torchvision():
     torch.testing.assert_close(boxes, theirs(images, maps)[0], atol=1e-3, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "count"), [("ssd300", 24013232), ("ssd512", 24681312)])
-def test_each_recipe_has_the_published_number_of_parameters(name, count):
-    """Of the models with three classes that MMDetection 3.3.0 builds from its files."""
+@pytest.mark.parametrize(
+    ("name", "num_classes", "count"),
+    [("ssd300", 3, 24013232), ("ssd512", 3, 24681312), ("ssdlite_mobilenetv2", 80, 4228788)],
+)
+def test_each_recipe_has_the_published_number_of_parameters(name, num_classes, count):
+    """Of the models that MMDetection 3.3.0 builds from its files."""
     cfg = get_cfg()
     add_ssd_config(cfg)
     cfg.merge_from_file(find_config_file(f"{name}.yaml"))
-    cfg.merge_from_list(["MODEL.SSD.NUM_CLASSES", NUM_CLASSES])
+    cfg.merge_from_list(["MODEL.SSD.NUM_CLASSES", num_classes])
     with torch.device("meta"):
         model = SSD(cfg)
     assert sum(value.numel() for value in model.parameters()) == count
