@@ -25,6 +25,13 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite eval`."""
     parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_subject("RUN", "a trained model, instead of --config-file")
+    parser.add_argument(
+        "--ensemble",
+        action="append",
+        metavar="RUN",
+        default=[],
+        help="a further model of the same classes, whose boxes are fused; may be repeated",
+    )
     add_config_arguments(parser)
     add_process_arguments(parser)
     add_config_options(parser, "opts")

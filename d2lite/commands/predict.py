@@ -58,6 +58,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overlap", type=float, default=0.2, help="share that tiles have in common (%(default)s)"
     )
+    parser.add_argument(
+        "--ensemble",
+        action="append",
+        metavar="RUN",
+        default=[],
+        help="a further model of the same classes, whose boxes are fused; may be repeated",
+    )
     parser.add_argument("--track", action="store_true", help="number the objects of a video")
     parser.add_argument("--max-frames", type=int, metavar="N", help="end a video or camera after N")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (%(default)s)")

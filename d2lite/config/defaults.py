@@ -265,6 +265,13 @@ _C.TEST.KEYPOINT_OKS_SIGMAS = []
 # Detections kept in each image.
 _C.TEST.DETECTIONS_PER_IMAGE = 100
 # Evaluate on several sizes and flipped, and join the detections.
+# Suppression of R-CNN and dense models: "" drops boxes above the model's NMS_THRESH_TEST, "linear"
+# and "gaussian" let their scores fall, until MIN_SCORE; SIGMA is of "gaussian" (d2lite).
+_C.TEST.SOFT_NMS = CN()
+_C.TEST.SOFT_NMS.METHOD = ""
+_C.TEST.SOFT_NMS.SIGMA = 0.5
+_C.TEST.SOFT_NMS.MIN_SCORE = 0.001
+
 _C.TEST.AUG = CN()
 _C.TEST.AUG.ENABLED = False
 _C.TEST.AUG.MIN_SIZES = (400, 500, 600, 700, 800, 900, 1000, 1100, 1200)

@@ -9,6 +9,7 @@ from .batch_norm import (
     get_norm,
 )
 from .blocks import CNNBlockBase, DepthwiseSeparableConv2d
+from .box_fusion import FusedBoxes, weighted_box_fusion
 from .deform_conv import DeformConv, ModulatedDeformConv
 from .losses import (
     ciou_loss,
@@ -27,6 +28,7 @@ from .roi_align import ROIAlign, roi_align
 from .roi_align_rotated import ROIAlignRotated, roi_align_rotated
 from .rotated_boxes import pairwise_iou_rotated
 from .shape_spec import ShapeSpec
+from .soft_nms import SoftNMS, soft_nms
 from .sync_batch_norm import sync_on_cpu_
 from .wrappers import (
     BatchNorm2d,
@@ -53,6 +55,7 @@ __all__ = [
     "DeformConv",
     "DepthwiseSeparableConv2d",
     "FrozenBatchNorm2d",
+    "FusedBoxes",
     "LayerNorm",
     "Linear",
     "MaxPool2d",
@@ -61,6 +64,7 @@ __all__ = [
     "ROIAlign",
     "ROIAlignRotated",
     "ShapeSpec",
+    "SoftNMS",
     "batched_nms",
     "batched_nms_rotated",
     "cat",
@@ -85,6 +89,8 @@ __all__ = [
     "shapes_to_tensor",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "soft_nms",
     "sync_on_cpu_",
     "varifocal_loss",
+    "weighted_box_fusion",
 ]

@@ -7,7 +7,7 @@ from .parts import (
     Part,
     delta_weights,
     kind_of,
-    nms_threshold,
+    nms_keys,
     norm_of,
     require_kind,
     resnet_keys,
@@ -181,7 +181,7 @@ def _test(model: Part, prefix: str) -> Keys:
     return {
         f"{prefix}.SCORE_THRESH_TEST": test.get("score_thr", 0.05),
         f"{prefix}.TOPK_CANDIDATES_TEST": test.get("nms_pre", 1000),
-        f"{prefix}.NMS_THRESH_TEST": nms_threshold(test),
+        **nms_keys(test, f"{prefix}.NMS_THRESH_TEST"),
         "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 100),
     }
 

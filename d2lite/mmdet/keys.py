@@ -15,6 +15,7 @@ from .parts import (
     Part,
     delta_weights,
     kind_of,
+    nms_keys,
     nms_threshold,
     norm_of,
     pyramid_keys,
@@ -246,7 +247,7 @@ def _regions(model: Part, is_cascade: bool) -> Keys:
     train, test = _parts(model, "train_cfg").get("rcnn"), _parts(model, "test_cfg")["rcnn"]
     keys: Keys = {
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": test["score_thr"],
-        "MODEL.ROI_HEADS.NMS_THRESH_TEST": nms_threshold(test),
+        **nms_keys(test, "MODEL.ROI_HEADS.NMS_THRESH_TEST"),
         "TEST.DETECTIONS_PER_IMAGE": test["max_per_img"],
     }
     stages = [train] if isinstance(train, Mapping) else list(train or ())

@@ -53,10 +53,29 @@ def nms_threshold(part: Part) -> float:
     Raises:
         ConfigError: for another kind of suppression.
     """
+    return float(nms_keys(part, "")[""])
+
+
+def nms_keys(part: Part, key: str) -> Keys:
+    """The suppression in the settings of a test, hard or soft.
+
+    Args:
+        part: settings with `nms`.
+        key: of the threshold; "" for models without soft suppression.
+
+    Raises:
+        ConfigError: for another kind of suppression.
+    """
     nms = part.get("nms") or {}
-    if nms.get("type", "nms") != "nms":
-        raise ConfigError(f"There is no counterpart of the suppression {nms.get('type')!r}.")
-    return float(nms.get("iou_threshold", nms.get("iou_thr", 0.5)))
+    kind = nms.get("type", "nms")
+    keys: Keys = {key: float(nms.get("iou_threshold", nms.get("iou_thr", 0.5)))}
+    if kind == "soft_nms" and key and nms.get("method", "linear") in ("linear", "gaussian"):
+        keys["TEST.SOFT_NMS.METHOD"] = nms.get("method", "linear")
+        keys["TEST.SOFT_NMS.SIGMA"] = float(nms.get("sigma", 0.5))
+        keys["TEST.SOFT_NMS.MIN_SCORE"] = float(nms.get("min_score", 0.001))
+    elif kind != "nms":
+        raise ConfigError(f"There is no counterpart of the suppression {kind!r}.")
+    return keys
 
 
 def resnet_keys(part: Part) -> Keys:

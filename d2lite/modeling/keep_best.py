@@ -2,8 +2,10 @@
 
 from torch import Tensor
 
-from d2lite.layers import batched_nms, batched_nms_rotated
+from d2lite.config import CfgNode
+from d2lite.layers import SoftNMS, batched_nms, batched_nms_rotated, soft_nms
 from d2lite.structures import Boxes, RotatedBoxes
+from d2lite.utils.errors import ConfigError, ExportError
 from d2lite.utils.tracing import is_tracing
 
 # The first try takes this many times the wanted number of boxes, and no fewer than the second.
@@ -42,3 +44,58 @@ def keep_best(
         if len(kept) >= most or count >= len(order):
             return kept[:most]
         count *= 4
+
+
+def suppress(
+    boxes: Boxes,
+    scores: Tensor,
+    groups: Tensor,
+    iou_threshold: float,
+    most: int,
+    soft: SoftNMS | None,
+) -> tuple[Tensor, Tensor]:
+    """`keep_best`, or soft suppression; with the scores that boxes have afterwards.
+
+    Args:
+        boxes: see `keep_best`, as the next four.
+        scores: likewise.
+        groups: likewise.
+        iou_threshold: likewise.
+        most: likewise.
+        soft: None for `keep_best`.
+
+    Returns:
+        (K,) int64 positions, best first, and (K,) their scores.
+
+    Raises:
+        ConfigError: for rotated boxes with soft suppression.
+    """
+    if soft is None:
+        kept = keep_best(boxes, scores, groups, iou_threshold, most)
+        return kept, scores[kept]
+    if isinstance(boxes, RotatedBoxes):
+        raise ConfigError('TEST.SOFT_NMS is for upright boxes; set TEST.SOFT_NMS.METHOD to "".')
+    return soft_nms(boxes.tensor, scores, groups, iou_threshold, soft, most)
+
+
+def soft_nms_arguments(cfg: CfgNode) -> dict[str, SoftNMS]:
+    """{"soft_nms": ...} from `TEST.SOFT_NMS`; {} where it is off, for classes without the argument.
+
+    Args:
+        cfg: the whole config.
+    """
+    node = cfg.TEST.SOFT_NMS
+    soft = SoftNMS.from_options(node.METHOD, node.SIGMA, node.MIN_SCORE)
+    return {} if soft is None else {"soft_nms": soft}
+
+
+def refuse_soft(soft: SoftNMS | None) -> None:
+    """Refuse soft suppression in the fixed-size form.
+
+    Raises:
+        ExportError: if it is on.
+    """
+    if soft is not None:
+        raise ExportError(
+            'Soft suppression has no fixed-size form; export with TEST.SOFT_NMS.METHOD "".'
+        )

@@ -16,6 +16,7 @@ from d2lite.structures import Boxes, Instances, RotatedBoxes
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DataError
 
+from .keep_best import soft_nms_arguments
 from .meta_arch import DenseDetector, GeneralizedRCNN, PanopticFPN
 from .postprocessing import detector_postprocess
 from .roi_heads.fast_rcnn_inference import fast_rcnn_inference_single_image
@@ -220,7 +221,13 @@ class GeneralizedRCNNWithTTA(nn.Module):
         table.scatter_(1, classes[:, None], scores[:, None])
         limit = self.cfg.TEST.DETECTIONS_PER_IMAGE
         return fast_rcnn_inference_single_image(
-            all_boxes, table, shape_hw, _ANY_SCORE, nms_thresh, limit
+            all_boxes,
+            table,
+            shape_hw,
+            _ANY_SCORE,
+            nms_thresh,
+            limit,
+            soft_nms=soft_nms_arguments(self.cfg).get("soft_nms"),
         )[0]
 
     def _rescale_detected_boxes(

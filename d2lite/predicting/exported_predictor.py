@@ -2,8 +2,9 @@
 
 from torch import nn
 
+from d2lite.config import CfgNode
 from d2lite.engine import DefaultPredictor
-from d2lite.export import ExportedModel
+from d2lite.export import EXPORTED_SUFFIXES, ExportedModel
 
 
 class ExportedPredictor(DefaultPredictor):
@@ -15,3 +16,13 @@ class ExportedPredictor(DefaultPredictor):
 
     def _load_model(self, weights: str) -> nn.Module:
         return self._exported
+
+
+def load_predictor(cfg: CfgNode) -> DefaultPredictor:
+    """The model of a config, whose MODEL.WEIGHTS may be an exported file.
+
+    Args:
+        cfg: see `model_config`.
+    """
+    is_exported = cfg.MODEL.WEIGHTS.endswith(EXPORTED_SUFFIXES)
+    return ExportedPredictor(cfg) if is_exported else DefaultPredictor(cfg)

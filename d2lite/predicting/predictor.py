@@ -18,11 +18,11 @@ from d2lite.data import Metadata
 from d2lite.data.image_io import convert_image_to_rgb
 from d2lite.engine import DefaultPredictor
 from d2lite.engine.resuming import DRAWING_KEYS, facts_of_weights
-from d2lite.export import EXPORTED_SUFFIXES
 from d2lite.utils.env import resolve_device
 from d2lite.utils.errors import ArgumentError, DataError, MissingFileError
 
-from .exported_predictor import ExportedPredictor
+from .ensemble import EnsemblePredictor
+from .exported_predictor import load_predictor
 from .images import as_image
 from .merge_tiles import merge_tiles
 from .model_source import model_config
@@ -63,6 +63,7 @@ class Predictor:
         array_format: str = "BGR",
         opts: Sequence[str] = (),
         imports: Sequence[str] = (),
+        ensemble: Sequence[Any] = (),
     ) -> None:
         """Load a model.
 
@@ -78,6 +79,8 @@ class Predictor:
                 them, or "RGB".
             opts: KEY, VALUE, ... that win over the config.
             imports: Python files or modules of the model, to import first.
+            ensemble: further models of the same classes, whose boxes are fused with those of the
+                first, see `Ensemble`.
 
         Raises:
             UserError: if the model cannot be found, read or built.
@@ -93,8 +96,15 @@ class Predictor:
         threshold = facts.get("thresholds") if threshold is None else threshold
         _choose_device(cfg, device)
         _lower_score_threshold(cfg, lowest_of(threshold))
-        is_exported = cfg.MODEL.WEIGHTS.endswith(EXPORTED_SUFFIXES)
-        self._loaded = ExportedPredictor(cfg) if is_exported else DefaultPredictor(cfg)
+        self._loaded: DefaultPredictor | EnsemblePredictor = load_predictor(cfg)
+        if ensemble:
+            others = []
+            for other in ensemble:
+                other_cfg = model_config(other, (), imports)
+                _choose_device(other_cfg, device)
+                _lower_score_threshold(other_cfg, lowest_of(threshold))
+                others.append(load_predictor(other_cfg))
+            self._loaded = EnsemblePredictor([self._loaded, *others])
         self.cfg, self.model = self._loaded.cfg, self._loaded.model
         self.metadata = _completed(self._loaded.metadata, facts.get("metadata"))
         self.class_names: list[str] = list(self.metadata.get("thing_classes") or ())

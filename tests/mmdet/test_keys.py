@@ -187,7 +187,8 @@ runner = dict(type='EpochBasedRunner', max_epochs=4)
         (("'GIoULoss'", "'BoundedIoULoss'"), "loss of boxes 'BoundedIoULoss'"),
         (("scales=[4]", "scales=[4, 8]"), "Anchors of one scale"),
         (("iou_threshold=0.45", "iou_threshold=0.4, split=1"), None),
-        (("type='nms', iou_threshold=0.45", "type='soft_nms'"), "suppression 'soft_nms'"),
+        (("type='nms', iou_threshold=0.45", "type='fast_nms'"), "suppression 'fast_nms'"),
+        (("type='nms', iou_threshold=0.65", "type='soft_nms'"), "suppression 'soft_nms'"),
         (("    neck=dict(", "    hals=dict("), "setting 'neck'"),
         (("strides=[4, 8, 16, 32, 64]", "strides=5"), "another form"),
     ],
@@ -199,6 +200,15 @@ def test_what_has_no_counterpart_is_refused_by_name(change, message):
         return
     with pytest.raises(ConfigError, match=message):
         convert_mmdet_config(content)
+
+
+def test_soft_suppression_of_detections_has_its_keys():
+    soft = "type='soft_nms', iou_threshold=0.4, method='gaussian', sigma=0.3, min_score=0.02"
+    text = RCNN.replace("type='nms', iou_threshold=0.45", soft)
+    keys = convert_mmdet_config(parse_mmdet_config(text)).keys
+    expected = {"METHOD": "gaussian", "SIGMA": 0.3, "MIN_SCORE": 0.02}
+    assert {key: keys[f"TEST.SOFT_NMS.{key}"] for key in expected} == expected
+    assert keys["MODEL.ROI_HEADS.NMS_THRESH_TEST"] == 0.4
 
 
 def test_a_file_without_a_model_is_refused():

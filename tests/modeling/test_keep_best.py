@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from d2lite.layers import batched_nms, batched_nms_rotated
+from d2lite.layers import SoftNMS, batched_nms, batched_nms_rotated
 from d2lite.modeling import keep_best as module
-from d2lite.modeling.keep_best import keep_best
+from d2lite.modeling.keep_best import keep_best, suppress
 from d2lite.structures import Boxes, RotatedBoxes
+from d2lite.utils.errors import ConfigError
 
 
 def crowd(count, groups, spread=60.0, seed=0):
@@ -60,3 +61,9 @@ def test_second_look_is_taken_only_where_the_first_finds_too_few(monkeypatch):
     keep_best(Boxes(boxes), scores, group, 0.5, 100)
     assert looks[0] == 1000
     assert len(looks) > 1
+
+
+def test_soft_suppression_is_refused_for_rotated_boxes():
+    boxes = RotatedBoxes(torch.tensor([[5.0, 5, 4, 4, 30]]))
+    with pytest.raises(ConfigError, match="upright boxes"):
+        suppress(boxes, torch.ones(1), torch.zeros(1), 0.5, 10, SoftNMS("linear"))

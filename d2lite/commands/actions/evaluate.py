@@ -7,6 +7,8 @@ from d2lite.config import CfgNode
 from d2lite.engine import DefaultTrainer, default_setup, evaluate_checkpoint, setup_cfg
 from d2lite.engine.defaults import require_test_sets
 from d2lite.export import EXPORTED_SUFFIXES, ExportedModel
+from d2lite.predicting.ensemble import Ensemble
+from d2lite.predicting.exported_predictor import load_predictor
 from d2lite.predicting.model_source import model_config
 from d2lite.utils.errors import ConfigError
 
@@ -17,6 +19,14 @@ def evaluate(args: argparse.Namespace) -> None:
     """What one process does; every process of a distributed run calls it."""
     cfg = _config(args)
     default_setup(cfg, args)
+    if args.ensemble:
+        require_test_sets(cfg)
+        others = [model_config(run, (), args.imports) for run in args.ensemble]
+        for other in others:
+            other.MODEL.DEVICE = cfg.MODEL.DEVICE
+        members = [load_predictor(one) for one in (cfg, *others)]
+        DefaultTrainer.test(cfg, Ensemble(members, cfg.TEST.DETECTIONS_PER_IMAGE))
+        return
     if cfg.MODEL.WEIGHTS.endswith(EXPORTED_SUFFIXES):
         require_test_sets(cfg)
         DefaultTrainer.test(cfg, ExportedModel(cfg.MODEL.WEIGHTS))

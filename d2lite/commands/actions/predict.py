@@ -58,7 +58,14 @@ def predict(args: argparse.Namespace) -> int:
     _check_formats(formats, [one for one in inputs if one.is_video], args)
     _make_folder(Path(args.output), inputs)
     threshold = parse_threshold(args.confidence_threshold)
-    predictor = Predictor(cfg, device=args.device, threshold=threshold, batch_size=args.batch_size)
+    predictor = Predictor(
+        cfg,
+        device=args.device,
+        threshold=threshold,
+        batch_size=args.batch_size,
+        imports=args.imports,
+        ensemble=args.ensemble,
+    )
     return _Prediction(args, predictor, formats, threshold).run(inputs)
 
 
@@ -133,6 +140,7 @@ class _Prediction:
         return {
             "weights": [cfg.MODEL.WEIGHTS, stamp_of(cfg.MODEL.WEIGHTS)],
             "config": cfg.dump(),
+            "ensemble": [[run, stamp_of(run)] for run in args.ensemble],
             "threshold": self.threshold,
             "tiles": [args.tiles, args.overlap],
             "save_as": self.writer.formats,

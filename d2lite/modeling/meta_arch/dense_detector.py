@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import cat, sigmoid_focal_loss
+from d2lite.layers import SoftNMS, cat, sigmoid_focal_loss
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.errors import ExportError
 from d2lite.utils.events import log_scalars
@@ -20,7 +20,7 @@ from d2lite.utils.tracing import at_most
 from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
 from ..dense_predictions import permute_to_N_HWA_K
-from ..keep_best import keep_best
+from ..keep_best import refuse_soft, soft_nms_arguments, suppress
 from ..padded import best_pairs, clip_to_sizes, detect_padded, take_rows
 from ..training_visualization import log_boxes_and_truth, should_visualize
 from .detector import Batch, Detector, common_arguments, postprocess_batch
@@ -61,6 +61,7 @@ class DenseDetector(Detector):
     test_topk_candidates: int
     test_nms_thresh: float
     max_detections_per_image: int
+    soft_nms: SoftNMS | None = None
     loss_normalizer: Tensor
 
     def __init__(
@@ -125,6 +126,7 @@ class DenseDetector(Detector):
 
     def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         """See `Detector.predict_padded`."""
+        refuse_soft(self.soft_nms)
         maps = self.backbone(images)
         features = [maps[name] for name in self.head_in_features]
         predictions = self.head(features)
@@ -203,14 +205,17 @@ class DenseDetector(Detector):
         if self.clips_candidates:
             candidates.pred_boxes.clip(image_size)
             candidates = candidates[candidates.pred_boxes.nonempty()]
-        kept = keep_best(
+        kept, scores = suppress(
             candidates.pred_boxes,
             candidates.scores,
             candidates.pred_classes,
             self.test_nms_thresh,
             self.max_detections_per_image,
+            self.soft_nms,
         )
-        return candidates[kept]
+        found = candidates[kept]
+        found.scores = scores
+        return found
 
     def _detect(
         self,
@@ -322,6 +327,7 @@ class DenseDetector(Detector):
             "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
             "test_nms_thresh": node.NMS_THRESH_TEST,
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            **soft_nms_arguments(cfg),
         }
 
     @staticmethod

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import cat
+from d2lite.layers import SoftNMS, cat
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_point_box_distance
 
 from ..anchor_generator import DefaultAnchorGenerator
@@ -51,6 +51,7 @@ class FCOS(DenseDetector):
         test_topk_candidates: detections of each level that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
         max_detections_per_image: at most so many are returned.
+        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
         pixel_mean: of each channel.
         pixel_std: of each channel.
 
@@ -82,6 +83,7 @@ class FCOS(DenseDetector):
         test_topk_candidates: int = 1000,
         test_nms_thresh: float = 0.6,
         max_detections_per_image: int = 100,
+        soft_nms: SoftNMS | None = None,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:
@@ -102,6 +104,7 @@ class FCOS(DenseDetector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.soft_nms = soft_nms
         self._start_normalizer(_FIRST_NORMALIZER)
 
     @classmethod

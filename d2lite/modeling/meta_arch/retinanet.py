@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
+from d2lite.layers import SoftNMS
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
 from d2lite.utils.memory import retry_if_cuda_oom
 
@@ -49,6 +50,7 @@ class RetinaNet(DenseDetector):
         test_topk_candidates: detections of each level that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
         max_detections_per_image: at most so many are returned.
+        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
         clips_candidates: cut boxes at the borders of the image before NMS.
         pixel_mean: of each channel.
         pixel_std: of each channel.
@@ -84,6 +86,7 @@ class RetinaNet(DenseDetector):
         test_topk_candidates: int = 1000,
         test_nms_thresh: float = 0.5,
         max_detections_per_image: int = 100,
+        soft_nms: SoftNMS | None = None,
         clips_candidates: bool = False,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -105,6 +108,7 @@ class RetinaNet(DenseDetector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.soft_nms = soft_nms
         self.clips_candidates = clips_candidates
         self.vis_period = vis_period
         self.input_format = input_format

@@ -160,6 +160,7 @@ class CascadeROIHeads(StandardROIHeads):
             last.test_score_thresh,
             last.test_nms_thresh,
             last.test_topk_per_image,
+            soft_nms=last.soft_nms,
         )
         return detections
 

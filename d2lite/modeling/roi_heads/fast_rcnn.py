@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import ShapeSpec, cat, cross_entropy
+from d2lite.layers import ShapeSpec, SoftNMS, cat, cross_entropy
 from d2lite.structures import Boxes, Instances, split_rows
 from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.events import has_event_storage, log_scalars
 from d2lite.utils.process_means import mean_weight
 
 from ..box_regression import Box2BoxTransform, box_regression_loss
+from ..keep_best import refuse_soft, soft_nms_arguments
 from ..loss_weights import weighted, weights_by_name
 from ..padded import PaddedBoxes, region_detections
 from ..weight_init import normal_fill
@@ -55,6 +56,7 @@ class FastRCNNOutputLayers(nn.Module):
             model. Where it misses the file that it counts in, weights are 0 until a checkpoint
             brings them or the first loss asks again: inference needs no annotations.
         fed_loss_num_classes: how many classes count.
+        soft_nms: see `fast_rcnn_inference`.
 
     Raises:
         ConfigError: if the federated loss is asked for without the sigmoid.
@@ -81,6 +83,7 @@ class FastRCNNOutputLayers(nn.Module):
         use_sigmoid_ce: bool = False,
         get_fed_loss_cls_weights: Callable[[], Tensor] | None = None,
         fed_loss_num_classes: int = 50,
+        soft_nms: SoftNMS | None = None,
     ) -> None:
         super().__init__()
         if use_fed_loss and not use_sigmoid_ce:
@@ -105,6 +108,7 @@ class FastRCNNOutputLayers(nn.Module):
         self.test_score_thresh = test_score_thresh
         self.test_nms_thresh = test_nms_thresh
         self.test_topk_per_image = test_topk_per_image
+        self.soft_nms = soft_nms
         self.loss_weight = weights_by_name(loss_weight, "loss_cls", "loss_box_reg")
         self.use_fed_loss = use_fed_loss
         self.use_sigmoid_ce = use_sigmoid_ce
@@ -136,6 +140,7 @@ class FastRCNNOutputLayers(nn.Module):
             "use_fed_loss": node.USE_FED_LOSS,
             "use_sigmoid_ce": node.USE_SIGMOID_CE,
             "fed_loss_num_classes": node.FED_LOSS_NUM_CLASSES,
+            **soft_nms_arguments(cfg),
         }
 
     def set_fed_loss_cls_weights(self, weights: Tensor) -> None:
@@ -307,6 +312,7 @@ class FastRCNNOutputLayers(nn.Module):
             self.test_nms_thresh,
             self.test_topk_per_image,
             box_class=self._box_class,
+            soft_nms=self.soft_nms,
         )
 
     def predict_boxes(
@@ -354,6 +360,7 @@ class FastRCNNOutputLayers(nn.Module):
             sizes: likewise.
         """
         limits = (self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image)
+        refuse_soft(self.soft_nms)
         return region_detections(boxes, probs, valid, sizes, *limits)
 
     def predict_rows(self, predictions: Predictions, boxes: Tensor) -> tuple[Tensor, Tensor]:

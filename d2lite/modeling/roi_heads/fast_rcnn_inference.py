@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from d2lite.layers import SoftNMS
 from d2lite.structures import Boxes, Instances
 
-from ..keep_best import keep_best
+from ..keep_best import suppress
 
 
 def fast_rcnn_inference(
@@ -22,6 +23,7 @@ def fast_rcnn_inference(
     topk_per_image: int,
     *,
     box_class: type[Boxes] = Boxes,
+    soft_nms: SoftNMS | None = None,
 ) -> tuple[list[Instances], list[Tensor]]:
     """Keep the good detections of each image.
 
@@ -35,6 +37,7 @@ def fast_rcnn_inference(
         nms_thresh: a detection is dropped if its IoU with a better one of its class is above it.
         topk_per_image: at most so many; below 0 for all.
         box_class: `Boxes` or `RotatedBoxes`.
+        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
 
     Returns:
         of each image pred_boxes, scores and pred_classes, best first; and the region that each
@@ -42,7 +45,12 @@ def fast_rcnn_inference(
     """
     results = [
         fast_rcnn_inference_single_image(
-            *image, score_thresh, nms_thresh, topk_per_image, box_class=box_class
+            *image,
+            score_thresh,
+            nms_thresh,
+            topk_per_image,
+            box_class=box_class,
+            soft_nms=soft_nms,
         )
         for image in zip(boxes, scores, image_shapes, strict=True)
     ]
@@ -58,6 +66,7 @@ def fast_rcnn_inference_single_image(
     topk_per_image: int,
     *,
     box_class: type[Boxes] = Boxes,
+    soft_nms: SoftNMS | None = None,
 ) -> tuple[Instances, Tensor]:
     """`fast_rcnn_inference` for one image; see there for the arguments.
 
@@ -76,11 +85,13 @@ def fast_rcnn_inference_single_image(
     candidates = box_class(boxes_RCD[region, column])
     candidates.clip(image_shape)
     candidate_scores = scores[region, category]
-    kept = keep_best(candidates, candidate_scores, category, nms_thresh, topk_per_image)
+    kept, kept_scores = suppress(
+        candidates, candidate_scores, category, nms_thresh, topk_per_image, soft_nms
+    )
     instances = Instances(
         image_shape,
         pred_boxes=candidates[kept],
-        scores=candidate_scores[kept],
+        scores=kept_scores,
         pred_classes=category[kept],
     )
     return instances, region[kept]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import ShapeSpec
+from d2lite.layers import ShapeSpec, SoftNMS
 from d2lite.modeling import Backbone
 from d2lite.modeling.anchor_generator import DefaultAnchorGenerator
 from d2lite.modeling.assigning import assign_by_statistics
@@ -69,6 +69,7 @@ class StatisticsDetector(DenseDetector):
         test_topk_candidates: detections of each level that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
         max_detections_per_image: at most so many are returned.
+        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
         pixel_mean: see `Detector`.
         pixel_std: likewise.
     """
@@ -92,6 +93,7 @@ class StatisticsDetector(DenseDetector):
         test_topk_candidates: int = 1000,
         test_nms_thresh: float = 0.6,
         max_detections_per_image: int = 100,
+        soft_nms: SoftNMS | None = None,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:
@@ -114,6 +116,7 @@ class StatisticsDetector(DenseDetector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.soft_nms = soft_nms
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
