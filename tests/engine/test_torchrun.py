@@ -89,6 +89,22 @@ def test_an_exception_in_one_rank_ends_all_with_its_trace(images, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_whose_process_was_killed_ends_as_the_unbroken_one(images, tmp_path):
+    """All processes are started again, and they go on from the last checkpoint."""
+    options = ("SOLVER.CHECKPOINT_PERIOD", "4", "SEED", "3")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    status, text = finish(start(images, whole, *options, torchrun=TWO_HERE))
+    assert status == 0, text
+    options += ("MODEL.META_ARCHITECTURE", "KilledOnceDetector")
+    torchrun = (*TWO_HERE, "--max-restarts", "1")
+    status, text = finish(start(images, broken, *options, torchrun=torchrun))
+    assert status == 0, text
+    assert (images / "killed").exists()
+    assert "Training from iteration 4 to 8" in text
+    assert torch.equal(final_weights(broken), final_weights(whole))
+
+
+@pytest.mark.slow
 def test_a_mistake_in_the_command_is_told_without_a_trace(images, tmp_path):
     process = start(images, tmp_path / "out", "SOLVER.IMS_PER_BATCH", "3", torchrun=TWO_HERE)
     status, text = finish(process)

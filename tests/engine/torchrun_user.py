@@ -1,6 +1,7 @@
 """A user's file, as `--import` takes it: the images and models of the torchrun tests."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -23,4 +24,19 @@ class FailingDetector(ddp_job.StackDetector):
         self.steps += self.training
         if self.steps == 3 and comm.get_rank() == 1:
             raise ZeroDivisionError("in one rank alone")
+        return super().forward(batched_inputs)
+
+
+@META_ARCH_REGISTRY.register()
+class KilledOnceDetector(ddp_job.StackDetector):
+    """Its process of rank 1 is killed in the sixth step, the first time that it comes to it."""
+
+    steps = 0
+
+    def forward(self, batched_inputs):
+        self.steps += self.training
+        mark = Path(os.environ["D2LITE_TEST_FOLDER"], "killed")
+        if self.steps == 6 and comm.get_rank() == 1 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(batched_inputs)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from d2lite.data import DatasetCatalog, Metadata
 from d2lite.predicting import Predictor, Result
 from d2lite.predicting.progress import FILE_NAME
 from d2lite.predicting.tracking import Tracker
+from d2lite.utils import comm
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -227,3 +229,80 @@ def test_killed_prediction_goes_on_with_the_same_command(predict, checkpoint, ph
     assert [image["name"] for image in content] == [str(p) for p in sorted(folder.iterdir())]
     assert len(list(out.glob("*.png"))) == 30
     assert not (out / FILE_NAME).exists()
+
+
+def test_two_processes_predict_each_image_once_and_the_first_writes_the_whole(
+    predict, checkpoint, photos, tmp_path, monkeypatch
+):
+    words = [checkpoint, photos, "--save-as", "json,csv", "--threshold", "0"]
+    predict(*words, "--output", tmp_path / "alone")
+    sent = []
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(comm, "gather", lambda part: sent.append(part) or [])
+    monkeypatch.setattr(comm, "get_rank", lambda: 1)
+    out = tmp_path / "two"
+    status, _ = predict(*words, "--output", out)
+    assert status == 0
+    assert not (out / "predictions.json").exists()
+    monkeypatch.setattr(comm, "gather", lambda part: [part, *sent])
+    monkeypatch.setattr(comm, "get_rank", lambda: 0)
+    status, text = predict(*words, "--output", out)
+    assert status == 0
+    assert "2 of 4 images are finished already" in text
+    for name in ("predictions.json", "predictions.csv"):
+        assert (out / name).read_text() == (tmp_path / "alone" / name).read_text()
+    assert not list(out.glob("unfinished*"))
+
+
+@pytest.mark.slow
+def test_a_lost_process_of_a_prediction_comes_back_and_repeats_nothing(
+    checkpoint, photos, tmp_path
+):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number in range(24):
+        shutil.copy(photos / f"{number % 4}.png", folder / f"{number:02d}.png")
+    (folder / "broken.png").write_bytes(b"not an image")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "--max-restarts", "1", str(_write_script(tmp_path))]
+    command += ["predict", checkpoint, folder, "--output", out, "--save-as", "drawing,json"]
+    ended = subprocess.run(
+        [*map(str, command), "--threshold", "0", "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "killed").exists()
+    assert "images are finished already" in ended.stdout + ended.stderr
+    assert "1 of 25 images could not be read" in ended.stdout + ended.stderr
+    content = json.loads((out / "predictions.json").read_text())
+    assert [Path(image["name"]).stem for image in content] == [f"{i:02d}" for i in range(24)]
+
+
+def _write_script(folder):
+    """The command, which process 1 leaves by a kill after its fifth image, once."""
+    script = folder / "command.py"
+    script.write_text(_KILLED_ONCE.format(mark=str(folder / "killed")))
+    return script
+
+
+_KILLED_ONCE = """
+import os, signal, sys
+from pathlib import Path
+from d2lite.commands import main
+from d2lite.predicting.progress import Progress
+
+add, mark, number = Progress.add, Path({mark!r}), 0
+
+def add_or_die(self, name, content):
+    global number
+    add(self, name, content)
+    number += 1
+    if number == 5 and os.environ["RANK"] == "1" and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Progress.add = add_or_die
+main()
+"""

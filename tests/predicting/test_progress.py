@@ -28,6 +28,39 @@ def test_finished_images_are_known_after_a_kill(tmp_path):
     assert not (tmp_path / "out" / FILE_NAME).exists()
 
 
+def test_each_process_has_a_file_and_knows_what_the_others_finished(tmp_path):
+    """Also when it is started again as one of another number of processes."""
+    names = images(tmp_path)
+    parts = [Progress(tmp_path / "out", {}, process=number) for number in range(3)]
+    assert len({part.path for part in parts}) == 3
+    parts[2].add(names[0], {"objects": [1]})
+    parts[0].add(names[2], {"objects": [3]})
+    parts[1].add(names[1], {"objects": [2]})
+    again = Progress(tmp_path / "out", {}, process=1)
+    assert again.finished == set(names)
+    assert [entry["objects"] for entry in again.contents(names)] == [[1], [2], [3]]
+    again.remove()
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_what_other_processes_noted_with_other_options_does_not_count(tmp_path):
+    names = images(tmp_path)
+    Progress(tmp_path / "out", {"threshold": 0.5}, process=1).add(names[0], {})
+    again = Progress(tmp_path / "out", {"threshold": 0.4})
+    assert again.finished == set()
+    assert list(again.contents()) == []
+
+
+def test_of_an_image_that_two_processes_noted_the_present_one_counts(tmp_path):
+    names = images(tmp_path)
+    new, old = (Progress(tmp_path / "out", {}, process=number) for number in (0, 1))
+    old.add(names[0], {"version": 1})
+    with open(names[0], "a") as file:
+        file.write("longer")
+    new.add(names[0], {"version": 2})
+    assert [entry["version"] for entry in new.contents()] == [2]
+
+
 def test_other_options_begin_again(tmp_path):
     names = images(tmp_path)
     Progress(tmp_path / "out", {"threshold": 0.5}).add(names[0], {})

@@ -1,8 +1,11 @@
 """What `d2lite predict` does: find the inputs, predict them, write what was asked for."""
 
 import argparse
+import datetime
 import logging
-from collections.abc import Iterable, Iterator
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from d2lite.engine import launch
 from d2lite.predicting import Predictor, Result
 from d2lite.predicting.inputs import Input, find_inputs
 from d2lite.predicting.model_source import model_config
@@ -24,12 +28,15 @@ from d2lite.predicting.saving import (
 from d2lite.predicting.thresholds import Thresholds, lowest_of
 from d2lite.predicting.tracking import Tracker
 from d2lite.predicting.video import Video, VideoFile, write_video
+from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DataError, OutputError
 from d2lite.utils.logger import setup_logger
 
 from .predict_words import parse_threshold, split_words, unique_stems
 
 DEFAULT_MODEL = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
+# How long processes that have finished their images wait for the others.
+_PATIENCE = datetime.timedelta(days=7)
 # So many files are named one by one; of more there is a progress bar.
 _NAMED = 100
 _MORE_NAMES = 3
@@ -38,7 +45,7 @@ logger = logging.getLogger("d2lite.predict")
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Predict every input.
+    """Predict every input; where torchrun or srun started several processes, each a part of them.
 
     Args:
         args: of `d2lite predict`.
@@ -46,7 +53,12 @@ def predict(args: argparse.Namespace) -> int:
     Returns:
         The exit status: 1 if some of several images could not be read.
     """
-    setup_logger()
+    status: int = launch(_predict, 1, args=(args,), timeout=_PATIENCE)
+    return status
+
+
+def _predict(args: argparse.Namespace) -> int:
+    setup_logger(distributed_rank=comm.get_rank())
     run, words = split_words(args)
     opts = list(args.opts)
     source = run or args.config_file or DEFAULT_MODEL
@@ -106,6 +118,8 @@ class _Prediction:
         self.writer = OutputWriter(self.output, formats, image_mode=args.images)
         self.keeps_objects = self.writer.needs_entries or bool(args.save_json)
         self.failed: list[str] = []
+        # This process predicts every `step`-th input.
+        self.first, self.step = comm.get_rank(), comm.get_world_size()
 
     def run(self, inputs: list[Input]) -> int:
         """Predict all, write everything, and return the exit status."""
@@ -116,10 +130,11 @@ class _Prediction:
                 f"{','.join(self.writer.formats)} writes a folder. Name a folder."
             )
         images = [one.name for one in inputs if not one.is_video]
+        videos = [one for one in inputs if one.is_video]
         progress = None
         entries: list[dict[str, Any]] = []
         if len(images) > 1:
-            progress = Progress(self.output, self._options())
+            progress = Progress(self.output, self._options(), process=self.first)
         for name, content, drawn in self._images(images, progress, bool(is_file)):
             if progress is not None:
                 progress.add(name, content)
@@ -127,13 +142,24 @@ class _Prediction:
                 entries.append({"name": name, **content})
             if len(inputs) <= _NAMED:
                 print(*drawn, sep="\n", end="\n" if drawn else "")
-        for one in inputs:
-            if one.is_video:
-                entries += self._video(one, self.output if is_file else None)
-        self._finish(progress, entries)
+        for one in videos[self.first :: self.step]:
+            entries += self._video(one, self.output if is_file else None)
+        entries = self._gather(entries)
+        if not comm.is_main_process():
+            return 0
+        self._finish(progress, entries, images)
         if progress is not None:
             progress.remove()
         return self._report_failed(len(images))
+
+    def _gather(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Wait for all processes; the main one gets what they found and could not do."""
+        parts = comm.gather((entries, self.failed, self.writer.lost, self.writer.strings))
+        if parts:
+            self.failed = [name for _, failed, _, _ in parts for name in failed]
+            self.writer.lost = sum((lost for _, _, lost, _ in parts), Counter())
+            self.writer.strings = {k: v for *_, strings in parts for k, v in strings.items()}
+        return [entry for part, *_ in parts for entry in part]
 
     def _options(self) -> dict[str, Any]:
         args, cfg = self.args, self.predictor.cfg
@@ -153,11 +179,12 @@ class _Prediction:
         """Predict images and write their files; name, what to note, and the drawing of each."""
         stems = unique_stems(names, drawings_alone=self.writer.formats == ["drawing"])
         finished = progress.finished if progress else set()
-        waiting = [name for name in names if name not in finished]
-        if len(waiting) < len(names):
+        waiting = [name for name in names[self.first :: self.step] if name not in finished]
+        if finished:
             logger.info(
-                f"{len(names) - len(waiting)} of {len(names)} images are finished already; going "
-                f"on with the others (delete {progress and progress.path} to begin again)"
+                f"{sum(name in finished for name in names)} of {len(names)} images are finished "
+                f"already; going on with the others (delete {progress and progress.path} to begin "
+                "again)"
             )
         results = self.predictor.stream(
             waiting,
@@ -165,7 +192,8 @@ class _Prediction:
             overlap=self.args.overlap,
             on_error=self._on_error if len(names) > 1 else None,
         )
-        for result in _with_bar(results, len(waiting)):
+        shown = comm.is_main_process()
+        for result in _with_bar(results, len(waiting)) if shown else results:
             if len(names) <= _NAMED:
                 logger.info(str(result))
             if is_file:
@@ -219,8 +247,10 @@ class _Prediction:
             save_crops(result, self.output / "crops", f"{stem}_{number:06d}")
         return {"name": result.path, **self._content(result)}
 
-    def _finish(self, progress: Progress | None, more: list[dict[str, Any]]) -> None:
-        noted = _Entries(progress, more)
+    def _finish(
+        self, progress: Progress | None, more: list[dict[str, Any]], images: Sequence[str]
+    ) -> None:
+        noted = _Entries(progress, more, images)
         names = self.predictor.class_names
         for path in self.writer.finish(noted, names).values():
             print(path)
@@ -238,17 +268,21 @@ class _Prediction:
         shown = ", ".join(self.failed[:_MORE_NAMES])
         more = f" and {len(self.failed) - _MORE_NAMES} more" if len(self.failed) > 3 else ""
         logger.error(f"{len(self.failed)} of {total} images could not be read: {shown}{more}")
-        return 1
+        # torchrun would take it for the end of a lost process, and begin everything again.
+        return 0 if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) else 1
 
 
 class _Entries:
     """What was noted of all images, read again each time."""
 
-    def __init__(self, progress: Progress | None, more: list[dict[str, Any]]) -> None:
-        self._progress, self._more = progress, more
+    def __init__(
+        self, progress: Progress | None, more: list[dict[str, Any]], images: Sequence[str]
+    ) -> None:
+        self._progress, self._more, self._images = progress, more, images
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        noted: Iterable[dict[str, Any]] = self._progress.contents() if self._progress else ()
+        progress = self._progress
+        noted: Iterable[dict[str, Any]] = progress.contents(self._images) if progress else ()
         return chain(noted, self._more)
 
 

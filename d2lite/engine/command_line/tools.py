@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from d2lite.engine.launch import launch
+from d2lite.engine.launching.environment import was_restarted
 
 
 def launch_tool(
@@ -23,8 +24,11 @@ def launch_processes(main: Callable[[argparse.Namespace], None], args: argparse.
 
     Args:
         main: what each of them does; a function of a module, so that it can be sent to them.
-        args: the options, which each gets.
+        args: the options, which each gets. After a restart by torchrun, a training goes on from
+            the newest checkpoint, whatever they say.
     """
+    if was_restarted() and hasattr(args, "resume") and not args.eval_only:
+        args.resume = True
     launch(
         main,
         args.num_gpus,

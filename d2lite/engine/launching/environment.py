@@ -61,6 +61,11 @@ def read_environment() -> Started | None:
     return Started("srun", place, f"tcp://{address}")
 
 
+def was_restarted() -> bool:
+    """Whether torchrun started this process in the place of one that was lost (--max-restarts)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
 def _is_batch_script() -> bool:
     """Whether this is the script of an sbatch job itself, which looks like its first task."""
     return os.environ.get("ENVIRONMENT") == "BATCH" and "SLURM_STEP_ID" not in os.environ
