@@ -40,7 +40,9 @@ EXTRAS = {
     # The pages of docs/ as a site, and its notebook.
     "docs": ["mkdocs-material", "nbclient", "ipykernel"],
     # Other libraries that tests compare with or ask with, or that people's own code draws with.
-    "oracle": ["transformers", "matplotlib", "httpx"],
+    "oracle": ["transformers", "matplotlib", "httpx", "moto[server]"],
+    # Files at s3:// and gs:// addresses.
+    "stores": ["fsspec", "s3fs", "gcsfs"],
     # Training models of queries (Mask2Former).
     "queries": ["scipy"],
     # Objects followed through videos (d2lite predict --track); brings supervision.

@@ -88,6 +88,7 @@ OPTIONAL = {
     "cv2",
     "datasets",
     "detectron2",
+    "fsspec",
     "fvcore.nn",
     "hotcoco",
     "matplotlib",

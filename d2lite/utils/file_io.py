@@ -15,6 +15,7 @@ from iopath.common.file_io import PathManager as _PathManager
 
 from .download import cached_path, download
 from .errors import OutputError
+from .object_store import ObjectStoreHandler
 
 __all__ = ["PathHandler", "PathManager", "atomic_write", "cache_dir", "refuse_special_file"]
 
@@ -105,9 +106,10 @@ class _CarefulPathManager(_PathManager):  # type: ignore[misc]  # iopath ships n
 
 
 PathManager = _CarefulPathManager()
-"""Opens and fetches by address: a local path, http(s) or detectron2://."""
+"""Opens and fetches by address: a local path, http(s), detectron2:// or an object store."""
 PathManager.register_handler(_CachedURLHandler())
 PathManager.register_handler(Detectron2Handler())
+PathManager.register_handler(ObjectStoreHandler(cache_dir))
 
 
 @contextmanager

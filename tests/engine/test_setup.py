@@ -176,6 +176,10 @@ class TestDefaultSetup:
         with pytest.raises(OutputError, match="OUTPUT_DIR"):
             prepare_output_dir(str(tmp_path))
 
+    def test_an_address_is_refused_as_a_folder(self):
+        with pytest.raises(OutputError, match="is an address"):
+            prepare_output_dir("s3://bucket/out")
+
     def test_three_writers_by_default(self, tmp_path):
         writers = default_writers(str(tmp_path), 10)
         names = [type(writer).__name__ for writer in writers]

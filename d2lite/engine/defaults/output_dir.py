@@ -27,8 +27,13 @@ def prepare_output_dir(output_dir: str) -> None:
         output_dir: the folder; missing parents are made.
 
     Raises:
-        OutputError: if it cannot be made or written.
+        OutputError: if it cannot be made or written, or is an address.
     """
+    if "://" in output_dir:
+        raise OutputError(
+            f"OUTPUT_DIR {output_dir!r} is an address, and a run writes to a folder. Give a local "
+            "folder, and copy it with the tool of the store (`aws s3 sync`, `gcloud storage rsync`)."
+        )
     try:
         os.makedirs(output_dir, exist_ok=True)
         with tempfile.TemporaryFile(dir=output_dir):

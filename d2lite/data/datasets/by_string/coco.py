@@ -14,6 +14,7 @@ from d2lite.data.datasets.coco_file import coco_categories, read_coco_json
 from d2lite.data.datasets.coco_reading import read_coco_objects
 from d2lite.data.datasets.image_finder import ImageFinder, missing_images, without_upload_prefix
 from d2lite.utils.errors import MissingFileError
+from d2lite.utils.file_io import PathManager
 
 from .source import find_path, find_paths
 
@@ -54,9 +55,21 @@ class CocoSource:
 
         Args:
             path: the JSON file.
-            image_root: the folder; may also be relative to the JSON's own.
+            image_root: the folder; may also be relative to the JSON's own. Both may be addresses,
+                as in coco:s3://bucket/labels.json@s3://bucket/photos.
         """
-        self._json = find_path(path, suits=Path.is_file)
+        is_address = "://" in path
+        self._json = (
+            Path(PathManager.get_local_path(path))
+            if is_address
+            else find_path(path, suits=Path.is_file)
+        )
+        # Images of an address are not looked for: they are where the file and the string say.
+        self._address: str | None = None
+        if image_root and "://" in image_root:
+            self._address = image_root
+        elif is_address:
+            self._address = f"{path.rpartition('/')[0]}/{image_root or ''}".rstrip("/")
         self._said_root = image_root
         self._kept: dict[str, Any] | None = None
 
@@ -124,8 +137,10 @@ class CocoSource:
         return [f for f in folders_around(self._json) if f.is_dir()]
 
     @cached_property
-    def _images(self) -> tuple[Path, Rename]:
+    def _images(self) -> tuple[Path | str, Rename]:
         """The folder of the images, and what to do to their names in the file."""
+        if self._address is not None:
+            return self._address, _RENAMES[0]
         names = self._head.image_names
         folders = self._folders
         places = [(folder, rename) for rename in _RENAMES for folder in folders]

@@ -89,7 +89,7 @@ class _SpecLoader:
                 name=spec.name,
             )
             kind, path, part = found.kind, str(found.path), found.part
-        elif KINDS[kind].has_folder:
+        elif KINDS[kind].has_folder and "://" not in path:
             path, part = self._file_in(path, part)
         find = _SOURCES[kind]
         if kind == "csv":

@@ -85,6 +85,11 @@ def _below(place: Path, suits: Callable[[Path], bool], levels: int = 3) -> Path 
 
 def find_paths(path: str, *, beside: Path | None = None) -> list[Path]:
     """All places where `find_path` finds something, first to last; at least one."""
+    if "://" in path:
+        raise MissingFileError(
+            f"{path} is an address, and the files of this kind of dataset are looked for on this "
+            "machine. Copy them, or write coco:ADDRESS.json@ADDRESS_OF_IMAGES."
+        )
     places = [Path.cwd(), Path(datasets_root()), *([beside] if beside else [])]
     given = os.path.expanduser(path)
     tried = list(dict.fromkeys(Path(os.path.abspath(place / given)) for place in places))
