@@ -12,7 +12,7 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from d2lite.utils.errors import ConfigError, DeviceError, RunInterrupted
 
-from .launching.environment import Started, read_environment
+from .launching.environment import Started, read_environment, store_after_restart
 from .launching.group import Place, join_group
 from .launching.processes import Job, run_processes
 from .launching.rendezvous import Rendezvous
@@ -123,7 +123,9 @@ def _run_here(
     if started.starter == "torchrun" or torch.cuda.device_count() != 1:
         found_text = f"{started.starter} started {local_size} processes, but this machine has"
         _check_gpus(local_size, found_text)
-    join_group(started.place, timeout, init_method=started.init_method)
+    store = store_after_restart(timeout)
+    init_method = "" if store is not None else started.init_method
+    join_group(started.place, timeout, store=store, init_method=init_method)
     try:
         result = main_func(*args)
     except RunInterrupted:

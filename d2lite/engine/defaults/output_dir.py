@@ -32,7 +32,7 @@ def prepare_output_dir(output_dir: str) -> None:
     if "://" in output_dir:
         raise OutputError(
             f"OUTPUT_DIR {output_dir!r} is an address, and a run writes to a folder. Give a local "
-            "folder, and copy it with the tool of the store (`aws s3 sync`, `gcloud storage rsync`)."
+            "folder, and copy it with the tool of the store, such as `aws s3 sync`."
         )
     try:
         os.makedirs(output_dir, exist_ok=True)

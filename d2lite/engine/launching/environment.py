@@ -2,7 +2,10 @@
 
 import os
 import re
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import torch.distributed as dist
 
 from d2lite.utils.errors import ConfigError
 
@@ -64,6 +67,26 @@ def read_environment() -> Started | None:
 def was_restarted() -> bool:
     """Whether torchrun started this process in the place of one that was lost (--max-restarts)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
+def store_after_restart(timeout: timedelta) -> Any | None:
+    """The store through which processes that torchrun has started again find each other.
+
+    torchrun's own store still holds the addresses of the processes that are gone, under the names
+    that the new ones look for, so that they may wait for each other for ever.
+
+    Args:
+        timeout: how long processes wait for each other.
+
+    Returns:
+        The store under a name of this restart; None where torchrun has not restarted this process.
+    """
+    if not was_restarted() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    stores: Any = dist  # which has no types for them
+    store = stores.TCPStore(host, port, is_master=False, timeout=timeout)
+    return stores.PrefixStore(f"restart_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 def _is_batch_script() -> bool:
