@@ -16,6 +16,7 @@ from iopath.common.file_io import PathManager as _PathManager
 from .download import cached_path, download
 from .errors import OutputError
 from .object_store import ObjectStoreHandler
+from .tar_members import TarMemberHandler
 
 __all__ = ["PathHandler", "PathManager", "atomic_write", "cache_dir", "refuse_special_file"]
 
@@ -110,6 +111,7 @@ PathManager = _CarefulPathManager()
 PathManager.register_handler(_CachedURLHandler())
 PathManager.register_handler(Detectron2Handler())
 PathManager.register_handler(ObjectStoreHandler(cache_dir))
+PathManager.register_handler(TarMemberHandler(PathManager.get_local_path))
 
 
 @contextmanager

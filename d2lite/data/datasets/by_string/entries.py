@@ -60,13 +60,13 @@ class Entry:
     Attributes:
         name: of the image in the file; may be a path of another machine.
         shapes: its objects.
-        path: of the image, where that is known; else it is looked for by its name.
+        path: of the image, or its address, where that is known; else it is looked for by its name.
         size: (height, width); None where the image file has to say it.
     """
 
     name: str
     shapes: list[Shape] = field(default_factory=list)
-    path: Path | None = None
+    path: Path | str | None = None
     size: tuple[int, int] | None = None
 
 
@@ -142,12 +142,12 @@ class EntrySource:
             for kind, examples in noted:
                 faults.refuse(kind, examples, DataError(f"{examples}."))
             for number, entry in enumerate(entries, start=1):
-                path = entry.path or finder.find(entry.name)
+                path: Path | str | None = entry.path or finder.find(entry.name)
                 if path is None:
                     # Named by its first likely place; whoever reads it says that it is missing.
                     path = (finder.folders or [self.file.parent])[0] / entry.name
                 size = entry.size if entry.size and all(map(as_side, entry.size)) else None
-                size = size or size_or_record_fault(path, faults)
+                size = size or size_or_record_fault(Path(path), faults)
                 if size is None:
                     continue
                 objects = (_as_object(s, size, index_of, keypoints, faults) for s in entry.shapes)

@@ -28,6 +28,7 @@ from .label_studio import LabelStudioSource
 from .labelme import LabelMeSource
 from .masks import MasksSource
 from .panoptic import PanopticSource
+from .shards import ShardSource
 from .source import Source, find_path, is_there
 from .spec_string import KINDS, DatasetSpec, parse_spec
 from .splits import choose_split
@@ -56,6 +57,7 @@ _SOURCES: dict[str, Callable[..., Source]] = {
     "kitti": KittiSource,
     "widerface": WiderFaceSource,
     "hf": find_hugging_face,
+    "wds": ShardSource,
     "masks": MasksSource,
     "images": ImagesSource,
 }

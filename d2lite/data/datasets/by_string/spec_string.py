@@ -48,6 +48,7 @@ KINDS = {
     "kitti": Kind("kitti:DIR@SPLIT"),
     "widerface": Kind("widerface:DIR@SPLIT"),
     "hf": Kind("hf:DIR@SPLIT", options=("classes", "boxes", *_SUBSET)),
+    "wds": Kind("wds:SHARDS.tar", has_part=False),
     "images": Kind("images:DIR", options=_SUBSET, has_part=False),
     "auto": Kind("auto:DIR@SPLIT", options=("classes", "year", "val_fraction", *_SUBSET)),
 }
