@@ -104,6 +104,9 @@ def resnet_keys(part: Part) -> Keys:
         stages = part.get("stage_with_dcn", (False,) * 4)
         keys["MODEL.RESNETS.DEFORM_ON_PER_STAGE"] = list(stages)
         keys["MODEL.RESNETS.DEFORM_MODULATED"] = part["dcn"].get("type") == "DCNv2"
+    conv = kind_of(part.get("conv_cfg") or {})
+    if conv not in ("", "Conv", "Conv2d"):
+        raise ConfigError(f"There is no counterpart of the convolutions {conv!r} of the backbone.")
     for name in ("plugins", "avg_down", "deep_stem"):
         if part.get(name):
             raise ConfigError(f"There is no counterpart of `{name}` of the backbone.")

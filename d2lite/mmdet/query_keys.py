@@ -69,6 +69,22 @@ def _backbone(model: Part, names: str) -> Keys:
     return {**keys, names: keys["MODEL.RESNETS.OUT_FEATURES"]}
 
 
+def _swin(part: Part) -> Keys:
+    """A Swin of Mask2Former."""
+    if part.get("use_abs_pos_embed") or not part.get("patch_norm", True):
+        raise ConfigError("A Swin with absolute positions or without `patch_norm` is not here.")
+    return {
+        "MODEL.BACKBONE.NAME": "D2SwinTransformer",
+        "MODEL.SWIN.EMBED_DIM": part.get("embed_dims", 96),
+        "MODEL.SWIN.DEPTHS": list(part.get("depths", (2, 2, 6, 2))),
+        "MODEL.SWIN.NUM_HEADS": list(part.get("num_heads", (3, 6, 12, 24))),
+        "MODEL.SWIN.WINDOW_SIZE": part.get("window_size", 7),
+        "MODEL.SWIN.MLP_RATIO": float(part.get("mlp_ratio", 4)),
+        "MODEL.SWIN.DROP_PATH_RATE": part.get("drop_path_rate", 0.1),
+        "MODEL.SWIN.PRETRAIN_IMG_SIZE": part.get("pretrain_img_size", 224),
+    }
+
+
 def _assigner(model: Part) -> Part:
     assigner: Part = (model.get("train_cfg") or {}).get("assigner") or {}
     return assigner
@@ -128,7 +144,7 @@ def detr_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
 
 
 def mask2former_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
-    """Mask2Former with a ResNet, and the file that the keys change."""
+    """Mask2Former with a ResNet or a Swin, and the file that the keys change."""
     head, train = model["panoptic_head"], model.get("train_cfg") or {}
     require_kind(head, "head", "Mask2FormerHead")
     pixels, decoder = head["pixel_decoder"], head["transformer_decoder"]
@@ -136,8 +152,13 @@ def mask2former_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     layer = decoder["layer_cfg"]
     is_panoptic = head.get("num_stuff_classes", 0) > 0
     prefix = "MODEL.MASK_FORMER"
+    has_swin = kind_of(model["backbone"]) == "SwinTransformer"
     keys: Keys = {
-        **_backbone(model, "MODEL.SEM_SEG_HEAD.IN_FEATURES"),
+        **(
+            _swin(model["backbone"])
+            if has_swin
+            else _backbone(model, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
+        ),
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES": (
             head["num_things_classes"] + head.get("num_stuff_classes", 0)
         ),

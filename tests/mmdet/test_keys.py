@@ -183,6 +183,10 @@ runner = dict(type='EpochBasedRunner', max_epochs=4)
     [
         (("type='FasterRCNN'", "type='YOLOF'"), "no counterpart of the model 'YOLOF' yet"),
         (("type='ResNet'", "type='Res2Net'"), "no counterpart of the backbone 'Res2Net'"),
+        (
+            ("type='ResNet',", "type='ResNet', conv_cfg=dict(type='ConvWS'),"),
+            "convolutions 'ConvWS'",
+        ),
         (("type='FPN'", "type='PAFPN'"), "no counterpart of the neck 'PAFPN'"),
         (("'GIoULoss'", "'BoundedIoULoss'"), "loss of boxes 'BoundedIoULoss'"),
         (("scales=[4]", "scales=[4, 8]"), "Anchors of one scale"),

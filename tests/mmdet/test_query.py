@@ -189,9 +189,29 @@ _TWO_STAGE = [
 ]
 
 
-def _loaded(kind, folder, *, two_stage=False):
+SWIN = [
+    f"backbone.patch_embed.{{projection,norm}}.{_WB}",
+    f"backbone.stages.{{0,1,2,3}}.blocks.0.{{norm1,norm2,ffn.layers.0.0,ffn.layers.1}}.{_WB}",
+    f"backbone.stages.2.blocks.1.{{norm1,norm2,ffn.layers.0.0,ffn.layers.1}}.{_WB}",
+    f"backbone.stages.{{0,1,2,3}}.blocks.0.attn.w_msa.{{qkv,proj}}.{_WB}",
+    f"backbone.stages.2.blocks.1.attn.w_msa.{{qkv,proj}}.{_WB}",
+    "backbone.stages.{0,1,2,3}.blocks.0.attn.w_msa.relative_position_bias_table",
+    "backbone.stages.2.blocks.1.attn.w_msa.relative_position_bias_table",
+    "backbone.stages.{0,1,2}.downsample.{norm.weight,norm.bias,reduction.weight}",
+    f"backbone.norm{{0,1,2,3}}.{_WB}",
+]
+_SWIN_CONFIG = (
+    BODY[BODY.index("backbone = dict") : BODY.index("ffn = ")],
+    "backbone = dict(type='SwinTransformer', embed_dims=16, depths=[1, 1, 2, 1], "
+    "num_heads=[1, 2, 4, 8], window_size=7, drop_path_rate=0.3)\n",
+)
+
+
+def _loaded(kind, folder, *, two_stage=False, has_swin=False):
     """A model with drawn weights, by way of a file with MMDetection's names."""
-    converted = _converted(kind, two_stage=two_stage)
+    maps = MODELS[kind][0]
+    changes = [(_SWIN_CONFIG[0].replace("MAPS", maps), _SWIN_CONFIG[1])] if has_swin else []
+    converted = _converted(kind, *changes, two_stage=two_stage)
     opts = [item for pair in converted.keys.items() for item in pair]
     pixels = ["MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0], "MODEL.PIXEL_STD", [1.0, 1.0, 1.0]]
     cfg = setup_cfg(converted.base, [*opts, *pixels, "MODEL.DEVICE", "cpu"])
@@ -199,8 +219,10 @@ def _loaded(kind, folder, *, two_stage=False):
     patterns = list(NAMES[kind])
     if kind == "DeformableDETR":
         patterns += _TWO_STAGE if two_stage else _ONE_STAGE
+    if has_swin:
+        patterns = [*SWIN, *(pattern for pattern in patterns if pattern not in BACKBONE)]
     names = list(_expanded(*patterns))
-    numbered = {name: torch.full((3,), float(i)) for i, name in enumerate(names, start=1)}
+    numbered = {name: torch.full((12,), float(i)) for i, name in enumerate(names, start=1)}
     shapes, weights = model.state_dict(), {}
     for ours, numbers in rename_mmdet_query(numbered).items():
         # Biases of 0 are added, which MMDetection does not have.
@@ -214,8 +236,9 @@ def _loaded(kind, folder, *, two_stage=False):
     torch.save({"meta": {"epoch": 12}, "state_dict": weights}, folder / "theirs.pth")
     checkpointer = DetectionCheckpointer(model)
     checkpointer.load(str(folder / "theirs.pth"))
-    # Of Mask2Former: the weights of classes in its loss follow from the options.
-    assert checkpointer.report.missing in ([], ["criterion.empty_weight"])
+    # What follows from the options: weights of classes in a loss, places of cells in a window.
+    follow = ("criterion.empty_weight", "relative_position_index")
+    assert not [name for name in checkpointer.report.missing if not name.endswith(follow)]
     assert not checkpointer.report.unexpected
     return model
 
@@ -262,18 +285,34 @@ def test_solov2_detects_what_it_detects_there(tmp_path):
     assert areas == pytest.approx([7160, 4789, 8698, 2149, 2661, 341], abs=2)
 
 
-def test_mask2former_gives_the_logits_that_it_gives_there(tmp_path):
-    model = _loaded("Mask2Former", tmp_path)
+# Mean of the logits, those of the first query; the mean of its masks, and some of their values.
+LOGITS = {
+    "ResNet": (
+        -0.650659,
+        [-0.217656, -1.089954, -0.374186, -1.492585],
+        -0.887125,
+        [1.184284, -1.545378, 1.380724, 1.438940, -3.284013, -1.524328],
+    ),
+    "Swin": (
+        -0.466541,
+        [-0.640249, -0.506994, 0.391289, -1.938444],
+        -0.895644,
+        [-1.777911, -1.719001, -0.714964, -1.616785, -1.152305, 1.117230],
+    ),
+}
+
+
+@pytest.mark.parametrize("backbone", LOGITS)
+def test_mask2former_gives_the_logits_that_it_gives_there(backbone, tmp_path):
+    mean, first, mask_mean, some = LOGITS[backbone]
+    model = _loaded("Mask2Former", tmp_path, has_swin=backbone == "Swin")
     with torch.no_grad():
         found = model.sem_seg_head(model.backbone(_image()["image"][None]))
-    logits = found["pred_logits"]
     masks = F.interpolate(found["pred_masks"], size=(96, 128), mode="bilinear")
-    assert logits.mean().item() == pytest.approx(-0.650659, abs=1e-4)
-    expected = [-0.217656, -1.089954, -0.374186, -1.492585]
-    assert logits[0, 0].tolist() == pytest.approx(expected, abs=1e-4)
-    assert masks.mean().item() == pytest.approx(-0.887125, abs=1e-4)
-    expected = [1.184284, -1.545378, 1.380724, 1.438940, -3.284013, -1.524328]
-    assert masks[0, 0, ::50, ::60].flatten().tolist() == pytest.approx(expected, abs=1e-3)
+    assert found["pred_logits"].mean().item() == pytest.approx(mean, abs=1e-4)
+    assert found["pred_logits"][0, 0].tolist() == pytest.approx(first, abs=1e-4)
+    assert masks.mean().item() == pytest.approx(mask_mean, abs=1e-4)
+    assert masks[0, 0, ::50, ::60].flatten().tolist() == pytest.approx(some, abs=1e-3)
 
 
 def test_each_setting_has_its_key():
@@ -304,6 +343,7 @@ def test_each_setting_has_its_key():
         ("DETR", "'FocalLossCost'", "'DiceCost'", "cost 'DiceCost'"),
         ("DETR", "norm_cfg=None", "norm_cfg=gn", "no norm in DETR"),
         ("DINO", "'ResNet'", "'SwinTransformer'", "backbone 'SwinTransformer'"),
+        ("Mask2Former", "'ResNet'", "'SwinTransformer', patch_norm=False", "patch_norm"),
         ("Mask2Former", "'MSDeformAttnPixelDecoder'", "'PixelDecoder'", "decoder 'PixelDecoder'"),
     ],
 )

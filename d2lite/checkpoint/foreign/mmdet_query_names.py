@@ -88,12 +88,37 @@ def _deformable(maps: int, queries: str) -> Rules:
     return compiled(rules)
 
 
+_SWIN_BLOCK = r"backbone.stages.(\d+).blocks.(\d+)"
+_SWIN = [
+    (r"backbone.patch_embed.projection", "backbone.patch_embed.proj"),
+    (rf"{_SWIN_BLOCK}.attn.w_msa", r"backbone.layers.\1.blocks.\2.attn"),
+    (rf"{_SWIN_BLOCK}.ffn.layers.0.0", r"backbone.layers.\1.blocks.\2.mlp.fc1"),
+    (rf"{_SWIN_BLOCK}.ffn.layers.1", r"backbone.layers.\1.blocks.\2.mlp.fc2"),
+    (r"backbone.stages", "backbone.layers"),
+]
+
+
+def _merged_as_here(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Order the inputs of a Swin's downsampling as here.
+
+    Of the four cells that become one, MMDetection puts the four values of a channel together, by
+    rows; here the channels of a cell are together, by columns.
+    """
+    ordered = {}
+    for name, value in found.items():
+        if ".downsample." in name and name.startswith("backbone.layers"):
+            cells = value.unflatten(-1, (-1, 2, 2))
+            value = cells.movedim((-1, -2, -3), (-3, -2, -1)).flatten(-3)
+        ordered[name] = value
+    return ordered
+
+
 def _mask2former() -> Rules:
     pixels, layer = (
         r"panoptic_head.pixel_decoder",
         r"panoptic_head.transformer_decoder.layers.(\d+)",
     )
-    rules = [*resnet_rules("backbone"), *LEFT_OUT]
+    rules = [*_SWIN, *resnet_rules("backbone"), *LEFT_OUT]
     for part, number, norm in (("conv", 0, ""), ("gn", 1, ".norm")):
         rules.append((rf"{pixels}.input_convs.(\d+).{part}", rf"{_HEAD}.input_proj.\1.{number}"))
         for theirs, ours in (("lateral", "adapter"), ("output", "layer")):
@@ -146,13 +171,13 @@ _MARKS = {
 
 
 def _kind(names: Mapping[str, object]) -> str:
-    if "backbone.layer4.0.conv1.weight" not in names:
-        return ""
-    return next((kind for mark, kind in _MARKS.items() if mark in names), "")
+    kind = next((kind for mark, kind in _MARKS.items() if mark in names), "")
+    has_swin = kind == "Mask2Former" and "backbone.patch_embed.projection.weight" in names
+    return kind if has_swin or "backbone.layer4.0.conv1.weight" in names else ""
 
 
 def is_mmdet_query(names: Mapping[str, object]) -> bool:
-    """Whether the names are MMDetection's of a model of this file, with a ResNet."""
+    """Whether the names are MMDetection's of a model of this file; with a Swin, of Mask2Former."""
     return bool(_kind(names))
 
 
@@ -166,7 +191,7 @@ def rename_mmdet_query(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if kind == "SOLOv2":
         return renamed(weights, _SOLOV2_RULES)
     if kind == "Mask2Former":
-        return renamed(weights, _MASK2FORMER_RULES)
+        return _merged_as_here(renamed(weights, _MASK2FORMER_RULES))
     if kind == "DETR":
         return renamed(weights, _DETR_RULES)
     maps = len({name for name in weights if name.startswith("neck.convs.")}) // 3
