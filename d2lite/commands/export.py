@@ -42,6 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="add a script, its classes and a README, which run without d2lite and torch",
     )
+    parser.add_argument("--half", action="store_true", help="store weights in float16")
+    parser.add_argument(
+        "--int8", metavar="DATASET", help="8-bit convolutions, in ranges taken from this dataset"
+    )
     parser.add_argument("--data", metavar="DATASET", help="images of the proof (DATASETS.TEST)")
     parser.add_argument(
         "--num-images", type=int, default=20, metavar="N", help="of the proof (%(default)s)"

@@ -3,7 +3,8 @@
 import copy
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from d2lite.engine.defaults import require_test_sets
 from d2lite.utils.errors import ExportError
 from d2lite.utils.file_io import atomic_write
 
-from .comparison import Tolerance
+from .comparison import HALF_TOLERANCE, INT8_TOLERANCE, Tolerance
 from .exported_model import ExportedModel
 from .function import DetectorFunction, fold_batch_norms_
 from .metadata import describe
 from .preprocessing import Resize, resize_of
 from .program import example_inputs
-from .proof import prove
+from .proof import as_given, prove
+from .smaller import calibration_images, halve_weights, quantize
 from .to_onnx import export_onnx
 from .to_openvino import export_openvino
 from .to_torch import export_torch
@@ -34,7 +36,7 @@ __all__ = ["FORMATS", "export_model"]
 
 logger = logging.getLogger(__name__)
 
-Writer = Callable[[DetectorFunction, Path, Mapping[str, Any]], None]
+Writer = Callable[..., None]
 
 FORMATS = ("onnx", "torch", "openvino")
 _FILES: dict[str, tuple[str, Writer]] = {
@@ -54,6 +56,8 @@ def export_model(
     data: str | None = None,
     num_images: int = 20,
     with_runner: bool = False,
+    half: bool = False,
+    int8: str | None = None,
     method: str = "tracing",
     sample_image: str | None = None,
     run_eval: bool = False,
@@ -69,6 +73,8 @@ def export_model(
         data: dataset of the proof; see `prove`.
         num_images: images of the proof.
         with_runner: add what the folder needs to run without this package, see `write_runner`.
+        half: store weights in float16; the file computes in float32.
+        int8: a dataset; convolutions compute in 8 bits, in ranges taken from its first images.
         method: of "torchscript", "tracing" or "scripting".
         sample_image: of "torchscript", an image to trace with.
         run_eval: evaluate the file on DATASETS.TEST as well.
@@ -87,6 +93,10 @@ def export_model(
             f"--with-runner makes a folder that needs no torch, and a file of {to} needs it. "
             "Use --to onnx or openvino."
         )
+    if (half or int8) and to not in ("onnx", "openvino"):
+        raise ExportError(f"--half and --int8 need --to onnx or openvino, and not {to}.")
+    if half and int8:
+        raise ExportError("Give --half or --int8, not both: 8 bits are fewer than 16.")
     cfg = cfg.clone()
     cfg.defrost()
     # The file runs on any device; it is recorded on the one that all machines have.
@@ -104,6 +114,12 @@ def export_model(
         path = folder / name
         function = make_function(cfg, model, paste_masks=paste_masks, resize=resize)
         facts = describe(cfg, function, to)
+        facts["precision"] = "float16" if half else "int8" if int8 else "float32"
+        if half:
+            write = partial(write, shrink=halve_weights)
+        elif int8:
+            images = calibration_images(as_given(cfg) if resize else cfg, int8)
+            write = partial(write, shrink=partial(quantize, images=images))
         _write(write, function, path, facts)
         if with_runner:
             write_runner(path, facts)
@@ -113,7 +129,7 @@ def export_model(
         cfg,
         model,
         exported,
-        Tolerance(),
+        HALF_TOLERANCE if half else INT8_TOLERANCE if int8 else Tolerance(),
         data=data,
         count=num_images,
         in_batches=to != "torchscript",

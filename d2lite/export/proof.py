@@ -18,7 +18,7 @@ from d2lite.utils.errors import UserError
 
 from .comparison import Difference, Tolerance, compare_results
 
-__all__ = ["find_images", "prove"]
+__all__ = ["as_given", "find_images", "prove"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def prove(
         the model's classes, and the differences of each image.
     """
     name, records = find_images(cfg, data, count)
-    mappers = [DatasetMapper(each, False) for each in (cfg, _as_given(cfg) if resizes else cfg)]
+    mappers = [DatasetMapper(each, False) for each in (cfg, as_given(cfg) if resizes else cfg)]
     with _subset(name, records) as subset:
         rows, ap = _run_one_by_one(cfg, mappers, model, exported, subset, records, tolerance)
     seen_together = records[:_IN_A_BATCH]
@@ -202,8 +202,12 @@ def _run_batch(
     return rows
 
 
-def _as_given(cfg: CfgNode) -> CfgNode:
-    """A configuration that leaves images as they are in their files."""
+def as_given(cfg: CfgNode) -> CfgNode:
+    """A copy of a configuration that leaves images as they are in their files.
+
+    Args:
+        cfg: a full configuration.
+    """
     raw = cfg.clone()
     raw.defrost()
     raw.INPUT.MIN_SIZE_TEST, raw.INPUT.AUGMENTATIONS_TEST = 0, ()

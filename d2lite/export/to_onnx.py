@@ -47,13 +47,19 @@ def _nms_translation() -> Callable[..., Any]:
     return translate
 
 
-def export_onnx(function: DetectorFunction, path: str | Path, facts: Mapping[str, Any]) -> None:
+def export_onnx(
+    function: DetectorFunction,
+    path: str | Path,
+    facts: Mapping[str, Any],
+    shrink: Callable[[Path], None] | None = None,
+) -> None:
     """Write the file.
 
     Args:
         function: in evaluation mode, called before.
         path: of the file.
         facts: what the file says about itself, see `describe`.
+        shrink: makes the file smaller, see `halve_weights` and `quantize`.
 
     Raises:
         MissingPackageError: if onnx or onnxscript is not installed.
@@ -82,3 +88,5 @@ def export_onnx(function: DetectorFunction, path: str | Path, facts: Mapping[str
     exported.model.metadata_props[KEY] = json.dumps(facts)
     exported.model.metadata_props["version"] = str(facts["version"])
     exported.save(str(path))
+    if shrink is not None:
+        shrink(Path(path))

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,26 @@ from .to_onnx import export_onnx
 __all__ = ["convert_onnx", "export_openvino"]
 
 
-def export_openvino(function: DetectorFunction, path: str | Path, facts: Mapping[str, Any]) -> None:
+def export_openvino(
+    function: DetectorFunction,
+    path: str | Path,
+    facts: Mapping[str, Any],
+    shrink: Callable[[Path], None] | None = None,
+) -> None:
     """Write the .xml, and the .bin beside it.
 
     Args:
         function: in evaluation mode, called before.
         path: of the .xml.
         facts: what the file says about itself, see `describe`.
+        shrink: see `export_onnx`.
 
     Raises:
         MissingPackageError: if openvino, onnx or onnxscript is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
         middle = Path(folder) / "model.onnx"
-        export_onnx(function, middle, facts)
+        export_onnx(function, middle, facts, shrink)
         convert_onnx(middle, path, facts)
 
 
@@ -51,4 +57,5 @@ def convert_onnx(source: str | Path, path: str | Path, facts: Mapping[str, Any])
         ) from error
     model = openvino.convert_model(source)
     model.set_rt_info(json.dumps(facts), [KEY])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    is_half = facts.get("precision") == "float16"
+    openvino.save_model(model, path, compress_to_fp16=is_half)

@@ -15,7 +15,7 @@ from d2lite.utils.tracing import is_tracing
 
 from ..layers.wrappers import cat
 
-__all__ = ["Keypoints", "heatmaps_to_keypoints"]
+__all__ = ["Keypoints", "heatmaps_to_keypoints", "heatmaps_to_keypoints_padded"]
 
 # Bytes of upscaled heatmaps that exist at one time.
 _BYTES_AT_ONCE = 256 * 1024**2
@@ -142,6 +142,53 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     return found
 
 
+# Pixels of an axis that are looked at first, for each cell; and pixels to each side of the best.
+_FIRST_PIXELS, _NEXT_PIXELS = 2, 12
+
+
+def heatmaps_to_keypoints_padded(maps: Tensor, rois: Tensor) -> Tensor:
+    """`heatmaps_to_keypoints` in a form whose memory does not depend on the size of the boxes.
+
+    Of a box with more pixels than twice the cells, a grid of so many is looked at first, and then
+    all pixels around the best of them. That is the best pixel of the box where one peak is clearly
+    the highest, and no side is longer than 24 times the cells.
+
+    Args:
+        maps: (N, K, S, S) logits.
+        rois: (N, 4) boxes, xyxy in pixels.
+
+    Returns:
+        As `heatmaps_to_keypoints`.
+    """
+    maps, rois = maps.float(), rois.float()
+    cells = maps.shape[2]
+    sides = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
+    lengths = sides.ceil()[:, None, :, None]
+    steps = torch.arange(_FIRST_PIXELS * cells, device=maps.device, dtype=torch.float32)
+    # (N, 1, 2, P): pixels of x and of y.
+    pixels = ((steps + 0.5) * lengths / len(steps)).floor()
+    best, chosen = _best_of(maps, pixels, lengths)
+    around = torch.arange(-_NEXT_PIXELS, _NEXT_PIXELS + 1, device=maps.device)
+    pixels = (chosen[..., None] + around).clamp(min=0).minimum(lengths - 1)
+    best, chosen = _best_of(maps, pixels, lengths)
+    place = (chosen + 0.5) * (sides / lengths[:, 0, :, 0])[:, None]
+    score = (best - maps.flatten(2).logsumexp(dim=2)).exp()
+    return torch.cat([rois[:, None, :2] + place, best[..., None], score[..., None]], dim=2)
+
+
+def _best_of(maps: Tensor, pixels: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest logit on a grid of (N, 1 or K, 2, P) pixels: (N, K), and its (N, K, 2) x, y."""
+    across, down = _weights_at(pixels, lengths, maps.shape[-1]).unbind(2)
+    best, place = (down @ maps @ across.mT).flatten(2).max(dim=2)
+    count = pixels.shape[-1]
+    axes = pixels.expand(-1, maps.shape[1], -1, -1).unbind(2)
+    x, y = (
+        axis.gather(2, number[..., None])[..., 0]
+        for axis, number in zip(axes, (place % count, place // count), strict=True)
+    )
+    return best, torch.stack([x, y], dim=2)
+
+
 def _groups(pixels: Tensor, bytes_a_pixel: int) -> Iterator[tuple[Tensor, Any, Any]]:
     """Rows of boxes of similar size, and the largest height and width among them."""
     if is_tracing():  # sizes would become constants, so there is one group
@@ -180,16 +227,21 @@ def _bicubic_weights(cells: int, lengths: Tensor, padded: int) -> Tensor:
     Cubic convolution with a = -0.75; samples beyond the border repeat the last one.
     Source: Keys 1981, IEEE Trans. ASSP 29(6).
     """
+    pixels = torch.arange(padded, device=lengths.device, dtype=torch.float32)
+    return _weights_at(pixels, lengths[:, None], cells)
+
+
+def _weights_at(pixels: Tensor, lengths: Tensor, cells: int) -> Tensor:
+    """(..., P, cells): the weights of `_bicubic_weights` at some pixels of axes of some lengths."""
     a = -0.75
-    centres = torch.arange(padded, device=lengths.device, dtype=torch.float32) + 0.5
-    places = centres * (cells / lengths)[:, None] - 0.5
+    places = (pixels + 0.5) * (cells / lengths) - 0.5
     base = places.floor()
-    weights = lengths.new_zeros((lengths.shape[0], padded, cells))
+    weights = places.new_zeros((*places.shape, cells))
     for tap in (-1, 0, 1, 2):
         distance = (places - base - tap).abs()
         near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
         far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
         value = torch.where(distance <= 1, near, far)
         sample = (base + tap).clamp(0, cells - 1).long()
-        weights.scatter_add_(2, sample[..., None], value[..., None])
+        weights = weights.scatter_add(-1, sample[..., None], value[..., None])
     return weights

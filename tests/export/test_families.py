@@ -97,6 +97,21 @@ def test_detectors_of_projects(recipe, prepare, tmp_path):
 
 
 @pytest.mark.slow
+def test_keypoints(tmp_path):
+    cfg = small_config("mask", "MODEL.KEYPOINT_ON", True, "MODEL.MASK_ON", False)
+    model, file = exported(cfg, tmp_path)
+    batch = images_of([(64, 64)] * 2)
+    with torch.no_grad():
+        expected = model([as_evaluation(cfg, item) for item in batch])
+    for ours, theirs in zip(expected, file(batch), strict=True):
+        difference = compare_results(ours, theirs, float(ours["instances"].scores[:20].min()))
+        assert difference.detections > 2
+        assert difference.keypoint is not None
+        assert difference.keypoint < 0.1
+        assert not difference.faults(Tolerance(), 128), difference
+
+
+@pytest.mark.slow
 def test_solov2(tmp_path):
     low = ["MODEL.SOLOV2.SCORE_THR", 0.0, "MODEL.SOLOV2.UPDATE_THR", 0.0]
     cfg = setup_cfg("solov2_quick_start.yaml", [*_SIZES, *low, "MODEL.SOLOV2.PRIOR_PROB", 0.3])

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from d2lite.structures import Keypoints, heatmaps_to_keypoints
 from d2lite.structures import keypoints as keypoints_module
+from d2lite.structures.keypoints import heatmaps_to_keypoints_padded
 
 
 def test_keypoints_pick_join_and_move():
@@ -69,3 +70,23 @@ def test_there_and_back_stays_within_a_cell():
     maps = F.one_hot(cells, 56 * 56).reshape(1, 2, 56, 56).float() * 9
     found = heatmaps_to_keypoints(maps, box)[..., :2]
     assert (found - points[..., :2]).abs().max() <= 1.01
+
+
+@pytest.mark.parametrize("largest", [28, 300])
+def test_form_of_fixed_memory_finds_the_same_pixels(largest):
+    """Of small boxes all pixels are looked at; in large ones one clear peak is found."""
+    generator = torch.Generator().manual_seed(0)
+    middle = torch.rand(20, 3, 2, 1, 1, generator=generator) * 14
+    cells = torch.arange(14.0) + 0.5
+    x, y = ((cells - middle[:, :, axis]) for axis in range(2))
+    maps = -(x.mT**2 + y**2) / 8
+    if largest == 28:
+        maps = torch.randn(20, 3, 14, 14, generator=generator)
+    low, side = (torch.rand(20, 2, generator=generator) for _ in range(2))
+    boxes = torch.cat([low * 50, low * 50 + side * largest], dim=1)
+    found = heatmaps_to_keypoints_padded(maps, boxes)
+    expected = heatmaps_to_keypoints(maps, boxes)
+    if largest == 28:
+        torch.testing.assert_close(found, expected)
+    # Two pixels beside a peak may be equally high.
+    torch.testing.assert_close(found[..., :2], expected[..., :2], atol=1.01, rtol=0)

@@ -43,6 +43,8 @@ def export(args: argparse.Namespace) -> int:
         data=args.data,
         num_images=args.num_images,
         with_runner=args.with_runner,
+        half=args.half,
+        int8=args.int8,
         method=args.export_method or "tracing",
         sample_image=args.sample_image,
         run_eval=args.run_eval,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat, interpolate
 from d2lite.structures import Instances, heatmaps_to_keypoints, split_rows
+from d2lite.structures.keypoints import heatmaps_to_keypoints_padded
 from d2lite.utils.errors import ArgumentError
 from d2lite.utils.process_means import mean_weight
 
@@ -137,6 +138,10 @@ class BaseKeypointRCNNHead(BranchHead):
     def predict_(self, logits: Tensor, instances: list[Instances]) -> None:
         """Give instances `pred_keypoints`, see `keypoint_rcnn_inference`."""
         keypoint_rcnn_inference(logits, instances)
+
+    def predict_rows(self, logits: Tensor, boxes: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """{"keypoints": (R, K, 3) x, y and score, see `keypoint_rcnn_inference`}."""
+        return {"keypoints": heatmaps_to_keypoints_padded(logits, boxes)[:, :, [0, 1, 3]]}
 
 
 @ROI_KEYPOINT_HEAD_REGISTRY.register()

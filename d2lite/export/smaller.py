@@ -1,0 +1,109 @@
+"""Smaller files: weights in half precision, or 8-bit convolutions, by the tools of onnxruntime."""
+
+import copy
+import importlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from d2lite.config import CfgNode
+from d2lite.data import DatasetMapper
+from d2lite.utils.errors import MissingPackageError
+
+from .proof import find_images
+
+__all__ = ["calibration_images", "halve_weights", "quantize"]
+
+# Smaller tensors are biases, anchors and thresholds.
+_LEAST_WEIGHTS = 1024
+_CALIBRATION_IMAGES = 64
+# Layers that take most of the time. Boxes are decoded and images resized in float32.
+_QUANTIZED = ("Conv", "ConvTranspose", "Gemm")
+
+
+def halve_weights(path: Path) -> None:
+    """Store the weights of an ONNX file in float16, in place; it computes in float32.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        MissingPackageError: if onnx is not installed.
+    """
+    onnx = _imported("onnx")
+    model = onnx.load(str(path))
+    casts = []
+    for weights in list(model.graph.initializer):
+        values = onnx.numpy_helper.to_array(weights)
+        if values.dtype != np.float32 or values.size < _LEAST_WEIGHTS:
+            continue
+        name = weights.name
+        half = values.clip(np.finfo(np.float16).min, np.finfo(np.float16).max).astype(np.float16)
+        weights.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}_half"))
+        to = onnx.TensorProto.FLOAT
+        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=to))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, str(path))
+
+
+def quantize(path: Path, images: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Make the convolutions of an ONNX file compute in 8 bits, in place.
+
+    Args:
+        path: of the file.
+        images: inputs of the file, from which the ranges of activations are taken.
+
+    Raises:
+        MissingPackageError: if onnxruntime is not installed.
+    """
+    tools = _imported("onnxruntime.quantization")
+
+    class Reader(tools.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self._items: Iterator[Any] = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            item = next(self._items, None)
+            return None if item is None else {"images": item[0], "sizes": item[1]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "model.onnx"
+        path.replace(source)
+        tools.quantize_static(
+            str(source),
+            str(path),
+            Reader(),
+            quant_format=tools.QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTIZED),
+            per_channel=True,
+            reduce_range=False,
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
+        )
+
+
+def calibration_images(cfg: CfgNode, data: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Inputs of an exported file, for `quantize`.
+
+    Args:
+        cfg: how images are prepared.
+        data: a dataset, of which the first images are taken.
+    """
+    mapper = DatasetMapper(cfg, False)
+    for record in find_images(cfg, data, _CALIBRATION_IMAGES)[1]:
+        image = mapper(copy.deepcopy(record))["image"].numpy()
+        yield image[None], np.array([image.shape[1:]], dtype=np.int64)
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"This export needs the package {error.name}: pip install 'd2lite[export]'."
+        ) from error
