@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from d2lite.layers import CycleBatchNormList, FrozenBatchNorm2d, NaiveSyncBatchNorm, get_norm
-from d2lite.layers.batch_norm import LayerNorm
+from d2lite.layers.batch_norm import LayerNorm, norm_with
 from d2lite.layers.frozen_batch_norm import scales_at_once
 from d2lite.layers.sync_batch_norm import sync_on_cpu_
 from d2lite.utils.errors import ConfigError
@@ -232,3 +232,15 @@ def test_a_norm_of_another_class_computes_its_own_scale():
     model = nn.Sequential(Doubled(2))
     with scales_at_once(model):
         assert model[0].scale_and_shift()[0][0] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("name", ["BN", "FrozenBN", "SyncBN"])
+def test_a_norm_with_numbers_of_its_own(name):
+    layer = get_norm(norm_with(name, eps=0.25, momentum=0.5), 4)
+    assert layer.eps == 0.25
+    if name != "FrozenBN":
+        assert layer.momentum == 0.5
+
+
+def test_no_norm_has_no_numbers_either():
+    assert get_norm(norm_with("", eps=0.25, momentum=0.5), 4) is None

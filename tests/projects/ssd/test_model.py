@@ -8,7 +8,7 @@ from d2lite.modeling.padded import clip_to_sizes
 from d2lite.projects.ssd import SSD, SSDMobileNetV2
 from d2lite.utils.errors import ConfigError, DataError
 
-from ..runs import metrics
+from ..runs import learn, metrics
 from .small import SMALL, image, small_cfg
 
 TINY = [
@@ -120,3 +120,13 @@ def test_train_and_evaluate(run, tmp_path):
     assert 0 <= metrics(tmp_path)[-1]["bbox/AP50"] <= 100
     weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
     assert len(weights["head.cls_convs.0.bias"]) == 4 * 6
+
+
+@pytest.mark.slow
+def test_it_learns_a_few_images():
+    """Three objects of the first have the same best anchor, which the last one takes."""
+    torch.manual_seed(0)
+    opts = [*SMALL, "MODEL.SSD.WIDTH", 0.5, "MODEL.SSD.STRIDES", [16, 32, 48, 96]]
+    model = build_model(small_cfg("ssdlite_mobilenetv2.yaml", *opts))
+    batch = [image(seed, 3, 96, 96) for seed in range(4)]
+    assert learn(model, batch, 0.003, 400) == (10, 12)
