@@ -19,6 +19,7 @@ from d2lite.utils.errors import ExportError
 from d2lite.utils.file_io import atomic_write
 
 from .comparison import HALF_TOLERANCE, INT8_TOLERANCE, Tolerance
+from .exportable import export_fault
 from .exported_model import ExportedModel
 from .function import DetectorFunction, fold_batch_norms_
 from .metadata import describe
@@ -101,6 +102,9 @@ def export_model(
     cfg.defrost()
     # The file runs on any device; it is recorded on the one that all machines have.
     cfg.MODEL.DEVICE = "cpu"
+    fault = export_fault(cfg, resize=resize) if to != "torchscript" else None
+    if fault:
+        raise ExportError(fault)
     predictor = DefaultPredictor(cfg)
     cfg, model = predictor.cfg, predictor.model
     if run_eval:
