@@ -184,7 +184,7 @@ PUBLIC_NAMES: dict[str, str] = {
         ROI_HEADS_REGISTRY ROI_KEYPOINT_HEAD_REGISTRY ROI_MASK_HEAD_REGISTRY StandardROIHeads
         build_box_head build_mask_head build_roi_heads select_foreground_proposals""",
     "modeling.roi_heads.box_head": "FastRCNNConvFCHead ROI_BOX_HEAD_REGISTRY build_box_head",
-    "modeling.roi_heads.fast_rcnn": "FastRCNNOutputLayers fast_rcnn_inference",
+    "modeling.roi_heads.fast_rcnn": "FastRCNNOutputLayers FastRCNNOutputs fast_rcnn_inference",
     "modeling.roi_heads.mask_head": """BaseMaskRCNNHead MaskRCNNConvUpsampleHead
         ROI_MASK_HEAD_REGISTRY build_mask_head mask_rcnn_inference mask_rcnn_loss""",
     "modeling.roi_heads.rotated_fast_rcnn": """RROIHeads RotatedFastRCNNOutputLayers

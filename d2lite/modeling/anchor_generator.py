@@ -91,7 +91,7 @@ class _GridOfAnchors(nn.Module):
         self.strides = list(strides)
         self.num_features = len(self.strides)
         self.offset = offset
-        columns = [_per_level(values, len(strides), key) for key, values in shapes.items()]
+        columns = [_broadcast_params(values, len(strides), key) for key, values in shapes.items()]
         self.cell_anchors = self._calculate_anchors(*columns)
         self._cache: OrderedDict[tuple[Any, ...], list[Tensor]] = OrderedDict()
 
@@ -178,15 +178,10 @@ class _GridOfAnchors(nn.Module):
         anchors: list[Tensor] = []
         for i, size in enumerate(grid_sizes):
             cell_AD = cells[i]
-            y = self._centres(size[0], self.strides[i], cell_AD.device)
-            x = self._centres(size[1], self.strides[i], cell_AD.device)
-            yy, xx = torch.meshgrid(y, x, indexing="ij")
-            shifts = self._shift_columns(xx.reshape(-1), yy.reshape(-1))
+            x, y = _create_grid_offsets(size, self.strides[i], self.offset, cell_AD)
+            shifts = self._shift_columns(x, y)
             anchors.append((shifts[:, None] + cell_AD[None]).reshape(-1, cell_AD.shape[1]))
         return anchors
-
-    def _centres(self, count: int, stride: int, device: torch.device) -> Tensor:
-        return (torch.arange(count, dtype=torch.float32, device=device) + self.offset) * stride
 
     # Subclasses differ in what they take.
     generate_cell_anchors: Any
@@ -195,9 +190,30 @@ class _GridOfAnchors(nn.Module):
         raise NotImplementedError
 
 
-def _per_level(values: Sequence[Any], num_levels: int, key: str) -> list[list[float]]:
+def _create_grid_offsets(
+    size: list[int], stride: int, offset: float, target_device_tensor: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where the cells of a grid are.
+
+    Args:
+        size: Hi, Wi.
+        stride: pixels a cell.
+        offset: where in a cell the centre is, as a share of the stride.
+        target_device_tensor: on the device of the result.
+
+    Returns:
+        (Hi * Wi,) x and y, in pixels, row by row.
+    """
+    device = target_device_tensor.device
+    y = (torch.arange(size[0], dtype=torch.float32, device=device) + offset) * stride
+    x = (torch.arange(size[1], dtype=torch.float32, device=device) + offset) * stride
+    yy, xx = torch.meshgrid(y, x, indexing="ij")
+    return xx.reshape(-1), yy.reshape(-1)
+
+
+def _broadcast_params(params: Sequence[Any], num_features: int, name: str) -> list[list[float]]:
     """One list of numbers a level; a single list, or plain numbers, serve all levels."""
-    values = list(values)
+    values, num_levels, key = list(params), num_features, name
     if values and not isinstance(values[0], Sequence):
         values = [values]
     if len(values) == 1:

@@ -18,15 +18,21 @@ from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.events import has_event_storage, log_scalars
 from d2lite.utils.process_means import mean_weight
 
-from ..box_regression import Box2BoxTransform, box_regression_loss
+from ..box_regression import Box2BoxTransform
 from ..keep_best import refuse_soft, soft_nms_arguments
 from ..loss_weights import weighted, weights_by_name
 from ..padded import PaddedBoxes, region_detections
 from ..weight_init import normal_fill
 from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
+from .fast_rcnn_outputs import FastRCNNOutputs, foreground_box_loss
 from .label_proposals import joined_targets
 
-__all__ = ["FastRCNNOutputLayers", "fast_rcnn_inference", "fast_rcnn_inference_single_image"]
+__all__ = [
+    "FastRCNNOutputLayers",
+    "FastRCNNOutputs",
+    "fast_rcnn_inference",
+    "fast_rcnn_inference_single_image",
+]
 
 # With a sigmoid for each class, the score of every class at the start of training.
 _PRIOR_PROBABILITY = 0.01
@@ -280,20 +286,7 @@ class FastRCNNOutputLayers(nn.Module):
             pred_deltas: (R, K * D) or (R, D).
             gt_classes: (R,) in [0, K].
         """
-        size = proposal_boxes.shape[1]
-        is_foreground = (gt_classes >= 0) & (gt_classes < self.num_classes)
-        region = is_foreground.nonzero()[:, 0]
-        deltas_RCD = pred_deltas.reshape(len(pred_deltas), pred_deltas.shape[1] // size, size)
-        column = gt_classes[region] if deltas_RCD.shape[1] > 1 else torch.zeros_like(region)
-        loss = box_regression_loss(
-            proposal_boxes[region],
-            self.box2box_transform,
-            deltas_RCD[region, column],
-            gt_boxes[region],
-            self.box_reg_loss_type,
-            self.smooth_l1_beta,
-        )
-        return loss / max(gt_classes.numel(), 1)
+        return foreground_box_loss(self, proposal_boxes, gt_boxes, pred_deltas, gt_classes)
 
     def inference(
         self, predictions: Predictions, proposals: Sequence[Instances]

@@ -9,6 +9,7 @@ from d2lite.layers import ShapeSpec
 from d2lite.modeling.box_regression import Box2BoxTransform
 from d2lite.modeling.roi_heads.fast_rcnn import (
     FastRCNNOutputLayers,
+    FastRCNNOutputs,
     fast_rcnn_inference_single_image,
 )
 from d2lite.structures import Boxes
@@ -227,3 +228,24 @@ def test_no_region_gives_no_detection_of_the_right_form():
     assert len(kept) == 0
     assert kept.pred_boxes.tensor.shape == (0, 4)
     assert kept.pred_classes.dtype == torch.int64
+
+
+def test_outputs_of_old_code_give_the_losses_and_detections_of_the_layers():
+    layers, found = _layers(test_score_thresh=0.1), _labelled([1, NUM_CLASSES, 0])
+    scores, deltas = torch.randn(3, NUM_CLASSES + 1), torch.randn(3, NUM_CLASSES * 4)
+    outputs = FastRCNNOutputs(layers.box2box_transform, scores, deltas, [found])
+    assert outputs.losses() == layers.losses((scores, deltas), [found])
+    limits = (layers.test_score_thresh, layers.test_nms_thresh, layers.test_topk_per_image)
+    old, new = outputs.inference(*limits), layers.inference((scores, deltas), [found])
+    assert torch.equal(old[0][0].pred_boxes.tensor, new[0][0].pred_boxes.tensor)
+    assert torch.equal(old[0][0].scores, new[0][0].scores)
+    assert len(old[0][0]) > 0
+
+
+def test_outputs_of_no_region_have_losses_of_zero_with_a_gradient():
+    scores = torch.zeros(0, NUM_CLASSES + 1, requires_grad=True)
+    deltas = torch.zeros(0, NUM_CLASSES * 4, requires_grad=True)
+    outputs = FastRCNNOutputs(_layers().box2box_transform, scores, deltas, [_labelled([])])
+    sum(outputs.losses().values()).backward()
+    assert scores.grad is not None
+    assert deltas.grad is not None
