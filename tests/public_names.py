@@ -138,8 +138,8 @@ PUBLIC_NAMES: dict[str, str] = {
         build_keypoint_head build_mask_head build_model build_proposal_generator
         build_resnet_backbone build_roi_heads build_rpn_head build_sem_seg_head
         detector_postprocess get_vit_lr_decay_rate make_stage""",
-    "modeling.anchor_generator": """ANCHOR_GENERATOR_REGISTRY DefaultAnchorGenerator
-        build_anchor_generator""",
+    "modeling.anchor_generator": """ANCHOR_GENERATOR_REGISTRY BufferList DefaultAnchorGenerator
+        RotatedAnchorGenerator _broadcast_params _create_grid_offsets build_anchor_generator""",
     "modeling.backbone": """BACKBONE_REGISTRY Backbone BasicStem BottleneckBlock FPN MViT RegNet
         ResNet ResNetBlockBase SimpleFeaturePyramid SwinTransformer ViT build_backbone
         build_resnet_backbone get_vit_lr_decay_rate make_stage""",

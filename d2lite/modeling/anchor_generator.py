@@ -213,15 +213,15 @@ def _create_grid_offsets(
 
 def _broadcast_params(params: Sequence[Any], num_features: int, name: str) -> list[list[float]]:
     """One list of numbers a level; a single list, or plain numbers, serve all levels."""
-    values, num_levels, key = list(params), num_features, name
+    values = list(params)
     if values and not isinstance(values[0], Sequence):
         values = [values]
     if len(values) == 1:
-        values = values * num_levels
-    if len(values) != num_levels or not all(values):
+        values = values * num_features
+    if len(values) != num_features or not all(values):
         raise ConfigError(
-            f"MODEL.ANCHOR_GENERATOR.{key} has {len(values)} lists for {num_levels} feature maps. "
-            "Give one non-empty list for all maps, or one for each map of IN_FEATURES."
+            f"MODEL.ANCHOR_GENERATOR.{name} has {len(values)} lists for {num_features} feature "
+            "maps. Give one non-empty list for all maps, or one for each map of IN_FEATURES."
         )
     return [list(level) for level in values]
 

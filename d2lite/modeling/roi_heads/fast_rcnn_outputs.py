@@ -45,7 +45,7 @@ def foreground_box_loss(
 
 
 class FastRCNNOutputs:
-    """What detectron2 up to 0.5 made of the predictions of a batch; semi-supervised code extends it.
+    """What detectron2 up to 0.5 made of the predictions of a batch; teacher-student code has it.
 
     Args:
         box2box_transform: deltas <-> boxes.
@@ -97,7 +97,7 @@ class FastRCNNOutputs:
         return foreground_box_loss(self, boxes, truth, self.pred_proposal_deltas, self.gt_classes)
 
     def losses(self) -> dict[str, Tensor]:
-        """ "loss_cls" and "loss_box_reg"."""
+        """Both losses, as "loss_cls" and "loss_box_reg"."""
         return {"loss_cls": self.softmax_cross_entropy_loss(), "loss_box_reg": self.box_reg_loss()}
 
     def predict_boxes(self) -> tuple[Tensor, ...]:
