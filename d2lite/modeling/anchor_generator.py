@@ -69,7 +69,7 @@ class _GridOfAnchors(nn.Module):
     (x, y).
 
     Args:
-        strides: pixels a cell, of each level.
+        strides: pixels a cell, of each level; None for a subclass that sets all parts by itself.
         offset: where in a cell the centre is, as a share of the stride, in [0, 1).
         **shapes: arguments of `generate_cell_anchors` in order, by their configuration key; a
             list for each level, or one list for all.
@@ -84,8 +84,14 @@ class _GridOfAnchors(nn.Module):
 
     box_dim: int
 
-    def __init__(self, strides: Sequence[int], offset: float, **shapes: Sequence[Any]) -> None:
+    def __init__(
+        self, strides: Sequence[int] | None = None, offset: float = 0.5, **shapes: Sequence[Any]
+    ) -> None:
         super().__init__()
+        self._cache: OrderedDict[tuple[Any, ...], list[Tensor]] = OrderedDict()
+        if strides is None:
+            # A subclass that skips the constructor of its base sets all parts by itself.
+            return
         if not 0.0 <= offset < 1.0:
             raise ConfigError(f"MODEL.ANCHOR_GENERATOR.OFFSET={offset}: use 0 or more, below 1.")
         self.strides = list(strides)
@@ -93,7 +99,6 @@ class _GridOfAnchors(nn.Module):
         self.offset = offset
         columns = [_broadcast_params(values, len(strides), key) for key, values in shapes.items()]
         self.cell_anchors = self._calculate_anchors(*columns)
-        self._cache: OrderedDict[tuple[Any, ...], list[Tensor]] = OrderedDict()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, Any]:

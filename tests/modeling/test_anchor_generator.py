@@ -138,3 +138,14 @@ def test_anchors_of_a_subclass_are_used():
     doubled = Doubled(sizes=[8.0], aspect_ratios=[1.0], strides=[4], offset=0.0)
     (boxes,) = doubled([torch.zeros(1, 1, 1, 2)])
     assert boxes.tensor.tolist() == [[92, 92, 108, 108], [96, 92, 112, 108]]
+
+
+def test_subclass_may_set_all_parts_by_itself():
+    class Own(DefaultAnchorGenerator):
+        def __init__(self):
+            super(DefaultAnchorGenerator, self).__init__()
+            self.strides, self.num_features, self.offset = [4], 1, 0.0
+            self.cell_anchors = self._calculate_anchors([[8.0]], [[1.0]])
+
+    (boxes,) = Own()([torch.zeros(1, 1, 1, 2)])
+    assert boxes.tensor.tolist() == [[-4, -4, 4, 4], [0, -4, 8, 4]]

@@ -54,9 +54,19 @@ class Detector(nn.Module):
     pixel_std: Tensor
 
     def __init__(
-        self, *, backbone: Backbone, pixel_mean: Sequence[float], pixel_std: Sequence[float]
+        self,
+        *,
+        backbone: Backbone | None = None,
+        pixel_mean: Sequence[float] | None = None,
+        pixel_std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        if backbone is None and pixel_mean is None and pixel_std is None:
+            # A subclass that skips the constructor of its base, as in
+            # `super(GeneralizedRCNN, self).__init__()`, sets all parts by itself.
+            return
+        if backbone is None or pixel_mean is None or pixel_std is None:
+            raise ArgumentError("A detector needs backbone, pixel_mean and pixel_std.")
         self.backbone = backbone
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             column = torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1)

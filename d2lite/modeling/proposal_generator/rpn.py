@@ -28,7 +28,7 @@ from ..matcher import Matcher
 from ..padded import propose_padded, top_padded
 from ..sampling import subsample_labels
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
-from .proposal_utils import choose_proposals, gather_rows, top_scores
+from .proposal_utils import choose_proposals, find_top_rpn_proposals, gather_rows, top_scores
 from .rpn_head import StandardRPNHead
 
 __all__ = ["RPN", "RPN_HEAD_REGISTRY", "StandardRPNHead", "build_rpn_head"]
@@ -309,15 +309,22 @@ class RPN(nn.Module):
         Returns:
             `proposal_boxes` and `objectness_logits` of each image, best first.
         """
+        kept, training = int(self.post_nms_topk[self.training]), self.training
+        if type(self)._decode_proposals is not RPN._decode_proposals:
+            # A subclass decodes in a way of its own, all anchors at a time.
+            return find_top_rpn_proposals(
+                self._decode_proposals(anchors, pred_anchor_deltas),
+                pred_objectness_logits,
+                image_sizes,
+                self.nms_thresh,
+                int(self.pre_nms_topk[self.training]),
+                kept,
+                self.min_box_size,
+                training,
+            )
         logits, boxes = self._decode_best(anchors, pred_objectness_logits, pred_anchor_deltas)
         return choose_proposals(
-            boxes,
-            logits,
-            image_sizes,
-            self.nms_thresh,
-            int(self.post_nms_topk[self.training]),
-            self.min_box_size,
-            self.training,
+            boxes, logits, image_sizes, self.nms_thresh, kept, self.min_box_size, training
         )
 
     def _decode_best(

@@ -7,7 +7,7 @@ from d2lite.config import get_cfg
 from d2lite.layers import ShapeSpec
 from d2lite.modeling import META_ARCH_REGISTRY, build_model
 from d2lite.modeling.backbone import Backbone
-from d2lite.modeling.meta_arch import Detector
+from d2lite.modeling.meta_arch import Detector, GeneralizedRCNN
 from d2lite.modeling.meta_arch.detector import output_sizes
 from d2lite.utils.errors import DataError, UnknownNameError
 from d2lite.utils.keyed_rng import image_generator
@@ -135,3 +135,19 @@ def test_a_model_of_ones_own_is_built_by_its_name():
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.META_ARCHITECTURE = "MadeForThisTest"
     assert build_model(cfg).classes == 80
+
+
+def test_subclass_may_set_all_parts_by_itself():
+    """As teacher-student code calls `super(GeneralizedRCNN, self).__init__()`."""
+
+    class Own(GeneralizedRCNN):
+        def __init__(self):
+            super(GeneralizedRCNN, self).__init__()
+            self.backbone = Strides()
+            self.register_buffer("pixel_mean", torch.zeros(3, 1, 1), persistent=False)
+            self.register_buffer("pixel_std", torch.ones(3, 1, 1), persistent=False)
+
+    images = Own().preprocess_image([{"image": torch.ones(3, 5, 6)}])
+    assert images.image_sizes == [(5, 6)]
+    with pytest.raises(ValueError, match="needs backbone, pixel_mean and pixel_std"):
+        Detector(backbone=Strides())

@@ -289,3 +289,17 @@ def test_boxes_of_all_anchors_can_be_read():
         [[4, 0, 12, 8], [4, 4, 12, 20]],
         [[0, 2, 8, 10], [4, 4, 12, 20]],
     ]
+
+
+def test_boxes_that_a_subclass_decodes_are_proposed():
+    class Fixed(RPN):
+        def _decode_proposals(self, anchors, pred_anchor_deltas):
+            return [torch.full_like(deltas, 5) for deltas in pred_anchor_deltas]
+
+    rpn = Fixed(config(), SHAPES).eval()
+    rpn.min_box_size = -1
+    proposals, _ = rpn(*batch())
+    assert len(proposals) == 2
+    assert {tuple(box) for found in proposals for box in found.proposal_boxes.tensor.tolist()} == {
+        (5.0, 5.0, 5.0, 5.0)
+    }
