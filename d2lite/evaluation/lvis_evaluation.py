@@ -74,6 +74,11 @@ class LVISEvaluator(COCOEvaluator):
             max_dets_per_image=_MAX_DETS if max_dets_per_image is None else max_dets_per_image,
         )
 
+    @property
+    def _lvis_api(self) -> Any:
+        """The ground truth, by the name that it has in detectron2."""
+        return self._coco_api
+
     def _load_ground_truth(self) -> dict[str, Any]:
         dataset = super()._load_ground_truth()
         if self._metadata.get("thing_dataset_id_to_contiguous_id") is None:

@@ -1,5 +1,6 @@
 """COCOPanopticEvaluator: panoptic quality of a model's maps of segments."""
 
+import io
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from d2lite.data.catalog import MetadataCatalog
-from d2lite.data.datasets.coco_panoptic import segment_ids_to_rgb
+from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids, segment_ids_to_rgb
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.file_io import atomic_write
 
@@ -49,6 +50,8 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._metadata = MetadataCatalog.get(dataset_name)
         self._truth: PanopticGroundTruth = panoptic_ground_truth(dataset_name)
+        self._thing_contiguous_id_to_dataset_id = self._truth.id_of_thing
+        self._stuff_contiguous_id_to_dataset_id = self._truth.id_of_stuff
         self.reset()
 
     def reset(self) -> None:
@@ -98,15 +101,8 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         pred_ids = panoptic_map.cpu().numpy().astype(np.int64)
         if segments is None:
             pred_ids, segments = self._from_labels(pred_ids)
-        segments = [self._with_dataset_id(segment) for segment in segments]
-        self._counts.add(
-            match_segments(
-                self._truth.segment_ids(image_id),
-                self._truth.segments[image_id],
-                pred_ids,
-                segments,
-            )
-        )
+        segments = [self._convert_category_id(segment) for segment in segments]
+        self._count(image_id, pred_ids, segments)
         name = f"{_stem(image['file_name'])}.png"
         self._predictions.append(
             {"image_id": image_id, "file_name": name, "segments_info": segments}
@@ -114,6 +110,10 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         if self._output_dir is not None:
             with atomic_write(self._output_dir / "panoptic" / name, "wb") as stream:
                 Image.fromarray(segment_ids_to_rgb(pred_ids)).save(stream, format="PNG")
+
+    def _count(self, image_id: Any, pred_ids: np.ndarray, segments: list[dict[str, Any]]) -> None:
+        truth = self._truth.segment_ids(image_id), self._truth.segments[image_id]
+        self._counts.add(match_segments(*truth, pred_ids, segments))
 
     def _from_labels(self, labels: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Read a map of class number * divisor + number, -1 for void."""
@@ -134,7 +134,8 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         ]
         return labels + 1, segments
 
-    def _with_dataset_id(self, segment: Mapping[str, Any]) -> dict[str, Any]:
+    def _convert_category_id(self, segment: Mapping[str, Any]) -> dict[str, Any]:
+        """A segment with the category id of the dataset for the class number of the model."""
         plain = {key: _plain(value) for key, value in segment.items()}
         is_thing = plain.pop("isthing", None)
         if is_thing is None:
@@ -158,6 +159,12 @@ class COCOPanopticEvaluator(DatasetEvaluator):
             On the main process {"panoptic_seg": {"PQ", "SQ", "RQ" and the same of things, as in
             "PQ_th", and of stuff, as in "PQ_st"}} in percent; None on the others.
         """
+        for prediction in self._predictions:
+            # Of subclasses whose `process` keeps the picture, as that of detectron2 does.
+            picture = prediction.pop("png_string", None)
+            if picture is not None:
+                pred_ids = rgb_to_segment_ids(np.asarray(Image.open(io.BytesIO(picture))))
+                self._count(prediction["image_id"], pred_ids, prediction["segments_info"])
         parts = gather_parts((self._counts, self._predictions))
         if parts is None:
             return None

@@ -1,3 +1,4 @@
+import io
 import json
 import uuid
 
@@ -164,3 +165,28 @@ def test_qualities_of_panopticapi_are_logged_in_percent(caplog):
     _print_panoptic_results({"All": part, "Things": part, "Stuff": {**part, "n": 3}})
     rows = [line.split() for line in caplog.text.splitlines() if "25.0" in line]
     assert [row[-2] for row in rows] == ["7", "7", "3"]
+
+
+def test_pictures_that_a_subclass_keeps_are_scored(dataset):
+    """As `process` of detectron2 keeps them, which people copy and change."""
+
+    class Keeps(COCOPanopticEvaluator):
+        def process(self, inputs, outputs):
+            for image, output in zip(inputs, outputs, strict=True):
+                ids, info = output["panoptic_seg"]
+                stream = io.BytesIO()
+                Image.fromarray(segment_ids_to_rgb(ids.numpy())).save(stream, format="PNG")
+                self._predictions.append(
+                    {
+                        "image_id": image["image_id"],
+                        "file_name": f"{image['image_id']}.png",
+                        "png_string": stream.getvalue(),
+                        "segments_info": [self._convert_category_id(segment) for segment in info],
+                    }
+                )
+
+    evaluator = Keeps(dataset)
+    assert evaluator._thing_contiguous_id_to_dataset_id == {0: 3, 1: 4}
+    for number in range(2):
+        predict(evaluator, number, *perfect(number))
+    assert evaluator.evaluate()["panoptic_seg"]["PQ"] == 100

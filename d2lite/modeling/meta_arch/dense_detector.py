@@ -192,15 +192,10 @@ class DenseDetector(Detector):
             `pred_boxes`, `scores` and `pred_classes`, best first, in pixels of the network's
             input.
         """
-        candidates = self._decode_best(
-            anchors,
-            box_cls,
-            box_delta,
-            self.box2box_transform,
-            self.test_score_thresh,
-            self.test_topk_candidates,
-            image_size,
-            factors,
+        limits = self.test_score_thresh, self.test_topk_candidates
+        more = () if factors is None else (factors,)
+        candidates = self._decode_multi_level_predictions(
+            anchors, box_cls, box_delta, *limits, image_size, *more
         )
         if self.clips_candidates:
             candidates.pred_boxes.clip(image_size)
@@ -216,6 +211,53 @@ class DenseDetector(Detector):
         found = candidates[kept]
         found.scores = scores
         return found
+
+    def _decode_multi_level_predictions(
+        self,
+        anchors: Sequence[Boxes],
+        pred_scores: Sequence[Tensor],
+        pred_deltas: Sequence[Tensor],
+        score_thresh: float,
+        topk_candidates: int,
+        image_size: tuple[int, int],
+        factors: Sequence[Tensor] | None = None,
+    ) -> Instances:
+        """The candidates of one image; see `_decode_best`."""
+        transform, limits = self.box2box_transform, (score_thresh, topk_candidates)
+        return self._decode_best(
+            anchors, pred_scores, pred_deltas, transform, *limits, image_size, factors
+        )
+
+    def _decode_per_level_predictions(
+        self,
+        anchors: Boxes,
+        pred_scores: Tensor,
+        pred_deltas: Tensor,
+        score_thresh: float,
+        topk_candidates: int,
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """The candidates of one level of one image; see `_decode_best`."""
+        level = [anchors], [pred_scores], [pred_deltas], self.box2box_transform
+        return self._decode_best(*level, score_thresh, topk_candidates, image_size)
+
+    def _ema_update(
+        self, name: str, value: float | Tensor, initial_value: float, momentum: float = 0.9
+    ) -> Any:
+        """A running mean that is kept as an attribute, for losses written for detectron2.
+
+        Args:
+            name: of the attribute, such as "loss_normalizer".
+            value: of this step.
+            initial_value: the mean before the first step.
+            momentum: share of the mean before.
+
+        Returns:
+            the mean.
+        """
+        mean = getattr(self, name, initial_value) * momentum + value * (1 - momentum)
+        setattr(self, name, mean)
+        return mean
 
     def _detect(
         self,

@@ -234,3 +234,27 @@ def test_levels_that_cannot_share_a_head_are_refused():
             conv_dims=[],
             prior_prob=0,
         )
+
+
+def test_candidates_that_a_subclass_decodes_are_the_detections():
+    class OneBox(RetinaNet):
+        def _decode_multi_level_predictions(self, *arguments):
+            found = super()._decode_multi_level_predictions(*arguments)
+            first = self._decode_per_level_predictions(
+                arguments[0][0], arguments[1][0], arguments[2][0], *arguments[3:]
+            )
+            assert torch.equal(found.scores[: len(first)], first.scores)
+            return found[:1]
+
+    cfg = retinanet_config()
+    cfg.MODEL.RETINANET.SCORE_THRESH_TEST = 0.0
+    (result,) = OneBox(cfg).eval()([item(64, 64, [])])
+    assert len(result["instances"]) == 1
+
+
+def test_running_means_are_kept_under_their_names(model):
+    model.loss_normalizer.fill_(10.0)
+    assert model._ema_update("loss_normalizer", 20, 100) == pytest.approx(11)
+    assert model.loss_normalizer == pytest.approx(11)
+    assert model._ema_update("another", 0, 100, momentum=0.5) == 50
+    assert model.another == 50
