@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from d2lite.layers import DeformConv, ModulatedDeformConv
 from d2lite.layers.nms_mask import one_node_nms
-from d2lite.utils.errors import MissingPackageError
+from d2lite.utils.errors import ExportError, MissingPackageError
 
 from .function import DetectorFunction
 from .metadata import KEY
@@ -62,8 +63,14 @@ def export_onnx(
         shrink: makes the file smaller, see `halve_weights` and `quantize`.
 
     Raises:
+        ExportError: for deformable convolutions, which these files cannot hold.
         MissingPackageError: if onnx or onnxscript is not installed.
     """
+    if any(isinstance(part, DeformConv | ModulatedDeformConv) for part in function.modules()):
+        raise ExportError(
+            "The model has deformable convolutions, which ONNX has from opset 19 on; these files "
+            "have opset 18. Export with --to torch."
+        )
     try:
         translate = _nms_translation()
     except ImportError as error:

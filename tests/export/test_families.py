@@ -13,6 +13,7 @@ from d2lite.export.proof import _subset
 from d2lite.export.to_onnx import export_onnx
 from d2lite.modeling import build_model
 from d2lite.structures import Boxes, BoxMode, Instances
+from d2lite.utils.errors import ExportError
 from tests.data.spec_files import voc
 from tests.modeling.small_detectors import SMALL, fill, images_of, small_config
 
@@ -109,6 +110,41 @@ def test_keypoints(tmp_path):
         assert difference.keypoint is not None
         assert difference.keypoint < 0.1
         assert not difference.faults(Tolerance(), 128), difference
+
+
+def _dense(kind):
+    """A model of projects/dense with few channels."""
+    small = ["MODEL.FPN.OUT_CHANNELS", 32, "MODEL.DENSE.PRIOR_PROB", 0.2]
+    few = ["MODEL.DENSE.NUM_CLASSES", 5, "TEST.DETECTIONS_PER_IMAGE", 30]
+    return setup_cfg(
+        "gfl_quick_start.yaml", [*_SIZES, *small, *few, "MODEL.META_ARCHITECTURE", kind]
+    )
+
+
+def _larger_scores(model):
+    model.head.cls_score.weight.data *= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ATSS", "GFL", "ScaledFCOS"])
+def test_dense_detectors(kind, tmp_path):
+    cfg = _dense(kind)
+    model, file = exported(cfg, tmp_path, _larger_scores)
+    for sizes in (SIZES[:1], [(200, 130)], SIZES):
+        batch = images_of(sizes)
+        with torch.no_grad():
+            expected = model([as_evaluation(cfg, item) for item in batch])
+        for ours, theirs in zip(expected, file(batch), strict=True):
+            lowest = float(ours["instances"].scores[:20].min())
+            difference = compare_results(ours, theirs, lowest)
+            assert difference.detections > 2
+            assert not difference.faults(Tolerance(), 128), difference
+
+
+def test_deformable_convolutions_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ExportError, match="Export with --to torch"):
+        exported(_dense("VFNet"), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
