@@ -1,0 +1,212 @@
+"""What every model should be able to do, each tried on a small model of a kind.
+
+A facility is a function of a `Trial` that returns nothing where it works, a text that says why it
+does not apply, or raises a UserError, which refuses it.
+"""
+
+import asyncio
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+
+from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.image_io import read_image
+from d2lite.engine import DefaultTrainer, setup_cfg
+from d2lite.engine.evaluating import augmented_model
+from d2lite.predicting import Predictor
+from d2lite.serving import ModelQueue
+from tests.projects.runs import check_resume, gradients, metrics, train
+
+from .models import Model
+
+PHOTO = "shapes://val/3"
+
+
+@dataclass
+class Trial:
+    """A model, the dataset string of some drawings, and an empty folder."""
+
+    model: Model
+    string: str
+    folder: Path
+
+    def options(self, *more: object) -> list[object]:
+        """The model's options and more."""
+        return [*self.model.options, *_ON_CPU, *more]
+
+    @cached_property
+    def run(self) -> Path:
+        """The folder of a training of two steps on the string, with an evaluation at its end."""
+        folder = self.folder / "run"
+        sets = _few_for_evaluation(setup_cfg(self.model.recipe, self.options()).DATASETS.TEST)
+        more = ["DATASETS.TEST", sets, "OUTPUT_DIR", str(folder), "SOLVER.MAX_ITER", 2]
+        if self.model.learns == "instances":
+            more += ["DATASETS.TRAIN", (self.string,)]
+        trainer = DefaultTrainer(setup_cfg(self.model.recipe, self.options(*more)))
+        trainer.resume_or_load(resume=False)
+        trainer.train()
+        return folder
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The trained model; everything that it finds is shown."""
+        return Predictor(self.run / "model_final.pth", device="cpu", threshold=0.0)
+
+
+_ON_CPU = [
+    *("MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0, "SEED", 1),
+    *("SOLVER.CHECKPOINT_EPOCHS", 0.0, "TEST.EVAL_PERIOD", 0, "TEST.EVAL_EPOCHS", 0.0),
+]
+
+
+def _few_for_evaluation(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The first four images of each set, as sets of their own, since scoring takes long."""
+    few = []
+    for name in names:
+        few.append(f"{name}_first_four")
+        if few[-1] not in DatasetCatalog:
+            DatasetCatalog.register(few[-1], lambda name=name: DatasetCatalog.get(name)[:4])
+            DatasetCatalog.get(name)
+            facts = MetadataCatalog.get(name).as_dict()
+            MetadataCatalog.get(few[-1]).set(**{k: v for k, v in facts.items() if k != "name"})
+    return tuple(few)
+
+
+def learns_from_a_string(trial: Trial) -> str | None:
+    assert (trial.run / "model_final.pth").is_file()
+    return None if trial.model.learns == "instances" else "maps of classes have no string"
+
+
+def resumes_bit_for_bit(trial: Trial) -> None:
+    check_resume(trial.model.recipe, trial.options(), trial.folder / "resume")
+
+
+class _FixedNorms(DefaultTrainer):
+    """Statistics of a batch are those of its passes, so batch norm keeps those it has."""
+
+    @classmethod
+    def build_model(cls, cfg):
+        model = super().build_model(cfg)
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+                module.train = lambda mode=True: None
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            if isinstance(module, nn.MultiheadAttention):
+                module.dropout = 0.0
+        return model
+
+
+def accumulates_to_the_gradients_of_one_pass(trial: Trial) -> str | None:
+    more = ["SOLVER.IMS_PER_BATCH", 4, "OUTPUT_DIR", str(trial.folder / "passes")]
+    cfg = setup_cfg(trial.model.recipe, trial.options(*more))
+    mines_pixels = cfg.MODEL.SEM_SEG_HEAD.get("LOSS_TYPE") == "hard_pixel_mining"
+    if mines_pixels:
+        cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"
+    batch = next(iter(_FixedNorms.build_train_loader(cfg)))
+    found = []
+    for parts in (1, 2):
+        torch.manual_seed(0)
+        found.append(gradients(_FixedNorms.build_model(cfg).train(), batch, parts))
+    for name, value in found[0].items():
+        scale = value.abs().max().clamp(min=1e-2)
+        assert (found[1][name] - value).abs().max() < 5e-3 * scale, name
+    return "up to the choice of hard pixels, made in each pass" if mines_pixels else None
+
+
+def averages_its_weights(trial: Trial) -> None:
+    more = ["MODEL_EMA.ENABLED", True, "MODEL_EMA.WARMUP", False, "MODEL_EMA.DECAY", 0.5]
+    folder = trial.folder / "averaged"
+    averaged = train(trial.model.recipe, trial.options(*more), folder, 2)
+    stored = torch.load(folder / "model_final.pth", weights_only=True)
+    assert "trainer" in stored
+    assert all(value.isfinite().all() for value in averaged.values() if value.is_floating_point())
+
+
+def trains_in_bfloat16(trial: Trial) -> None:
+    more = ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16"]
+    weights = train(trial.model.recipe, trial.options(*more), trial.folder / "amp", 2)
+    assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+
+
+def trains_in_two_processes(trial: Trial) -> None:
+    folder = trial.folder / "two"
+    more = ["DATASETS.TEST", "()", "OUTPUT_DIR", folder, "SOLVER.MAX_ITER", 2]
+    words = ["train", "--num-gpus", 2, "--config-file", trial.model.recipe, *trial.options(*more)]
+    command = [sys.executable, "-m", "d2lite", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (folder / "model_final.pth").is_file()
+
+
+def is_evaluated(trial: Trial) -> None:
+    last = metrics(trial.run)[-1]
+    scores = [name for name in last if name.endswith(("/AP", "/mIoU", "/PQ", "/AR@100"))]
+    assert scores, list(last)
+
+
+def has_a_report(trial: Trial) -> None:
+    page = (trial.run / "report.html").read_text(encoding="utf-8")
+    assert trial.run.name in page
+    assert ("precision" in page.lower()) == any(k.endswith("/AP50") for k in metrics(trial.run)[-1])
+
+
+def is_evaluated_from_several_views(trial: Trial) -> None:
+    cfg = setup_cfg(trial.model.recipe, trial.options("TEST.AUG.MIN_SIZES", (48, 64)))
+    model = DefaultTrainer.build_model(cfg).eval()
+    several = augmented_model(cfg, model)
+    image = torch.as_tensor(read_image(PHOTO, "BGR").transpose(2, 0, 1).copy())
+    with torch.no_grad():
+        found = several([{"image": image, "height": 96, "width": 120}])
+    assert found[0]["instances"].image_size == (96, 120)
+
+
+def predicts_and_draws(trial: Trial) -> None:
+    result = trial.predictor(PHOTO)
+    result.plot(str(trial.folder / "found.png"))
+    assert (trial.folder / "found.png").is_file()
+
+
+def predicts_in_tiles(trial: Trial) -> None:
+    whole = read_image(PHOTO, "RGB")
+    found = trial.predictor(whole, tiles=max(whole.shape) * 2 // 3)
+    assert found.size == whole.shape[:2]
+
+
+def is_served(trial: Trial) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(read_image(PHOTO, "RGB")).save(stream, "PNG")
+    queue = ModelQueue(trial.predictor)
+    try:
+        answer = asyncio.run(
+            queue.predict(stream.getvalue(), lambda r: json.dumps(r.to_dict()).encode())
+        )
+    finally:
+        queue.close()
+    assert json.loads(answer)["width"] > 0
+
+
+FACILITIES: dict[str, Callable[[Trial], str | None]] = {
+    "own data by a string": learns_from_a_string,
+    "evaluation": is_evaluated,
+    "report": has_a_report,
+    "resume, bit for bit": resumes_bit_for_bit,
+    "accumulation": accumulates_to_the_gradients_of_one_pass,
+    "averaged weights": averages_its_weights,
+    "bfloat16": trains_in_bfloat16,
+    "two processes": trains_in_two_processes,
+    "several views": is_evaluated_from_several_views,
+    "predict": predicts_and_draws,
+    "tiles": predicts_in_tiles,
+    "serve": is_served,
+}
