@@ -23,7 +23,6 @@ from d2lite.data.image_io import read_image
 from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.engine.evaluating import augmented_model
 from d2lite.predicting import Predictor
-from d2lite.serving import ModelQueue
 from tests.projects.runs import check_resume, gradients, metrics, train
 
 from .models import Model
@@ -184,6 +183,8 @@ def predicts_in_tiles(trial: Trial) -> None:
 
 
 def is_served(trial: Trial) -> None:
+    from d2lite.serving import ModelQueue  # an extra
+
     stream = io.BytesIO()
     Image.fromarray(read_image(PHOTO, "RGB")).save(stream, "PNG")
     queue = ModelQueue(trial.predictor)

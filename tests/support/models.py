@@ -17,6 +17,8 @@ from tests.projects.rtdetr.small import small_opts
 from tests.projects.rtdetr.test_training import TINY as RTDETR
 from tests.projects.rtmdet.test_training import TINY as RTMDET
 from tests.projects.solov2.test_training import TINY as SOLOV2
+from tests.projects.ssd.test_model import TINY as SSD
+from tests.projects.yolov3.test_training import TINY as YOLOV3
 from tests.projects.yolox.test_training import TINY as YOLOX
 from tests.tools.conftest import TINY
 from tests.tools.test_train_net_models import KEYPOINTS, PANOPTIC, RETINANET
@@ -40,6 +42,12 @@ FCOS = [
     "MODEL.FCOS.NUM_CONVS", "1",
     "MODEL.FCOS.NORM", "BN",
 ]  # fmt: skip
+ROTATED = [
+    "DATASETS.TRAIN", "('shapes_train',)",
+    "DATASETS.TEST", "('shapes_val',)",
+    "MODEL.WEIGHTS", "",
+    "MODEL.RESNETS.DEPTH", "18",
+]  # fmt: skip
 SEGMENTS = [*PANOPTIC, "DATASETS.TEST", "('shapes_val_panoptic',)"]
 SEMANTIC = [*SEGMENTS, "MODEL.META_ARCHITECTURE", "SemanticSegmentor", *BOXES]
 SHAPES = ["DATASETS.TEST", "('shapes_val',)"]
@@ -59,6 +67,7 @@ MODELS = {
         ],
     ),
     "Keypoint R-CNN": Model(QUICK, [*SMALL, *KEYPOINTS]),
+    "Rotated Faster R-CNN": Model("rotated_faster_rcnn_R_50_FPN.yaml", [*SMALL, *ROTATED]),
     "RPN": Model(QUICK, [*SMALL, "MODEL.META_ARCHITECTURE", "ProposalNetwork", *BOXES]),
     # On maps of one cell torch 2.14 leaves parts of a gradient in bfloat16 unset, on a CPU.
     "RetinaNet": Model(QUICK, [*SMALL, *RETINANET, "INPUT.MIN_SIZE_TRAIN", "(128,)"]),
@@ -90,6 +99,8 @@ MODELS = {
     "D-FINE": Model("rtdetr_quick_start.yaml", [*RTDETR, *RTDETR_FINE]),
     "RTMDet": Model("rtmdet_quick_start.yaml", [*RTMDET, *BOXES]),
     "RTMDet-Ins": Model("rtmdet_quick_start.yaml", RTMDET),
+    "SSD": Model("ssd300.yaml", [*SSD, *SHAPES]),
+    "YOLOv3": Model("yolov3_quick_start.yaml", YOLOV3),
     "YOLOX": Model("yolox_quick_start.yaml", YOLOX),
     **{
         kind: Model("gfl_quick_start.yaml", [*DENSE, "MODEL.META_ARCHITECTURE", kind])

@@ -46,4 +46,6 @@ def string(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_each_cell_is_so(name, string, tmp_path):
+    pytest.importorskip("fastapi")
+    pytest.importorskip("timm")
     assert cells_of(name, string, tmp_path) == documented()[name]

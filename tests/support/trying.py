@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from d2lite.commands.program import main
 from d2lite.utils.errors import UserError
 
@@ -13,10 +15,9 @@ from .table import WORKS, Row
 
 def drawings(folder: Path) -> str:
     """Write the drawings of shapes_val as files; the dataset string of these."""
-    try:
+    with pytest.raises(SystemExit) as ended:
         main(["data", "convert", "shapes_val", "--to", "coco", "--output", str(folder)])
-    except SystemExit as ended:
-        assert not ended.code, ended.code
+    assert not ended.value.code
     return f"coco:{folder}/annotations/instances_train.json@{folder}/train"
 
 
