@@ -43,8 +43,10 @@ class FrozenBatchNorm2d(nn.Module):
         """The layer as y = x * scale + shift: two (C,) vectors, float32 or finer."""
         # TorchScript cannot read the vectors of `scales_at_once`.
         if not is_scripting():  # noqa: SIM102
-            if "_ready" in self.__dict__:
-                scale, shift = self.__dict__["_ready"]
+            # Read once: another thread that predicts may take them away.
+            ready = self.__dict__.get("_ready")
+            if ready is not None:
+                scale, shift = ready
                 return scale, shift
         # The square root of a half-precision variance would lose three digits.
         dtype = torch.promote_types(self.running_var.dtype, torch.float32)
