@@ -42,7 +42,7 @@ class FrozenBatchNorm2d(nn.Module):
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """The layer as y = x * scale + shift: two (C,) vectors, float32 or finer."""
         # TorchScript cannot read the vectors of `scales_at_once`.
-        if not is_scripting():  # noqa: SIM102
+        if not is_scripting():
             # Read once: another thread that predicts may take them away.
             ready = self.__dict__.get("_ready")
             if ready is not None:
