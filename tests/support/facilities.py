@@ -109,9 +109,10 @@ class _FixedNorms(DefaultTrainer):
 def accumulates_to_the_gradients_of_one_pass(trial: Trial) -> str | None:
     more = ["SOLVER.IMS_PER_BATCH", 4, "OUTPUT_DIR", str(trial.folder / "passes")]
     cfg = setup_cfg(trial.model.recipe, trial.options(*more))
-    mines_pixels = cfg.MODEL.SEM_SEG_HEAD.get("LOSS_TYPE") == "hard_pixel_mining"
+    head = cfg.MODEL.SEM_SEG_HEAD
+    mines_pixels = "DeepLab" in head.NAME and head.LOSS_TYPE == "hard_pixel_mining"
     if mines_pixels:
-        cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"
+        head.LOSS_TYPE = "cross_entropy"
     batch = next(iter(_FixedNorms.build_train_loader(cfg)))
     found = []
     for parts in (1, 2):
