@@ -6,13 +6,16 @@ does not apply, or raises a UserError, which refuses it.
 
 import asyncio
 import io
+import itertools
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -90,7 +93,7 @@ def resumes_bit_for_bit(trial: Trial) -> None:
 
 
 class _FixedNorms(DefaultTrainer):
-    """Statistics of a batch are those of its passes, so batch norm keeps those it has."""
+    """Batch norm and dropout are of each pass: the one keeps its statistics, the other drops none."""
 
     @classmethod
     def build_model(cls, cfg):
@@ -101,7 +104,7 @@ class _FixedNorms(DefaultTrainer):
                 module.train = lambda mode=True: None
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-            if isinstance(module, nn.MultiheadAttention):
+            if isinstance(getattr(module, "dropout", None), float):
                 module.dropout = 0.0
         return model
 
@@ -113,7 +116,13 @@ def accumulates_to_the_gradients_of_one_pass(trial: Trial) -> str | None:
     mines_pixels = "DeepLab" in head.NAME and head.LOSS_TYPE == "hard_pixel_mining"
     if mines_pixels:
         head.LOSS_TYPE = "cross_entropy"
-    batch = next(iter(_FixedNorms.build_train_loader(cfg)))
+    # Of one size: what a network sees of the padding differs with the images beside.
+    alike: dict[tuple[int, ...], list[dict[str, Any]]] = defaultdict(list)
+    for item in itertools.chain.from_iterable(_FixedNorms.build_train_loader(cfg)):
+        batch = alike[item["image"].shape]
+        batch.append(item)
+        if len(batch) == 4:
+            break
     found = []
     for parts in (1, 2):
         torch.manual_seed(0)
@@ -158,7 +167,6 @@ def is_evaluated(trial: Trial) -> None:
 def has_a_report(trial: Trial) -> None:
     page = (trial.run / "report.html").read_text(encoding="utf-8")
     assert trial.run.name in page
-    assert ("precision" in page.lower()) == any(k.endswith("/AP50") for k in metrics(trial.run)[-1])
 
 
 def is_evaluated_from_several_views(trial: Trial) -> None:
