@@ -93,7 +93,7 @@ def resumes_bit_for_bit(trial: Trial) -> None:
 
 
 class _FixedNorms(DefaultTrainer):
-    """Batch norm and dropout are of each pass: the one keeps its statistics, the other drops none."""
+    """Batch norm keeps its statistics and dropout drops nothing: both are of each pass."""
 
     @classmethod
     def build_model(cls, cfg):
