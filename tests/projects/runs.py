@@ -44,7 +44,9 @@ def gradients(model: torch.nn.Module, batch: list[dict], parts: int) -> dict[str
     trainer.iter, trainer.max_iter = 0, 1
     trainer._log = lambda *args: None
     trainer.run_step()
-    return {name: value.grad.clone() for name, value in model.named_parameters()}
+    return {
+        name: value.grad.clone() for name, value in model.named_parameters() if value.requires_grad
+    }
 
 
 def learn(model: torch.nn.Module, batch: list[dict], rate: float, steps: int) -> tuple[int, int]:
