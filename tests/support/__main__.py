@@ -1,4 +1,4 @@
-"""Write docs/support.md: `python -m tests.support`, some 20 minutes; or renew the rows of MODEL ..."""
+"""Write docs/support.md: `python -m tests.support`; with names of models only their rows."""
 
 import logging
 import sys
