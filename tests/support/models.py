@@ -47,9 +47,14 @@ ROTATED = [
     "DATASETS.TEST", "('shapes_val',)",
     "MODEL.WEIGHTS", "",
     "MODEL.RESNETS.DEPTH", "18",
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN", "50",
 ]  # fmt: skip
 SEGMENTS = [*PANOPTIC, "DATASETS.TEST", "('shapes_val_panoptic',)"]
-SEMANTIC = [*SEGMENTS, "MODEL.META_ARCHITECTURE", "SemanticSegmentor", *BOXES]
+SEMANTIC = [
+    *SEGMENTS, "MODEL.META_ARCHITECTURE", "SemanticSegmentor", *BOXES,
+    "DATASETS.TRAIN", "('shapes_train_sem_seg',)",
+    "DATASETS.TEST", "('shapes_val_sem_seg',)",
+]  # fmt: skip
 SHAPES = ["DATASETS.TEST", "('shapes_val',)"]
 DENSE_KINDS = ("ATSS", "GFL", "VFNet")
 RTDETR_FINE = [str(option) for option in small_opts("dfine")[2:]]
