@@ -16,9 +16,9 @@ from d2lite.checkpoint.reading import read_checkpoint
 from d2lite.config import get_cfg
 from d2lite.data.datasets.by_string.registration import _SpecLoader
 from d2lite.data.datasets.by_string.spec_string import parse_spec
-from d2lite.data.faults import collecting_faults
-from d2lite.data.image_io import read_image
-from d2lite.data.object_checks import drop_invalid
+from d2lite.data.images.image_io import read_image
+from d2lite.data.records.faults import collecting_faults
+from d2lite.data.records.object_checks import drop_invalid
 from d2lite.utils.errors import UserError
 
 from .resources import bounded

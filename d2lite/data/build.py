@@ -29,7 +29,7 @@ from .loading import (
     trivial_batch_collator,
     worker_init_reset_seed,
 )
-from .proposals import load_proposals_into_dataset
+from .records.proposals import load_proposals_into_dataset
 from .samplers import (
     InferenceSampler,
     RandomSubsetTrainingSampler,
@@ -37,7 +37,7 @@ from .samplers import (
     TrainingSampler,
 )
 from .samplers.distributed_sampler import stream_order
-from .training_sampler import seed_of, training_sampler
+from .samplers.training_sampler import seed_of, training_sampler
 
 __all__ = [
     "AspectRatioGroupedDataset",

@@ -13,11 +13,11 @@ from d2lite.utils.garbage_collection import paused_garbage_collection
 
 from .catalog import DatasetCatalog, MetadataCatalog
 from .classes import ClassCounts, count_classes
-from .faults import collecting_faults
-from .object_checks import drop_invalid
-from .plain_records import plain_records
-from .proposals import load_proposals_into_dataset
-from .set_checks import keep_maskable
+from .records.faults import collecting_faults
+from .records.object_checks import drop_invalid
+from .records.plain_records import plain_records
+from .records.proposals import load_proposals_into_dataset
+from .records.set_checks import keep_maskable
 
 logger = logging.getLogger(__name__)
 

@@ -31,9 +31,9 @@ from .augmenting import (
     may_cut,
     mixing_ends_at,
 )
-from .class_map_files import read_class_map
 from .classes import create_keypoint_hflip_indices
-from .image_io import check_image_size, read_image
+from .images.class_map_files import read_class_map
+from .images.image_io import check_image_size, read_image
 from .rotated_boxes import rotated_instances, uses_rotated_boxes
 
 __all__ = ["DatasetMapper", "build_augmentation", "build_transform_gen"]

@@ -15,7 +15,7 @@ from .classes import (
     get_fed_loss_cls_weights,
 )
 from .dataset_mapper import build_augmentation, build_transform_gen
-from .image_io import (
+from .images.image_io import (
     SizeMismatchError,
     _apply_exif_orientation,
     check_image_size,

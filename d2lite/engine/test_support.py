@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from d2lite.config import LazyConfig
 from d2lite.data.catalog import DatasetCatalog
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.model_zoo import get
 from d2lite.structures import Boxes, Instances, ROIMasks
 

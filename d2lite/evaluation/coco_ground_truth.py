@@ -21,10 +21,10 @@ from d2lite.data.datasets.coco_annotations import (
 )
 from d2lite.data.datasets.coco_export import coco_dict
 from d2lite.data.datasets.coco_file import coco_categories, coco_images, read_coco_json
-from d2lite.data.faults import collecting_faults
 from d2lite.data.normal_forms import as_id
-from d2lite.data.object_checks import box_around, is_valid_polygon, mask_fault
-from d2lite.data.plain_records import load_records
+from d2lite.data.records.faults import collecting_faults
+from d2lite.data.records.object_checks import box_around, is_valid_polygon, mask_fault
+from d2lite.data.records.plain_records import load_records
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager, atomic_write

@@ -9,7 +9,7 @@ import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, Metadata, MetadataCatalog
 from d2lite.data.datasets.coco_panoptic import read_panoptic_json, rgb_to_segment_ids
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import ConfigError, DataError
 
 

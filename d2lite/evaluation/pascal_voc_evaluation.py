@@ -13,7 +13,7 @@ import torch
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.datasets.pascal_voc import voc_split_ids
 from d2lite.data.datasets.voc_xml import annotated_objects, read_annotation
-from d2lite.data.faults import collecting_faults, reading_faults
+from d2lite.data.records.faults import collecting_faults, reading_faults
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 

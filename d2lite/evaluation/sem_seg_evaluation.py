@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.file_io import atomic_write

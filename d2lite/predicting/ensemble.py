@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.engine import DefaultPredictor
 from d2lite.layers import weighted_box_fusion
 from d2lite.structures import Boxes, Instances, RotatedBoxes

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from d2lite.data.channels import array_to_8_bits, is_channel_list
-from d2lite.data.image_io import convert_PIL_to_numpy, read_image
+from d2lite.data.images.channels import array_to_8_bits, is_channel_list
+from d2lite.data.images.image_io import convert_PIL_to_numpy, read_image
 from d2lite.utils.errors import DataError, InputTypeError
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from d2lite.data import DatasetCatalog
-from d2lite.data.image_io import register_image_source
+from d2lite.data.images.image_io import register_image_source
 from d2lite.utils.errors import DataError, MissingFileError
 
 from .images import as_image

@@ -15,7 +15,7 @@ import numpy as np
 
 from d2lite.config import CfgNode
 from d2lite.data import Metadata
-from d2lite.data.image_io import convert_image_to_rgb
+from d2lite.data.images.image_io import convert_image_to_rgb
 from d2lite.engine import DefaultPredictor
 from d2lite.engine.resuming import DRAWING_KEYS, facts_of_weights
 from d2lite.utils.env import resolve_device

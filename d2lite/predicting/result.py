@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2lite.data import Metadata
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import ConfigError, StateError
 from d2lite.utils.file_io import atomic_write
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from d2lite.data import MetadataCatalog, get_detection_dataset_dicts
-from d2lite.data.image_sizes import image_size
+from d2lite.data.records.image_sizes import image_size
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 

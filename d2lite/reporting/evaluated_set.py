@@ -13,9 +13,9 @@ import numpy as np
 from pycocotools import cocoeval
 
 from d2lite.data.catalog import MetadataCatalog
-from d2lite.data.faults import collecting_faults
-from d2lite.data.image_io import read_image
-from d2lite.data.plain_records import load_records
+from d2lite.data.images.image_io import read_image
+from d2lite.data.records.faults import collecting_faults
+from d2lite.data.records.plain_records import load_records
 from d2lite.evaluation.coco_ground_truth import coco_ground_truth
 from d2lite.evaluation.coco_scoring import detection_limits, limits_for
 from d2lite.evaluation.rotated_coco_evaluation import RotatedCOCOeval, RotatedCOCOEvaluator

@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from d2lite.data.channels import is_channel_list
-from d2lite.data.image_io import decode_image
+from d2lite.data.images.channels import is_channel_list
+from d2lite.data.images.image_io import decode_image
 from d2lite.predicting import Predictor, Result
 
 # Threads that decode images and write answers.

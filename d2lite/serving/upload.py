@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from d2lite.data.image_io import DECODING_ERRORS
+from d2lite.data.images.image_io import DECODING_ERRORS
 
 MEGA = 1_000_000
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from d2lite.data.image_io import register_image_source
+from d2lite.data.images.image_io import register_image_source
 from d2lite.structures import BoxMode, polygons_to_bitmask
 from d2lite.utils.errors import DataError
 

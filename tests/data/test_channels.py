@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from d2lite.data import DatasetCatalog
-from d2lite.data.channels import is_channel_list
 from d2lite.data.checking import check_image
-from d2lite.data.image_io import convert_image_to_rgb, read_image
+from d2lite.data.images.channels import is_channel_list
+from d2lite.data.images.image_io import convert_image_to_rgb, read_image
 from d2lite.utils.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.usefixtures("own_folders")

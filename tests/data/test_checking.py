@@ -14,8 +14,8 @@ from pycocotools import mask as mask_util
 from d2lite.config import get_cfg
 from d2lite.data import DatasetCatalog, build_detection_train_loader, get_detection_dataset_dicts
 from d2lite.data.checking.dataset import check_dataset, cleaned_coco, compare_sets, fault_table
-from d2lite.data.faults import FAULTS, FaultLog, collecting_faults
-from d2lite.data.object_checks import (
+from d2lite.data.records.faults import FAULTS, FaultLog, collecting_faults
+from d2lite.data.records.object_checks import (
     box_fault,
     drop_invalid,
     is_valid_polygon,

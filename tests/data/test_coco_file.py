@@ -10,8 +10,8 @@ from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.checking import check_dataset, cleaned_coco
 from d2lite.data.datasets.coco_annotations import normalise_annotation
 from d2lite.data.datasets.coco_file import coco_categories, read_coco_json
-from d2lite.data.faults import collecting_faults
-from d2lite.data.object_checks import drop_invalid
+from d2lite.data.records.faults import collecting_faults
+from d2lite.data.records.object_checks import drop_invalid
 from d2lite.utils.errors import DataError
 from tests.data.spec_files import detections
 

@@ -14,8 +14,8 @@ import pytest
 
 from d2lite.data.datasets.by_string.registration import _SpecLoader
 from d2lite.data.datasets.by_string.spec_string import parse_spec
-from d2lite.data.faults import collecting_faults
-from d2lite.data.object_checks import drop_invalid
+from d2lite.data.records.faults import collecting_faults
+from d2lite.data.records.object_checks import drop_invalid
 from d2lite.utils.errors import UserError
 from tests.data.layout_files import LAYOUTS
 from tests.resources import bounded

@@ -21,7 +21,7 @@ from d2lite.data.datasets.by_string.supervisely import SuperviselySource
 from d2lite.data.datasets.by_string.text_boxes import DotaSource, KittiSource, WiderFaceSource
 from d2lite.data.datasets.by_string.via import ViaSource
 from d2lite.data.datasets.image_finder import ImageFinder
-from d2lite.data.faults import collecting_faults
+from d2lite.data.records.faults import collecting_faults
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from tests.data.layout_files import pack_bits

@@ -9,8 +9,8 @@ from PIL import Image
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.by_string.hugging_face import register_hugging_face
-from d2lite.data.faults import collecting_faults
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
+from d2lite.data.records.faults import collecting_faults
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError

@@ -9,7 +9,7 @@ import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.image_finder import ImageFinder
-from d2lite.data.faults import collecting_faults
+from d2lite.data.records.faults import collecting_faults
 from d2lite.utils.errors import ConfigError, DataError
 from tests.data import spec_files as make
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from d2lite.data import detection_utils, image_io
-from d2lite.data.image_io import (
+from d2lite.data import detection_utils
+from d2lite.data.images import image_io
+from d2lite.data.images.image_io import (
     SizeMismatchError,
     check_image_size,
     convert_image_to_rgb,
@@ -17,7 +18,7 @@ from d2lite.data.image_io import (
     read_image,
     register_image_source,
 )
-from d2lite.data.image_sizes import image_size
+from d2lite.data.records.image_sizes import image_size
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from tests.shared_data import shared_data
 

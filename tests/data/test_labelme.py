@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.data.faults import collecting_faults
+from d2lite.data.records.faults import collecting_faults
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError

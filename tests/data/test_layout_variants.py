@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.data.faults import collecting_faults
+from d2lite.data.records.faults import collecting_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from tests.data.spec_files import picture

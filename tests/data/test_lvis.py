@@ -11,7 +11,7 @@ from d2lite.data.datasets import (
     lvis_v1_categories,
     register_lvis_instances,
 )
-from d2lite.data.faults import collecting_faults
+from d2lite.data.records.faults import collecting_faults
 from d2lite.utils.errors import DataError, MissingFileError
 
 

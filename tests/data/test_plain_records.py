@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from d2lite.data import DatasetCatalog, DatasetMapper, MetadataCatalog, get_detection_dataset_dicts
-from d2lite.data.faults import FaultLog, collecting_faults
-from d2lite.data.plain_records import load_records
-from d2lite.data.set_checks import count_set_faults, keep_maskable
+from d2lite.data.records.faults import FaultLog, collecting_faults
+from d2lite.data.records.plain_records import load_records
+from d2lite.data.records.set_checks import count_set_faults, keep_maskable
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError, DataError
 from tests.data.spec_files import detections

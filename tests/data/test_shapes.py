@@ -11,7 +11,7 @@ from pycocotools import mask as mask_util
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.shapes.dataset import read_shapes_image
 from d2lite.data.datasets.shapes.scene import CLASSES, SPLITS, fill, lay_out
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import MissingFileError
 
 # pycocotools 2 meets numpy 2.

@@ -7,7 +7,7 @@ from pycocotools import mask as mask_util
 from d2lite.config import get_cfg
 from d2lite.data import DatasetCatalog, DatasetMapper
 from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import MissingFileError
 
 # pycocotools 2 meets numpy 2.

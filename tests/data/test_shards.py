@@ -11,7 +11,7 @@ from PIL import Image
 
 from d2lite.config import get_cfg
 from d2lite.data import build_detection_train_loader, get_detection_dataset_dicts
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 from d2lite.utils.tar_members import member_address

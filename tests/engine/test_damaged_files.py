@@ -16,7 +16,7 @@ from PIL import Image
 from d2lite.checkpoint.folder import read_mark
 from d2lite.checkpoint.reading import read_checkpoint, stored_class_names
 from d2lite.config import get_cfg
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import UserError
 from d2lite.utils.events import EventStorage, JSONWriter
 from d2lite.utils.unpack import unpack

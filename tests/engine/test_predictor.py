@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from d2lite.data import MetadataCatalog
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.engine import DefaultPredictor, DefaultTrainer
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 

@@ -3,7 +3,7 @@ import torch
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.evaluation import (
     EVALUATOR_REGISTRY,
     COCOEvaluator,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids, segment_ids_to_rgb
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.evaluation import COCOPanopticEvaluator
 from d2lite.evaluation.panoptic_evaluation import _print_panoptic_results
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError

@@ -8,7 +8,7 @@ from PIL import Image
 
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, find_config_file, get_cfg
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.modeling import build_model
 from d2lite.projects import add_project_configs
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from d2lite.checkpoint.reading import read_checkpoint
 from d2lite.checkpoint.writing import write_weights
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.predicting.saving import FORMATS
 
 from .conftest import CLASSES

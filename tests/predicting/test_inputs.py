@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.predicting.inputs import find_inputs
 from d2lite.utils.errors import DataError, MissingFileError
 

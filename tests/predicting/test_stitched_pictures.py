@@ -7,7 +7,7 @@ import pytest
 
 import d2lite
 from d2lite.data import DatasetCatalog
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.predicting import Predictor, Result
 from d2lite.structures import BoxMode
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from PIL import Image
 
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.predicting import Predictor
 from tests.predicting.conftest import checkpoint  # noqa: F401 - a fixture
 

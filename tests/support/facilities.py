@@ -22,7 +22,7 @@ from PIL import Image
 from torch import nn
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.engine.evaluating import augmented_model
 from d2lite.predicting import Predictor

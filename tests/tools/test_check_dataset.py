@@ -5,7 +5,7 @@ import json
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.data.faults import FAULTS
+from d2lite.data.records.faults import FAULTS
 from tests.data import spoilt
 from tests.data.spec_files import coco, voc
 from tests.tools.conftest import TINY

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from d2lite.data.catalog import Metadata
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.engine.reports.sample_pictures import draw_sample
 from tests.data import spec_files as make
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.data import get_detection_dataset_dicts
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.utils import object_store
 from d2lite.utils.errors import ConfigError, MissingFileError, MissingPackageError
 from d2lite.utils.file_io import PathManager, cache_dir

@@ -11,9 +11,9 @@ import numpy as np
 
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
-from d2lite.data.faults import collecting_faults
-from d2lite.data.image_io import check_image_size, read_image
-from d2lite.data.object_checks import drop_invalid
+from d2lite.data.images.image_io import check_image_size, read_image
+from d2lite.data.records.faults import collecting_faults
+from d2lite.data.records.object_checks import drop_invalid
 from d2lite.engine import setup_cfg
 from d2lite.engine.reports.sample_pictures import draw_sample
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError, UserError

@@ -23,9 +23,9 @@ from d2lite.data import (
     build_detection_train_loader,
     dataset_mapper,
     get_detection_dataset_dicts,
-    image_io,
 )
 from d2lite.data.dataset_mapper import DatasetMapper
+from d2lite.data.images import image_io
 from d2lite.data.transforms import Augmentation
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError

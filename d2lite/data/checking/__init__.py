@@ -1,7 +1,9 @@
 """Checks of image files and of whole datasets."""
 
 from d2lite.data.datasets.image_finder import missing_images
-from d2lite.data.object_checks import drop_invalid as sound_records  # the name that scripts use
+from d2lite.data.records.object_checks import (
+    drop_invalid as sound_records,  # the name that scripts use
+)
 
 from .class_maps import check_class_maps
 from .dataset import CheckedSet, check_dataset, cleaned_coco, compare_sets, fault_table

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.class_map_files import read_class_map
+from d2lite.data.images.class_map_files import read_class_map
 from d2lite.utils.errors import DataError, MissingFileError
 
 # So many maps are looked at before a training begins; `d2lite data check` reads all.

@@ -11,11 +11,11 @@ from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.converting import LabelledSet, coco_content, coco_object
 from d2lite.data.datasets.coco_file import coco_categories, coco_images, read_coco_json
 from d2lite.data.datasets.coco_reading import read_coco_objects
-from d2lite.data.faults import FAULTS, FaultLog, collecting_faults
 from d2lite.data.normal_forms import as_id
-from d2lite.data.object_checks import drop_invalid
-from d2lite.data.plain_records import load_records
-from d2lite.data.set_checks import count_set_faults
+from d2lite.data.records.faults import FAULTS, FaultLog, collecting_faults
+from d2lite.data.records.object_checks import drop_invalid
+from d2lite.data.records.plain_records import load_records
+from d2lite.data.records.set_checks import count_set_faults
 from d2lite.utils.errors import DataError, MissingFileError
 
 from .class_maps import map_fault

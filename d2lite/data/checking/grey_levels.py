@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.channels import is_channel_list
-from d2lite.data.image_io import read_image
+from d2lite.data.images.channels import is_channel_list
+from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import DataError, MissingFileError
 
 logger = logging.getLogger(__name__)

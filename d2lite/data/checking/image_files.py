@@ -10,10 +10,10 @@ from typing import Any
 
 from PIL import Image
 
-from d2lite.data.channels import ORIENTATION_TAG
 from d2lite.data.datasets.image_finder import missing_images
-from d2lite.data.faults import FaultLog
-from d2lite.data.image_io import read_image
+from d2lite.data.images.channels import ORIENTATION_TAG
+from d2lite.data.images.image_io import read_image
+from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError, MissingFileError
 
 from .grey_levels import grey_levels_fault

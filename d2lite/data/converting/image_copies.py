@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import ConfigError, MissingFileError, OutputError
 
 IMAGE_MODES = ("copy", "link")

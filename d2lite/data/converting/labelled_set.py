@@ -11,9 +11,9 @@ import numpy as np
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.classes import create_keypoint_hflip_indices, select_classes
 from d2lite.data.classes.keypoints import flip_pairs
-from d2lite.data.faults import collecting_faults
-from d2lite.data.object_checks import drop_invalid
-from d2lite.data.plain_records import load_records
+from d2lite.data.records.faults import collecting_faults
+from d2lite.data.records.object_checks import drop_invalid
+from d2lite.data.records.plain_records import load_records
 from d2lite.utils.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)

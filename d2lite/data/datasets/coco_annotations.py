@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.faults import FaultLog
 from d2lite.data.normal_forms import as_flag, as_id, as_mask, as_number, as_numbers
+from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.normal_forms import as_flag, as_id, as_mask
-from d2lite.data.plain_records import load_records
+from d2lite.data.records.plain_records import load_records
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError

@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.faults import FaultLog
-from d2lite.data.image_sizes import image_size
 from d2lite.data.normal_forms import as_id, as_side
+from d2lite.data.records.faults import FaultLog
+from d2lite.data.records.image_sizes import image_size
 from d2lite.utils.errors import DataError, MissingFileError
 
 from .location import read_json

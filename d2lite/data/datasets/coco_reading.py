@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from d2lite.data.faults import FaultLog, reading_faults
-from d2lite.data.object_checks import box_around, mask_fault
+from d2lite.data.records.faults import FaultLog, reading_faults
+from d2lite.data.records.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, UnknownCategoryError

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import OrderedLoader, select_classes
-from d2lite.data.faults import reading_faults
-from d2lite.data.image_sizes import size_or_record_fault
+from d2lite.data.records.faults import reading_faults
+from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from d2lite.data.faults import FaultLog
+from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError, MissingFileError
 
 from .geometry import box_around_points, rectangle

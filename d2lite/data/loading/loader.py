@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
 from d2lite.data.common import MapDataset, refused_everything, substitutes
-from d2lite.data.faults import too_much_is_bad
+from d2lite.data.records.faults import too_much_is_bad
 from d2lite.data.samplers.aspect_ratio import AspectRatioGroupedDataset
 from d2lite.data.samplers.stream import batch_count
 from d2lite.utils.env import seed_all_rng

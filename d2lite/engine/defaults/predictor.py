@@ -12,9 +12,9 @@ from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, as_run_config
 from d2lite.data import DatasetCatalog, Metadata, MetadataCatalog
 from d2lite.data import transforms as T
-from d2lite.data.channels import is_channel_list, num_channels
 from d2lite.data.dataset_mapper import build_augmentation
-from d2lite.data.image_io import convert_PIL_to_numpy
+from d2lite.data.images.channels import is_channel_list, num_channels
+from d2lite.data.images.image_io import convert_PIL_to_numpy
 from d2lite.modeling import build_model
 from d2lite.utils.errors import DataError
 

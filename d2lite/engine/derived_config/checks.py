@@ -7,8 +7,8 @@ from typing import Any
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import follow_class_order
-from d2lite.data.faults import collecting_faults
-from d2lite.data.plain_records import plain_records
+from d2lite.data.records.faults import collecting_faults
+from d2lite.data.records.plain_records import plain_records
 from d2lite.utils.errors import ConfigError, DataError
 
 from .classes import ClassKey, get_class_names

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.catalog import Metadata
-from d2lite.data.image_io import convert_image_to_rgb
+from d2lite.data.images.image_io import convert_image_to_rgb
 from d2lite.visualization import Visualizer, legible_scale
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.catalog import dataset_file_stem
-from d2lite.data.image_io import read_image
+from d2lite.data.images.image_io import read_image
 from d2lite.data.rotated_boxes import rotated_box
 from d2lite.evaluation import inference_context
 from d2lite.structures import BoxMode, Instances, RotatedBoxes

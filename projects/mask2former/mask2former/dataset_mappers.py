@@ -16,7 +16,7 @@ from d2lite.data import DatasetMapper
 from d2lite.data import transforms as T
 from d2lite.data.augmenting import build_augmentation, semantic_augmentations
 from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids
-from d2lite.data.image_io import check_image_size, read_image
+from d2lite.data.images.image_io import check_image_size, read_image
 from d2lite.structures import BitMasks, Instances
 from d2lite.utils.errors import ConfigError, DataError
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from d2lite.data.datasets.label_files import read_json
-from d2lite.data.faults import FaultLog
+from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, FileSource, Shape

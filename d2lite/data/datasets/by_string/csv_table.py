@@ -14,8 +14,8 @@ from pathlib import Path
 
 from d2lite.data.datasets.image_finder import ImageFinder, has_image_ending
 from d2lite.data.datasets.label_files import read_text
-from d2lite.data.faults import FaultLog
-from d2lite.data.image_sizes import size_or_record_fault
+from d2lite.data.records.faults import FaultLog
+from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, EntrySource, Shape

@@ -14,7 +14,7 @@ import numpy as np
 
 from d2lite.data.datasets.geometry import box_around_points, ellipse, empty_mask, rectangle
 from d2lite.data.datasets.label_files import read_xml
-from d2lite.data.faults import FaultLog
+from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from d2lite.data.datasets.geometry import ellipse, rectangle
 from d2lite.data.datasets.label_files import read_json
-from d2lite.data.faults import FaultLog
+from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 

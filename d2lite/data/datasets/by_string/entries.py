@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from d2lite.data.datasets.geometry import box_around_points
 from d2lite.data.datasets.image_finder import ImageFinder
-from d2lite.data.faults import FaultLog, reading_faults
-from d2lite.data.image_sizes import size_or_record_fault
 from d2lite.data.normal_forms import as_side
-from d2lite.data.object_checks import box_around, mask_fault
+from d2lite.data.records.faults import FaultLog, reading_faults
+from d2lite.data.records.image_sizes import size_or_record_fault
+from d2lite.data.records.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, UserError
 from d2lite.utils.garbage_collection import paused_garbage_collection

@@ -17,9 +17,9 @@ from PIL import Image
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import OrderedLoader, select_classes
-from d2lite.data.faults import FaultLog
-from d2lite.data.image_sizes import image_size
 from d2lite.data.normal_forms import as_mask
+from d2lite.data.records.faults import FaultLog
+from d2lite.data.records.image_sizes import image_size
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError
 from d2lite.utils.file_io import cache_dir

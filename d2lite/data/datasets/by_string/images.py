@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 from d2lite.data.datasets.image_finder import has_image, images_below
-from d2lite.data.faults import reading_faults
-from d2lite.data.image_sizes import size_or_record_fault
+from d2lite.data.records.faults import reading_faults
+from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.utils.errors import DataError
 
 from .source import find_path

@@ -22,8 +22,8 @@ from PIL import Image
 from d2lite.data.datasets.geometry import drawn, ellipse
 from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, ImageFinder
 from d2lite.data.datasets.label_files import read_json, read_text
-from d2lite.data.faults import FaultLog
-from d2lite.data.image_sizes import image_size
+from d2lite.data.records.faults import FaultLog
+from d2lite.data.records.image_sizes import image_size
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import cache_dir

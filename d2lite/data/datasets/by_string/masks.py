@@ -9,9 +9,9 @@ from typing import Any
 
 from d2lite.data.datasets.image_finder import images_below
 from d2lite.data.datasets.label_files import read_text
-from d2lite.data.faults import FaultLog, reading_faults
-from d2lite.data.image_io import read_image
-from d2lite.data.image_sizes import size_or_record_fault
+from d2lite.data.images.image_io import read_image
+from d2lite.data.records.faults import FaultLog, reading_faults
+from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError

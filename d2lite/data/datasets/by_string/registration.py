@@ -13,7 +13,7 @@ import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog, NameScheme, register_name_scheme
 from d2lite.data.classes import OrderedLoader, select_classes
-from d2lite.data.faults import collecting_faults
+from d2lite.data.records.faults import collecting_faults
 from d2lite.utils.errors import ConfigError, DataError
 
 from .auto_layout import is_recognised, recognise

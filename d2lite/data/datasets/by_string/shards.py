@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from d2lite.data.datasets.image_finder import has_image_ending
-from d2lite.data.faults import FaultLog
+from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 from d2lite.utils.tar_members import member_address

@@ -12,7 +12,7 @@ from PIL import Image
 
 from d2lite.data.datasets.geometry import drawn, empty_mask
 from d2lite.data.datasets.label_files import read_json
-from d2lite.data.faults import FaultLog
+from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, UserError
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
-from d2lite.data.faults import FaultLog
+from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, EntrySource, Shape

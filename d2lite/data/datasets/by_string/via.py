@@ -9,7 +9,7 @@ from typing import Any
 
 from d2lite.data.datasets.geometry import ellipse
 from d2lite.data.datasets.label_files import read_json, read_text
-from d2lite.data.faults import FaultLog
+from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, FileSource, Shape

@@ -11,8 +11,8 @@ from typing import Any
 
 from d2lite.data.datasets.image_finder import without_upload_prefix
 from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
-from d2lite.data.faults import FaultLog, reading_faults
-from d2lite.data.image_sizes import size_or_record_fault
+from d2lite.data.records.faults import FaultLog, reading_faults
+from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 

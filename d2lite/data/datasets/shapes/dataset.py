@@ -16,7 +16,7 @@ import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.coco_panoptic import segment_ids_to_rgb
-from d2lite.data.image_io import register_image_source
+from d2lite.data.images.image_io import register_image_source
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import MissingFileError
 

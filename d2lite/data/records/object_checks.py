@@ -12,8 +12,8 @@ import numpy as np
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 
+from ..normal_forms import as_mask
 from .faults import FaultLog
-from .normal_forms import as_mask
 
 # Tools round boxes to whole pixels, or name the last pixel in place of the edge after it.
 _SLACK = 1.0

@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset, Sampler
 from d2lite.config import CfgNode
 from d2lite.utils.errors import ConfigError
 
-from .samplers import (
+from . import (
     RandomSubsetTrainingSampler,
     RepeatFactorTrainingSampler,
     TrainingSampler,

@@ -79,7 +79,7 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
         file_name: a path, an address that PathManager knows, or `SCHEME://...` of a registered
             source.
         format: "RGB", "BGR", "L", "YUV-BT.601" (float), another mode of Pillow ("RGBA",
-            "CMYK", ...), or a list of channels ("RGBN"), see `data.channels`; None leaves the
+            "CMYK", ...), or a list of channels ("RGBN"), see `channels`; None leaves the
             file's own mode.
 
     Returns:

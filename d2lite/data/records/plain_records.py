@@ -13,11 +13,11 @@ import numpy as np
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 
-from .catalog import DatasetCatalog
-from .classes import OrderedLoader
+from ..catalog import DatasetCatalog
+from ..classes import OrderedLoader
+from ..normal_forms import as_flag, as_id, as_mask, as_numbers, as_side
 from .faults import FaultLog, reading_faults
 from .image_sizes import image_size
-from .normal_forms import as_flag, as_id, as_mask, as_numbers, as_side
 from .object_checks import box_around
 
 Records = list[dict[str, Any]]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from d2lite.data.channels import ORIENTATION_TAG, is_array_file, npy_size
-from d2lite.data.faults import FaultLog
-from d2lite.data.image_io import read_image
+from d2lite.data.images.channels import ORIENTATION_TAG, is_array_file, npy_size
+from d2lite.data.images.image_io import read_image
+from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import refuse_special_file
 

@@ -1,0 +1,1 @@
+"""Reading images: decoding, their channels, maps of classes."""
