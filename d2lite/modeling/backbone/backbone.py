@@ -1,12 +1,12 @@
 """The contract that every backbone keeps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from d2lite.layers import ShapeSpec
+from d2lite.layers import FrozenBatchNorm2d, ShapeSpec
 from d2lite.utils.errors import ArgumentError, ConfigError
 
 __all__ = ["Backbone"]
@@ -100,6 +100,49 @@ class StagedBackbone(Backbone):
             for block in blocks:
                 block.freeze()
         return self
+
+
+class HalvingBackbone(Backbone):
+    """A first part and stages, each of which halves the map; modules of any names."""
+
+    def _name_stages(
+        self,
+        parts: Sequence[str],
+        channels: Mapping[str, int],
+        out_features: Sequence[str],
+        *,
+        stride: int,
+        freeze_at: int,
+    ) -> None:
+        """Set the names and sizes of the maps, and fix the first parts.
+
+        Args:
+            parts: the attributes of the first part and of each stage.
+            channels: of each stage's map, by the name of the map.
+            out_features: maps to return.
+            stride: of the first stage's map.
+            freeze_at: 0 trains all, 1 fixes the first part, 2 the first stage too, and so on.
+        """
+        self._parts = list(parts)
+        self._out_features = list(out_features)
+        self._out_feature_channels = dict(channels)
+        self._out_feature_strides = {name: stride * 2**i for i, name in enumerate(channels)}
+        self._size_divisibility = stride * 2 ** (len(channels) - 1)
+        for name in self._parts[: max(freeze_at, 0)]:
+            part = getattr(self, name)
+            part.requires_grad_(False)
+            FrozenBatchNorm2d.convert_frozen_batchnorm(part)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """(N, in_channels, H, W) -> the wanted maps by name; H and W are multiples of 32."""
+        maps = {}
+        first, *stages = (getattr(self, name) for name in self._parts)
+        x = first(x)
+        for name, stage in zip(self._out_feature_channels, stages, strict=True):
+            x = stage(x)
+            if name in self._out_features:
+                maps[name] = x
+        return maps
 
 
 class PyramidBackbone(Backbone):

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import FrozenBatchNorm2d, ShapeSpec
+from d2lite.layers import ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling import BACKBONE_REGISTRY, Backbone
-from d2lite.modeling.backbone.backbone import check_maps
+from d2lite.modeling.backbone.backbone import HalvingBackbone, check_maps
 from d2lite.modeling.csp import CSPPAFPN, ConvStep, CSPLayer, PoolPyramid, next_block
 
 # Channels of the stem and of the stages' maps, and blocks of the stages, at factors of 1.
@@ -23,7 +23,7 @@ _CHANNELS = (64, 128, 256, 512, 1024)
 _BLOCKS = (3, 6, 6, 3)
 
 
-class CSPNeXt(Backbone):
+class CSPNeXt(HalvingBackbone):
     """A stem and four stages, each of which halves the map.
 
     Args:
@@ -72,27 +72,13 @@ class CSPNeXt(Backbone):
                 ),
             ]
             self.add_module(f"stage{number}", nn.Sequential(*layers))
-        self._out_features = list(out_features)
-        self._out_feature_channels = dict(zip(names, widths[1:], strict=True))
-        self._out_feature_strides = {name: 4 * 2**i for i, name in enumerate(names)}
-        self._size_divisibility = 32
-        for part in self._parts()[: max(freeze_at, 0)]:
-            part.requires_grad_(False)
-            FrozenBatchNorm2d.convert_frozen_batchnorm(part)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, in_channels, H, W) -> the wanted maps by name; H and W are multiples of 32."""
-        maps = {}
-        stem, *stages = self._parts()
-        x = stem(x)
-        for name, stage in zip(self._out_feature_channels, stages, strict=True):
-            x = stage(x)
-            if name in self._out_features:
-                maps[name] = x
-        return maps
-
-    def _parts(self) -> list[nn.Module]:
-        return [self.stem, *(getattr(self, f"stage{i}") for i in range(1, len(_BLOCKS) + 1))]
+        self._name_stages(
+            ["stem", *(f"stage{i}" for i in range(1, len(_BLOCKS) + 1))],
+            dict(zip(names, widths[1:], strict=True)),
+            out_features,
+            stride=4,
+            freeze_at=freeze_at,
+        )
 
 
 class CSPNeXtPAFPN(CSPPAFPN):

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import FrozenBatchNorm2d, ShapeSpec
+from d2lite.layers import ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling import BACKBONE_REGISTRY, Backbone
-from d2lite.modeling.backbone.backbone import check_maps
+from d2lite.modeling.backbone.backbone import HalvingBackbone, check_maps
 from d2lite.modeling.csp import ConvStep, ResidualPair
 
 # Channels of the first convolution and of the stages' maps, and blocks of the stages.
@@ -29,7 +29,7 @@ _BLOCKS = (1, 2, 8, 8, 4)
 leaky_conv = partial(ConvStep, activation=partial(F.leaky_relu, negative_slope=0.1))
 
 
-class Darknet53(Backbone):
+class Darknet53(HalvingBackbone):
     """A convolution and five stages, each of which halves the map.
 
     Args:
@@ -64,28 +64,13 @@ class Darknet53(Backbone):
                     has_shortcut=True,
                 )
             self.add_module(f"conv_res_block{number}", nn.Sequential(stage))
-        self._out_features = list(out_features)
-        self._out_feature_channels = dict(zip(names, widths[1:], strict=True))
-        self._out_feature_strides = {name: 2 * 2**i for i, name in enumerate(names)}
-        self._size_divisibility = 32
-        for part in self._parts()[: max(freeze_at, 0)]:
-            part.requires_grad_(False)
-            FrozenBatchNorm2d.convert_frozen_batchnorm(part)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, in_channels, H, W) -> the wanted maps by name; H and W are multiples of 32."""
-        maps = {}
-        first, *stages = self._parts()
-        x = first(x)
-        for name, stage in zip(self._out_feature_channels, stages, strict=True):
-            x = stage(x)
-            if name in self._out_features:
-                maps[name] = x
-        return maps
-
-    def _parts(self) -> list[nn.Module]:
-        stages = (getattr(self, f"conv_res_block{i}") for i in range(1, len(_BLOCKS) + 1))
-        return [self.conv1, *stages]
+        self._name_stages(
+            ["conv1", *(f"conv_res_block{i}" for i in range(1, len(_BLOCKS) + 1))],
+            dict(zip(names, widths[1:], strict=True)),
+            out_features,
+            stride=2,
+            freeze_at=freeze_at,
+        )
 
 
 class _Mixing(nn.Sequential):

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import FrozenBatchNorm2d, ShapeSpec
+from d2lite.layers import ShapeSpec
 from d2lite.layers.batch_norm import Norm, norm_with
-from d2lite.modeling import BACKBONE_REGISTRY, Backbone
-from d2lite.modeling.backbone.backbone import check_maps
+from d2lite.modeling import BACKBONE_REGISTRY
+from d2lite.modeling.backbone.backbone import HalvingBackbone, check_maps
 from d2lite.modeling.csp import (
     CSPPAFPN,
     ConvStep,
@@ -73,7 +73,7 @@ class Focus(nn.Module):
         return self.conv(torch.cat(parts, dim=1))
 
 
-class CSPDarknet(Backbone):
+class CSPDarknet(HalvingBackbone):
     """A stem and four stages, each of which halves the map.
 
     Args:
@@ -114,27 +114,13 @@ class CSPDarknet(Backbone):
                 ),
             ]  # fmt: skip
             self.add_module(f"stage{number}", nn.Sequential(*stage))
-        self._out_features = list(out_features)
-        self._out_feature_channels = dict(zip(names, widths[1:], strict=True))
-        self._out_feature_strides = {name: 4 * 2**i for i, name in enumerate(names)}
-        self._size_divisibility = 32
-        for part in self._parts()[: max(freeze_at, 0)]:
-            part.requires_grad_(False)
-            FrozenBatchNorm2d.convert_frozen_batchnorm(part)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, in_channels, H, W) -> the wanted maps by name; H and W are multiples of 32."""
-        maps = {}
-        stem, *stages = self._parts()
-        x = stem(x)
-        for name, stage in zip(self._out_feature_channels, stages, strict=True):
-            x = stage(x)
-            if name in self._out_features:
-                maps[name] = x
-        return maps
-
-    def _parts(self) -> list[nn.Module]:
-        return [self.stem, *(getattr(self, f"stage{i}") for i in range(1, len(_BLOCKS) + 1))]
+        self._name_stages(
+            ["stem", *(f"stage{i}" for i in range(1, len(_BLOCKS) + 1))],
+            dict(zip(names, widths[1:], strict=True)),
+            out_features,
+            stride=4,
+            freeze_at=freeze_at,
+        )
 
 
 @BACKBONE_REGISTRY.register()
