@@ -24,6 +24,17 @@ def train(recipe: str, options, folder: Path, num_iterations: int, *, resume: st
     return torch.load(folder / "model_final.pth", weights_only=True)["model"]
 
 
+def train_and_go_on(run, options, folder: Path, score: str) -> dict[str, torch.Tensor]:
+    """By the tool: two steps, and another with an evaluation after a resume; the weights."""
+    first = run("train_net", *options, "DATASETS.TEST", "()")
+    assert first.status == 0, first.err
+    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
+    assert resumed.status == 0, resumed.err
+    assert "going on at iteration 2" in resumed.out
+    assert 0 <= metrics(folder)[-1][score] <= 100
+    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+
+
 def check_resume(recipe: str, options, folder: Path) -> None:
     """A run that goes on from the middle of another ends with its weights, bit for bit."""
     options = [*options, "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.CHECKPOINT_EPOCHS", 0.0]

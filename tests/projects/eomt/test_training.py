@@ -5,7 +5,7 @@ import torch
 
 from d2lite.modeling import build_model
 
-from ..runs import check_drawing, check_resume, gradients, metrics
+from ..runs import check_drawing, check_resume, gradients, train_and_go_on
 from .small import image, small_cfg
 
 pytest.importorskip("timm")
@@ -32,12 +32,7 @@ TINY = [
 def test_train_go_on_evaluate_and_draw(run, tmp_path):
     """The number of classes follows from the set."""
     options = ["--config-file", "eomt_shapes.yaml", *TINY, "OUTPUT_DIR", tmp_path]
-    first = run("train_net", *options, "DATASETS.TEST", "()")
-    assert first.status == 0, first.err
-    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
-    assert resumed.status == 0, resumed.err
-    assert "going on at iteration 2" in resumed.out
-    assert 0 <= metrics(tmp_path)[-1]["segm/AP50"] <= 100
+    train_and_go_on(run, options, tmp_path, "segm/AP50")
     assert {"category_name", "segmentation", "bbox", "score"} <= check_drawing(run, tmp_path)
 
 

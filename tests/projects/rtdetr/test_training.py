@@ -8,7 +8,7 @@ from d2lite.modeling import build_model
 from d2lite.projects.rtdetr import build_train_optimizer
 from d2lite.utils.errors import ConfigError
 
-from ..runs import check_drawing, check_resume, gradients, metrics, train
+from ..runs import check_drawing, check_resume, gradients, metrics, train, train_and_go_on
 from .small import image, small_cfg, small_opts
 
 TINY = [
@@ -27,13 +27,7 @@ TINY = [
 def test_train_go_on_evaluate_and_draw(run, tmp_path):
     """The number of classes follows from the set."""
     options = ["--config-file", "rtdetr_quick_start.yaml", *TINY, "OUTPUT_DIR", tmp_path]
-    first = run("train_net", *options, "DATASETS.TEST", "()")
-    assert first.status == 0, first.err
-    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
-    assert resumed.status == 0, resumed.err
-    assert "going on at iteration 2" in resumed.out
-    assert 0 <= metrics(tmp_path)[-1]["bbox/AP50"] <= 100
-    weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    weights = train_and_go_on(run, options, tmp_path, "bbox/AP50")
     assert len(weights["decoder.enc_score_head.bias"]) == 5
     assert {"category_name", "bbox", "score"} <= check_drawing(run, tmp_path)
 

@@ -8,7 +8,7 @@ from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.modeling import build_model
 from d2lite.projects.rtmdet import RTMDet, add_rtmdet_config
 
-from ..runs import check_drawing, check_resume, gradients, metrics, train
+from ..runs import check_drawing, check_resume, gradients, metrics, train, train_and_go_on
 from .small import SMALL, image, small_cfg
 
 TINY = [
@@ -52,13 +52,7 @@ def test_each_recipe_has_the_published_number_of_parameters(name):
 def test_train_go_on_evaluate_and_draw(run, tmp_path):
     """The number of classes follows from the set."""
     options = ["--config-file", "rtmdet_quick_start.yaml", *TINY, "OUTPUT_DIR", tmp_path]
-    first = run("train_net", *options, "DATASETS.TEST", "()")
-    assert first.status == 0, first.err
-    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
-    assert resumed.status == 0, resumed.err
-    assert "going on at iteration 2" in resumed.out
-    assert 0 <= metrics(tmp_path)[-1]["segm/AP50"] <= 100
-    weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    weights = train_and_go_on(run, options, tmp_path, "segm/AP50")
     assert len(weights["head.rtm_cls.0.bias"]) == 5
     assert {"category_name", "segmentation", "bbox", "score"} <= check_drawing(run, tmp_path)
 

@@ -8,7 +8,7 @@ from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.modeling import build_model
 from d2lite.projects.yolox import YOLOX, add_yolox_config
 
-from ..runs import check_drawing, check_resume, gradients, metrics, train
+from ..runs import check_drawing, check_resume, gradients, metrics, train, train_and_go_on
 from .small import SMALL, image, small_cfg
 
 TINY = [
@@ -46,13 +46,7 @@ def test_each_recipe_has_the_published_number_of_parameters(name):
 def test_train_go_on_evaluate_and_draw(run, tmp_path):
     """The number of classes follows from the set."""
     options = ["--config-file", "yolox_quick_start.yaml", *TINY, "OUTPUT_DIR", tmp_path]
-    first = run("train_net", *options, "DATASETS.TEST", "()")
-    assert first.status == 0, first.err
-    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
-    assert resumed.status == 0, resumed.err
-    assert "going on at iteration 2" in resumed.out
-    assert 0 <= metrics(tmp_path)[-1]["bbox/AP50"] <= 100
-    weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    weights = train_and_go_on(run, options, tmp_path, "bbox/AP50")
     assert len(weights["head.cls_preds.0.bias"]) == 5
     assert {"category_name", "bbox", "score"} <= check_drawing(run, tmp_path)
 
