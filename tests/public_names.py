@@ -60,8 +60,8 @@ PUBLIC_NAMES: dict[str, str] = {
     "data.detection_utils": """SizeMismatchError annotations_to_instances build_augmentation
         check_image_size convert_image_to_rgb create_keypoint_hflip_indices filter_empty_instances
         read_image transform_instance_annotations transform_proposals""",
-    "data.records.faults": "collecting_faults",
-    "data.records.proposals": "load_proposals_into_dataset",
+    "data.faults": "collecting_faults",
+    "data.proposals": "load_proposals_into_dataset",
     "data.samplers": """InferenceSampler RandomSubsetTrainingSampler RepeatFactorTrainingSampler
         TrainingSampler""",
     "data.samplers.distributed_sampler": """InferenceSampler RandomSubsetTrainingSampler
