@@ -11,10 +11,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from d2lite.utils import comm
 
-from .build import build_batch_data_loader
-from .common import DatasetFromList, MapDataset
-from .loading import trivial_batch_collator
-from .samplers import TrainingSampler
+from .build import (
+    DatasetFromList,
+    MapDataset,
+    TrainingSampler,
+    build_batch_data_loader,
+    trivial_batch_collator,
+)
 
 __all__ = ["DataLoaderBenchmark", "iter_benchmark"]
 

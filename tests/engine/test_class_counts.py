@@ -5,7 +5,7 @@ import torch
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.engine import setup_cfg
-from d2lite.engine.derived_config.classes import find_data_classes, follow_data_classes
+from d2lite.engine.derived_config.classes import ClassKey, find_data_classes
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ConfigError
 from tests.data import spec_files as make
@@ -26,7 +26,7 @@ def two_classes(tmp_path):
 
 def followed(config, name, *options):
     cfg = setup_cfg(config, [*SMALL, "DATASETS.TRAIN", f"('{name}',)", *options])
-    follow_data_classes(cfg, *find_data_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST))
+    ClassKey.of(cfg).follow(*find_data_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST))
     return cfg
 
 

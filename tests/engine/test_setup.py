@@ -20,7 +20,7 @@ from d2lite.engine import (
     setup_cfg,
 )
 from d2lite.engine.defaults.setup import _try_get_key, prepare_output_dir, write_config
-from d2lite.engine.derived_config import ClassKey, follow_data_classes
+from d2lite.engine.derived_config import ClassKey
 from d2lite.engine.derived_config.scaling import auto_scale_workers
 from d2lite.evaluation import DatasetEvaluators
 from d2lite.utils.errors import ConfigError, MissingFileError, OutputError, UserError
@@ -286,15 +286,15 @@ class TestClasses:
     def test_number_follows_unless_somebody_set_it(self):
         cfg = get_cfg()
         cfg.freeze()
-        follow_data_classes(cfg, ["a", "b"], "some data")
+        ClassKey.of(cfg).follow(["a", "b"], "some data")
         assert ClassKey.of(cfg).count == 2
         assert cfg.origin("MODEL.ROI_HEADS.NUM_CLASSES") == "derived: the classes of some data"
-        follow_data_classes(cfg, ["a", "b", "c"], "other data")
+        ClassKey.of(cfg).follow(["a", "b", "c"], "other data")
         assert ClassKey.of(cfg).count == 3
 
         mine = get_cfg()
         mine.MODEL.ROI_HEADS.NUM_CLASSES = 80
-        follow_data_classes(mine, ["a", "b"], "some data")
+        ClassKey.of(mine).follow(["a", "b"], "some data")
         assert ClassKey.of(mine).count == 80
 
 

@@ -12,7 +12,7 @@ from d2lite.evaluation.build import evaluator_type
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 
-from ..derived_config import follow_data_classes, name_classes
+from ..derived_config import ClassKey, name_classes
 from ..evaluating import evaluate_augmented
 from ..reports import report_run
 from ..resuming import class_names_of_weights
@@ -70,7 +70,7 @@ def evaluate_checkpoint(
         last = DetectionCheckpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
     weights = last or cfg.MODEL.WEIGHTS
     class_names = class_names_of_weights(weights)
-    follow_data_classes(cfg, class_names, weights)
+    ClassKey.of(cfg).follow(class_names, weights)
     model = trainer_class.build_model(cfg)
     name_classes(model, class_names)
     DetectionCheckpointer(model).load(weights)

@@ -18,7 +18,7 @@ from d2lite.data.images.image_io import convert_PIL_to_numpy
 from d2lite.modeling import build_model
 from d2lite.utils.errors import DataError
 
-from ..derived_config import follow_data_classes, get_class_names, name_classes
+from ..derived_config import ClassKey, get_class_names, name_classes
 from ..resuming import class_names_of_weights
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class DefaultPredictor:
         weights = self.cfg.MODEL.WEIGHTS
         class_names = self._stored_class_names(weights)
         if class_names is not None:
-            follow_data_classes(self.cfg, class_names, weights)
+            ClassKey.of(self.cfg).follow(class_names, weights)
         else:
             class_names = self._follow_dataset()
         self.model = self._load_model(weights)
@@ -86,7 +86,7 @@ class DefaultPredictor:
         for name in (*self.cfg.DATASETS.TEST, *self.cfg.DATASETS.TRAIN):
             if name in DatasetCatalog and MetadataCatalog.get(name).get("thing_classes"):
                 class_names = get_class_names(name)
-                follow_data_classes(self.cfg, class_names, f"the dataset {name}")
+                ClassKey.of(self.cfg).follow(class_names, f"the dataset {name}")
                 return class_names
         return None
 

@@ -16,13 +16,14 @@ from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, PythonRunConfig, as_run_config
+from d2lite.data import build_detection_test_loader, build_detection_train_loader
 from d2lite.data.dataset_dicts import counted_classes
 from d2lite.evaluation import (
     DatasetEvaluator,
     verify_results,
 )
 from d2lite.modeling import Detector, build_model
-from d2lite.projects import build_project_optimizer
+from d2lite.projects import build_project_mapper, build_project_optimizer
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
 from d2lite.utils.comm import unwrap
@@ -41,7 +42,6 @@ from ..derived_config import (
     check_solver,
     epoch_length,
     find_data_classes,
-    follow_data_classes,
     follow_epochs,
     follow_stored_seed,
     load_test_classes,
@@ -68,8 +68,8 @@ from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_
 from ..simple_trainer import SimpleTrainer
 from ..stepping import LossGuard, StepRecord, dead_worker_advice
 from ..trainer_base import HookBase, TrainerBase
+from .make_evaluator import make_evaluator
 from .output_dir import default_writers, further_writers, prepare_output_dir, write_config
-from .python_parts import ddp_options, make_evaluator, make_test_loader, make_train_loader
 from .run_hooks import evaluation_hooks, saving_hooks, step_hooks, writing_hooks
 from .setup import create_ddp_model
 
@@ -132,7 +132,7 @@ class DefaultTrainer(TrainerBase):
         data_loader = self.build_train_loader(cfg)
         follow_epochs(cfg, data_loader)
         self.class_names, source = find_data_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
-        follow_data_classes(cfg, self.class_names, f"the dataset {source}")
+        ClassKey.of(cfg).follow(self.class_names, f"the dataset {source}")
         if comm.is_main_process():
             # With what was derived, so that the file builds the model of this run.
             write_config(cfg)
@@ -152,7 +152,10 @@ class DefaultTrainer(TrainerBase):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         if is_sharded(model):
             load_whole_state_(optimizer)
-        wrapped = create_ddp_model(model, **ddp_options(cfg))
+        options = {"broadcast_buffers": False}
+        if isinstance(cfg, PythonRunConfig) and cfg.has("train.ddp"):
+            options = dict(cfg.part("train.ddp"))
+        wrapped = create_ddp_model(model, **options)
         if cfg.MODEL_EMA.ENABLED:
             decay, warmup = cfg.MODEL_EMA.DECAY, cfg.MODEL_EMA.WARMUP
             self.weight_average = hooks.WeightAverage(unwrap(wrapped), decay, warmup=warmup)
@@ -459,7 +462,7 @@ class DefaultTrainer(TrainerBase):
         key = ClassKey.of(cfg).key
         if key is not None and cfg.is_default(key):
             class_names, source = find_data_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
-            follow_data_classes(cfg, class_names, f"the dataset {source}")
+            ClassKey.of(cfg).follow(class_names, f"the dataset {source}")
         model = build_model(cfg)
         total = sum(parameter.numel() for parameter in model.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -483,13 +486,26 @@ class DefaultTrainer(TrainerBase):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
-        """Build the endless loader of training batches."""
-        return make_train_loader(cfg)
+        """Build the endless loader of training batches; a Python config may call any function."""
+        loader: Iterable[Any]
+        if not isinstance(cfg, PythonRunConfig):
+            loader = build_detection_train_loader(cfg, mapper=build_project_mapper(cfg))
+        elif cfg.calls("dataloader.train", build_detection_train_loader):
+            # With the seed of the run.
+            loader = build_detection_train_loader(cfg)
+        else:
+            loader = cfg.make("dataloader.train")
+        return loader
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
         """Build the loader of one set of DATASETS.TEST."""
-        return make_test_loader(cfg, dataset_name)
+        loader: Iterable[Any]
+        if isinstance(cfg, PythonRunConfig):
+            loader = cfg.make("dataloader.test", {"dataloader.test.dataset.names": dataset_name})
+        else:
+            loader = build_detection_test_loader(cfg, dataset_name)
+        return loader
 
     @classmethod
     def build_validation_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
@@ -519,10 +535,7 @@ class DefaultTrainer(TrainerBase):
             build_evaluator=cls.build_evaluator,
         )
 
-    @staticmethod
-    def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
-        """Fit the recipe to the number of processes; see `scaling.auto_scale_workers`."""
-        return auto_scale_workers(cfg, num_workers)
+    auto_scale_workers = staticmethod(auto_scale_workers)
 
 
 class _PassOnBackward(HookBase):

@@ -9,7 +9,6 @@ from .checks import (
 from .classes import (
     ClassKey,
     find_data_classes,
-    follow_data_classes,
     get_class_names,
     name_classes,
 )
@@ -25,7 +24,6 @@ __all__ = [
     "check_test_classes",
     "epoch_length",
     "find_data_classes",
-    "follow_data_classes",
     "follow_epochs",
     "follow_stored_seed",
     "get_class_names",

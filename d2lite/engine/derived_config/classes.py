@@ -45,6 +45,7 @@ class ClassKey:
         is_free: whether the number may follow from the data: no person has set it.
         shown: what a person sets for it, for messages.
         has_pixels: whether each pixel gets a class of its own list, the stuff_classes of a set.
+        cfg: the whole config.
     """
 
     key: str | None
@@ -52,6 +53,7 @@ class ClassKey:
     is_free: bool
     shown: str
     has_pixels: bool
+    cfg: CfgNode
 
     @classmethod
     def of(cls, cfg: CfgNode) -> "ClassKey":
@@ -69,10 +71,51 @@ class ClassKey:
         section = cfg.MODEL.get(key.split(".")[1]) if key is not None else None
         count = None if section is None else section.get("NUM_CLASSES")
         if key is None or count is None or (key == _PIXEL_KEY and has_pixels):
-            return cls(None, None, False, "NUM_CLASSES", has_pixels)
+            return cls(None, None, False, "NUM_CLASSES", has_pixels, cfg)
         origin = cfg.origin(key)
         shown = origin.rpartition(" ")[2] if isinstance(cfg, PythonRunConfig) else key
-        return cls(key, int(count), _follows(origin), shown, has_pixels)
+        return cls(key, int(count), _follows(origin), shown, has_pixels, cfg)
+
+    def follow(self, class_names: Sequence[str] | None, source: str) -> None:
+        """Set the number of classes from their names, unless somebody set it.
+
+        That of the pixels' classes, of architectures with such, follows from the sets in cfg.
+
+        Args:
+            class_names: the classes; None leaves the number of objects' classes alone.
+            source: where the names come from, for the log.
+
+        Raises:
+            ConfigError: if somebody set fewer pixels' classes than a set has.
+        """
+        if self.has_pixels:
+            for dataset in (*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.TEST):
+                self._follow_stuff_classes(dataset)
+        if class_names is None or self.key is None:
+            return
+        if self.is_free and self.count != len(class_names):
+            self.cfg.derive(self.key, len(class_names), f"the classes of {source}")
+            logger.info(f"{self.key} {len(class_names)} follows from the classes of {source}")
+
+    def _follow_stuff_classes(self, dataset: str) -> None:
+        is_known = dataset in DatasetCatalog
+        names = MetadataCatalog.get(dataset).get("stuff_classes") if is_known else None
+        count = self.cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        if not names or len(names) == count:
+            return
+        if _follows(self.cfg.origin(_PIXEL_KEY)):
+            why = f"the stuff classes of the dataset {dataset}"
+            self.cfg.derive(_PIXEL_KEY, len(names), why)
+            logger.info(f"{_PIXEL_KEY} {len(names)} follows from the stuff classes of {dataset}")
+            return
+        message = (
+            f"{_PIXEL_KEY}={count} does not fit {dataset!r}, whose pixels have {len(names)} "
+            f"classes: {', '.join(names[:20])}. Set {_PIXEL_KEY} {len(names)}, or leave the "
+            "key out: then it follows from the data."
+        )
+        if count < len(names):
+            raise ConfigError(message)
+        logger.warning(message)
 
 
 def _follows(origin: str) -> bool:
@@ -128,51 +171,6 @@ def find_data_classes(train: Sequence[str], test: Sequence[str]) -> tuple[list[s
         if class_names is not None:
             return class_names, name
     return None, ""
-
-
-def follow_data_classes(cfg: CfgNode, class_names: Sequence[str] | None, source: str) -> None:
-    """Set the number of classes from their names, unless somebody set it.
-
-    That of the pixels' classes, of architectures with such, follows from the sets in cfg.
-
-    Args:
-        cfg: may be frozen; the key of its architecture is derived in place.
-        class_names: the classes; None leaves the number of objects' classes alone.
-        source: where the names come from, for the log.
-
-    Raises:
-        ConfigError: if somebody set fewer pixels' classes than a set has.
-    """
-    found = ClassKey.of(cfg)
-    if found.has_pixels:
-        _follow_stuff_classes(cfg)
-    key = found.key
-    if class_names is None or key is None:
-        return
-    if found.is_free and found.count != len(class_names):
-        cfg.derive(key, len(class_names), f"the classes of {source}")
-        logger.info(f"{key} {len(class_names)} follows from the classes of {source}")
-
-
-def _follow_stuff_classes(cfg: CfgNode) -> None:
-    for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        is_known = dataset in DatasetCatalog
-        names = MetadataCatalog.get(dataset).get("stuff_classes") if is_known else None
-        count = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-        if not names or len(names) == count:
-            continue
-        if not _follows(cfg.origin(_PIXEL_KEY)):
-            message = (
-                f"{_PIXEL_KEY}={count} does not fit {dataset!r}, whose pixels have {len(names)} "
-                f"classes: {', '.join(names[:20])}. Set {_PIXEL_KEY} {len(names)}, or leave the "
-                "key out: then it follows from the data."
-            )
-            if count < len(names):
-                raise ConfigError(message)
-            logger.warning(message)
-            continue
-        cfg.derive(_PIXEL_KEY, len(names), f"the stuff classes of the dataset {dataset}")
-        logger.info(f"{_PIXEL_KEY} {len(names)} follows from the stuff classes of {dataset}")
 
 
 def name_classes(model: nn.Module, class_names: Sequence[str] | None) -> None:

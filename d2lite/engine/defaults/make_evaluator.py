@@ -1,39 +1,13 @@
-"""The parts of a run that YAML keys and Python configs describe in different ways."""
+"""make_evaluator: from YAML keys or a Python config."""
 
 import inspect
-from collections.abc import Iterable
 from typing import Any
 
 from d2lite.config import CfgNode, PythonRunConfig
-from d2lite.data import build_detection_test_loader, build_detection_train_loader
 from d2lite.data.rotated_boxes import uses_rotated_boxes
 from d2lite.evaluation import DatasetEvaluator, DatasetEvaluators, build_evaluator
-from d2lite.projects import build_project_mapper
 
 _TEST_NAMES = "dataloader.test.dataset.names"
-
-
-def make_train_loader(cfg: CfgNode) -> Iterable[Any]:
-    """Make the loader of training batches; that of a Python config may be any callable."""
-    loader: Iterable[Any]
-    if not isinstance(cfg, PythonRunConfig):
-        loader = build_detection_train_loader(cfg, mapper=build_project_mapper(cfg))
-    elif cfg.calls("dataloader.train", build_detection_train_loader):
-        # With the seed of the run.
-        loader = build_detection_train_loader(cfg)
-    else:
-        loader = cfg.make("dataloader.train")
-    return loader
-
-
-def make_test_loader(cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
-    """Make the loader of one set of DATASETS.TEST."""
-    loader: Iterable[Any]
-    if isinstance(cfg, PythonRunConfig):
-        loader = cfg.make("dataloader.test", {_TEST_NAMES: dataset_name})
-    else:
-        loader = build_detection_test_loader(cfg, dataset_name)
-    return loader
 
 
 def make_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluator:
@@ -67,10 +41,3 @@ def make_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetE
 
 def _takes_output_dir(evaluator: Any) -> bool:
     return "output_dir" in inspect.signature(evaluator).parameters
-
-
-def ddp_options(cfg: CfgNode) -> dict[str, Any]:
-    """Arguments of `create_ddp_model`."""
-    if isinstance(cfg, PythonRunConfig) and cfg.has("train.ddp"):
-        return dict(cfg.part("train.ddp"))
-    return {"broadcast_buffers": False}
