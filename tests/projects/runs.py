@@ -9,6 +9,17 @@ from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.engine.simple_trainer import SimpleTrainer
 from d2lite.structures import pairwise_iou
 
+# A few steps on small images, without a log of times.
+SHORT_RUN = [
+    "INPUT.MIN_SIZE_TRAIN", "(64,)",
+    "INPUT.MIN_SIZE_TEST", "64",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.WARMUP_ITERS", "0",
+    "TEST.EVAL_PERIOD", "0",
+]  # fmt: skip
+
 
 def metrics(folder: Path) -> list[dict]:
     """The lines of metrics.json."""

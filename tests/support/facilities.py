@@ -52,6 +52,8 @@ class Trial:
         folder = self.folder / "run"
         sets = _few_for_evaluation(setup_cfg(self.model.recipe, self.options()).DATASETS.TEST)
         more = ["DATASETS.TEST", sets, "OUTPUT_DIR", str(folder), "SOLVER.MAX_ITER", 2]
+        # Other tests switch it off.
+        more += ["REPORT.ENABLED", True]
         if self.model.learns == "instances":
             more += ["DATASETS.TRAIN", (self.string,)]
         trainer = DefaultTrainer(setup_cfg(self.model.recipe, self.options(*more)))
@@ -85,8 +87,11 @@ def _few_for_evaluation(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def learns_from_a_string(trial: Trial) -> str | None:
-    assert (trial.run / "model_final.pth").is_file()
-    return None if trial.model.learns == "instances" else "maps of classes have no string"
+    stored = torch.load(trial.run / "model_final.pth", weights_only=True)["d2lite"]
+    if trial.model.learns != "instances":
+        return "maps of classes have no string"
+    assert stored["class_names"] == MetadataCatalog.get(trial.string).thing_classes
+    return None
 
 
 def resumes_bit_for_bit(trial: Trial) -> None:
@@ -185,6 +190,8 @@ def predicts_and_draws(trial: Trial) -> None:
     result = trial.predictor(PHOTO)
     result.plot(str(trial.folder / "found.png"))
     assert (trial.folder / "found.png").is_file()
+    given = {"name", "score", "box"}
+    assert all(given <= one.keys() for one in result.to_dict()["objects"])
 
 
 def predicts_in_tiles(trial: Trial) -> None:

@@ -3,23 +3,23 @@
 from typing import NamedTuple
 
 from tests.projects.deeplab.test_training import TINY as DEEPLAB
-from tests.projects.dense.test_training import TINY as DENSE
-from tests.projects.detr.test_training import KINDS as DETR_KINDS
-from tests.projects.detr.test_training import TINY as DETR
-from tests.projects.eomt.test_training import TINY as EOMT
-from tests.projects.mask2former.test_training import PANOPTIC as MASK2FORMER_PANOPTIC
-from tests.projects.mask2former.test_training import SEMANTIC as MASK2FORMER_SEMANTIC
-from tests.projects.mask2former.test_training import TINY as MASK2FORMER
+from tests.projects.dense.small import TINY as DENSE
+from tests.projects.detr.small import KINDS as DETR_KINDS
+from tests.projects.detr.small import TINY as DETR
+from tests.projects.eomt.small import TINY as EOMT
+from tests.projects.mask2former.small import PANOPTIC as MASK2FORMER_PANOPTIC
+from tests.projects.mask2former.small import SEMANTIC as MASK2FORMER_SEMANTIC
+from tests.projects.mask2former.small import TINY as MASK2FORMER
 from tests.projects.point_rend.test_project import IMPLICIT as POINT_REND_IMPLICIT
 from tests.projects.point_rend.test_project import SEMANTIC as POINT_REND_SEMANTIC
 from tests.projects.point_rend.test_project import TINY as POINT_REND
+from tests.projects.rtdetr.small import TINY as RTDETR
 from tests.projects.rtdetr.small import small_opts
-from tests.projects.rtdetr.test_training import TINY as RTDETR
-from tests.projects.rtmdet.test_training import TINY as RTMDET
+from tests.projects.rtmdet.small import TINY as RTMDET
 from tests.projects.solov2.test_training import TINY as SOLOV2
 from tests.projects.ssd.test_model import TINY as SSD
-from tests.projects.yolov3.test_training import TINY as YOLOV3
-from tests.projects.yolox.test_training import TINY as YOLOX
+from tests.projects.yolov3.small import TINY as YOLOV3
+from tests.projects.yolox.small import TINY as YOLOX
 from tests.tools.conftest import TINY
 from tests.tools.test_train_net_models import KEYPOINTS, PANOPTIC, RETINANET
 

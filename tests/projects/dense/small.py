@@ -10,6 +10,8 @@ from d2lite.config import CfgNode, find_config_file, get_cfg
 from d2lite.projects.dense import add_dense_config
 from d2lite.structures import Boxes, Instances
 
+from ..runs import SHORT_RUN
+
 NUM_CLASSES = 3
 SMALL = [
     "MODEL.DEVICE", "cpu",
@@ -108,3 +110,12 @@ def drawn(name: str, shape: torch.Size) -> torch.Tensor:
     else:
         values = 0.1 * values
     return torch.from_numpy(np.asarray(values)).float()
+
+
+# Further keys of a whole run whose steps take some 50 ms.
+TINY = [
+    *SMALL,
+    "MODEL.RESNETS.NORM", "FrozenBN",
+    "MODEL.FPN.NORM", "",
+    *SHORT_RUN,
+]  # fmt: skip

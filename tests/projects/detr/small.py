@@ -54,3 +54,28 @@ def build(kind: str, *opts, seed: int = 0):
     """A small model with start values of a seed."""
     torch.manual_seed(seed)
     return build_model(small_cfg(kind, *opts))
+
+
+# Further keys of a whole run whose steps take some 50 ms.
+TINY = [
+    *(str(opt) for opt in SIZES[2:]),
+    "MODEL.DEVICE", "cpu",
+    "MODEL.WEIGHTS", "",
+    "MODEL.RESNETS.NORM", "BN",
+    "MODEL_EMA.ENABLED", "True",
+    "DATASETS.TRAIN", "('shapes_train',)",
+    "INPUT.AUGMENTATIONS", "['RandomFlip', 'Resize(64)']",
+    "INPUT.AUGMENTATIONS_TEST", "['Resize(64)']",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.MAX_EPOCHS", "0",
+    "SOLVER.CHECKPOINT_EPOCHS", "0",
+    "SOLVER.WARMUP_ITERS", "0",
+    "SOLVER.STEP_EPOCHS", "()",
+    "SOLVER.STEPS", "()",
+    "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR",
+    "TEST.EVAL_PERIOD", "0",
+    "TEST.EVAL_EPOCHS", "0",
+    "SEED", "1",
+]  # fmt: skip

@@ -8,6 +8,8 @@ from d2lite.config import CfgNode, get_cfg
 from d2lite.projects.eomt import add_eomt_config
 from d2lite.structures import Instances
 
+from ..runs import SHORT_RUN
+
 NUM_CLASSES = 5
 NUM_QUERIES = 6
 
@@ -65,3 +67,17 @@ def published_model(kind: str):
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)
     return model
+
+
+# Further keys of a whole run whose steps take some 50 ms.
+TINY = [
+    "MODEL.DEVICE", "cpu",
+    "MODEL.ADAPTER.OPTIONS.patch_size", "16",
+    "MODEL.ADAPTER.OPTIONS.embed_dim", "48",
+    "MODEL.ADAPTER.OPTIONS.depth", "3",
+    "MODEL.ADAPTER.OPTIONS.num_heads", "2",
+    "MODEL.EOMT.BLOCKS", "2",
+    "MODEL.EOMT.QUERIES", "6",
+    "MODEL.EOMT.TRAIN_NUM_POINTS", "64",
+    *SHORT_RUN,
+]  # fmt: skip

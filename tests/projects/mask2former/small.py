@@ -66,3 +66,41 @@ def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dic
     )
     pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
     return {"image": pixels, "height": height, "width": width, "instances": truth}
+
+
+# Further keys of a whole run whose steps take some 50 ms.
+TINY = [
+    "INPUT.MIN_SIZE_TRAIN", "(64,)",
+    "INPUT.MIN_SIZE_TEST", "64",
+    "MODEL.DEVICE", "cpu",
+    "MODEL.RESNETS.NORM", "BN",
+    "MODEL.RESNETS.STEM_OUT_CHANNELS", "8",
+    "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
+    "MODEL.SEM_SEG_HEAD.CONVS_DIM", "32",
+    "MODEL.SEM_SEG_HEAD.MASK_DIM", "16",
+    "MODEL.MASK_FORMER.HIDDEN_DIM", "16",
+    "MODEL.MASK_FORMER.DIM_FEEDFORWARD", "32",
+    "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", "64",
+    "MODEL.MASK_FORMER.DROPOUT", "0.1",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.WARMUP_ITERS", "0",
+]  # fmt: skip
+
+PANOPTIC = [
+    "DATASETS.TRAIN", "('shapes_train_panoptic_joint',)",
+    "DATASETS.TEST", "('shapes_val_panoptic_joint',)",
+    "INPUT.DATASET_MAPPER_NAME", "mask_former_panoptic",
+    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "True",
+    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "True",
+    "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0",
+]  # fmt: skip
+
+SEMANTIC = [
+    "DATASETS.TRAIN", "('shapes_train_sem_seg',)",
+    "DATASETS.TEST", "('shapes_val_sem_seg',)",
+    "INPUT.DATASET_MAPPER_NAME", "mask_former_semantic",
+    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "True",
+    "MODEL.MASK_FORMER.TEST.INSTANCE_ON", "False",
+]  # fmt: skip

@@ -1,7 +1,5 @@
 """The model: losses against their definition, results, keys, and a whole run by the tools."""
 
-import json
-
 import pytest
 import torch
 
@@ -172,30 +170,3 @@ def test_a_published_file_trains_with_adam_in_every_tool():
 
 def test_tools_take_its_mapper():
     assert isinstance(build_project_mapper(small_cfg()), PanopticDeeplabDatasetMapper)
-
-
-def test_train_go_on_and_evaluate(run, tmp_path):
-    options = [
-        "--config-file", "panoptic_deeplab_shapes.yaml",
-        "MODEL.DEVICE", "cpu",
-        "MODEL.RESNETS.NORM", "BN",
-        "MODEL.RESNETS.STEM_OUT_CHANNELS", "8",
-        "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
-        "MODEL.RESNETS.WIDTH_PER_GROUP", "4",
-        "INPUT.MIN_SIZE_TRAIN", "(64,)",
-        "INPUT.MIN_SIZE_TEST", "64",
-        "INPUT.MAX_SIZE_TEST", "96",
-        "DATALOADER.NUM_WORKERS", "0",
-        "SOLVER.IMS_PER_BATCH", "2",
-        "SOLVER.MAX_ITER", "2",
-        "SOLVER.WARMUP_ITERS", "0",
-        "OUTPUT_DIR", tmp_path,
-    ]  # fmt: skip
-    first = run("train_net", *options, "DATASETS.TEST", "()")
-    assert first.status == 0, first.err
-    resumed = run("train_net", "--resume", *options, "SOLVER.MAX_ITER", 3)
-    assert resumed.status == 0, resumed.err
-    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
-    assert any("loss_offset" in line for line in lines)
-    assert 0 <= lines[-1]["panoptic_seg/PQ"] <= 100
-    assert "sem_seg/mIoU" in lines[-1]

@@ -1,6 +1,4 @@
-"""The colours, the samples of semantic models, and whole runs by the tools."""
-
-import json
+"""The colours, and the samples of semantic models."""
 
 import numpy as np
 import pytest
@@ -73,23 +71,3 @@ SEMANTIC = [
     "DATASETS.TRAIN", "('shapes_train_sem_seg',)",
     "DATASETS.TEST", "('shapes_val_sem_seg',)",
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("opts", "loss", "metric"),
-    [
-        ([], "loss_mask_point", "segm/AP"),
-        (IMPLICIT, "loss_l2", "segm/AP"),
-        (SEMANTIC, "loss_sem_seg_point", "sem_seg/mIoU"),
-    ],
-)
-def test_train_and_evaluate(run, tmp_path, opts, loss, metric):
-    """Numbers of classes follow from the built-in shapes, those of the point head too."""
-    done = run(
-        "train_net",
-        *("--config-file", "pointrend_shapes.yaml", *TINY, *opts, "OUTPUT_DIR", tmp_path),
-    )
-    assert done.status == 0, done.err
-    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
-    assert any(loss in line for line in lines)
-    assert metric in lines[-1]

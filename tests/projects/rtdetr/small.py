@@ -82,3 +82,17 @@ def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dic
     )
     pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
     return {"image": pixels, "height": height, "width": width, "instances": truth}
+
+
+# Further keys of a whole run whose steps take some 50 ms.
+TINY = [
+    *(str(opt) for opt in small_opts()[2:]),
+    "MODEL.DEVICE", "cpu",
+    "INPUT.AUGMENTATIONS", "['RandomFlip', 'Resize(64)']",
+    "INPUT.AUGMENTATIONS_TEST", "['Resize(64)']",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.WARMUP_ITERS", "0",
+    "TEST.EVAL_PERIOD", "0",
+]  # fmt: skip

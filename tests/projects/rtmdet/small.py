@@ -7,6 +7,8 @@ from d2lite.config import CfgNode, find_config_file, get_cfg
 from d2lite.projects.rtmdet import add_rtmdet_config
 from d2lite.structures import BitMasks, Boxes, Instances
 
+from ..runs import SHORT_RUN
+
 NUM_CLASSES = 3
 SMALL = [
     "MODEL.DEVICE", "cpu",
@@ -58,3 +60,10 @@ def their_name(name: str) -> str:
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
     raise ValueError(name)
+
+
+# Further keys of a whole run whose steps take some 50 ms.
+TINY = [
+    *SMALL,
+    *SHORT_RUN,
+]  # fmt: skip

@@ -3,6 +3,7 @@
 from d2lite.config import CfgNode, find_config_file, get_cfg
 from d2lite.projects.yolov3 import add_yolov3_config
 
+from ..runs import SHORT_RUN
 from ..yolox.small import NUM_CLASSES, image
 
 __all__ = ["NUM_CLASSES", "SMALL", "image", "small_cfg"]
@@ -17,3 +18,10 @@ def small_cfg(name: str = "yolov3_608.yaml", *opts) -> CfgNode:
     cfg.merge_from_file(find_config_file(name))
     cfg.merge_from_list(["MODEL.YOLOV3.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
     return cfg
+
+
+# Further keys of a whole run whose steps take some 50 ms.
+TINY = [
+    *SMALL,
+    *SHORT_RUN,
+]  # fmt: skip

@@ -7,6 +7,8 @@ from d2lite.config import CfgNode, find_config_file, get_cfg
 from d2lite.projects.yolox import add_yolox_config
 from d2lite.structures import Boxes, Instances
 
+from ..runs import SHORT_RUN
+
 NUM_CLASSES = 3
 SMALL = [
     "MODEL.DEVICE", "cpu",
@@ -37,3 +39,10 @@ def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dic
     )
     pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
     return {"image": pixels, "height": height, "width": width, "instances": truth}
+
+
+# Further keys of a whole run whose steps take some 50 ms.
+TINY = [
+    *SMALL,
+    *SHORT_RUN,
+]  # fmt: skip
