@@ -6,18 +6,19 @@ import itertools
 import logging
 import pickle
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
 
 from d2lite.data.samplers.aspect_ratio import AspectRatioGroupedDataset
 from d2lite.utils.errors import DataError, InputTypeError
 from d2lite.utils.keyed_rng import draw_key
 from d2lite.utils.serialize import picklable
+from d2lite.utils.shared_bytes import SharedBytes
 
 __all__ = [
     "AspectRatioGroupedDataset",
@@ -37,8 +38,8 @@ class SerializedList:
     """A list kept as one block of pickled bytes, which processes share instead of copying.
 
     A Python list of dicts is copied page by page into every worker, because looking at an object
-    changes its reference count. The bytes of a tensor are not touched by reading, and when a
-    worker is started by spawning, torch hands the tensor over as shared memory.
+    changes its reference count. Bytes are not touched by reading, and all processes of a machine
+    that have the same ones keep them once, see `SharedBytes`.
     """
 
     def __init__(self, items: Sequence[Any]) -> None:
@@ -47,28 +48,37 @@ class SerializedList:
         Args:
             items: what can be pickled.
         """
-        blocks = [np.frombuffer(pickle.dumps(item, protocol=-1), dtype=np.uint8) for item in items]
-        ends = np.cumsum([len(block) for block in blocks], dtype=np.int64)
-        self._ends = torch.from_numpy(ends)
-        self._bytes = torch.from_numpy(
-            np.concatenate(blocks) if blocks else np.empty(0, dtype=np.uint8)
-        )
+        self._length = len(items)
+        ends = np.empty(self._length, dtype=np.int64)
+        content = bytearray(ends.nbytes)
+        for i, item in enumerate(items):
+            content += pickle.dumps(item, protocol=-1)
+            ends[i] = len(content)
+        content[: ends.nbytes] = ends.tobytes()
+        self._shared = SharedBytes(content)
         logger.info(
-            "Keeping %d dataset dicts in one block of %.2f MiB.", len(blocks), self.nbytes / 2**20
+            "Keeping %d dataset dicts in one block of %.2f MiB%s.",
+            self._length,
+            self.nbytes / 2**20,
+            "" if self._shared.path is None else ", once for all processes of this machine",
         )
 
     @property
     def nbytes(self) -> int:
         """Size of the block."""
-        return self._bytes.numel()
+        return len(self._shared)
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return self._length
 
     def __getitem__(self, index: int) -> Any:
         index = range(len(self))[index]  # negative ones count from the end, too large ones raise
-        start = int(self._ends[index - 1]) if index else 0
-        return pickle.loads(self._bytes[start : int(self._ends[index])].numpy().data)
+        start = self._end(index - 1) if index else 8 * self._length
+        return pickle.loads(self._shared.view[start : self._end(index)])
+
+    def _end(self, index: int) -> int:
+        """Where the bytes of an item end."""
+        return int.from_bytes(self._shared.view[8 * index : 8 * index + 8], sys.byteorder)
 
 
 _default_serializer: Callable[[Sequence[Any]], Any] = SerializedList

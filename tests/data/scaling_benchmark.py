@@ -1,11 +1,13 @@
 """What a training set costs, by its number of images: start, memory of a worker, sampler, scores.
 
 python tests/data/scaling_benchmark.py 100 10000 1000000
+python tests/data/scaling_benchmark.py --shared 100 10000 1000000
 
 Records are generated, with five boxes an image, and no image is read. Each size is measured in a
-process of its own.
+process of its own. With --shared: the memory of two training processes with two workers each.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -56,6 +58,54 @@ def private_mib(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1024
 
 
+def start_loader(store: DatasetFromList, method: str) -> Iterator:
+    """The batches of two workers."""
+    loader = build_detection_train_loader(
+        store,
+        mapper=to_sample,
+        sampler=TrainingSampler(len(store), seed=1),
+        total_batch_size=8,
+        num_workers=2,
+        multiprocessing_context=method,
+    )
+    return iter(loader)
+
+
+def hold(size: int, method: str) -> None:
+    """Be one of several training processes: print when 200 batches were made, and wait."""
+    start = time.perf_counter()
+    batches = start_loader(DatasetFromList(Records(size)), method)
+    for _ in range(200):
+        next(batches)
+    workers = [worker.pid for worker in torch.multiprocessing.active_children()]
+    print(time.perf_counter() - start, os.getpid(), *workers, flush=True)
+    sys.stdin.read()
+
+
+def pss_mib(pid: int) -> float:
+    """Memory of a process, where a page of n processes counts as 1 / n."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def measure_shared(size: int) -> list[str]:
+    """The cells of one row of --shared."""
+    cells = [f"{size:,}"]
+    for method in ("fork", "spawn"):
+        command = [sys.executable, __file__, "--hold", str(size), method]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        held = [subprocess.Popen(command, **pipes) for _ in range(2)]
+        lines = [process.stdout.readline().split() for process in held]
+        memory = [[pss_mib(int(pid)) for pid in line[1:]] for line in lines]
+        cells.append(f"{max(float(line[0]) for line in lines):.1f}")
+        cells.append(f"{np.mean([one[0] for one in memory]):.0f}")
+        cells.append(f"{np.mean([one[1:] for one in memory]):.0f}")
+        cells.append(f"{np.sum(memory):.0f}")
+        for process in held:
+            process.communicate()
+    return cells
+
+
 def measure(size: int) -> list[str]:
     """The cells of one row."""
     start = time.perf_counter()
@@ -64,15 +114,7 @@ def measure(size: int) -> list[str]:
     cells.append(f"{store._items.nbytes / size:.0f}")
     for method in ("fork", "spawn"):
         start = time.perf_counter()
-        loader = build_detection_train_loader(
-            store,
-            mapper=to_sample,
-            sampler=TrainingSampler(size, seed=1),
-            total_batch_size=8,
-            num_workers=2,
-            multiprocessing_context=method,
-        )
-        batches = iter(loader)
+        batches = start_loader(store, method)
         next(batches)
         cells.append(f"{time.perf_counter() - start:.2f}")
         for _ in range(50):
@@ -83,7 +125,7 @@ def measure(size: int) -> list[str]:
         for _ in range(200):
             next(batches)
         cells.append(f"{1e6 * (time.perf_counter() - start) / 1600:.0f}")
-        del batches, loader
+        del batches
     start = time.perf_counter()
     # The middle of the 1,000th epoch, as after a resume.
     walk = TrainingSampler(size, seed=1).order.walk(1000 * size + size // 2)
@@ -101,16 +143,29 @@ HEAD = [
     "us a sample", "spawn: first batch, s", "MiB a worker", "us a sample", "resume the order, s",
     "score, us an image",
 ]  # fmt: skip
+SHARED_HEAD = [
+    "images", "fork: 200 batches, s", "MiB a trainer", "MiB a worker", "MiB all",
+    "spawn: 200 batches, s", "MiB a trainer", "MiB a worker", "MiB all",
+]  # fmt: skip
 
 
 def main() -> None:
     """Print the table."""
-    if sys.argv[1] == "--one":
-        print(f"| {' | '.join(measure(int(sys.argv[2])))} |")
+    kind, *rest = sys.argv[1:]
+    if kind == "--hold":
+        hold(int(rest[0]), rest[1])
         return
-    print(f"| {' | '.join(HEAD)} |\n|{' ---: |' * len(HEAD)}", flush=True)
-    for size in sys.argv[1:]:
-        subprocess.run([sys.executable, __file__, "--one", size], check=True)
+    if kind == "--one":
+        print(f"| {' | '.join(measure(int(rest[0])))} |")
+        return
+    is_shared = kind == "--shared"
+    head = SHARED_HEAD if is_shared else HEAD
+    print(f"| {' | '.join(head)} |\n|{' ---: |' * len(head)}", flush=True)
+    for size in rest if is_shared else sys.argv[1:]:
+        if is_shared:
+            print(f"| {' | '.join(measure_shared(int(size)))} |", flush=True)
+        else:
+            subprocess.run([sys.executable, __file__, "--one", size], check=True)
 
 
 if __name__ == "__main__":

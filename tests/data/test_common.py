@@ -1,10 +1,10 @@
 """Datasets as the loader sees them."""
 
 import pickle
+import tempfile
 from functools import partial
 
 import pytest
-import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from d2lite.data import DatasetFromList, MapDataset, ToIterableDataset
@@ -41,11 +41,18 @@ def test_an_empty_list_is_a_dataset():
     assert len(DatasetFromList([])) == 0
 
 
-def test_serialised_elements_are_tensors_that_processes_share():
-    """Torch hands tensors to a spawned worker as shared memory; Python objects are copied."""
-    store = DatasetFromList(ITEMS)._items
-    assert all(isinstance(value, torch.Tensor) for value in vars(store).values())
-    assert pickle.loads(pickle.dumps(store))[4] == ITEMS[4]
+def test_equal_datasets_keep_their_elements_once(tmp_path, monkeypatch):
+    """So the processes of a machine that read the same annotations share them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    items = [{"file_name": f"{i}.jpg", "text": "x" * 200_000} for i in range(9)]
+    first, second = (DatasetFromList(items)._items for _ in range(2))
+    assert first._shared.path == second._shared.path is not None
+    assert [second[i] for i in range(9)] == items
+
+
+def test_serialised_elements_can_be_pickled():
+    store = pickle.loads(pickle.dumps(DatasetFromList(ITEMS)._items))
+    assert [store[i] for i in range(9)] == ITEMS
 
 
 def test_another_way_to_store_can_be_chosen():
