@@ -10,6 +10,8 @@ import torch
 
 from d2lite.config.defaults import _C
 
+pytest_plugins = ["tests.store_server"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests marked gpu where there is no CUDA device."""

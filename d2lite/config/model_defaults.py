@@ -10,6 +10,9 @@ MODEL.DEVICE = "cuda"
 # Keep maps and convolution weights with their channels last in memory: the same numbers up to
 # rounding, some 15 % less time for SOLOv2 on a CPU (d2lite).
 MODEL.CHANNELS_LAST = False
+# Let torch.compile make code of backbone and dense heads in training and evaluation: the same
+# numbers up to rounding, and a minute or more before the first step (d2lite).
+MODEL.COMPILE = False
 # Name in META_ARCH_REGISTRY of the whole network.
 MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
 # Path or address of the weights to start from; empty for random weights.

@@ -18,7 +18,7 @@ from iopath.common.file_io import PathHandler
 from .download import cached_path
 from .errors import ConfigError, MissingFileError, MissingPackageError, OutputError
 
-__all__ = ["ObjectStoreHandler"]
+__all__ = ["ObjectStoreHandler", "get_file", "patiently", "store_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class ObjectStoreHandler(PathHandler):  # type: ignore[misc]  # iopath ships no 
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
         if "r" not in mode:
-            store, name = _store_of(path)
+            store, name = store_of(path)
             opened: IO[Any] = store.open(name, mode)
             return opened
         for _ in range(_ATTEMPTS):
@@ -75,20 +75,20 @@ class ObjectStoreHandler(PathHandler):  # type: ignore[misc]  # iopath ships no 
         raise OutputError(f"{path} does not stay in the cache {self._cache()}: it is too small.")
 
     def _exists(self, path: str, **kwargs: Any) -> bool:
-        store, name = _store_of(path)
-        return bool(_patiently(path, lambda: store.exists(name)))
+        store, name = store_of(path)
+        return bool(patiently(path, lambda: store.exists(name)))
 
     def _isfile(self, path: str, **kwargs: Any) -> bool:
-        store, name = _store_of(path)
-        return bool(_patiently(path, lambda: store.isfile(name)))
+        store, name = store_of(path)
+        return bool(patiently(path, lambda: store.isfile(name)))
 
     def _isdir(self, path: str, **kwargs: Any) -> bool:
-        store, name = _store_of(path)
-        return bool(_patiently(path, lambda: store.isdir(name)))
+        store, name = store_of(path)
+        return bool(patiently(path, lambda: store.isdir(name)))
 
     def _ls(self, path: str, **kwargs: Any) -> list[str]:
-        store, name = _store_of(path)
-        found = _patiently(path, lambda: store.ls(name, detail=False))
+        store, name = store_of(path)
+        found = patiently(path, lambda: store.ls(name, detail=False))
         return sorted(os.path.basename(str(entry).rstrip("/")) for entry in found)
 
     def _mkdirs(self, path: str, **kwargs: Any) -> None:
@@ -97,14 +97,14 @@ class ObjectStoreHandler(PathHandler):  # type: ignore[misc]  # iopath ships no 
     def _copy_from_local(
         self, local_path: str, dst_path: str, overwrite: bool = False, **kwargs: Any
     ) -> bool:
-        store, name = _store_of(dst_path)
+        store, name = store_of(dst_path)
         if not overwrite and store.exists(name):
             return False
-        _patiently(dst_path, lambda: store.put_file(local_path, name))
+        patiently(dst_path, lambda: store.put_file(local_path, name))
         return True
 
     def _rm(self, path: str, **kwargs: Any) -> None:
-        store, name = _store_of(path)
+        store, name = store_of(path)
         store.rm(name)
 
     # ---------------------------------------------------------------- the cache
@@ -124,22 +124,16 @@ class ObjectStoreHandler(PathHandler):  # type: ignore[misc]  # iopath ships no 
         if target.is_file() and not is_new:
             _touch(target)
             return target
-        store, name = _store_of(path)
-        facts = _patiently(path, lambda: store.info(name))
+        store, name = store_of(path)
+        facts = patiently(path, lambda: store.info(name))
         if facts.get("type") == "directory":
             raise IsADirectoryError(errno.EISDIR, "it is a folder of a store and not a file", path)
         state = repr([facts.get(key) for key in ("size", "ETag", "etag", "mtime", "LastModified")])
         if target.is_file() and mark.is_file() and mark.read_text("utf-8") == state:
             _touch(target)
             return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        try:
-            _patiently(path, lambda: _get(store, name, part, facts.get("size")))
-            os.replace(part, target)
-            mark.write_text(state, encoding="utf-8")
-        finally:
-            part.unlink(missing_ok=True)
+        patiently(path, lambda: get_file(store, name, target, facts.get("size")))
+        mark.write_text(state, encoding="utf-8")
         self._trim(target)
         return target
 
@@ -184,7 +178,7 @@ def _touch(path: Path) -> None:
         logger.debug("%s cannot be marked as used", path)
 
 
-def _store_of(path: str) -> tuple[Any, str]:
+def store_of(path: str) -> tuple[Any, str]:
     """The file system of an address in fsspec, and the name there.
 
     Raises:
@@ -205,14 +199,31 @@ def _store_of(path: str) -> tuple[Any, str]:
     return store, name
 
 
-def _get(store: Any, name: str, part: Path, size: int | None) -> None:
-    store.get_file(name, str(part))
-    found = part.stat().st_size
-    if size is not None and found != size:
-        raise OSError(f"{found} of {size} bytes came")
+def get_file(store: Any, name: str, target: Path, size: int | None) -> None:
+    """Fetch a file whole or not at all.
+
+    Args:
+        store: a file system of fsspec.
+        name: of the file there.
+        target: local; its folder is made.
+        size: bytes of the file, None if they are not known.
+
+    Raises:
+        OSError: if another number of bytes came.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        store.get_file(name, str(part))
+        found = part.stat().st_size
+        if size is not None and found != size:
+            raise OSError(f"{found} of {size} bytes came")
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def _patiently(path: str, action: Callable[[], Any]) -> Any:
+def patiently(path: str, action: Callable[[], Any]) -> Any:
     """The result of an action, which is tried again after errors that may pass.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from d2lite.engine.defaults import local_output_dir
 from d2lite.utils.collect_env import collect_env_info
 from d2lite.utils.file_io import cache_dir
 
@@ -161,7 +162,7 @@ def memory(total: int) -> Finding:
 def folders(output_dir: str) -> Iterator[Finding]:
     """Whether the folders can be written and have room for checkpoints and downloads."""
     for what, folder, fix in (
-        ("output folder", Path(output_dir), "choose another OUTPUT_DIR"),
+        ("output folder", local_output_dir(output_dir), "choose another OUTPUT_DIR"),
         ("cache", cache_dir(), "set D2LITE_CACHE to a folder that can be written"),
         ("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to another folder"),
     ):

@@ -8,6 +8,7 @@ import torch
 
 from d2lite.config import CfgNode, PythonRunConfig, annotated_yaml, get_cfg
 from d2lite.engine import setup_cfg
+from d2lite.engine.defaults import local_output_dir
 from d2lite.projects import without_unused_project_keys
 from d2lite.recipes import (
     RECIPES,
@@ -37,7 +38,7 @@ def follow_data(args: argparse.Namespace) -> None:
     """
     setup_logger()
     cfg, made = config_for_data(args)
-    path = Path(cfg.OUTPUT_DIR) / _FILE
+    path = local_output_dir(cfg.OUTPUT_DIR, fetch=bool(args.resume)) / _FILE
     if args.resume and path.is_file():
         logger.info(f"The run continues with the config of {path}, as it was written then")
     else:

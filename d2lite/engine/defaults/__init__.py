@@ -11,7 +11,7 @@ from ..command_line import (
 )
 from ..derived_config import follow_epochs
 from .evaluate_checkpoint import evaluate_checkpoint, require_test_sets
-from .output_dir import default_writers
+from .output_dir import default_writers, local_output_dir
 from .predictor import DefaultPredictor
 from .setup import _try_get_key, create_ddp_model, default_setup
 from .trainer import DefaultTrainer
@@ -30,6 +30,7 @@ __all__ = [
     "follow_epochs",
     "import_user_code",
     "launch_tool",
+    "local_output_dir",
     "require_test_sets",
     "run_tool",
     "setup_cfg",

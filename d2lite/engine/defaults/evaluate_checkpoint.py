@@ -9,6 +9,7 @@ from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, PythonRunConfig, as_run_config
 from d2lite.evaluation import verify_results
 from d2lite.evaluation.build import evaluator_type
+from d2lite.modeling.compiling import compile_parts_
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 
@@ -73,6 +74,8 @@ def evaluate_checkpoint(
     ClassKey.of(cfg).follow(class_names, weights)
     model = trainer_class.build_model(cfg)
     name_classes(model, class_names)
+    if cfg.MODEL.COMPILE:
+        compile_parts_(model)
     DetectionCheckpointer(model).load(weights)
     if not weights:
         logger.warning("The weights that are evaluated are random; set MODEL.WEIGHTS")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from d2lite.config import CfgNode, LazyConfig, PythonRunConfig, get_cfg
 from d2lite.projects import without_unused_project_keys
+from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, OutputError
 from d2lite.utils.events import (
     CommonMetricPrinter,
@@ -18,6 +19,7 @@ from d2lite.utils.events import (
 )
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.live_process import RUNS
+from d2lite.utils.output_mirror import address_of, is_store_address, mirror_of
 
 
 def prepare_output_dir(output_dir: str) -> None:
@@ -31,8 +33,8 @@ def prepare_output_dir(output_dir: str) -> None:
     """
     if "://" in output_dir:
         raise OutputError(
-            f"OUTPUT_DIR {output_dir!r} is an address, and a run writes to a folder. Give a local "
-            "folder, and copy it with the tool of the store, such as `aws s3 sync`."
+            f"OUTPUT_DIR {output_dir!r} is an address that a run cannot write to. Give a folder of "
+            "this machine, or of a store: s3://, gs://."
         )
     try:
         os.makedirs(output_dir, exist_ok=True)
@@ -45,6 +47,46 @@ def prepare_output_dir(output_dir: str) -> None:
         ) from error
 
 
+def local_output_dir(output_dir: str, *, fetch: bool = False) -> Path:
+    """The folder of this machine in which a run writes its files.
+
+    Args:
+        output_dir: OUTPUT_DIR, which may be an address of a store.
+        fetch: bring what another machine has written to the address here.
+
+    Raises:
+        OutputError: if the store cannot be read.
+    """
+    if not is_store_address(output_dir):
+        return Path(output_dir)
+    mirror = mirror_of(output_dir)
+    if fetch:
+        mirror.fetch()
+    return mirror.folder
+
+
+def follow_output_address(cfg: CfgNode, *, resume: bool) -> None:
+    """Where OUTPUT_DIR is an address of a store, write to a local folder that is copied there.
+
+    Every process of the run has to call this; the main one copies.
+
+    Args:
+        cfg: OUTPUT_DIR is set, also where it is frozen.
+        resume: fetch what is needed to go on with the run.
+
+    Raises:
+        OutputError: if the store cannot be used.
+    """
+    address = address_of(cfg.OUTPUT_DIR)
+    if not is_store_address(address):
+        return
+    folder = local_output_dir(address, fetch=resume and comm.get_local_rank() == 0)
+    comm.synchronize()
+    if comm.is_main_process():
+        mirror_of(address).start()
+    cfg.derive("OUTPUT_DIR", str(folder), f"the local copy of {address}")
+
+
 def write_config(cfg: CfgNode) -> None:
     """Write OUTPUT_DIR/config.yaml, from which the same model can be built again.
 
@@ -55,10 +97,17 @@ def write_config(cfg: CfgNode) -> None:
         cfg: the whole config.
     """
     path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    address = address_of(cfg.OUTPUT_DIR)
     if isinstance(cfg, PythonRunConfig):
-        LazyConfig.save(cfg.parts_with_seed(), str(path))
+        parts = cfg.parts_with_seed()
+        if address != cfg.OUTPUT_DIR:
+            LazyConfig.apply_overrides(parts, [f"train.output_dir={address}"])
+        LazyConfig.save(parts, str(path))
         return
     saved = without_unused_project_keys(cfg, get_cfg())
+    if address != cfg.OUTPUT_DIR:
+        # Another machine goes on with the run by this file.
+        saved.derive("OUTPUT_DIR", address, "the place that the run was given")
     if cfg.is_default("MODEL.DEVICE"):
         saved.remove("MODEL.DEVICE")
     with atomic_write(path) as file:

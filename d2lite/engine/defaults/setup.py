@@ -29,12 +29,13 @@ from d2lite.utils.collect_env import collect_env_info
 from d2lite.utils.env import seed_all_rng
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.logger import setup_logger
+from d2lite.utils.output_mirror import address_of
 from d2lite.utils.provenance import command_line
 
 from ..derived_config import resolve_seed, scale_learning_rate
 from ..resuming import seed_of_checkpoint
 from ..sharding import is_sharded
-from .output_dir import prepare_output_dir, write_config
+from .output_dir import follow_output_address, prepare_output_dir, write_config
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     """
     given, cfg = cfg, as_run_config(cfg)
     is_eval = getattr(args, "eval_only", False)
+    follow_output_address(cfg, resume=bool(getattr(args, "resume", False)))
+    if given is not cfg and address_of(cfg.OUTPUT_DIR) != cfg.OUTPUT_DIR:
+        LazyConfig.apply_overrides(given, [f"++train.output_dir={cfg.OUTPUT_DIR}"])
     prepare_output_dir(cfg.OUTPUT_DIR)
     rank = comm.get_rank()
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")

@@ -23,6 +23,7 @@ from d2lite.evaluation import (
     verify_results,
 )
 from d2lite.modeling import Detector, build_model
+from d2lite.modeling.compiling import compile_parts_
 from d2lite.projects import build_project_mapper, build_project_optimizer
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils import comm
@@ -69,7 +70,13 @@ from ..simple_trainer import SimpleTrainer
 from ..stepping import LossGuard, StepRecord, dead_worker_advice
 from ..trainer_base import HookBase, TrainerBase
 from .make_evaluator import make_evaluator
-from .output_dir import default_writers, further_writers, prepare_output_dir, write_config
+from .output_dir import (
+    default_writers,
+    follow_output_address,
+    further_writers,
+    prepare_output_dir,
+    write_config,
+)
 from .run_hooks import evaluation_hooks, saving_hooks, step_hooks, writing_hooks
 from .setup import create_ddp_model
 
@@ -124,6 +131,7 @@ class DefaultTrainer(TrainerBase):
         world_size = comm.get_world_size()
         self.cfg = cfg = self.auto_scale_workers(as_run_config(cfg), world_size)
         check_solver(cfg.SOLVER, world_size)
+        follow_output_address(cfg, resume=False)
         if comm.is_main_process():
             prepare_output_dir(cfg.OUTPUT_DIR)
             # Until the training, this object or the process ends.
@@ -146,6 +154,8 @@ class DefaultTrainer(TrainerBase):
         if cfg.TEST.AUG.ENABLED:
             # Refuses a model without test-time augmentation now, and not after the training.
             augmented_model(cfg, model)
+        if cfg.MODEL.COMPILE:
+            compile_parts_(model)
         if cfg.SOLVER.FSDP.ENABLED and world_size > 1:
             shard_model_(model, min_params=cfg.SOLVER.FSDP.MIN_PARAMS)
         optimizer = self.build_optimizer(cfg, model)
@@ -258,6 +268,8 @@ class DefaultTrainer(TrainerBase):
         Raises:
             ConfigError: if the run cannot continue with this config or these data.
         """
+        # Where default_setup has done it, nothing is left to fetch.
+        follow_output_address(self.cfg, resume=bool(resume))
         made, self.loaded_classes = load_run(
             self.checkpointer,
             self.cfg,

@@ -38,6 +38,8 @@ class Detector(nn.Module):
     Attributes:
         class_names: the classes of the model, in order; None where they have not been set.
         predicts: keys of the results of `predict`; empty where that is not known.
+        compiled_parts: names of the modules that MODEL.COMPILE compiles, where a model has them;
+            shapes inside depend on those of the images alone.
         predicts_sizes_apart: `predict` runs images of each size as a batch of their own.
         soft_mask_threshold: pixels of the `soft_masks` of `predict_padded` that exceed it belong
             to the mask.
@@ -46,6 +48,7 @@ class Detector(nn.Module):
     """
 
     predicts: frozenset[str] = frozenset()
+    compiled_parts: tuple[str, ...] = ("backbone",)
     predicts_sizes_apart: bool = False
     soft_mask_threshold: float = 0.0
     size_divisibility: int = 0
