@@ -1,6 +1,6 @@
 """Operators, waits and allocations of a step do not grow unnoticed.
 
-Times vary with the machine, counts do not. `counts.json` holds those of five models on small
+Times vary with the machine, counts do not. `counts.json` holds those of some models on small
 images; after a change that is meant, renew it and say in the commit what changed:
 
     python -m tests.test_counts
@@ -26,6 +26,7 @@ MODELS = {
     "RetinaNet": "retinanet_R_50_FPN_1x.yaml",
     "FCOS": "fcos_R_50_FPN_1x.yaml",
     "SOLOv2": "SOLOv2/R50_3x.yaml",
+    "RT-DETR": "rtdetr_quick_start.yaml",
 }
 # Narrow layers: the number of calls does not depend on the number of channels.
 NARROW = [

@@ -275,10 +275,10 @@ class SimpleTrainer(TrainerBase):
         storage = get_event_storage()
         # The slowest process is the one that all others wait for.
         storage.put_scalar("data_time", max(data_times), cur_iter=cur_iter)
-        storage.put_scalar(f"{prefix}total_loss", sum(losses.values()), cur_iter=cur_iter)
+        shown = {f"{prefix}total_loss": sum(losses.values())}
         if len(losses) > 1:
-            for name, loss in losses.items():
-                storage.put_scalar(name, loss, cur_iter=cur_iter)
+            shown |= losses
+        storage.put_scalars(cur_iter=cur_iter, **shown)
 
     def reset_data_loader(
         self, data_loader_builder: Callable[[], Iterable[Any]], *, seed: int | None = None

@@ -226,6 +226,15 @@ def test_counts_see_operators_waits_and_new_memory_of_both_passes():
     assert count(step).totals() == found.totals()
 
 
+def test_the_counters_of_an_optimizer_are_no_waits():
+    """Torch keeps them on the host, whatever the device of the weights."""
+    weight = torch.ones(3, requires_grad=True)
+    weight.grad = torch.ones(3)
+    optimizer = torch.optim.AdamW([weight], foreach=False)
+    assert count(optimizer.step).waits == 0
+    assert count(lambda: (optimizer.step(), weight.sum().item())).waits == 1
+
+
 def test_counts_are_given_to_modules():
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     found = count(lambda: model(torch.ones(1, 2)), model)

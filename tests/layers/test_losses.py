@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import generalized_box_iou_loss
 
 from d2lite.layers import (
     ciou_loss,
@@ -50,6 +51,22 @@ def test_box_losses_follow_their_papers(name, loss):
     torch.testing.assert_close(loss(a, b), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(loss(a, b, reduction="mean"), expected.mean())
     torch.testing.assert_close(loss(a, b, reduction="sum"), expected.sum())
+
+
+@pytest.mark.parametrize("is_on_grid", [False, True])
+def test_giou_is_that_of_torchvision_to_the_bit(is_on_grid):
+    """Recorded trainings rest on its rounding; on a grid many edges are equal."""
+    boxes, others = torch.rand(2, 300, 4)
+    if is_on_grid:
+        boxes, others = (boxes * 8).round() / 8, (others * 8).round() / 8
+    found = []
+    for loss in (giou_loss, generalized_box_iou_loss):
+        both = [torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1) for b in (boxes, others)]
+        both = [box.requires_grad_() for box in both]
+        values = loss(*both)
+        (values * torch.arange(300)).sum().backward()
+        found.append(torch.cat([values.detach()[:, None], *(box.grad for box in both)], dim=1))
+    torch.testing.assert_close(*found, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("loss", [iou_loss, giou_loss, diou_loss, ciou_loss])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from d2lite.commands.benchmarking.counting import count
 from d2lite.utils.errors import UnknownNameError
 from d2lite.utils.events import (
     EventStorage,
@@ -76,6 +77,20 @@ def test_values_carry_the_iteration_they_were_put_in():
     assert storage.history("a").values() == [(1.0, 5), (2.0, 6)]
     assert storage.latest() == {"a": (2.0, 6), "b": (3.0, 0), "c": (4.0, 9), "d": (5.0, 9)}
     assert storage.iteration == 9
+
+
+def test_several_numbers_are_read_in_one_transfer():
+    storage = EventStorage(3)
+    values = {"a": torch.tensor(0.1), "b": torch.tensor(2.0**60 + 2**10, dtype=torch.float64)}
+    found = count(lambda: storage.put_scalars(**values, c=torch.tensor(2**60), d=4, e=np.ones(1)))
+    assert found.waits == 3  # one for each kind of number
+    assert storage.latest() == {
+        "a": (float(np.float32(0.1)), 3),
+        "b": (2.0**60 + 2**10, 3),
+        "c": (2.0**60, 3),
+        "d": (4.0, 3),
+        "e": (1.0, 3),
+    }
 
 
 @pytest.mark.parametrize(

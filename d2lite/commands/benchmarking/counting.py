@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -31,6 +35,7 @@ _WAITING = {
     "aten::bincount",
     "torchvision::nms",
 }
+_OPTIMIZER = "optimizer"
 _INDEXING = {"aten::index.Tensor", "aten::index_put_", "aten::index_put", "aten::_index_put_impl_"}
 # Methods that bring values to the host. On the CPU they call no operator.
 _TO_HOST = {"cpu", "numpy", "tolist", "__array__"}
@@ -78,9 +83,27 @@ def count(action: Callable[[], object], model: nn.Module | None = None) -> Count
     found = Counts()
     place: list[str] = [""]
     modules = entering_modules(model, place.append, place.pop)
-    with modules, _Methods(found, place), _Operators(found, place):
+    with modules, _in_optimizer(place), _Methods(found, place), _Operators(found, place):
         action()
     return found
+
+
+@contextmanager
+def _in_optimizer(place: list[str]) -> Iterator[None]:
+    """Inside, the step of an optimizer is a place of its own."""
+
+    def enter(optimizer: Any, args: Any, kwargs: Any) -> None:
+        place.append(_OPTIMIZER)
+
+    def leave(optimizer: Any, args: Any, kwargs: Any) -> None:
+        place.pop()
+
+    handles = [register_optimizer_step_pre_hook(enter), register_optimizer_step_post_hook(leave)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -126,7 +149,9 @@ class _Operators(TorchDispatchMode):
         counts.operators += 1
         counts.by_operator[name] += 1
         counts.by_module[place, name] += 1
-        if name in _WAITING or (name in _INDEXING and _has_mask(args[1])):
+        # An optimizer reads its counters, which are on the host.
+        reads_counter = place == _OPTIMIZER and name == "aten::_local_scalar_dense"
+        if (name in _WAITING and not reads_counter) or (name in _INDEXING and _has_mask(args[1])):
             counts.waits += 1
             counts.waits_by_module[place, name] += 1
         given = {_storage(value) for value in _tensors(args)} | {

@@ -135,7 +135,8 @@ class LossGuard:
             return
         if all(loss.device.type == "cpu" for loss in record.losses.values()):
             # Now, since the backward pass costs more than the check.
-            self._reject_nonfinite(record, sum(float(loss) for loss in record.losses.values()))
+            losses = torch.stack(list(record.losses.values()))
+            self._reject_nonfinite(record, sum(losses.tolist()))
         if self.alarm <= 0:
             self._flush_if_due()
 

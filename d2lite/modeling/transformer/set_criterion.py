@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import generalized_box_iou_loss
 
+from d2lite.layers.losses import giou_loss
 from d2lite.utils.process_means import mean_over_processes, own_share
 
 from .boxes import cxcywh_to_xyxy
@@ -219,7 +219,7 @@ class SetCriterion(nn.Module):
         wanted = boxes[for_boxes.objects]
         distances = (predicted - wanted).abs().sum(dim=-1) * for_boxes.weights
         add("bbox", distances, for_boxes.layers, in_boxes)
-        overlaps = generalized_box_iou_loss(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(wanted))
+        overlaps = giou_loss(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(wanted))
         add("giou", overlaps * for_boxes.weights, for_boxes.layers, in_boxes)
         if found.edges is not None:
             losses |= self._edge_losses(found, boxes, for_boxes, rows, in_boxes)

@@ -169,7 +169,14 @@ class EventStorage:
         **kwargs: Scalar,
     ) -> None:
         """Record several numbers of one iteration; see `put_scalar`."""
-        for name, value in kwargs.items():
+        here = {
+            name: value.detach()
+            for name, value in kwargs.items()
+            if isinstance(value, Tensor) and value.device.type == "cpu" and not value.dim()
+        }
+        # One by one, each would be read by a call of its own.
+        values = kwargs | dict(zip(here, _fetch(list(here.values())), strict=True))
+        for name, value in values.items():
             self.put_scalar(name, value, smoothing_hint=smoothing_hint, cur_iter=cur_iter)
 
     def put_image(self, img_name: str, img_tensor: Tensor | np.ndarray) -> None:
@@ -391,8 +398,8 @@ def log_scalars(
     `log_scalars({"rpn/num_pos_anchors": n})`.
     """
     if _CURRENT_STORAGE_STACK:
-        for name, value in {**(scalars or {}), **named}.items():
-            _CURRENT_STORAGE_STACK[-1].put_scalar(name, value, smoothing_hint=smoothing_hint)
+        values = {**(scalars or {}), **named}
+        _CURRENT_STORAGE_STACK[-1].put_scalars(smoothing_hint=smoothing_hint, **values)
 
 
 def log_image(name: str, fn: Callable[[], Tensor | np.ndarray]) -> None:
