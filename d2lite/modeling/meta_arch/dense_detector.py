@@ -49,6 +49,8 @@ class DenseDetector(Detector):
         pixel_std: of each channel.
     """
 
+    compiled_parts = ("backbone", "head")
+
     # Whether boxes are cut at the borders of the image, and empty ones dropped, before NMS.
     clips_candidates: bool = False
     vis_period: int = 0

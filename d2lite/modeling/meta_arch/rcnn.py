@@ -36,6 +36,7 @@ class GeneralizedRCNN(Detector):
     """
 
     predicts = frozenset({"instances"})
+    compiled_parts = ("backbone", "proposal_generator.rpn_head")
 
     @configurable
     def __init__(
@@ -188,6 +189,8 @@ class ProposalNetwork(Detector):
         pixel_mean: of each channel.
         pixel_std: of each channel.
     """
+
+    compiled_parts = ("backbone", "proposal_generator.rpn_head")
 
     @configurable
     def __init__(

@@ -49,6 +49,8 @@ class RTDETR(QueryDetector):
     Source: Zhao 2023, arXiv:2304.08069; Lv 2024, arXiv:2407.17140; Peng 2024, arXiv:2410.13842.
     """
 
+    compiled_parts = ("backbone", "encoder")
+
     @configurable
     def __init__(
         self,

@@ -80,6 +80,7 @@ class RTMDet(Detector):
     """
 
     predicts = frozenset({"instances"})
+    compiled_parts = ("backbone", "head", "mask_head")
 
     @configurable
     def __init__(

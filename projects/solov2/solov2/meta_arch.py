@@ -36,6 +36,7 @@ class SOLOv2(Detector):
     """
 
     predicts = frozenset({"instances"})
+    compiled_parts = ("backbone", "ins_head", "mask_head")
 
     @configurable
     def __init__(

@@ -115,6 +115,7 @@ class YOLOV3(Detector):
     """
 
     predicts = frozenset({"instances"})
+    compiled_parts = ("backbone", "head")
 
     @configurable
     def __init__(

@@ -65,6 +65,7 @@ class YOLOX(Detector):
     """
 
     predicts = frozenset({"instances"})
+    compiled_parts = ("backbone", "head")
 
     @configurable
     def __init__(
