@@ -140,7 +140,7 @@ def lvis(options: EvaluatorOptions) -> DatasetEvaluator:
 @EVALUATOR_REGISTRY.register()
 def pascal_voc(options: EvaluatorOptions) -> DatasetEvaluator:
     """Boxes by the rules of Pascal VOC."""
-    return PascalVOCDetectionEvaluator(options.dataset_name)
+    return PascalVOCDetectionEvaluator(options.dataset_name, options.output_dir)
 
 
 @EVALUATOR_REGISTRY.register()

@@ -1,5 +1,6 @@
 """Average precision as Pascal VOC defines it, in its 2007 and its later form."""
 
+import json
 import logging
 import os
 from collections import defaultdict
@@ -15,7 +16,7 @@ from d2lite.data.datasets.pascal_voc import voc_split_ids
 from d2lite.data.datasets.voc_xml import annotated_objects, read_annotation
 from d2lite.data.records.faults import collecting_faults, reading_faults
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
-from d2lite.utils.file_io import PathManager
+from d2lite.utils.file_io import PathManager, atomic_write
 
 from .evaluator import DatasetEvaluator
 from .gathering import gather_parts
@@ -114,11 +115,13 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
     The numbers differ a little from COCO's: see `voc_ap`, and in VOC pixel indices are inclusive.
     """
 
-    def __init__(self, dataset_name: str) -> None:
+    def __init__(self, dataset_name: str, output_dir: str | os.PathLike[str] | None = None) -> None:
         """Find the dataset's annotations.
 
         Args:
             dataset_name: a registered VOC dataset, with dirname, split and year in its metadata.
+            output_dir: where the detections go as coco_instances_results.json, for the report;
+                None for nowhere.
 
         Raises:
             ConfigError: if the dataset is not in VOC's layout.
@@ -136,6 +139,7 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
                 "COCOEvaluator, which works for all datasets."
             )
         self._dataset_name = dataset_name
+        self._output_dir = None if output_dir is None else Path(output_dir)
         self._folder = PathManager.get_local_path(metadata.dirname)
         self._split = metadata.split
         self._anno_file_template = os.path.join(self._folder, "Annotations", "{}.xml")
@@ -190,6 +194,8 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
         number = {image: i for i, image in enumerate(objects)}
         found = {index: _read_results(of_class, number) for index, of_class in lines.items()}
         self._warn_of_misfits(sum(count for count, _ in parts), found)
+        if self._output_dir is not None:
+            self._save(list(objects), found, self._output_dir / "coco_instances_results.json")
         table = np.full((len(self._class_names), len(_THRESHOLDS)), np.nan)
         for index, name in enumerate(self._class_names):
             truth = truth_of_class(objects, number, name)
@@ -201,6 +207,27 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
                 recall, precision = matches.curve(truth, percent / 100)
                 table[index, column] = 100 * voc_ap(recall, precision, self._is_2007)
         return {"bbox": self._summary(table)}
+
+    def _save(
+        self,
+        image_ids: Sequence[str],
+        found: Mapping[int, tuple[np.ndarray, np.ndarray]],
+        path: Path,
+    ) -> None:
+        results = [
+            {
+                "image_id": image_ids[image],
+                "category_id": index,
+                # From pixel indices that begin with 1 and include the last.
+                "bbox": [x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1],
+                "score": score,
+            }
+            for index, (images, values) in found.items()
+            for image, (score, x0, y0, x1, y1) in zip(images, values.tolist(), strict=True)
+            if image >= 0 and index < len(self._class_names)
+        ]
+        with atomic_write(path) as stream:
+            json.dump(results, stream)
 
     def _truth(self) -> dict[str, list[dict[str, Any]]]:
         """The objects of each image, as a training reads them: what it leaves out is left out."""

@@ -25,6 +25,7 @@ from .curves import Curve, score_curve
 from .error_kinds import KINDS, Errors, error_kinds
 from .image_ranking import ImageResult, image_results
 from .matches import NONE, Matches, match_table
+from .other_rules import LVIS_MAX_DETS, FederatedCOCOeval, is_federated, results_that_count
 from .slices import Slice, by_aspect, by_size
 
 IOU = 0.5
@@ -101,7 +102,8 @@ def analyze(
     """Score results as evaluation does, and count everything from the scorer's matches.
 
     Args:
-        truth: COCO dict of the ground truth.
+        truth: COCO dict of the ground truth. That of LVIS is known by its
+            `neg_category_ids`, and scored by LVIS' rules and limits.
         results: COCO result dicts.
         task: "bbox", "segm" or "keypoints".
         max_dets: limits of detections for each image and class, ascending.
@@ -109,6 +111,9 @@ def analyze(
         evaluation_type: a COCOeval that fills `evalImgs`.
         num_resamples: draws for the interval of AP; 0 for none.
     """
+    if is_federated(truth):
+        results, max_dets = results_that_count(truth, results), LVIS_MAX_DETS
+        evaluation_type = FederatedCOCOeval
     evaluation = score_coco(
         truth,
         [result for result in results if KEY_OF_TASK[task] in result],

@@ -23,11 +23,15 @@ from d2lite.utils.errors import DataError, UserError
 
 from .analysis import Analysis, analyze, tasks_in
 from .bootstrap import suitable_resamples
+from .other_rules import VOC_NOTE, voc_ground_truth
 from .run_files import RunFacts
 
 logger = logging.getLogger(__name__)
 
-RESULTS_FILE = Path("inference") / "coco_instances_results.json"
+_RESULTS = Path("inference") / "coco_instances_results.json"
+_LVIS_RESULTS = _RESULTS.with_name("lvis_instances_results.json")
+# Of an image and a class; COCO's val2017 has 400,000.
+_MOST_PAIRS = 4_000_000
 # Percent: how far results may be from those of the table, which are the same but for rounding.
 _TOLERANCE = 0.01
 
@@ -42,6 +46,7 @@ class EvaluatedSet:
         analyses: of each task, the most detailed one last.
         file_names: image id to the image's address.
         faults: of the truth, in one line; "" for none.
+        note: how its numbers differ from those of the results table; "" where they are the same.
     """
 
     name: str
@@ -49,6 +54,7 @@ class EvaluatedSet:
     analyses: list[Analysis]
     file_names: Mapping[Any, str]
     faults: str = ""
+    note: str = ""
 
     def read_image(self, image_id: Any) -> np.ndarray | None:
         """(H, W, 3) uint8 RGB; None where the file is unknown or cannot be read."""
@@ -76,19 +82,28 @@ def load_evaluated_set(folder: Path, facts: RunFacts) -> EvaluatedSet | str:
         return "The run has no DATASETS.TEST."
     # The sets of a run write to one folder, so that the file is that of the last one.
     name = facts.test_sets[-1]
-    path = folder / RESULTS_FILE
-    if not path.is_file():
-        return f"There is no {RESULTS_FILE.as_posix()}: the run was not evaluated by COCO's rules."
     try:
         with collecting_faults() as faults:
             records = load_records(name)
         kind = MetadataCatalog.get(name).get("evaluator_type")
-        if kind not in (None, "coco", "coco_panoptic_seg"):
-            return f"The set {name} is evaluated by the rules of {kind}, not by those of COCO."
-        truth = _ground_truth(name, facts)
+        if kind not in (None, "coco", "coco_panoptic_seg", "lvis", "pascal_voc"):
+            return f"The set {name} is evaluated by the rules of {kind}, which has no matches."
+        is_voc = kind == "pascal_voc"
+        file = _LVIS_RESULTS if kind == "lvis" else _RESULTS
+        if not (folder / file).is_file():
+            return f"There is no {file.as_posix()}: the run was not evaluated on objects."
+        truth = voc_ground_truth(name) if is_voc else _ground_truth(name, facts)
         if "annotations" not in truth:
             return f"The set {name} has no annotations to compare with."
-        results = json.loads(path.read_text(encoding="utf-8"))
+        pairs = len(truth["images"]) * len(truth["categories"])
+        if pairs > _MOST_PAIRS:
+            return (
+                f"The set {name} has {len(truth['images']):,} images and "
+                f"{len(truth['categories']):,} classes: more than {_MOST_PAIRS:,} pairs "
+                "take too much time and memory. Analyse a part: d2lite analyze "
+                f"--results {file.as_posix()} --gt PART.json"
+            )
+        results = json.loads((folder / file).read_text(encoding="utf-8"))
         analyses = [
             analyze(
                 truth,
@@ -106,7 +121,8 @@ def load_evaluated_set(folder: Path, facts: RunFacts) -> EvaluatedSet | str:
     except (UserError, ValueError) as error:
         return f"The set {name} cannot be analysed: {error}"
     file_names = {record["image_id"]: str(record["file_name"]) for record in records}
-    return EvaluatedSet(name, truth, analyses, file_names, faults.summary())
+    note = VOC_NOTE if is_voc else ""
+    return EvaluatedSet(name, truth, analyses, file_names, faults.summary(), note)
 
 
 def _ground_truth(name: str, facts: RunFacts) -> dict[str, Any]:

@@ -51,7 +51,10 @@ def write_run_report(
     else:
         evaluated = found
         table = facts.results or {n: values[-1] for n, (_, values) in scalars.series.items()}
-        notes += filter(None, [disagreement(a, table, facts.test_sets) for a in found.analyses])
+        if found.note:
+            notes.append(found.note)
+        else:
+            notes += filter(None, [disagreement(a, table, facts.test_sets) for a in found.analyses])
         if len(facts.test_sets) > 1:
             others = ", ".join(facts.test_sets[:-1])
             notes.append(

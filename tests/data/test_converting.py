@@ -108,6 +108,20 @@ def test_coco_to_coco_loses_nothing(rich, tmp_path):
     assert not check_dataset(strings["train"]).faults.has_faults
 
 
+def test_progress_is_reported_for_each_image_of_all_splits(rich, tmp_path):
+    seen = []
+    shares = {"train": 0.5, "val": 0.5}
+    convert(
+        [rich],
+        "coco",
+        tmp_path / "out",
+        shares=shares,
+        progress=lambda *counts: seen.append(counts),
+    )
+    total = len(DatasetCatalog.get(rich))
+    assert seen == [(done, total) for done in range(1, total + 1)]
+
+
 @pytest.mark.parametrize(
     ("kind", "wanted"),
     [

@@ -221,6 +221,14 @@ def test_set_with_zero_classes_is_refused(toy_cfg, register, tmp_path):
         DefaultTrainer(toy_cfg)
 
 
+def test_one_text_in_place_of_a_list_of_classes_is_refused(toy_cfg, register, tmp_path):
+    """It would be read letter by letter."""
+    register("person_alone", make_records(tmp_path, 2), "person")
+    toy_cfg.DATASETS.TRAIN = ("person_alone",)
+    with pytest.raises(ConfigError, match=r"thing_classes=\['person'\]"):
+        DefaultTrainer(toy_cfg)
+
+
 def test_resume_onto_other_classes_is_refused_and_names_the_change(toy_cfg, register, tmp_path):
     run(toy_cfg)
     records = make_records(tmp_path, 4)

@@ -15,7 +15,7 @@ from d2lite.utils.live_line import live_line, on_terminal
 
 def show_progress(done: int, total: int) -> None:
     """How far it has come, where somebody watches."""
-    if on_terminal() and done % 20 == 0:
+    if on_terminal() and (done % 20 == 0 or done == total):
         live_line.show(f"{done} of {total} images")
 
 

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from d2lite.data.converting import convert
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.live_line import live_line
 from d2lite.utils.logger import setup_logger
+
+from .check_data import show_progress
 
 
 def read_shares(text: str) -> dict[str, float]:
@@ -38,7 +41,9 @@ def convert_data(args: argparse.Namespace) -> None:
         seed=args.seed,
         classes=[label.strip() for label in args.classes.split(",")] if args.classes else None,
         images=args.images,
+        progress=show_progress,
     )
+    live_line.finish()
     for what, count in lost.most_common():
         print(f"lost: {count} {what}")
     if not lost:

@@ -1,7 +1,8 @@
 """convert: datasets of any format into the files of one."""
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from d2lite.utils.errors import ConfigError, DataError, OutputError
@@ -22,6 +23,7 @@ def convert(
     seed: int = 0,
     classes: Sequence[str] | None = None,
     images: str = "copy",
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, str], Counter[str]]:
     """Read datasets, join them, and write them in another format.
 
@@ -34,6 +36,7 @@ def convert(
         seed: of the draw.
         classes: keep these only, in this order.
         images: "copy" or "link".
+        progress: called after each image with how many are done, and how many there are.
 
     Returns:
         Split -> the dataset string that reads it, and how many of what were lost.
@@ -55,8 +58,16 @@ def convert(
     lost: Counter[str] = Counter()
     taken: set[str] = set()
     strings = {}
+    done, total = itertools.count(1), sum(len(part.records) for part in parts.values())
+
+    def after_image() -> None:
+        if progress is not None:
+            progress(next(done), total)
+
     for name, part in parts.items():
-        strings[name] = write_set(part, kind, folder, name, lost, images=images, taken=taken)
+        strings[name] = write_set(
+            part, kind, folder, name, lost, images=images, taken=taken, after_image=after_image
+        )
     return strings, +lost  # without those that are zero
 
 
@@ -91,6 +102,7 @@ def write_set(
     *,
     images: str = "copy",
     taken: set[str] | None = None,
+    after_image: Callable[[], None] = lambda: None,
 ) -> str:
     """Write one split and its images.
 
@@ -102,6 +114,7 @@ def write_set(
         lost: what the format cannot hold is counted here.
         images: "copy" or "link".
         taken: names of images that the folder has already.
+        after_image: called after each.
 
     Returns:
         The dataset string that reads it.
@@ -110,4 +123,5 @@ def write_set(
     home = folder / image_folder(kind, split_name)
     for name, record in zip(names, data.records, strict=True):
         place_image(str(record["file_name"]), home / name, images)
+        after_image()
     return WRITERS[kind](data, names, folder, split_name, lost)

@@ -143,6 +143,11 @@ def get_class_names(dataset_name: str) -> list[str] | None:
     names = metadata.get("thing_classes")
     if names is None:
         return None
+    if isinstance(names, str):
+        raise ConfigError(
+            f"thing_classes of the dataset {dataset_name!r} is the text {names!r}, and it has to "
+            f"be a list of names: thing_classes=[{names!r}]."
+        )
     if not names:
         raise ConfigError(
             f"The dataset {dataset_name!r} has zero classes, so there is nothing to detect. "
