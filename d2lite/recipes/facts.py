@@ -2,10 +2,10 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,18 @@ from d2lite.data import MetadataCatalog, get_detection_dataset_dicts
 from d2lite.data.records.image_sizes import image_size
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
+
+
+class Memory(NamedTuple):
+    """GiB that a training takes on a GPU.
+
+    Attributes:
+        fixed: of the model, its gradients and its optimizer.
+        image: of each image of a batch.
+    """
+
+    fixed: float
+    image: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,8 @@ class Facts:
         cores: that loader processes may use.
         processes: of the training on this machine.
         gpu_memory: GiB of the smallest GPU; 0 without one.
+        heaviest: dataset dicts of the largest image, and of the one with the most objects.
+        measure_memory: config, such dicts and names of classes -> the memory of a training.
     """
 
     image_sizes: np.ndarray
@@ -51,6 +65,8 @@ class Facts:
     cores: int = 2
     processes: int = 1
     gpu_memory: float = 0.0
+    heaviest: Sequence[dict[str, Any]] = ()
+    measure_memory: Callable[..., Memory] | None = None
 
     @property
     def num_images(self) -> int:
@@ -69,13 +85,20 @@ class Facts:
         return relative
 
 
-def gather_facts(names: Sequence[str], *, has_test: bool, processes: int = 1) -> Facts:
+def gather_facts(
+    names: Sequence[str],
+    *,
+    has_test: bool,
+    processes: int = 1,
+    measure_memory: Callable[..., Memory] | None = None,
+) -> Facts:
     """Read the training data once.
 
     Args:
         names: of DATASETS.TRAIN.
         has_test: whether DATASETS.TEST names anything.
         processes: of the training on this machine.
+        measure_memory: see `Facts`.
 
     Raises:
         DataError: if there is no object with a box.
@@ -122,6 +145,11 @@ def gather_facts(names: Sequence[str], *, has_test: bool, processes: int = 1) ->
         cores=_cores(),
         processes=processes,
         gpu_memory=_gpu_memory(),
+        heaviest=[
+            records[int(sizes.prod(axis=1).argmax())],
+            records[int(np.bincount(owners).argmax())],
+        ],
+        measure_memory=measure_memory,
     )
 
 

@@ -6,18 +6,22 @@ from d2lite.config import CfgNode
 
 
 class Keys:
-    """What the rules read: `keys["SOLVER.MAX_ITER"]`."""
+    """What the rules read: `keys["SOLVER.MAX_ITER"]`.
+
+    Attributes:
+        cfg: with what the rules have decided so far.
+    """
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Remember the values.
+        """Store the values.
 
         Args:
             cfg: changed by the rules from now on.
         """
-        self._cfg, self._before = cfg, cfg.clone()
+        self.cfg, self._before = cfg, cfg.clone()
 
     def __getitem__(self, key: str) -> Any:
-        return _value(self._cfg, key)
+        return _value(self.cfg, key)
 
     def before(self, key: str) -> Any:
         """The value that the base config, or the user, has given a key."""

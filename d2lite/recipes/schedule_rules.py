@@ -11,28 +11,39 @@ from .setting import Setting
 
 # Recipe -> how many times as many images are seen as with "balanced".
 _LENGTH = {"fast": 0.6, "balanced": 1.0, "accurate": 1.0}
-# GiB of GPU memory that an image of a million pixels takes in training, by the recipe's network.
-_GIB_A_MEGAPIXEL = {"fast": 2.5, "balanced": 5.0, "accurate": 6.0}
-_CPU_BATCH = 4
+# Images of a step and process, where nothing else decides.
+_FEW = 4
 
 
 def batch(facts: Facts, keys: Keys, recipe: str) -> Setting:
-    """Four images on a CPU; on a GPU as many as its memory holds, up to 16 over all processes."""
-    if not facts.gpu_memory:
-        count = _CPU_BATCH * facts.processes
+    """Four images on a CPU; on a GPU as many as its memory holds, up to 16 over all processes.
+
+    What an image takes is measured with the heaviest ones. Where fewer than four fit, a step of
+    four is made in several passes.
+    """
+    each, passes = _FEW, 1
+    if not facts.gpu_memory or facts.measure_memory is None:
         evidence = "on a CPU larger batches take longer in proportion"
+        count = _FEW * facts.processes
     else:
-        pixels = (
-            float(max(keys["INPUT.MIN_SIZE_TRAIN"])) * float(keys["INPUT.MAX_SIZE_TRAIN"]) / 1e6
-        )
-        room = (facts.gpu_memory - 2) / (_GIB_A_MEGAPIXEL[recipe] * pixels)
-        each = int(np.clip(2 ** math.floor(math.log2(max(room, 1))), 1, 16))
+        used = facts.measure_memory(keys.cfg, facts.heaviest, facts.classes)
+        room = max((facts.gpu_memory - used.fixed) / max(used.image, 1e-6), 1)
+        if room < _FEW:
+            passes = math.ceil(_FEW / math.floor(room))
+        else:
+            each = min(2 ** math.floor(math.log2(room)), 16)
         count = min(each * facts.processes, max(16, facts.processes))
         evidence = (
-            f"{facts.gpu_memory:.0f} GiB hold about {room:.0f} images of {pixels:.2f} megapixels"
+            f"the heaviest image takes {used.image:.2f} GiB, the model {used.fixed:.2f}, and "
+            f"{facts.gpu_memory:.0f} GiB hold {room:.0f} such images"
         )
     count = max(facts.processes, min(count, facts.num_images // facts.processes * facts.processes))
-    return Setting("batch", {"SOLVER.IMS_PER_BATCH": count}, f"{count} images", evidence)
+    passes = min(passes, count // facts.processes)
+    keys_to_set = {"SOLVER.IMS_PER_BATCH": count}
+    if passes > 1:
+        keys_to_set["SOLVER.ACCUMULATE_STEPS"] = passes
+    value = f"{count} images" + (f" in {passes} passes" if passes > 1 else "")
+    return Setting("batch", keys_to_set, value, evidence)
 
 
 def iterations(facts: Facts, keys: Keys, recipe: str) -> Setting:
@@ -70,8 +81,7 @@ def periods(facts: Facts, keys: Keys, recipe: str) -> Setting:
 
 def rate(facts: Facts, keys: Keys, recipe: str) -> Setting:
     """Scale the rate of the base config to the batch: by its root for AdamW, linearly for SGD."""
-    size = int(keys["SOLVER.IMS_PER_BATCH"]) * int(keys["SOLVER.ACCUMULATE_STEPS"])
-    base = keys.before("SOLVER.IMS_PER_BATCH") * keys.before("SOLVER.ACCUMULATE_STEPS")
+    size, base = int(keys["SOLVER.IMS_PER_BATCH"]), int(keys.before("SOLVER.IMS_PER_BATCH"))
     is_adam = keys["SOLVER.OPTIMIZER"] == "AdamW"
     factor = math.sqrt(size / base) if is_adam else size / base
     value = float(f"{keys.before('SOLVER.BASE_LR') * factor:.3g}")

@@ -11,6 +11,7 @@ from d2lite.projects import add_project_configs
 from d2lite.recipes import (
     RECIPES,
     Facts,
+    Memory,
     Setting,
     apply_setting,
     data_rules,
@@ -128,21 +129,47 @@ def test_anchors_are_left_where_they_fit_and_made_where_they_do_not():
     assert min(setting.keys["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"][0]) < 1
 
 
-def test_batch_follows_memory_images_and_processes():
-    batch = schedule_rules.batch
-    size = {"INPUT__MIN_SIZE_TRAIN": (800,), "INPUT__MAX_SIZE_TRAIN": 1333}
-
-    def count(recipe="accurate", **changes):
-        return batch(facts(**changes), keys(**size), recipe).keys["SOLVER.IMS_PER_BATCH"]
+def test_batch_follows_images_and_processes():
+    def count(**changes):
+        return schedule_rules.batch(facts(**changes), keys(), "fast").keys["SOLVER.IMS_PER_BATCH"]
 
     assert count() == 4
     assert count(num_images=3) == 3
     assert count(num_images=1) == 1
     assert count(processes=2) == 8
-    small, large = count(gpu_memory=8.0), count(gpu_memory=80.0)
-    assert 1 <= small < large <= 16
-    assert count(gpu_memory=80.0, processes=8) == 16
-    assert count(gpu_memory=80.0, processes=32) % 32 == 0
+
+
+@pytest.mark.parametrize(
+    ("gib", "processes", "images", "passes"),
+    [
+        # The model takes 3 GiB, the heaviest image 2.
+        (80.0, 1, 16, 1),
+        (80.0, 8, 16, 1),
+        (80.0, 32, 32, 1),
+        (20.0, 1, 8, 1),
+        (12.0, 1, 4, 1),
+        (10.0, 1, 4, 2),
+        (6.0, 1, 4, 4),
+        (6.0, 2, 8, 4),
+        (2.0, 1, 4, 4),
+    ],
+)
+def test_batch_of_a_gpu_is_what_its_memory_holds(gib, processes, images, passes):
+    asked = []
+
+    def measure(cfg, records, class_names):
+        asked.append((cfg.INPUT.MIN_SIZE_TRAIN, records, class_names))
+        return Memory(3.0, 2.0)
+
+    used = keys(INPUT__MIN_SIZE_TRAIN=(800,))
+    known = facts(
+        gpu_memory=gib, processes=processes, heaviest=["large", "full"], measure_memory=measure
+    )
+    setting = schedule_rules.batch(known, used, "accurate")
+    assert setting.keys["SOLVER.IMS_PER_BATCH"] == images
+    assert setting.keys.get("SOLVER.ACCUMULATE_STEPS", 1) == passes
+    assert asked == [((800,), ["large", "full"], ("a", "b"))]
+    assert "2.00 GiB" in setting.evidence
 
 
 def test_few_images_are_seen_more_often():

@@ -25,6 +25,8 @@ from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.logger import setup_logger
 
+from .memory_probe import measure_memory
+
 logger = logging.getLogger(__name__)
 
 _FILE = "recipe.yaml"
@@ -83,7 +85,10 @@ def config_for_data(args: argparse.Namespace) -> tuple[CfgNode, list[Decision]]:
         made.append(apply_setting(cfg, one, pinned))
     if args.auto or not has_model:
         facts = gather_facts(
-            cfg.DATASETS.TRAIN, has_test=len(cfg.DATASETS.TEST) > 0, processes=_processes(args)
+            cfg.DATASETS.TRAIN,
+            has_test=len(cfg.DATASETS.TEST) > 0,
+            processes=_processes(args),
+            measure_memory=measure_memory,
         )
         made += make_recipe(cfg, facts, recipe, pinned=pinned, has_model=has_model)
     return cfg, made
