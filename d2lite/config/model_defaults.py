@@ -81,7 +81,7 @@ MODEL.RPN.IOU_LABELS = [0, -1, 1]
 MODEL.RPN.BATCH_SIZE_PER_IMAGE = 256
 # Share of them that may be objects.
 MODEL.RPN.POSITIVE_FRACTION = 0.5
-# Box loss: "smooth_l1", "giou", "diou" or "ciou".
+# Box loss: "smooth_l1", "balanced_l1", "iou", "bounded_iou", "giou", "diou", "ciou" or "eiou".
 MODEL.RPN.BBOX_REG_LOSS_TYPE = "smooth_l1"
 # Weight of the box loss alone.
 MODEL.RPN.BBOX_REG_LOSS_WEIGHT = 1.0
@@ -115,6 +115,9 @@ MODEL.ROI_HEADS.IOU_LABELS = [0, 1]
 # Proposals sampled for the loss in each image, and the share that may be objects.
 MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 512
 MODEL.ROI_HEADS.POSITIVE_FRACTION = 0.25
+# Which are sampled: "random", "instance_balanced" (evenly over objects), "iou_balanced" (background
+# evenly over its IoU with objects), "libra" (both), or "ohem" (of the largest loss) (d2lite).
+MODEL.ROI_HEADS.SAMPLER = "random"
 # Detections of a lower score are dropped.
 MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.05
 # IoU above which the weaker detection of one class goes.
@@ -125,7 +128,7 @@ MODEL.ROI_HEADS.PROPOSAL_APPEND_GT = True
 MODEL.ROI_BOX_HEAD = CN()
 # Name in ROI_BOX_HEAD_REGISTRY.
 MODEL.ROI_BOX_HEAD.NAME = ""
-# Box loss: "smooth_l1", "giou", "diou" or "ciou".
+# Box loss, with the names of MODEL.RPN.BBOX_REG_LOSS_TYPE.
 MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE = "smooth_l1"
 # Weight of the box loss.
 MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT = 1.0
@@ -157,6 +160,9 @@ MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES = 50
 MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER = 0.5
 # One sigmoid a class in place of the softmax.
 MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE = False
+# For long-tailed classes "seesaw", "equalized" or "class_balanced" in place of either; "" for none
+# (d2lite).
+MODEL.ROI_BOX_HEAD.CLASS_LOSS = ""
 
 MODEL.ROI_BOX_CASCADE_HEAD = CN()
 # Box scales of each stage; the number of stages is the length.
@@ -250,11 +256,14 @@ MODEL.RETINANET.NMS_THRESH_TEST = 0.5
 MODEL.RETINANET.CLIP_CANDIDATES = False
 # Scales of (dx, dy, dw, dh).
 MODEL.RETINANET.BBOX_REG_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
-# Focal loss.
+# Loss of classes: "focal" or "ghm" (gradient harmonized, d2lite).
+MODEL.RETINANET.CLASS_LOSS = "focal"
 MODEL.RETINANET.FOCAL_LOSS_GAMMA = 2.0
 MODEL.RETINANET.FOCAL_LOSS_ALPHA = 0.25
-# Box loss and where smooth L1 turns linear.
+# Box loss, a name of MODEL.RPN.BBOX_REG_LOSS_TYPE or "ghm", its weight (d2lite), and where L1 turns
+# linear.
 MODEL.RETINANET.BBOX_REG_LOSS_TYPE = "smooth_l1"
+MODEL.RETINANET.BBOX_REG_LOSS_WEIGHT = 1.0
 MODEL.RETINANET.SMOOTH_L1_LOSS_BETA = 0.1
 
 # FCOS (d2lite: the reference has no keys for it).

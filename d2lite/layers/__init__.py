@@ -11,10 +11,14 @@ from .batch_norm import (
 from .blocks import CNNBlockBase, DepthwiseSeparableConv2d
 from .box_fusion import FusedBoxes, weighted_box_fusion
 from .deform_conv import DeformConv, ModulatedDeformConv
+from .gradient_harmony import HarmonizedBoxLoss, HarmonizedClassLoss
 from .losses import (
+    balanced_l1_loss,
+    bounded_iou_loss,
     ciou_loss,
     diou_loss,
     distribution_focal_loss,
+    eiou_loss,
     giou_loss,
     iou_loss,
     quality_focal_loss,
@@ -56,6 +60,8 @@ __all__ = [
     "DepthwiseSeparableConv2d",
     "FrozenBatchNorm2d",
     "FusedBoxes",
+    "HarmonizedBoxLoss",
+    "HarmonizedClassLoss",
     "LayerNorm",
     "Linear",
     "MaxPool2d",
@@ -65,13 +71,16 @@ __all__ = [
     "ROIAlignRotated",
     "ShapeSpec",
     "SoftNMS",
+    "balanced_l1_loss",
     "batched_nms",
     "batched_nms_rotated",
+    "bounded_iou_loss",
     "cat",
     "ciou_loss",
     "cross_entropy",
     "diou_loss",
     "distribution_focal_loss",
+    "eiou_loss",
     "empty_input_loss_func_wrapper",
     "get_norm",
     "giou_loss",

@@ -1,5 +1,7 @@
 """Losses of boxes and of scores: pure functions of tensors, zero (not NaN) on empty input."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,9 +13,12 @@ from torchvision.ops import (
 from ..utils.errors import ArgumentError
 
 __all__ = [
+    "balanced_l1_loss",
+    "bounded_iou_loss",
     "ciou_loss",
     "diou_loss",
     "distribution_focal_loss",
+    "eiou_loss",
     "giou_loss",
     "iou_loss",
     "quality_focal_loss",
@@ -101,6 +106,80 @@ def ciou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: floa
     Source: Zheng 2020, arXiv:1911.08287.
     """
     return _reduced(complete_box_iou_loss(boxes1, boxes2, eps=eps), reduction)
+
+
+def eiou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
+    """The DIoU loss plus squared differences of width and height over those of the hull.
+
+    Arguments as of `giou_loss`.
+
+    Source: Zhang 2021, arXiv:2101.08158.
+    """
+    hull = torch.maximum(boxes1[:, 2:], boxes2[:, 2:]) - torch.minimum(boxes1[:, :2], boxes2[:, :2])
+    sizes = [boxes[:, 2:] - boxes[:, :2] for boxes in (boxes1, boxes2)]
+    shape = ((sizes[0] - sizes[1]) ** 2 / (hull**2 + eps)).sum(dim=1)
+    return _reduced(distance_box_iou_loss(boxes1, boxes2, eps=eps) + shape, reduction)
+
+
+def bounded_iou_loss(
+    boxes1: Tensor,
+    boxes2: Tensor,
+    reduction: str = "none",
+    beta: float = 0.2,
+    eps: float = 1e-3,
+) -> Tensor:
+    """Smooth L1 of 1 - the best IoU that each number of a box allows, summed over the four.
+
+    Args:
+        boxes1: (N, 4) xyxy in pixels, predicted.
+        boxes2: (N, 4) likewise, the truth, matched by row.
+        reduction: "none" (N losses), "mean" or "sum".
+        beta: of smooth L1.
+        eps: added to divisors, which may be zero.
+
+    Source: Tychsen-Smith 2017, arXiv:1711.00164.
+    """
+    size, true_size = (boxes[:, 2:] - boxes[:, :2] for boxes in (boxes1, boxes2))
+    # Twice the distance of the centres.
+    shift = (boxes1[:, :2] + boxes1[:, 2:] - boxes2[:, :2] - boxes2[:, 2:]).abs()
+    place = ((true_size - shift) / (true_size + shift + eps)).clamp(min=0)
+    scale = torch.minimum(true_size / (size + eps), size / (true_size + eps))
+    missing = 1 - torch.cat([place, scale], dim=1)
+    return _reduced(smooth_l1_loss(missing, torch.zeros_like(missing), beta).sum(dim=1), reduction)
+
+
+def balanced_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    beta: float = 1.0,
+    reduction: str = "none",
+    alpha: float = 0.5,
+    gamma: float = 1.5,
+) -> Tensor:
+    """L1 from `beta` on; below it a logarithm, whose slope is larger than that of smooth L1.
+
+    Args:
+        input: any shape.
+        target: of the same shape.
+        beta: > 0, where the two pieces meet; 1 in the paper. For others the lower piece is that of
+            MMDetection, with which its weights were trained: its slope at 0 is not 0.
+        reduction: "none" (elementwise), "mean" or "sum".
+        alpha: how much the slope below `beta` grows, > 0.
+        gamma: the slope above `beta`.
+
+    Raises:
+        ArgumentError: for a beta of 0.
+
+    Source: Pang 2019 (Libra R-CNN), arXiv:1904.02701, section 3.3.
+    """
+    if beta <= 0:
+        raise ArgumentError(f"beta={beta} of balanced L1 (SMOOTH_L1_BETA): use more than 0, 1.0.")
+    distance = (input - target).abs()
+    # With this number both pieces have the same value and slope at 1.
+    grow = math.exp(gamma / alpha) - 1
+    low = alpha * ((distance + 1 / grow) * (grow * distance / beta + 1).log() - distance)
+    high = gamma * (distance + 1 / grow) - alpha * beta
+    return _reduced(torch.where(distance < beta, low, high), reduction)
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, beta: float, reduction: str = "none") -> Tensor:

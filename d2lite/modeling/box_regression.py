@@ -4,13 +4,23 @@ N images, R boxes an image, K boxes predicted for each (one a class).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2lite.layers import cat, ciou_loss, diou_loss, giou_loss, smooth_l1_loss
+from d2lite.layers import (
+    balanced_l1_loss,
+    bounded_iou_loss,
+    cat,
+    ciou_loss,
+    diou_loss,
+    eiou_loss,
+    giou_loss,
+    iou_loss,
+    smooth_l1_loss,
+)
 from d2lite.structures import Boxes
 from d2lite.utils.errors import ArgumentError, ConfigError
 
@@ -220,11 +230,18 @@ def _short_way(degrees: Tensor) -> Tensor:
     return torch.remainder(degrees + 180.0, 360.0) - 180.0
 
 
-_BOX_LOSSES = {
+# Of deltas, with the place where two pieces meet.
+_DELTA_LOSSES = {"smooth_l1": smooth_l1_loss, "balanced_l1": balanced_l1_loss}
+_BOX_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "iou": iou_loss,
+    "bounded_iou": bounded_iou_loss,
     "giou": giou_loss,
     "diou": diou_loss,
     "ciou": ciou_loss,
+    "eiou": eiou_loss,
 }
+# A name of the above, or a function of deltas and their targets that gives a sum.
+BoxLoss = str | Callable[[Tensor, Tensor], Tensor]
 
 
 def box_regression_loss(
@@ -232,7 +249,7 @@ def box_regression_loss(
     box2box_transform: Box2BoxTransform | Box2BoxTransformLinear | Box2BoxTransformRotated,
     pred_deltas: Tensor,
     gt_boxes: Tensor,
-    box_reg_loss_type: str = "smooth_l1",
+    box_reg_loss_type: BoxLoss = "smooth_l1",
     smooth_l1_beta: float = 0.0,
 ) -> Tensor:
     """The summed loss of predicted deltas whose ground truth is known.
@@ -242,8 +259,9 @@ def box_regression_loss(
         box2box_transform: turns deltas to boxes and back.
         pred_deltas: (P, 4) or (P, 5) float.
         gt_boxes: the same shape as `boxes`.
-        box_reg_loss_type: "smooth_l1" compares deltas; "giou", "diou" and "ciou" compare boxes.
-        smooth_l1_beta: where smooth L1 turns linear.
+        box_reg_loss_type: "smooth_l1", "balanced_l1" and a function compare deltas; "iou",
+            "bounded_iou", "giou", "diou", "ciou" and "eiou" compare boxes.
+        smooth_l1_beta: where smooth or balanced L1 turns linear.
 
     Returns:
         scalar; 0 and still differentiable for P = 0.
@@ -253,12 +271,16 @@ def box_regression_loss(
     """
     # Sums of a half-precision loss overflow or lose their last digits.
     pred_deltas = pred_deltas.float()
-    if box_reg_loss_type == "smooth_l1":
+    if not isinstance(box_reg_loss_type, str):
+        return box_reg_loss_type(pred_deltas, box2box_transform.get_deltas(boxes, gt_boxes))
+    if box_reg_loss_type in _DELTA_LOSSES:
         target = box2box_transform.get_deltas(boxes, gt_boxes)
-        return smooth_l1_loss(pred_deltas, target, smooth_l1_beta, reduction="sum")
+        compare = _DELTA_LOSSES[box_reg_loss_type]
+        return compare(pred_deltas, target, smooth_l1_beta, reduction="sum")
     if box_reg_loss_type not in _BOX_LOSSES:
         raise ConfigError(
-            f"BBOX_REG_LOSS_TYPE={box_reg_loss_type!r}: use one of {['smooth_l1', *_BOX_LOSSES]}."
+            f"BBOX_REG_LOSS_TYPE={box_reg_loss_type!r}: use one of "
+            f"{[*_DELTA_LOSSES, *_BOX_LOSSES]}."
         )
     pred_boxes = box2box_transform.apply_deltas(pred_deltas, boxes)
     return _BOX_LOSSES[box_reg_loss_type](pred_boxes, gt_boxes, reduction="sum")
@@ -270,7 +292,7 @@ def _dense_box_regression_loss(
     pred_anchor_deltas: Sequence[Tensor],
     gt_boxes: Sequence[Tensor],
     fg_mask: Tensor,
-    box_reg_loss_type: str = "smooth_l1",
+    box_reg_loss_type: BoxLoss = "smooth_l1",
     smooth_l1_beta: float = 0.0,
 ) -> Tensor:
     """The summed box loss of the foreground anchors of all levels and images.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["subsample_labels"]
+__all__ = ["overlap_bins", "subsample_labels"]
 
 
 def subsample_labels(
@@ -13,6 +13,8 @@ def subsample_labels(
     bg_label: int,
     *,
     generator: torch.Generator | None = None,
+    groups: Tensor | None = None,
+    priority: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw positives up to their share, and fill up with negatives.
 
@@ -22,18 +24,58 @@ def subsample_labels(
         positive_fraction: at most `int(num_samples * positive_fraction)` are positives.
         bg_label: the label of a negative.
         generator: draws from this one (on the device of `labels`) instead of torch's own.
+        groups: (N,) integers >= 0; as far as possible, as many positives are drawn of each group
+            as of another, and as many negatives.
+        priority: (N,) float; the largest come first. Random where it is left out.
 
     Returns:
         the drawn positions: (P,) int64 of positives and (Q,) int64 of negatives, in random order.
     """
     is_negative = labels == bg_label
-    positives = torch.nonzero((labels != -1) & ~is_negative).flatten()
-    negatives = torch.nonzero(is_negative).flatten()
-    num_positives = min(len(positives), int(num_samples * positive_fraction))
-    num_negatives = min(len(negatives), num_samples - num_positives)
-    return _draw(positives, num_positives, generator), _draw(negatives, num_negatives, generator)
+    drawn: list[Tensor] = []
+    limit = int(num_samples * positive_fraction)
+    for candidates in ((labels != -1) & ~is_negative, is_negative):
+        positions = torch.nonzero(candidates).flatten()
+        if priority is None:
+            order = torch.randperm(len(positions), device=positions.device, generator=generator)
+        else:
+            order = priority[positions].argsort(descending=True)
+        positions = positions[order]
+        count = min(len(positions), limit)
+        if groups is not None and count:
+            positions = positions[_by_turns(groups[positions], count)]
+        drawn.append(positions[:count])
+        limit = num_samples - count
+    return drawn[0], drawn[1]
 
 
-def _draw(positions: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    order = torch.randperm(len(positions), device=positions.device, generator=generator)
-    return positions[order[:count]]
+def overlap_bins(overlaps: Tensor, num_bins: int = 3) -> Tensor:
+    """Groups of candidates by their overlap, for negatives that are drawn evenly over it.
+
+    Args:
+        overlaps: (N,) float >= 0, such as the largest IoU with an object.
+        num_bins: into how many parts the range from 0 to the largest overlap is divided.
+
+    Returns:
+        (N,) int64 in [0, num_bins).
+
+    Source: Pang 2019 (Libra R-CNN), arXiv:1904.02701, section 3.1.
+    """
+    if len(overlaps) == 0:
+        return overlaps.long()
+    share = overlaps / overlaps.max().clamp(min=1e-6)
+    return (share * num_bins).long().clamp(max=num_bins - 1)
+
+
+def _by_turns(groups: Tensor, count: int) -> Tensor:
+    """An order of N members whose first `count` have an equal number of each group.
+
+    Of a group that is too small all are first, and further ones of all groups fill up.
+    """
+    _, group, sizes = groups.unique(return_inverse=True, return_counts=True)
+    by_group = group.argsort(stable=True)
+    rank = torch.arange(len(groups), device=groups.device)
+    rank = rank - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    is_extra = torch.empty_like(groups, dtype=torch.bool)
+    is_extra[by_group] = rank >= -(-count // len(sizes))
+    return is_extra.to(torch.uint8).argsort(stable=True)

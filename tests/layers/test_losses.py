@@ -8,9 +8,12 @@ import torch
 from torchvision.ops import generalized_box_iou_loss
 
 from d2lite.layers import (
+    balanced_l1_loss,
+    bounded_iou_loss,
     ciou_loss,
     diou_loss,
     distribution_focal_loss,
+    eiou_loss,
     giou_loss,
     iou_loss,
     sigmoid_focal_loss,
@@ -29,17 +32,31 @@ def oracle(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
     distance = (((a[:2] + a[2:]) / 2 - (b[:2] + b[2:]) / 2) ** 2).sum() / (hull**2).sum()
     turn = math.atan(size_a[0] / size_a[1]) - math.atan(size_b[0] / size_b[1])
     v = 4 / math.pi**2 * turn**2
+    shift = np.abs((a[:2] + a[2:]) / 2 - (b[:2] + b[2:]) / 2)
+    best = [
+        *np.maximum(0, (size_b - 2 * shift) / (size_b + 2 * shift + 1e-3)),
+        *np.minimum(size_b / (size_a + 1e-3), size_a / (size_b + 1e-3)),
+    ]
     return {
         "iou": -math.log(max(iou, 1e-6)),
         "giou": 1 - iou + (hull.prod() - union) / hull.prod(),
         "diou": 1 - iou + distance,
         "ciou": 1 - iou + distance + v * v / (1 - iou + v + 1e-12),
+        "eiou": 1 - iou + distance + ((size_a - size_b) ** 2 / hull**2).sum(),
+        "bounded_iou": sum((1 - x) ** 2 / 0.4 if x > 0.8 else 0.9 - x for x in best),
     }
 
 
 @pytest.mark.parametrize(
     ("name", "loss"),
-    [("iou", iou_loss), ("giou", giou_loss), ("diou", diou_loss), ("ciou", ciou_loss)],
+    [
+        ("iou", iou_loss),
+        ("bounded_iou", bounded_iou_loss),
+        ("giou", giou_loss),
+        ("diou", diou_loss),
+        ("ciou", ciou_loss),
+        ("eiou", eiou_loss),
+    ],
 )
 def test_box_losses_follow_their_papers(name, loss):
     rng = np.random.default_rng(0)
@@ -69,7 +86,9 @@ def test_giou_is_that_of_torchvision_to_the_bit(is_on_grid):
     torch.testing.assert_close(*found, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("loss", [iou_loss, giou_loss, diou_loss, ciou_loss])
+@pytest.mark.parametrize(
+    "loss", [iou_loss, bounded_iou_loss, giou_loss, diou_loss, ciou_loss, eiou_loss]
+)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_box_losses_of_nothing_are_zero_with_a_gradient(loss, reduction):
     boxes = torch.zeros(0, 4, requires_grad=True)
@@ -99,6 +118,25 @@ def test_smooth_l1_with_a_tiny_beta_is_l1():
     assert smooth_l1_loss(x, torch.zeros(1), beta=9e-6).equal(x)
     quadratic = smooth_l1_loss(x, torch.zeros(1), beta=1e-5)
     torch.testing.assert_close(quadratic, torch.tensor([5e-8]), rtol=1e-5, atol=0)
+
+
+def test_balanced_l1_joins_its_pieces_and_has_the_slope_of_the_paper():
+    """Source: Pang 2019, arXiv:1904.02701, equations 9 and 10, with alpha 0.5 and gamma 1.5."""
+    x = torch.tensor([0.0, 0.2, 0.7, 0.999999, 1.000001, 4.0], dtype=torch.float64)
+    x.requires_grad_()
+    loss = balanced_l1_loss(x, torch.zeros_like(x))
+    (slope,) = torch.autograd.grad(loss.sum(), x)
+    b = math.exp(3) - 1
+    y = x.detach().numpy()
+    low = 0.5 / b * (b * y + 1) * np.log(b * y + 1) - 0.5 * y
+    np.testing.assert_allclose(loss.detach(), np.where(y < 1, low, 1.5 * y + 1.5 / b - 0.5))
+    np.testing.assert_allclose(slope[1:], np.where(y < 1, 0.5 * np.log(b * y + 1), 1.5)[1:])
+    assert (loss[4] - loss[3]).item() == pytest.approx(3e-6, rel=1e-3)
+
+
+def test_balanced_l1_needs_a_beta():
+    with pytest.raises(ValueError, match=r"beta=0.0 .*SMOOTH_L1_BETA"):
+        balanced_l1_loss(torch.ones(1), torch.ones(1), 0.0)
 
 
 def test_unknown_reduction_is_refused():

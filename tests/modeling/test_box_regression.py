@@ -16,6 +16,7 @@ from d2lite.structures import Boxes
 from d2lite.utils.errors import ConfigError
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+KINDS = ["smooth_l1", "balanced_l1", "iou", "bounded_iou", "giou", "diou", "ciou", "eiou"]
 
 
 def random_boxes(count, seed=0):
@@ -121,7 +122,7 @@ def dense_inputs(num_fg):
     return anchors, deltas, gt, mask
 
 
-@pytest.mark.parametrize("kind", ["smooth_l1", "giou", "diou", "ciou"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_dense_loss_is_the_sum_over_foreground_one_by_one(kind):
     anchors, deltas, gt, mask = dense_inputs(7)
     transform = Box2BoxTransform(WEIGHTS)
@@ -143,12 +144,13 @@ def test_dense_l1_loss_is_the_absolute_difference_of_deltas():
     torch.testing.assert_close(got, want)
 
 
-@pytest.mark.parametrize("kind", ["smooth_l1", "giou", "diou", "ciou"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_dense_loss_without_foreground_is_zero_with_a_gradient(kind):
     """Background anchors may carry a box of no size: it must not be looked at."""
     anchors, deltas, gt, mask = dense_inputs(0)
     gt = [torch.zeros_like(x) for x in gt]
-    loss = _dense_box_regression_loss(anchors, Box2BoxTransform(WEIGHTS), deltas, gt, mask, kind)
+    transform = Box2BoxTransform(WEIGHTS)
+    loss = _dense_box_regression_loss(anchors, transform, deltas, gt, mask, kind, 0.1)
     loss.backward()
     assert loss.item() == 0
     assert all(x.grad is not None and not x.grad.any() for x in deltas)

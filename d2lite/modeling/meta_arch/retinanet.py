@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import SoftNMS
+from d2lite.layers import HarmonizedBoxLoss, HarmonizedClassLoss, SoftNMS
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
+from d2lite.utils.errors import ConfigError
 from d2lite.utils.memory import retry_if_cuda_oom
 
 from ..anchor_generator import build_anchor_generator
@@ -45,7 +46,8 @@ class RetinaNet(DenseDetector):
         focal_loss_alpha: weight of foreground in the focal loss.
         focal_loss_gamma: how much easy examples are held back.
         smooth_l1_beta: where smooth L1 turns linear.
-        box_reg_loss_type: "smooth_l1", "giou", "diou" or "ciou".
+        box_reg_loss_type: see `box_regression_loss`; or "ghm", gradient harmonized, which is not
+            divided by the number of objects' anchors.
         test_score_thresh: detections must score higher.
         test_topk_candidates: detections of each level that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
@@ -56,6 +58,8 @@ class RetinaNet(DenseDetector):
         pixel_std: of each channel.
         vis_period: log an image every so many iterations; 0 for never.
         input_format: channel order of the images.
+        class_loss: "focal", or "ghm", which is not divided by the number of objects' anchors.
+        box_reg_loss_weight: of the loss of boxes.
 
     Attributes:
         loss_normalizer: running number of foreground anchors in a batch, by which losses are
@@ -92,6 +96,8 @@ class RetinaNet(DenseDetector):
         pixel_std: Sequence[float],
         vis_period: int = 0,
         input_format: str = "BGR",
+        class_loss: str = "focal",
+        box_reg_loss_weight: float = 1.0,
     ) -> None:
         super().__init__(
             backbone, head, head_in_features, pixel_mean=pixel_mean, pixel_std=pixel_std
@@ -104,6 +110,11 @@ class RetinaNet(DenseDetector):
         self.focal_loss_gamma = focal_loss_gamma
         self.smooth_l1_beta = smooth_l1_beta
         self.box_reg_loss_type = box_reg_loss_type
+        self.box_reg_loss_weight = box_reg_loss_weight
+        if class_loss not in ("focal", "ghm"):
+            raise ConfigError(f'MODEL.RETINANET.CLASS_LOSS={class_loss!r}: use "focal" or "ghm".')
+        self.class_harmony = HarmonizedClassLoss() if class_loss == "ghm" else None
+        self.box_harmony = HarmonizedBoxLoss() if box_reg_loss_type == "ghm" else None
         self.test_score_thresh = test_score_thresh
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
@@ -122,6 +133,10 @@ class RetinaNet(DenseDetector):
         known = arguments["backbone"].output_shape()
         check_maps("the backbone", node.IN_FEATURES, list(known), "MODEL.RETINANET.IN_FEATURES")
         shapes = [known[name] for name in node.IN_FEATURES]
+        if node.CLASS_LOSS != "focal":
+            arguments["class_loss"] = node.CLASS_LOSS
+        if node.BBOX_REG_LOSS_WEIGHT != 1:
+            arguments["box_reg_loss_weight"] = node.BBOX_REG_LOSS_WEIGHT
         return {
             **arguments,
             "head": RetinaNetHead(cfg, shapes),
@@ -186,13 +201,16 @@ class RetinaNet(DenseDetector):
             pred_anchor_deltas,
             gt_boxes,
             is_positive,
-            box_reg_loss_type=self.box_reg_loss_type,
+            box_reg_loss_type=self.box_harmony or self.box_reg_loss_type,
             smooth_l1_beta=self.smooth_l1_beta,
         )
-        return {
-            "loss_cls": self._focal_loss(pred_logits, labels_NR) / normalizer,
-            "loss_box_reg": box_loss / normalizer,
-        }
+        if self.class_harmony is None:
+            class_loss = self._focal_loss(pred_logits, labels_NR) / normalizer
+        else:
+            class_loss = self.class_harmony(*self._class_targets(pred_logits, labels_NR))
+        if self.box_harmony is None:
+            box_loss = box_loss / normalizer
+        return {"loss_cls": class_loss, "loss_box_reg": box_loss * self.box_reg_loss_weight}
 
     @torch.no_grad()
     def label_anchors(

@@ -53,7 +53,7 @@ class RPN(nn.Module):
         anchor_boundary_thresh: ignore anchors that reach over the image by more pixels; below 0:
             ignore none.
         loss_weight: one factor, or one for each loss by name.
-        box_reg_loss_type: "smooth_l1", "giou", "diou" or "ciou".
+        box_reg_loss_type: see `box_regression_loss`.
         smooth_l1_beta: where smooth L1 turns linear.
 
     Source: Ren 2015, arXiv:1506.01497.

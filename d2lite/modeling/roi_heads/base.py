@@ -1,6 +1,6 @@
 """ROIHeads: the interface of the heads on proposals, and the sampling of proposals to train on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,13 +8,18 @@ from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
 from d2lite.structures import ImageList, Instances
+from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import log_scalars
 from d2lite.utils.keyed_rng import DrawPurpose, image_generator
 
 from ..matcher import Matcher
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
-from ..sampling import subsample_labels
-from .label_proposals import attach_targets, classes_of_matches, match_boxes
+from ..sampling import overlap_bins, subsample_labels
+from .label_proposals import attach_targets, box_overlaps, classes_of_matches, match_boxes
+
+_SAMPLERS = ("random", "instance_balanced", "iou_balanced", "libra", "ohem")
+# The number of an image of the batch, its proposals and their classes -> (R,) how hard each is.
+Rate = Callable[[int, Instances, Tensor], Tensor]
 
 
 class ROIHeads(nn.Module):
@@ -27,6 +32,13 @@ class ROIHeads(nn.Module):
         proposal_matcher: labels proposals by their IoU with ground truth.
         proposal_append_gt: whether ground truth is added to the proposals; without it there are
             hardly any good boxes at the start of training.
+        sampler: "random"; "instance_balanced", as many of each object as of another;
+            "iou_balanced", background evenly over its overlap with objects; "libra", both of these
+            (Pang 2019, arXiv:1904.02701); "ohem", those of the largest loss of classes
+            (Shrivastava 2016, arXiv:1604.03540).
+
+    Raises:
+        ConfigError: for another sampler.
     """
 
     # The image of the batch that draws are made for.
@@ -41,35 +53,45 @@ class ROIHeads(nn.Module):
         positive_fraction: float,
         proposal_matcher: Matcher,
         proposal_append_gt: bool = True,
+        sampler: str = "random",
     ) -> None:
         super().__init__()
+        if sampler not in _SAMPLERS:
+            raise ConfigError(f"MODEL.ROI_HEADS.SAMPLER={sampler!r}: use one of {list(_SAMPLERS)}.")
         self.num_classes = num_classes
         self.batch_size_per_image = batch_size_per_image
         self.positive_fraction = positive_fraction
         self.proposal_matcher = proposal_matcher
         self.proposal_append_gt = proposal_append_gt
+        self.sampler = sampler
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL.ROI_HEADS`."""
         node = cfg.MODEL.ROI_HEADS
-        return {
+        arguments = {
             "num_classes": node.NUM_CLASSES,
             "batch_size_per_image": node.BATCH_SIZE_PER_IMAGE,
             "positive_fraction": node.POSITIVE_FRACTION,
             "proposal_matcher": Matcher(node.IOU_THRESHOLDS, node.IOU_LABELS),
             "proposal_append_gt": node.PROPOSAL_APPEND_GT,
         }
+        # Heads in users' code may lack the argument.
+        return arguments if node.SAMPLER == "random" else {**arguments, "sampler": node.SAMPLER}
 
     @torch.no_grad()
     def label_and_sample_proposals(
-        self, proposals: Sequence[Instances], targets: Sequence[Instances]
+        self,
+        proposals: Sequence[Instances],
+        targets: Sequence[Instances],
+        rate: Rate | None = None,
     ) -> list[Instances]:
         """Draw the proposals that losses are computed on, and label them.
 
         Args:
             proposals: of each image, with proposal_boxes and objectness_logits.
             targets: of each image, with gt_boxes, gt_classes and maybe more.
+            rate: says how hard proposals are, for the sampler "ohem".
 
         Returns:
             of each image the drawn proposals, foreground first, with gt_classes (the number of
@@ -83,7 +105,10 @@ class ROIHeads(nn.Module):
         for image, (found, target) in enumerate(zip(proposals, targets, strict=True)):
             matches, match_labels = match_boxes(found.proposal_boxes, target, self.proposal_matcher)
             self._image = image
-            drawn, classes = self._sample_proposals(matches, match_labels, target.gt_classes)
+            preferences = self._preferences(found, target, matches, match_labels, rate)
+            drawn, classes = self._sample_proposals(
+                matches, match_labels, target.gt_classes, **preferences
+            )
             kept = found[drawn]
             kept.gt_classes = classes
             attach_targets(kept, target, matches[drawn])
@@ -100,8 +125,39 @@ class ROIHeads(nn.Module):
         )
         return sampled
 
+    def _preferences(
+        self,
+        found: Instances,
+        target: Instances,
+        matches: Tensor,
+        match_labels: Tensor,
+        rate: Rate | None,
+    ) -> dict[str, Tensor]:
+        """`groups` or `priority` of `subsample_labels`; nothing for random draws."""
+        if self.sampler == "random" or len(found) == 0:
+            return {}
+        if self.sampler == "ohem":
+            if rate is None or self._image is None:
+                raise ConfigError(
+                    f"{type(self).__name__} does not say which proposals are hard; set "
+                    'MODEL.ROI_HEADS.SAMPLER to another one than "ohem".'
+                )
+            classes = classes_of_matches(target.gt_classes, matches, match_labels, self.num_classes)
+            return {"priority": rate(self._image, found, classes.clamp(min=0))}
+        groups = torch.zeros_like(matches)
+        if self.sampler in ("iou_balanced", "libra") and len(target):
+            overlaps = box_overlaps(target.gt_boxes, found.proposal_boxes).amax(dim=0)
+            groups = overlap_bins(overlaps.where(match_labels == 0, 0.0))
+        if self.sampler in ("instance_balanced", "libra"):
+            groups = torch.where(match_labels == 1, matches, groups)
+        return {"groups": groups}
+
     def _sample_proposals(
-        self, matched_idxs: Tensor, matched_labels: Tensor, gt_classes: Tensor
+        self,
+        matched_idxs: Tensor,
+        matched_labels: Tensor,
+        gt_classes: Tensor,
+        **preferences: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Draw proposals of one image; a subclass may draw others.
 
@@ -109,6 +165,7 @@ class ROIHeads(nn.Module):
             matched_idxs: (R,) int64, the object that each proposal was matched with.
             matched_labels: (R,) 1 foreground, 0 background, -1 ignored.
             gt_classes: (G,) int64, the classes of the objects; G may be 0.
+            **preferences: see `subsample_labels`; none for random draws.
 
         Returns:
             Positions of the drawn proposals, foreground first, and the class of each of them (the
@@ -122,6 +179,7 @@ class ROIHeads(nn.Module):
                 self.positive_fraction,
                 self.num_classes,
                 generator=image_generator(self._image, DrawPurpose.ROI_SAMPLING, classes.device),
+                **preferences,
             )
         )
         return drawn, classes[drawn]

@@ -178,8 +178,15 @@ class CascadeROIHeads(StandardROIHeads):
         return proposals, torch.stack(all_probs).mean(dim=0)
 
     @property
+    def _first_predictor(self) -> Any:
+        return self.box_predictor[0]
+
+    @property
     def _last_predictor(self) -> Any:
         return self.box_predictor[-1]
+
+    def _predict_regions(self, maps: list[Tensor], proposals: list[Instances]) -> Any:
+        return self._run_stage(maps, proposals, 0)
 
     def _run_stage(
         self, maps: list[Tensor], proposals: list[Instances], stage: int

@@ -23,6 +23,7 @@ from ..keep_best import refuse_soft, soft_nms_arguments
 from ..loss_weights import weighted, weights_by_name
 from ..padded import PaddedBoxes, region_detections
 from ..weight_init import normal_fill
+from .class_losses import ClassLoss, build_class_loss
 from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
 from .fast_rcnn_outputs import FastRCNNOutputs, foreground_box_loss
 from .label_proposals import joined_targets
@@ -52,7 +53,7 @@ class FastRCNNOutputLayers(nn.Module):
         test_topk_per_image: see `fast_rcnn_inference`.
         cls_agnostic_bbox_reg: one box for all classes.
         smooth_l1_beta: where smooth L1 turns linear.
-        box_reg_loss_type: "smooth_l1", "giou", "diou" or "ciou".
+        box_reg_loss_type: see `box_regression_loss`.
         loss_weight: one factor, or {"loss_cls": ..., "loss_box_reg": ...}.
         use_fed_loss: count the sigmoid loss of a few classes only, those present and some others
             drawn for each step (for long-tailed data, where absence is not certain).
@@ -63,9 +64,10 @@ class FastRCNNOutputLayers(nn.Module):
             brings them or the first loss asks again: inference needs no annotations.
         fed_loss_num_classes: how many classes count.
         soft_nms: see `fast_rcnn_inference`.
+        class_loss: in place of cross-entropy.
 
     Raises:
-        ConfigError: if the federated loss is asked for without the sigmoid.
+        ConfigError: if the federated loss is asked for without the sigmoid, or with `class_loss`.
     """
 
     # What the deltas make of proposals: `Boxes`, or `RotatedBoxes` in a subclass.
@@ -90,8 +92,14 @@ class FastRCNNOutputLayers(nn.Module):
         get_fed_loss_cls_weights: Callable[[], Tensor] | None = None,
         fed_loss_num_classes: int = 50,
         soft_nms: SoftNMS | None = None,
+        class_loss: ClassLoss | None = None,
     ) -> None:
         super().__init__()
+        if class_loss is not None and (use_fed_loss or use_sigmoid_ce):
+            raise ConfigError(
+                "MODEL.ROI_BOX_HEAD.CLASS_LOSS is used in place of USE_SIGMOID_CE and "
+                "USE_FED_LOSS; set both to False."
+            )
         if use_fed_loss and not use_sigmoid_ce:
             raise ConfigError(
                 "MODEL.ROI_BOX_HEAD.USE_FED_LOSS needs the sigmoid loss; set USE_SIGMOID_CE too."
@@ -100,13 +108,14 @@ class FastRCNNOutputLayers(nn.Module):
             input_shape = ShapeSpec(channels=input_shape)
         size = input_shape.channels * (input_shape.height or 1) * (input_shape.width or 1)
         self.num_classes = num_classes
-        self.cls_score = nn.Linear(size, num_classes + 1)
+        num_extra = 1 if class_loss is None else class_loss.num_extra
+        self.cls_score = nn.Linear(size, num_classes + num_extra)
         num_boxes = 1 if cls_agnostic_bbox_reg else num_classes
         self.bbox_pred = nn.Linear(size, num_boxes * len(box2box_transform.weights))
         # Box deltas are small numbers; smaller weights keep the first losses small.
         normal_fill(self.cls_score, std=0.01)
         normal_fill(self.bbox_pred, std=0.001)
-        if use_sigmoid_ce:
+        if use_sigmoid_ce or (class_loss is not None and class_loss.is_sigmoid):
             nn.init.constant_(self.cls_score.bias, _logit(_PRIOR_PROBABILITY))
         self.box2box_transform = box2box_transform
         self.smooth_l1_beta = smooth_l1_beta
@@ -115,6 +124,7 @@ class FastRCNNOutputLayers(nn.Module):
         self.test_nms_thresh = test_nms_thresh
         self.test_topk_per_image = test_topk_per_image
         self.soft_nms = soft_nms
+        self.class_loss = class_loss
         self.loss_weight = weights_by_name(loss_weight, "loss_cls", "loss_box_reg")
         self.use_fed_loss = use_fed_loss
         self.use_sigmoid_ce = use_sigmoid_ce
@@ -132,10 +142,17 @@ class FastRCNNOutputLayers(nn.Module):
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         """Arguments from `MODEL.ROI_BOX_HEAD`, `MODEL.ROI_HEADS` and `TEST`."""
         node = cfg.MODEL.ROI_BOX_HEAD
+        num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        # Predictors in users' code may lack the argument.
+        more = (
+            {"class_loss": build_class_loss(node.CLASS_LOSS, num_classes)}
+            if node.CLASS_LOSS
+            else {}
+        )
         return {
             "input_shape": input_shape,
             "box2box_transform": Box2BoxTransform(weights=node.BBOX_REG_WEIGHTS),
-            "num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            "num_classes": num_classes,
             "cls_agnostic_bbox_reg": node.CLS_AGNOSTIC_BBOX_REG,
             "smooth_l1_beta": node.SMOOTH_L1_BETA,
             "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
@@ -147,6 +164,7 @@ class FastRCNNOutputLayers(nn.Module):
             "use_sigmoid_ce": node.USE_SIGMOID_CE,
             "fed_loss_num_classes": node.FED_LOSS_NUM_CLASSES,
             **soft_nms_arguments(cfg),
+            **more,
         }
 
     def set_fed_loss_cls_weights(self, weights: Tensor) -> None:
@@ -193,8 +211,11 @@ class FastRCNNOutputLayers(nn.Module):
         else:
             proposal_boxes = gt_boxes = deltas.new_zeros((0, len(self.box2box_transform.weights)))
             gt_classes = deltas.new_zeros((0,), dtype=torch.int64)
-        _log_classification_stats(scores, gt_classes)
-        if self.use_sigmoid_ce:
+        shown = scores if self.class_loss is None else self._probs(scores.detach())
+        _log_classification_stats(shown, gt_classes)
+        if self.class_loss is not None:
+            loss_cls = self.class_loss(scores.float(), gt_classes)
+        elif self.use_sigmoid_ce:
             loss_cls = self.sigmoid_cross_entropy_loss(scores, gt_classes)
         else:
             loss_cls = cross_entropy(scores, gt_classes, reduction="mean")
@@ -204,6 +225,20 @@ class FastRCNNOutputLayers(nn.Module):
         }
         share = mean_weight(len(gt_classes), scores)
         return {name: loss * share for name, loss in weighted(losses, self.loss_weight).items()}
+
+    def losses_of_classes(self, scores: Tensor, gt_classes: Tensor) -> Tensor:
+        """(R,) how wrong the classes of regions are: -log of the probability of the true one.
+
+        Args:
+            scores: as `forward` gives them.
+            gt_classes: (R,) in [0, K].
+        """
+        probs = self._probs(scores.float())
+        if self.use_sigmoid_ce:
+            # Background is the lack of all classes; its own column is not trained.
+            target = F.one_hot(gt_classes, self.num_classes + 1)[:, :-1].to(probs.dtype)
+            return F.binary_cross_entropy(probs[:, :-1], target, reduction="none").sum(dim=1)
+        return -probs.gather(1, gt_classes[:, None]).squeeze(1).clamp(min=1e-12).log()
 
     def sigmoid_cross_entropy_loss(self, pred_class_logits: Tensor, gt_classes: Tensor) -> Tensor:
         """Binary cross entropy of every class, summed over classes, mean over regions.
@@ -339,6 +374,8 @@ class FastRCNNOutputLayers(nn.Module):
         return split_rows(self._probs(predictions[0]), proposals)
 
     def _probs(self, scores: Tensor) -> Tensor:
+        if self.class_loss is not None:
+            return self.class_loss.probs(scores)
         return scores.sigmoid() if self.use_sigmoid_ce else scores.softmax(dim=-1)
 
     def detect_padded(

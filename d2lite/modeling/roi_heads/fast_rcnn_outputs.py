@@ -53,7 +53,7 @@ class FastRCNNOutputs:
         pred_proposal_deltas: (R, K * D) or (R, D).
         proposals: of each image, with proposal_boxes and, for the losses, gt_boxes and gt_classes.
         smooth_l1_beta: where smooth L1 turns linear.
-        box_reg_loss_type: "smooth_l1", "giou", "diou" or "ciou".
+        box_reg_loss_type: see `box_regression_loss`.
     """
 
     def __init__(

@@ -41,6 +41,14 @@ def classes_of_matches(
     return torch.where(match_labels == -1, -1, classes)
 
 
+def box_overlaps(objects: Boxes, boxes: Boxes) -> Tensor:
+    """(G, R) IoU of G objects and R boxes, all upright or all rotated."""
+    overlap: Callable[[Any, Any], Tensor] = pairwise_iou
+    if isinstance(boxes, RotatedBoxes):
+        overlap = pairwise_iou_rotated
+    return overlap(objects, boxes)
+
+
 def match_boxes(
     boxes: Boxes, targets: Instances, matcher: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
@@ -55,10 +63,7 @@ def match_boxes(
         (R,) int64 object of each box, 0 where there is none; (R,) label: 1 foreground, 0
         background, -1 ignored.
     """
-    overlap: Callable[[Any, Any], Tensor] = pairwise_iou
-    if isinstance(boxes, RotatedBoxes):
-        overlap = pairwise_iou_rotated
-    return matcher(overlap(targets.gt_boxes, boxes))
+    return matcher(box_overlaps(targets.gt_boxes, boxes))
 
 
 def attach_targets(proposals: Instances, targets: Instances, matches: Tensor) -> None:

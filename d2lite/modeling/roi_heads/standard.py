@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -191,7 +192,8 @@ class StandardROIHeads(ROIHeads):
             return self.forward_with_given_boxes(features, detections), {}
         if targets is None:
             raise ArgumentError("In training the heads need targets, the instances of each image.")
-        proposals = self.label_and_sample_proposals(proposals, targets)
+        more = {"rate": partial(self._hardness, features)} if self.sampler == "ohem" else {}
+        proposals = self.label_and_sample_proposals(proposals, targets, **more)
         losses = self._box_losses(features, proposals, targets)
         # All branches learn on the same proposals, in a cascade on those of the first stage.
         for branch in (self._forward_mask, self._forward_keypoint):
@@ -202,6 +204,14 @@ class StandardROIHeads(ROIHeads):
         self, features: Features, proposals: list[Instances], targets: list[Instances]
     ) -> dict[str, Tensor]:
         return self._forward_box(features, proposals)
+
+    def _hardness(
+        self, features: Features, image: int, found: Instances, classes: Tensor
+    ) -> Tensor:
+        """(R,) the loss of classes of each proposal of one image."""
+        maps = [features[name][image : image + 1] for name in self.box_in_features]
+        scores, _ = self._predict_regions(maps, [found])
+        return self._first_predictor.losses_of_classes(scores, classes)
 
     def forward_with_given_boxes(
         self, features: Features, instances: list[Instances]
@@ -237,8 +247,17 @@ class StandardROIHeads(ROIHeads):
         return outputs
 
     @property
+    def _first_predictor(self) -> Any:
+        return self.box_predictor
+
+    @property
     def _last_predictor(self) -> Any:
         return self.box_predictor
+
+    def _predict_regions(self, maps: list[Tensor], proposals: list[Instances]) -> Any:
+        """Scores and deltas of the proposals of all images."""
+        pooled = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
+        return self.box_predictor(self.box_head(pooled))
 
     def _padded_boxes(
         self, features: Features, proposals: Tensor, sizes: Tensor
@@ -270,8 +289,7 @@ class StandardROIHeads(ROIHeads):
     def _forward_box(self, features: Features, proposals: list[Instances]) -> Any:
         """Losses in training; else detections of each image."""
         maps = [features[name] for name in self.box_in_features]
-        pooled = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
-        predictions = self.box_predictor(self.box_head(pooled))
+        predictions = self._predict_regions(maps, proposals)
         if not self.training:
             detections, _ = self.box_predictor.inference(predictions, proposals)
             return detections

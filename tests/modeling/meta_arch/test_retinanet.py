@@ -6,7 +6,12 @@ import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from d2lite.layers import CycleBatchNormList, ShapeSpec
+from d2lite.layers import (
+    CycleBatchNormList,
+    HarmonizedBoxLoss,
+    HarmonizedClassLoss,
+    ShapeSpec,
+)
 from d2lite.modeling import build_model
 from d2lite.modeling.meta_arch import RetinaNet, RetinaNetHead
 from d2lite.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
@@ -73,11 +78,12 @@ def test_labels_are_classes_background_or_ignored(model):
     assert torch.equal(second, gt[0].gt_boxes.tensor[1].expand_as(second))
 
 
-@pytest.mark.parametrize("kind", ["smooth_l1", "giou"])
+@pytest.mark.parametrize("kind", ["smooth_l1", "giou", "ghm"])
 def test_a_batch_without_objects_gives_finite_losses_and_gradients_everywhere(kind):
     torch.manual_seed(0)
     cfg = retinanet_config()
     cfg.MODEL.RETINANET.BBOX_REG_LOSS_TYPE = kind
+    cfg.MODEL.RETINANET.CLASS_LOSS = "ghm" if kind == "ghm" else "focal"
     model = build_model(cfg)
     with EventStorage() as storage:
         losses = model(empty_batch())
@@ -258,3 +264,28 @@ def test_running_means_are_kept_under_their_names(model):
     assert model.loss_normalizer == pytest.approx(11)
     assert model._ema_update("another", 0, 100, momentum=0.5) == 50
     assert model.another == 50
+
+
+def test_harmonized_losses_are_those_of_all_anchors_that_are_not_ignored():
+    cfg = retinanet_config()
+    cfg.MODEL.RETINANET.CLASS_LOSS = cfg.MODEL.RETINANET.BBOX_REG_LOSS_TYPE = "ghm"
+    cfg.MODEL.RETINANET.BBOX_REG_LOSS_WEIGHT = 10.0
+    model = build_model(cfg)
+    anchors = [Boxes(torch.rand(5, 2).mul(50).repeat(1, 2) + torch.tensor([0.0, 0, 20, 10]))]
+    logits, deltas = torch.randn(1, 5, 3), torch.randn(1, 5, 4)
+    labels, boxes = torch.tensor([0, 3, -1, 2, 3]), anchors[0].tensor * 1.1
+    losses = model.losses(anchors, [logits], [labels], [deltas], [boxes])
+    counted, objects = labels >= 0, torch.tensor([0, 3])
+    truth = torch.eye(4)[labels[counted]][:, :3]
+    expected = HarmonizedClassLoss()(logits[0, counted], truth, truth >= 0)
+    torch.testing.assert_close(losses["loss_cls"], expected)
+    wanted = model.box2box_transform.get_deltas(anchors[0].tensor[objects], boxes[objects])
+    expected = 10 * HarmonizedBoxLoss()(deltas[0, objects], wanted)
+    torch.testing.assert_close(losses["loss_box_reg"], expected)
+
+
+def test_an_unknown_loss_of_classes_is_refused():
+    cfg = retinanet_config()
+    cfg.MODEL.RETINANET.CLASS_LOSS = "seesaw"
+    with pytest.raises(ConfigError, match='CLASS_LOSS=\'seesaw\': use "focal" or "ghm"'):
+        build_model(cfg)

@@ -7,6 +7,7 @@ from d2lite.modeling.roi_heads.label_proposals import (
     select_proposals_with_visible_keypoints,
 )
 from d2lite.structures import Keypoints
+from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import EventStorage
 from d2lite.utils.keyed_rng import keyed_images
 
@@ -17,12 +18,8 @@ NEAR, FAR = [11, 10, 30, 30], [50, 40, 80, 60]
 
 
 def _heads(**options):
-    return ROIHeads(
-        num_classes=NUM_CLASSES,
-        batch_size_per_image=6,
-        positive_fraction=0.5,
-        **{"proposal_matcher": Matcher([0.5], [0, 1]), **options},
-    )
+    defaults = {"proposal_matcher": Matcher([0.5], [0, 1]), "batch_size_per_image": 6}
+    return ROIHeads(num_classes=NUM_CLASSES, positive_fraction=0.5, **{**defaults, **options})
 
 
 def _sample(proposals, targets, **options):
@@ -134,3 +131,44 @@ def test_counts_of_samples_are_logged():
     latest = storage.latest()
     assert latest["roi_head/num_fg_samples"][0] == 0.5
     assert latest["roi_head/num_bg_samples"][0] == 1.5
+
+
+OTHER = [60, 40, 90, 60]
+
+
+def _many():
+    """Twenty proposals of one object, two of the other, forty far away and ten near an object."""
+    rows = [[10 + i / 10, 10, 30, 30] for i in range(20)] + [[60, 40, 89, 60], [60, 41, 90, 60]]
+    rows += [[i, 0, i + 4, 4] for i in range(40)] + [[24 + i / 10, 10, 44, 30] for i in range(10)]
+    return proposals_of(rows)
+
+
+def test_balanced_sampler_draws_as_many_of_each_object():
+    targets = targets_of([OBJECT, OTHER], [0, 1])
+    for _ in range(5):
+        kept = _sample(_many(), targets, sampler="instance_balanced", batch_size_per_image=8)
+        assert kept.gt_classes[:4].bincount().tolist() == [2, 2]
+
+
+def test_libra_sampler_draws_background_evenly_over_its_overlap():
+    """At random two of the eight would overlap the object; in bins it is about a half."""
+    targets = targets_of([OBJECT, OTHER], [0, 1])
+    for _ in range(5):
+        kept = _sample(_many(), targets, sampler="libra", batch_size_per_image=12)
+        assert kept.gt_classes[:6].tolist().count(1) == 2
+        overlap = (kept.proposal_boxes.tensor[6:, 0] >= 24).sum()
+        assert overlap >= 3
+
+
+@pytest.mark.parametrize("sampler", ["instance_balanced", "iou_balanced", "libra"])
+def test_samplers_take_images_without_objects_or_proposals(sampler):
+    kept = _sample(proposals_of([FAR, NEAR]), targets_of([], []), sampler=sampler)
+    assert kept.gt_classes.tolist() == [NUM_CLASSES] * 2
+    assert len(_sample(proposals_of([]), targets_of([OBJECT], [0]), sampler=sampler)) == 0
+
+
+def test_unknown_samplers_are_refused_and_ohem_where_nothing_rates():
+    with pytest.raises(ConfigError, match=r"SAMPLER='hard': use one of \['random', .*'ohem'\]"):
+        _heads(sampler="hard")
+    with pytest.raises(ConfigError, match="ROIHeads does not say which proposals are hard"):
+        _sample(proposals_of([FAR]), targets_of([], []), sampler="ohem")

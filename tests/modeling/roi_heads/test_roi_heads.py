@@ -297,3 +297,57 @@ def test_res5_of_a_subclass_needs_no_classmethod(cfg):
     _c4(cfg)
     heads = WithNorm(cfg, {"res4": ShapeSpec(channels=8, stride=4)})
     assert isinstance(heads.res5.norm, torch.nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("kind", ["standard", "cascade"])
+def test_ohem_trains_on_the_proposals_of_the_largest_loss(cfg, kind):
+    cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
+    cfg.MODEL.ROI_HEADS.SAMPLER = "ohem"
+    cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 4
+    heads = _build(cfg, kind).train()
+    features = maps(2)
+    proposals = [proposals_of([[i, 4, i + 20, 30] for i in range(0, 70, 5)]) for _ in range(2)]
+    target = targets_of([], [])
+    drawn, losses = heads(images(2), features, proposals, [target, target])
+    sum(losses.values()).backward()
+    with torch.no_grad():
+        pooled = heads.box_pooler(
+            [features["p2"], features["p3"]],
+            [proposals_of([]).proposal_boxes, proposals[1].proposal_boxes],
+        )
+        predictor, head = heads.box_predictor, heads.box_head
+        if kind == "cascade":
+            predictor, head = predictor[0], head[0]
+        background = predictor(head(pooled))[0].softmax(dim=1)[:, -1]
+    hardest = background.argsort()[:4].sort().values
+    found = drawn[1].proposal_boxes.tensor[:, 0].sort().values
+    assert found.tolist() == proposals[1].proposal_boxes.tensor[hardest, 0].tolist()
+
+
+@pytest.mark.parametrize("kind", ["standard", "cascade"])
+@pytest.mark.parametrize("name", ["seesaw", "equalized", "class_balanced"])
+def test_losses_for_long_tailed_classes_train_and_detect(cfg, kind, name):
+    cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
+    cfg.MODEL.ROI_BOX_HEAD.CLASS_LOSS = name
+    heads = _build(cfg, kind)
+    some, none = targets_of(BOXES[:2], [0, 2]), targets_of([], [])
+    proposals = [proposals_of(BOXES), proposals_of([])]
+    for targets in ([some, none], [none, none]):
+        _, losses = heads.train()(images(2), maps(2), proposals, targets)
+        sum(losses.values()).backward()
+        for parameter in heads.parameters():
+            assert parameter.grad.isfinite().all()
+    with torch.no_grad():
+        found, _ = heads.eval()(images(2), maps(2), proposals)
+    assert len(found[0]) > 0
+    assert (found[0].pred_classes < NUM_CLASSES).all()
+
+
+def test_unknown_class_losses_are_refused(cfg):
+    cfg.MODEL.ROI_BOX_HEAD.CLASS_LOSS = "focal"
+    with pytest.raises(ConfigError, match=r"CLASS_LOSS='focal': use one of \['seesaw'"):
+        _build(cfg, "standard")
+    cfg.MODEL.ROI_BOX_HEAD.CLASS_LOSS = "seesaw"
+    cfg.MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE = True
+    with pytest.raises(ConfigError, match="in place of USE_SIGMOID_CE and USE_FED_LOSS"):
+        _build(cfg, "standard")
