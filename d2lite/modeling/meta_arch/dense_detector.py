@@ -302,23 +302,21 @@ class DenseDetector(Detector):
             logits: one (N, Ri, C) a level.
             labels_NR: as `_find_objects` gives them. Background is the lack of all classes.
         """
-        logits_NRC, target, is_counted = self._class_targets(logits, labels_NR)
+        logits_NRC, target = self._class_targets(logits, labels_NR)
         loss = sigmoid_focal_loss(
             logits_NRC, target, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
         )
-        return (loss.sum(dim=2) * is_counted[..., 0]).sum()
+        return (loss.sum(dim=2) * (labels_NR >= 0)).sum()
 
-    def _class_targets(
-        self, logits: Sequence[Tensor], labels_NR: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, R, C) logits, their targets of 0 and 1, and bool, False for ignored anchors."""
+    def _class_targets(self, logits: Sequence[Tensor], labels_NR: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, R, C) logits and their targets of 0 and 1."""
         logits_NRC = cat(list(logits), dim=1).float()
         # One more column takes background and ignored anchors (-1), so that no row has to be
         # selected, which would wait for the device.
         column = labels_NR.remainder(self.num_classes + 1)
         target = logits_NRC.new_zeros((*labels_NR.shape, self.num_classes + 1))
         target = target.scatter_(2, column[..., None], 1.0)[..., :-1]
-        return logits_NRC, target, (labels_NR >= 0)[..., None].expand_as(target)
+        return logits_NRC, target
 
     def _start_normalizer(self, count: float) -> None:
         """Make the running count of foreground; published weights don't hold it."""

@@ -207,7 +207,9 @@ class RetinaNet(DenseDetector):
         if self.class_harmony is None:
             class_loss = self._focal_loss(pred_logits, labels_NR) / normalizer
         else:
-            class_loss = self.class_harmony(*self._class_targets(pred_logits, labels_NR))
+            logits_NRC, target = self._class_targets(pred_logits, labels_NR)
+            is_counted = (labels_NR >= 0)[..., None].expand_as(target)
+            class_loss = self.class_harmony(logits_NRC, target, is_counted)
         if self.box_harmony is None:
             box_loss = box_loss / normalizer
         return {"loss_cls": class_loss, "loss_box_reg": box_loss * self.box_reg_loss_weight}
