@@ -212,7 +212,9 @@ class RetinaNet(DenseDetector):
             class_loss = self.class_harmony(logits_NRC, target, is_counted)
         if self.box_harmony is None:
             box_loss = box_loss / normalizer
-        return {"loss_cls": class_loss, "loss_box_reg": box_loss * self.box_reg_loss_weight}
+        if self.box_reg_loss_weight != 1:
+            box_loss = box_loss * self.box_reg_loss_weight
+        return {"loss_cls": class_loss, "loss_box_reg": box_loss}
 
     @torch.no_grad()
     def label_anchors(
