@@ -45,6 +45,7 @@ def step_hooks(
     measures_bn = test.PRECISE_BN.ENABLED and hooks.get_training_bn_layers(model)
     return [
         class_check,
+        hooks.UnusedWeightsCheck(model) if hooks.UnusedWeightsCheck.suits(model) else None,
         hooks.IterationTimer(),
         hooks.LRScheduler(),
         None if batches_per_epoch is None else hooks.EpochCounter(batches_per_epoch),

@@ -15,6 +15,7 @@ from .precise_bn import PreciseBN, get_training_bn_layers
 from .profiling import AutogradProfiler, TorchProfiler
 from .start_report import StartReport
 from .timing import IterationTimer, TorchMemoryStats
+from .unused_weights import UnusedWeightsCheck
 from .validation_loss import ValidationLoss, measure_losses, undisturbed_losses
 from .writing import PeriodicWriter
 
@@ -36,6 +37,7 @@ __all__ = [
     "StartReport",
     "TorchMemoryStats",
     "TorchProfiler",
+    "UnusedWeightsCheck",
     "ValidationLoss",
     "WeightAverage",
     "WeightAveraging",
