@@ -12,6 +12,27 @@ from .template import Column, drawn
 _MOST_IN_MATRIX = 30
 _MOST_CONFUSIONS = 30
 
+# Attributes of a `ClassRow` and of a `Slice`, and how their columns are headed.
+_OF_CLASS = {
+    "name": Column("Class"),
+    "average_precision": Column("AP", 1, "mean over IoU 0.50 to 0.95, as in the results table"),
+    "average_precision_50": Column("AP50", 1, "at IoU 0.5"),
+    "best_threshold": Column("Threshold", 3, "score at which F1 of the class is highest"),
+    "precision": Column("Precision", 1, "at this threshold and IoU 0.5"),
+    "recall": Column("Recall", 1, "at this threshold and IoU 0.5"),
+    "f1": Column("F1", 1, "at this threshold and IoU 0.5"),
+    "num_objects": Column("Objects", 0),
+    "num_images": Column("Images", 0),
+    "num_detections": Column("Detections", 0, "at any score"),
+}
+_OF_SLICE = {
+    "name": Column("Objects that are"),
+    "num_objects": Column("Objects", 0),
+    "average_precision": Column("AP", 1, "for sizes the APs, APm and APl of the results table"),
+    "average_precision_50": Column("AP50", 1),
+    "recall_50": Column("Recall", 1, "at IoU 0.5 and any score"),
+}
+
 
 def task_part(analysis: Analysis) -> dict[str, Any]:
     """What the template shows of the results of one task."""
@@ -28,35 +49,10 @@ def task_part(analysis: Analysis) -> dict[str, Any]:
         if math.isnan(interval.lower)
         else f"95%: {interval.lower:.1f} to {interval.upper:.1f}",
         "best": _best_sentence(analysis),
-        "class_columns": [
-            Column("Class"),
-            Column("AP", 1, "mean over IoU 0.50 to 0.95, as in the results table"),
-            Column("AP50", 1, "at IoU 0.5"),
-            Column("Threshold", 3, "score at which F1 of the class is highest"),
-            Column("Precision", 1, "at this threshold and IoU 0.5"),
-            Column("Recall", 1, "at this threshold and IoU 0.5"),
-            Column("F1", 1, "at this threshold and IoU 0.5"),
-            Column("Objects", 0),
-            Column("Images", 0),
-            Column("Detections", 0, "at any score"),
-        ],
-        "class_rows": [
-            [
-                row.name,
-                row.average_precision,
-                row.average_precision_50,
-                row.best_threshold,
-                row.precision,
-                row.recall,
-                row.f1,
-                row.num_objects,
-                row.num_images,
-                row.num_detections,
-            ]
-            for row in analysis.classes
-        ],
+        "class_columns": list(_OF_CLASS.values()),
+        "class_rows": [[getattr(row, key) for key in _OF_CLASS] for row in analysis.classes],
         "charts": drawn(result_charts(analysis)),
-        "curve_note": "Curves of single classes are left out: there are too many to tell apart."
+        "curve_note": "Curves of single classes are left out: there are too many to distinguish."
         if many
         else "",
         "confusion": _matrix(analysis) if is_small else None,
@@ -81,21 +77,9 @@ def task_part(analysis: Analysis) -> dict[str, Any]:
             Column("What it is"),
         ],
         "error_rows": [[k, errors.counts[k], errors.cost[k], KINDS[k]] for k in KINDS],
-        "slice_columns": [
-            Column("Objects that are"),
-            Column("Objects", 0),
-            Column("AP", 1, "for sizes the APs, APm and APl of the results table"),
-            Column("AP50", 1),
-            Column("Recall", 1, "at IoU 0.5 and any score"),
-        ],
+        "slice_columns": list(_OF_SLICE.values()),
         "slice_rows": [
-            [
-                part.name,
-                part.num_objects,
-                part.average_precision,
-                part.average_precision_50,
-                part.recall_50,
-            ]
+            [getattr(part, key) for key in _OF_SLICE]
             for part in (*analysis.sizes, *analysis.aspects)
         ],
     }

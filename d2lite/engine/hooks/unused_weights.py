@@ -28,7 +28,7 @@ class UnusedWeightsCheck(HookBase):
 
     @staticmethod
     def suits(model: nn.Module) -> bool:
-        """Whether a model needs the check: it is wrapped, and not told to look for such weights.
+        """Whether a model needs the check: it is wrapped, and the wrapper does not look itself.
 
         Args:
             model: of a trainer.
