@@ -47,6 +47,14 @@ MODEL.FPN.NORM = ""
 MODEL.FPN.FUSE_TYPE = "sum"
 # Apply a ReLU to "p6" before "p7" is made of it (d2lite; MMDetection's RetinaNet does not).
 MODEL.FPN.RELU_BEFORE_P7 = True
+# How maps are mixed (d2lite): "top_down", from coarse to fine; "nas" (NAS-FPN) and "bifpn", in so
+# many stages; or "high_resolution" (HRFPN), all at the finest one.
+MODEL.FPN.FUSION = "top_down"
+MODEL.FPN.NUM_STAGES = 7
+# Of "top_down" (d2lite): mix the maps from fine to coarse afterwards (PAFPN), and add the mean of
+# all maps to each, refined by "non_local", "conv" or "mean" (Libra R-CNN); "" for no mean.
+MODEL.FPN.BOTTOM_UP_PATH = False
+MODEL.FPN.BALANCE = ""
 
 MODEL.PROPOSAL_GENERATOR = CN()
 # Name in PROPOSAL_GENERATOR_REGISTRY: "RPN", "RRPN", or "PrecomputedProposals".
@@ -314,6 +322,11 @@ MODEL.RESNETS.RES2_OUT_CHANNELS = 256
 MODEL.RESNETS.DEFORM_ON_PER_STAGE = [False, False, False, False]
 MODEL.RESNETS.DEFORM_MODULATED = False
 MODEL.RESNETS.DEFORM_NUM_GROUPS = 1
+# Put on what each block of these stages adds: "non_local", "global_context", "eca", "cbam",
+# "drop_block", or "" for nothing; and the share of channels that its hidden layer has (d2lite).
+MODEL.RESNETS.PLUGIN = ""
+MODEL.RESNETS.PLUGIN_ON_PER_STAGE = [False, True, True, True]
+MODEL.RESNETS.PLUGIN_RATIO = 0.0625
 
 # ------------------------------------------------------------------- further backbones (d2lite)
 # Networks of timm and torchvision: MODEL.BACKBONE.NAME "timm:NAME" or "torchvision:NAME".

@@ -1,6 +1,12 @@
 """Layers: small modules and tensor functions that know nothing of detection's data structures."""
 
 from .aspp import ASPP
+from .attention import (
+    ChannelAndSpatialAttention,
+    EfficientChannelAttention,
+    GlobalContext,
+    NonLocal,
+)
 from .batch_norm import (
     CycleBatchNormList,
     FrozenBatchNorm2d,
@@ -11,6 +17,7 @@ from .batch_norm import (
 from .blocks import CNNBlockBase, DepthwiseSeparableConv2d
 from .box_fusion import FusedBoxes, weighted_box_fusion
 from .deform_conv import DeformConv, ModulatedDeformConv
+from .drop_block import DropBlock
 from .gradient_harmony import HarmonizedBoxLoss, HarmonizedClassLoss
 from .losses import (
     balanced_l1_loss,
@@ -53,13 +60,17 @@ __all__ = [
     "ASPP",
     "BatchNorm2d",
     "CNNBlockBase",
+    "ChannelAndSpatialAttention",
     "Conv2d",
     "ConvTranspose2d",
     "CycleBatchNormList",
     "DeformConv",
     "DepthwiseSeparableConv2d",
+    "DropBlock",
+    "EfficientChannelAttention",
     "FrozenBatchNorm2d",
     "FusedBoxes",
+    "GlobalContext",
     "HarmonizedBoxLoss",
     "HarmonizedClassLoss",
     "LayerNorm",
@@ -67,6 +78,7 @@ __all__ = [
     "MaxPool2d",
     "ModulatedDeformConv",
     "NaiveSyncBatchNorm",
+    "NonLocal",
     "ROIAlign",
     "ROIAlignRotated",
     "ShapeSpec",

@@ -148,6 +148,13 @@ class HalvingBackbone(Backbone):
 class PyramidBackbone(Backbone):
     """Maps "p2", "p3", ... of one width, named after the logarithm of their stride."""
 
+    _square_pad: int = 0
+
+    @property
+    def padding_constraints(self) -> dict[str, int]:
+        """The side of a square as `square_size`, in pixels; 0 for any shape."""
+        return {"square_size": self._square_pad}
+
     def _name_maps(self, levels: Sequence[int], channels: int, top_block: Any) -> None:
         """Set the names and sizes of the maps.
 

@@ -19,7 +19,10 @@ from d2lite.utils.errors import ConfigError
 from ..weight_init import xavier_fill
 from .backbone import Backbone, PyramidBackbone, check_maps
 from .build import BACKBONE_REGISTRY
+from .fpn_additions import BalancedMaps, BottomUpPath
+from .high_resolution_pyramid import HighResolutionPyramid
 from .resnet import build_resnet_backbone
+from .stacked_pyramid import NASFPN, BiFPN
 
 __all__ = [
     "FPN",
@@ -43,6 +46,9 @@ class FPN(PyramidBackbone):
             is given (of the bottom-up network or of the pyramid), and `num_levels`.
         fuse_type: "sum" or "avg", how two maps become one.
         square_pad: pad images to a square of at least so many pixels a side; 0 for any shape.
+        has_bottom_up_path: mix the maps once more, from fine to coarse; see `BottomUpPath`.
+        balance: what the mean of all maps goes through that is added to each; "" for no mean. See
+            `BalancedMaps`.
 
     Raises:
         ConfigError: if maps are missing or their strides do not double.
@@ -57,6 +63,8 @@ class FPN(PyramidBackbone):
         top_block: Any = None,
         fuse_type: str = "sum",
         square_pad: int = 0,
+        has_bottom_up_path: bool = False,
+        balance: str = "",
     ) -> None:
         super().__init__()
         if fuse_type not in ("sum", "avg"):
@@ -101,11 +109,10 @@ class FPN(PyramidBackbone):
                     "MODEL.FPN.IN_FEATURES and MODEL.RESNETS.OUT_FEATURES."
                 )
         self._name_maps(self._levels, out_channels, top_block)
-
-    @property
-    def padding_constraints(self) -> dict[str, int]:
-        """The side of a square as `square_size`, in pixels; 0 for any shape."""
-        return {"square_size": self._square_pad}
+        self.bottom_up_path = (
+            BottomUpPath(len(shapes), out_channels, norm) if has_bottom_up_path else None
+        )
+        self.balance = BalancedMaps(out_channels, balance) if balance else None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Compute the pyramid.
@@ -125,12 +132,16 @@ class FPN(PyramidBackbone):
             lateral = lateral_conv(below[self.in_features[-i]])
             mixed = lateral if mixed is None else self._mix(lateral, mixed)
             pyramid[f"p{self._levels[-i]}"] = output_conv(mixed)
+        if self.bottom_up_path is not None:
+            fine_to_coarse = {f"p{level}": pyramid[f"p{level}"] for level in self._levels}
+            pyramid = self.bottom_up_path(fine_to_coarse)
         if self.top_block is not None:
             source = self.top_block.in_feature
             coarser = self.top_block(below[source] if source in below else pyramid[source])
             first = self._levels[-1] + 1
             pyramid.update((f"p{first + i}", map_) for i, map_ in enumerate(coarser))
-        return {name: pyramid[name] for name in self._out_features}
+        results = {name: pyramid[name] for name in self._out_features}
+        return results if self.balance is None else self.balance(results)
 
     def _mix(self, fine: Tensor, coarse: Tensor) -> Tensor:
         total = fine + F.interpolate(coarse, size=fine.shape[-2:], mode="nearest")
@@ -204,19 +215,55 @@ class LastLevelP6P7(nn.Module):
         return [p6, self.p7(F.relu(p6) if self._has_relu else p6)]
 
 
-def _resnet_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
-    return FPN(
-        bottom_up,
-        in_features=cfg.MODEL.FPN.IN_FEATURES,
-        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        norm=cfg.MODEL.FPN.NORM,
-        top_block=top_block,
-        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
-    )
+_STACKED = {"nas": NASFPN, "bifpn": BiFPN}
+
+
+def make_pyramid(
+    cfg: CfgNode, bottom_up: Backbone, top_block: Any, square_pad: int = 0
+) -> PyramidBackbone:
+    """Put the pyramid of `MODEL.FPN` on a network.
+
+    Args:
+        cfg: the configuration.
+        bottom_up: the network below; `MODEL.FPN.IN_FEATURES` names maps of it.
+        top_block: see `FPN`; other pyramids make as many maps by themselves.
+        square_pad: see `FPN`.
+
+    Raises:
+        ConfigError: for an unknown `MODEL.FPN.FUSION`, or maps that do not fit.
+    """
+    node = cfg.MODEL.FPN
+    if node.FUSION == "top_down":
+        return FPN(
+            bottom_up,
+            in_features=node.IN_FEATURES,
+            out_channels=node.OUT_CHANNELS,
+            norm=node.NORM,
+            top_block=top_block,
+            fuse_type=node.FUSE_TYPE,
+            square_pad=square_pad,
+            has_bottom_up_path=node.BOTTOM_UP_PATH,
+            balance=node.BALANCE,
+        )
+    if node.FUSION not in (*_STACKED, "high_resolution"):
+        known = ["top_down", *_STACKED, "high_resolution"]
+        raise ConfigError(f"MODEL.FPN.FUSION={node.FUSION!r}: use one of {known}.")
+    shapes = _checked_shapes(bottom_up, node.IN_FEATURES)
+    num_maps = len(shapes) + (0 if top_block is None else top_block.num_levels)
+    sizes = node.OUT_CHANNELS, num_maps
+    pyramid: PyramidBackbone
+    if node.FUSION == "high_resolution":
+        pyramid = HighResolutionPyramid(bottom_up, node.IN_FEATURES, shapes, *sizes, norm=node.NORM)
+    else:
+        pyramid = _STACKED[node.FUSION](
+            bottom_up, node.IN_FEATURES, shapes, *sizes, node.NUM_STAGES, node.NORM
+        )
+    pyramid._square_pad = square_pad
+    return pyramid
 
 
 @BACKBONE_REGISTRY.register()
-def build_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+def build_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> PyramidBackbone:
     """A ResNet under a feature pyramid, "p2" to "p6" by default, for Faster R-CNN and the like.
 
     The last map is the one before at every other pixel: "p5" of "p4" where
@@ -225,11 +272,11 @@ def build_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     bottom_up = build_resnet_backbone(cfg, input_shape)
     _checked_shapes(bottom_up, cfg.MODEL.FPN.IN_FEATURES)
     coarsest = cfg.MODEL.FPN.IN_FEATURES[-1].replace("res", "p")
-    return _resnet_fpn(cfg, bottom_up, LastLevelMaxPool(coarsest))
+    return make_pyramid(cfg, bottom_up, LastLevelMaxPool(coarsest))
 
 
 @BACKBONE_REGISTRY.register()
-def build_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+def build_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> PyramidBackbone:
     """A ResNet under a feature pyramid "p3" to "p7", for RetinaNet."""
     bottom_up = build_resnet_backbone(cfg, input_shape)
     shapes = bottom_up.output_shape()
@@ -243,15 +290,15 @@ def build_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) ->
         cfg.MODEL.FPN.OUT_CHANNELS,
         has_relu=cfg.MODEL.FPN.RELU_BEFORE_P7,
     )
-    return _resnet_fpn(cfg, bottom_up, top)
+    return make_pyramid(cfg, bottom_up, top)
 
 
 @BACKBONE_REGISTRY.register()
-def build_fcos_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+def build_fcos_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> PyramidBackbone:
     """A ResNet under a feature pyramid "p3" to "p7" whose "p6" is made from "p5".
 
     FCOS has it so, and torchvision's RetinaNet; detectron2's RetinaNet makes "p6" from "res5".
     """
     width = cfg.MODEL.FPN.OUT_CHANNELS
     top = LastLevelP6P7(width, width, in_feature="p5", has_relu=cfg.MODEL.FPN.RELU_BEFORE_P7)
-    return _resnet_fpn(cfg, build_resnet_backbone(cfg, input_shape), top)
+    return make_pyramid(cfg, build_resnet_backbone(cfg, input_shape), top)

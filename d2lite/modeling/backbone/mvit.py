@@ -13,9 +13,8 @@ from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
-from .backbone import Backbone, check_maps
+from .backbone import Backbone, PyramidBackbone, check_maps
 from .build import BACKBONE_REGISTRY
-from .fpn import FPN
 from .mvit_blocks import MultiScaleAttention, MultiScaleBlock, attention_pool
 from .pyramid import build_pyramid
 from .transformer_layers import drop_path_rates, init_transformer, run_block
@@ -260,7 +259,7 @@ def build_mvit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> MViT:
 
 
 @BACKBONE_REGISTRY.register()
-def build_mvit_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+def build_mvit_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> PyramidBackbone:
     """The MViT of `MODEL.MVIT` under the pyramid of `MODEL.FPN`, see `pyramid.build_pyramid`."""
     return build_pyramid(
         cfg, build_mvit_backbone(cfg, input_shape), square_pad=cfg.MODEL.MVIT.SQUARE_PAD

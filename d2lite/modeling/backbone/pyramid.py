@@ -4,8 +4,8 @@ from torch import nn
 
 from d2lite.config import CfgNode
 
-from .backbone import Backbone
-from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
+from .backbone import Backbone, PyramidBackbone
+from .fpn import LastLevelMaxPool, LastLevelP6P7, make_pyramid
 
 
 def build_top_block(
@@ -36,7 +36,7 @@ def maps_of_architecture(cfg: CfgNode) -> list[str]:
     return list(section.get("IN_FEATURES", ())) if isinstance(section, CfgNode) else []
 
 
-def build_pyramid(cfg: CfgNode, bottom_up: Backbone, *, square_pad: int = 0) -> FPN:
+def build_pyramid(cfg: CfgNode, bottom_up: Backbone, *, square_pad: int = 0) -> PyramidBackbone:
     """Put the pyramid of `MODEL.FPN` on a network, with the maps of `build_top_block` above.
 
     Args:
@@ -52,12 +52,4 @@ def build_pyramid(cfg: CfgNode, bottom_up: Backbone, *, square_pad: int = 0) -> 
         shape = bottom_up.output_shape()[coarsest]
         level = shape.stride.bit_length() - 1
         top_block = build_top_block(cfg, coarsest, shape.channels, level=level)
-    return FPN(
-        bottom_up,
-        in_features=node.IN_FEATURES,
-        out_channels=node.OUT_CHANNELS,
-        norm=node.NORM,
-        top_block=top_block,
-        fuse_type=node.FUSE_TYPE,
-        square_pad=square_pad,
-    )
+    return make_pyramid(cfg, bottom_up, top_block, square_pad)

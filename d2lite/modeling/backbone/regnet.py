@@ -13,9 +13,8 @@ from d2lite.layers import CNNBlockBase, ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
-from .backbone import StagedBackbone, check_maps
+from .backbone import PyramidBackbone, StagedBackbone, check_maps
 from .build import BACKBONE_REGISTRY
-from .fpn import FPN
 from .pyramid import build_pyramid
 from .regnet_blocks import (
     SE,
@@ -257,6 +256,6 @@ def build_regnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> RegNet:
 
 
 @BACKBONE_REGISTRY.register()
-def build_regnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+def build_regnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> PyramidBackbone:
     """The RegNet of `MODEL.REGNET` under the pyramid of `MODEL.FPN`, see `build_pyramid`."""
     return build_pyramid(cfg, build_regnet_backbone(cfg, input_shape))

@@ -1,13 +1,21 @@
 """ResNet and ResNeXt, of any depth, and how they are made from a configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch._jit_internal import is_scripting
 
 from d2lite.config import CfgNode
-from d2lite.layers import CNNBlockBase, ShapeSpec
+from d2lite.layers import (
+    ChannelAndSpatialAttention,
+    CNNBlockBase,
+    DropBlock,
+    EfficientChannelAttention,
+    GlobalContext,
+    NonLocal,
+    ShapeSpec,
+)
 from d2lite.layers.frozen_batch_norm import scales_at_once
 from d2lite.utils.errors import ArgumentError, ConfigError
 
@@ -20,6 +28,7 @@ from .resnet_blocks import (
     BottleneckBlock,
     DeepStem,
     DeformBottleneckBlock,
+    ResidualBlock,
 )
 
 __all__ = [
@@ -43,6 +52,14 @@ _BLOCKS_PER_STAGE = {
     152: (3, 8, 36, 3),
 }
 _PER_BLOCK = "_per_block"
+# Each makes the layer for a number of channels, and the share of them that it hides.
+_PLUGINS: dict[str, Callable[[int, float], nn.Module]] = {
+    "non_local": NonLocal,
+    "global_context": GlobalContext,
+    "cbam": ChannelAndSpatialAttention,
+    "eca": lambda channels, _: EfficientChannelAttention(channels),
+    "drop_block": lambda *_: DropBlock(),
+}
 
 
 class ResNet(StagedBackbone):
@@ -236,6 +253,10 @@ def _check_resnets(node: CfgNode) -> None:
         wrong.append(f"RES5_DILATION={node.RES5_DILATION}: use 1 or 2")
     if len(node.DEFORM_ON_PER_STAGE) != 4:
         wrong.append(f"DEFORM_ON_PER_STAGE={node.DEFORM_ON_PER_STAGE}: give 4 values, res2 to res5")
+    if node.PLUGIN and node.PLUGIN not in _PLUGINS:
+        wrong.append(f"PLUGIN={node.PLUGIN!r}: use one of {[*_PLUGINS]}, or '' for nothing")
+    if len(node.PLUGIN_ON_PER_STAGE) != 4:
+        wrong.append(f"PLUGIN_ON_PER_STAGE={node.PLUGIN_ON_PER_STAGE}: give 4 values, res2 to res5")
     if node.DEPTH < 50:
         # The blocks of two 3 x 3 convolutions know neither bottleneck, dilation nor groups.
         wanted = {"RES5_DILATION": 1, "NUM_GROUPS": 1}
@@ -298,6 +319,10 @@ def _stages_from_config(node: CfgNode) -> list[list[CNNBlockBase]]:
                 **options,
             )
         )
+        if node.PLUGIN and node.PLUGIN_ON_PER_STAGE[i]:
+            for block in stages[-1]:
+                assert isinstance(block, ResidualBlock)
+                block.add_plugin(_PLUGINS[node.PLUGIN](out_channels, node.PLUGIN_RATIO))
         in_channels, out_channels, width = out_channels, 2 * out_channels, 2 * width
     return stages
 

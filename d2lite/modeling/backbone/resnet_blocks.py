@@ -106,6 +106,8 @@ class ResidualBlock(CNNBlockBase):
     ) -> None:
         super().__init__(in_channels, out_channels, stride)
         self.shortcut: nn.Module | None = None
+        # On what the block adds; see `add_plugin`.
+        self.plugin: nn.Module | None = None
         self.avg_down = avg_down and stride > 1
         if in_channels != out_channels or project:
             step = 1 if self.avg_down else stride
@@ -120,6 +122,10 @@ class ResidualBlock(CNNBlockBase):
             if conv is not None:
                 msra_fill(conv)
 
+    def add_plugin(self, plugin: nn.Module) -> None:
+        """Put a layer on the result of `residual`, whose shape it keeps."""
+        self.plugin = plugin
+
     def residual(self, x: Tensor) -> Tensor:
         """What is added to the shortcut: (N, out_channels, H / stride, W / stride)."""
         raise NotImplementedError
@@ -127,6 +133,8 @@ class ResidualBlock(CNNBlockBase):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)."""
         out = self.residual(x)
+        if self.plugin is not None:
+            out = self.plugin(out)
         if self.shortcut is not None:
             if self.avg_down:
                 x = F.avg_pool2d(x, self.stride, self.stride, ceil_mode=True)

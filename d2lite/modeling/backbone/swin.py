@@ -13,9 +13,8 @@ from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
-from .backbone import Backbone, check_maps
+from .backbone import Backbone, PyramidBackbone, check_maps
 from .build import BACKBONE_REGISTRY
-from .fpn import FPN
 from .pyramid import build_pyramid
 from .swin_blocks import BasicLayer, PatchEmbed, PatchMerging, SwinTransformerBlock
 from .transformer_layers import Mlp, drop_path_rates, init_transformer
@@ -232,6 +231,6 @@ def build_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SwinTransformer
 
 
 @BACKBONE_REGISTRY.register()
-def build_swin_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+def build_swin_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> PyramidBackbone:
     """The Swin of `MODEL.SWIN` under the pyramid of `MODEL.FPN`, see `pyramid.build_pyramid`."""
     return build_pyramid(cfg, build_swin_backbone(cfg, input_shape))

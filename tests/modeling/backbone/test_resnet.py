@@ -286,3 +286,34 @@ def test_recomputed_blocks_keep_little_for_the_backward_pass():
 def test_the_first_stride_of_a_stage_can_be_given_as_in_old_code():
     blocks = make_stage(BasicBlock, 2, first_stride=2, in_channels=4, out_channels=8)
     assert [block.stride for block in blocks] == [2, 1]
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("name", ["non_local", "global_context", "eca", "cbam", "drop_block"])
+def test_plugins_are_on_what_the_blocks_of_their_stages_add(name, depth):
+    cfg = get_cfg()
+    node = cfg.MODEL.RESNETS
+    node.DEPTH, node.STEM_OUT_CHANNELS, node.RES2_OUT_CHANNELS = depth, 8, 16
+    node.WIDTH_PER_GROUP, node.OUT_FEATURES = 4, ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
+    plain = build_backbone(cfg)
+    node.PLUGIN, node.PLUGIN_ON_PER_STAGE = name, [False, True, False, True]
+    net = build_backbone(cfg)
+    for stage, has_plugin in zip(net.stages, node.PLUGIN_ON_PER_STAGE, strict=True):
+        assert all((block.plugin is not None) is has_plugin for block in stage)
+    net.load_state_dict(plain.state_dict(), strict=False)
+    block, x = net.res3[1], torch.randn(2, 32, 8, 8)
+    wanted = (block.plugin(block.residual(x)) + x).relu()
+    torch.testing.assert_close(
+        block.eval()(x), wanted if name != "drop_block" else plain.res3[1](x)
+    )
+    sum(map_.sum() for map_ in net.train()(torch.randn(2, 3, 64, 64)).values()).backward()
+    assert all(p.grad is not None for p in net.res5.parameters())
+
+
+def test_unknown_plugins_are_refused():
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.PLUGIN = "se"
+    cfg.MODEL.RESNETS.PLUGIN_ON_PER_STAGE = [True]
+    with pytest.raises(ConfigError, match=r"PLUGIN='se': use one of \['non_local'.*PLUGIN_ON_PER"):
+        build_backbone(cfg)

@@ -1,0 +1,99 @@
+"""What may follow the maps of a feature pyramid: a way from fine to coarse, and balancing."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2lite.layers import Conv2d, NonLocal, get_norm
+from d2lite.layers.batch_norm import Norm
+from d2lite.utils.errors import ConfigError
+
+from ..weight_init import xavier_fill
+
+__all__ = ["BalancedMaps", "BottomUpPath"]
+
+# Of how many halvings of the finest map the mean of all maps is.
+_BALANCED_AT = 2
+
+
+class BottomUpPath(nn.Module):
+    """Mix the maps of a pyramid once more, from fine to coarse.
+
+    Args:
+        num_maps: how many there are.
+        channels: of each.
+        norm: see `get_norm`.
+
+    Source: Liu 2018 (PANet), arXiv:1803.01534, section 3.1.
+    """
+
+    def __init__(self, num_maps: int, channels: int, norm: Norm = "") -> None:
+        super().__init__()
+        self.downsample = nn.ModuleList()
+        self.output = nn.ModuleList()
+        for _ in range(num_maps - 1):
+            for convs, stride in ((self.downsample, 2), (self.output, 1)):
+                conv = Conv2d(
+                    channels,
+                    channels,
+                    3,
+                    stride=stride,
+                    padding=1,
+                    bias=norm == "",
+                    norm=get_norm(norm, channels),
+                )
+                xavier_fill(conv)
+                convs.append(conv)
+
+    def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Maps by name, fine to coarse -> the same names and shapes."""
+        names = list(maps)
+        mixed = maps[names[0]]
+        results = {names[0]: mixed}
+        for name, down, output in zip(names[1:], self.downsample, self.output, strict=True):
+            mixed = maps[name] + down(mixed)
+            results[name] = output(mixed)
+        return results
+
+
+class BalancedMaps(nn.Module):
+    """Add to each map of a pyramid the mean of all of them, refined.
+
+    Args:
+        channels: of each map.
+        refine: what the mean goes through: "non_local", "conv" (3 x 3, with a ReLU) or "mean"
+            (nothing).
+
+    Raises:
+        ConfigError: for another name.
+
+    Source: Pang 2019 (Libra R-CNN), arXiv:1904.02701, section 3.2.
+    """
+
+    def __init__(self, channels: int, refine: str = "non_local") -> None:
+        super().__init__()
+        if refine == "non_local":
+            self.refine: nn.Module = NonLocal(channels, ratio=1.0, is_scaled=False)
+        elif refine == "conv":
+            self.refine = Conv2d(channels, channels, 3, padding=1, activation=nn.ReLU())
+            xavier_fill(self.refine)
+        elif refine == "mean":
+            self.refine = nn.Identity()
+        else:
+            raise ConfigError(
+                f'MODEL.FPN.BALANCE={refine!r}: use "non_local", "conv", "mean", or "" for none.'
+            )
+
+    def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Maps by name, fine to coarse -> the same names and shapes."""
+        levels = list(maps.values())
+        size = levels[min(_BALANCED_AT, len(levels) - 1)].shape[-2:]
+        mean = self.refine(torch.stack([_resized(x, size) for x in levels]).mean(dim=0))
+        return {name: x + _resized(mean, x.shape[-2:]) for name, x in maps.items()}
+
+
+def _resized(x: Tensor, size: torch.Size) -> Tensor:
+    """The largest numbers of a finer map; the nearest cells of a coarser one."""
+    if x.shape[-2] > size[0] or x.shape[-1] > size[1]:
+        return F.adaptive_max_pool2d(x, size)
+    return F.interpolate(x, size=size, mode="nearest")
