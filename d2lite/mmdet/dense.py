@@ -9,6 +9,7 @@ from .parts import (
     kind_of,
     nms_keys,
     norm_of,
+    pyramid_of,
     require_kind,
     resnet_keys,
 )
@@ -18,6 +19,13 @@ _STRIDES = [8, 16, 32, 64, 128]
 _HEADS = {"ATSS": "ATSSHead", "GFL": "GFLHead", "VFNet": "VFNetHead", "FCOS": "FCOSHead"}
 _CLASS_LOSSES = {"GFL": "QualityFocalLoss", "VFNet": "VarifocalLoss"}
 _BOX_LOSSES = {"IoULoss": "iou", "GIoULoss": "giou"}
+_ANCHOR_BOX_LOSSES = {
+    "L1Loss": "smooth_l1",
+    "SmoothL1Loss": "smooth_l1",
+    "BalancedL1Loss": "balanced_l1",
+    "GIoULoss": "giou",
+    "GHMR": "ghm",
+}
 _RATIOS = 3
 
 
@@ -98,7 +106,7 @@ def retinanet_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     """RetinaNet, and the file that the keys change."""
     head = model["bbox_head"]
     require_kind(head, "head", "RetinaHead")
-    require_kind(head.get("loss_cls") or {}, "loss of classes", "FocalLoss")
+    require_kind(head.get("loss_cls") or {}, "loss of classes", "FocalLoss", "GHMC")
     if norm_of(head):
         raise ConfigError("A norm in the head of RetinaNet has no counterpart in its weights.")
     sizes, ratios = _sizes(head["anchor_generator"]), list(head["anchor_generator"]["ratios"])
@@ -106,13 +114,13 @@ def retinanet_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         raise ConfigError(
             f"RetinaNet with {len(ratios)} ratios of anchors: weights are reordered for three."
         )
-    width = model["neck"]["out_channels"]
+    width = pyramid_of(model["neck"])[0]["out_channels"]
     if head.get("feat_channels", 256) != width:
         raise ConfigError("The head of RetinaNet has as many channels as its pyramid here.")
     focal, loss = head.get("loss_cls") or {}, head.get("loss_bbox") or {}
-    require_kind(loss, "loss of boxes", "L1Loss", "SmoothL1Loss", "GIoULoss")
-    if loss.get("loss_weight", 1.0) != 1.0 or focal.get("loss_weight", 1.0) != 1.0:
-        left_out.append("The losses of classes and of boxes have the weight 1.")
+    require_kind(loss, "loss of boxes", *_ANCHOR_BOX_LOSSES)
+    if focal.get("loss_weight", 1.0) != 1.0:
+        left_out.append("The loss of classes has the weight 1.")
     is_l1 = kind_of(loss) == "L1Loss"
     keys = {
         **_body(model),
@@ -121,11 +129,11 @@ def retinanet_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "MODEL.RETINANET.NUM_CLASSES": head["num_classes"],
         "MODEL.RETINANET.NUM_CONVS": head.get("stacked_convs", 4),
         "MODEL.RETINANET.BBOX_REG_WEIGHTS": delta_weights(head["bbox_coder"]),
+        "MODEL.RETINANET.CLASS_LOSS": "ghm" if kind_of(focal) == "GHMC" else "focal",
         "MODEL.RETINANET.FOCAL_LOSS_ALPHA": focal.get("alpha", 0.25),
         "MODEL.RETINANET.FOCAL_LOSS_GAMMA": focal.get("gamma", 2.0),
-        "MODEL.RETINANET.BBOX_REG_LOSS_TYPE": "giou"
-        if kind_of(loss) == "GIoULoss"
-        else "smooth_l1",
+        "MODEL.RETINANET.BBOX_REG_LOSS_TYPE": _ANCHOR_BOX_LOSSES[kind_of(loss)],
+        "MODEL.RETINANET.BBOX_REG_LOSS_WEIGHT": float(loss.get("loss_weight", 1.0)),
         "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": 0.0 if is_l1 else float(loss.get("beta", 1.0)),
         "MODEL.RETINANET.CLIP_CANDIDATES": True,
         **_test(model, "MODEL.RETINANET"),
@@ -135,6 +143,9 @@ def retinanet_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         require_kind(assigner, "assigner", "MaxIoUAssigner")
         thresholds = [assigner["neg_iou_thr"], assigner["pos_iou_thr"]]
         keys["MODEL.RETINANET.IOU_THRESHOLDS"] = thresholds
+    if kind_of(focal) == "GHMC":
+        _check_harmony(focal, loss)
+        left_out.append("Gradients are counted over all levels together, not level by level.")
     left_out.append(
         "Losses are divided by a running number of objects' anchors; MMDetection takes the "
         "number of the batch."
@@ -142,9 +153,19 @@ def retinanet_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     return keys, "Base-RetinaNet.yaml"
 
 
+def _check_harmony(class_loss: Part, box_loss: Part) -> None:
+    numbers = {"bins": 30, "momentum": 0.75}, {"mu": 0.02, "bins": 10, "momentum": 0.7}
+    for loss, wanted in zip((class_loss, box_loss), numbers, strict=True):
+        other = {
+            name: loss[name] for name in wanted if loss.get(name, wanted[name]) != wanted[name]
+        }
+        if other and kind_of(loss).startswith("GHM"):
+            raise ConfigError(f"{kind_of(loss)} with {wanted} has a counterpart, not with {other}.")
+
+
 def _body(model: Part) -> Keys:
     """The backbone and the pyramid of five levels from stride 8 on."""
-    neck = model["neck"]
+    neck, additions = pyramid_of(model["neck"])
     require_kind(neck, "neck", "FPN")
     extra = neck.get("add_extra_convs")
     if extra is True:
@@ -165,6 +186,7 @@ def _body(model: Part) -> Keys:
     names = ["res3", "res4", "res5"]
     return {
         **resnet_keys(model["backbone"]),
+        **additions,
         "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone"
         if extra == "on_input"
         else "build_fcos_resnet_fpn_backbone",

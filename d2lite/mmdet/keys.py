@@ -48,6 +48,9 @@ MODELS = {
     "DINO": "DINO",
 }
 
+_SAMPLERS = {"RandomSampler": "random", "OHEMSampler": "ohem"}
+_CLASS_LOSSES = {"SeesawLoss": "seesaw", "EQLV2Loss": "equalized"}
+
 
 class Converted(NamedTuple):
     """A configuration of ours.
@@ -237,8 +240,15 @@ def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
         keys["MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS"] = weights[0]
     else:
         keys["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS"] = weights
-    if kind_of(first.get("loss_cls") or {}) not in ("", "CrossEntropyLoss"):
-        left_out.append(f"The loss of classes is cross-entropy, not {kind_of(first['loss_cls'])}.")
+    for name in ("cls_predictor_cfg", "reg_predictor_cfg"):
+        layer = kind_of(first.get(name) or {})
+        if layer not in ("", "Linear"):
+            raise ConfigError(f"There is no counterpart of `{name}` of the type {layer!r}.")
+    loss = kind_of(first.get("loss_cls") or {})
+    if loss in _CLASS_LOSSES:
+        keys["MODEL.ROI_BOX_HEAD.CLASS_LOSS"] = _CLASS_LOSSES[loss]
+    elif loss not in ("", "CrossEntropyLoss"):
+        left_out.append(f"The loss of classes is cross-entropy, not {loss}.")
     return keys
 
 
@@ -253,7 +263,7 @@ def _regions(model: Part, is_cascade: bool) -> Keys:
     stages = [train] if isinstance(train, Mapping) else list(train or ())
     if stages:
         sampler = stages[0]["sampler"]
-        require_kind(sampler, "sampler", "RandomSampler")
+        keys["MODEL.ROI_HEADS.SAMPLER"] = _sampler(sampler)
         thresholds = [stage["assigner"]["pos_iou_thr"] for stage in stages]
         keys["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"] = sampler["num"]
         keys["MODEL.ROI_HEADS.POSITIVE_FRACTION"] = sampler["pos_fraction"]
@@ -263,21 +273,45 @@ def _regions(model: Part, is_cascade: bool) -> Keys:
     return keys
 
 
+def _sampler(part: Part) -> str:
+    if kind_of(part) != "CombinedSampler":
+        require_kind(part, "sampler", *_SAMPLERS, "CombinedSampler")
+        return _SAMPLERS[kind_of(part)]
+    both = kind_of(part["pos_sampler"]), kind_of(part["neg_sampler"])
+    if both != ("InstanceBalancedPosSampler", "IoUBalancedNegSampler"):
+        raise ConfigError(f"There is no counterpart of a sampler of {' and '.join(both)}.")
+    floor, bins = part["neg_sampler"].get("floor_thr", -1), part["neg_sampler"].get("num_bins", 3)
+    if (floor, bins) != (-1, 3):
+        raise ConfigError("IoUBalancedNegSampler with floor_thr=-1 and num_bins=3 is here.")
+    return "libra"
+
+
 def _parts(model: Part, name: str) -> Part:
     return model.get(name) or {}
 
 
 def _box_loss(part: Part, prefix: str) -> Keys:
     kind = kind_of(part)
+    names = {
+        "SmoothL1Loss": "smooth_l1",
+        "BalancedL1Loss": "balanced_l1",
+        "IoULoss": "iou",
+        "BoundedIoULoss": "bounded_iou",
+        "GIoULoss": "giou",
+        "DIoULoss": "diou",
+        "CIoULoss": "ciou",
+    }
     if kind in ("", "L1Loss"):
         return {f"{prefix}.BBOX_REG_LOSS_TYPE": "smooth_l1", f"{prefix}.SMOOTH_L1_BETA": 0.0}
-    if kind == "SmoothL1Loss":
-        beta = float(part.get("beta", 1.0))
-        return {f"{prefix}.BBOX_REG_LOSS_TYPE": "smooth_l1", f"{prefix}.SMOOTH_L1_BETA": beta}
-    names = {"GIoULoss": "giou", "DIoULoss": "diou", "CIoULoss": "ciou"}
+    weight = float(part.get("loss_weight", 1.0))
+    if kind in ("SmoothL1Loss", "BalancedL1Loss"):
+        return {
+            f"{prefix}.BBOX_REG_LOSS_TYPE": names[kind],
+            f"{prefix}.SMOOTH_L1_BETA": float(part.get("beta", 1.0)),
+            f"{prefix}.BBOX_REG_LOSS_WEIGHT": weight,
+        }
     if kind not in names:
         raise ConfigError(f"There is no counterpart of the loss of boxes {kind!r}.")
-    weight = float(part.get("loss_weight", 1.0))
     return {f"{prefix}.BBOX_REG_LOSS_TYPE": names[kind], f"{prefix}.BBOX_REG_LOSS_WEIGHT": weight}
 
 

@@ -1,6 +1,6 @@
 """What the settings of a part of a network say, in MMDetection's form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from d2lite.utils.errors import ConfigError
@@ -107,10 +107,30 @@ def resnet_keys(part: Part) -> Keys:
     conv = kind_of(part.get("conv_cfg") or {})
     if conv not in ("", "Conv", "Conv2d"):
         raise ConfigError(f"There is no counterpart of the convolutions {conv!r} of the backbone.")
-    for name in ("plugins", "avg_down", "deep_stem"):
+    for name in ("avg_down", "deep_stem"):
         if part.get(name):
             raise ConfigError(f"There is no counterpart of `{name}` of the backbone.")
-    return keys
+    return keys | _plugin_keys(part.get("plugins") or ())
+
+
+def _plugin_keys(plugins: Sequence[Part]) -> Keys:
+    """Global context after the last convolution of the blocks."""
+    if not plugins:
+        return {}
+    first = plugins[0]
+    layer = first["cfg"]
+    if len(plugins) > 1 or first.get("position", "after_conv3") != "after_conv3":
+        raise ConfigError("One plugin, after the third convolution of blocks, has a counterpart.")
+    require_kind(layer, "plugin", "ContextBlock")
+    if layer.get("pooling_type", "att") != "att" or list(
+        layer.get("fusion_types", ["channel_add"])
+    ) != ["channel_add"]:
+        raise ConfigError("A ContextBlock that pools by attention and adds has a counterpart.")
+    return {
+        "MODEL.RESNETS.PLUGIN": "global_context",
+        "MODEL.RESNETS.PLUGIN_RATIO": float(layer["ratio"]),
+        "MODEL.RESNETS.PLUGIN_ON_PER_STAGE": list(first.get("stages") or (True,) * 4),
+    }
 
 
 def delta_weights(coder: Part) -> list[float]:
@@ -120,9 +140,24 @@ def delta_weights(coder: Part) -> list[float]:
     return [round(1 / value, 6) for value in coder["target_stds"]]
 
 
-def pyramid_keys(part: Part) -> Keys:
+def pyramid_of(neck: Part | Sequence[Part]) -> tuple[Part, Keys]:
+    """The pyramid of a network, and as keys what is put on its maps."""
+    first, *others = [neck] if isinstance(neck, Mapping) else neck
+    keys: Keys = {}
+    for other in others:
+        require_kind(other, "neck", "BFP")
+        if other.get("refine_level", 2) != 2 or norm_of(other):
+            raise ConfigError("A BFP of the third map, without a norm, has a counterpart.")
+        keys["MODEL.FPN.BALANCE"] = other.get("refine_type") or "mean"
+    return first, keys
+
+
+def pyramid_keys(neck: Part | Sequence[Part]) -> Keys:
     """A pyramid of five levels from stride 4 on."""
-    require_kind(part, "neck", "FPN")
+    part, keys = pyramid_of(neck)
+    require_kind(part, "neck", "FPN", "PAFPN")
     if part.get("add_extra_convs") or part.get("start_level", 0) or part.get("num_outs") != 5:
         raise ConfigError("The pyramid of this model has five levels, from stride 4 on.")
-    return {"MODEL.FPN.OUT_CHANNELS": part["out_channels"], "MODEL.FPN.NORM": norm_of(part)}
+    if kind_of(part) == "PAFPN":
+        keys["MODEL.FPN.BOTTOM_UP_PATH"] = True
+    return keys | {"MODEL.FPN.OUT_CHANNELS": part["out_channels"], "MODEL.FPN.NORM": norm_of(part)}

@@ -110,6 +110,21 @@ def test_what_has_no_counterpart_is_refused_by_name(kind, before, after, message
         convert_mmdet_config(_content(kind, (before, after)))
 
 
+def test_harmonized_retinanet_has_its_keys():
+    changes = [
+        ("loss_cls=focal", "loss_cls=dict(type='GHMC', bins=30, momentum=0.75)"),
+        ("dict(type='L1Loss')", "dict(type='GHMR', mu=0.02, bins=10, loss_weight=10.0)"),
+    ]
+    converted = convert_mmdet_config(_content("RetinaNet", *changes, stds="[1.0] * 4"))
+    expected = {"CLASS_LOSS": "ghm", "BBOX_REG_LOSS_TYPE": "ghm", "BBOX_REG_LOSS_WEIGHT": 10.0}
+    assert {key: converted.keys[f"MODEL.RETINANET.{key}"] for key in expected} == expected
+    assert "Gradients are counted over all levels" in converted.left_out[0]
+    _model(converted)
+    with pytest.raises(ConfigError, match=r"GHMC with .* not with \{'bins': 20\}"):
+        changes[0] = ("loss_cls=focal", "loss_cls=dict(type='GHMC', bins=20)")
+        convert_mmdet_config(_content("RetinaNet", *changes))
+
+
 def _retinanet_name(name):
     """MMDetection's name of one of our weights."""
     for ours, theirs in (("cls_subnet", "cls_convs"), ("bbox_subnet", "reg_convs")):

@@ -1,5 +1,7 @@
 """Settings of MMDetection become keys that build the same model, or are refused by name."""
 
+import re
+
 import pytest
 import torch
 import yaml
@@ -82,6 +84,16 @@ custom_hooks = [
     dict(type='EMAHook', momentum=0.001), dict(type='PipelineSwitchHook', switch_epoch=10),
     dict(type='MyHook')]
 """
+
+# What Libra R-CNN samples by.
+LIBRA = """type='CombinedSampler', num=64,
+    pos_sampler=dict(type='InstanceBalancedPosSampler'),
+    neg_sampler=dict(type='IoUBalancedNegSampler', floor_thr=-1, num_bins=3)"""
+NECK = "type='FPN', in_channels=[16, 32, 64, 128], out_channels=24, num_outs=5"
+BALANCED = f"neck=[dict({NECK}), dict(type='BFP', refine_level=2, refine_type='non_local')],"
+CONTEXT = """style='pytorch', plugins=[dict(
+    cfg=dict(type='ContextBlock', ratio=0.25), stages=(False, True, True, True),
+    position='after_conv3')],"""
 
 EXPECTED = {
     "INPUT.FORMAT": "RGB",
@@ -187,8 +199,15 @@ runner = dict(type='EpochBasedRunner', max_epochs=4)
             ("type='ResNet',", "type='ResNet', conv_cfg=dict(type='ConvWS'),"),
             "convolutions 'ConvWS'",
         ),
-        (("type='FPN'", "type='PAFPN'"), "no counterpart of the neck 'PAFPN'"),
-        (("'GIoULoss'", "'BoundedIoULoss'"), "loss of boxes 'BoundedIoULoss'"),
+        (("type='FPN'", "type='FPG'"), "no counterpart of the neck 'FPG'"),
+        (("'GIoULoss'", "'EIoULoss'"), "loss of boxes 'EIoULoss'"),
+        (("type='RandomSampler', num=64", "type='PseudoSampler', num=64"), "'PseudoSampler'"),
+        (("type='RandomSampler', num=64", LIBRA.replace("num_bins=3", "num_bins=5")), "num_bins=3"),
+        (("num_classes=3", "num_classes=3, cls_predictor_cfg=dict(type='NormedLinear')"), "Normed"),
+        (
+            ("style='pytorch',", "style='pytorch', plugins=[dict(cfg=dict(type='X'))],"),
+            "plugin 'X'",
+        ),
         (("scales=[4]", "scales=[4, 8]"), "Anchors of one scale"),
         (("iou_threshold=0.45", "iou_threshold=0.4, split=1"), None),
         (("type='nms', iou_threshold=0.45", "type='fast_nms'"), "suppression 'fast_nms'"),
@@ -204,6 +223,48 @@ def test_what_has_no_counterpart_is_refused_by_name(change, message):
         return
     with pytest.raises(ConfigError, match=message):
         convert_mmdet_config(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ((f"neck=dict({NECK}),", BALANCED), {"MODEL.FPN.BALANCE": "non_local"}),
+        (("type='FPN'", "type='PAFPN'"), {"MODEL.FPN.BOTTOM_UP_PATH": True}),
+        (("type='RandomSampler', num=64", LIBRA), {"MODEL.ROI_HEADS.SAMPLER": "libra"}),
+        (
+            ("type='RandomSampler', num=64", "type='OHEMSampler', num=64"),
+            {"MODEL.ROI_HEADS.SAMPLER": "ohem", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 64},
+        ),
+        (
+            ("type='GIoULoss'", "type='BalancedL1Loss', beta=1.0"),
+            {
+                "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": "balanced_l1",
+                "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": 1.0,
+            },
+        ),
+        (
+            ("'GIoULoss'", "'BoundedIoULoss'"),
+            {"MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": "bounded_iou"},
+        ),
+        (
+            ("num_classes=3", "num_classes=3, loss_cls=dict(type='SeesawLoss')"),
+            {"MODEL.ROI_BOX_HEAD.CLASS_LOSS": "seesaw"},
+        ),
+        (
+            ("style='pytorch',", CONTEXT),
+            {
+                "MODEL.RESNETS.PLUGIN": "global_context",
+                "MODEL.RESNETS.PLUGIN_RATIO": 0.25,
+                "MODEL.RESNETS.PLUGIN_ON_PER_STAGE": [False, True, True, True],
+            },
+        ),
+    ],
+)
+def test_components_have_their_keys(change, expected):
+    converted = convert_mmdet_config(parse_mmdet_config(RCNN.replace(*change)))
+    assert {key: converted.keys[key] for key in expected} == expected
+    opts = [item for pair in converted.keys.items() for item in pair]
+    build_model(setup_cfg(converted.base, [*opts, "MODEL.DEVICE", "cpu"]))
 
 
 def test_soft_suppression_of_detections_has_its_keys():
@@ -231,11 +292,20 @@ def test_the_command_prints_a_config_that_loads_alone(d2lite, tmp_path):
     assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 3
 
 
-def test_a_checkpoint_alone_gives_config_and_weights(d2lite, tmp_path):
+@pytest.mark.parametrize("components", [False, True])
+def test_a_checkpoint_alone_gives_config_and_weights(d2lite, tmp_path, components):
     """It holds its config and its classes; the curves in it are of a class that is not loaded."""
-    model = build_model(setup_cfg("Base-RCNN-FPN.yaml", _options()))
+    text = RCNN
+    if components:
+        text = text.replace(f"neck=dict({NECK}),", BALANCED.replace("'FPN'", "'PAFPN'"))
+        text = text.replace("style='pytorch',", CONTEXT)
+    model = build_model(setup_cfg("Base-RCNN-FPN.yaml", _options(text)))
     names = {theirs: model.state_dict()[ours] for theirs, ours in _pairs(model)}
-    meta = {"cfg": RCNN, "dataset_meta": {"classes": ("nut", "fig", "date")}}
+    if components:
+        # The pyramid is the first of a list.
+        names = {re.sub(r"^neck\.(?=[lfpd])", "neck.0.", name): x for name, x in names.items()}
+        assert {"neck.0.lateral_convs.0.conv.weight", "neck.1.refine.g.conv.weight"} <= set(names)
+    meta = {"cfg": text, "dataset_meta": {"classes": ("nut", "fig", "date")}}
     path = tmp_path / "epoch_12.pth"
     torch.save({"meta": meta, "state_dict": names, "message_hub": {}}, path)
     status, _, err = d2lite("migrate", "--from", "mmdet", path, "--output", tmp_path / "ours")
@@ -248,8 +318,8 @@ def test_a_checkpoint_alone_gives_config_and_weights(d2lite, tmp_path):
         assert torch.equal(value, model.state_dict()[name]), name
 
 
-def _options():
-    keys = convert_mmdet_config(parse_mmdet_config(RCNN)).keys
+def _options(text):
+    keys = convert_mmdet_config(parse_mmdet_config(text)).keys
     return [item for pair in {**keys, "MODEL.DEVICE": "cpu"}.items() for item in pair]
 
 
@@ -266,6 +336,13 @@ def _pairs(model):
         "roi_heads.box_predictor.cls_score": "roi_head.bbox_head.fc_cls",
         "roi_heads.box_predictor.bbox_pred": "roi_head.bbox_head.fc_reg",
     }
+    for part in ("theta", "phi", "g"):
+        parts[f"backbone.balance.refine.{part}"] = f"neck.1.refine.{part}.conv"
+    parts["backbone.balance.refine.out"] = "neck.1.refine.conv_out.conv"
+    for level in range(3):
+        path = "backbone.bottom_up_path"
+        parts[f"{path}.downsample.{level}"] = f"neck.downsample_convs.{level}.conv"
+        parts[f"{path}.output.{level}"] = f"neck.pafpn_convs.{level}.conv"
     for level in range(4):
         parts[f"backbone.fpn_lateral{level + 2}"] = f"neck.lateral_convs.{level}.conv"
         parts[f"backbone.fpn_output{level + 2}"] = f"neck.fpn_convs.{level}.conv"
@@ -275,6 +352,8 @@ def _pairs(model):
             for conv in (1, 2):
                 parts[f"{ours}.conv{conv}.norm"] = f"{theirs}.bn{conv}"
                 parts[f"{ours}.conv{conv}"] = f"{theirs}.conv{conv}"
+            parts[f"{ours}.plugin.mask"] = f"{theirs}.context_block.conv_mask"
+            parts[f"{ours}.plugin.add"] = f"{theirs}.context_block.channel_add_conv"
             parts[f"{ours}.shortcut.norm"] = f"{theirs}.downsample.1"
             parts[f"{ours}.shortcut"] = f"{theirs}.downsample.0"
     for name in model.state_dict():

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from d2lite.utils.errors import WeightsError
 
-from .mmdet_names import LEFT_OUT, pyramid_rules, resnet_rules
+from .mmdet_names import LEFT_OUT, has_pyramid, pyramid_rules, resnet_rules
 from .renaming import compiled, renamed
 
 _MARKS = ("atss_cls", "gfl_cls", "vfnet_cls", "conv_centerness", "retina_cls")
@@ -29,7 +29,7 @@ _RATIOS = 3
 
 def _rules() -> list[tuple[str, str]]:
     rules = [*resnet_rules(), *pyramid_rules(first=3, levels=3), *LEFT_OUT]
-    rules += [(rf"neck.fpn_convs.{i}.conv", f"backbone.top_block.p{i + 3}") for i in (3, 4)]
+    rules += [(rf"neck(?:\.0)?.fpn_convs.{i}.conv", f"backbone.top_block.p{i + 3}") for i in (3, 4)]
     for theirs, ours in (("cls", "cls"), ("reg", "box")):
         rules += [
             (rf"bbox_head.{theirs}_convs.(\d+).conv", rf"head.{ours}_tower.\1"),
@@ -60,7 +60,7 @@ _RETINANET_RULES = compiled([*_retinanet_rules(), *_rules()])
 
 def is_mmdet_dense(names: Mapping[str, object]) -> bool:
     """Whether the names are those of ATSS, GFL, VFNet, FCOS or RetinaNet in MMDetection."""
-    return "neck.fpn_convs.4.conv.weight" in names and any(
+    return has_pyramid(names, "fpn_convs.4.conv.weight") and any(
         f"bbox_head.{mark}.weight" in names for mark in _MARKS
     )
 

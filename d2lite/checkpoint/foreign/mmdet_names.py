@@ -7,7 +7,7 @@ from torch import Tensor
 from .renaming import Rules, compiled, renamed
 
 _RTMDET_MARKS = ("backbone.stage4.2.attention.fc.weight", "bbox_head.rtm_reg.0.weight")
-_RCNN_MARKS = ("neck.fpn_convs.0.conv.weight", "rpn_head.rpn_conv.weight")
+_RCNN_MARKS = ("fpn_convs.0.conv.weight", "rpn_head.rpn_conv.weight")
 # Weights that are averaged beside the others, and pixel statistics; those of `model` count.
 LEFT_OUT = [(r"ema_\w+", ""), (r"data_preprocessor", "")]
 
@@ -37,19 +37,34 @@ def resnet_rules(whole: str = "backbone.bottom_up") -> list[tuple[str, str]]:
             (rf"{theirs}.bn(\d)", rf"{ours}.conv\2.norm"),
             (rf"{theirs}.downsample.0", rf"{ours}.shortcut"),
             (rf"{theirs}.downsample.1", rf"{ours}.shortcut.norm"),
+            (rf"{theirs}.context_block.conv_mask", rf"{ours}.plugin.mask"),
+            (rf"{theirs}.context_block.channel_add_conv", rf"{ours}.plugin.add"),
         ]
     return rules
 
 
 def pyramid_rules(first: int = 2, levels: int = 4) -> list[tuple[str, str]]:
-    """A pyramid whose finest map is "p<first>"."""
+    """A pyramid whose finest map is "p<first>", and what is put on its maps."""
+    # The pyramid is the first of a list where something is put on its maps.
+    neck = r"neck(?:\.0)?"
     rules = []
     for level in range(levels):
-        for theirs, ours in (("lateral", "lateral"), ("fpn", "output")):
-            name = f"backbone.fpn_{ours}{level + first}"
-            rules.append((rf"neck.{theirs}_convs.{level}.conv", name))
-            rules.append((rf"neck.{theirs}_convs.{level}.(?:bn|gn)", f"{name}.norm"))
-    return rules
+        for theirs, ours in (
+            ("lateral", f"fpn_lateral{level + first}"),
+            ("fpn", f"fpn_output{level + first}"),
+            ("downsample", f"bottom_up_path.downsample.{level}"),
+            ("pafpn", f"bottom_up_path.output.{level}"),
+        ):
+            name = f"backbone.{ours}"
+            rules.append((rf"{neck}.{theirs}_convs.{level}.conv", name))
+            rules.append((rf"{neck}.{theirs}_convs.{level}.(?:bn|gn)", f"{name}.norm"))
+    mean = "backbone.balance.refine"
+    return [
+        *rules,
+        (r"neck.1.refine.(theta|phi|g).conv", rf"{mean}.\1"),
+        (r"neck.1.refine.conv_out.conv", f"{mean}.out"),
+        (r"neck.1.refine.conv", mean),
+    ]
 
 
 def _head_rules() -> list[tuple[str, str]]:
@@ -96,7 +111,18 @@ def rename_mmdet_rtmdet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def is_mmdet_rcnn(names: Mapping[str, object]) -> bool:
     """Whether the names are those of an R-CNN with a pyramid in MMDetection."""
-    return all(mark in names for mark in _RCNN_MARKS)
+    first, *others = _RCNN_MARKS
+    return has_pyramid(names, first) and all(mark in names for mark in others)
+
+
+def has_pyramid(names: Mapping[str, object], mark: str) -> bool:
+    """Whether a name is one of a pyramid's, also of one that is the first of a list.
+
+    Args:
+        names: of all weights.
+        mark: the name without the pyramid's own.
+    """
+    return f"neck.{mark}" in names or f"neck.0.{mark}" in names
 
 
 def rename_mmdet_rcnn(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
