@@ -138,7 +138,7 @@ def _rtmdet(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "MODEL.RTMDET.DISTANCES": distances,
         "MODEL.RTMDET.SCORE_THRESH_TEST": test.get("score_thr", 0.05),
         "MODEL.RTMDET.TOPK_CANDIDATES_TEST": test.get("nms_pre", 1000),
-        "MODEL.RTMDET.NMS_THRESH_TEST": nms_threshold(test),
+        **nms_keys(test, "MODEL.RTMDET.NMS_THRESH_TEST"),
         "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 100),
     }
     assigner = (model.get("train_cfg") or {}).get("assigner") or {}

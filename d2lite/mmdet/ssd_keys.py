@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from d2lite.utils.errors import ConfigError
 
-from .parts import Keys, Part, delta_weights, kind_of, nms_threshold, norm_of, require_kind
+from .parts import Keys, Part, delta_weights, kind_of, nms_keys, norm_of, require_kind
 
 # Least sizes of the finest map, as shares of the image in percent: by image size and the least
 # share of the other maps. Those of published configs, for which no setting exists.
@@ -65,7 +65,7 @@ def ssd_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "MODEL.SSD.SMOOTH_L1_BETA": train.get("smoothl1_beta", 1.0),
         "MODEL.SSD.SCORE_THRESH_TEST": test.get("score_thr", 0.02),
         "MODEL.SSD.TOPK_CANDIDATES_TEST": test.get("nms_pre", 1000),
-        "MODEL.SSD.NMS_THRESH_TEST": nms_threshold(test),
+        **nms_keys(test, "MODEL.SSD.NMS_THRESH_TEST"),
         "MODEL.ANCHOR_GENERATOR.SIZES": _sizes(anchors, len(strides)),
         "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(ratios) for ratios in anchors["ratios"]],
         "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 200),

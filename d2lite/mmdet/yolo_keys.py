@@ -2,7 +2,7 @@
 
 from d2lite.utils.errors import ConfigError
 
-from .parts import Keys, Part, kind_of, nms_threshold, norm_of, require_five_stages, require_kind
+from .parts import Keys, Part, kind_of, nms_keys, norm_of, require_five_stages, require_kind
 
 # Of YOLOv3: class, object, place and size.
 _LOSSES = ("cls", "conf", "xy", "wh")
@@ -52,7 +52,7 @@ def yolox_keys(model: Part, content: Part) -> tuple[Keys, str]:
         "MODEL.YOLOX.TOPK": assigner.get("candidate_topk", 10),
         "MODEL.YOLOX.CENTER_RADIUS": float(assigner.get("center_radius", 2.5)),
         "MODEL.YOLOX.SCORE_THRESH_TEST": test.get("score_thr", 0.01),
-        "MODEL.YOLOX.NMS_THRESH_TEST": nms_threshold(test),
+        **nms_keys(test, "MODEL.YOLOX.NMS_THRESH_TEST"),
     }
     loop = content.get("train_cfg") or content.get("runner") or {}
     for hook in content.get("custom_hooks") or ():
@@ -100,7 +100,7 @@ def yolov3_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "MODEL.YOLOV3.SCORE_THRESH_TEST": test.get("score_thr", 0.05),
         "MODEL.YOLOV3.OBJECT_THRESH_TEST": test.get("conf_thr", 0.005),
         "MODEL.YOLOV3.TOPK_CANDIDATES_TEST": test.get("nms_pre", 1000),
-        "MODEL.YOLOV3.NMS_THRESH_TEST": nms_threshold(test),
+        **nms_keys(test, "MODEL.YOLOV3.NMS_THRESH_TEST"),
         "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 100),
     }
     return keys, "Base-YOLOv3.yaml"

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from d2lite.layers import SoftNMS
 from d2lite.structures import Boxes, Instances
 
-from .keep_best import keep_best
+from .keep_best import refuse_soft, suppress
 from .padded import PaddedBoxes, best_pairs, clip_to_sizes, detect_padded, take_rows
 
 
@@ -23,12 +24,14 @@ class DenseChoice(NamedTuple):
         topk_candidates: (cell, class) pairs of each level that NMS is given.
         nms_thresh: IoU above which detections of a class suppress each other.
         most: detections of an image, at most.
+        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
     """
 
     score_thresh: float
     topk_candidates: int
     nms_thresh: float
     most: int
+    soft_nms: SoftNMS | None = None
 
     def detect(
         self, boxes: Tensor, scores: Tensor, counts: Sequence[int], image_size: tuple[int, int]
@@ -57,11 +60,13 @@ class DenseChoice(NamedTuple):
         row, label = torch.cat(rows), torch.cat(classes)
         chosen, chosen_boxes = scores[row, label], Boxes(boxes[row])
         chosen_boxes.clip(image_size)
-        kept = keep_best(chosen_boxes, chosen, label, self.nms_thresh, self.most)
+        kept, fallen = suppress(
+            chosen_boxes, chosen, label, self.nms_thresh, self.most, self.soft_nms
+        )
         return Instances(
             image_size,
             pred_boxes=chosen_boxes[kept],
-            scores=chosen[kept],
+            scores=fallen,
             pred_classes=label[kept],
             cell=row[kept],
         )
@@ -80,6 +85,7 @@ class DenseChoice(NamedTuple):
         Returns:
             D rows, and (N, D) int64, the cell of each.
         """
+        refuse_soft(self.soft_nms)
         found = []
         first = 0
         for of_level in scores.split(list(counts), dim=1):

@@ -3,7 +3,11 @@
 import pytest
 import torch
 
+from d2lite.engine import setup_cfg
+from d2lite.layers import SoftNMS
+from d2lite.modeling import build_model
 from d2lite.modeling.dense_choice import DenseChoice
+from d2lite.utils.errors import ExportError
 
 COUNTS = [40, 10]
 
@@ -52,3 +56,25 @@ def test_without_a_score_above_the_threshold_nothing_is_found():
     boxes, scores = _made(2)
     found = DenseChoice(1.0, 30, 0.5, 20).detect(boxes, scores, COUNTS, (50, 60))
     assert len(found) == 0
+
+
+def test_soft_suppression_lowers_scores_and_has_no_fixed_size_form():
+    boxes, scores = _made(3)
+    hard = DenseChoice(0.3, 100, 0.3, 100)
+    soft = hard._replace(soft_nms=SoftNMS("gaussian"))
+    found, dropped = (one.detect(boxes, scores, COUNTS, (50, 60)) for one in (soft, hard))
+    assert len(found) > len(dropped) > 0
+    assert found.scores[0] == dropped.scores[0]
+    assert (scores[found.cell, found.pred_classes] >= found.scores).all()
+    assert (scores[found.cell, found.pred_classes] > found.scores + 0.1).any()
+    with pytest.raises(ExportError, match="no fixed-size form"):
+        soft.detect_padded(boxes[None], scores[None], COUNTS, torch.tensor([[50, 60]]))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["yolov3_quick_start.yaml", "yolox_quick_start.yaml", "rtmdet_quick_start.yaml", "ssd300.yaml"],
+)
+def test_the_key_of_soft_suppression_reaches_each_model(recipe):
+    options = ["TEST.SOFT_NMS.METHOD", "linear", "MODEL.DEVICE", "cpu"]
+    assert build_model(setup_cfg(recipe, options)).soft_nms.method == "linear"

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import giou_loss, quality_focal_loss
+from d2lite.layers import SoftNMS, giou_loss, quality_focal_loss
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
 from d2lite.modeling.assigning import Assignment, assign_by_soft_labels
 from d2lite.modeling.backbone.backbone import check_maps
 from d2lite.modeling.dense_choice import DenseChoice
 from d2lite.modeling.dense_predictions import cell_corners, cells_first
+from d2lite.modeling.keep_best import soft_nms_arguments
 from d2lite.modeling.meta_arch.detector import (
     Batch,
     common_arguments,
@@ -72,6 +73,7 @@ class RTMDet(Detector):
         test_topk_candidates: detections of each level that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
         max_detections_per_image: at most so many are returned.
+        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
         mask_threshold: pixels of a mask have at least this probability.
         pixel_mean: see `Detector`.
         pixel_std: likewise.
@@ -99,6 +101,7 @@ class RTMDet(Detector):
         test_topk_candidates: int = 1000,
         test_nms_thresh: float = 0.6,
         max_detections_per_image: int = 100,
+        soft_nms: SoftNMS | None = None,
         mask_threshold: float = 0.5,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -116,6 +119,7 @@ class RTMDet(Detector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.soft_nms = soft_nms
         self.mask_threshold = mask_threshold
 
     @classmethod
@@ -160,6 +164,7 @@ class RTMDet(Detector):
             "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
             "test_nms_thresh": node.NMS_THRESH_TEST,
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            **soft_nms_arguments(cfg),
             "mask_threshold": node.MASK_THRESH_TEST,
         }
 
@@ -255,6 +260,7 @@ class RTMDet(Detector):
             self.test_topk_candidates,
             self.test_nms_thresh,
             self.max_detections_per_image,
+            self.soft_nms,
         )
 
     def _run(self, images: Tensor) -> tuple[Cells, Tensor | None]:

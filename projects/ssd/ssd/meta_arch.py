@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import ShapeSpec
+from d2lite.layers import ShapeSpec, SoftNMS
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone
 from d2lite.modeling.anchor_generator import build_anchor_generator
 from d2lite.modeling.box_regression import Box2BoxTransform, box_regression_loss
 from d2lite.modeling.dense_predictions import permute_to_N_HWA_K
+from d2lite.modeling.keep_best import soft_nms_arguments
 from d2lite.modeling.meta_arch.dense_detector import DenseDetector
 from d2lite.modeling.meta_arch.detector import common_arguments
 from d2lite.structures import Boxes, ImageList, Instances
@@ -97,6 +98,7 @@ class SSD(DenseDetector):
         test_topk_candidates: detections of each map that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
         max_detections_per_image: at most so many are returned.
+        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
         pixel_mean: of each channel.
         pixel_std: of each channel.
         vis_period: log an image every so many iterations; 0 for never.
@@ -123,6 +125,7 @@ class SSD(DenseDetector):
         test_topk_candidates: int = 1000,
         test_nms_thresh: float = 0.45,
         max_detections_per_image: int = 200,
+        soft_nms: SoftNMS | None = None,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         vis_period: int = 0,
@@ -140,6 +143,7 @@ class SSD(DenseDetector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.soft_nms = soft_nms
         self.vis_period = vis_period
         self.input_format = input_format
 
@@ -165,6 +169,7 @@ class SSD(DenseDetector):
             "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
             "test_nms_thresh": node.NMS_THRESH_TEST,
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            **soft_nms_arguments(cfg),
             "vis_period": cfg.VIS_PERIOD,
             "input_format": cfg.INPUT.FORMAT,
         }

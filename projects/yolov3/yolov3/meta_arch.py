@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import ShapeSpec
+from d2lite.layers import ShapeSpec, SoftNMS
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
 from d2lite.modeling.assigning import CellAssignment, assign_in_cells
 from d2lite.modeling.dense_choice import DenseChoice
 from d2lite.modeling.dense_predictions import cell_corners, permute_to_N_HWA_K
+from d2lite.modeling.keep_best import soft_nms_arguments
 from d2lite.modeling.meta_arch.detector import Batch, common_arguments, postprocess_batch
 from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError
@@ -108,6 +109,7 @@ class YOLOV3(Detector):
         test_topk_candidates: detections of each map that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
         max_detections_per_image: at most so many are returned.
+        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
         pixel_mean: see `Detector`.
         pixel_std: likewise.
 
@@ -132,6 +134,7 @@ class YOLOV3(Detector):
         test_topk_candidates: int = 1000,
         test_nms_thresh: float = 0.45,
         max_detections_per_image: int = 100,
+        soft_nms: SoftNMS | None = None,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:
@@ -152,6 +155,7 @@ class YOLOV3(Detector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.soft_nms = soft_nms
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -171,6 +175,7 @@ class YOLOV3(Detector):
             "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
             "test_nms_thresh": node.NMS_THRESH_TEST,
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            **soft_nms_arguments(cfg),
         }
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
@@ -232,7 +237,11 @@ class YOLOV3(Detector):
     def _choice(self) -> DenseChoice:
         # `_scores` applies the thresholds, which are of class and object by themselves.
         return DenseChoice(
-            0.0, self.test_topk_candidates, self.test_nms_thresh, self.max_detections_per_image
+            0.0,
+            self.test_topk_candidates,
+            self.test_nms_thresh,
+            self.max_detections_per_image,
+            self.soft_nms,
         )
 
     def _run(self, images: Tensor) -> AnchorPredictions:

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
+from d2lite.layers import SoftNMS
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
 from d2lite.modeling.assigning import Assignment, assign_by_sim_ota
 from d2lite.modeling.backbone.backbone import check_maps
 from d2lite.modeling.dense_choice import DenseChoice
 from d2lite.modeling.dense_predictions import cell_corners, cells_first
+from d2lite.modeling.keep_best import soft_nms_arguments
 from d2lite.modeling.meta_arch.detector import Batch, common_arguments, postprocess_batch
 from d2lite.structures import Boxes, Instances, matched_pairwise_iou
 from d2lite.utils.events import get_event_storage, has_event_storage, log_scalars
@@ -58,6 +60,7 @@ class YOLOX(Detector):
         test_topk_candidates: detections of each level that NMS is given.
         test_nms_thresh: IoU above which detections of a class suppress each other.
         max_detections_per_image: at most so many are returned.
+        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
         pixel_mean: the colour of the padding; the network sees pixels as they are.
         pixel_std: see `Detector`.
 
@@ -83,6 +86,7 @@ class YOLOX(Detector):
         test_topk_candidates: int = 10000,
         test_nms_thresh: float = 0.65,
         max_detections_per_image: int = 100,
+        soft_nms: SoftNMS | None = None,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:
@@ -98,6 +102,7 @@ class YOLOX(Detector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.soft_nms = soft_nms
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -128,6 +133,7 @@ class YOLOX(Detector):
             "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
             "test_nms_thresh": node.NMS_THRESH_TEST,
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            **soft_nms_arguments(cfg),
         }
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
@@ -193,6 +199,7 @@ class YOLOX(Detector):
             self.test_topk_candidates,
             self.test_nms_thresh,
             self.max_detections_per_image,
+            self.soft_nms,
         )
 
     def _run(self, images: Tensor) -> Cells:
