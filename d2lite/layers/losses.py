@@ -20,6 +20,7 @@ __all__ = [
     "distribution_focal_loss",
     "eiou_loss",
     "giou_loss",
+    "heatmap_focal_loss",
     "iou_loss",
     "quality_focal_loss",
     "sigmoid_focal_loss",
@@ -285,3 +286,24 @@ def distribution_focal_loss(logits: Tensor, values: Tensor, reduction: str = "no
     pair = torch.stack([below, below + 1], dim=1).long()
     near, far = surprise.gather(1, pair).unbind(dim=1)
     return _reduced((1 - share) * near + share * far, reduction)
+
+
+def heatmap_focal_loss(
+    logits: Tensor, heights: Tensor, alpha: float = 2.0, beta: float = 4.0, reduction: str = "none"
+) -> Tensor:
+    """Focal loss of cells that are a keypoint or not, milder for those near a keypoint.
+
+    Args:
+        logits: of any shape.
+        heights: float of the same shape in [0, 1]: 1 at the cell of a keypoint, less around it.
+        alpha: how strongly easy cells are weighted down, >= 0.
+        beta: how strongly other cells are weighted down for their height, >= 0.
+        reduction: "none" (elementwise), "mean" or "sum".
+
+    Source: Law 2018 (CornerNet), arXiv:1808.01244, section 3.2.
+    """
+    is_peak = (heights == 1).to(logits.dtype)
+    missing = torch.where(heights == 1, -logits, logits).sigmoid()
+    weight = missing**alpha * torch.where(heights == 1, 1.0, (1 - heights) ** beta)
+    entropy = F.binary_cross_entropy_with_logits(logits, is_peak, reduction="none")
+    return _reduced(weight * entropy, reduction)

@@ -280,7 +280,9 @@ def _mean(values: list[Tensor]) -> Tensor:
 def _checked(model: nn.Module) -> Any:
     """The model itself, without what distributes it; refused if its views cannot be merged."""
     model = comm.unwrap(model)
-    if isinstance(model, PanopticFPN) or not isinstance(model, GeneralizedRCNN | DenseDetector):
+    is_known = isinstance(model, GeneralizedRCNN | DenseDetector)
+    # What a dense detector gives beside boxes belongs to a cell of one view.
+    if isinstance(model, PanopticFPN) or not is_known or getattr(model, "keeps_cells", False):
         raise ConfigError(
             f"Test-time augmentation got a {type(model).__name__}; it is for GeneralizedRCNN "
             "and dense detectors such as RetinaNet. Leave TEST.AUG.ENABLED False."

@@ -21,7 +21,7 @@ from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
 from ..dense_predictions import permute_to_N_HWA_K
 from ..keep_best import refuse_soft, soft_nms_arguments, suppress
-from ..padded import best_pairs, clip_to_sizes, detect_padded, take_rows
+from ..padded import PaddedBoxes, best_pairs, clip_to_sizes, detect_padded, take_rows
 from ..training_visualization import log_boxes_and_truth, should_visualize
 from .detector import Batch, Detector, common_arguments, postprocess_batch
 
@@ -51,6 +51,9 @@ class DenseDetector(Detector):
 
     compiled_parts = ("backbone", "head")
 
+    # Whether `inference_single_image` keeps the field `cell`, the row of each detection among the
+    # cells of all levels, for what a subclass predicts of each object.
+    keeps_cells: bool = False
     # Whether boxes are cut at the borders of the image, and empty ones dropped, before NMS.
     clips_candidates: bool = False
     vis_period: int = 0
@@ -128,14 +131,20 @@ class DenseDetector(Detector):
 
     def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         """See `Detector.predict_padded`."""
-        refuse_soft(self.soft_nms)
         maps = self.backbone(images)
         features = [maps[name] for name in self.head_in_features]
-        predictions = self.head(features)
+        found, _ = self._choose_padded(features, self.head(features), sizes)
+        return found._asdict()
+
+    def _choose_padded(
+        self, features: list[Tensor], predictions: Sequence[list[Tensor]], sizes: Tensor
+    ) -> tuple[PaddedBoxes, Tensor]:
+        """The detections in the fixed-size form, and (N, D) int64, the cell of each."""
+        refuse_soft(self.soft_nms)
         scores, deltas = self._scores_and_deltas(predictions)
         factors = self._score_factors(predictions)
         anchors: Any = self.anchor_generator(features)  # type: ignore[operator]
-        rows = []
+        rows, first = [], 0
         for i, (level, deltas_NR4) in enumerate(zip(anchors, deltas, strict=True)):
             cell, category, score, above = best_pairs(
                 scores[i], self.test_score_thresh, self.test_topk_candidates
@@ -148,11 +157,12 @@ class DenseDetector(Detector):
             if self.clips_candidates:
                 moved = clip_to_sizes(moved, sizes)
                 above = above & (moved[..., 2:] > moved[..., :2]).all(dim=2)
-            rows.append((moved, category, score, above))
-        boxes, classes, values, above = (
+            rows.append((moved, category, score, above, cell + first))
+            first += level.tensor.shape[0]
+        boxes, classes, values, above, cells = (
             torch.cat(parts, dim=1) for parts in zip(*rows, strict=True)
         )
-        found, _ = detect_padded(
+        found, chosen = detect_padded(
             boxes,
             values,
             classes,
@@ -161,7 +171,7 @@ class DenseDetector(Detector):
             self.max_detections_per_image,
             self.num_classes,
         )
-        return found._asdict()
+        return found, cells.gather(1, chosen)
 
     def _scores_and_deltas(
         self, predictions: Sequence[list[Tensor]]
@@ -192,7 +202,7 @@ class DenseDetector(Detector):
 
         Returns:
             `pred_boxes`, `scores` and `pred_classes`, best first, in pixels of the network's
-            input.
+            input; `cell` with `keeps_cells`.
         """
         limits = self.test_score_thresh, self.test_topk_candidates
         more = () if factors is None else (factors,)
@@ -212,6 +222,8 @@ class DenseDetector(Detector):
         )
         found = candidates[kept]
         found.scores = scores
+        if not self.keeps_cells and found.has("cell"):
+            found.remove("cell")
         return found
 
     def _decode_multi_level_predictions(
@@ -413,9 +425,10 @@ class DenseDetector(Detector):
             factors: one (Ri,) a level, which the scores of the chosen pairs are multiplied by.
 
         Returns:
-            `pred_boxes`, `scores` and `pred_classes`, level by level.
+            `pred_boxes`, `scores`, `pred_classes` and `cell` (the anchor's row among those of
+            all levels), level by level.
         """
-        boxes, best, classes = [], [], []
+        boxes, best, classes, cells, first = [], [], [], [], 0
         for i, (anchors_i, scores_i, deltas_i) in enumerate(
             zip(anchors, scores, deltas, strict=True)
         ):
@@ -429,6 +442,12 @@ class DenseDetector(Detector):
             boxes.append(transform.apply_deltas(deltas_i[row], anchors_i.tensor[row]))
             best.append(values if factors is None else values * factors[i][row])
             classes.append(pairs % num_classes)
+            cells.append(row + first)
+            first += scores_i.shape[0]
         return Instances(
-            image_size, pred_boxes=Boxes(cat(boxes)), scores=cat(best), pred_classes=cat(classes)
+            image_size,
+            pred_boxes=Boxes(cat(boxes)),
+            scores=cat(best),
+            pred_classes=cat(classes),
+            cell=cat(cells),
         )

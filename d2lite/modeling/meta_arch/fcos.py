@@ -200,17 +200,42 @@ class FCOS(DenseDetector):
             for each image (R,) int64: the class, C for background; and (R, 4) float, the box
             (arbitrary for background).
         """
-        labels_per_image, boxes_per_image = [], []
+        return self._labels_of(anchors, self.find_owners(anchors, gt_instances), gt_instances)
+
+    @torch.no_grad()
+    def find_owners(self, anchors: list[Boxes], gt_instances: list[Instances]) -> list[Tensor]:
+        """Say of each cell which object it learns.
+
+        Args:
+            anchors: the cells of each level.
+            gt_instances: of each image, with `gt_boxes`.
+
+        Returns:
+            for each image (R,) int64: the number of the object, -1 for background.
+        """
+        owners = []
         for gt in gt_instances:
             if len(gt):
                 area, owner = self._areas_where_learnt(gt.gt_boxes, anchors).min(dim=1)
-                labels = gt.gt_classes[owner].masked_fill(area.isinf(), self.num_classes)
-                boxes = gt.gt_boxes.tensor[owner]
+                owners.append(owner.masked_fill(area.isinf(), -1))
+            else:
+                device, count = anchors[0].device, sum(map(len, anchors))
+                owners.append(torch.full((count,), -1, dtype=torch.int64, device=device))
+        return owners
+
+    def _labels_of(
+        self, anchors: list[Boxes], owners: Sequence[Tensor], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What `label_anchors` returns, for owners that are known."""
+        labels_per_image, boxes_per_image = [], []
+        for owner, gt in zip(owners, gt_instances, strict=True):
+            if len(gt):
+                row = owner.clamp(min=0)
+                labels = gt.gt_classes[row].masked_fill(owner < 0, self.num_classes)
+                boxes = gt.gt_boxes.tensor[row]
             else:
                 boxes = Boxes.cat(anchors).tensor
-                labels = torch.full(
-                    (len(boxes),), self.num_classes, dtype=torch.int64, device=boxes.device
-                )
+                labels = torch.full_like(owner, self.num_classes)
             labels_per_image.append(labels)
             boxes_per_image.append(boxes)
         return labels_per_image, boxes_per_image

@@ -2,7 +2,7 @@
 
 N images, P prototypes, H x W cells of the finest level, D detections of one image.
 
-Source: Lyu 2022, arXiv:2212.07784, section 3.3; Tian 2020 (CondInst), arXiv:2003.05664.
+Source: Lyu 2022, arXiv:2212.07784, section 3.3.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling.csp import ConvStep
+from d2lite.modeling.dynamic_convs import run_dynamic, with_ways
 
 # Channels between the convolutions of an object.
 _CHANNELS = 8
-# The offset of a cell is divided by so many strides of the object's level.
-_REACH = 8
 
 
 class MaskFeatures(nn.Module):
@@ -59,21 +58,19 @@ class MaskFeatures(nn.Module):
         return self.projection(self.stacked_convs(self.fusion_conv(torch.cat([first, *grown], 1))))
 
 
-def kernel_sizes(prototypes: int) -> tuple[list[int], list[int]]:
-    """Numbers of the weights and of the biases of the three convolutions of an object."""
-    inputs = (prototypes + 2, _CHANNELS, _CHANNELS)
-    outputs = (_CHANNELS, _CHANNELS, 1)
-    return [i * o for i, o in zip(inputs, outputs, strict=True)], list(outputs)
+def mask_widths(prototypes: int) -> list[int]:
+    """Channels of the input and of the outputs of an object's convolutions."""
+    return [prototypes + 2, _CHANNELS, _CHANNELS, 1]
 
 
 def mask_logits(
     prototypes: Tensor, kernels: Tensor, points: Tensor, strides: Tensor, stride: int
 ) -> Tensor:
-    """Run the convolutions of each detection over prototypes and offsets from its point.
+    """Run the convolutions of each detection over prototypes and the ways to its point.
 
     Args:
         prototypes: (P, H, W) of the image, or (D, P, H, W).
-        kernels: (D, K), see `kernel_sizes`: all weights, then all biases.
+        kernels: (D, K), see `run_dynamic`.
         points: (D, 2) float (x, y) in pixels.
         strides: (D,) float, of the detections' levels.
         stride: pixels between the cells of the prototypes.
@@ -81,17 +78,5 @@ def mask_logits(
     Returns:
         (D, H, W) logits.
     """
-    num, (channels, height, width) = kernels.shape[0], prototypes.shape[-3:]
-    weights, biases = kernel_sizes(channels)
-    x, y = (torch.arange(n, device=points.device) * stride for n in (width, height))
-    cells = torch.stack(torch.meshgrid(x, y, indexing="xy")).to(points.dtype)
-    reach = (strides * _REACH)[:, None, None, None]
-    offsets = ((points[:, :, None, None] - cells) / reach).to(prototypes.dtype)
-    values = torch.cat([offsets, prototypes.expand(num, -1, -1, -1)], dim=1).flatten(2)
-    parts = kernels.to(prototypes.dtype).split([*weights, *biases], dim=1)
-    for number, (weight, bias) in enumerate(zip(parts[:3], parts[3:], strict=True)):
-        layer = weight.unflatten(1, (bias.shape[1], -1))
-        values = torch.baddbmm(bias[:, :, None], layer, values)
-        if number < 2:
-            values = values.relu()
-    return values.view(num, height, width)
+    values = with_ways(prototypes, points, strides, stride)
+    return run_dynamic(values, kernels, mask_widths(prototypes.shape[-3]))[:, 0]

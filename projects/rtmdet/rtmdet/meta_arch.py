@@ -18,6 +18,7 @@ from d2lite.modeling.assigning import Assignment, assign_by_soft_labels
 from d2lite.modeling.backbone.backbone import check_maps
 from d2lite.modeling.dense_choice import DenseChoice
 from d2lite.modeling.dense_predictions import cell_corners, cells_first
+from d2lite.modeling.dynamic_convs import kernel_sizes
 from d2lite.modeling.keep_best import soft_nms_arguments
 from d2lite.modeling.meta_arch.detector import (
     Batch,
@@ -31,7 +32,7 @@ from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import mean_over_processes, own_share
 
 from .head import DensePredictions, RTMDetHead
-from .mask_head import MaskFeatures, kernel_sizes, mask_logits
+from .mask_head import MaskFeatures, mask_logits, mask_widths
 
 # Masks are compared with the truth at every fourth pixel.
 _MASK_STRIDE = 4
@@ -52,7 +53,6 @@ class Cells(NamedTuple):
     logits: Tensor
     boxes: Tensor
     kernels: Tensor | None
-    counts: list[int]
 
 
 @META_ARCH_REGISTRY.register()
@@ -133,7 +133,7 @@ class RTMDet(Detector):
         width = node.CHANNELS or shapes[0].channels
         num_kernel, mask_head = 0, None
         if cfg.MODEL.MASK_ON:
-            num_kernel = sum(map(sum, kernel_sizes(node.PROTOTYPES)))
+            num_kernel = sum(map(sum, kernel_sizes(mask_widths(node.PROTOTYPES))))
             mask_head = MaskFeatures(
                 len(shapes),
                 shapes[0].channels,

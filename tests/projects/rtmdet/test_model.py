@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from d2lite.modeling import build_model
-from d2lite.projects.rtmdet import mask_logits
-from d2lite.projects.rtmdet.mask_head import kernel_sizes
 from d2lite.utils.errors import ConfigError
 
 from .small import image, small_cfg
@@ -83,26 +81,6 @@ def test_boxes_alone_have_no_masks():
     model.eval()
     with torch.no_grad():
         assert not model.predict([image(0, 2)])[0]["instances"].has("pred_masks")
-
-
-def test_kernels_run_over_prototypes_as_three_convolutions():
-    """The definition, one detection and one cell at a time."""
-    torch.manual_seed(0)
-    prototypes, (weights, biases) = torch.randn(8, 3, 4), kernel_sizes(8)
-    kernels = torch.randn(2, sum(weights) + sum(biases))
-    points, strides = torch.tensor([[8.0, 0], [16, 32]]), torch.tensor([8.0, 32])
-    found = mask_logits(prototypes, kernels, points, strides, 8)
-    for number in range(2):
-        w1, w2, w3, b1, b2, b3 = kernels[number].split([*weights, *biases])
-        for row in range(3):
-            for column in range(4):
-                place = torch.tensor([8.0 * column, 8.0 * row])
-                offset = (points[number] - place) / (8 * strides[number])
-                x = torch.cat([offset, prototypes[:, row, column]])
-                x = (w1.view(8, 10) @ x + b1).relu()
-                x = (w2.view(8, 8) @ x + b2).relu()
-                expected = w3 @ x + b3
-                torch.testing.assert_close(found[number, row, column], expected[0])
 
 
 def test_frozen_stages_do_not_learn():
