@@ -60,6 +60,7 @@ KEYS = {
     "BalancedMaps": "MODEL.FPN.BALANCE",
     "overlap_bins": "MODEL.ROI_HEADS.SAMPLER",
     "sigmoid_focal_loss": "MODEL.RETINANET.FOCAL_LOSS_GAMMA",
+    "heatmap_focal_loss": "MODEL.FCPOSE.BASIS_MODULE.LOSS_WEIGHT",
     "varifocal_loss": "MODEL.DENSE.VARIFOCAL_GAMMA",
     "distribution_focal_loss": "MODEL.DENSE.DISTRIBUTION_WEIGHT",
     "assign_by_statistics": "MODEL.DENSE.TOPK",

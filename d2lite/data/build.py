@@ -30,6 +30,7 @@ from .loading import (
     worker_init_reset_seed,
 )
 from .records.proposals import load_proposals_into_dataset
+from .records.set_checks import check_keypoints
 from .samplers import (
     InferenceSampler,
     RandomSubsetTrainingSampler,
@@ -121,6 +122,10 @@ def _train_loader_from_config(
             # Mappers of people's own may find masks and images by other means.
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON and mapper is None else None,
         )
+        has_usual_mapper = mapper is None or isinstance(mapper, DatasetMapper)
+        if keypoints and has_usual_mapper and isinstance(dataset, list):
+            count = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
+            check_keypoints(dataset, cfg.DATASETS.TRAIN, count)
         # Others may find images by other means.
         if mapper is None and isinstance(dataset, list):
             check_is_annotated(dataset, cfg.DATASETS.TRAIN)

@@ -17,7 +17,7 @@ from .records.faults import collecting_faults
 from .records.object_checks import drop_invalid
 from .records.plain_records import plain_records
 from .records.proposals import load_proposals_into_dataset
-from .records.set_checks import keep_maskable
+from .records.set_checks import check_keypoints, keep_maskable
 
 logger = logging.getLogger(__name__)
 
@@ -241,6 +241,7 @@ def _filtered(
     records = [r if "annotations" in r else {**r, "annotations": []} for r in records]
     kept = filter_images_with_only_crowd_annotations(records) if filter_empty else records
     if min_keypoints > 0:
+        check_keypoints(records, names)
         kept = filter_images_with_few_keypoints(kept, min_keypoints)
     if not kept:
         crowds = sum(1 for record in records if record["annotations"] and _is_crowd_only(record))

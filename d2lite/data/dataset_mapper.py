@@ -280,7 +280,11 @@ class DatasetMapper:
         dataset_dict["instances"] = filter_empty_instances(instances)
 
     def _add_empty_fields(self, instances: Any, name: str) -> None:
-        """Give an image without objects the fields that other images have."""
+        """Give an image without objects, or keypoints, the fields that other images have."""
+        if self.use_keypoint and not instances.has("gt_keypoints"):
+            indices = self.keypoint_hflip_indices
+            count = 0 if indices is None else len(indices)
+            instances.gt_keypoints = Keypoints(torch.zeros(len(instances), count, 3))
         if len(instances) > 0:
             if self.use_instance_mask and not instances.has("gt_masks"):
                 raise DataError(
@@ -292,11 +296,6 @@ class DatasetMapper:
             no_maps = torch.zeros((0, *instances.image_size), dtype=torch.bool)
             is_polygon = self.instance_mask_format == "polygon"
             instances.gt_masks = PolygonMasks([]) if is_polygon else BitMasks(no_maps)
-        if self.use_keypoint:
-            indices = self.keypoint_hflip_indices
-            instances.gt_keypoints = Keypoints(
-                torch.zeros((0, 0 if indices is None else len(indices), 3))
-            )
 
 
 def _to_planes(image: np.ndarray) -> torch.Tensor:

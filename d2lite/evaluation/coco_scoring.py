@@ -168,7 +168,8 @@ def score_coco(
     if evaluation_type in (COCOeval_opt, cocoeval.COCOeval):
         truth["annotations"] = [with_upright_box(a) for a in truth["annotations"]]
     if task == "keypoints":
-        _check_sigmas(truth, results, sigmas)
+        for one in [*results[:1], *truth["annotations"][:1]]:
+            check_sigmas(len(one["keypoints"]) // 3, sigmas)
     found = results_to_compare(results, task, truth)
     numbers = numbers_in_place_of_ids(truth, found)
     gt = index_coco(truth)
@@ -195,16 +196,22 @@ def score_coco(
     return evaluation
 
 
-def _check_sigmas(
-    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
-) -> None:
-    found = next((len(x["keypoints"]) // 3 for x in (*results, *truth["annotations"])), None)
+def check_sigmas(count: int, sigmas: Sequence[float]) -> None:
+    """Check that there is an OKS sigma for each keypoint.
+
+    Args:
+        count: keypoints of an object.
+        sigmas: as in TEST.KEYPOINT_OKS_SIGMAS; () for those of COCO's persons.
+
+    Raises:
+        ConfigError: if there are more or fewer.
+    """
     expected = len(sigmas) or _NUM_COCO_KEYPOINTS
-    if found is not None and found != expected:
+    if count != expected:
         raise ConfigError(
-            f"objects have {found} keypoints, but there are {expected} OKS sigmas"
+            f"objects have {count} keypoints, but there are {expected} OKS sigmas"
             f"{'' if len(sigmas) else ' (those of COCO persons)'}. Set "
-            f"TEST.KEYPOINT_OKS_SIGMAS to {found} numbers, one for each keypoint."
+            f"TEST.KEYPOINT_OKS_SIGMAS to {count} numbers, one for each keypoint."
         )
 
 

@@ -14,6 +14,7 @@ from d2lite.data.build import (
     filter_images_with_few_keypoints,
     filter_images_with_only_crowd_annotations,
 )
+from d2lite.data.records.set_checks import check_keypoints
 from d2lite.utils.errors import ConfigError, DataError, UnknownNameError
 
 
@@ -144,3 +145,21 @@ def test_keypoints_are_counted_over_the_image():
     assert filter_images_with_few_keypoints([two, none], 2) == [two]
     assert filter_images_with_few_keypoints([two, none], 3) == []
     assert filter_images_with_few_keypoints([two, none], 0) == [two, none]
+
+
+@pytest.mark.parametrize("min_keypoints", [0, 1])
+def test_objects_without_keypoints_are_nothing_to_learn_poses_from(register, min_keypoints):
+    """Not labelled ones count as none; a filter by keypoints would leave no image."""
+    register("none", [record("a", 0), record("b", 0, keypoints=[0, 0, 0, 0, 0, 0])])
+    with pytest.raises(DataError, match="None of the 2 objects of none has labelled keypoints"):
+        check_keypoints(get_detection_dataset_dicts("none", min_keypoints=min_keypoints), ["none"])
+
+
+def test_objects_with_another_number_of_keypoints_than_the_model_are_refused():
+    two, three = [1, 1, 2, 0, 0, 0], [1, 1, 2, 0, 0, 0, 4, 4, 1]
+    records = [record("a", 0, 1, keypoints=two), record("b", 0)]
+    check_keypoints(records, ["mine"], 2)
+    records.append(record("c", 0, keypoints=three))
+    message = r"NUM_KEYPOINTS is 17.*of mine.*: 2 \(2 objects\), 3 \(1 objects\). Set it to 2"
+    with pytest.raises(ConfigError, match=message):
+        check_keypoints(records, ["mine"], 17)

@@ -245,3 +245,12 @@ def test_dict_without_a_file_name_is_refused_with_what_it_has():
         mapper()({"image_id": 3, "height": 5})
     assert isinstance(caught.value, UserError)
     assert "image_id, height" in str(caught.value)
+
+
+def test_objects_without_keypoints_have_unlabelled_ones(sample):
+    """Others of the set have them; the losses skip what is not labelled."""
+    for obj in sample["annotations"]:
+        del obj["keypoints"]
+    things = mapper()(sample)["instances"]
+    assert things.gt_keypoints.tensor.shape == (1, 2, 3)
+    assert not things.gt_keypoints.tensor.any()

@@ -278,5 +278,7 @@ def test_yolo_pose_lines_become_boxes_and_keypoints(tmp_path):
 
 def test_keypoints_without_names_are_refused_with_where_to_name_them(tmp_path):
     make.yolo(tmp_path / "work/y", train_a="0 .5 .5 .4 .4\n")
-    with pytest.raises(DataError, match=r"yolo:y' have no names.*kpt_shape"):
+    with pytest.raises(
+        DataError, match=r"yolo:y' has no keypoints, or they have no names.*kpt_shape"
+    ):
         create_keypoint_hflip_indices("yolo:y")

@@ -15,6 +15,7 @@ from d2lite.layers import (
     distribution_focal_loss,
     eiou_loss,
     giou_loss,
+    heatmap_focal_loss,
     iou_loss,
     sigmoid_focal_loss,
     smooth_l1_loss,
@@ -164,6 +165,17 @@ def test_focal_loss_has_a_finite_slope_where_the_answer_is_certain(gamma):
         (slope,) = torch.autograd.grad(loss.sum(), logits)
         assert torch.isfinite(loss).all()
         assert torch.isfinite(slope).all()
+
+
+def test_heatmap_focal_loss_follows_its_paper():
+    """Peaks count fully; other cells the less, the higher they are."""
+    x, heights = torch.tensor([-2.0, 0.5, 3.0, 1.0]), torch.tensor([1.0, 0.6, 0.0, 1.0])
+    p = x.sigmoid()
+    at_peak = -((1 - p) ** 1.5) * p.log()
+    elsewhere = -((1 - heights) ** 3) * p**1.5 * (1 - p).log()
+    expected = torch.where(heights == 1, at_peak, elsewhere)
+    torch.testing.assert_close(heatmap_focal_loss(x, heights, alpha=1.5, beta=3.0), expected)
+    assert heatmap_focal_loss(x[:0], heights[:0], reduction="mean") == 0
 
 
 def test_varifocal_loss_follows_its_paper():

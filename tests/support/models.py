@@ -7,6 +7,7 @@ from tests.projects.dense.small import TINY as DENSE
 from tests.projects.detr.small import KINDS as DETR_KINDS
 from tests.projects.detr.small import TINY as DETR
 from tests.projects.eomt.small import TINY as EOMT
+from tests.projects.fcpose.small import TINY as FCPOSE
 from tests.projects.mask2former.small import PANOPTIC as MASK2FORMER_PANOPTIC
 from tests.projects.mask2former.small import SEMANTIC as MASK2FORMER_SEMANTIC
 from tests.projects.mask2former.small import TINY as MASK2FORMER
@@ -111,4 +112,5 @@ MODELS = {
         kind: Model("gfl_quick_start.yaml", [*DENSE, "MODEL.META_ARCHITECTURE", kind])
         for kind in DENSE_KINDS
     },
+    "FCPose": Model("fcpose_shapes.yaml", [str(option) for option in FCPOSE]),
 }

@@ -27,9 +27,11 @@ def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[in
     keypoints = metadata.get("keypoint_names")
     if not keypoints:
         raise DataError(
-            f"The keypoints of the dataset {names[0]!r} have no names. A COCO file names them in "
-            "its categories ('keypoints'), data.yaml of YOLO by kpt_shape; for a registered set "
-            "use MetadataCatalog.get(NAME).set(keypoint_names=..., keypoint_flip_map=...)."
+            f"The dataset {names[0]!r} has no keypoints, or they have no names. A COCO file names "
+            "them in its categories ('keypoints'; person_keypoints_*.json of COCO does), data.yaml "
+            "of YOLO by kpt_shape; for a registered set use MetadataCatalog.get(NAME).set("
+            "keypoint_names=..., keypoint_flip_map=...). To learn without keypoints set "
+            "MODEL.KEYPOINT_ON False."
         )
     stated = metadata.get("keypoint_flip_map")
     pairs = dict(flip_pairs(keypoints) if stated is None else stated)

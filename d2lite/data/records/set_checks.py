@@ -1,6 +1,7 @@
 """What a training cannot use of a set, though each object by itself is valid."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -102,3 +103,35 @@ def _objects(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
 
 def _where(record: Record, obj: Record) -> str:
     return f"{record.get('file_name')}, box {obj.get('bbox')}"
+
+
+def check_keypoints(
+    records: Sequence[dict[str, Any]], names: Sequence[str], count: int | None = None
+) -> None:
+    """Check that a model can learn keypoints from a dataset.
+
+    Args:
+        records: dataset dicts.
+        names: of the sets that they come from.
+        count: keypoints of an object that the model has; None leaves the number unchecked.
+
+    Raises:
+        DataError: if no object has a labelled keypoint.
+        ConfigError: if objects have another number of keypoints than the model.
+    """
+    objects = [obj for record in records for obj in record.get("annotations", ())]
+    # A keypoint is x, y and visibility, 0 where it is not labelled.
+    labelled = [obj["keypoints"] for obj in objects if any((obj.get("keypoints") or ())[2::3])]
+    if not labelled:
+        raise DataError(
+            f"None of the {len(objects)} objects of {', '.join(names)} has labelled keypoints, and "
+            "MODEL.KEYPOINT_ON is True. Name a set with keypoints in DATASETS.TRAIN (of COCO, "
+            "person_keypoints_*.json), or set MODEL.KEYPOINT_ON False to learn without them."
+        )
+    lengths = Counter(len(points) // 3 for points in labelled)
+    if count is not None and set(lengths) != {count}:
+        found = ", ".join(f"{length} ({times} objects)" for length, times in lengths.most_common())
+        raise ConfigError(
+            f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {count}, but objects of {', '.join(names)} "
+            f"have other numbers of keypoints: {found}. Set it to {lengths.most_common(1)[0][0]}."
+        )

@@ -41,6 +41,7 @@ from ..derived_config import (
     auto_scale_workers,
     check_predictions,
     check_solver,
+    check_test_keypoints,
     epoch_length,
     find_data_classes,
     follow_epochs,
@@ -151,6 +152,7 @@ class DefaultTrainer(TrainerBase):
         name_classes(model, self.class_names)
         if self._has_built_in_evaluation():
             check_predictions(model, cfg.DATASETS.TEST)
+            check_test_keypoints(cfg)
         if cfg.TEST.AUG.ENABLED:
             # Refuses a model without test-time augmentation now, and not after the training.
             augmented_model(cfg, model)

@@ -4,6 +4,7 @@ from .checks import (
     check_predictions,
     check_solver,
     check_test_classes,
+    check_test_keypoints,
     load_test_classes,
 )
 from .classes import (
@@ -22,6 +23,7 @@ __all__ = [
     "check_predictions",
     "check_solver",
     "check_test_classes",
+    "check_test_keypoints",
     "epoch_length",
     "find_data_classes",
     "follow_epochs",

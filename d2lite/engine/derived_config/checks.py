@@ -9,6 +9,7 @@ from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import follow_class_order
 from d2lite.data.records.faults import collecting_faults
 from d2lite.data.records.plain_records import plain_records
+from d2lite.evaluation.coco_scoring import check_sigmas
 from d2lite.utils.errors import ConfigError, DataError
 
 from .classes import ClassKey, get_class_names
@@ -127,6 +128,20 @@ def check_predictions(model: Any, dataset_names: Sequence[str]) -> None:
 
 def _types_for(given: frozenset[str]) -> str:
     return " or ".join(repr(kind) for kind, key in _COMPARED.items() if key in given)
+
+
+def check_test_keypoints(cfg: CfgNode) -> None:
+    """Check that the keypoints of a model can be scored, which happens after the training.
+
+    Args:
+        cfg: MODEL, and the sets of DATASETS.TEST with TEST.KEYPOINT_OKS_SIGMAS.
+
+    Raises:
+        ConfigError: if there is not a sigma for each keypoint.
+    """
+    kinds = [MetadataCatalog.get(name).get("evaluator_type") for name in cfg.DATASETS.TEST]
+    if cfg.MODEL.KEYPOINT_ON and "coco" in kinds:
+        check_sigmas(cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS, cfg.TEST.KEYPOINT_OKS_SIGMAS)
 
 
 def check_test_classes(

@@ -54,6 +54,7 @@ class FCPose(FCOS):
     Source: Mao 2021, arXiv:2105.14185.
     """
 
+    compiled_parts = ("backbone", "head", "basis_module")
     keeps_cells = True
 
     @configurable
@@ -80,6 +81,7 @@ class FCPose(FCOS):
         self.num_keypoints = num_keypoints
         width = dynamic_channels
         self._widths = [basis_module.num_bases + 2, width, width, num_keypoints]
+        assert isinstance(self.head, FCPoseHead)
         self.controller = Controller(
             self.head.bbox_pred.in_channels, sum(map(sum, kernel_sizes(self._widths)))
         )
@@ -204,7 +206,9 @@ class FCPose(FCOS):
         return super()._by_cell(predictions[:3])
 
     def _run_basis(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        return self.basis_module([features[level] for level in self._basis_levels])
+        levels = [features[level] for level in self._basis_levels]
+        bases, ways, mixed = self.basis_module(levels)
+        return bases, ways, mixed
 
     def _heat_maps(
         self,
@@ -245,8 +249,9 @@ class FCPose(FCOS):
     def _points_of(self, gt: Instances) -> Tensor:
         """(M, K, 3) keypoints of an image."""
         if len(gt) == 0:
-            return gt.gt_boxes.tensor.new_zeros(0, self.num_keypoints, 3)
-        return gt.gt_keypoints.tensor
+            return torch.zeros(0, self.num_keypoints, 3, device=gt.gt_classes.device)
+        points: Tensor = gt.gt_keypoints.tensor
+        return points
 
     def _keypoint_loss(
         self,

@@ -21,6 +21,21 @@ SMALL = [
 ]  # fmt: skip
 
 
+TINY = [
+    *SMALL,
+    "MODEL.FCOS.NUM_CONVS", "1",
+    "MODEL.FCPOSE.BASIS_MODULE.BN_TYPE", "",
+    "INPUT.MIN_SIZE_TRAIN", "(64,)",
+    "INPUT.MIN_SIZE_TEST", "64",
+    "TEST.DETECTIONS_PER_IMAGE", "20",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "2",
+    "SOLVER.WARMUP_ITERS", "0",
+    "TEST.EVAL_PERIOD", "0",
+]  # fmt: skip
+
+
 def small_cfg(*opts) -> CfgNode:
     """The quick recipe with few channels."""
     cfg = get_cfg()
