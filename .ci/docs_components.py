@@ -41,6 +41,7 @@ KEYS = {
     "ciou_loss": "MODEL.RPN.BBOX_REG_LOSS_TYPE",
     "eiou_loss": "MODEL.RPN.BBOX_REG_LOSS_TYPE",
     "bounded_iou_loss": "MODEL.RPN.BBOX_REG_LOSS_TYPE",
+    "rotated_iou_loss": "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE",
     "balanced_l1_loss": "MODEL.RPN.BBOX_REG_LOSS_TYPE",
     "iou_loss": "MODEL.RPN.BBOX_REG_LOSS_TYPE",
     "HarmonizedClassLoss": "MODEL.RETINANET.CLASS_LOSS",

@@ -136,7 +136,7 @@ MODEL.ROI_HEADS.PROPOSAL_APPEND_GT = True
 MODEL.ROI_BOX_HEAD = CN()
 # Name in ROI_BOX_HEAD_REGISTRY.
 MODEL.ROI_BOX_HEAD.NAME = ""
-# Box loss, with the names of MODEL.RPN.BBOX_REG_LOSS_TYPE.
+# Box loss, with the names of MODEL.RPN.BBOX_REG_LOSS_TYPE; of rotated boxes also "rotated_iou".
 MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE = "smooth_l1"
 # Weight of the box loss.
 MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT = 1.0

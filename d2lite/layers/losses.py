@@ -11,6 +11,7 @@ from torchvision.ops import (
 )
 
 from ..utils.errors import ArgumentError
+from .rotated_boxes import iou_of_pairs
 
 __all__ = [
     "balanced_l1_loss",
@@ -23,6 +24,7 @@ __all__ = [
     "heatmap_focal_loss",
     "iou_loss",
     "quality_focal_loss",
+    "rotated_iou_loss",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "varifocal_loss",
@@ -120,6 +122,19 @@ def eiou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: floa
     sizes = [boxes[:, 2:] - boxes[:, :2] for boxes in (boxes1, boxes2)]
     shape = ((sizes[0] - sizes[1]) ** 2 / (hull**2 + eps)).sum(dim=1)
     return _reduced(distance_box_iou_loss(boxes1, boxes2, eps=eps) + shape, reduction)
+
+
+def rotated_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
+    """1 - IoU of matched rotated boxes; without a gradient where two boxes share nothing.
+
+    Args:
+        boxes1: (N, 5) centre, size in pixels, angle in degrees.
+        boxes2: (N, 5) likewise, matched by row.
+        reduction: "none" (N losses), "mean" or "sum".
+
+    Source: Zhou 2019, arXiv:1908.03851.
+    """
+    return _reduced(1 - iou_of_pairs(boxes1, boxes2), reduction)
 
 
 def bounded_iou_loss(

@@ -101,8 +101,10 @@ def _intersection(first: Tensor, second: Tensor) -> Tensor:
     corners = _corners_in_frames(first, second)  # (P, 4, 2)
     edges = corners.roll(-1, dims=1) - corners
     to_lines = torch.stack([-half, half], dim=1)[:, None] - corners[:, :, None]
-    # An edge along a line divides 0 by 0: it crosses nowhere, so any parameter will do.
-    crossings = (to_lines / edges[:, :, None]).nan_to_num(nan=0.0).clamp(0, 1).flatten(2)
+    # An edge along a line crosses it nowhere, so any parameter will do; dividing by 0 would leave
+    # the loss of rotated boxes without a gradient.
+    across = edges[:, :, None]
+    crossings = (to_lines / across.where(across != 0, 1.0)).clamp(0, 1).flatten(2)
     along = crossings.sort(dim=-1).values  # (P, 4, 4)
     along = torch.cat([torch.zeros_like(along[..., :1]), along], dim=-1)
     outline = corners[:, :, None] + along[..., None] * edges[:, :, None]

@@ -19,6 +19,7 @@ from d2lite.layers import (
     eiou_loss,
     giou_loss,
     iou_loss,
+    rotated_iou_loss,
     smooth_l1_loss,
 )
 from d2lite.structures import Boxes
@@ -239,6 +240,7 @@ _BOX_LOSSES: dict[str, Callable[..., Tensor]] = {
     "diou": diou_loss,
     "ciou": ciou_loss,
     "eiou": eiou_loss,
+    "rotated_iou": rotated_iou_loss,
 }
 # A name of the above, or a function of deltas and their targets that gives a sum.
 BoxLoss = str | Callable[[Tensor, Tensor], Tensor]
@@ -260,7 +262,8 @@ def box_regression_loss(
         pred_deltas: (P, 4) or (P, 5) float.
         gt_boxes: the same shape as `boxes`.
         box_reg_loss_type: "smooth_l1", "balanced_l1" and a function compare deltas; "iou",
-            "bounded_iou", "giou", "diou", "ciou" and "eiou" compare boxes.
+            "bounded_iou", "giou", "diou", "ciou" and "eiou" compare boxes; "rotated_iou" compares
+            rotated ones.
         smooth_l1_beta: where smooth or balanced L1 turns linear.
 
     Returns:
@@ -281,6 +284,11 @@ def box_regression_loss(
         raise ConfigError(
             f"BBOX_REG_LOSS_TYPE={box_reg_loss_type!r}: use one of "
             f"{[*_DELTA_LOSSES, *_BOX_LOSSES]}."
+        )
+    if (box_reg_loss_type == "rotated_iou") != (boxes.shape[1] == 5):
+        raise ConfigError(
+            f"BBOX_REG_LOSS_TYPE={box_reg_loss_type!r} does not fit boxes of {boxes.shape[1]} "
+            'numbers; "rotated_iou" is the loss of rotated ones.'
         )
     pred_boxes = box2box_transform.apply_deltas(pred_deltas, boxes)
     return _BOX_LOSSES[box_reg_loss_type](pred_boxes, gt_boxes, reduction="sum")

@@ -17,6 +17,7 @@ from d2lite.layers import (
     giou_loss,
     heatmap_focal_loss,
     iou_loss,
+    rotated_iou_loss,
     sigmoid_focal_loss,
     smooth_l1_loss,
     varifocal_loss,
@@ -199,3 +200,33 @@ def test_distribution_focal_loss_follows_its_paper():
     ]
     np.testing.assert_allclose(distribution_focal_loss(logits, values), expected, rtol=1e-5)
     assert distribution_focal_loss(logits[:0], values[:0], "mean").item() == 0
+
+
+def test_rotated_iou_loss_has_the_slope_of_its_values():
+    """Also of upright boxes, whose edges lie along those of the other box."""
+    first = torch.tensor([[10.0, 10, 8, 4, 0], [10, 10, 8, 4, 30], [5, 5, 6, 6, 10]]).double()
+    second = torch.tensor([[11.0, 10.5, 8, 5, 0], [9, 11, 7, 5, 50], [6, 5, 6, 4, 0]]).double()
+    first.requires_grad_()
+    loss = rotated_iou_loss(first, second)
+    (slope,) = torch.autograd.grad(loss.sum(), first)
+    step = 1e-2
+    for column in range(5):
+        moved = torch.zeros(5, dtype=torch.float64)
+        moved[column] = step
+        with torch.no_grad():
+            up, down = (rotated_iou_loss(first + sign * moved, second) for sign in (1, -1))
+        # At angle 0 the IoU of parallel boxes has a bend.
+        rows = slice(1, 3) if column == 4 else slice(None)
+        measured = ((up - down) / (2 * step))[rows]
+        torch.testing.assert_close(slope[rows, column].float(), measured, rtol=0.02, atol=1e-3)
+    assert torch.isfinite(slope).all()
+    upright = torch.tensor([[4.0, 4, 8, 6, 0]]), torch.tensor([[6.0, 4, 8, 6, 0]])
+    assert rotated_iou_loss(*upright).item() == pytest.approx(1 - 36 / 60)
+
+
+def test_rotated_boxes_that_share_nothing_lose_one_without_a_slope():
+    boxes = torch.tensor([[0.0, 0, 2, 2, 0]], requires_grad=True)
+    loss = rotated_iou_loss(boxes, torch.tensor([[9.0, 9, 2, 2, 0]]), "sum")
+    loss.backward()
+    assert loss.item() == 1
+    assert not boxes.grad.any()

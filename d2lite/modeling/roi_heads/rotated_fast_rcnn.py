@@ -39,10 +39,10 @@ class RotatedFastRCNNOutputLayers(FastRCNNOutputLayers):
     @configurable
     def __init__(self, input_shape: ShapeSpec, **kwargs: Any) -> None:
         super().__init__(input_shape, **kwargs)
-        if self.box_reg_loss_type != "smooth_l1":
+        if self.box_reg_loss_type not in ("smooth_l1", "balanced_l1", "rotated_iou"):
             raise ConfigError(
                 f"MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE={self.box_reg_loss_type!r} is of upright "
-                'boxes. Rotated ones have "smooth_l1".'
+                'boxes. Rotated ones have "smooth_l1", "balanced_l1" and "rotated_iou".'
             )
 
     @classmethod
