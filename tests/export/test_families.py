@@ -112,6 +112,30 @@ def test_keypoints(tmp_path):
         assert not difference.faults(Tolerance(), 128), difference
 
 
+@pytest.mark.slow
+def test_poses_of_cells(tmp_path):
+    widths = ["MODEL.FPN.OUT_CHANNELS", 32, "MODEL.FCOS.NUM_CLASSES", 5]
+    scores = ["MODEL.FCOS.PRIOR_PROB", 0.3, "TEST.DETECTIONS_PER_IMAGE", 30]
+    cfg = setup_cfg("fcpose_shapes.yaml", [*_SIZES, *widths, *scores])
+
+    def larger_boxes(model):
+        model.head.bbox_pred.bias.data.fill_(1.0)
+        model.head.cls_score.weight.data *= 4
+
+    model, file = exported(cfg, tmp_path, larger_boxes)
+    for sizes in (SIZES[:1], [(200, 130)], SIZES):
+        batch = images_of(sizes)
+        with torch.no_grad():
+            expected = model([as_evaluation(cfg, item) for item in batch])
+        for ours, theirs in zip(expected, file(batch), strict=True):
+            lowest = float(ours["instances"].scores[:20].min())
+            difference = compare_results(ours, theirs, lowest)
+            assert difference.detections > 2
+            assert difference.keypoint is not None
+            assert difference.keypoint < 0.1
+            assert not difference.faults(Tolerance(), 128), difference
+
+
 def _dense(kind):
     """A model of projects/dense with few channels."""
     small = ["MODEL.FPN.OUT_CHANNELS", 32, "MODEL.DENSE.PRIOR_PROB", 0.2]

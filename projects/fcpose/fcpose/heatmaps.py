@@ -144,8 +144,10 @@ def peaks(logits: Tensor, stride: int, factor: int) -> tuple[Tensor, Tensor]:
     """
     parts = [logits] if is_tracing() else logits.split(_AT_ONCE)
     place = torch.cat([enlarged(part, factor).flatten(2).argmax(dim=2) for part in parts])
-    width = logits.shape[-1] * factor
-    cell = torch.stack([place % width, place // width], dim=2)
+    # Looked up, since ONNX's converter takes no remainder of a length that it does not know.
+    rows, columns = (torch.arange(n * factor, device=place.device) for n in logits.shape[-2:])
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    cell = torch.stack([x.flatten()[place], y.flatten()[place]], dim=2)
     return (cell + 0.5) * (stride / factor), logits.flatten(2).softmax(dim=2).amax(dim=2)
 
 
