@@ -25,6 +25,9 @@ _KEYS = {
     "MODEL.FCPOSE.BASIS_MODULE.NUM_BASES": 32,
     "MODEL.FCPOSE.BASIS_MODULE.BN_TYPE": "SyncBN",
     "MODEL.FCPOSE.BASIS_MODULE.LOSS_WEIGHT": 0.2,  # Of the heat maps of all objects together.
+    # The shared features also learn the class of each cell, from masks (MODEL.MASK_ON).
+    "MODEL.BASIS_MODULE.LOSS_ON": False,
+    "MODEL.BASIS_MODULE.LOSS_WEIGHT": 0.3,
 }
 
 

@@ -90,6 +90,8 @@ class BasisModule(nn.Module):
         num_bases: P.
         num_keypoints: K.
         norm: see `get_norm`.
+        num_classes: of objects, for logits of the class of each cell with the background as the
+            first; 0 for none.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class BasisModule(nn.Module):
         num_bases: int,
         num_keypoints: int,
         norm: Norm,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         self.num_bases = num_bases
@@ -117,6 +120,11 @@ class BasisModule(nn.Module):
         self.ways = nn.Sequential(
             conv_relu(channels, channels, norm), nn.Conv2d(channels, 2 * num_keypoints, 1)
         )
+        self.classes = None
+        if num_classes:
+            self.classes = nn.Sequential(
+                conv_relu(channels, channels, norm), nn.Conv2d(channels, num_classes + 1, 1)
+            )
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 msra_fill(layer)
@@ -132,7 +140,8 @@ class BasisModule(nn.Module):
 
         Returns:
             (N, P, H0, W0) bases; (N, 2 * K, H0, W0) ways to the keypoints; and the features
-            (N, channels, H0, W0) that `heatmaps` makes logits of keypoints from.
+            (N, channels, H0, W0) that `heatmaps` makes logits of keypoints from, and
+            `classes` those of the class of each cell.
         """
         first, *others = (layer(x) for layer, x in zip(self.refine, features, strict=True))
         for x in others:

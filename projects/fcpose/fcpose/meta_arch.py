@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
@@ -27,6 +28,8 @@ from .learners import choose_learners
 
 # The published number, for COCO's keypoints; a config that a run saved has it for others too.
 _ATTN_LEN = 2737
+# The class of cells in the padding, which learn none.
+_PADDING = -100
 
 
 @META_ARCH_REGISTRY.register()
@@ -49,6 +52,7 @@ class FCPose(FCOS):
         keypoint_weight: of the loss of poses.
         direction_weight: of the loss of ways.
         basis_weight: of the loss of the heat maps of all objects together.
+        class_weight: of the loss of the class of each cell, where the basis module gives it.
         **others: see `FCOS`; the head is a `FCPoseHead`.
 
     Source: Mao 2021, arXiv:2105.14185.
@@ -72,6 +76,7 @@ class FCPose(FCOS):
         keypoint_weight: float = 2.5,
         direction_weight: float = 9.0,
         basis_weight: float = 0.2,
+        class_weight: float = 0.3,
         **others: Any,
     ) -> None:
         super().__init__(**others)
@@ -99,6 +104,7 @@ class FCPose(FCOS):
         self.keypoint_weight = keypoint_weight
         self.direction_weight = direction_weight
         self.basis_weight = basis_weight
+        self.class_weight = class_weight
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -132,6 +138,7 @@ class FCPose(FCOS):
                 num_bases=basis.NUM_BASES,
                 num_keypoints=num_keypoints,
                 norm=basis.BN_TYPE,
+                num_classes=cfg.MODEL.FCOS.NUM_CLASSES if cfg.MODEL.BASIS_MODULE.LOSS_ON else 0,
             ),
             "basis_features": basis.IN_FEATURES,
             "num_keypoints": num_keypoints,
@@ -143,13 +150,17 @@ class FCPose(FCOS):
             "keypoint_weight": node.LOSS_WEIGHT_KEYPOINT,
             "direction_weight": node.LOSS_WEIGHT_DIRECTION,
             "basis_weight": basis.LOSS_WEIGHT,
+            "class_weight": cfg.MODEL.BASIS_MODULE.LOSS_WEIGHT,
         }
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
         """The losses of `FCOS`, `loss_keypoint`, `loss_direction` and `loss_basis`.
 
+        `loss_basis_sem` too, where the basis module gives classes.
+
         Args:
-            batched_inputs: see `Detector`; with `keypoint_heatmaps`, see `FCPoseDatasetMapper`.
+            batched_inputs: see `Detector`; with `keypoint_heatmaps`, see `FCPoseDatasetMapper`,
+                and for classes `basis_sem`, see `DatasetMapperWithBasis`.
         """
         truth = self.truth_of(batched_inputs)
         heights = self.truth_of(batched_inputs, "keypoint_heatmaps")
@@ -161,6 +172,9 @@ class FCPose(FCOS):
         losses = self.losses(anchors, logits, labels, deltas, boxes, centerness)
         bases, ways, mixed = self._run_basis(features)
         points = [self._points_of(gt) for gt in truth]
+        if self.basis_module.classes is not None:
+            classes = self.truth_of(batched_inputs, "basis_sem")
+            losses["loss_basis_sem"] = self._class_loss(self.basis_module.classes(mixed), classes)
         return {
             **losses,
             "loss_keypoint": self._keypoint_loss(predictions[3], bases, anchors, owners, points),
@@ -294,6 +308,15 @@ class FCPose(FCOS):
         count = (wanted == 1).sum().float()
         loss = heatmap_focal_loss(large, wanted, reduction="sum")
         return self.basis_weight * loss / _shared(count)
+
+    def _class_loss(self, logits: Tensor, classes: Sequence[Tensor]) -> Tensor:
+        """The mean cross-entropy of the classes of the cells, at the pixel in their middle."""
+        wanted = logits.new_full((len(classes), *logits.shape[-2:]), _PADDING, dtype=torch.int64)
+        for row, of_image in zip(wanted, classes, strict=True):
+            middle = of_image[self._stride // 2 :: self._stride, self._stride // 2 :: self._stride]
+            row[: middle.shape[0], : middle.shape[1]] = middle
+        loss = F.cross_entropy(logits.float(), wanted, reduction="sum", ignore_index=_PADDING)
+        return self.class_weight * loss / _shared((wanted != _PADDING).sum().float())
 
 
 def _shared(count: Tensor) -> Tensor:

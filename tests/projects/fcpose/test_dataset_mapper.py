@@ -6,7 +6,15 @@ import torch
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data import transforms as T
-from d2lite.projects.fcpose import FCPoseDatasetMapper, build_train_mapper, draw_heatmaps
+from d2lite.projects.fcpose import (
+    DatasetMapperWithBasis,
+    FCPoseDatasetMapper,
+    build_train_mapper,
+    draw_heatmaps,
+)
+from d2lite.projects.fcpose.dataset_mapper import draw_classes
+from d2lite.structures import BitMasks, Instances
+from d2lite.utils.errors import ConfigError
 
 from .small import small_cfg
 
@@ -55,3 +63,40 @@ def test_images_without_objects_and_evaluation(cfg):
 def test_the_key_switches_the_mapper(cfg):
     assert isinstance(build_train_mapper(cfg), FCPoseDatasetMapper)
     assert build_train_mapper(small_cfg("MODEL.FCPOSE_ON", False)) is None
+
+
+BASIS = ["MODEL.BASIS_MODULE.LOSS_ON", True, "MODEL.MASK_ON", True]
+
+
+def test_of_several_objects_at_a_pixel_the_smallest_counts():
+    masks = torch.zeros(3, 4, 6, dtype=torch.bool)
+    masks[0, 1:3, 1:3] = masks[1, :, :4] = masks[2, 3, 3:] = True
+    objects = Instances((4, 6), gt_masks=BitMasks(masks), gt_classes=torch.tensor([4, 0, 2]))
+    expected = [[1, 1, 1, 1, 0, 0], [1, 5, 5, 1, 0, 0], [1, 5, 5, 1, 0, 0], [1, 1, 1, 3, 3, 3]]
+    assert draw_classes(objects).tolist() == expected
+    assert not draw_classes(objects[:0]).any()
+
+
+@pytest.mark.parametrize("mask_format", ["polygon", "bitmask"])
+def test_classes_of_pixels_follow_the_image(mask_format):
+    cfg = small_cfg(*BASIS, "INPUT.MASK_FORMAT", mask_format)
+    record = DatasetCatalog.get("shapes_train")[3]
+    mapper = DatasetMapperWithBasis(cfg, True)
+    found = []
+    for steps in ([], [T.HFlipTransform(record["width"])]):
+        mapper.augmentations = T.AugmentationList(steps)
+        found.append(mapper(record)["basis_sem"])
+    plain, flipped = found
+    assert plain.shape == (record["height"], record["width"])
+    present = {obj["category_id"] + 1 for obj in record["annotations"]}
+    assert set(plain.unique().tolist()) == present | {0}
+    # Pixels whose centres are on a border may go either way.
+    assert (flipped.flip(1) == plain).float().mean() > 0.99
+    assert "basis_sem" in FCPoseDatasetMapper(cfg, True)(record)
+    assert "basis_sem" not in DatasetMapperWithBasis(cfg, False)(record)
+    assert "basis_sem" not in DatasetMapperWithBasis(small_cfg(), True)(record)
+
+
+def test_classes_of_pixels_need_masks():
+    with pytest.raises(ConfigError, match=r"set MODEL\.MASK_ON True"):
+        DatasetMapperWithBasis(small_cfg("MODEL.BASIS_MODULE.LOSS_ON", True), True)

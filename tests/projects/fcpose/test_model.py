@@ -52,6 +52,29 @@ def test_losses_are_finite_in_bfloat16(model):
     assert all(value.isfinite() for value in losses.values())
 
 
+def test_the_shared_features_learn_the_classes_of_cells():
+    """The mean of the cross-entropy at the pixels 2, 6, 10, ..., without the padding."""
+    torch.manual_seed(0)
+    model = build_model(small_cfg("MODEL.BASIS_MODULE.LOSS_ON", True))
+    batch = [image(0, 2), image(1, 0, 48, 96)]
+    for seed, item in enumerate(batch):
+        torch.manual_seed(seed)
+        item["basis_sem"] = torch.randint(0, 6, item["image"].shape[1:])
+    found = model.losses(batch)["loss_basis_sem"]
+    features = [model.backbone(model.preprocess_image(batch).tensor)[n] for n in ("p2", "p3", "p4")]
+    logits = model.basis_module.classes(model.basis_module(features)[2])
+    total = [
+        -logits[0].log_softmax(0)[batch[0]["basis_sem"][4 * i + 2, 4 * j + 2], i, j]
+        for i in range(16)
+        for j in range(24)
+    ] + [
+        -logits[1].log_softmax(0)[batch[1]["basis_sem"][4 * i + 2, 4 * j + 2], i, j]
+        for i in range(12)
+        for j in range(24)
+    ]
+    torch.testing.assert_close(found, 0.3 * torch.stack(total).mean())
+
+
 def test_the_boxes_learn_as_those_of_fcos(model):
     batch = [image(0, 3), image(1, 2)]
     ours = model.losses(batch)
