@@ -49,7 +49,7 @@ class DenseDetector(Detector):
         pixel_std: of each channel.
     """
 
-    compiled_parts = ("backbone", "head")
+    compiled_parts: tuple[str, ...] = ("backbone", "head")
 
     # Whether `inference_single_image` keeps the field `cell`, the row of each detection among the
     # cells of all levels, for what a subclass predicts of each object.

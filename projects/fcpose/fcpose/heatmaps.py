@@ -171,4 +171,5 @@ def moved(points: Tensor, ways: Tensor, stride: int, reach: float) -> Tensor:
     places = shares.transpose(1, 2).flatten(0, 1)
     maps = ways.float().unflatten(1, (kinds, 2)).flatten(0, 1)
     own = point_sample(maps, places, align_corners=False, padding_mode="border")
-    return points + own.transpose(1, 2).unflatten(0, (-1, kinds)).transpose(1, 2) * reach
+    found: Tensor = points + own.transpose(1, 2).unflatten(0, (-1, kinds)).transpose(1, 2) * reach
+    return found
