@@ -199,7 +199,7 @@ class Copier:
             if mark is not None and mark != self._copied.get(_MARK):
                 self._put(_MARK, mark.encode())
                 self._copied[_MARK] = mark
-            # What was removed before this run is none of its business: somebody made room here.
+            # What was removed before this run stays there: somebody made room here.
             for name in self._seen - found.keys():
                 self._remove(name)
             self._seen = set(found)
