@@ -39,10 +39,25 @@ def exported(cfg, folder, prepare=lambda model: None):
     return model, ExportedModel(path)
 
 
+# Pyramids and layers that are not those of `SMALL`.
+_COMPONENTS = {
+    "libra": ("faster", ["MODEL.FPN.BALANCE", "non_local", "MODEL.FPN.BOTTOM_UP_PATH", True]),
+    "seesaw": ("faster", ["MODEL.ROI_BOX_HEAD.CLASS_LOSS", "seesaw"]),
+    "high_resolution": ("faster", ["MODEL.FPN.FUSION", "high_resolution"]),
+    "nas": ("retinanet", ["MODEL.FPN.FUSION", "nas", "MODEL.FPN.NUM_STAGES", 1]),
+    "bifpn": ("retinanet", ["MODEL.FPN.FUSION", "bifpn", "MODEL.FPN.NUM_STAGES", 1]),
+    "global_context": ("faster", ["MODEL.RESNETS.PLUGIN", "global_context"]),
+    "non_local": ("faster", ["MODEL.RESNETS.PLUGIN", "non_local"]),
+    "eca": ("faster", ["MODEL.RESNETS.PLUGIN", "eca"]),
+    "cbam": ("faster", ["MODEL.RESNETS.PLUGIN", "cbam"]),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(SMALL) - {"mask"}))
+@pytest.mark.parametrize("name", [*sorted(set(SMALL) - {"mask"}), *_COMPONENTS])
 def test_detector(name, tmp_path):
-    cfg = small_config(name)
+    base, options = _COMPONENTS.get(name, (name, []))
+    cfg = small_config(base, *options)
     model, file = exported(cfg, tmp_path)
     for sizes in (SIZES[:1], [(200, 130)], SIZES):
         batch = images_of(sizes)

@@ -85,15 +85,34 @@ class BalancedMaps(nn.Module):
             )
 
     def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Maps by name, fine to coarse -> the same names and shapes."""
+        """Maps by name, fine to coarse -> the same names and shapes; strides double."""
         levels = list(maps.values())
-        size = levels[min(_BALANCED_AT, len(levels) - 1)].shape[-2:]
-        mean = self.refine(torch.stack([_resized(x, size) for x in levels]).mean(dim=0))
-        return {name: x + _resized(mean, x.shape[-2:]) for name, x in maps.items()}
+        middle = min(_BALANCED_AT, len(levels) - 1)
+        size = levels[middle].shape[-2:]
+        sized = [
+            F.max_pool2d(x, 2 ** (middle - i))
+            if i < middle
+            else F.interpolate(x, size=size, mode="nearest")
+            for i, x in enumerate(levels)
+        ]
+        mean = self.refine(torch.stack(sized).mean(dim=0))
+        return {
+            name: x + _at_size(mean, x.shape[-2:], i - middle)
+            for i, (name, x) in enumerate(maps.items())
+        }
 
 
-def _resized(x: Tensor, size: torch.Size) -> Tensor:
-    """The largest numbers of a finer map; the nearest cells of a coarser one."""
-    if x.shape[-2] > size[0] or x.shape[-1] > size[1]:
-        return F.adaptive_max_pool2d(x, size)
-    return F.interpolate(x, size=size, mode="nearest")
+def _at_size(x: Tensor, size: torch.Size, halvings: int) -> Tensor:
+    """The largest cells around each of a coarser map, or the nearest of a finer one."""
+    if halvings <= 0:
+        return F.interpolate(x, size=size, mode="nearest")
+    # Adaptive pooling, which ONNX has for fixed sizes alone: where the sides of the coarser map
+    # were rounded up, its cells share cells of this one.
+    for dim, count in ((2, size[0]), (3, size[1])):
+        place, length = torch.arange(count, device=x.device), x.shape[dim]
+        first, after = place * length // count, ((place + 1) * length + count - 1) // count
+        taps = [
+            x.index_select(dim, torch.minimum(first + i, after - 1)) for i in range(2**halvings + 1)
+        ]
+        x = torch.stack(taps).amax(dim=0)
+    return x

@@ -106,6 +106,17 @@ def test_balancing_adds_the_mean_of_all_maps():
     torch.testing.assert_close(found["p0"], maps["p0"] + large)
 
 
+def test_balancing_shares_cells_where_sides_were_rounded_up():
+    """Sides of 7 and 5 cells are 4 and 3, 2 and 2 above: that is adaptive pooling."""
+    sides = [(28, 20), (14, 10), (7, 5), (4, 3), (2, 2)]
+    maps = {f"p{i}": torch.randn(1, 4, *side) for i, side in enumerate(sides)}
+    found = BalancedMaps(4, "mean")(maps)
+    mean = found["p2"] - maps["p2"]
+    for name in ("p3", "p4"):
+        wanted = maps[name] + F.adaptive_max_pool2d(mean, maps[name].shape[2:])
+        torch.testing.assert_close(found[name], wanted)
+
+
 def test_a_new_balanced_pyramid_with_attention_adds_the_plain_mean():
     """The attention starts with nothing, so that the first steps see the pyramid as it was."""
     maps = {f"p{i}": torch.randn(1, 4, 16 // 2**i, 16 // 2**i) for i in range(3)}
