@@ -6,7 +6,6 @@ N images, C channels, H x W cells.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = ["ChannelAndSpatialAttention", "EfficientChannelAttention", "GlobalContext", "NonLocal"]
@@ -46,7 +45,8 @@ class NonLocal(nn.Module):
         query, key, value = (
             layer(x).flatten(2).transpose(1, 2) for layer in (self.theta, self.phi, self.g)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        # Not torch's own attention, which cannot be recorded for maps of any size.
+        mixed = (query @ key.transpose(1, 2) * self.scale).softmax(dim=2) @ value
         return x + self.out(mixed.transpose(1, 2).unflatten(2, x.shape[2:]))
 
 

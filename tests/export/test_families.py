@@ -46,7 +46,10 @@ _COMPONENTS = {
     "high_resolution": ("faster", ["MODEL.FPN.FUSION", "high_resolution"]),
     "nas": ("retinanet", ["MODEL.FPN.FUSION", "nas", "MODEL.FPN.NUM_STAGES", 1]),
     "bifpn": ("retinanet", ["MODEL.FPN.FUSION", "bifpn", "MODEL.FPN.NUM_STAGES", 1]),
-    "global_context": ("faster", ["MODEL.RESNETS.PLUGIN", "global_context"]),
+    "global_context": (
+        "faster",
+        ["MODEL.RESNETS.PLUGIN", "global_context", "MODEL.RESNETS.PLUGIN_RATIO", 0.25],
+    ),
     "non_local": ("faster", ["MODEL.RESNETS.PLUGIN", "non_local"]),
     "eca": ("faster", ["MODEL.RESNETS.PLUGIN", "eca"]),
     "cbam": ("faster", ["MODEL.RESNETS.PLUGIN", "cbam"]),
