@@ -63,6 +63,6 @@ def _fault_of_parts(cfg: CfgNode) -> str | None:
     ):
         head: Any = registry.get(part.NAME) if is_on else None
         has_rows = getattr(head, "predict_rows", None) not in (None, BranchHead.predict_rows)
-        if is_on and not has_rows:
-            return f"{part.NAME} has no fixed-size form: it samples whole maps at points."
+        if is_on and not has_rows and not hasattr(head, "predict_regions"):
+            return f"{part.NAME} has no fixed-size form."
     return None

@@ -161,7 +161,8 @@ def _scaled_masks(soft: Tensor, padded: Any, seen: Tensor, canvas: Any, sizes: T
         up = axis_weights(cells, all_cells, pixels, all_cells * 0 + pixels, antialias=False)
         down = axis_weights(pixels, seen[:, axis], canvas[axis], sizes[:, axis], antialias=False)
         weights.append(down @ up)
-    return weights[0][:, None] @ soft @ weights[1][:, None].mT
+    # Columns first: the larger product is then one over the fewer rows of a wide image.
+    return weights[0][:, None] @ (soft @ weights[1][:, None].mT)
 
 
 def _resized_maps(scores: Tensor, seen: Tensor, canvas: Any, sizes: Tensor) -> Tensor:
@@ -174,10 +175,15 @@ def _resized_maps(scores: Tensor, seen: Tensor, canvas: Any, sizes: Tensor) -> T
 def fold_batch_norms_(model: nn.Module) -> nn.Module:
     """Put each frozen batch norm into the weights of the convolution before it, in place.
 
+    Every convolution has a bias afterwards: without one, the file would compute zeros, and a
+    convolution with a computed bias is not quantized.
+
     Args:
         model: in evaluation mode.
     """
     for layer in model.modules():
+        if isinstance(layer, nn.Conv2d) and layer.bias is None:
+            layer.bias = nn.Parameter(layer.weight.new_zeros(layer.out_channels))
         if isinstance(layer, Conv2d) and type(layer.norm) is FrozenBatchNorm2d:
             scale, shift = layer.norm.scale_and_shift()
             bias = shift if layer.bias is None else torch.addcmul(shift, layer.bias, scale)

@@ -74,6 +74,10 @@ def quantize(path: Path, images: Iterable[tuple[np.ndarray, np.ndarray]]) -> Non
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "model.onnx"
         path.replace(source)
+        # A convolution is quantized whole only if its batch norm is in it and its bias a constant.
+        tools.shape_inference.quant_pre_process(
+            str(source), str(source), skip_symbolic_shape=True, skip_onnx_shape=True
+        )
         tools.quantize_static(
             str(source),
             str(path),

@@ -136,8 +136,14 @@ def get_uncertain_point_coords_on_grid(
         (N, P) int64 positions in the flattened maps, and (N, P, 2) centres of these cells.
     """
     height, width = uncertainty_map.shape[-2:]
-    count = min(num_points, height * width)
-    positions = uncertainty_map.flatten(1).topk(count, dim=1).indices
+    flat = uncertainty_map.flatten(1)
+    if isinstance(height * width, torch.SymInt):
+        # While a graph is recorded the number must be a constant: the last cell comes repeatedly.
+        more = flat.new_full((flat.shape[0], num_points), -torch.inf)
+        positions = torch.cat([flat, more], dim=1).topk(num_points, dim=1).indices
+        positions = positions.clamp(max=height * width - 1)
+    else:
+        positions = flat.topk(min(num_points, height * width), dim=1).indices
     row = torch.div(positions, width, rounding_mode="floor")
     cell = torch.stack([positions - row * width, row], dim=-1)
     size = torch.tensor([width, height], device=cell.device, dtype=torch.float32)

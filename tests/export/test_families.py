@@ -11,6 +11,8 @@ from d2lite.export.export_model import make_function
 from d2lite.export.metadata import describe
 from d2lite.export.proof import _subset
 from d2lite.export.to_onnx import export_onnx
+from d2lite.export.to_openvino import export_openvino
+from d2lite.export.to_torch import export_torch
 from d2lite.modeling import build_model
 from d2lite.structures import Boxes, BoxMode, Instances
 from d2lite.utils.errors import ExportError
@@ -26,17 +28,25 @@ _SEGMENTOR = [
 ]
 
 
-def exported(cfg, folder, prepare=lambda model: None):
+WRITERS = {
+    "onnx": ("model.onnx", export_onnx),
+    "openvino": ("model.xml", export_openvino),
+    "torch": ("model.pt2", export_torch),
+}
+
+
+def exported(cfg, folder, prepare=lambda model: None, to="onnx"):
     """The model and its file; `prepare` changes the weights before."""
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
+    if to != "torch":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime" if to == "onnx" else "openvino")
     torch.manual_seed(0)
-    model = fill(build_model(cfg))
+    model = fill(build_model(cfg)).eval()
     prepare(model)
     function = make_function(cfg, model)
-    path = folder / "model.onnx"
-    export_onnx(function, path, describe(cfg, function, "onnx"))
-    return model, ExportedModel(path)
+    name, write = WRITERS[to]
+    write(function, folder / name, describe(cfg, function, to))
+    return model, ExportedModel(folder / name)
 
 
 # Pyramids and layers that are not those of `SMALL`.

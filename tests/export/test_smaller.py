@@ -12,6 +12,7 @@ from d2lite.export.exported_model import ExportedModel
 from d2lite.export.metadata import describe
 from d2lite.export.smaller import calibration_images, halve_weights, quantize
 from d2lite.export.to_onnx import export_onnx
+from d2lite.modeling import build_model
 from d2lite.utils.errors import ExportError
 from tests.modeling.small_detectors import images_of, small_config, small_detector
 
@@ -43,6 +44,30 @@ def test_smaller_files_find_the_same_objects(tmp_path):
             assert difference.matched >= least
             if least == 0.9:
                 assert not difference.faults(HALF_TOLERANCE, 128)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["GN", "BN"])
+def test_convolutions_before_a_norm_are_quantized_whole(norm, tmp_path):
+    """Otherwise onnxruntime computes them in float32."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    cfg = small_config("retinanet", "MODEL.FPN.NORM", norm)
+    function = make_function(cfg, build_model(cfg).eval())
+    path = tmp_path / "model.onnx"
+    export_onnx(function, path, describe(cfg, function, "onnx"))
+    quantize(
+        path, [(x["image"].numpy()[None], np.array([[64, 64]])) for x in images_of([(64, 64)])]
+    )
+    graph = onnx.load(str(path)).graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    inputs = [
+        made_by.get(name) for node in graph.node if node.op_type == "Conv" for name in node.input
+    ]
+    assert len(inputs) > 60
+    assert set(inputs) == {"DequantizeLinear"}
+    assert "BatchNormalization" not in made_by.values()
 
 
 def test_ranges_are_taken_from_the_first_images_of_a_dataset():

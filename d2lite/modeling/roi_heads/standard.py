@@ -276,15 +276,15 @@ class StandardROIHeads(ROIHeads):
         if not getattr(self, f"{name}_on"):
             return {}
         head, pooler = getattr(self, f"{name}_head"), getattr(self, f"{name}_pooler")
-        maps = [features[key] for key in getattr(self, f"{name}_in_features")]
-        if pooler is None:
-            raise ExportError(f"{type(head).__name__} on whole maps has no fixed-size form.")
+        maps = {key: features[key] for key in getattr(self, f"{name}_in_features")}
         rows = rows_of(found.valid)
-        rois = images_of_rows(found.boxes)[rows]
-        logits = head.layers(pooler.pool_rows(maps, rois))
-        return found.placed(
-            head.predict_rows(logits, rois[:, 1:], found.classes.flatten()[rows]), rows
-        )
+        rois, classes = images_of_rows(found.boxes)[rows], found.classes.flatten()[rows]
+        if pooler is not None:
+            logits = head.layers(pooler.pool_rows(list(maps.values()), rois))
+            return found.placed(head.predict_rows(logits, rois[:, 1:], classes), rows)
+        if not hasattr(head, "predict_regions"):
+            raise ExportError(f"{type(head).__name__} on whole maps has no fixed-size form.")
+        return found.placed(head.predict_regions(maps, rois, classes), rows)
 
     def _forward_box(self, features: Features, proposals: list[Instances]) -> Any:
         """Losses in training; else detections of each image."""

@@ -3,7 +3,8 @@
 from .coarse_head import CoarseMaskHead, ConvFCHead
 from .color_augmentation import ColorAugSSDTransform
 from .config import add_pointrend_config
-from .mask_head import ImplicitPointRendMaskHead, PointRendMaskHead
+from .implicit_mask_head import ImplicitPointRendMaskHead
+from .mask_head import PointRendMaskHead
 from .point_head import (
     POINT_HEAD_REGISTRY,
     ImplicitPointHead,

@@ -1,9 +1,8 @@
-"""PointRend as mask heads: coarse masks or networks of boxes, then predictions at points.
+"""PointRend as a mask head: coarse masks of boxes, then predictions at points.
 
 R regions of all images, P points of each, K classes (1 if masks are the same for all).
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from d2lite.layers import ShapeSpec
 from d2lite.layers.point_sampling import points_of_images, put_at_cells
 from d2lite.modeling.roi_heads import ROI_MASK_HEAD_REGISTRY
 from d2lite.modeling.roi_heads.mask_head import mask_rcnn_inference, mask_rcnn_loss
-from d2lite.structures import Boxes, Instances
+from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError
 
 from .coarse_head import ConvFCHead
@@ -29,7 +28,7 @@ from .point_features import (
     sample_point_labels,
 )
 from .point_head import build_point_head, follow_num_classes, of_class, roi_mask_point_loss
-from .point_maps import PointMaps, Subdivision
+from .point_maps import PointMaps, Regions, Subdivision
 
 Features = dict[str, Tensor]
 
@@ -99,7 +98,7 @@ class PointRendMaskHead(nn.Module):
         node = cfg.MODEL.ROI_MASK_HEAD
         num_classes = 1 if node.CLS_AGNOSTIC_MASK else cfg.MODEL.ROI_HEADS.NUM_CLASSES
         side = node.OUTPUT_SIDE_RESOLUTION
-        arguments, shape = _region_arguments(cfg, input_shape)
+        arguments, shape = region_arguments(cfg, input_shape)
         arguments["coarse_head"] = ConvFCHead(cfg, shape, output_shape=(num_classes, side, side))
         if not node.POINT_HEAD_ON:
             return arguments
@@ -110,7 +109,7 @@ class PointRendMaskHead(nn.Module):
             side, steps = 2 * side, steps - 1
         return {
             **arguments,
-            **_point_arguments(cfg, input_shape),
+            **point_arguments(cfg, input_shape),
             "oversample_ratio": points.OVERSAMPLE_RATIO,
             "importance_sample_ratio": points.IMPORTANCE_SAMPLE_RATIO,
             "subdivision": Subdivision(side, steps, num_points),
@@ -131,13 +130,13 @@ class PointRendMaskHead(nn.Module):
         """
         if not self.training:
             boxes = [found.pred_boxes for found in instances]
-            coarse = self.coarse_head(self._roi_pooler(features, boxes))
+            coarse = self._represent(self._roi_pooler(features, boxes))
             if self.point_head is not None:
                 return self._subdivision_inference(features, coarse, instances)
             mask_rcnn_inference(coarse, instances)
             return instances
         boxes = [found.proposal_boxes for found in instances]
-        coarse = self.coarse_head(self._roi_pooler(features, boxes))
+        coarse = self._represent(self._roi_pooler(features, boxes))
         losses = {"loss_mask": mask_rcnn_loss(coarse, instances)}
         if self.point_head is not None:
             points, labels = self._sample_train_points(coarse, instances)
@@ -145,11 +144,38 @@ class PointRendMaskHead(nn.Module):
             losses["loss_mask_point"] = roi_mask_point_loss(logits, instances, labels)
         return losses
 
-    def _roi_pooler(self, features: Features, boxes: Sequence[Boxes]) -> Tensor:
+    def predict_regions(
+        self, features: Features, rois: Tensor, classes: Tensor
+    ) -> dict[str, Tensor]:
+        """The masks of regions as a tensor, for the fixed-size form.
+
+        Args:
+            features: maps of the backbone, by name.
+            rois: (R, 5) float, (image, x0, y0, x1, y1) in pixels of the network's input, R > 0.
+            classes: (R,) int64.
+
+        Returns:
+            {"masks": (R, 1, S, S) probabilities of the mask of each region's class}.
+        """
+        representation = self._represent(self._roi_pooler(features, rois))
+        if self.point_head is None:
+            return {"masks": of_class(representation, classes).sigmoid()}
+        return {"masks": self._subdivided(features, representation, rois, classes).sigmoid()}
+
+    def _represent(self, regions: Tensor) -> Tensor:
+        """What points are predicted from, of (R, C, side, side) features of boxes."""
+        coarse: Tensor = self.coarse_head(regions)
+        return coarse
+
+    def _roi_pooler(self, features: Features, boxes: Regions) -> Tensor:
         """(R, C, side, side) features on a regular grid in each box."""
-        num_boxes = sum(len(of_image) for of_image in boxes)
+        num_boxes = (
+            boxes.shape[0] if isinstance(boxes, Tensor) else sum(len(each) for each in boxes)
+        )
         side = self.region_side
-        grid = generate_regular_grid_point_coords(num_boxes, side, boxes[0].device)
+        grid = generate_regular_grid_point_coords(
+            num_boxes, side, features[self.region_maps.names[0]].device
+        )
         return self.region_maps.sample(features, boxes, grid).unflatten(2, (side, side))
 
     def _sample_train_points(
@@ -164,12 +190,12 @@ class PointRendMaskHead(nn.Module):
                 self.train_num_points,
                 self.oversample_ratio,
                 self.importance_sample_ratio,
-                draw=_draw_of(instances, coarse.device),
+                draw=draw_of(instances, coarse.device),
             )
         return points, sample_point_labels(instances, points)
 
     def _get_point_logits(
-        self, features: Features, boxes: Sequence[Boxes], points: Tensor, representation: Tensor
+        self, features: Features, boxes: Regions, points: Tensor, representation: Tensor
     ) -> Tensor:
         """(R, K, P) logits at (R, P, 2) points; the representation is the coarse logits."""
         fine = self.point_maps.sample(features, boxes, points)
@@ -179,105 +205,43 @@ class PointRendMaskHead(nn.Module):
     def _subdivision_inference(
         self, features: Features, representation: Tensor, instances: list[Instances]
     ) -> list[Instances]:
+        boxes = [found.pred_boxes for found in instances]
+        classes = torch.cat([found.pred_classes for found in instances])
+        masks = self._subdivided(features, representation, boxes, classes)
+        mask_rcnn_inference(masks, instances)
+        return instances
+
+    def _subdivided(
+        self, features: Features, representation: Tensor, boxes: Regions, classes: Tensor
+    ) -> Tensor:
         """Predict a small mask; then double it and predict its least certain cells, repeatedly.
 
         DIFFERS: only the class that is wanted is kept of each mask, which is all the result
         depends on. All 80 of COCO would be 1.6 GB for 100 objects.
+
+        Returns:
+            (R, 1, S, S) logits.
         """
-        boxes = [found.pred_boxes for found in instances]
-        classes = torch.cat([found.pred_classes for found in instances])
-        side = self.subdivision.side
-        points = generate_regular_grid_point_coords(len(classes), side, representation.device)
+        side, count = self.subdivision.side, classes.shape[0]
+        points = generate_regular_grid_point_coords(count, side, representation.device)
         logits = self._get_point_logits(features, boxes, points, representation)
         masks = of_class(logits, classes).unflatten(2, (side, side))
-        for _ in range(self.subdivision.steps if len(classes) else 0):
+        for _ in range(self.subdivision.steps if count > 0 else 0):
             masks = F.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
             cells, points = get_uncertain_point_coords_on_grid(
                 calculate_uncertainty(masks, classes), self.subdivision.num_points
             )
             logits = self._get_point_logits(features, boxes, points, representation)
             masks = put_at_cells(masks, cells, of_class(logits, classes))
-        mask_rcnn_inference(masks, instances)
-        return instances
+        return masks
 
 
-@ROI_MASK_HEAD_REGISTRY.register()
-class ImplicitPointRendMaskHead(PointRendMaskHead):
-    """The weights of a small network for each box, which predicts for any point if it is inside.
-
-    Args:
-        parameter_head: (R, C, region_side, region_side) -> (R, number of weights).
-        regularizer: factor on the mean square of these weights, as a loss.
-        **kwargs: see `PointRendMaskHead`.
-
-    Source: Cheng 2021, arXiv:2104.06404, section 5.
-    """
-
-    @configurable
-    def __init__(self, *, parameter_head: nn.Module, regularizer: float, **kwargs: Any) -> None:
-        super().__init__(coarse_head=None, **kwargs)
-        self.parameter_head = parameter_head
-        self.regularizer = regularizer
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        """Arguments from `MODEL.ROI_MASK_HEAD`, `POINT_HEAD` and `IMPLICIT_POINTREND`."""
-        points = cfg.MODEL.POINT_HEAD
-        side = math.isqrt(points.SUBDIVISION_NUM_POINTS)
-        if side**2 != points.SUBDIVISION_NUM_POINTS:
-            raise ConfigError(
-                f"MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS is {points.SUBDIVISION_NUM_POINTS}; "
-                "implicit PointRend begins with a grid of as many points. Use a square number, "
-                f"such as {side**2}."
-            )
-        of_regions, shape = _region_arguments(cfg, input_shape)
-        of_points = _point_arguments(cfg, input_shape)
-        num_params = of_points["point_head"].num_params
-        return {
-            **of_regions,
-            **of_points,
-            "parameter_head": ConvFCHead(cfg, shape, output_shape=(num_params,)),
-            "regularizer": cfg.MODEL.IMPLICIT_POINTREND.PARAMS_L2_REGULARIZER,
-            "subdivision": Subdivision(side, points.SUBDIVISION_STEPS, side**2),
-        }
-
-    def forward(
-        self, features: Features, instances: list[Instances]
-    ) -> dict[str, Tensor] | list[Instances]:
-        """As `PointRendMaskHead.forward`; the losses are `loss_l2` and `loss_mask_point`."""
-        name = "proposal_boxes" if self.training else "pred_boxes"
-        boxes = [found.get(name) for found in instances]
-        parameters = self.parameter_head(self._roi_pooler(features, boxes))
-        if not self.training:
-            return self._subdivision_inference(features, parameters, instances)
-        points, labels = self._uniform_sample_train_points(instances)
-        logits = self._get_point_logits(features, boxes, points, parameters)
-        square = parameters.square()
-        penalty = square.mean() if len(square) else square.sum()
-        return {
-            "loss_l2": self.regularizer * penalty,
-            "loss_mask_point": roi_mask_point_loss(logits, instances, labels),
-        }
-
-    def _uniform_sample_train_points(self, instances: list[Instances]) -> tuple[Tensor, Tensor]:
-        """(R, P, 2) random points, and (R, P) their labels."""
-        device = instances[0].proposal_boxes.device
-        points = _draw_of(instances, device)(self.train_num_points)
-        return points, sample_point_labels(instances, points)
-
-    def _get_point_logits(
-        self, features: Features, boxes: Sequence[Boxes], points: Tensor, representation: Tensor
-    ) -> Tensor:
-        """(R, K, P) logits at (R, P, 2) points; the representation is the networks' weights."""
-        fine = self.point_maps.sample(features, boxes, points)
-        return self.point_head(fine, points, representation)
-
-
-def _draw_of(instances: Sequence[Instances], device: torch.device) -> Any:
+def draw_of(instances: Sequence[Instances], device: torch.device) -> Any:
+    """A source of the random points of labelled proposals, see `points_of_images`."""
     return points_of_images([len(found) for found in instances], _POINTS, device)
 
 
-def _region_arguments(
+def region_arguments(
     cfg: CfgNode, input_shape: dict[str, ShapeSpec]
 ) -> tuple[dict[str, Any], ShapeSpec]:
     """What boxes are shown as, and the shape of that."""
@@ -292,7 +256,7 @@ def _region_arguments(
     return {"region_maps": maps, "region_side": side}, shape
 
 
-def _point_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+def point_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
     """The point head, and what it is shown."""
     follow_num_classes(cfg, cfg.MODEL.ROI_HEADS.NUM_CLASSES, "MODEL.ROI_HEADS.NUM_CLASSES")
     maps = PointMaps.of(cfg.MODEL.POINT_HEAD.IN_FEATURES, input_shape)

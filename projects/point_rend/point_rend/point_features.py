@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.layers.point_sampling import (
@@ -21,6 +22,7 @@ __all__ = [
     "point_sample",
     "point_sample_fine_grained_features",
     "sample_point_labels",
+    "sample_rows",
 ]
 
 
@@ -67,6 +69,39 @@ def point_sample_fine_grained_features(
         ]
         sampled.append(torch.cat(of_map, dim=1).transpose(0, 1))
     return torch.cat(sampled, dim=1), places
+
+
+def sample_rows(
+    features_list: Sequence[Tensor],
+    feature_scales: Sequence[float],
+    rois: Tensor,
+    point_coords: Tensor,
+) -> Tensor:
+    """`point_sample_fine_grained_features` in a form that can be exported.
+
+    The maps of the images are put below each other, with a row of zeros between them, and all
+    points are looked up at once: a graph has no loop over images.
+
+    Args:
+        features_list: (N, Ci, Hi, Wi) maps.
+        feature_scales: 1 / stride of each map.
+        rois: (R, 5) float, (image, x0, y0, x1, y1).
+        point_coords: (R, P, 2) within the boxes.
+
+    Returns:
+        (R, sum of Ci, P) features.
+    """
+    x, y = get_point_coords_wrt_image(rois[:, 1:], point_coords).unbind(dim=2)
+    sampled = []
+    for feature, scale in zip(features_list, feature_scales, strict=True):
+        tall = F.pad(feature, (0, 0, 0, 1)).transpose(0, 1).flatten(1, 2)
+        below = rois[:, :1] * (feature.shape[2] + 1)
+        points = torch.stack(
+            [x * scale / tall.shape[2], (y * scale + below) / tall.shape[1]], dim=2
+        )
+        found = point_sample(tall[None], points[None], align_corners=False)[0]
+        sampled.append(found.transpose(0, 1))
+    return torch.cat(sampled, dim=1)
 
 
 def sample_point_labels(instances: Sequence[Instances], point_coords: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def of_class(logits: Tensor, classes: Tensor) -> Tensor:
     """
     if logits.shape[1] == 1:
         return logits
-    return logits[torch.arange(len(logits), device=logits.device), classes, None]
+    return logits[torch.arange(logits.shape[0], device=logits.device), classes, None]
 
 
 @POINT_HEAD_REGISTRY.register()

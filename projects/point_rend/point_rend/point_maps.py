@@ -9,7 +9,10 @@ from d2lite.layers import ShapeSpec
 from d2lite.structures import Boxes
 from d2lite.utils.errors import ConfigError
 
-from .point_features import point_sample_fine_grained_features
+from .point_features import point_sample_fine_grained_features, sample_rows
+
+Regions = Sequence[Boxes] | Tensor
+"""The boxes of each image; or, in the fixed-size form, (R, 5) rows of (image, x0, y0, x1, y1)."""
 
 
 class PointMaps(NamedTuple):
@@ -43,11 +46,11 @@ class PointMaps(NamedTuple):
         scales = [1.0 / shape.stride for shape in shapes]
         return cls(list(names), scales, sum(shape.channels for shape in shapes))
 
-    def sample(
-        self, features: dict[str, Tensor], boxes: Sequence[Boxes], point_coords: Tensor
-    ) -> Tensor:
-        """(R, channels, P) features at the (R, P, 2) points of the boxes of each image."""
+    def sample(self, features: dict[str, Tensor], boxes: Regions, point_coords: Tensor) -> Tensor:
+        """(R, channels, P) features at the (R, P, 2) points of the boxes."""
         maps = [features[name] for name in self.names]
+        if isinstance(boxes, Tensor):
+            return sample_rows(maps, self.scales, boxes, point_coords)
         return point_sample_fine_grained_features(maps, self.scales, boxes, point_coords)[0]
 
 

@@ -9,6 +9,7 @@ from d2lite.projects.point_rend.point_features import (
     get_point_coords_wrt_image,
     point_sample_fine_grained_features,
     sample_point_labels,
+    sample_rows,
 )
 from d2lite.structures import BitMasks, Boxes, Instances, PolygonMasks
 
@@ -32,6 +33,23 @@ def test_features_come_from_the_maps_of_the_boxes_own_image():
     torch.testing.assert_close(found[:, 1], places[..., 0])
     torch.testing.assert_close(found[0, 0], places[0, :, 0])
     torch.testing.assert_close(found[1:, 0], 1000 + places[1:, :, 0])
+
+
+def test_rows_of_all_images_have_the_features_of_the_boxes_of_each():
+    """Boxes at the borders read zeros there, and not what another image has."""
+    maps = [torch.rand(3, 4, 8, 10), torch.rand(3, 2, 4, 5)]
+    scales = [0.25, 0.125]
+    of_images = [
+        torch.tensor([[0.0, 0, 40, 32], [3, 20, 22, 32]]),
+        torch.tensor([[0.0, 0, 5, 5]]),
+        torch.tensor([[30.0, 9, 40, 32]]),
+    ]
+    points = torch.cat([torch.rand(4, 20, 2), torch.tensor([[0.0, 0], [1, 1]]).expand(4, 2, 2)], 1)
+    boxes = [Boxes(rows) for rows in of_images]
+    expected, _ = point_sample_fine_grained_features(maps, scales, boxes, points)
+    image = torch.tensor([0.0, 0, 1, 2])[:, None]
+    rois = torch.cat([image, torch.cat(of_images)], dim=1)
+    torch.testing.assert_close(sample_rows(maps, scales, rois, points), expected)
 
 
 def test_images_without_boxes_give_no_features():
