@@ -52,7 +52,7 @@ _BLOCKS_PER_STAGE = {
     152: (3, 8, 36, 3),
 }
 _PER_BLOCK = "_per_block"
-# Each makes the layer for a number of channels, and the share of them that it hides.
+# Each makes a layer for a number of channels, and the share of them that its hidden layer has.
 _PLUGINS: dict[str, Callable[[int, float], nn.Module]] = {
     "non_local": NonLocal,
     "global_context": GlobalContext,
