@@ -52,9 +52,11 @@ MODEL.FPN.RELU_BEFORE_P7 = True
 MODEL.FPN.FUSION = "top_down"
 MODEL.FPN.NUM_STAGES = 7
 # Of "top_down" (d2lite): mix the maps from fine to coarse afterwards (PAFPN), and add the mean of
-# all maps to each, refined by "non_local", "conv" or "mean" (Libra R-CNN); "" for no mean.
+# all maps to each, refined by "non_local", "conv" or "mean" (Libra R-CNN); "" for no mean. It has
+# the size of the map of this number, from the finest as 0.
 MODEL.FPN.BOTTOM_UP_PATH = False
 MODEL.FPN.BALANCE = ""
+MODEL.FPN.BALANCE_LEVEL = 2
 
 MODEL.PROPOSAL_GENERATOR = CN()
 # Name in PROPOSAL_GENERATOR_REGISTRY: "RPN", "RRPN", or "PrecomputedProposals".

@@ -146,8 +146,9 @@ def pyramid_of(neck: Part | Sequence[Part]) -> tuple[Part, Keys]:
     keys: Keys = {}
     for other in others:
         require_kind(other, "neck", "BFP")
-        if other.get("refine_level", 2) != 2 or norm_of(other):
-            raise ConfigError("A BFP of the third map, without a norm, has a counterpart.")
+        if norm_of(other):
+            raise ConfigError("A BFP with a norm has no counterpart.")
+        keys["MODEL.FPN.BALANCE_LEVEL"] = other.get("refine_level", 2)
         keys["MODEL.FPN.BALANCE"] = other.get("refine_type") or "mean"
     return first, keys
 

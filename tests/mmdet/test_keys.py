@@ -90,7 +90,7 @@ LIBRA = """type='CombinedSampler', num=64,
     pos_sampler=dict(type='InstanceBalancedPosSampler'),
     neg_sampler=dict(type='IoUBalancedNegSampler', floor_thr=-1, num_bins=3)"""
 NECK = "type='FPN', in_channels=[16, 32, 64, 128], out_channels=24, num_outs=5"
-BALANCED = f"neck=[dict({NECK}), dict(type='BFP', refine_level=2, refine_type='non_local')],"
+BALANCED = f"neck=[dict({NECK}), dict(type='BFP', refine_level=1, refine_type='non_local')],"
 CONTEXT = """style='pytorch', plugins=[dict(
     cfg=dict(type='ContextBlock', ratio=0.25), stages=(False, True, True, True),
     position='after_conv3')],"""
@@ -228,7 +228,10 @@ def test_what_has_no_counterpart_is_refused_by_name(change, message):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ((f"neck=dict({NECK}),", BALANCED), {"MODEL.FPN.BALANCE": "non_local"}),
+        (
+            (f"neck=dict({NECK}),", BALANCED),
+            {"MODEL.FPN.BALANCE": "non_local", "MODEL.FPN.BALANCE_LEVEL": 1},
+        ),
         (("type='FPN'", "type='PAFPN'"), {"MODEL.FPN.BOTTOM_UP_PATH": True}),
         (("type='RandomSampler', num=64", LIBRA), {"MODEL.ROI_HEADS.SAMPLER": "libra"}),
         (

@@ -49,6 +49,7 @@ class FPN(PyramidBackbone):
         has_bottom_up_path: mix the maps once more, from fine to coarse; see `BottomUpPath`.
         balance: what the mean of all maps goes through that is added to each; "" for no mean. See
             `BalancedMaps`.
+        balance_level: likewise.
 
     Raises:
         ConfigError: if maps are missing or their strides do not double.
@@ -65,6 +66,7 @@ class FPN(PyramidBackbone):
         square_pad: int = 0,
         has_bottom_up_path: bool = False,
         balance: str = "",
+        balance_level: int = 2,
     ) -> None:
         super().__init__()
         if fuse_type not in ("sum", "avg"):
@@ -112,7 +114,7 @@ class FPN(PyramidBackbone):
         self.bottom_up_path = (
             BottomUpPath(len(shapes), out_channels, norm) if has_bottom_up_path else None
         )
-        self.balance = BalancedMaps(out_channels, balance) if balance else None
+        self.balance = BalancedMaps(out_channels, balance, balance_level) if balance else None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Compute the pyramid.
@@ -244,6 +246,7 @@ def make_pyramid(
             square_pad=square_pad,
             has_bottom_up_path=node.BOTTOM_UP_PATH,
             balance=node.BALANCE,
+            balance_level=node.BALANCE_LEVEL,
         )
     if node.FUSION not in (*_STACKED, "high_resolution"):
         known = ["top_down", *_STACKED, "high_resolution"]

@@ -12,9 +12,6 @@ from ..weight_init import xavier_fill
 
 __all__ = ["BalancedMaps", "BottomUpPath"]
 
-# Of how many halvings of the finest map the mean of all maps is.
-_BALANCED_AT = 2
-
 
 class BottomUpPath(nn.Module):
     """Mix the maps of a pyramid once more, from fine to coarse.
@@ -63,6 +60,7 @@ class BalancedMaps(nn.Module):
         channels: of each map.
         refine: what the mean goes through: "non_local", "conv" (3 x 3, with a ReLU) or "mean"
             (nothing).
+        level: the mean has the size of this map, counted from the finest as 0.
 
     Raises:
         ConfigError: for another name.
@@ -70,8 +68,9 @@ class BalancedMaps(nn.Module):
     Source: Pang 2019 (Libra R-CNN), arXiv:1904.02701, section 3.2.
     """
 
-    def __init__(self, channels: int, refine: str = "non_local") -> None:
+    def __init__(self, channels: int, refine: str = "non_local", level: int = 2) -> None:
         super().__init__()
+        self.level = level
         if refine == "non_local":
             self.refine: nn.Module = NonLocal(channels, ratio=1.0, is_scaled=False)
         elif refine == "conv":
@@ -87,7 +86,7 @@ class BalancedMaps(nn.Module):
     def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Maps by name, fine to coarse -> the same names and shapes; strides double."""
         levels = list(maps.values())
-        middle = min(_BALANCED_AT, len(levels) - 1)
+        middle = min(self.level, len(levels) - 1)
         size = levels[middle].shape[-2:]
         sized = [
             F.max_pool2d(x, 2 ** (middle - i))

@@ -106,6 +106,15 @@ def test_balancing_adds_the_mean_of_all_maps():
     torch.testing.assert_close(found["p0"], maps["p0"] + large)
 
 
+def test_the_mean_has_the_size_of_the_chosen_map():
+    maps = {f"p{i}": torch.randn(1, 4, 16 // 2**i, 16 // 2**i) for i in range(3)}
+    found = BalancedMaps(4, "mean", level=1)(maps)
+    mean = found["p1"] - maps["p1"]
+    grown = maps["p2"].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(mean, (F.max_pool2d(maps["p0"], 2) + maps["p1"] + grown) / 3)
+    torch.testing.assert_close(found["p2"], maps["p2"] + F.max_pool2d(mean, 2))
+
+
 def test_balancing_shares_cells_where_sides_were_rounded_up():
     """Sides of 7 and 5 cells are 4 and 3, 2 and 2 above: that is adaptive pooling."""
     sides = [(28, 20), (14, 10), (7, 5), (4, 3), (2, 2)]
