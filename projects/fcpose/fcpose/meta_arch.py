@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import heatmap_focal_loss
 from d2lite.modeling import FCOS, META_ARCH_REGISTRY
 from d2lite.modeling.backbone.backbone import check_maps
 from d2lite.modeling.dynamic_convs import kernel_sizes, run_dynamic, with_ways
@@ -20,16 +18,14 @@ from d2lite.modeling.padded import rows_of
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import log_scalars
-from d2lite.utils.process_means import mean_over_processes, own_share
 
-from .heatmaps import enlarged, moved, peaks, pose_losses, ways_to_keypoints
+from .heatmaps import enlarged, moved, peaks, pose_losses
 from .layers import BasisModule, Controller, FCPoseHead
 from .learners import choose_learners
+from .losses import class_loss, direction_loss, heatmap_loss, shared_count
 
 # The published number, for COCO's keypoints; a config that a run saved has it for others too.
 _ATTN_LEN = 2737
-# The class of cells in the padding, which learn none.
-_PADDING = -100
 
 
 @META_ARCH_REGISTRY.register()
@@ -174,12 +170,15 @@ class FCPose(FCOS):
         points = [self._points_of(gt) for gt in truth]
         if self.basis_module.classes is not None:
             classes = self.truth_of(batched_inputs, "basis_sem")
-            losses["loss_basis_sem"] = self._class_loss(self.basis_module.classes(mixed), classes)
+            logits = self.basis_module.classes(mixed)
+            losses["loss_basis_sem"] = self.class_weight * class_loss(logits, classes, self._stride)
         return {
             **losses,
             "loss_keypoint": self._keypoint_loss(predictions[3], bases, anchors, owners, points),
-            "loss_direction": self._direction_loss(ways, points),
-            "loss_basis": self._basis_loss(self.basis_module.heatmaps(mixed), heights),
+            "loss_direction": self.direction_weight
+            * direction_loss(ways, points, self._stride, self.distance_norm),
+            "loss_basis": self.basis_weight
+            * heatmap_loss(enlarged(self.basis_module.heatmaps(mixed), self._factor), heights),
         }
 
     def forward_inference(
@@ -288,37 +287,4 @@ class FCPose(FCOS):
         logits = enlarged(self._heat_maps(towers, bases, anchors, image, cell), self._factor)
         losses = pose_losses(logits, keypoints, self.heatmap_stride)
         count = (keypoints[..., 2] > 0).sum().float()
-        return self.keypoint_weight * losses.sum() / _shared(count)
-
-    def _direction_loss(self, ways: Tensor, points: Sequence[Tensor]) -> Tensor:
-        """The mean distance between predicted ways and true ones along an axis."""
-        size = (ways.shape[-2], ways.shape[-1])
-        targets = [ways_to_keypoints(own, size, self._stride, self.distance_norm) for own in points]
-        wanted, is_near = (torch.stack(parts) for parts in zip(*targets, strict=True))
-        errors = (ways.float().view_as(wanted) - wanted).abs().sum(dim=2)
-        count = 2 * is_near.sum().float()
-        return self.direction_weight * (errors * is_near).sum() / _shared(count)
-
-    def _basis_loss(self, logits: Tensor, heights: Sequence[Tensor]) -> Tensor:
-        """The focal loss of the heat maps of all objects together, a keypoint."""
-        large = enlarged(logits, self._factor).float()
-        wanted = torch.zeros_like(large)
-        for row, of_image in zip(wanted, heights, strict=True):
-            row[:, : of_image.shape[1], : of_image.shape[2]] = of_image
-        count = (wanted == 1).sum().float()
-        loss = heatmap_focal_loss(large, wanted, reduction="sum")
-        return self.basis_weight * loss / _shared(count)
-
-    def _class_loss(self, logits: Tensor, classes: Sequence[Tensor]) -> Tensor:
-        """The mean cross-entropy of the classes of the cells, at the pixel in their middle."""
-        wanted = logits.new_full((len(classes), *logits.shape[-2:]), _PADDING, dtype=torch.int64)
-        for row, of_image in zip(wanted, classes, strict=True):
-            middle = of_image[self._stride // 2 :: self._stride, self._stride // 2 :: self._stride]
-            row[: middle.shape[0], : middle.shape[1]] = middle
-        loss = F.cross_entropy(logits.float(), wanted, reduction="sum", ignore_index=_PADDING)
-        return self.class_weight * loss / _shared((wanted != _PADDING).sum().float())
-
-
-def _shared(count: Tensor) -> Tensor:
-    """What a loss is divided by: the mean of a number over processes, and not 0."""
-    return mean_over_processes(count).clamp(min=own_share())
+        return self.keypoint_weight * losses.sum() / shared_count(count)
