@@ -19,7 +19,7 @@ import argparse
 from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
 
 TASKS = ("train", "infer", "data", "coco-eval", "import", "end-to-end")
-PEERS = ("torchvision", "transformers", "detectron2", "pycocotools")
+PEERS = ("torchvision", "transformers", "detectron2", "eager", "pycocotools")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,7 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", choices=TASKS, default="data", help="what to measure")
     add_config_arguments(parser)
     add = parser.add_argument
-    add("--against", choices=PEERS, help="the library to compare with")
+    add(
+        "--against", choices=PEERS, help="the library to compare with; eager: without MODEL.COMPILE"
+    )
     add("--repeats", type=int, default=3, help="measurements (%(default)s)")
     add("--warmup", type=int, default=1, help="runs before them that do not count (%(default)s)")
     add("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"), help="(480 640)")

@@ -37,13 +37,17 @@ def shard_model_(model: nn.Module, *, min_params: int = 100_000) -> None:
         min_params: smaller blocks are not worth a gathering of their own.
 
     Raises:
-        ConfigError: on a device that cannot do it.
+        ConfigError: on a device that cannot do it, or for a compiled model.
     """
     device = next(model.parameters()).device
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(
             f"SOLVER.FSDP.ENABLED cannot spread a model over devices of type {device.type!r}; use "
             "MODEL.DEVICE cuda, or leave it out."
+        )
+    if any(module._compiled_call_impl is not None for module in model.modules()):
+        raise ConfigError(
+            "SOLVER.FSDP.ENABLED and MODEL.COMPILE were not tried together; leave one of them out."
         )
     for tensor in (*model.parameters(), *model.buffers()):
         # Parts of models that were drawn differently would make up none.

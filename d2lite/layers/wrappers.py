@@ -86,6 +86,10 @@ class Conv2d(nn.Conv2d):
         # A subclass may normalise differently, and a hook on the norm must see its input.
         if type(norm) is not FrozenBatchNorm2d or norm._forward_hooks or norm._forward_pre_hooks:
             return False
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            # The norm becomes a part of what is done to the map anyway, and a choice by the size
+            # of the map would mean other code for other images.
+            return False
         # Scaling the weight must cost less than another pass over the map: deep layers on small
         # images have more weights than cells (512 channels, 4 maps of 8 x 10: 36 ms to 30 ms).
         cells = x.numel() // self.in_channels // (self.stride[0] * self.stride[1])

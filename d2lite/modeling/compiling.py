@@ -12,7 +12,7 @@ __all__ = ["compile_parts_"]
 logger = logging.getLogger(__name__)
 
 
-def compile_parts_(model: nn.Module) -> list[str]:
+def compile_parts_(model: nn.Module, *, backend: str = "inductor") -> list[str]:
     """Let torch.compile work on the parts of a model that the images' size alone decides.
 
     The work itself is done at the first call of each part, once for training and once for
@@ -23,6 +23,7 @@ def compile_parts_(model: nn.Module) -> list[str]:
     Args:
         model: on its device; of a `Detector` the parts of `compiled_parts` that it has, of another
             model its `backbone`.
+        backend: of torch.compile; those that generate no code, such as "aot_eager", are for tests.
 
     Returns:
         the names of the parts.
@@ -38,18 +39,18 @@ def compile_parts_(model: nn.Module) -> list[str]:
             "Name some in the class attribute `compiled_parts`, or leave MODEL.COMPILE out."
         )
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    _check_compiler(device)
+    _check_compiler(device, backend)
     for name in names:
         # Sizes are symbols from the start: an image of another size needs no other code.
-        modules[name].compile(dynamic=True)
+        modules[name].compile(dynamic=True, backend=backend)
     logger.info(f"Compiled at their first call: {', '.join(names)} (MODEL.COMPILE)")
     return names
 
 
-def _check_compiler(device: torch.device) -> None:
+def _check_compiler(device: torch.device, backend: str) -> None:
     """Compile a small function, which fails here and not in the first step."""
     try:
-        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
+        torch.compile(lambda x: x.sin() + 1, backend=backend)(torch.zeros(8, device=device))
     except Exception as error:
         # Broad on purpose: each backend of torch has its own types, which are not public.
         reason = getattr(error, "inner_exception", error)

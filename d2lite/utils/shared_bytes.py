@@ -120,7 +120,9 @@ def _write(path: Path, content: bytes | bytearray) -> None:
             fcntl.flock(file, fcntl.LOCK_SH)
             file.write(content)
             file.flush()
-            os.replace(unfinished, path)
+            # Not replaced: processes that started together have written it meanwhile, and use it.
+            with suppress(FileExistsError):
+                os.link(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 

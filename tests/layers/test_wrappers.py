@@ -161,10 +161,14 @@ def test_shape_spec_holds_four_optional_facts():
 
 
 def test_conv_with_frozen_norm_compiles_into_one_graph():
-    conv = Conv2d(3, 4, 3, norm=frozen_norm(4), activation=F.relu)
-    x = torch.randn(1, 3, 16, 16)
-    compiled = torch.compile(conv, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), conv(x))
+    """The same code for small and large maps, whose norms are folded or not without a compiler."""
+    conv = Conv2d(64, 4, 3, norm=frozen_norm(4), activation=F.relu)
+    compiled = torch.compile(conv, backend="eager", fullgraph=True, dynamic=True)
+    torch._dynamo.utils.counters.clear()
+    for height, width in ((3, 4), (18, 16)):
+        x = torch.randn(1, 64, height, width)
+        torch.testing.assert_close(compiled(x), conv(x))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 def test_conv_takes_one_image_without_a_batch_axis():

@@ -26,10 +26,11 @@ from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.images.image_io import read_image
 from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.engine.evaluating import augmented_model
+from d2lite.modeling.compiling import compile_parts_
 from d2lite.predicting import Predictor
 from tests.projects.runs import check_resume, gradients, metrics, train
 
-from .models import Model
+from .models import MODELS, Model
 
 PHOTO = "shapes://val/3"
 
@@ -215,6 +216,32 @@ def is_served(trial: Trial) -> None:
     assert json.loads(answer)["width"] > 0
 
 
+# Half a minute each. Other models share their backbones, and parts by MODEL.COMPILE's choice.
+_COMPILED = ("Faster R-CNN", "RetinaNet", "SOLOv2", "RT-DETR")
+
+
+def is_compiled(trial: Trial) -> str | None:
+    """Without code generation, which takes minutes; losses and the gradient stay the same."""
+    if all(MODELS[name] is not trial.model for name in _COMPILED):
+        return "not tried"
+    cfg = setup_cfg(trial.model.recipe, trial.options("SOLVER.IMS_PER_BATCH", 2))
+    batch = next(iter(DefaultTrainer.build_train_loader(cfg)))
+    torch.manual_seed(0)
+    model = DefaultTrainer.build_model(cfg)
+    compiled = copy.deepcopy(model)
+    compile_parts_(compiled, backend="aot_eager")
+    assert list(compiled.state_dict()) == list(model.state_dict())
+    wanted, found = (gradients(one, batch, 1) for one in (model, compiled))
+    for name, value in wanted.items():
+        scale = value.abs().max().clamp(min=1e-2)
+        assert (found[name] - value).abs().max() < 5e-3 * scale, name
+    image = torch.as_tensor(read_image(PHOTO, "BGR").transpose(2, 0, 1).copy())
+    with torch.inference_mode():
+        compiled.eval()([{"image": image, "height": 96, "width": 120}])
+    assert not copy.deepcopy(compiled).backbone._compiled_call_impl
+    return None
+
+
 FACILITIES: dict[str, Callable[[Trial], str | None]] = {
     "own data by a string": learns_from_a_string,
     "evaluation": is_evaluated,
@@ -223,6 +250,7 @@ FACILITIES: dict[str, Callable[[Trial], str | None]] = {
     "accumulation": accumulates_to_the_gradients_of_one_pass,
     "averaged weights": averages_its_weights,
     "bfloat16": trains_in_bfloat16,
+    "compile": is_compiled,
     "two processes": trains_in_two_processes,
     "several views": is_evaluated_from_several_views,
     "predict": predicts_and_draws,

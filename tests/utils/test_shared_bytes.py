@@ -44,6 +44,16 @@ def test_equal_bytes_have_one_file_which_goes_with_the_last_of_them(folder):
     assert not list(folder.iterdir())
 
 
+def test_processes_that_write_it_at_the_same_time_use_one_file(folder, monkeypatch):
+    """Those of a training start together, and all find that there is no file."""
+    first = SharedBytes(CONTENT)
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    inode = first.path.stat().st_ino
+    assert SharedBytes(CONTENT).path == first.path
+    assert first.path.stat().st_ino == inode
+    assert list(folder.iterdir()) == [first.path]
+
+
 def test_few_bytes_have_no_file(folder):
     shared = SharedBytes(b"abc")
     assert (shared.path, bytes(shared.view), len(shared)) == (None, b"abc", 3)

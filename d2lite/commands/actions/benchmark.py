@@ -1,8 +1,10 @@
 """What `d2lite benchmark` does: make the sides of a task, measure them, show the result."""
 
 import argparse
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from torch import nn
 from d2lite.config import CfgNode, as_run_config
 from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.modeling import build_model
+from d2lite.modeling.compiling import compile_parts_
 from d2lite.utils.env import resolve_device
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write
@@ -60,7 +63,7 @@ def _check_peer(args: argparse.Namespace) -> None:
         )
 
 
-_PEERS = ("torchvision", "transformers", "detectron2")
+_PEERS = ("torchvision", "transformers", "detectron2", "eager")
 
 
 def _config(args: argparse.Namespace) -> CfgNode:
@@ -88,8 +91,13 @@ def _steps(args: argparse.Namespace) -> list[dict[str, Any]]:
     num_classes = count_classes_of(model)
     batch = _batch(cfg, num_classes, args)
     make = training_side if is_train else predicting_side
+    plain = copy.deepcopy(model) if args.against == "eager" else None
+    if cfg.MODEL.COMPILE:
+        compile_parts_(model)
     sides = [make(cfg, model, batch)]
-    if args.against == "torchvision":
+    if plain is not None:
+        sides.append(replace(make(cfg, plain, batch), name="eager"))
+    elif args.against == "torchvision":
         sides.append(torchvision_side(cfg, batch, num_classes, is_train=is_train))
     elif args.against == "detectron2":
         sides.append(detectron2_side(cfg, batch, is_train=is_train))
@@ -101,7 +109,9 @@ def _steps(args: argparse.Namespace) -> list[dict[str, Any]]:
         peak = peak_mib(side.step, cfg.MODEL.DEVICE)
         if peak is not None:
             side.facts["peak memory, MiB"] = peak
-        side.facts |= count(side.step).totals()
+        if not cfg.MODEL.COMPILE:
+            # Generated code calls no operators.
+            side.facts |= count(side.step).totals()
     height, width = batch[0]["image"].shape[-2:]
     what = f"{args.task}, {len(batch)} images of {height} x {width} on {cfg.MODEL.DEVICE}"
     print(markdown(what, sides))

@@ -399,7 +399,8 @@ def log_scalars(
     """
     if _CURRENT_STORAGE_STACK:
         values = {**(scalars or {}), **named}
-        _CURRENT_STORAGE_STACK[-1].put_scalars(smoothing_hint=smoothing_hint, **values)
+        storage = _CURRENT_STORAGE_STACK[-1]
+        storage.put_scalars(smoothing_hint=smoothing_hint, cur_iter=None, **values)
 
 
 def log_image(name: str, fn: Callable[[], Tensor | np.ndarray]) -> None:
