@@ -16,7 +16,8 @@ def compile_parts_(model: nn.Module, *, backend: str = "inductor") -> list[str]:
     """Let torch.compile work on the parts of a model that the images' size alone decides.
 
     The work itself is done at the first call of each part, once for training and once for
-    evaluation, and for images of any size. Matching, sampling, proposals and NMS stay as they are,
+    evaluation. A part is captured once for images of any size; torch may still generate other code
+    for some sizes. Matching, sampling, proposals and NMS stay as they are,
     since the shapes of their results depend on values. Parts keep their names and classes, so a
     state dict stays the same, and a copy of the model is not compiled.
 
@@ -41,7 +42,7 @@ def compile_parts_(model: nn.Module, *, backend: str = "inductor") -> list[str]:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     _check_compiler(device, backend)
     for name in names:
-        # Sizes are symbols from the start: an image of another size needs no other code.
+        # Sizes are symbols from the start: an image of another size is not captured again.
         modules[name].compile(dynamic=True, backend=backend)
     logger.info(f"Compiled at their first call: {', '.join(names)} (MODEL.COMPILE)")
     return names
