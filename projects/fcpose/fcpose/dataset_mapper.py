@@ -127,4 +127,5 @@ def build_train_mapper(cfg: CfgNode) -> FCPoseDatasetMapper | None:
     Args:
         cfg: the whole config.
     """
-    return FCPoseDatasetMapper(cfg, True) if cfg.MODEL.FCPOSE_ON else None
+    # A plain get_cfg() does not have the keys of projects.
+    return FCPoseDatasetMapper(cfg, True) if cfg.MODEL.get("FCPOSE_ON", False) else None
