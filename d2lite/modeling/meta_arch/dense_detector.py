@@ -222,8 +222,6 @@ class DenseDetector(Detector):
         )
         found = candidates[kept]
         found.scores = scores
-        if not self.keeps_cells and found.has("cell"):
-            found.remove("cell")
         return found
 
     def _decode_multi_level_predictions(
@@ -238,9 +236,8 @@ class DenseDetector(Detector):
     ) -> Instances:
         """The candidates of one image; see `_decode_best`."""
         transform, limits = self.box2box_transform, (score_thresh, topk_candidates)
-        return self._decode_best(
-            anchors, pred_scores, pred_deltas, transform, *limits, image_size, factors
-        )
+        given = anchors, pred_scores, pred_deltas, transform, *limits, image_size, factors
+        return self._decode_best(*given, keeps_cells=self.keeps_cells)
 
     def _decode_per_level_predictions(
         self,
@@ -411,6 +408,8 @@ class DenseDetector(Detector):
         topk_candidates: int,
         image_size: tuple[int, int],
         factors: Sequence[Tensor] | None = None,
+        *,
+        keeps_cells: bool = False,
     ) -> Instances:
         """The best (anchor, class) pairs of every level of one image, as boxes.
 
@@ -423,10 +422,11 @@ class DenseDetector(Detector):
             topk_candidates: pairs kept of each level.
             image_size: (height, width) of the image.
             factors: one (Ri,) a level, which the scores of the chosen pairs are multiplied by.
+            keeps_cells: give the anchors' rows, too.
 
         Returns:
-            `pred_boxes`, `scores`, `pred_classes` and `cell` (the anchor's row among those of
-            all levels), level by level.
+            `pred_boxes`, `scores` and `pred_classes`, level by level; with `keeps_cells` also
+            `cell`, the anchor's row among those of all levels.
         """
         boxes, best, classes, cells, first = [], [], [], [], 0
         for i, (anchors_i, scores_i, deltas_i) in enumerate(
@@ -442,12 +442,12 @@ class DenseDetector(Detector):
             boxes.append(transform.apply_deltas(deltas_i[row], anchors_i.tensor[row]))
             best.append(values if factors is None else values * factors[i][row])
             classes.append(pairs % num_classes)
-            cells.append(row + first)
-            first += scores_i.shape[0]
-        return Instances(
-            image_size,
-            pred_boxes=Boxes(cat(boxes)),
-            scores=cat(best),
-            pred_classes=cat(classes),
-            cell=cat(cells),
+            if keeps_cells:
+                cells.append(row + first)
+                first += scores_i.shape[0]
+        found = Instances(
+            image_size, pred_boxes=Boxes(cat(boxes)), scores=cat(best), pred_classes=cat(classes)
         )
+        if keeps_cells:
+            found.cell = cat(cells)
+        return found
