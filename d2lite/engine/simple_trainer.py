@@ -275,7 +275,7 @@ class SimpleTrainer(TrainerBase):
         storage = get_event_storage()
         # The slowest process is the one that all others wait for.
         storage.put_scalar("data_time", max(data_times), cur_iter=cur_iter)
-        shown = {f"{prefix}total_loss": sum(losses.values())}
+        shown: dict[str, Any] = {f"{prefix}total_loss": sum(losses.values())}
         if len(losses) > 1:
             shown |= losses
         storage.put_scalars(cur_iter=cur_iter, **shown)

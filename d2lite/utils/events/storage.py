@@ -398,7 +398,7 @@ def log_scalars(
     `log_scalars({"rpn/num_pos_anchors": n})`.
     """
     if _CURRENT_STORAGE_STACK:
-        values = {**(scalars or {}), **named}
+        values: dict[str, Any] = {**(scalars or {}), **named}
         storage = _CURRENT_STORAGE_STACK[-1]
         storage.put_scalars(smoothing_hint=smoothing_hint, cur_iter=None, **values)
 
