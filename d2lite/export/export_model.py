@@ -87,17 +87,7 @@ def export_model(
         ExportError: if the model cannot be exported; nothing is written then.
         MissingPackageError: if a package of the format is not installed.
     """
-    if to not in (*FORMATS, "torchscript"):
-        raise ExportError(f"There is no format {to!r}; choose one of {', '.join(FORMATS)}.")
-    if with_runner and to.startswith("torch"):
-        raise ExportError(
-            f"--with-runner makes a folder that needs no torch, and a file of {to} needs it. "
-            "Use --to onnx or openvino."
-        )
-    if (half or int8) and to not in ("onnx", "openvino"):
-        raise ExportError(f"--half and --int8 need --to onnx or openvino, and not {to}.")
-    if half and int8:
-        raise ExportError("Give --half or --int8, not both: 8 bits are fewer than 16.")
+    _check_options(to, with_runner=with_runner, half=half, int8=bool(int8))
     cfg = cfg.clone()
     cfg.defrost()
     # The file runs on any device; it is recorded on the one that all machines have.
@@ -145,6 +135,20 @@ def export_model(
     with atomic_write(folder / "proof.json") as file:
         json.dump(proof, file, indent=1)
     return proof
+
+
+def _check_options(to: str, *, with_runner: bool, half: bool, int8: bool) -> None:
+    if to not in (*FORMATS, "torchscript"):
+        raise ExportError(f"There is no format {to!r}; choose one of {', '.join(FORMATS)}.")
+    if with_runner and to.startswith("torch"):
+        raise ExportError(
+            f"--with-runner makes a folder that needs no torch, and a file of {to} needs it. "
+            "Use --to onnx or openvino."
+        )
+    if (half or int8) and to not in ("onnx", "openvino"):
+        raise ExportError(f"--half and --int8 need --to onnx or openvino, and not {to}.")
+    if half and int8:
+        raise ExportError("Give --half or --int8, not both: 8 bits are fewer than 16.")
 
 
 def _write(write: Writer, function: DetectorFunction, path: Path, facts: dict[str, Any]) -> None:

@@ -20,6 +20,10 @@ from .label_proposals import attach_targets, box_overlaps, classes_of_matches, m
 _SAMPLERS = ("random", "instance_balanced", "iou_balanced", "libra", "ohem")
 # The number of an image of the batch, its proposals and their classes -> (R,) how hard each is.
 Rate = Callable[[int, Instances, Tensor], Tensor]
+_NO_RATE = (
+    "{} does not say which proposals are hard; set MODEL.ROI_HEADS.SAMPLER to another one than "
+    "'ohem'."
+)
 
 
 class ROIHeads(nn.Module):
@@ -41,6 +45,8 @@ class ROIHeads(nn.Module):
         ConfigError: for another sampler.
     """
 
+    # Whether the heads say which proposals are hard, which the sampler "ohem" asks.
+    knows_hard_proposals: bool = False
     # The image of the batch that draws are made for.
     _image: int | None = None
 
@@ -58,6 +64,8 @@ class ROIHeads(nn.Module):
         super().__init__()
         if sampler not in _SAMPLERS:
             raise ConfigError(f"MODEL.ROI_HEADS.SAMPLER={sampler!r}: use one of {list(_SAMPLERS)}.")
+        if sampler == "ohem" and not self.knows_hard_proposals:
+            raise ConfigError(_NO_RATE.format(type(self).__name__))
         self.num_classes = num_classes
         self.batch_size_per_image = batch_size_per_image
         self.positive_fraction = positive_fraction
@@ -138,10 +146,7 @@ class ROIHeads(nn.Module):
             return {}
         if self.sampler == "ohem":
             if rate is None or self._image is None:
-                raise ConfigError(
-                    f"{type(self).__name__} does not say which proposals are hard; set "
-                    'MODEL.ROI_HEADS.SAMPLER to another one than "ohem".'
-                )
+                raise ConfigError(_NO_RATE.format(type(self).__name__))
             classes = classes_of_matches(target.gt_classes, matches, match_labels, self.num_classes)
             return {"priority": rate(self._image, found, classes.clamp(min=0))}
         groups = torch.zeros_like(matches)

@@ -106,6 +106,7 @@ class StandardROIHeads(ROIHeads):
     box_head: Any
     box_predictor: Any
     # Makes the box predictor, from the configuration and the shape of a region's features.
+    knows_hard_proposals = True
     _predictor: type[FastRCNNOutputLayers] = FastRCNNOutputLayers
 
     @configurable

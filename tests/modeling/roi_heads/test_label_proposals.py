@@ -167,8 +167,8 @@ def test_samplers_take_images_without_objects_or_proposals(sampler):
     assert len(_sample(proposals_of([]), targets_of([OBJECT], [0]), sampler=sampler)) == 0
 
 
-def test_unknown_samplers_are_refused_and_ohem_where_nothing_rates():
+def test_unknown_samplers_are_refused_and_ohem_by_heads_that_rate_nothing():
     with pytest.raises(ConfigError, match=r"SAMPLER='hard': use one of \['random', .*'ohem'\]"):
         _heads(sampler="hard")
     with pytest.raises(ConfigError, match="ROIHeads does not say which proposals are hard"):
-        _sample(proposals_of([FAR]), targets_of([], []), sampler="ohem")
+        _heads(sampler="ohem")
