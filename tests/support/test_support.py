@@ -44,6 +44,8 @@ def string(tmp_path_factory):
 
 
 @pytest.mark.slow
+# torch's own parts warn while they capture a graph.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MODELS)
 def test_each_cell_is_so(name, string, tmp_path):
     pytest.importorskip("fastapi")
