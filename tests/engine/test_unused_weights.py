@@ -6,6 +6,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from d2lite.engine import SimpleTrainer, hooks
+from d2lite.utils.comm import unwrap
 from d2lite.utils.errors import ConfigError
 
 
@@ -30,12 +31,15 @@ def group():
     distributed.destroy_process_group()
 
 
-def train(model: nn.Module) -> None:
+def train(model: nn.Module) -> bool:
+    """Make three steps; whether the layer that the loss depends on has learned."""
+    before = unwrap(model).used.weight.clone()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     trainer = SimpleTrainer(model, [torch.ones(1, 2)] * 3, optimizer)
     if hooks.UnusedWeightsCheck.suits(model):
         trainer.register_hooks([hooks.UnusedWeightsCheck(model)])
     trainer.train(0, 3)
+    return not torch.equal(unwrap(model).used.weight, before)
 
 
 def test_weights_without_a_gradient_are_named(group):
@@ -44,9 +48,9 @@ def test_weights_without_a_gradient_are_named(group):
 
 
 def test_other_models_train(group):
-    train(DistributedDataParallel(Two(uses_both=True)))
-    train(DistributedDataParallel(Two(uses_both=False), find_unused_parameters=True))
-    train(Two(uses_both=False))
+    assert train(DistributedDataParallel(Two(uses_both=True)))
+    assert train(DistributedDataParallel(Two(uses_both=False), find_unused_parameters=True))
+    assert train(Two(uses_both=False))
     frozen = Two(uses_both=False)
     frozen.spare.requires_grad_(False)
-    train(DistributedDataParallel(frozen))
+    assert train(DistributedDataParallel(frozen))

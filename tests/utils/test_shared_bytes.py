@@ -45,7 +45,7 @@ def test_equal_bytes_have_one_file_which_goes_with_the_last_of_them(folder):
 
 
 def test_processes_that_write_it_at_the_same_time_use_one_file(folder, monkeypatch):
-    """Those of a training start together, and all find that there is no file."""
+    """The processes of a training start together, so each of them may find the file missing."""
     first = SharedBytes(CONTENT)
     monkeypatch.setattr(Path, "exists", lambda path: False)
     inode = first.path.stat().st_ino
