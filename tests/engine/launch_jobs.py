@@ -1,5 +1,6 @@
 """What the processes of the launch tests run; light modules, so that starting them is quick."""
 
+import atexit
 import ctypes
 import os
 import pickle
@@ -47,6 +48,19 @@ def talk_and_fail(folder: Path, kind: str) -> None:
             raise ConfigError("SOLVER.X is wrong.\nMend it.")
         if kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        raise ZeroDivisionError("deep inside")
+    comm.synchronize()
+
+
+def end_and_abort(folder: Path, kind: str) -> None:
+    """Leave threads of C++ behind, as a group does that is not left: they abort the process."""
+    library = ctypes.CDLL(None)
+    library.__cxa_atexit(library.abort, None, None)
+    atexit.register((folder / f"handler{comm.get_rank()}").touch)
+    comm.synchronize()
+    if kind == "stop":
+        raise RunInterrupted("Saved at iteration 7.", signal.SIGTERM)
+    if kind == "bug" and comm.get_rank() == 1:
         raise ZeroDivisionError("deep inside")
     comm.synchronize()
 

@@ -1,5 +1,6 @@
 """launch: several processes as one, and a failure in one is the failure of all, told once."""
 
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -15,9 +16,10 @@ import torch
 import torch.distributed as dist
 
 from d2lite.engine.launch import launch
+from d2lite.engine.launching import processes
 from d2lite.engine.launching.environment import read_environment
 from d2lite.utils import comm
-from d2lite.utils.errors import ConfigError, DeviceError
+from d2lite.utils.errors import ConfigError, DeviceError, RunInterrupted
 
 from . import launch_jobs
 
@@ -69,6 +71,26 @@ def test_two_processes_hear_each_other_and_fail_together(tmp_path, kind, error, 
     if kind == "user":
         assert "Rank 1 of 2 failed" in str(raised.value.__cause__)
     assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "text"),
+    [
+        pytest.param("bug", RuntimeError, r"(?s)^Rank 1 of 2 failed.*ZeroDivisionError: deep in"),
+        pytest.param("stop", RunInterrupted, "^Saved at iteration 7", marks=pytest.mark.slow),
+        pytest.param("well", None, "", marks=pytest.mark.slow),
+    ],
+)
+def test_an_abort_after_the_work_does_not_hide_how_it_ended(
+    tmp_path, monkeypatch, kind, error, text
+):
+    """Seen once, on a busy machine: "terminate called without an active exception"."""
+    # The launcher looks when a process ends, not between its report and its end.
+    monkeypatch.setattr(processes, "_POLL_PERIOD", PATIENCE)
+    expected = pytest.raises(error, match=text) if error else contextlib.nullcontext()
+    with expected:
+        launch(launch_jobs.end_and_abort, 2, args=(tmp_path, kind))
+    assert (tmp_path / "handler1").exists()  # what a logger has left to do is done
 
 
 @pytest.mark.slow

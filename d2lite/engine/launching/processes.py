@@ -5,8 +5,11 @@ collective, it does not end the other machines, it repeats Ctrl-C to processes t
 has sent it to, and it waits for ever for processes that were stopped by a signal of their own.
 """
 
+import atexit
+import os
 import pickle
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -128,16 +131,31 @@ def _end(processes: Sequence[Process]) -> None:
 
 def _work(local_rank: int, job: Job) -> None:
     """Body of a started process."""
+    reported: list[int] = []
+    # Registered first, so that it runs after the handlers of the job and of its libraries.
+    atexit.register(_leave, reported)
     try:
         handle_interrupts()
         let_interrupts_in()
-        _join_and_work(local_rank, job)
+        _join_and_work(local_rank, job, reported)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
 
 
-def _join_and_work(local_rank: int, job: Job) -> None:
-    """Join the group, run, leave, report any other ending."""
+def _leave(reported: Sequence[int]) -> None:
+    """End the process with the status that it reported.
+
+    The threads of a group that was not left may abort a process that frees everything at its
+    end, which would then count as killed from outside.
+    """
+    if reported:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(reported[0])
+
+
+def _join_and_work(local_rank: int, job: Job, reported: list[int]) -> None:
+    """Join the group, run, leave, report any other ending; add the status to `reported`."""
     guard_streams()
     place = job.first._replace(rank=job.first.rank + local_rank, local_rank=local_rank)
     store = open_store(job.address.host, job.address.port, job.timeout)
@@ -148,13 +166,16 @@ def _join_and_work(local_rank: int, job: Job) -> None:
         # for them. The end of the process frees everything as well.
         comm.synchronize()
         dist.destroy_process_group()
+        reported.append(0)
     except RunInterrupted as stop:
         # Not a failure: the launcher raises it after all processes have saved.
         Ending.now(place.rank, stop).write(store)
+        reported.append(0)
     except Exception as error:
         ending = Ending.now(place.rank, error)
         append_to_log_file(ending.text)
         ending.write(store)
+        reported.append(1)
         raise
 
 
