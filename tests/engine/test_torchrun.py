@@ -105,6 +105,24 @@ def test_a_run_whose_process_was_killed_ends_as_the_unbroken_one(images, tmp_pat
 
 
 @pytest.mark.slow
+def test_an_evaluation_whose_process_was_killed_gives_the_results_of_the_unbroken_one(
+    images, tmp_path
+):
+    """All processes are started again, and every image counts once."""
+    options, results = ("--eval-only", "SEED", "3"), {}
+    for name, model in (("whole", "StackDetector"), ("broken", "KilledInEvaluationDetector")):
+        torchrun = (*TWO_HERE, "--max-restarts", "1")
+        words = (*options, "MODEL.META_ARCHITECTURE", model)
+        status, text = finish(start(images, tmp_path / name, *words, torchrun=torchrun))
+        assert status == 0, text
+        found = list((tmp_path / name).rglob("coco_instances_results.json"))
+        results[name] = [json.loads(file.read_text()) for file in found]
+    assert (images / "killed").exists()
+    assert results["whole"][0]
+    assert results["broken"] == results["whole"]
+
+
+@pytest.mark.slow
 def test_a_mistake_in_the_command_is_told_without_a_trace(images, tmp_path):
     process = start(images, tmp_path / "out", "SOLVER.IMS_PER_BATCH", "3", torchrun=TWO_HERE)
     status, text = finish(process)

@@ -27,6 +27,13 @@ class FailingDetector(ddp_job.StackDetector):
         return super().forward(batched_inputs)
 
 
+def kill_rank_1_once() -> None:
+    mark = Path(os.environ["D2LITE_TEST_FOLDER"], "killed")
+    if comm.get_rank() == 1 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @META_ARCH_REGISTRY.register()
 class KilledOnceDetector(ddp_job.StackDetector):
     """Its process of rank 1 is killed in the sixth step, the first time that it comes to it."""
@@ -35,8 +42,16 @@ class KilledOnceDetector(ddp_job.StackDetector):
 
     def forward(self, batched_inputs):
         self.steps += self.training
-        mark = Path(os.environ["D2LITE_TEST_FOLDER"], "killed")
-        if self.steps == 6 and comm.get_rank() == 1 and not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.steps == 6:
+            kill_rank_1_once()
+        return super().forward(batched_inputs)
+
+
+@META_ARCH_REGISTRY.register()
+class KilledInEvaluationDetector(ddp_job.StackDetector):
+    """Its process of rank 1 is killed once, while it predicts."""
+
+    def forward(self, batched_inputs):
+        if not self.training:
+            kill_rank_1_once()
         return super().forward(batched_inputs)
