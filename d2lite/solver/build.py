@@ -6,6 +6,7 @@ from typing import Any
 
 from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -76,12 +77,12 @@ def build_optimizer(
             "For another one override build_optimizer of your trainer."
         )
     kind, options = kinds[solver.OPTIMIZER.lower()]
-    on_known_device = all(
-        param.device.type in ("cpu", "cuda") for group in groups for param in group["params"]
+    # One pass over the parameters instead of one per operation; torch lacks it for parts of them.
+    options["fused"] = all(
+        param.device.type in ("cpu", "cuda") and not isinstance(param, DTensor)
+        for group in groups
+        for param in group["params"]
     )
-    # One pass over the parameters instead of one per operation. Not with clipping: a gradient
-    # scaler leaves it to a fused optimizer to unscale, so scaled gradients would be clipped.
-    options["fused"] = on_known_device and not solver.CLIP_GRADIENTS.ENABLED
     make: Callable[..., Optimizer] = maybe_add_gradient_clipping(cfg, kind)
     return make(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY, **options)
 

@@ -156,4 +156,8 @@ def _with_call_before_step(
 
         return base.step(self, closure_then_clip)
 
-    return type(base.__name__, (base,), {"step": step, "__module__": __name__})
+    # A gradient scaler leaves it to fused optimizers to divide by its scale and to skip a step, so
+    # that scaled gradients would be clipped; from this one it sees that it has to do both before.
+    handles_scales = property(lambda self: False, lambda self, value: None)
+    members = {"step": step, "_step_supports_amp_scaling": handles_scales, "__module__": __name__}
+    return type(base.__name__, (base,), members)

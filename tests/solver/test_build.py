@@ -285,6 +285,33 @@ def test_an_optimizer_that_exists_gets_clipping_too():
     assert weight.tolist() == [-0.5, 0.25]
 
 
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_a_clipped_optimizer_is_fused_and_clips_what_a_scaler_has_scaled_back(name):
+    """Of a fused optimizer a gradient scaler expects that it unscales, after the clipping."""
+    keys = {"ENABLED": True, "CLIP_TYPE": "full_model", "CLIP_VALUE": 0.5}
+    options = {f"CLIP_GRADIENTS__{key}": value for key, value in keys.items()}
+    plain, scaled = nn.Linear(4, 3), nn.Linear(4, 3)
+    scaled.load_state_dict(plain.state_dict())
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    optimizers = [
+        build_optimizer(cfg_with(OPTIMIZER=name, BASE_LR=0.1, **options), model)
+        for model in (plain, scaled)
+    ]
+    assert all(group["fused"] for group in optimizers[0].param_groups)
+    inputs = torch.randn(8, 4)
+    for factor in (1.0, float("inf"), 1.0):  # the scaler leaves out the second update
+        if factor == 1.0:
+            optimizers[0].zero_grad()
+            plain(inputs).pow(2).sum().backward()
+            optimizers[0].step()
+        optimizers[1].zero_grad()
+        scaler.scale(scaled(inputs).pow(2).sum() * factor).backward()
+        scaler.step(optimizers[1])
+        scaler.update()
+    torch.testing.assert_close(scaled.state_dict(), plain.state_dict())
+    assert scaler.get_scale() == 512.0
+
+
 @pytest.mark.parametrize("name", ["ADAMW", "adamw", "AdamW"])
 def test_the_optimizer_is_named_in_any_case(name):
     model = torch.nn.Linear(1, 1)

@@ -102,8 +102,7 @@ def _steps(args: argparse.Namespace) -> list[dict[str, Any]]:
     elif args.against == "detectron2":
         sides.append(detectron2_side(cfg, batch, is_train=is_train))
     elif theirs is not None:
-        device = cfg.MODEL.DEVICE
-        sides.append(transformers_side(theirs, batch, device, is_train=is_train))
+        sides.append(transformers_side(cfg, theirs, batch, is_train=is_train))
     measure(sides, warmup=args.warmup, repeats=args.repeats)
     for side in sides:
         peak = peak_mib(side.step, cfg.MODEL.DEVICE)

@@ -61,6 +61,7 @@ def detectron2_side(cfg: CfgNode, batch: Sequence[Mapping[str, Any]], *, is_trai
         losses=losses if is_train else None,
         predict=lambda: model(inputs),
         device=cfg.MODEL.DEVICE,
+        optimizer=cfg.SOLVER.OPTIMIZER,
     )
 
 

@@ -18,6 +18,7 @@ def peer_side(
     losses: Callable[[], Mapping[str, Tensor]] | None,
     predict: Callable[[], Any],
     device: str,
+    optimizer: str,
 ) -> Side:
     """Make a side of a model of another library.
 
@@ -27,6 +28,7 @@ def peer_side(
         losses: runs the model in training mode; None for a side that predicts.
         predict: runs the model in evaluation mode.
         device: where the model is.
+        optimizer: as SOLVER.OPTIMIZER names it; made as torch does by default.
     """
     clock = PhaseClock(device)
     if losses is None:
@@ -39,17 +41,19 @@ def peer_side(
 
         return Side(name, predict_once)
     learnt = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.SGD(learnt, lr=0.0, momentum=0.9, weight_decay=1e-4)
+    options = {"momentum": 0.9} if optimizer.lower() == "sgd" else {}
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    updater = kinds[optimizer.lower()](learnt, lr=0.0, weight_decay=1e-4, **options)
 
     def train_once() -> Mapping[str, float]:
         model.train()
         with clock("forward"):
             total = torch.stack([loss.sum() for loss in losses().values()]).sum()
-        optimizer.zero_grad()
+        updater.zero_grad()
         with clock("backward"):
             total.backward()
         with clock("optimizer"):
-            optimizer.step()
+            updater.step()
         return clock.take()
 
     return Side(name, train_once)

@@ -60,6 +60,7 @@ def torchvision_side(
         losses=losses if is_train else None,
         predict=lambda: model(images),
         device=device,
+        optimizer=cfg.SOLVER.OPTIMIZER,
     )
 
 

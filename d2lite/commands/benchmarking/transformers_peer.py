@@ -110,16 +110,17 @@ def _dfine_config(transformers: Any) -> Any:
 
 
 def transformers_side(
-    theirs: nn.Module, batch: Sequence[Mapping[str, Any]], device: str, *, is_train: bool
+    cfg: CfgNode, theirs: nn.Module, batch: Sequence[Mapping[str, Any]], *, is_train: bool
 ) -> Side:
     """Make the side of transformers.
 
     Args:
-        theirs: as `make_transformers_model` returns it.
+        cfg: MODEL.DEVICE and SOLVER.OPTIMIZER are read.
+        theirs: as `make_transformers_model` returns it, on that device.
         batch: the samples that d2lite gets, of one size.
-        device: where the model is.
         is_train: measure a training step, else a prediction.
     """
+    device = cfg.MODEL.DEVICE
     pixels = torch.stack([item["image"].flip(0) for item in batch]).to(device) / 255
     labels = [_label(item, device) for item in batch]
 
@@ -132,6 +133,7 @@ def transformers_side(
         losses=losses if is_train else None,
         predict=lambda: theirs(pixel_values=pixels),
         device=device,
+        optimizer=cfg.SOLVER.OPTIMIZER,
     )
 
 
