@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess as Process
@@ -150,7 +151,8 @@ def _leave(reported: Sequence[int]) -> None:
     """
     if reported:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError, ValueError):  # its reader is gone, or it is closed
+                stream.flush()
         os._exit(reported[0])
 
 
