@@ -1,7 +1,7 @@
 """The levels of the code: who may import whom, read from the source.
 
 Upward imports and circles begin with one convenient line and end where nothing can be moved; this
-test holds the table of CONTRIBUTING by reading every import, wherever it is in a file.
+test holds the table of docs/tour.md by reading every import, wherever it is in a file.
 """
 
 import ast

@@ -1,7 +1,7 @@
 """Every configuration key, its default and one line of meaning.
 
 Keys and values are detectron2's, so that its YAML files work unchanged; the keys that only d2lite
-has are marked "(d2lite)". Read as a table, from top to bottom; `get_cfg()` hands out copies of it.
+has are marked "(d2lite)". `get_cfg()` gives copies of it.
 """
 
 from .model_defaults import MODEL
@@ -11,7 +11,7 @@ __all__ = ["_C"]
 
 _C = CN()
 
-# Generation of the key names. 2 is the only one that is read.
+# Version of the names of the keys; files of versions 0 and 1 are read by their present names.
 _C.VERSION = 2
 
 # ---------------------------------------------------------------------------------------- MODEL
@@ -79,12 +79,13 @@ _C.INPUT.AUG.MIN_IOU_CROP.MIN_SIZE = 0.3
 
 # ------------------------------------------------------------------------------------- DATASETS
 _C.DATASETS = CN()
-# Registered names to train on; several are joined by class name.
+# Sets to train on, each a registered name or a string such as "coco:labels.json@photos" (see
+# docs/datasets.md); several are joined by class name.
 _C.DATASETS.TRAIN = ()
 # How many times an epoch shows the images of each set of TRAIN, for instance (1.0, 2.5); empty:
 # once (d2lite). Other samplers than RandomSubsetTrainingSampler multiply it with their own factors.
 _C.DATASETS.TRAIN_REPEATS = ()
-# Registered names to evaluate on, one table each.
+# Sets to evaluate on, one table each.
 _C.DATASETS.TEST = ()
 # Files of ready-made proposals, one a data set, and how many of each image's are used.
 _C.DATASETS.PROPOSAL_FILES_TRAIN = ()
@@ -116,7 +117,7 @@ _C.DATALOADER.FILTER_EMPTY_ANNOTATIONS = True
 
 # --------------------------------------------------------------------------------------- SOLVER
 _C.SOLVER = CN()
-# "SGD" or "AdamW" (d2lite), in any case.
+# "SGD", or "AdamW" or "Adam" (d2lite); small or capital letters.
 _C.SOLVER.OPTIMIZER = "SGD"
 # Images of one step, over all processes.
 _C.SOLVER.IMS_PER_BATCH = 16
@@ -126,10 +127,11 @@ _C.SOLVER.ACCUMULATE_STEPS = 1
 # IMS_PER_BATCH, rates and iterations are meant for this many processes and are rescaled linearly
 # to the processes there are; 0 leaves them alone.
 _C.SOLVER.REFERENCE_WORLD_SIZE = 0
-# Steps of the whole training.
+# Iterations of the whole training.
 _C.SOLVER.MAX_ITER = 40000
 # The same in passes over the training data, wins over MAX_ITER; 0 leaves MAX_ITER (d2lite).
 _C.SOLVER.MAX_EPOCHS = 0.0
+# Learning rate after the warm-up, for a step of IMS_PER_BATCH images.
 _C.SOLVER.BASE_LR = 0.001
 # Rate at the very end, for schedules with a cosine.
 _C.SOLVER.BASE_LR_END = 0.0
@@ -147,6 +149,7 @@ _C.SOLVER.ONE_CYCLE.START_FACTOR = 0.04
 _C.SOLVER.STEPS = (30000,)
 # The same in epochs, wins over STEPS (d2lite).
 _C.SOLVER.STEP_EPOCHS = ()
+# Factor of the rate at each of STEPS.
 _C.SOLVER.GAMMA = 0.1
 # Number of equally spaced drops, for WarmupStepWithFixedGammaLR.
 _C.SOLVER.NUM_DECAYS = 3
@@ -158,11 +161,12 @@ _C.SOLVER.WARMUP_FACTOR = 1.0 / 1000
 _C.SOLVER.WARMUP_METHOD = "linear"
 # Lengthen the schedule by the number of processes when rates are rescaled.
 _C.SOLVER.RESCALE_INTERVAL = False
-# SGD.
+# Of SGD.
 _C.SOLVER.MOMENTUM = 0.9
 _C.SOLVER.NESTEROV = False
-# AdamW (d2lite).
+# Of AdamW and Adam (d2lite).
 _C.SOLVER.BETAS = (0.9, 0.999)
+# Weight decay of all that the next two keys leave.
 _C.SOLVER.WEIGHT_DECAY = 0.0001
 # Weight decay of norm layers.
 _C.SOLVER.WEIGHT_DECAY_NORM = 0.0
@@ -177,13 +181,13 @@ _C.SOLVER.LAYER_DECAY = 1.0
 # factor of the rate, weight decay or None]. Factors of all that fit are multiplied, and the last
 # weight decay counts (d2lite).
 _C.SOLVER.PARAM_GROUPS = ()
-# Steps between checkpoints.
+# Iterations between checkpoints.
 _C.SOLVER.CHECKPOINT_PERIOD = 5000
 # The same in epochs, wins over CHECKPOINT_PERIOD; 0 leaves it (d2lite).
 _C.SOLVER.CHECKPOINT_EPOCHS = 0.0
 # Keep this many of the newest periodic checkpoints; 0 keeps all (d2lite).
 _C.SOLVER.CHECKPOINT_MAX_TO_KEEP = 0
-# End the run when a checkpoint cannot be written, instead of telling it and going on.
+# End the run when a checkpoint cannot be written, instead of a line in the log.
 _C.SOLVER.STOP_ON_SAVE_ERROR = False
 # Keep the checkpoint with the best result too (d2lite).
 _C.SOLVER.BEST_CHECKPOINT = CN()
@@ -215,7 +219,7 @@ _C.SOLVER.NONFINITE = CN()
 _C.SOLVER.NONFINITE.ACTION = "stop"
 # Steps in a row that may be left out; one more ends the run.
 _C.SOLVER.NONFINITE.MAX_SKIPS = 5
-# Steps between two looks at the losses on a GPU; 1 looks at once and waits for each step.
+# Iterations between two looks at the losses on a GPU; 1 looks at once and waits for each step.
 _C.SOLVER.NONFINITE.CHECK_PERIOD = 20
 # Log a gradient whose norm is this many times the median of the last 100; 0 measures none (d2lite).
 _C.SOLVER.GRADIENT_ALARM = 20.0
@@ -250,11 +254,11 @@ _C.TEST.IMS_PER_BATCH = 1
 _C.TEST.LOG_PERIOD = 5.0
 # Results to verify after the last evaluation: [[task, metric, expected, tolerance], ...].
 _C.TEST.EXPECTED_RESULTS = []
-# Steps between evaluations during training; 0 evaluates at the end only.
+# Iterations between evaluations during training; 0 evaluates at the end only.
 _C.TEST.EVAL_PERIOD = 0
 # The same in epochs, wins over EVAL_PERIOD; 0 leaves it (d2lite).
 _C.TEST.EVAL_EPOCHS = 0.0
-# Steps between measurements of the losses on DATASETS.TEST; 0 measures none (d2lite).
+# Iterations between measurements of the losses on DATASETS.TEST; 0 measures none (d2lite).
 _C.TEST.LOSS_PERIOD = 0
 # The same in epochs, wins over LOSS_PERIOD; 0 leaves it (d2lite).
 _C.TEST.LOSS_EPOCHS = 0.0
@@ -264,14 +268,13 @@ _C.TEST.EVALUATORS = ()
 _C.TEST.KEYPOINT_OKS_SIGMAS = []
 # Detections kept in each image.
 _C.TEST.DETECTIONS_PER_IMAGE = 100
-# Evaluate on several sizes and flipped, and join the detections.
 # Suppression of R-CNN and dense models: "" drops boxes above the model's NMS_THRESH_TEST, "linear"
 # and "gaussian" let their scores fall, until MIN_SCORE; SIGMA is of "gaussian" (d2lite).
 _C.TEST.SOFT_NMS = CN()
 _C.TEST.SOFT_NMS.METHOD = ""
 _C.TEST.SOFT_NMS.SIGMA = 0.5
 _C.TEST.SOFT_NMS.MIN_SCORE = 0.001
-
+# Evaluate on several sizes and flipped, and join the detections.
 _C.TEST.AUG = CN()
 _C.TEST.AUG.ENABLED = False
 _C.TEST.AUG.MIN_SIZES = (400, 500, 600, 700, 800, 900, 1000, 1100, 1200)
@@ -292,7 +295,7 @@ _C.CUDNN_BENCHMARK = False
 # "", "highest", "high" or "medium": precision of float32 products, see
 # torch.set_float32_matmul_precision; empty leaves it alone.
 _C.FLOAT32_PRECISION = ""
-# Steps between two writings of scalars, on the console and in the files (d2lite).
+# Iterations between two writings of scalars, on the console and in the files (d2lite).
 _C.LOG_PERIOD = 20
 # Writers besides those of the console, metrics.json and TensorBoard: "csv" (results.csv), "wandb"
 # and "mlflow" (d2lite).
@@ -300,7 +303,7 @@ _C.WRITERS = ()
 # Hooks of your own, by their names in HOOK_REGISTRY or as "module.Class"; those that a file of
 # --import registers are added by themselves (d2lite).
 _C.HOOKS = ()
-# Steps between pictures of training samples in the event files; 0 draws none.
+# Iterations between pictures of training samples in the event files; 0 draws none.
 _C.VIS_PERIOD = 0
 # Write report.html into OUTPUT_DIR at the end of a training or an evaluation (d2lite).
 _C.REPORT = CN()

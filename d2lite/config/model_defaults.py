@@ -300,7 +300,7 @@ MODEL.FCOS.NMS_THRESH_TEST = 0.6
 MODEL.RESNETS = CN()
 # 18, 34, 50, 101 or 152 layers.
 MODEL.RESNETS.DEPTH = 50
-# Maps handed out, of "stem", "res2" ... "res5".
+# Maps that it gives, of "stem", "res2" ... "res5".
 MODEL.RESNETS.OUT_FEATURES = ["res4"]
 # Groups of the 3x3 convolutions (ResNeXt) and the width of one.
 MODEL.RESNETS.NUM_GROUPS = 1
@@ -317,7 +317,7 @@ MODEL.RESNETS.AVG_DOWN = False
 MODEL.RESNETS.USE_ACT_CHECKPOINT = False
 # Dilation of res5; 2 keeps the stride of res4.
 MODEL.RESNETS.RES5_DILATION = 1
-# Channels after the stem and after res2. Depths 18 and 34 need 64 for the latter.
+# Channels after the stem and after res2. Depths 18 and 34 need at most 64 for the latter.
 MODEL.RESNETS.STEM_OUT_CHANNELS = 64
 MODEL.RESNETS.RES2_OUT_CHANNELS = 256
 # Deformable 3x3 convolutions in res2 ... res5, with a learned modulation or not, and their groups.
@@ -333,8 +333,8 @@ MODEL.RESNETS.PLUGIN_RATIO = 0.0625
 # ------------------------------------------------------------------- further backbones (d2lite)
 # Networks of timm and torchvision: MODEL.BACKBONE.NAME "timm:NAME" or "torchvision:NAME".
 MODEL.ADAPTER = CN()
-# Maps handed out, of "res1" (stride 2) ... "res5" (stride 32); empty takes MODEL.FPN.IN_FEATURES,
-# and all where that is empty too. Under a simple pyramid "p2" ... "p5".
+# Maps that it gives, of "res1" (stride 2) ... "res5" (stride 32); empty takes
+# MODEL.FPN.IN_FEATURES, and all where that is empty too. Under a simple pyramid "p2" ... "p5".
 MODEL.ADAPTER.OUT_FEATURES = []
 # Keep weights and statistics of all batch norms as they are, not only of frozen stages.
 MODEL.ADAPTER.FREEZE_NORM = False
@@ -362,7 +362,7 @@ MODEL.SWIN.DEPTHS = [2, 2, 6, 2]
 MODEL.SWIN.NUM_HEADS = [3, 6, 12, 24]
 MODEL.SWIN.WINDOW_SIZE = 7
 MODEL.SWIN.DROP_PATH_RATE = 0.2
-# Maps handed out; p0 has stride 4.
+# Maps that it gives; p0 has stride 4.
 MODEL.SWIN.OUT_FEATURES = ["p0", "p1", "p2", "p3"]
 # Compute blocks again in the backward pass, to save memory.
 MODEL.SWIN.USE_CHECKPOINT = False
@@ -416,5 +416,5 @@ MODEL.REGNET.GROUP_WIDTH = 40
 # Squeeze and excitation (RegNetY: 0.25); 0 for none.
 MODEL.REGNET.SE_RATIO = 0.0
 MODEL.REGNET.NORM = "FrozenBN"
-# Maps handed out, of "stem" (stride 2), "s1" (4) ... "s4" (32).
+# Maps that it gives, of "stem" (stride 2), "s1" (4) ... "s4" (32).
 MODEL.REGNET.OUT_FEATURES = ["s1", "s2", "s3", "s4"]

@@ -75,7 +75,7 @@ def test_page_of_keys_has_every_key_with_its_default(hooks):
         # tests/conftest.py switches reports off.
         if key != "REPORT.ENABLED":
             assert eval(default.replace(r"\|", "|")) == cfg[key], key
-    assert "| `LOG_PERIOD` | `20` | Steps between two writings" in page
+    assert "| `LOG_PERIOD` | `20` | Iterations between two writings" in page
     assert "| `DATALOADER.NUM_WORKERS` | `4` | Loader processes" in page
 
 
