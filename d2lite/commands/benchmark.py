@@ -7,11 +7,11 @@
     d2lite benchmark --task import --repeats 5
     d2lite benchmark --task end-to-end --config-file quick_start.yaml --repeats 20
 
-What is compared is measured in turns (A B A B) in one run, since machines differ, and ratios less.
-The table gives medians and half the distance of the quartiles. train and infer work on generated
-images, the same for both libraries, with random weights; MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0 lets
-such a model find as many objects as an image may have. data compares the loader with a plain
-pipeline of torchvision's transforms. See docs/benchmarks.md.
+What is compared is measured in turns (A B A B) in one run: times differ from machine to machine,
+ratios less. The table gives medians and half the distance of the quartiles. train and infer work on
+generated images, the same for both libraries, with random weights; with the option
+MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0 such a model finds as many objects as an image may have. data
+compares the loader with a plain pipeline of torchvision's transforms. See docs/benchmarks.md.
 """
 
 import argparse
@@ -25,7 +25,9 @@ PEERS = ("torchvision", "transformers", "detectron2", "eager", "pycocotools")
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite benchmark`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--task", choices=TASKS, default="data", help="what to measure")
+    parser.add_argument(
+        "--task", choices=TASKS, default="data", help="what to measure (%(default)s)"
+    )
     add_config_arguments(parser)
     add = parser.add_argument
     add(
@@ -33,7 +35,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--repeats", type=int, default=3, help="measurements (%(default)s)")
     add("--warmup", type=int, default=1, help="runs before them that do not count (%(default)s)")
-    add("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"), help="(480 640)")
+    add(
+        "--size",
+        type=int,
+        nargs=2,
+        default=[480, 640],
+        metavar=("H", "W"),
+        help="of images (480 640)",
+    )
     add("--batch", type=int, default=2, help="images of a step (%(default)s)")
     add("--objects", type=int, default=8, help="in each generated image (%(default)s)")
     add("--own-data", action="store_true", help="train, infer: a batch of DATASETS.TRAIN instead")

@@ -2,12 +2,12 @@
 
     d2lite data check photos/
     d2lite data check coco:mine/train.json coco:mine/val.json
-    d2lite data check coco:mine/train.json --fix mine/train_sound.json
+    d2lite data check coco:mine/train.json --fix mine/train_fixed.json
 
 Image files, boxes, masks, ids and classes are checked, and whether train and test share images.
-A folder is checked with all its splits. Else name the training set first, then the test sets, as
-strings (see docs/datasets.md) or registered names. Exit status: 0 if nothing
-is wrong, 1 if there are faults, 2 if a set is not there.
+SPEC is a folder, which is checked with all its splits, or a training set and then test sets, as
+strings (see docs/datasets.md) or registered names. Exit status: 0 if nothing is wrong, 1 if there
+are faults, 2 if a set is not there.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from d2lite.utils.arguments import HelpFormatter
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data check`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("specs", metavar="SPEC", nargs="+", help="dataset string or name")
+    parser.add_argument("specs", metavar="SPEC", nargs="+", help="folder, dataset string or name")
     parser.add_argument(
-        "--fix", metavar="OUT.json", help="write a copy of the one SPEC without its faults (COCO)"
+        "--fix", metavar="OUT.json", help="of one SPEC: write a copy without its faults (COCO)"
     )
     parser.add_argument(
         "--masks",
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--threads",
         type=int,
         default=min(8, os.cpu_count() or 1),
-        help="images that are read at a time (%(default)s)",
+        help="images that are read at once (%(default)s)",
     )
     return parser
 

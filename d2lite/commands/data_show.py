@@ -2,6 +2,7 @@
 
     d2lite data show --config-file quick_start.yaml --source annotation
     d2lite data show --config-file quick_start.yaml --source dataloader --limit 20
+    d2lite data show DATASETS.TRAIN "('auto:photos',)"
 
 "dataloader" shows what the model sees: resized, flipped and cropped, with the boxes, masks and
 keypoints that came out of the augmentation.
@@ -16,14 +17,20 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data show`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument(
-        "--source", choices=["annotation", "dataloader"], default="annotation", help="what to draw"
+        "--source",
+        choices=["annotation", "dataloader"],
+        default="annotation",
+        help="what to draw (%(default)s)",
     )
     add_config_arguments(parser)
     parser.add_argument(
-        "--output-dir", default="visualized", metavar="DIR", help="folder for it (%(default)s)"
+        "--output-dir",
+        default="visualized",
+        metavar="DIR",
+        help="folder for the drawings (%(default)s)",
     )
     parser.add_argument(
-        "--limit", type=int, default=50, help="images at the most (%(default)s); 0 for all"
+        "--limit", type=int, default=50, help="number of images (%(default)s); 0 for all"
     )
     add_config_options(parser, "opts")
     return parser

@@ -18,17 +18,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("report", type=Path, help="blow_up_ITERATION.json")
     parser.add_argument(
-        "--config-file", default="", help="config of the run; config.yaml beside the report if not"
+        "--config-file", default="", help="config of the run (config.yaml beside the report)"
     )
     parser.add_argument(
         "--import", dest="imports", action="append", default=[], metavar="FILE",
         help="your own Python file (or module), as in the training",
     )  # fmt: skip
     parser.add_argument(
-        "--weights", default="", help="checkpoint to compute with; those of the report if not"
+        "--weights", default="", help="checkpoint to compute with (that of the report)"
     )
     parser.add_argument(
-        "--output-dir", default="", metavar="DIR", help="of the pictures; beside the report if not"
+        "--output-dir", default="", metavar="DIR", help="for the pictures (that of the report)"
     )
     add_config_options(parser, "--opts")
     return parser
