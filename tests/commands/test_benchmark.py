@@ -102,6 +102,34 @@ def test_detectron2_is_measured_where_it_is_installed(bench, monkeypatch):
     assert theirs["operators"] == pytest.approx(ours["operators"], rel=0.3)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        "Base-DETR.yaml",
+        pytest.param("coco_instance_eomt_small.yaml", marks=pytest.mark.slow),
+        pytest.param("Base-DeformableDETR.yaml", marks=pytest.mark.slow),
+        pytest.param("Base-RTDETR.yaml", marks=pytest.mark.slow),
+        pytest.param("dfine_s.yaml", marks=pytest.mark.slow),
+        pytest.param(
+            "coco/instance-segmentation/swin/maskformer2_swin_tiny_bs16_50ep.yaml",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_models_of_queries_are_measured_beside_those_of_transformers(bench, config):
+    pytest.importorskip("transformers")
+    pytest.importorskip("timm")
+    (found,), _ = bench(
+        *("--task", "train", "--against", "transformers", "--size", 224, 224, "--repeats", 1),
+        *("--warmup", 0, "--device", "cpu", "--config-file", config),
+        *("SOLVER.AMP.ENABLED", False),
+    )
+    ours, theirs = found["sides"].values()
+    assert set(theirs["median_s"]) == {"forward", "backward", "optimizer", "whole"}
+    assert ours["operators"] < theirs["operators"]
+    assert ours["waits"] < theirs["waits"]
+
+
 def test_a_python_config_is_measured_too_and_not_compared_by_keys(bench):
     pytest.importorskip("omegaconf")
     config = ["--config-file", "retinanet_R_50_FPN_1x.py", "--device", "cpu"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode
 from d2lite.modeling import build_model
+from d2lite.structures import BitMasks, PolygonMasks
 from d2lite.utils.errors import ConfigError
 
 from .clock import Side
@@ -25,10 +26,12 @@ def make_transformers_model(cfg: CfgNode) -> tuple[nn.Module, nn.Module]:
     """Make a model of transformers like that of a config, and ours with its weights.
 
     Args:
-        cfg: of the architecture Detr, DeformableDETR or RTDETR; the last with HGNet is D-FINE.
+        cfg: of the architecture Detr, DeformableDETR, RTDETR (with HGNet D-FINE), MaskFormer or
+            EoMT.
 
     Returns:
-        Their model (of a ResNet-18; D-FINE-S) with random weights, and ours.
+        Their model with random weights, and ours: of a ResNet-18; D-FINE-S; Mask2Former of a Swin
+        of size T; EoMT of a ViT of size S.
 
     Raises:
         ConfigError: for another architecture, or if transformers is not installed.
@@ -68,10 +71,28 @@ def _model(name: str, transformers: Any) -> nn.Module:
         )
         made = transformers.RTDetrV2ForObjectDetection(config)
         return made
+    if name == "MaskFormer":
+        swin = transformers.SwinConfig(out_features=["stage1", *_STAGES])
+        config = transformers.Mask2FormerConfig(
+            backbone_config=swin, num_labels=80, use_auxiliary_loss=True
+        )
+        made = transformers.Mask2FormerForUniversalSegmentation(config)
+        return made
+    if name == "EoMT":
+        config = transformers.EomtConfig(
+            hidden_size=384,
+            num_hidden_layers=12,
+            num_attention_heads=6,
+            num_blocks=3,
+            image_size=224,
+            num_labels=80,
+        )
+        made = transformers.EomtForUniversalSegmentation(config)
+        return made
     if name not in ("Detr", "DeformableDETR"):
         raise ConfigError(
-            f"--against transformers compares the architectures Detr, DeformableDETR and "
-            f"RTDETR, not {name}."
+            f"--against transformers compares the architectures Detr, DeformableDETR, RTDETR, "
+            f"MaskFormer and EoMT, not {name}."
         )
     stages = _STAGES[2:] if name == "Detr" else _STAGES
     backbone = transformers.ResNetConfig(**_RESNET_18, out_features=stages)
@@ -122,10 +143,16 @@ def transformers_side(
     """
     device = cfg.MODEL.DEVICE
     pixels = torch.stack([item["image"].flip(0) for item in batch]).to(device) / 255
-    labels = [_label(item, device) for item in batch]
+    if cfg.MODEL.META_ARCHITECTURE in ("MaskFormer", "EoMT"):
+        truth: dict[str, Any] = {
+            "mask_labels": [_masks(item).to(device).float() for item in batch],
+            "class_labels": [item["instances"].gt_classes.to(device) for item in batch],
+        }
+    else:
+        truth = {"labels": [_label(item, device) for item in batch]}
 
     def losses() -> Mapping[str, Tensor]:
-        return {"loss": theirs(pixel_values=pixels, labels=labels).loss}
+        return {"loss": theirs(pixel_values=pixels, **truth).loss}
 
     return peer_side(
         "transformers",
@@ -135,6 +162,15 @@ def transformers_side(
         device=device,
         optimizer=cfg.SOLVER.OPTIMIZER,
     )
+
+
+def _masks(item: Mapping[str, Any]) -> Tensor:
+    """(N, H, W) bool."""
+    masks = item["instances"].gt_masks
+    if isinstance(masks, PolygonMasks):
+        masks = BitMasks.from_polygon_masks(masks.polygons, *item["instances"].image_size)
+    found: Tensor = masks.tensor
+    return found
 
 
 def _label(item: Mapping[str, Any], device: str) -> dict[str, Tensor]:
