@@ -14,7 +14,7 @@ from .boxes import (
 from .decoded import Decoded, aux_endings, choose_cells, split_denoising
 from .decoder import MLP, DecoderLayer
 from .deformable_attention import MultiScaleDeformableAttention, deformable_attention
-from .deformable_encoder import DeformableEncoderLayer
+from .deformable_encoder import DeformableEncoder, DeformableEncoderLayer
 from .denoising import DenoisingQueries, denoising_queries
 from .distributions import (
     distillation_losses,
@@ -34,6 +34,7 @@ from .mask_results import (
     panoptic_segments_padded,
     semantic_scores,
 )
+from .memory import Memory, visible_cells
 from .pairs import Pairs
 from .position_encoding import (
     cell_centers,
@@ -61,12 +62,14 @@ __all__ = [
     "ConvNorm",
     "Decoded",
     "DecoderLayer",
+    "DeformableEncoder",
     "DeformableEncoderLayer",
     "DenoisingQueries",
     "EncoderLayer",
     "HungarianMatcher",
     "HybridEncoder",
     "MaskCriterion",
+    "Memory",
     "MultiScaleDeformableAttention",
     "PairLosses",
     "Pairs",
@@ -113,5 +116,6 @@ __all__ = [
     "top_queries",
     "usable_cells",
     "varifocal_losses",
+    "visible_cells",
     "xyxy_to_cxcywh",
 ]

@@ -17,6 +17,7 @@ from d2lite.modeling.meta_arch.query_detector import QueryDetector
 from d2lite.modeling.transformer import (
     MLP,
     Decoded,
+    Memory,
     Predictions,
     SetCriterion,
     Targets,
@@ -31,7 +32,7 @@ from d2lite.utils.errors import ConfigError
 from d2lite.utils.tracing import at_most
 
 from .config import detector_arguments
-from .deformable_transformer import DeformableTransformer, Memory
+from .deformable_transformer import DeformableTransformer
 from .published import follow_published_config
 
 
@@ -222,7 +223,8 @@ class DeformableDETR(QueryDetector):
             else:
                 last = project(last)
                 maps.append(last)
-        return self.transformer.encode(images, maps)
+        memory: Memory = self.transformer(maps, images)
+        return memory
 
     def _start(self, memory: Memory) -> Start:
         if self.two_stage:

@@ -4,6 +4,7 @@ N images, L decoder layers, Q queries, S cells, C channels, K classes.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode, configurable
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone
 from d2lite.modeling.meta_arch.query_detector import QueryDetector
+from d2lite.modeling.padded import inside_sizes
 from d2lite.modeling.transformer import (
     MLP,
     Decoded,
@@ -21,12 +23,13 @@ from d2lite.modeling.transformer import (
     SetCriterion,
     Targets,
     aux_endings,
+    sine_position_encoding,
+    visible_cells,
 )
 from d2lite.structures import ImageList
 from d2lite.utils.tracing import at_most
 
 from .config import detector_arguments
-from .padding import hidden_cells, position_encoding, visible_cells
 from .published import follow_published_config
 
 
@@ -200,7 +203,7 @@ class Detr(QueryDetector):
             pixel_std=pixel_std,
         )
         self.in_feature = in_features[-1]
-        self.waves = {"temperature": temperature, "offset": offset}
+        self.waves = partial(sine_position_encoding, temperature=temperature, offset=offset)
         self.deep_supervision = deep_supervision
         self.transformer = transformer
         self.input_proj = nn.Conv2d(backbone.output_shape()[self.in_feature].channels, channels, 1)
@@ -235,14 +238,14 @@ class Detr(QueryDetector):
             torch._check(shape[0] * shape[1] != 1)
         visible = visible_cells(images, shape)
         cells = self.input_proj(level).flatten(2).transpose(1, 2)
-        waves = position_encoding(visible, shape, cells.shape[2], cells.device, **self.waves)
+        waves = self.waves(*shape, cells.shape[2], cells.device, visible=visible)
         decoders: Any = self.transformer.decoder["layers"]
         is_deep = targets is not None and self.deep_supervision
         states = self.transformer(
             cells,
-            waves.to(cells.dtype),
+            waves.flatten(-2).mT.to(cells.dtype),
             self.query_embed.weight,
-            hidden_cells(visible, shape),
+            None if visible is None else ~inside_sizes(level, visible).flatten(1),
             0 if is_deep else len(decoders) - 1,
         )
         boxes = self.bbox_embed(states).float().sigmoid()

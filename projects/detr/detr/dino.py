@@ -13,6 +13,7 @@ from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.transformer import (
     MLP,
     Decoded,
+    Memory,
     Predictions,
     Targets,
     aux_endings,
@@ -26,7 +27,6 @@ from d2lite.modeling.transformer import (
 from d2lite.structures import ImageList
 
 from .deformable import DeformableDETR
-from .deformable_transformer import Memory
 
 
 @META_ARCH_REGISTRY.register()

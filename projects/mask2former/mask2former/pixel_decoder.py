@@ -15,11 +15,7 @@ from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d, ShapeSpec, get_norm
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling.meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
-from d2lite.modeling.transformer import (
-    DeformableEncoderLayer,
-    cell_centers,
-    sine_position_encoding,
-)
+from d2lite.modeling.transformer import DeformableEncoder, Memory
 from d2lite.modeling.weight_init import xavier_fill
 from d2lite.utils.errors import ConfigError
 
@@ -45,63 +41,6 @@ def build_pixel_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.M
             "method forward_features. Use MSDeformAttnPixelDecoder."
         )
     return made
-
-
-class MapEncoder(nn.Module):
-    """Layers of deformable attention over maps that have as many channels each.
-
-    Args:
-        channels: C.
-        levels: L.
-        layers: how many.
-        hidden: see `DeformableEncoderLayer`.
-        dropout: likewise.
-        heads: likewise.
-        points: likewise.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        levels: int,
-        layers: int,
-        *,
-        hidden: int,
-        dropout: float,
-        heads: int,
-        points: int,
-    ) -> None:
-        super().__init__()
-        stack = [
-            DeformableEncoderLayer(channels, hidden, dropout, levels, heads, points)
-            for _ in range(layers)
-        ]
-        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(stack)})
-        self.level_embed = nn.Parameter(torch.empty(levels, channels))
-        nn.init.normal_(self.level_embed)
-        for layer in stack:
-            nn.init.xavier_uniform_(layer.linear1.weight)
-            nn.init.xavier_uniform_(layer.linear2.weight)
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """(N, C, Hi, Wi) maps -> the same shapes."""
-        shapes = [(level.shape[-2], level.shape[-1]) for level in maps]
-        channels, device = maps[0].shape[1], maps[0].device
-        positions = torch.cat(
-            [
-                sine_position_encoding(*shape, channels, device).flatten(1).T + embedded
-                for shape, embedded in zip(shapes, self.level_embed, strict=True)
-            ]
-        )
-        places = torch.cat([cell_centers(*shape, device) for shape in shapes])
-        cells = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
-        for layer in self.encoder["layers"]:  # type: ignore[union-attr]  # a ModuleList
-            cells = layer(cells, positions, places, shapes)
-        parts = cells.split([height * width for height, width in shapes], dim=1)
-        return [
-            part.transpose(1, 2).unflatten(2, shape)
-            for part, shape in zip(parts, shapes, strict=True)
-        ]
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -164,7 +103,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         for projection in self.input_proj:
             nn.init.xavier_uniform_(projection[0].weight)
             nn.init.zeros_(projection[0].bias)
-        self.transformer = MapEncoder(
+        self.transformer = DeformableEncoder(
             conv_dim,
             len(self.coarse),
             transformer_enc_layers,
@@ -173,6 +112,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             heads=transformer_nheads,
             points=transformer_n_points,
         )
+        self.transformer.reset_parameters()
         self.mask_dim = mask_dim
         self.mask_features = Conv2d(conv_dim, mask_dim, 1)
         xavier_fill(self.mask_features)
@@ -220,7 +160,8 @@ class MSDeformAttnPixelDecoder(nn.Module):
                 project(features[name].float())
                 for name, project in zip(self.coarse, self.input_proj, strict=True)
             ]
-            maps = self.transformer(projected)
+            memory: Memory = self.transformer(projected)
+        maps = memory.maps()
         for number in range(len(self.fine), 0, -1):
             lateral = self.get_submodule(f"adapter_{number}")(features[self.fine[number - 1]])
             enlarged = F.interpolate(
