@@ -15,6 +15,10 @@ _ZOO = (
 _LEVELS: list[str] = ["p2", "p3", "p4", "p5", "p6"]
 _STAGES: list[str] = ["res2", "res3", "res4", "res5"]
 
+# Objects a class from which training from scratch learns: 55 are enough (fruit_nuts), 9 are not
+# (coco_tiny; docs/results.md).
+_FEW_OBJECTS = 20
+
 # A box is learned well if an anchor in the middle of it overlaps by this much.
 _OVERLAP = 0.5
 # Share of the boxes that should have such an anchor.
@@ -57,7 +61,14 @@ def model_size(facts: Facts, keys: Keys, recipe: str) -> Setting:
             "MODEL.RESNETS.DEPTH": 50,
         }
         value = "ResNet-50 with the published weights for COCO (CC BY-SA 3.0), fetched once"
-    return Setting("model", changes, value, f"the recipe is {recipe}")
+    evidence = f"the recipe is {recipe}"
+    objects = len(facts.box_sizes) / max(len(facts.classes), 1)
+    if recipe != "accurate" and objects < _FEW_OBJECTS:
+        evidence += (
+            f"; {objects:.0f} objects a class are too few to learn from scratch: --recipe accurate "
+            "begins with trained weights, and so does MODEL.WEIGHTS"
+        )
+    return Setting("model", changes, value, evidence)
 
 
 def anchors(facts: Facts, keys: Keys, recipe: str) -> Setting | None:

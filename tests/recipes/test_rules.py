@@ -65,6 +65,14 @@ def test_task_follows_from_what_the_objects_have():
     assert rotated["MODEL.PROPOSAL_GENERATOR.NAME"] == "RRPN"
 
 
+def test_few_objects_of_a_class_are_said_where_nothing_is_trained_before():
+    few, many = facts(num_images=30), facts(num_images=50)
+    hint = "15 objects a class are too few to learn from scratch"
+    assert hint in model_rules.model_size(few, keys(), "fast").line()
+    assert "too few" not in model_rules.model_size(many, keys(), "fast").line()
+    assert "too few" not in model_rules.model_size(few, keys("accurate"), "accurate").line()
+
+
 @pytest.mark.parametrize(
     ("box", "image", "recipe", "side"),
     [
