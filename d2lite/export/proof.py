@@ -40,7 +40,7 @@ def prove(
     in_batches: bool = True,
     resizes: bool = True,
 ) -> dict[str, Any]:
-    """Run both on the first images of a dataset, one by one, and in a batch with an empty image.
+    """Run both on the first images of a dataset, one by one, in a batch, and after an empty image.
 
     Args:
         cfg: of the model; DATASETS.TEST names the dataset by default, the shapes that this
@@ -62,9 +62,9 @@ def prove(
     mappers = [DatasetMapper(each, False) for each in (cfg, as_given(cfg) if resizes else cfg)]
     with _subset(name, records) as subset:
         rows, ap = _run_one_by_one(cfg, mappers, model, exported, subset, records, tolerance)
-    seen_together = records[:_IN_A_BATCH]
-    together = _run_batch(cfg, mappers, model, exported, seen_together, tolerance)
-    rows += together[0 if in_batches else -1 :]
+    rows += _run_with_an_empty_image(
+        cfg, mappers, model, exported, records[:_IN_A_BATCH], tolerance, in_batches=in_batches
+    )
     faulty = {row["image"]: row["faults"] for row in rows if row["faults"]}
     return {
         "agrees": not faulty,
@@ -176,25 +176,29 @@ def _evaluators(
     return built
 
 
-def _run_batch(
+def _run_with_an_empty_image(
     cfg: CfgNode,
     mappers: Sequence[DatasetMapper],
     model: nn.Module,
     exported: nn.Module,
     records: list[dict[str, Any]],
     tolerance: Tolerance,
+    *,
+    in_batches: bool,
 ) -> list[dict[str, Any]]:
-    """Images of their own sizes and an empty one in one batch, then the empty one alone."""
+    """Images of their own sizes and an empty one in one batch, the empty one alone, and another."""
     resized, given = _inputs(mappers, records)
     empty_seen, empty = (
         {**items[0], "image": torch.zeros_like(items[0]["image"])} for items in (resized, given)
     )
     rows = []
-    for label, seen, raw in (
+    parts = (
         ("in a batch", [*resized, empty_seen], [*given, empty]),
         ("alone", [empty_seen], [empty]),
-    ):
-        names = [str(item["file_name"]) for item in raw[:-1]] + ["an empty image"]
+        ("after an empty image", resized[:1], given[:1]),
+    )
+    for label, seen, raw in parts[0 if in_batches else 1 :]:
+        names = ["an empty image" if item is empty else str(item["file_name"]) for item in raw]
         for name, item, expected, found in zip(
             names, raw, *_both(model, exported, (seen, raw)), strict=True
         ):

@@ -7,111 +7,16 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from d2lite.commands import main as d2lite
 from d2lite.commands.export import build_parser, main
-from d2lite.data.transforms import AugInput, ResizeShortestEdge
 from d2lite.export import ExportedModel, export_model, open_session
-from d2lite.export.comparison import Tolerance, compare_results
-from d2lite.export.export_model import make_function
-from d2lite.export.metadata import describe
-from d2lite.export.to_onnx import export_onnx
-from d2lite.export.to_openvino import convert_onnx
-from d2lite.export.to_torch import export_torch
 from d2lite.export.write_runner import write_runner
-from d2lite.modeling import build_model
 from d2lite.predicting import Predictor
 from d2lite.utils.errors import ConfigError, ExportError, MissingFileError, WeightsError
 from tests.data.spec_files import coco, picture
-from tests.modeling.small_detectors import fill, images_of, small_config
-
-SIZES = [(96, 128), (70, 50), (64, 64)]
-
-
-@pytest.fixture(scope="module")
-def made():
-    """Model, its function, and the facts of a file."""
-    torch.manual_seed(0)
-    cfg = small_config("mask")
-    model = fill(build_model(cfg))
-    model.class_names = ["a", "b", "c", "d", "e"]
-    function = make_function(cfg, model)
-    return cfg, model, function
-
-
-@pytest.fixture(scope="module")
-def onnx_file(made, tmp_path_factory):
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    cfg, _, function = made
-    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    export_onnx(function, path, describe(cfg, function, "onnx"))
-    return path
-
-
-@pytest.fixture(scope="module")
-def onnx_model(onnx_file):
-    return ExportedModel(onnx_file)
-
-
-def check(cfg, model, exported, batch):
-    """The file's results for a batch are those of the model for the same images, resized."""
-    with torch.no_grad():
-        expected = model([as_evaluation(cfg, item) for item in batch])
-    for ours, theirs in zip(expected, exported(batch), strict=True):
-        assert len(theirs["instances"]) == pytest.approx(len(ours["instances"]), abs=2)
-        # The last ones of many random detections are kept or not by the last digit of a score.
-        lowest = float(ours["instances"].scores[:20].min())
-        difference = compare_results(ours, theirs, lowest)
-        assert difference.detections > 10
-        assert not difference.faults(Tolerance(), 128), difference
-
-
-def as_evaluation(cfg, item):
-    """A batch element with the image that evaluation gives the model."""
-    step = AugInput(np.ascontiguousarray(item["image"].permute(1, 2, 0).numpy()))
-    ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)(step)
-    return {**item, "image": torch.from_numpy(np.ascontiguousarray(step.image.transpose(2, 0, 1)))}
-
-
-@pytest.mark.parametrize("sizes", [SIZES[:1], SIZES[1:2], [(200, 130)], [SIZES[0]] * 4])
-def test_file_takes_other_sizes_and_batches_than_at_export(made, onnx_model, sizes):
-    """A graph of one size gave wrong boxes silently (torchvision 1840, detectron2 4563)."""
-    check(made[0], made[1], onnx_model, images_of(sizes))
-
-
-def test_padded_batch_gives_what_the_model_gives_for_it(made, onnx_model):
-    """Elsewhere a padded batch lost a third of the AP (mmdetection 5168)."""
-    check(made[0], made[1], onnx_model, images_of(SIZES))
-
-
-def test_each_image_of_a_batch_has_its_own_results(onnx_model):
-    """A batch axis that is accepted and ignored gives the first image's (Co-DETR 26)."""
-    first, second = (found["instances"] for found in onnx_model(images_of([(64, 64)] * 2)))
-    assert not torch.equal(first.scores[:3], second.scores[:3])
-
-
-def test_image_without_detections_then_one_with_them(made, onnx_file, tmp_path):
-    """Sessions broke at the first empty image (torchvision 2251, 2309)."""
-    session = open_session(onnx_file)
-    images = np.stack([item["image"].numpy() for item in images_of([(64, 64)])])
-    # An image of no pixels: nothing is left of any box.
-    nothing = session(images, np.array([[1, 1]]))
-    some = session(images, np.array([[64, 64]]))
-    assert some["count"][0] > 3
-    assert nothing["boxes"].shape == some["boxes"].shape
-    assert not nothing["scores"][0, int(nothing["count"][0]) :].any()
-
-
-def test_outputs_are_named_and_have_their_meaning(onnx_file):
-    session = open_session(onnx_file)
-    assert session.facts["outputs"] == ["boxes", "scores", "classes", "count", "masks"]
-    found = session(np.zeros((1, 3, 50, 60), np.uint8), np.array([[50, 60]]))
-    assert found["boxes"].shape == (1, 30, 4)
-    assert found["masks"].shape[:2] == (1, 30)
-    assert found["classes"].dtype == np.int64
+from tests.modeling.small_detectors import images_of, small_config
 
 
 def test_file_states_its_classes_input_thresholds_and_version(onnx_file):
@@ -121,22 +26,6 @@ def test_file_states_its_classes_input_thresholds_and_version(onnx_file):
     assert facts["input"]["resize"] == ["shortest_edge", 64, 96]
     assert "MODEL.ROI_HEADS.SCORE_THRESH_TEST" in facts["thresholds"]
     assert facts["version"]
-
-
-def test_openvino_file_gives_the_results_of_the_model(made, onnx_file, tmp_path):
-    pytest.importorskip("openvino")
-    path = tmp_path / "model.xml"
-    convert_onnx(onnx_file, path, open_session(onnx_file).facts)
-    check(made[0], made[1], ExportedModel(path), images_of(SIZES[:1]))
-
-
-@pytest.mark.slow
-def test_torch_file_gives_the_results_of_the_model(made, tmp_path):
-    cfg, model, function = made
-    export_torch(function, tmp_path / "model.pt2", describe(cfg, function, "torch"))
-    exported = ExportedModel(tmp_path / "model.pt2")
-    for sizes in (SIZES[:1], [SIZES[1]] * 3):
-        check(cfg, model, exported, images_of(sizes))
 
 
 def test_model_that_cannot_be_exported_is_refused_before_anything_is_written(tmp_path):

@@ -19,7 +19,7 @@ from d2lite.utils.errors import ExportError
 from tests.data.spec_files import voc
 from tests.modeling.small_detectors import SMALL, fill, images_of, small_config
 
-from .test_export import SIZES, as_evaluation
+from .images import SIZES, as_evaluation
 
 _SIZES = ["INPUT.MIN_SIZE_TEST", 64, "INPUT.MAX_SIZE_TEST", 96, "MODEL.DEVICE", "cpu"]
 _SEGMENTOR = [

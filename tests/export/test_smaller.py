@@ -48,8 +48,8 @@ def test_smaller_files_find_the_same_objects(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["GN", "BN"])
-def test_convolutions_before_a_norm_are_quantized_whole(norm, tmp_path):
-    """Otherwise onnxruntime computes them in float32."""
+def test_all_but_the_first_and_last_convolutions_are_quantized_whole(norm, tmp_path):
+    """With a norm after it, a convolution was computed in float32; the ends cost AP in 8 bits."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
@@ -62,12 +62,17 @@ def test_convolutions_before_a_norm_are_quantized_whole(norm, tmp_path):
     )
     graph = onnx.load(str(path)).graph
     made_by = {name: node.op_type for node in graph.node for name in node.output}
-    inputs = [
-        made_by.get(name) for node in graph.node if node.op_type == "Conv" for name in node.input
-    ]
-    assert len(inputs) > 60
-    assert set(inputs) == {"DequantizeLinear"}
     assert "BatchNormalization" not in made_by.values()
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    whole = {node.input[1] for node in convolutions if node.input[1] not in made_by}
+    # Their weights are constants as they were, and their inputs are not rounded.
+    ends = ("stem.conv1.weight", "head.cls_score.weight", "head.bbox_pred.weight")
+    assert len(whole) == 3
+    assert all(any(name.endswith(end) for name in whole) for end in ends)
+    quantized = [node for node in convolutions if node.input[1] in made_by]
+    assert len(quantized) > 20
+    inputs = {made_by[name] for node in quantized for name in node.input}
+    assert inputs == {"DequantizeLinear"}
 
 
 def test_ranges_are_taken_from_the_first_images_of_a_dataset():

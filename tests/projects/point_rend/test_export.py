@@ -10,7 +10,7 @@ from d2lite.layers.point_sampling import get_uncertain_point_coords_on_grid
 from d2lite.modeling import build_model
 from d2lite.modeling.postprocessing import sem_seg_postprocess
 from d2lite.structures import Boxes, Instances
-from tests.export.test_export import as_evaluation
+from tests.export.images import as_evaluation
 from tests.export.test_families import WRITERS, exported
 from tests.modeling.small_detectors import fill, images_of
 
