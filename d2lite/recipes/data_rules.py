@@ -76,7 +76,7 @@ def image_size(facts: Facts, keys: Keys, recipe: str) -> Setting:
     evidence = (
         f"one object in ten is smaller than {small:.1%} of the image's shorter side "
         f"({facts.short_side:.0f} pixels), and {_SMALL_OBJECT} pixels are wanted for it "
-        f"({least} to {largest} with {recipe})"
+        f"({least} to {largest} with {recipe}; images are not enlarged)"
     )
     return Setting("image size", changes, f"{side} pixels", evidence)
 

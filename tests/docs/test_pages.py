@@ -67,3 +67,12 @@ def test_every_page_with_python_is_run():
     others = {"extending", "predicting", "serving"}
     found = {page.stem for page in DOCS.glob("*.md") if "```python\n" in page.read_text("utf-8")}
     assert found == others | set(PAGES)
+
+
+def test_every_extra_is_explained():
+    setup = (DOCS.parent / "setup.py").read_text("utf-8")
+    extras = re.findall(r'^    "(\w+)": \[', setup, flags=re.MULTILINE)
+    page = (DOCS / "how_to.md").read_text("utf-8")
+    table = page[page.index("| extra | for |") :]
+    rows = [row.split(" | ")[0] for row in table.splitlines()[2:]]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(extras)

@@ -54,7 +54,7 @@ def recognise(folder: Path) -> Splits:
         first = next(iter(splits.values()))
         why = os.path.relpath(first.path, folder) if first.path != folder else "what is in it"
         names = ", ".join(splits)
-        logger.info("%s: taken as %s, because of %s; with %s", folder, first.kind, why, names)
+        logger.info("%s: taken as %s, because of %s; splits: %s", folder, first.kind, why, names)
         return splits
     if not folder.is_dir():
         raise DataError(
