@@ -12,6 +12,7 @@ from torch import Tensor
 from d2lite.layers import SoftNMS
 from d2lite.structures import Boxes, Instances
 
+from .dense_decoding import best_above
 from .keep_best import refuse_soft, suppress
 from .padded import PaddedBoxes, best_pairs, clip_to_sizes, detect_padded, take_rows
 
@@ -47,18 +48,13 @@ class DenseChoice(NamedTuple):
         Returns:
             `pred_boxes`, `scores`, `pred_classes`, and `cell`, the row of each; best first.
         """
-        rows, classes, first = [], [], 0
-        num_classes = scores.shape[1]
+        found, first = [], 0
         for of_level in scores.split(list(counts)):
-            flat = of_level.flatten()
-            passed = (flat > self.score_thresh).nonzero().squeeze(1)
-            best = flat[passed].topk(min(self.topk_candidates, len(passed))).indices
-            pairs = passed[best]
-            rows.append(pairs // num_classes + first)
-            classes.append(pairs % num_classes)
+            own, *rest = best_above(of_level, self.score_thresh, self.topk_candidates)
+            found.append((own + first, *rest))
             first += len(of_level)
-        row, label = torch.cat(rows), torch.cat(classes)
-        chosen, chosen_boxes = scores[row, label], Boxes(boxes[row])
+        row, label, chosen = (torch.cat(parts) for parts in zip(*found, strict=True))
+        chosen_boxes = Boxes(boxes[row])
         chosen_boxes.clip(image_size)
         kept, fallen = suppress(
             chosen_boxes, chosen, label, self.nms_thresh, self.most, self.soft_nms

@@ -15,13 +15,13 @@ from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.errors import ExportError
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import is_first_pass, mean_over_processes, pass_share
-from d2lite.utils.tracing import at_most
 
 from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
+from ..dense_decoding import decode_best, decode_best_padded
 from ..dense_predictions import permute_to_N_HWA_K
 from ..keep_best import refuse_soft, soft_nms_arguments, suppress
-from ..padded import PaddedBoxes, best_pairs, clip_to_sizes, detect_padded, take_rows
+from ..padded import PaddedBoxes, detect_padded
 from ..training_visualization import log_boxes_and_truth, should_visualize
 from .detector import Batch, Detector, common_arguments, postprocess_batch
 
@@ -141,36 +141,18 @@ class DenseDetector(Detector):
     ) -> tuple[PaddedBoxes, Tensor]:
         """The detections in the fixed-size form, and (N, D) int64, the cell of each."""
         refuse_soft(self.soft_nms)
-        scores, deltas = self._scores_and_deltas(predictions)
-        factors = self._score_factors(predictions)
         anchors: Any = self.anchor_generator(features)  # type: ignore[operator]
-        rows, first = [], 0
-        for i, (level, deltas_NR4) in enumerate(zip(anchors, deltas, strict=True)):
-            cell, category, score, above = best_pairs(
-                scores[i], self.test_score_thresh, self.test_topk_candidates
-            )
-            moved = self.box2box_transform.apply_deltas(
-                take_rows(deltas_NR4, cell).flatten(0, 1), level.tensor[cell.flatten()]
-            ).reshape(*cell.shape, 4)
-            if factors is not None:
-                score = score * take_rows(factors[i], cell)
-            if self.clips_candidates:
-                moved = clip_to_sizes(moved, sizes)
-                above = above & (moved[..., 2:] > moved[..., :2]).all(dim=2)
-            rows.append((moved, category, score, above, cell + first))
-            first += level.tensor.shape[0]
-        boxes, classes, values, above, cells = (
-            torch.cat(parts, dim=1) for parts in zip(*rows, strict=True)
+        boxes, scores, classes, valid, cells = decode_best_padded(
+            anchors,
+            *self._scores_and_deltas(predictions),
+            self.box2box_transform,
+            self.test_score_thresh,
+            self.test_topk_candidates,
+            sizes if self.clips_candidates else None,
+            self._score_factors(predictions),
         )
-        found, chosen = detect_padded(
-            boxes,
-            values,
-            classes,
-            above,
-            self.test_nms_thresh,
-            self.max_detections_per_image,
-            self.num_classes,
-        )
+        limits = self.test_nms_thresh, self.max_detections_per_image, self.num_classes
+        found, chosen = detect_padded(boxes, scores, classes, valid, *limits)
         return found, cells.gather(1, chosen)
 
     def _scores_and_deltas(
@@ -234,10 +216,10 @@ class DenseDetector(Detector):
         image_size: tuple[int, int],
         factors: Sequence[Tensor] | None = None,
     ) -> Instances:
-        """The candidates of one image; see `_decode_best`."""
+        """The candidates of one image; see `decode_best`."""
         transform, limits = self.box2box_transform, (score_thresh, topk_candidates)
         given = anchors, pred_scores, pred_deltas, transform, *limits, image_size, factors
-        return self._decode_best(*given, keeps_cells=self.keeps_cells)
+        return decode_best(*given, keeps_cells=self.keeps_cells)
 
     def _decode_per_level_predictions(
         self,
@@ -248,9 +230,9 @@ class DenseDetector(Detector):
         topk_candidates: int,
         image_size: tuple[int, int],
     ) -> Instances:
-        """The candidates of one level of one image; see `_decode_best`."""
+        """The candidates of one level of one image; see `decode_best`."""
         level = [anchors], [pred_scores], [pred_deltas], self.box2box_transform
-        return self._decode_best(*level, score_thresh, topk_candidates, image_size)
+        return decode_best(*level, score_thresh, topk_candidates, image_size)
 
     def _ema_update(
         self, name: str, value: float | Tensor, initial_value: float, momentum: float = 0.9
@@ -397,57 +379,3 @@ class DenseDetector(Detector):
             [permute_to_N_HWA_K(x, dim) for x in levels]
             for levels, dim in zip(predictions, dims_per_anchor, strict=True)
         ]
-
-    @staticmethod
-    def _decode_best(
-        anchors: Sequence[Boxes],
-        scores: Sequence[Tensor],
-        deltas: Sequence[Tensor],
-        transform: Box2BoxTransform | Box2BoxTransformLinear,
-        score_thresh: float,
-        topk_candidates: int,
-        image_size: tuple[int, int],
-        factors: Sequence[Tensor] | None = None,
-        *,
-        keeps_cells: bool = False,
-    ) -> Instances:
-        """The best (anchor, class) pairs of every level of one image, as boxes.
-
-        Args:
-            anchors: of each level.
-            scores: one (Ri, number of classes) a level, in [0, 1].
-            deltas: one (Ri, 4) a level.
-            transform: deltas -> boxes.
-            score_thresh: pairs must score higher.
-            topk_candidates: pairs kept of each level.
-            image_size: (height, width) of the image.
-            factors: one (Ri,) a level, which the scores of the chosen pairs are multiplied by.
-            keeps_cells: give the anchors' rows, too.
-
-        Returns:
-            `pred_boxes`, `scores` and `pred_classes`, level by level; with `keeps_cells` also
-            `cell`, the anchor's row among those of all levels.
-        """
-        boxes, best, classes, cells, first = [], [], [], [], 0
-        for i, (anchors_i, scores_i, deltas_i) in enumerate(
-            zip(anchors, scores, deltas, strict=True)
-        ):
-            num_classes = scores_i.shape[1]
-            flat = scores_i.flatten()
-            # Of millions of pairs a few pass the threshold, so they are selected before sorting.
-            passed = (flat > score_thresh).nonzero().flatten()
-            values, position = flat[passed].topk(at_most(topk_candidates, passed.shape[0]))
-            pairs = passed[position]
-            row = pairs // num_classes
-            boxes.append(transform.apply_deltas(deltas_i[row], anchors_i.tensor[row]))
-            best.append(values if factors is None else values * factors[i][row])
-            classes.append(pairs % num_classes)
-            if keeps_cells:
-                cells.append(row + first)
-                first += scores_i.shape[0]
-        found = Instances(
-            image_size, pred_boxes=Boxes(cat(boxes)), scores=cat(best), pred_classes=cat(classes)
-        )
-        if keeps_cells:
-            found.cell = cat(cells)
-        return found
