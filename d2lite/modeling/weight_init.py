@@ -1,8 +1,12 @@
 """The start values of convolutions and linear layers in the published models."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+
+from d2lite.layers import Conv2d, get_norm
+from d2lite.layers.batch_norm import Norm
 
 
 def msra_fill(layer: Any) -> None:
@@ -38,6 +42,40 @@ def normal_fill(layer: Any, std: float) -> None:
     """
     nn.init.normal_(layer.weight, std=std)
     _zero_bias(layer)
+
+
+def filled_conv(
+    fill: Callable[[Any], None],
+    in_channels: int,
+    channels: int,
+    size: int,
+    norm: Norm,
+    *,
+    has_bias: bool | None = None,
+    activation: Callable[..., Any] | None = None,
+) -> Conv2d:
+    """A convolution that keeps the size of a map, with a norm and start values.
+
+    Args:
+        fill: one of the functions above.
+        in_channels: of the input.
+        channels: of the result.
+        size: of the kernel, odd.
+        norm: see `get_norm`.
+        has_bias: whether there is a bias; None for one where there is no norm.
+        activation: applied to the result, after the norm.
+    """
+    conv = Conv2d(
+        in_channels,
+        channels,
+        size,
+        padding=size // 2,
+        bias=not norm if has_bias is None else has_bias,
+        norm=get_norm(norm, channels),
+        activation=activation,
+    )
+    fill(conv)
+    return conv
 
 
 def _zero_bias(layer: Any) -> None:

@@ -1,15 +1,16 @@
 """HRFPN: a pyramid of averages of all maps joined at the finest one."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2lite.layers import Conv2d, ShapeSpec, get_norm
+from d2lite.layers import ShapeSpec
 from d2lite.layers.batch_norm import Norm
 
-from ..weight_init import xavier_fill
+from ..weight_init import filled_conv, xavier_fill
 from .backbone import Backbone, PyramidBackbone
 
 __all__ = ["HighResolutionPyramid"]
@@ -41,21 +42,11 @@ class HighResolutionPyramid(PyramidBackbone):
         super().__init__()
         self.bottom_up = bottom_up
         self.in_features = tuple(in_features)
-
-        def conv(in_channels: int, size: int) -> Conv2d:
-            layer = Conv2d(
-                in_channels,
-                out_channels,
-                size,
-                padding=size // 2,
-                bias=not norm,
-                norm=get_norm(norm, out_channels),
-            )
-            xavier_fill(layer)
-            return layer
-
-        self.join = conv(sum(shape.channels for shape in shapes), 1)
-        self.output = nn.ModuleList(conv(out_channels, 3) for _ in range(num_maps))
+        conv = partial(filled_conv, xavier_fill)
+        self.join = conv(sum(shape.channels for shape in shapes), out_channels, 1, norm)
+        self.output = nn.ModuleList(
+            conv(out_channels, out_channels, 3, norm) for _ in range(num_maps)
+        )
         first = int(shapes[0].stride).bit_length() - 1
         self._name_maps(range(first, first + num_maps), out_channels, None)
         self._size_divisibility = 2 ** (first + num_maps - 1)

@@ -4,17 +4,18 @@ Maps are named "p3", ... after the logarithm of their stride, fine to coarse.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2lite.layers import Conv2d, ShapeSpec, get_norm
+from d2lite.layers import ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
-from ..weight_init import msra_fill
+from ..weight_init import filled_conv, msra_fill
 from .backbone import Backbone, PyramidBackbone
 
 __all__ = ["NASFPN", "BiFPN"]
@@ -22,17 +23,7 @@ __all__ = ["NASFPN", "BiFPN"]
 _NAS_MAPS = 5
 
 
-def _conv(in_channels: int, channels: int, size: int, norm: Norm, has_bias: bool = False) -> Conv2d:
-    conv = Conv2d(
-        in_channels,
-        channels,
-        size,
-        padding=size // 2,
-        bias=has_bias or not norm,
-        norm=get_norm(norm, channels),
-    )
-    msra_fill(conv)
-    return conv
+_conv = partial(filled_conv, msra_fill)
 
 
 class StackedPyramid(PyramidBackbone):

@@ -5,6 +5,7 @@ N images, C channels, L coarse maps of S cells in all.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import Conv2d, ShapeSpec, get_norm
+from d2lite.layers import Conv2d, ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling.meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
 from d2lite.modeling.transformer import DeformableEncoder, Memory
-from d2lite.modeling.weight_init import xavier_fill
+from d2lite.modeling.weight_init import filled_conv, xavier_fill
 from d2lite.utils.errors import ConfigError
 
 # Maps that the decoder of queries looks at, coarsest first.
@@ -120,8 +121,10 @@ class MSDeformAttnPixelDecoder(nn.Module):
         count = int(math.log2(finest) - math.log2(common_stride))
         self.fine = by_stride[:count]
         for number, name in enumerate(self.fine, start=1):
-            lateral = _conv_norm(input_shape[name].channels, conv_dim, 1, norm)
-            output = _conv_norm(conv_dim, conv_dim, 3, norm, F.relu)
+            # None, the default, is neither a norm nor a bias.
+            conv = partial(filled_conv, xavier_fill, norm=norm, has_bias=norm == "")
+            lateral = conv(input_shape[name].channels, conv_dim, 1)
+            output = conv(conv_dim, conv_dim, 3, activation=F.relu)
             self.add_module(f"adapter_{number}", lateral)
             self.add_module(f"layer_{number}", output)
 
@@ -169,19 +172,3 @@ class MSDeformAttnPixelDecoder(nn.Module):
             )
             maps.append(self.get_submodule(f"layer_{number}")(lateral + enlarged))
         return self.mask_features(maps[-1]), maps[0], maps[:NUM_LEVELS]
-
-
-def _conv_norm(
-    in_channels: int, channels: int, size: int, norm: Norm, activation: Any = None
-) -> Conv2d:
-    conv = Conv2d(
-        in_channels,
-        channels,
-        size,
-        padding=size // 2,
-        bias=norm == "",
-        norm=get_norm(norm, channels),
-        activation=activation,
-    )
-    xavier_fill(conv)
-    return conv
