@@ -223,7 +223,8 @@ def detection_limits(max_dets_per_image: int | Sequence[int] | None) -> list[int
     """
     if max_dets_per_image is None:
         return list(DEFAULT_MAX_DETS)
-    if isinstance(max_dets_per_image, int):
+    if isinstance(max_dets_per_image, int | np.integer):
+        max_dets_per_image = int(max_dets_per_image)
         if max_dets_per_image < 1:
             raise ConfigError(f"max_dets_per_image={max_dets_per_image}; use 1 or more.")
         lower = [n for n in DEFAULT_MAX_DETS[:2] if n < max_dets_per_image]

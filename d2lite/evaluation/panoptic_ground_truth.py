@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, Metadata, MetadataCatalog
-from d2lite.data.datasets.coco_panoptic import read_panoptic_json, rgb_to_segment_ids
+from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids
+from d2lite.data.datasets.panoptic_file import read_whole_panoptic_json
 from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import ConfigError, DataError
 
@@ -54,7 +55,7 @@ def panoptic_ground_truth(dataset_name: str) -> PanopticGroundTruth:
 
 
 def _from_file(metadata: Metadata) -> PanopticGroundTruth:
-    content = read_panoptic_json(metadata.panoptic_json)
+    content = read_whole_panoptic_json(metadata.panoptic_json)
     if "categories" not in content:
         raise DataError(f"{metadata.panoptic_json} has no 'categories'; evaluation needs them.")
     annotations = content["annotations"]

@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2lite.structures import Boxes, BoxMode, pairwise_iou
+from d2lite.structures import Boxes, BoxMode, RotatedBoxes, pairwise_iou, pairwise_iou_rotated
 from d2lite.utils.errors import ArgumentError
+
+from .coco_ground_truth import complete_ground_truth
+from .coco_inputs import with_upright_box
 
 _ENDLESS = 1e5
 # Name -> sides, in pixels, of the squares of the least and the largest area.
@@ -77,8 +80,8 @@ def _overlaps_of_images(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(P, G) overlaps of proposals, the best first, and (G,) areas, of images with objects."""
     truth: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
-    for annotation in dataset.get("annotations", ()):
-        if not annotation.get("iscrowd", 0):
+    for annotation in complete_ground_truth(dataset, "bbox")["annotations"]:
+        if not annotation["iscrowd"]:
             truth[annotation["image_id"]].append(annotation)
     for prediction in predictions:
         objects = truth.get(prediction["image_id"], [])
@@ -87,10 +90,23 @@ def _overlaps_of_images(
         # DIFFERS: the reference leaves out images without a proposal, and finds a higher recall.
         proposals = prediction["proposals"]
         order = proposals.objectness_logits.argsort(descending=True)
-        boxes_xywh = torch.tensor([a["bbox"] for a in objects], dtype=torch.float32)
-        gt_boxes = Boxes(BoxMode.convert(boxes_xywh, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS))
-        areas = torch.tensor([a.get("area", a["bbox"][2] * a["bbox"][3]) for a in objects])
-        yield pairwise_iou(proposals.proposal_boxes[order], gt_boxes), areas
+        areas = torch.tensor([a["area"] for a in objects])
+        yield _pairwise_iou(proposals.proposal_boxes[order], objects), areas
+
+
+def _pairwise_iou(proposals: Boxes, objects: Sequence[Mapping[str, Any]]) -> Tensor:
+    """(P, G) overlaps; for upright proposals, rotated objects count as the boxes around them."""
+    if not isinstance(proposals, RotatedBoxes):
+        xywh = torch.tensor([with_upright_box({**a})["bbox"] for a in objects], dtype=torch.float32)
+        boxes = BoxMode.convert(xywh, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+        return pairwise_iou(proposals, Boxes(boxes))
+    rotated = [
+        a["bbox"]
+        if len(a["bbox"]) == 5
+        else BoxMode.convert(a["bbox"], BoxMode.XYWH_ABS, BoxMode.XYWHA_ABS)
+        for a in objects
+    ]
+    return pairwise_iou_rotated(proposals, RotatedBoxes(torch.tensor(rotated)))
 
 
 def _is_inside(areas: Tensor, name: str) -> Tensor:

@@ -122,6 +122,11 @@ class SemSegEvaluator(DatasetEvaluator):
                 )
             pred = output["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int64)
             truth = self._truth(image["file_name"])
+            if truth.shape != pred.shape:
+                raise DataError(
+                    f"The map of classes of {image['file_name']} has the shape {truth.shape}, its "
+                    f"prediction {pred.shape}; both must be (height, width) of the image."
+                )
             self._conf_matrix += self._count(pred, truth)
             if self._compute_boundary_iou:
                 self._b_conf_matrix += self._count(
@@ -130,9 +135,16 @@ class SemSegEvaluator(DatasetEvaluator):
             self._predictions.extend(self.encode_json_sem_seg(pred, image["file_name"]))
 
     def _truth(self, file_name: str) -> np.ndarray:
-        truth = self._records[file_name].get("sem_seg")
+        record = self._records.get(file_name, {})
+        truth = record.get("sem_seg")
         if truth is None:
-            truth = self.sem_seg_loading_fn(self.input_file_to_gt_file[file_name], dtype=int)
+            path = self.input_file_to_gt_file.get(file_name)
+            if path is None:
+                raise DataError(
+                    f"{file_name} {'has no sem_seg_file_name' if record else 'is not an image'} in "
+                    f"'{self._dataset_name}', so its map of classes cannot be compared."
+                )
+            truth = self.sem_seg_loading_fn(path, dtype=int)
         truth = np.array(truth, dtype=np.int64)
         if self._ignore_label is not None:
             truth[truth == self._ignore_label] = self._num_classes

@@ -91,9 +91,11 @@ class _DeformableConv(nn.Module):
         else:
             # The operator knows every other dtype.
             dtype = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
+            is_lost = offset.isnan()
             y = deform_conv2d(
                 x.to(dtype),
-                offset.to(dtype),
+                # The operator would read any place of the memory, and the process would end.
+                offset.to(dtype).masked_fill(is_lost, 0.0),
                 self.weight.to(dtype),
                 None if self.bias is None else self.bias.to(dtype),
                 stride=self.stride,
@@ -101,6 +103,7 @@ class _DeformableConv(nn.Module):
                 dilation=self.dilation,
                 mask=None if mask is None else mask.to(dtype),
             ).to(x.dtype)
+            y = y.masked_fill(is_lost.any(dim=1, keepdim=True), torch.nan)
         if self.norm is not None:
             y = self.norm(y)
         return y if self.activation is None else self.activation(y)

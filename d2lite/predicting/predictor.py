@@ -262,8 +262,12 @@ def _choose_device(cfg: CfgNode, device: str | None) -> None:
         cfg.merge_from_list(["MODEL.DEVICE", str(found)])
 
 
+# The last two are SOLOv2's, before and after its suppression.
+_SCORE_THRESHOLDS = (".SCORE_THRESH_TEST", ".SCORE_THR", ".UPDATE_THR")
+
+
 def _lower_score_threshold(cfg: CfgNode, lowest: float) -> None:
     """Let the model return what reaches the threshold, where its own one is higher."""
     for key, value in list(cfg.keys_and_values()):
-        if key.endswith(".SCORE_THRESH_TEST") and value > lowest:
+        if key.endswith(_SCORE_THRESHOLDS) and value > lowest:
             cfg.merge_from_list([key, lowest])

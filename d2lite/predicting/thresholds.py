@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def threshold_array(
     overall = default if threshold is None or by_name else threshold
     overall = default if isinstance(overall, Mapping) else overall
     for name, value in {"": overall, **by_name}.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
             of = f" of {name!r}" if name else ""
             raise ConfigError(f"The threshold{of} is {value!r}; it must be a number from 0 to 1.")
         if name and name not in class_names:

@@ -138,3 +138,54 @@ def test_merging_looks_through_the_way_paths_are_written():
         [{"file_name": "x/a.jpg", "sem_seg_file_name": "a.png"}],
     )
     assert merged[0]["sem_seg_file_name"] == "a.png"
+
+
+def _changed(folder, change):
+    """The panoptic file after a change of its content."""
+    content = json.loads((folder / "panoptic.json").read_text())
+    change(content, content["annotations"][0])
+    (folder / "panoptic.json").write_text(json.dumps(content))
+    return folder / "panoptic.json"
+
+
+def test_ids_and_flags_as_text_mean_what_numbers_mean(coco):
+    """Tools that write JSON from tables quote everything; the segments were lost in silence."""
+    plain = load_coco_panoptic_json(
+        coco / "panoptic.json", coco / "images", coco / "panoptic", META
+    )
+
+    def quote(content, annotation):
+        annotation["image_id"] = str(annotation["image_id"])
+        for segment in annotation["segments_info"]:
+            segment |= {key: str(segment[key]) for key in ("id", "category_id", "iscrowd")}
+        content["images"][0] |= {"height": "8", "width": "10"}
+
+    file = _changed(coco, quote)
+    assert load_coco_panoptic_json(file, coco / "images", coco / "panoptic", META) == plain
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "message"),
+    [
+        ("annotation", "image_id", r"entry 0 of 'annotations' \(image None\) lacks image_id"),
+        ("annotation", "file_name", "lacks file_name"),
+        ("segment", "id", r"\(image 7\) lacks id of a segment"),
+        ("segment", "category_id", "lacks category_id of a segment"),
+    ],
+)
+def test_entries_that_lack_something_are_named(coco, where, key, message):
+    def remove(content, annotation):
+        del {"annotation": annotation, "segment": annotation["segments_info"][1]}[where][key]
+
+    file = _changed(coco, remove)
+    with pytest.raises(DataError, match=message):
+        load_coco_panoptic_json(file, coco / "images", coco / "panoptic", META)
+
+
+def test_null_in_place_of_a_list_means_nothing(coco):
+    def empty(content, annotation):
+        content["images"] = annotation["segments_info"] = None
+
+    file = _changed(coco, empty)
+    [record] = load_coco_panoptic_json(file, coco / "images", coco / "panoptic", META)
+    assert record["segments_info"] == []

@@ -12,10 +12,10 @@ from pycocotools.cocoeval import COCOeval
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.evaluation import COCOEvaluator, coco_ground_truth, instances_to_coco_json
 from d2lite.evaluation.coco_evaluation import _evaluate_box_proposals
-from d2lite.evaluation.coco_ground_truth import complete_ground_truth
+from d2lite.evaluation.coco_ground_truth import complete_ground_truth, index_coco
 from d2lite.evaluation.coco_scoring import CocoScores, score_coco
 from d2lite.evaluation.fast_eval_api import COCOeval_opt, fast_engine
-from d2lite.structures import Boxes, Instances
+from d2lite.structures import Boxes, Instances, RotatedBoxes
 from d2lite.utils.errors import ConfigError, MissingFileError, UnknownNameError
 
 from .conftest import HEIGHT, RECORDS, WIDTH, dataset_dicts, feed, instances_of
@@ -327,3 +327,38 @@ def test_recall_of_proposals_is_known_for_an_area_and_a_limit(dataset):
     assert loose["recalls"].tolist() == [1]
     with pytest.raises(ValueError, match="no area 'huge'; choose one of all, small"):
         _evaluate_box_proposals(predictions, truth, area="huge")
+
+
+def _truth(*annotations):
+    images = [{"id": 1, "height": 40, "width": 60}]
+    common = {"image_id": 1, "category_id": 1}
+    return index_coco(
+        {
+            "images": images,
+            "categories": [{"id": 1, "name": "x"}],
+            "annotations": [{"id": n, **common, **a} for n, a in enumerate(annotations, 1)],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("truth", "boxes"),
+    [
+        # A mask without a box, and a rotated box, whose upright one counts for upright proposals.
+        ({"segmentation": [[4, 4, 24, 4, 24, 14, 4, 14]]}, Boxes([[4, 4, 24, 14]])),
+        ({"bbox": [14, 9, 10, 20, 90]}, Boxes([[4, 4, 24, 14]])),
+        ({"bbox": [14, 9, 10, 20, 30]}, RotatedBoxes([[14, 9, 10, 20, 30]])),
+        ({"bbox": [4, 4, 20, 10]}, RotatedBoxes([[14, 9, 20, 10, 0]])),
+    ],
+    ids=["mask", "rotated truth", "both rotated", "rotated proposal"],
+)
+def test_recall_of_proposals_takes_boxes_of_every_kind(truth, boxes):
+    proposals = Instances((40, 60), proposal_boxes=boxes, objectness_logits=torch.ones(1))
+    predictions = [{"image_id": 1, "proposals": proposals}]
+    found = _evaluate_box_proposals(predictions, _truth(truth))
+    assert found["gt_overlaps"].tolist() == pytest.approx([1.0], abs=1e-4)
+
+
+def test_limit_of_detections_may_be_a_number_of_numpy(dataset):
+    evaluator = COCOEvaluator(dataset, max_dets_per_image=np.int64(50))
+    assert evaluator._max_dets_per_image == [1, 10, 50]

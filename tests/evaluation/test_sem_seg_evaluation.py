@@ -108,3 +108,24 @@ def test_evaluator_that_counts_by_itself_is_scored(dataset):
     classes[:, 36:] = 1
     own, ours = _evaluate(Own(dataset), classes), _evaluate(SemSegEvaluator(dataset), classes)
     assert own["mIoU"] == ours["mIoU"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "file_name", "message"),
+    [
+        ({}, "b.jpg", "b.jpg is not an image in 'two_halves'"),
+        ({"sem_seg_file_name": None}, "a.jpg", "a.jpg has no sem_seg_file_name in 'two_halves'"),
+        (
+            {"sem_seg": np.zeros((40, 60, 3))},
+            "a.jpg",
+            r"a.jpg has the shape \(40, 60, 3\), its prediction \(40, 60\)",
+        ),
+        ({"sem_seg": np.zeros((40, 50))}, "a.jpg", r"shape \(40, 50\), its prediction"),
+    ],
+)
+def test_maps_that_cannot_be_compared_are_named(dataset, change, file_name, message):
+    DatasetCatalog.get(dataset)[0].update(change)
+    evaluator = SemSegEvaluator(dataset)
+    scores = _scores(np.zeros((40, 60), dtype=np.int64))
+    with pytest.raises(DataError, match=message):
+        evaluator.process([{"file_name": file_name}], [{"sem_seg": scores}])

@@ -120,3 +120,21 @@ def test_deformable_functions_are_what_the_layers_compute():
     weighted = ModulatedDeformConv(4, 6, 3, **options)
     found = modulated_deform_conv(x, offset, mask, weighted.weight, weighted.bias, 2, 1, 1, 2, 2)
     torch.testing.assert_close(found, weighted(x, offset, mask))
+
+
+@pytest.mark.parametrize("is_modulated", [False, True])
+def test_offset_that_is_not_a_number_gives_such_a_result(is_modulated):
+    """The operator read outside of its memory then, which ended the process without a message."""
+    layer = (ModulatedDeformConv if is_modulated else DeformConv)(2, 2, 3, padding=1)
+    masks = [torch.ones(1, 9, 4, 4)] if is_modulated else []
+    x = torch.rand(1, 2, 4, 4)
+    offset = torch.zeros(1, 18, 4, 4)
+    plain = layer(x, offset, *masks)
+    offset[0, 5, 1, 2] = torch.nan
+    found = layer(x, offset.requires_grad_(), *masks)
+    assert found[0, :, 1, 2].isnan().all()
+    is_other = torch.ones(4, 4, dtype=torch.bool)
+    is_other[1, 2] = False
+    assert torch.equal(found[..., is_other], plain[..., is_other])
+    found[..., is_other].sum().backward()
+    assert offset.grad.isfinite().all()

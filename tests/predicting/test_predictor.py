@@ -10,10 +10,13 @@ from PIL import Image
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.checkpoint.reading import read_checkpoint
 from d2lite.checkpoint.writing import write_weights
+from d2lite.config import get_cfg
 from d2lite.engine import DefaultPredictor
 from d2lite.predicting import Predictor, Result, outputs
 from d2lite.predicting.model_source import model_config
+from d2lite.predicting.predictor import _lower_score_threshold
 from d2lite.predicting.thresholds import read_thresholds
+from d2lite.projects.solov2 import add_solov2_config
 from d2lite.utils.errors import (
     ArgumentError,
     ConfigError,
@@ -145,6 +148,13 @@ def test_threshold_below_that_of_the_model_reaches_the_model(checkpoint, photos)
     """Otherwise 0.0 would silently mean 0.9."""
     options = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.99999"]
     assert len(Predictor(checkpoint, threshold=0, opts=options)(photos / "0.png")) == 7
+
+
+def test_low_threshold_reaches_solov2_by_the_names_of_its_thresholds():
+    cfg = get_cfg()
+    add_solov2_config(cfg)
+    _lower_score_threshold(cfg, 0.02)
+    assert (cfg.MODEL.SOLOV2.SCORE_THR, cfg.MODEL.SOLOV2.UPDATE_THR) == (0.02, 0.02)
 
 
 def test_thresholds_in_the_checkpoint_count_where_none_are_given(checkpoint, photos, tmp_path):

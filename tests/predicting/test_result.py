@@ -84,6 +84,8 @@ def test_filter_by_class_and_score(result):
 
 def test_threshold_leaves_out_what_is_below():
     assert read({"instances": detected()}, threshold=0.6).names == ["dog", "dog"]
+    # Many thresholds come from an array.
+    assert read({"instances": detected()}, threshold=np.float32(0.5)).names == ["dog", "dog"]
 
 
 def test_coco_results_are_those_of_the_evaluator(result):

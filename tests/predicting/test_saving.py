@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ from PIL import Image
 
 from d2lite.data import DatasetCatalog, Metadata, MetadataCatalog
 from d2lite.predicting import CroppedMask, Result
-from d2lite.predicting.saving import FORMATS, OutputWriter, parse_formats, write_coco_results
+from d2lite.predicting.saving import (
+    FORMATS,
+    OutputWriter,
+    parse_formats,
+    save_crops,
+    write_coco_results,
+)
 from d2lite.predicting.saving.one_file import ONE_FILE
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError
@@ -160,3 +167,16 @@ def test_unknown_formats_are_refused():
     assert set(ONE_FILE) < set(FORMATS)
     with pytest.raises(ConfigError, match="xml is not a format; choose from drawing, json"):
         parse_formats("json,xml")
+
+
+def test_boxes_outside_of_the_image_have_no_crop(results, tmp_path):
+    """A box around a rotated one may be there; its negative edge counted from its far side."""
+    boxes = np.array([[-30, 5, -10, 20], [60, -20, 69, -5]], np.float32)
+    outside = replace(results[0], boxes=boxes)
+    assert not list(write_crops(outside, tmp_path / "crops"))
+    assert len(write_crops(results[0], tmp_path / "inside")) == 2
+
+
+def write_crops(result: Result, folder) -> list:
+    save_crops(result, folder, "photo")
+    return list(folder.rglob("*.png"))

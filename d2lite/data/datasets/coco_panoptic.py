@@ -11,13 +11,12 @@ import numpy as np
 from PIL import Image
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
-from d2lite.data.normal_forms import as_id
+from d2lite.data.normal_forms import as_side
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager, atomic_write
 
 from .coco import load_coco_json, load_sem_seg
-from .coco_file import coco_categories
-from .location import read_json
+from .panoptic_file import panoptic_classes, read_panoptic_json, read_whole_panoptic_json
 
 __all__ = [
     "load_coco_panoptic_json",
@@ -34,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _IGNORE_LABEL = 255
 _LABEL_DIVISOR = 1000
+_ID_MAPS = {"thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id"}
 
 
 def rgb_to_segment_ids(rgb: np.ndarray) -> np.ndarray:
@@ -59,63 +59,6 @@ def segment_ids_to_rgb(segment_ids: np.ndarray) -> np.ndarray:
     """
     planes = [(segment_ids >> shift) & 0xFF for shift in (0, 8, 16)]
     return np.stack(planes, axis=-1).astype(np.uint8)
-
-
-def read_panoptic_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read an annotation file of COCO's panoptic format.
-
-    Raises:
-        MissingFileError: if the file is not there.
-        DataError: if it has another format.
-    """
-    content = read_json("panoptic annotations", json_file)
-    annotations = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(annotations, list) or any(
-        not isinstance(a, dict) or "segments_info" not in a for a in annotations
-    ):
-        raise DataError(
-            f"{json_file} is not in COCO's panoptic format: expected a JSON object whose "
-            "'annotations' have 'image_id', 'file_name' and 'segments_info'. (An instances file "
-            "is registered with register_coco_instances.)"
-        )
-    return content
-
-
-_ID_MAPS = {"thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id"}
-
-
-def panoptic_classes(content: dict[str, Any], json_file: Any) -> dict[str, Any]:
-    """Class names and numbers as the categories of a panoptic file give them.
-
-    Things come first, then stuff, each by ascending id, in one row of numbers.
-
-    Args:
-        content: of the file.
-        json_file: for messages.
-
-    Returns:
-        thing_classes, stuff_classes (by number, so things are in it), and the two maps of ids.
-
-    Raises:
-        DataError: if a category lacks its id, its name or "isthing".
-    """
-    names = coco_categories(content, json_file)
-    is_thing = {as_id(c["id"]): c.get("isthing") for c in content["categories"]}
-    lacking = [names[number] for number in names if is_thing[number] not in (0, 1)]
-    if lacking:
-        raise DataError(
-            f"{json_file}: the categories {', '.join(lacking[:5])} do not say 'isthing' 0 or 1, so "
-            "things cannot be distinguished from stuff. Add it, or register the dataset with "
-            "thing_dataset_id_to_contiguous_id and stuff_dataset_id_to_contiguous_id."
-        )
-    things = [number for number in names if is_thing[number]]
-    stuff = [number for number in names if not is_thing[number]]
-    return {
-        "thing_classes": [names[number] for number in things],
-        "stuff_classes": [names[number] for number in (*things, *stuff)],
-        "thing_dataset_id_to_contiguous_id": {n: i for i, n in enumerate(things)},
-        "stuff_dataset_id_to_contiguous_id": {n: i for i, n in enumerate(stuff, len(things))},
-    }
 
 
 @functools.lru_cache(maxsize=8)
@@ -146,8 +89,8 @@ def load_coco_panoptic_json(
         MissingFileError: if the annotation file is not there.
         DataError: for another format, or a category that `meta` does not have.
     """
-    content = read_panoptic_json(json_file)
-    images = {image["id"]: image for image in content.get("images", ())}
+    content = read_whole_panoptic_json(json_file)
+    images = {image.get("id"): image for image in content["images"]}
     if not _ID_MAPS & meta.keys():
         meta = panoptic_classes(content, json_file)
     things = meta["thing_dataset_id_to_contiguous_id"]
@@ -174,7 +117,7 @@ def load_coco_panoptic_json(
                 "image_id": annotation["image_id"],
                 "pan_seg_file_name": os.path.join(gt_dir, annotation["file_name"]),
                 "segments_info": segments,
-                **{key: image[key] for key in ("height", "width") if key in image},
+                **{key: side for key in ("height", "width") if (side := as_side(image.get(key)))},
             }
         )
     if not records:
@@ -343,7 +286,7 @@ def write_stuff_maps(
             is a thing, 255 for void.
         stuff_dataset_id_to_contiguous_id: class number of each category id of stuff.
     """
-    content = read_panoptic_json(panoptic_json)
+    content = read_whole_panoptic_json(panoptic_json)
     for annotation in content["annotations"]:
         path = os.path.join(panoptic_root, annotation["file_name"])
         with PathManager.open(path, "rb") as stream:

@@ -49,7 +49,8 @@ def save_crops(result: Result, folder: Path, stem: str) -> None:
     height, width = result.size
     for number, found in enumerate(result):
         x0, y0 = (max(int(edge), 0) for edge in found.box[:2])
-        x1, y1 = (int(np.ceil(edge)) for edge in found.box[2:])
+        # A rotated box may be outside; a negative index would count from the other side.
+        x1, y1 = (max(int(np.ceil(edge)), 0) for edge in found.box[2:])
         crop = result.image[y0 : min(y1, height), x0 : min(x1, width)]
         if crop.size:
             home = folder / re.sub(r"[^\w. -]+", "_", found.name)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.datasets.coco_file import coco_categories
-from d2lite.data.datasets.coco_panoptic import read_panoptic_json, rgb_to_segment_ids
+from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids
 from d2lite.data.datasets.image_finder import ImageFinder
+from d2lite.data.datasets.panoptic_file import read_panoptic_json
 from d2lite.data.images.image_io import read_image
 from d2lite.data.normal_forms import as_id
 from d2lite.data.records.faults import FaultLog
