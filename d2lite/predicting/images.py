@@ -59,6 +59,7 @@ def _tensor_to_array(tensor: torch.Tensor) -> np.ndarray:
                 "tensors are (channels, height, width). Use tensor.permute(2, 0, 1)."
             )
         tensor = tensor.permute(1, 2, 0)
+    tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # numpy has none
     return tensor.detach().cpu().numpy()
 
 

@@ -165,7 +165,7 @@ class Result:
 
         Args:
             threshold: lowest score, for all classes or by class name.
-            classes: names or numbers of the classes to keep; None keeps all.
+            classes: names or numbers of the classes to keep, or one name; None keeps all.
 
         Raises:
             ConfigError: if a class is unknown.
@@ -175,6 +175,7 @@ class Result:
             lowest = threshold_array(threshold, self.class_names, default=0.0)
             keep &= self.scores >= lowest(self.classes)
         if classes is not None:
+            classes = [classes] if isinstance(classes, str) else classes
             known = self.class_names
             unknown = [name for name in classes if isinstance(name, str) and name not in known]
             if unknown:
@@ -225,7 +226,7 @@ class Result:
         Raises:
             OutputError: if it cannot be written.
         """
-        if Path(path).suffix == ".json":
+        if Path(path).suffix.lower() == ".json":
             with atomic_write(path) as file:
                 json.dump(self.to_dict(), file)
         else:

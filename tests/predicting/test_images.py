@@ -29,6 +29,7 @@ def test_every_kind_of_input_gives_the_same_pixels(tmp_path, model_format):
         tensor,
         tensor.float() / 255,
         tensor.float(),
+        tensor.bfloat16(),
         tensor[None],
     ]
     for value in inputs:

@@ -76,6 +76,7 @@ def test_parts_are_results(result):
 
 def test_filter_by_class_and_score(result):
     assert result.filter(classes=["cat"]).names == ["cat"]
+    assert result.filter(classes="cat").names == ["cat"]
     assert result.filter(classes=[1], threshold=0.7).names == ["dog"]
     assert result.filter(threshold={"dog": 0.7}).names == ["dog", "cat"]
     with pytest.raises(ConfigError, match="no class 'cow'; it has cat, dog"):
@@ -136,8 +137,8 @@ def test_result_without_an_image_says_so(result):
 
 
 def test_json_holds_everything(result, tmp_path):
-    result.save(tmp_path / "a.json")
-    content = json.loads((tmp_path / "a.json").read_text())
+    result.save(tmp_path / "a.JSON")
+    content = json.loads((tmp_path / "a.JSON").read_text())
     assert (content["width"], content["height"]) == (60, 40)
     assert [one["name"] for one in content["objects"]] == result.names
     mask = CroppedMask.from_rle(content["objects"][0]["mask"])

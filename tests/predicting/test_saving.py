@@ -180,3 +180,19 @@ def test_boxes_outside_of_the_image_have_no_crop(results, tmp_path):
 def write_crops(result: Result, folder) -> list:
     save_crops(result, folder, "photo")
     return list(folder.rglob("*.png"))
+
+
+@pytest.mark.parametrize("kind", ["coco", "cvat", "yolo", "labelme", "masks"])
+def test_classes_without_names_are_numbered(results, tmp_path, kind):
+    """As of weights of detectron2 beside a config whose dataset nobody registered."""
+    nameless = [replace(result, metadata=Metadata()) for result in results]
+    writer = OutputWriter(tmp_path / "out", [kind])
+    for number, result in enumerate(nameless):
+        writer.write(result, f"photo {number}")
+    written = writer.finish(entries(nameless), [])
+    beside = {"coco": tmp_path / "out", "cvat": tmp_path}.get(kind)
+    name = f"{kind}:{written[kind]}@{beside}" if beside else writer.strings[kind]
+    classes, found = read(name)
+    objects = [obj for of_image in found.values() for obj in of_image]
+    names = [classes[obj["category_id"]] for obj in objects]
+    assert Counter(names) == Counter(["class 2", "class 0", "class 2"])

@@ -49,6 +49,12 @@ def test_bit_masks_take_flipped_and_read_only_arrays():
     assert BitMasks(bits[:, :, ::-1]).tensor[0, 0].tolist() == [False, False, False, True]
 
 
+def test_bit_masks_take_lists_of_masks_as_in_detectron2():
+    masks = [np.eye(3), np.zeros((3, 3))]
+    assert BitMasks(masks).tensor.tolist() == BitMasks(np.stack(masks)).tensor.tolist()
+    assert BitMasks([torch.eye(3)]).tensor.tolist() == BitMasks(masks[:1]).tensor.tolist()
+
+
 def test_picking_and_joining_masks():
     masks = BitMasks(torch.eye(3).bool()[:, None])
     assert masks[0].tensor.shape == (1, 1, 3)

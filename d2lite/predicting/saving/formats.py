@@ -56,6 +56,7 @@ class OutputWriter:
         self.folder, self.formats, self._image_mode = folder, list(formats), image_mode
         self.lost: Counter[str] = Counter()
         self.strings: dict[str, str] = {}
+        self._num_seen = 0
 
     @property
     def needs_entries(self) -> bool:
@@ -79,6 +80,8 @@ class OutputWriter:
             drawn.append(path)
         if "crops" in self.formats:
             save_crops(result, self.folder / "crops", stem)
+        self._num_seen = max([self._num_seen, *(result.classes + 1).tolist()])
+        names = result.class_names or _numbered(self._num_seen)
         maps = result.segment_map if result.segment_map is not None else result.semantic
         for kind in _DATASETS:
             if kind not in self.formats:
@@ -88,7 +91,7 @@ class OutputWriter:
                 continue
             home = self.folder / kind
             self.strings[kind] = save_in_dataset(
-                kind, result, home, stem, self._image_mode, self.lost
+                kind, result, names, home, stem, self._image_mode, self.lost
             )
         return drawn
 
@@ -98,15 +101,23 @@ class OutputWriter:
         """Write the files of all images.
 
         Args:
-            entries: of each image, "name" and what `Result.to_dict` gives; read once a format.
-            class_names: of the model.
+            entries: of each image, "name" and what `Result.to_dict` gives; read several times.
+            class_names: of the model; empty where they are not known.
 
         Returns:
             Format -> its file.
         """
         written = {}
+        if not class_names:
+            seen = (found["class_id"] + 1 for entry in entries for found in entry["objects"])
+            class_names = _numbered(max(seen, default=0))
         for kind, (name, write) in ONE_FILE.items():
             if kind in self.formats:
                 written[kind] = self.folder / name
                 write(entries, written[kind], class_names)
         return written
+
+
+def _numbered(count: int) -> list[str]:
+    """Names of classes whose names are not known, as in `Result.names`."""
+    return [f"class {number}" for number in range(count)]

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,20 @@ def outlines_of(mask: CroppedMask) -> list[list[float]]:
 
 
 def save_in_dataset(
-    kind: str, result: Result, folder: Path, stem: str, image_mode: str, lost: Counter[str]
+    kind: str,
+    result: Result,
+    names: Sequence[str],
+    folder: Path,
+    stem: str,
+    image_mode: str,
+    lost: Counter[str],
 ) -> str:
     """Write the files of one image in the format of a dataset, and the image beside them.
 
     Args:
         kind: "yolo", "labelme" or "masks".
         result: of the image.
+        names: of the classes.
         folder: of the dataset.
         stem: of the files.
         image_mode: "link", which copies where the system has no links, or "copy".
@@ -118,12 +126,11 @@ def save_in_dataset(
     Returns:
         The dataset string that reads all images that were written there.
     """
-    names = result.class_names
     # LabelMe's outlines can be corrected point by point, its masks cannot.
     objects = [dataset_object(f, result.size, as_outline=kind != "masks") for f in result]
     size = {"height": result.size[0], "width": result.size[1]}
     data = LabelledSet(
-        names,
+        list(names),
         [{"file_name": result.path, **size, "annotations": objects}],
         list(range(1, len(names) + 1)),
         list(result.metadata.get("keypoint_names") or ()),

@@ -35,16 +35,16 @@ class BitMasks:
         image_size: (H, W).
     """
 
-    def __init__(self, tensor: Tensor | NDArray[Any]) -> None:
+    def __init__(self, tensor: Tensor | NDArray[Any] | Sequence[Any]) -> None:
         """Wrap bitmaps.
 
         Args:
-            tensor: (N, H, W); what is not 0 belongs to the object.
+            tensor: (N, H, W), or a list of (H, W); what is not 0 belongs to the object.
 
         Raises:
             ValueError: if it has not three axes.
         """
-        if isinstance(tensor, np.ndarray):
+        if not isinstance(tensor, Tensor):
             # A copy, since torch takes neither flipped arrays nor, silently, read-only ones.
             tensor = torch.from_numpy(np.array(tensor, dtype=bool, order="C"))
         bits = tensor.to(torch.bool)

@@ -293,7 +293,8 @@ class RTMDet(Detector):
         """(M, height, width) bool; None without a mask head."""
         if prototypes is None:
             return None
-        masks = gt.gt_masks
+        # Mappers of users give an image without objects no masks.
+        masks = gt.gt_masks if len(gt) else PolygonMasks([])
         if isinstance(masks, PolygonMasks):
             masks = BitMasks.from_polygon_masks(masks, *gt.image_size)
         return masks.tensor.to(prototypes.device)

@@ -29,6 +29,13 @@ def test_losses_are_finite_and_reach_every_weight(model, counts):
         assert losses["loss_bbox"] == losses["loss_mask"] == 0
 
 
+def test_image_without_objects_needs_no_masks(model):
+    """The mappers of many users leave the field out."""
+    bare = image(1, 0)
+    bare["instances"].remove("gt_masks")
+    assert model.losses([image(0, 3), bare]) == model.losses([image(0, 3), image(1, 0)])
+
+
 def test_losses_are_finite_in_bfloat16(model):
     with torch.autocast("cpu", torch.bfloat16):
         losses = model.losses([image(0, 3), image(1, 0)])
