@@ -9,6 +9,7 @@ from .parts import (
     kind_of,
     nms_keys,
     norm_of,
+    note_class_weight,
     pyramid_of,
     require_kind,
     resnet_keys,
@@ -46,8 +47,7 @@ def dense_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     }
     loss = head.get("loss_cls") or {}
     require_kind(loss, "loss of classes", _CLASS_LOSSES.get(kind, "FocalLoss"))
-    if loss.get("loss_weight", 1.0) != 1.0:
-        left_out.append("The loss of classes has the weight 1.")
+    note_class_weight(head, left_out)
     if kind != "GFL":
         prefix = "VARIFOCAL" if kind == "VFNet" else "FOCAL_LOSS"
         keys[f"MODEL.DENSE.{prefix}_ALPHA"] = loss.get("alpha", 0.25)
@@ -119,8 +119,7 @@ def retinanet_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         raise ConfigError("The head of RetinaNet has as many channels as its pyramid here.")
     focal, loss = head.get("loss_cls") or {}, head.get("loss_bbox") or {}
     require_kind(loss, "loss of boxes", *_ANCHOR_BOX_LOSSES)
-    if focal.get("loss_weight", 1.0) != 1.0:
-        left_out.append("The loss of classes has the weight 1.")
+    note_class_weight(head, left_out)
     is_l1 = kind_of(loss) == "L1Loss"
     keys = {
         **_body(model),

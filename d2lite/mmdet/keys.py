@@ -18,10 +18,12 @@ from .parts import (
     nms_keys,
     nms_threshold,
     norm_of,
+    note_class_weight,
     pyramid_keys,
     require_five_stages,
     require_kind,
     resnet_keys,
+    weight_keys,
 )
 from .query_keys import detr_keys, mask2former_keys, solov2_keys
 from .ssd_keys import ssd_keys
@@ -84,7 +86,7 @@ def convert_mmdet_config(content: Part) -> Converted:
         raise ConfigError(f"There is no counterpart of the model {kind!r} yet; there are {known}.")
     try:
         if kind == "YOLOX":
-            keys, base = yolox_keys(model, content)
+            keys, base = yolox_keys(model, content, left_out)
         else:
             keys, base = _CONVERT[kind](model, left_out)
         keys |= _pixels(content, model)
@@ -141,6 +143,8 @@ def _rtmdet(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         **nms_keys(test, "MODEL.RTMDET.NMS_THRESH_TEST"),
         "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 100),
     }
+    keys |= weight_keys(head, {"bbox": "RTMDET.BOX_WEIGHT", "mask": "RTMDET.MASK_WEIGHT"})
+    note_class_weight(head, left_out)
     assigner = (model.get("train_cfg") or {}).get("assigner") or {}
     if "topk" in assigner:
         keys["MODEL.RTMDET.TOPK"] = assigner["topk"]
@@ -163,7 +167,7 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     keys = {
         **resnet_keys(model["backbone"]),
         **pyramid_keys(model["neck"]),
-        **_proposals(rpn, model),
+        **_proposals(rpn, model, left_out),
         **_box_heads(roi, heads, left_out),
         **_regions(model, is_cascade),
         "MODEL.MASK_ON": has_masks,
@@ -185,7 +189,8 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     return keys, "Base-RCNN-FPN.yaml"
 
 
-def _proposals(part: Part, model: Part) -> Keys:
+def _proposals(part: Part, model: Part, left_out: list[str]) -> Keys:
+    note_class_weight(part, left_out, "RPN")
     anchors = part["anchor_generator"]
     require_kind(anchors, "anchor generator", "AnchorGenerator")
     scales, strides = anchors.get("scales"), list(anchors["strides"])
@@ -217,6 +222,7 @@ def _proposals(part: Part, model: Part) -> Keys:
 def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
     first = heads[0]
     require_kind(first, "box head", "Shared2FCBBoxHead", "Shared4Conv1FCBBoxHead")
+    note_class_weight(first, left_out, "box head")
     is_deep = kind_of(first) == "Shared4Conv1FCBBoxHead"
     layer = roi["bbox_roi_extractor"]["roi_layer"]
     keys: Keys = {
@@ -301,13 +307,12 @@ def _box_loss(part: Part, prefix: str) -> Keys:
         "DIoULoss": "diou",
         "CIoULoss": "ciou",
     }
-    if kind in ("", "L1Loss"):
-        return {f"{prefix}.BBOX_REG_LOSS_TYPE": "smooth_l1", f"{prefix}.SMOOTH_L1_BETA": 0.0}
     weight = float(part.get("loss_weight", 1.0))
-    if kind in ("SmoothL1Loss", "BalancedL1Loss"):
+    if kind in ("", "L1Loss", "SmoothL1Loss", "BalancedL1Loss"):
+        is_plain = kind in ("", "L1Loss")
         return {
-            f"{prefix}.BBOX_REG_LOSS_TYPE": names[kind],
-            f"{prefix}.SMOOTH_L1_BETA": float(part.get("beta", 1.0)),
+            f"{prefix}.BBOX_REG_LOSS_TYPE": names.get(kind, "smooth_l1"),
+            f"{prefix}.SMOOTH_L1_BETA": 0.0 if is_plain else float(part.get("beta", 1.0)),
             f"{prefix}.BBOX_REG_LOSS_WEIGHT": weight,
         }
     if kind not in names:

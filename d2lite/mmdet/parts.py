@@ -47,6 +47,31 @@ def norm_of(part: Part) -> str:
     return str((part.get("norm_cfg") or {}).get("type", ""))
 
 
+def weight_keys(head: Part, names: Mapping[str, str]) -> Keys:
+    """The weights of a head's losses.
+
+    Args:
+        head: its settings.
+        names: what a loss is of -> key in MODEL; a loss that is not there keeps our weight.
+    """
+    losses = {key: head.get(f"loss_{name}") or {} for name, key in names.items()}
+    return {
+        f"MODEL.{key}": float(loss.get("loss_weight", 1.0)) for key, loss in losses.items() if loss
+    }
+
+
+def note_class_weight(head: Part, left_out: list[str], of: str = "") -> None:
+    """Say that the loss of classes of a head has another weight here.
+
+    Args:
+        head: its settings.
+        left_out: gets the sentence.
+        of: the head in words, where there are several.
+    """
+    if (head.get("loss_cls") or {}).get("loss_weight", 1.0) != 1.0:
+        left_out.append(f"The loss of classes{f' of the {of}' if of else ''} has the weight 1.")
+
+
 def nms_threshold(part: Part) -> float:
     """The IoU of the suppression in the settings of a test.
 

@@ -197,11 +197,12 @@ class _File:
             case ast.Tuple(elts=items):
                 return tuple(self._value(item) for item in items)
             case ast.Dict(keys=keys, values=values):
-                return {
-                    self._value(key): self._value(value)
-                    for key, value in zip(keys, values, strict=True)
-                    if key is not None
-                }
+                content: dict[Any, Any] = {}
+                for key, value in zip(keys, values, strict=True):
+                    # Without a key: {**other}.
+                    inner = self._value(value)
+                    content.update(inner if key is None else {self._value(key): inner})
+                return content
             case ast.Set(elts=[ast.Set(elts=[inner])]):
                 return self._value(inner)  # {{_base_.name}}
             case ast.ListComp(elt=item, generators=[ast.comprehension(target=ast.Name(id=name))]):
@@ -301,5 +302,7 @@ def _fill(value: Any, base: Mapping[str, Any]) -> Any:
         return value
     found: Any = base
     for part in match[1].split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            raise ConfigError(f"{value}: the base files have no {match[1]}.")
         found = found[part]
     return found

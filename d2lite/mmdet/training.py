@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from .augmentation import augmentation_keys, test_size_keys
-from .parts import Keys, Part
+from .parts import Keys, Part, kind_of
 
 # Datasets that hold another one.
 _WRAPPERS = ("MultiImageMixDataset", "RepeatDataset", "ClassBalancedDataset")
@@ -38,7 +38,7 @@ def training_keys(content: Part, left_out: list[str]) -> Keys:
         left_out,
     )
     keys |= test_size_keys([step for dataset in test for step in dataset.get("pipeline", ())])
-    keys |= _optimizer(content)
+    keys |= _optimizer(content, left_out)
     keys |= _schedule(content, left_out)
     return keys | _repeated(keys, content)
 
@@ -59,8 +59,9 @@ def _repeated(keys: Keys, content: Part) -> Keys:
     holder = content.get("train_dataloader") or content.get("data") or {}
     outer = holder.get("dataset") or holder.get("train")
     times = 1
-    if isinstance(outer, Mapping) and outer.get("type") == "RepeatDataset":
-        times = outer.get("times", 1)
+    while isinstance(outer, Mapping):
+        times *= outer.get("times", 1) if kind_of(outer) == "RepeatDataset" else 1
+        outer = outer.get("dataset")
     found = {key: keys[key] * times for key in _EPOCHS if key in keys}
     if "SOLVER.STEP_EPOCHS" in keys:
         found["SOLVER.STEP_EPOCHS"] = [step * times for step in keys["SOLVER.STEP_EPOCHS"]]
@@ -73,9 +74,9 @@ def _inner(dataset: Any, steps: Sequence[Any] = ()) -> Iterator[Part]:
             yield from _inner(one, steps)
         return
     steps = [*dataset.get("pipeline", ()), *steps]
-    if dataset.get("type") in _WRAPPERS:
+    if kind_of(dataset) in _WRAPPERS:
         yield from _inner(dataset.get("dataset") or {}, steps)
-    elif dataset.get("type") == "ConcatDataset":
+    elif kind_of(dataset) == "ConcatDataset":
         yield from _inner(dataset.get("datasets") or [], steps)
     elif dataset:
         yield {**dataset, "pipeline": steps}
@@ -98,7 +99,7 @@ def _string(dataset: Part, content: Part, left_out: list[str]) -> str:
         else prefix
     )
     images = images or dataset.get("img_prefix") or ""
-    labels, images = (str(PurePosixPath(root) / part) for part in (labels, images))
+    labels, images = (_joined(root, part) for part in (labels, images))
     classes = (dataset.get("metainfo") or {}).get("classes") or dataset.get("classes")
     classes = classes or content.get("classes")
     chosen = f"?classes={','.join(classes)}" if isinstance(classes, list | tuple) else ""
@@ -110,12 +111,19 @@ def _string(dataset: Part, content: Part, left_out: list[str]) -> str:
     return f"coco:{labels}@{images}{chosen}"
 
 
-def _optimizer(content: Part) -> Keys:
+def _joined(root: str, path: str) -> str:
+    """A path in a folder, which may be an address: `pathlib` would make s3:/ of s3://."""
+    if "://" in path or "://" not in root:
+        return path if "://" in path else str(PurePosixPath(root) / path)
+    return f"{root.rstrip('/')}/{path}".rstrip("/")
+
+
+def _optimizer(content: Part, left_out: list[str]) -> Keys:
     wrapper = content.get("optim_wrapper") or {}
     part = wrapper.get("optimizer") or content.get("optimizer") or {}
     keys: Keys = {}
     kind = str(part.get("type", "")).rsplit(".", 1)[-1]
-    if kind in ("SGD", "AdamW"):
+    if kind in ("SGD", "Adam", "AdamW"):
         decay = part.get("weight_decay", 0.0)
         keys = {
             "SOLVER.OPTIMIZER": kind,
@@ -130,6 +138,10 @@ def _optimizer(content: Part) -> Keys:
         keys["SOLVER.WEIGHT_DECAY_NORM"] = decay * factors.get("norm_decay_mult", 1.0)
         keys["SOLVER.WEIGHT_DECAY_BIAS"] = decay * factors.get("bias_decay_mult", 1.0)
         keys["SOLVER.BIAS_LR_FACTOR"] = float(factors.get("bias_lr_mult", 1.0))
+    elif kind:
+        left_out.append(f"The optimizer {kind}: see SOLVER.OPTIMIZER (docs/training.md).")
+    if wrapper.get("accumulative_counts", 1) != 1:
+        left_out.append("Passes of a step (accumulative_counts): see SOLVER.ACCUMULATE_STEPS.")
     clip = wrapper.get("clip_grad") or (content.get("optimizer_config") or {}).get("grad_clip")
     if clip:
         keys["SOLVER.CLIP_GRADIENTS.ENABLED"] = True
@@ -172,8 +184,9 @@ def _schedule(content: Part, left_out: list[str]) -> Keys:
         elif kind == "MultiStepLR":
             keys["SOLVER.LR_SCHEDULER_NAME"] = "WarmupMultiStepLR"
             steps = list(rule["milestones"])
-            keys["SOLVER.STEP_EPOCHS" if epochs else "SOLVER.STEPS"] = steps
-            if epochs:
+            is_by_epoch = epochs and rule.get("by_epoch", True)
+            keys["SOLVER.STEP_EPOCHS" if is_by_epoch else "SOLVER.STEPS"] = steps
+            if is_by_epoch:
                 keys["SOLVER.STEPS"] = []
             keys["SOLVER.GAMMA"] = rule.get("gamma", 0.1)
         elif kind == "CosineAnnealingLR":

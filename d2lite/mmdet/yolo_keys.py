@@ -2,18 +2,29 @@
 
 from d2lite.utils.errors import ConfigError
 
-from .parts import Keys, Part, kind_of, nms_keys, norm_of, require_five_stages, require_kind
+from .parts import (
+    Keys,
+    Part,
+    kind_of,
+    nms_keys,
+    norm_of,
+    note_class_weight,
+    require_five_stages,
+    require_kind,
+    weight_keys,
+)
 
 # Of YOLOv3: class, object, place and size.
 _LOSSES = ("cls", "conf", "xy", "wh")
 
 
-def yolox_keys(model: Part, content: Part) -> tuple[Keys, str]:
+def yolox_keys(model: Part, content: Part, left_out: list[str]) -> tuple[Keys, str]:
     """The keys of the model, and the file of ours that they change.
 
     Args:
         model: its settings.
         content: those of the whole file.
+        left_out: gets a sentence for each setting without a counterpart.
 
     Raises:
         ConfigError: if a part has no counterpart.
@@ -53,7 +64,9 @@ def yolox_keys(model: Part, content: Part) -> tuple[Keys, str]:
         "MODEL.YOLOX.CENTER_RADIUS": float(assigner.get("center_radius", 2.5)),
         "MODEL.YOLOX.SCORE_THRESH_TEST": test.get("score_thr", 0.01),
         **nms_keys(test, "MODEL.YOLOX.NMS_THRESH_TEST"),
+        **weight_keys(head, {"bbox": "YOLOX.BOX_WEIGHT"}),
     }
+    note_class_weight(head, left_out)
     loop = content.get("train_cfg") or content.get("runner") or {}
     for hook in content.get("custom_hooks") or ():
         if kind_of(hook) == "YOLOXModeSwitchHook" and loop.get("max_epochs"):

@@ -383,3 +383,54 @@ def test_where_images_are_repeated_an_epoch_is_longer():
         "SOLVER.WARMUP_ITERS": 500,
     }
     assert {key: keys.get(key) for key in expected} == expected
+
+
+def test_repeated_images_count_within_other_wrappers_too():
+    """As of packages that name the package with each type."""
+    inside = "type='mmdet.MultiImageMixDataset', dataset=dict(type='mmdet.RepeatDataset', times=5,"
+    text = RCNN.replace("type='RepeatDataset',", inside)
+    text = text.replace("pipeline=steps)))\nval", "pipeline=steps))))\nval")
+    converted = convert_mmdet_config(parse_mmdet_config(text))
+    assert converted.keys["SOLVER.MAX_EPOCHS"] == 60.0
+    assert converted.keys["DATASETS.TRAIN"] == EXPECTED["DATASETS.TRAIN"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            ("milestones=[8, 11]", "milestones=[800, 1100], by_epoch=False"),
+            {"SOLVER.STEPS": [800, 1100], "SOLVER.STEP_EPOCHS": None},
+        ),
+        (("type='SGD'", "type='Adam'"), {"SOLVER.OPTIMIZER": "Adam"}),
+        (
+            ("data_root='mine/'", "data_root='s3://mine/'"),
+            {
+                "DATASETS.TRAIN": [
+                    "coco:s3://mine/train.json@s3://mine/pictures?classes=nut,fig,date"
+                ]
+            },
+        ),
+        (
+            ("type='GIoULoss', loss_weight=10.0", "type='L1Loss', loss_weight=3.0"),
+            {
+                "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT": 3.0,
+                "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": 0.0,
+            },
+        ),
+    ],
+)
+def test_numbers_in_their_less_frequent_forms_are_carried_over(change, expected):
+    assert change[0] in RCNN
+    keys = convert_mmdet_config(parse_mmdet_config(RCNN.replace(*change))).keys
+    assert {key: keys.get(key) for key in expected} == expected
+
+
+def test_what_changes_a_training_and_has_no_key_is_listed():
+    text = RCNN.replace("type='SGD'", "type='Lion'").replace(
+        "num_classes=3", "num_classes=3, loss_cls=dict(type='CrossEntropyLoss', loss_weight=2.0)"
+    )
+    text = text.replace("type='AmpOptimWrapper'", "type='AmpOptimWrapper', accumulative_counts=4")
+    left_out = convert_mmdet_config(parse_mmdet_config(text)).left_out
+    for start in ("The loss of classes of the box head", "The optimizer Lion", "Passes of a step"):
+        assert any(line.startswith(start) for line in left_out), left_out

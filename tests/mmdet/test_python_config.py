@@ -115,3 +115,13 @@ def test_a_missing_base_is_named_with_the_file_that_wants_it(tmp_path):
 def test_what_is_not_python_is_refused(text):
     with pytest.raises(ConfigError, match="not Python"):
         parse_mmdet_config(text)
+
+
+def test_dicts_in_other_dicts_are_read():
+    text = "common = dict(a=1, b=2)\nmodel = {**common, 'b': 3}\n"
+    assert parse_mmdet_config(text)["model"] == {"a": 1, "b": 3}
+
+
+def test_a_name_that_no_base_has_is_refused():
+    with pytest.raises(ConfigError, match=r"the base files have no root\.images"):
+        parse_mmdet_config("a = '{{_base_.root.images}}'")

@@ -158,6 +158,17 @@ def _built(converted):
         return build_model(cfg)
 
 
+def test_weights_of_the_losses_of_yolox_are_carried_over():
+    changed = YOLOX.replace(
+        "type='YOLOXHead',",
+        "type='YOLOXHead', loss_bbox=dict(type='IoULoss', loss_weight=2.5),"
+        "loss_cls=dict(type='CrossEntropyLoss', loss_weight=0.5),",
+    )
+    converted = convert_mmdet_config(parse_mmdet_config(changed))
+    assert converted.keys["MODEL.YOLOX.BOX_WEIGHT"] == 2.5
+    assert converted.left_out == ["The loss of classes has the weight 1."]
+
+
 def test_each_setting_of_yolov3_has_its_key():
     converted = convert_mmdet_config(parse_mmdet_config(YOLOV3))
     expected = {
