@@ -11,6 +11,7 @@ from torch.nn.modules.utils import _pair
 from torchvision.ops import deform_conv2d
 
 from ..utils.errors import ArgumentError
+from ..utils.tracing import is_tracing
 
 __all__ = ["DeformConv", "ModulatedDeformConv", "deform_conv", "modulated_deform_conv"]
 
@@ -91,11 +92,12 @@ class _DeformableConv(nn.Module):
         else:
             # The operator knows every other dtype.
             dtype = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
-            is_lost = offset.isnan()
+            # Not in exported files, whose sampling checks each place.
+            is_lost = None if is_tracing() else offset.isnan()
             y = deform_conv2d(
                 x.to(dtype),
                 # The operator would read any place of the memory, and the process would end.
-                offset.to(dtype).masked_fill(is_lost, 0.0),
+                offset.to(dtype) if is_lost is None else offset.to(dtype).masked_fill(is_lost, 0.0),
                 self.weight.to(dtype),
                 None if self.bias is None else self.bias.to(dtype),
                 stride=self.stride,
@@ -103,7 +105,8 @@ class _DeformableConv(nn.Module):
                 dilation=self.dilation,
                 mask=None if mask is None else mask.to(dtype),
             ).to(x.dtype)
-            y = y.masked_fill(is_lost.any(dim=1, keepdim=True), torch.nan)
+            if is_lost is not None:
+                y = y.masked_fill(is_lost.any(dim=1, keepdim=True), torch.nan)
         if self.norm is not None:
             y = self.norm(y)
         return y if self.activation is None else self.activation(y)
