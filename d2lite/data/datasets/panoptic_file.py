@@ -43,12 +43,15 @@ def _normalise(*entries: Any) -> None:
     """Bring ids and flags, which some tools write as text, into their usual form, in place."""
     for entry in entries:
         if isinstance(entry, dict):
-            ids = {key: as_id(entry[key]) for key in _IDS & entry.keys()}
-            entry.update((key, number) for key, number in ids.items() if number is not None)
-            for key in _FLAGS & entry.keys():
-                # What is neither 0 nor 1 is refused, or counted as a fault, where it is used.
-                with contextlib.suppress(TypeError, ValueError):
-                    entry[key] = as_flag(entry[key])
+            # Nearly all are numbers, and COCO has more than a million segments.
+            for key in _IDS:
+                if type(entry.get(key, 0)) is not int and (number := as_id(entry[key])) is not None:
+                    entry[key] = number
+            for key in _FLAGS:
+                if entry.get(key, 0) not in (0, 1):
+                    # Other values are refused, or counted as a fault, where they are used.
+                    with contextlib.suppress(TypeError, ValueError):
+                        entry[key] = as_flag(entry[key])
 
 
 def read_whole_panoptic_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
