@@ -1,8 +1,7 @@
 """Draw a dataset as annotated, or as the model sees it.
 
-    d2lite data show --config-file quick_start.yaml --source annotation
+    d2lite data show photos/
     d2lite data show --config-file quick_start.yaml --source dataloader --limit 20
-    d2lite data show DATASETS.TRAIN "('auto:photos',)"
 
 "dataloader" shows what the model sees: resized, flipped and cropped, with the boxes, masks and
 keypoints that came out of the augmentation.
@@ -10,12 +9,18 @@ keypoints that came out of the augmentation.
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
+from d2lite.utils.arguments import (
+    HelpFormatter,
+    SubjectParser,
+    add_config_arguments,
+    add_config_options,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data show`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_subject("DATA", "folder, with all its splits, dataset string or name")
     parser.add_argument(
         "--source",
         choices=["annotation", "dataloader"],

@@ -25,6 +25,15 @@ def test_as_many_pictures_as_asked_for(run, tmp_path, source):
     assert (short_side == 500) == (source == "dataloader")
 
 
+def test_a_folder_is_drawn_with_all_its_splits(run, tmp_path):
+    for split in ("train", "val"):
+        make.picture(tmp_path / "photos" / split / "images" / "a.jpg")
+        make.coco(tmp_path / "photos" / split / "labels.json", files=["a.jpg"])
+    result = run("visualize_data", tmp_path / "photos", "--output-dir", tmp_path / "look")
+    assert result.status == 0, result.err
+    assert len(list((tmp_path / "look").iterdir())) == 2
+
+
 def test_endless_stream_wants_a_limit(run, tmp_path):
     """Or it would fill the disk."""
     result = run(

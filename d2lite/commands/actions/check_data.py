@@ -19,7 +19,7 @@ def show_progress(done: int, total: int) -> None:
         live_line.show(f"{done} of {total} images")
 
 
-def _sets_of(spec: str, is_fixed: bool) -> list[str]:
+def sets_of(spec: str, is_fixed: bool = False) -> list[str]:
     """All splits of a folder or `auto:FOLDER`; other strings name one set."""
     path = spec.removeprefix("auto:")
     if is_fixed or not Path(path).is_dir():
@@ -38,7 +38,7 @@ def check_data(args: argparse.Namespace) -> int:
     if args.threads < 1:
         raise ConfigError(f"--threads is {args.threads}; it must be 1 or more.")
     sets = []
-    for name in [name for spec in args.specs for name in _sets_of(spec, bool(args.fix))]:
+    for name in [name for spec in args.specs for name in sets_of(spec, bool(args.fix))]:
         checked = check_dataset(
             name, num_threads=args.threads, progress=show_progress, mask_format=args.masks
         )

@@ -20,6 +20,8 @@ from d2lite.utils.errors import ConfigError, DataError, MissingFileError, Output
 from d2lite.utils.logger import setup_logger
 from d2lite.visualization import Visualizer, legible_scale
 
+from .check_data import sets_of
+
 logger = logging.getLogger("d2lite.visualize_data")
 
 
@@ -64,11 +66,12 @@ def yielded(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
 def show_data(args: argparse.Namespace) -> None:
     """Write one drawing for each image."""
     setup_logger()
-    cfg = setup_cfg(args.config_file, args.opts, args.imports)
+    named = ("DATASETS.TRAIN", str(tuple(sets_of(args.subject)))) if args.subject else ()
+    cfg = setup_cfg(args.config_file, [*named, *args.opts], args.imports)
     if not cfg.DATASETS.TRAIN:
         raise ConfigError(
-            "DATASETS.TRAIN is empty, so there is nothing to draw. Name a dataset, for instance "
-            "DATASETS.TRAIN \"('shapes_train',)\" at the end of the command."
+            "DATASETS.TRAIN is empty, so there is nothing to draw. Name a folder or a dataset, for "
+            "instance: d2lite data show shapes_train"
         )
     if args.source == "dataloader" and args.limit <= 0:
         raise ConfigError("--source dataloader never ends: give a --limit above 0.")
