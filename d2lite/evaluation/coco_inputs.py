@@ -93,13 +93,26 @@ def numbers_in_place_of_ids(truth: dict[str, Any], results: Sequence[dict[str, A
     if all(type(i) is int and 0 <= i < _LARGEST_ID for of_kind in ids for i in of_kind):
         return None
     images, categories = ({known: n for n, known in enumerate(of_kind, 1)} for of_kind in ids)
-    truth["images"] = [{**image, "id": images[image["id"]]} for image in truth["images"]]
+    truth["images"] = [
+        {**image, "id": images[image["id"]], **_numbered_lists(image, categories)}
+        for image in truth["images"]
+    ]
     truth["categories"] = [{**c, "id": categories[c["id"]]} for c in truth["categories"]]
     for entry in (*truth["annotations"], *results):
         entry["image_id"] = images[entry["image_id"]]
         # A number that no category has: such a result matches nothing.
         entry["category_id"] = categories.get(entry["category_id"], 0)
     return Ids({n: i for i, n in images.items()}, {n: i for i, n in categories.items()})
+
+
+def _numbered_lists(image: Mapping[str, Any], categories: Mapping[Any, int]) -> dict[str, Any]:
+    """LVIS' lists of categories of an image, by their numbers."""
+    names = ("not_exhaustive_category_ids", "neg_category_ids")
+    return {
+        name: [categories[i] for i in map(as_id, image[name]) if i in categories]
+        for name in names
+        if name in image
+    }
 
 
 def plain_image_id(image: Mapping[str, Any]) -> int | str:

@@ -9,7 +9,7 @@ from d2lite.utils.errors import ConfigError
 
 from .coco_evaluation import COCOEvaluator
 from .coco_ground_truth import complete_ground_truth
-from .coco_inputs import results_to_compare
+from .coco_inputs import numbers_in_place_of_ids, results_to_compare
 from .coco_scoring import CocoScores
 from .fast_eval_api import fast_engine
 from .proposal_recall import _evaluate_box_proposals
@@ -139,12 +139,17 @@ def _score_lvis(
         chosen = set(img_ids)
         truth["images"] = [image for image in truth["images"] if image["id"] in chosen]
         truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in chosen]
-    gt = engine.COCO(truth)
     found = results_to_compare(results, task, truth)
+    numbers = numbers_in_place_of_ids(truth, found)
+    gt = engine.COCO(truth)
     capped = engine.LVISResults(gt, found, max_dets=max_dets)
     evaluation = engine.LVISeval(gt, capped, task)
     evaluation.evaluate()
     evaluation.accumulate()
+    if numbers is not None:
+        params = evaluation.params
+        params.catIds = [numbers.categories[number] for number in params.catIds]
+        evaluation.params = params
     return evaluation
 
 

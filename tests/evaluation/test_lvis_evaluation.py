@@ -156,3 +156,22 @@ def test_results_can_be_scored_by_themselves(dataset):
     assert scored == pytest.approx(results["bbox"], nan_ok=True)
     nothing = lvis_evaluation._evaluate_predictions_on_lvis(evaluator._coco_api, [], "bbox")
     assert nothing == pytest.approx(dict.fromkeys(results["bbox"], float("nan")), nan_ok=True)
+
+
+@pytest.mark.parametrize("first", ["left", -1])
+def test_ids_other_than_numbers_from_0_on_score_the_same(first, tmp_path):
+    """Lists of the classes that were looked for follow the ids."""
+    pytest.importorskip("hotcoco")
+    content = lvis_content()
+    content["images"][0]["id"] = content["annotations"][0]["image_id"] = first
+    # The fox is known to be absent from the first image, so the stray one counts.
+    content["images"][0]["neg_category_ids"] = [9]
+    (tmp_path / "lvis.json").write_text(json.dumps(content))
+    name = f"lvis_{uuid.uuid4().hex}"
+    register_lvis_instances(name, {}, tmp_path / "lvis.json", tmp_path)
+    stray_fox = ((0, 0, 30, 30), 2, 0.99)
+    metrics = run(LVISEvaluator(name), {first: predicted([CAT, stray_fox]), 2: predicted([FOX])})
+    assert metrics["bbox"]["APr"] == pytest.approx(100)
+    assert metrics["bbox"]["APf"] == pytest.approx(20)
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
