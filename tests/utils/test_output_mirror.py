@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from d2lite.utils import output_mirror
+from d2lite.utils import folder_copier
 from d2lite.utils.errors import MissingFileError, OutputError
-from d2lite.utils.output_mirror import Copier, OutputMirror, address_of, mirror_of
+from d2lite.utils.folder_copier import Copier
+from d2lite.utils.output_mirror import OutputMirror, address_of, mirror_of
 from tests.store_server import QUIET
 
 pytestmark = QUIET
@@ -96,7 +97,7 @@ def test_a_file_that_does_not_arrive_is_sent_again(bucket, server, tmp_path, pla
 
 
 def test_a_large_file_is_sent_in_parts(bucket, tmp_path, place, monkeypatch):
-    monkeypatch.setattr(output_mirror, "_WHOLE_BYTES", 10)
+    monkeypatch.setattr(folder_copier, "_WHOLE_BYTES", 10)
     write(tmp_path / "run", model_1__pth="one thousand")
     Copier(tmp_path / "run", place).copy_changes()
     assert text(bucket, place, "model_1.pth") == "one thousand"
