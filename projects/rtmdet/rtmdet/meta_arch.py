@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
@@ -27,17 +26,20 @@ from d2lite.modeling.meta_arch.detector import (
     postprocess_batch,
 )
 from d2lite.modeling.padded import rows_of, take_rows
-from d2lite.structures import BitMasks, Instances, PolygonMasks
+from d2lite.structures import Instances
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import mean_over_processes, own_share
 
 from .head import DensePredictions, RTMDetHead
-from .mask_head import MaskFeatures, mask_logits, mask_widths
-
-# Masks are compared with the truth at every fourth pixel.
-_MASK_STRIDE = 4
-# Added to both sums of the dice loss; the value of published code.
-_DICE_EPS = 5e-6
+from .mask_head import (
+    MaskFeatures,
+    dice_losses,
+    mask_centers,
+    mask_logits,
+    mask_widths,
+    paste_masks,
+    true_masks,
+)
 
 
 class Cells(NamedTuple):
@@ -173,7 +175,7 @@ class RTMDet(Detector):
         images = self.preprocess_image(batched_inputs)
         truth = self.truth_of(batched_inputs)
         cells, prototypes = self._run(images.tensor)
-        masks = [self._true_masks(gt, prototypes) for gt in truth]
+        masks = [None if prototypes is None else true_masks(gt) for gt in truth]
         found = [
             self._assign(cells, i, gt, mask)
             for i, (gt, mask) in enumerate(zip(truth, masks, strict=True))
@@ -223,7 +225,9 @@ class RTMDet(Detector):
             for i, (result, size) in enumerate(zip(results, sizes, strict=True)):
                 own = result["instances"]
                 logits = self._logits_of(cells, prototypes, i, own.get("cell"))
-                own.pred_masks = self._paste(logits, images.image_sizes[i], size)
+                own.pred_masks = paste_masks(
+                    logits, self.head.strides[0], images.image_sizes[i], size, self.mask_threshold
+                )
         for result in results:
             result["instances"].remove("cell")
         return results
@@ -285,19 +289,9 @@ class RTMDet(Detector):
             cells.boxes[number],
             gt.gt_boxes.tensor,
             gt.gt_classes,
-            None if masks is None else _centers(masks),
+            None if masks is None else mask_centers(masks),
             topk=self.topk,
         )
-
-    def _true_masks(self, gt: Instances, prototypes: Tensor | None) -> Tensor | None:
-        """(M, height, width) bool; None without a mask head."""
-        if prototypes is None:
-            return None
-        # Mappers of users give an image without objects no masks.
-        masks = gt.gt_masks if len(gt) else PolygonMasks([])
-        if isinstance(masks, PolygonMasks):
-            masks = BitMasks.from_polygon_masks(masks, *gt.image_size)
-        return masks.tensor.to(prototypes.device)
 
     def _logits_of(self, cells: Cells, prototypes: Tensor, number: int, rows: Tensor) -> Tensor:
         assert cells.kernels is not None
@@ -325,35 +319,4 @@ class RTMDet(Detector):
             picked = torch.linspace(0, len(rows) - 1, self.max_masks, device=rows.device).long()
             rows, owners = rows[picked], owners[picked]
         logits = self._logits_of(cells, prototypes, number, rows).float()
-        scale = self.head.strides[0] // _MASK_STRIDE
-        logits = F.interpolate(logits[:, None], scale_factor=float(scale), mode="bilinear")[:, 0]
-        start = _MASK_STRIDE // 2
-        wanted = masks[owners][:, start::_MASK_STRIDE, start::_MASK_STRIDE].float()
-        height, width = logits.shape[-2:]
-        wanted = wanted[:, :height, :width]
-        wanted = F.pad(wanted, (0, width - wanted.shape[2], 0, height - wanted.shape[1]))
-        chances, wanted = logits.sigmoid().flatten(1), wanted.flatten(1)
-        squares = (chances**2).sum(dim=1) + (wanted**2).sum(dim=1) + 2 * _DICE_EPS
-        return 1 - 2 * (chances * wanted).sum(dim=1) / squares
-
-    def _paste(self, logits: Tensor, image_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
-        """(D, H, W) logits to (D, *size) bool, a few at a time."""
-        stride = self.head.strides[0]
-        pasted = []
-        for piece in logits[:, None].split(8):
-            full = F.interpolate(piece, scale_factor=float(stride), mode="bilinear")
-            full = full[..., : image_size[0], : image_size[1]]
-            full = F.interpolate(full, size=size, mode="bilinear")[:, 0]
-            pasted.append(full.sigmoid() > self.mask_threshold)
-        return torch.cat(pasted) if pasted else logits.new_zeros((0, *size), dtype=torch.bool)
-
-
-def _centers(masks: Tensor) -> Tensor:
-    """(M, height, width) bool: the mean place (x, y) of each mask's pixels, (M, 2)."""
-    share = masks.float()
-    share = share / share.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-    places = [
-        share.sum(dim=axis) @ torch.arange(masks.shape[3 - axis], device=masks.device).float()
-        for axis in (1, 2)
-    ]
-    return torch.stack(places, dim=1)
+        return dice_losses(logits, masks[owners], self.head.strides[0])
