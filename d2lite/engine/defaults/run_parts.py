@@ -1,0 +1,107 @@
+"""RunParts: what a run is made of, each part built from a config by a method to override."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from d2lite.config import CfgNode, PythonRunConfig
+from d2lite.data import build_detection_test_loader, build_detection_train_loader
+from d2lite.evaluation import DatasetEvaluator
+from d2lite.modeling import build_model
+from d2lite.projects import build_project_mapper, build_project_optimizer
+from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
+from d2lite.utils.logger import append_to_log_file
+
+from ..derived_config import ClassKey, auto_scale_workers, find_data_classes
+from ..evaluating import build_validation_loader, evaluate_datasets
+from .make_evaluator import make_evaluator
+
+logger = logging.getLogger(__name__)
+
+
+class RunParts:
+    """Model, optimizer, loaders, evaluators and evaluation of a `DefaultTrainer`."""
+
+    auto_scale_workers = staticmethod(auto_scale_workers)
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Build the model; a number of classes that nobody set follows from the data."""
+        key = ClassKey.of(cfg).key
+        if key is not None and cfg.is_default(key):
+            class_names, source = find_data_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
+            ClassKey.of(cfg).follow(class_names, f"the dataset {source}")
+        model = build_model(cfg)
+        total = sum(parameter.numel() for parameter in model.parameters())
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        logger.info(
+            f"Model: {type(model).__name__} of {total / 1e6:.2f} million parameters, "
+            f"{trained / 1e6:.2f} of them trained"
+        )
+        # Hundreds of lines, which on the console would hide the others.
+        append_to_log_file(f"{model}\n")
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Build the optimizer: that of a project's recipe, or of SOLVER alone."""
+        return build_project_optimizer(cfg, model) or build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        """Build the learning rate schedule."""
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
+        """Build the endless loader of training batches; a Python config may call any function."""
+        loader: Iterable[Any]
+        if not isinstance(cfg, PythonRunConfig):
+            loader = build_detection_train_loader(cfg, mapper=build_project_mapper(cfg))
+        elif cfg.calls("dataloader.train", build_detection_train_loader):
+            # With the seed of the run.
+            loader = build_detection_train_loader(cfg)
+        else:
+            loader = cfg.make("dataloader.train")
+        return loader
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
+        """Build the loader of one set of DATASETS.TEST."""
+        loader: Iterable[Any]
+        if isinstance(cfg, PythonRunConfig):
+            loader = cfg.make("dataloader.test", {"dataloader.test.dataset.names": dataset_name})
+        else:
+            loader = build_detection_test_loader(cfg, dataset_name)
+        return loader
+
+    @classmethod
+    def build_validation_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
+        """Build the loader of the validation losses of one set; see TEST.LOSS_PERIOD."""
+        return build_validation_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """Build the evaluator for the dataset's type; OUTPUT_DIR/inference by default."""
+        return make_evaluator(cfg, dataset_name, output_folder or f"{cfg.OUTPUT_DIR}/inference")
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate a model on every dataset of DATASETS.TEST; see `evaluate_datasets`."""
+        return evaluate_datasets(
+            cfg,
+            model,
+            evaluators,
+            build_loader=cls.build_test_loader,
+            build_evaluator=cls.build_evaluator,
+        )
