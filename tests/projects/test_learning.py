@@ -17,6 +17,9 @@ pytestmark = pytest.mark.slow
     ("recipe", "options", "least"),
     [
         ("gfl_quick_start.yaml", [], {"bbox/AP50": 80}),
+        ("gfl_quick_start.yaml", ["MODEL.META_ARCHITECTURE", "ATSS"], {"bbox/AP50": 80}),
+        ("dino_shapes.yaml", [], {"bbox/AP50": 80}),
+        ("ssdlite_shapes.yaml", [], {"bbox/AP50": 80}),
         ("rtdetr_quick_start.yaml", [], {"bbox/AP50": 80}),
         ("rtmdet_quick_start.yaml", [], {"bbox/AP50": 80, "segm/AP50": 80}),
         ("yolox_quick_start.yaml", [], {"bbox/AP50": 80}),
