@@ -3,6 +3,7 @@
 import copy
 import importlib
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ _LEAST_WEIGHTS = 1024
 _CALIBRATION_IMAGES = 64
 # Layers that take most of the time. Boxes are decoded and images resized in float32.
 _QUANTIZED = ("Conv", "ConvTranspose", "Gemm")
+# Results are chosen by these, so layers whose output goes nowhere else are the last of a network.
+_CHOOSING = {
+    *("ArgMax", "Gather", "GatherElements", "GatherND", "NonMaxSuppression", "NonZero"),
+    *("ScatterND", "Shape", "TopK"),
+}
 
 
 def halve_weights(path: Path) -> None:
@@ -54,6 +60,8 @@ def halve_weights(path: Path) -> None:
 def quantize(path: Path, images: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
     """Make the convolutions of an ONNX file compute in 8 bits, in place.
 
+    The first and the last layers stay in float32: in 8 bits they lost 0.9 AP of boxes (fruit_nuts).
+
     Args:
         path: of the file.
         images: inputs of the file, from which the ranges of activations are taken.
@@ -84,11 +92,40 @@ def quantize(path: Path, images: Iterable[tuple[np.ndarray, np.ndarray]]) -> Non
             Reader(),
             quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTIZED),
+            nodes_to_exclude=_first_and_last(_imported("onnx").load(str(source)).graph),
             per_channel=True,
             reduce_range=False,
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
         )
+
+
+def _first_and_last(graph: Any) -> list[str]:
+    """Names of the layers that see the image, and of those that give scores, boxes and masks."""
+    users = defaultdict(list)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            users[name].append((node, place))
+
+    def next_layers(names: Iterable[str]) -> list[str]:
+        found: list[str] = []
+        to_do, seen = list(names), set()
+        while to_do:
+            for node, place in users[to_do.pop()]:
+                # The second input of RoiAlign is boxes.
+                is_end = node.op_type in _CHOOSING or (node.op_type == "RoiAlign" and place > 0)
+                if is_end or node.output[0] in seen:
+                    continue
+                seen.add(node.output[0])
+                if node.op_type in _QUANTIZED:
+                    found.append(node.name)
+                else:
+                    to_do.extend(node.output)
+        return found
+
+    layers = [node for node in graph.node if node.op_type in _QUANTIZED]
+    last = [node.name for node in layers if not next_layers(node.output)]
+    return [*next_layers(["images"]), *last]
 
 
 def calibration_images(cfg: CfgNode, data: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
