@@ -2,6 +2,7 @@
 
     d2lite benchmark --task train --config-file mask_rcnn_R_50_FPN_1x.yaml --against torchvision
     d2lite benchmark --task infer --config-file retinanet_R_50_FPN_1x.yaml --profile profile/
+    d2lite benchmark --task infer --config-file quick_start.yaml --against onnxruntime,openvino-int8
     d2lite benchmark --task data --workers 0 4 --config-file quick_start.yaml
     d2lite benchmark --task coco-eval --images 500 --against pycocotools
     d2lite benchmark --task import --repeats 5
@@ -9,9 +10,11 @@
 
 What is compared is measured in turns (A B A B) in one run: times differ from machine to machine,
 ratios less. The table gives medians and half the distance of the quartiles. train and infer work on
-generated images, the same for both libraries, with random weights; with the option
-MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0 such a model finds as many objects as an image may have. data
-compares the loader with a plain pipeline of torchvision's transforms. See docs/benchmarks.md.
+generated images, the same for both libraries, with the weights of a local file that MODEL.WEIGHTS
+names, or random ones; with the option MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0 such a model finds as
+many objects as an image may have. data compares the loader with a plain pipeline of torchvision's
+transforms. onnxruntime and openvino, also -int8, and torch (.pt2) are files that `d2lite export`
+writes of the model. See docs/benchmarks.md.
 """
 
 import argparse
@@ -19,7 +22,7 @@ import argparse
 from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
 
 TASKS = ("train", "infer", "data", "coco-eval", "import", "end-to-end")
-PEERS = ("torchvision", "transformers", "detectron2", "eager", "pycocotools")
+LIBRARIES = ("torchvision", "transformers", "detectron2", "eager")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,7 +34,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_config_arguments(parser)
     add = parser.add_argument
     add(
-        "--against", choices=PEERS, help="the library to compare with; eager: without MODEL.COMPILE"
+        "--against",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="NAME[,NAME]",
+        help=f"{', '.join(LIBRARIES)} (without MODEL.COMPILE), pycocotools, or exported files",
     )
     add("--repeats", type=int, default=3, help="measurements (%(default)s)")
     add("--warmup", type=int, default=1, help="runs before them that do not count (%(default)s)")

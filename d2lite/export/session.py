@@ -35,15 +35,17 @@ class Session:
 
 
 class _OnnxSession(Session):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise _missing("onnxruntime") from error
         found = set(onnxruntime.get_available_providers())
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
-            str(path), providers=[name for name in wanted if name in found]
+            str(path), options, providers=[name for name in wanted if name in found]
         )
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         self.facts = read_description(text, path)
@@ -56,7 +58,7 @@ class _OnnxSession(Session):
 
 
 class _OpenVinoSession(Session):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -65,7 +67,8 @@ class _OpenVinoSession(Session):
         known = model.has_rt_info([KEY])
         self.facts = read_description(model.get_rt_info([KEY]).astype(str) if known else None, path)
         # By default it computes in half precision where the processor can.
-        self._model = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        self._model = openvino.compile_model(model, "CPU", options)
 
     def _run(self, images: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
         found = self._model({"images": images, "sizes": sizes})
@@ -73,7 +76,7 @@ class _OpenVinoSession(Session):
 
 
 class _TorchSession(Session):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int) -> None:
         texts = {f"{KEY}.json": ""}
         program = torch.export.load(path, extra_files=texts)
         self.facts = read_description(texts[f"{KEY}.json"], path)
@@ -88,11 +91,12 @@ class _TorchSession(Session):
 _KINDS = {".onnx": _OnnxSession, ".xml": _OpenVinoSession, ".pt2": _TorchSession}
 
 
-def open_session(path: str | Path) -> Session:
+def open_session(path: str | Path, *, threads: int = 0) -> Session:
     """Load an exported file.
 
     Args:
         path: .onnx, .xml (OpenVINO, its .bin beside it) or .pt2.
+        threads: of onnxruntime or OpenVINO; 0 lets them choose. A .pt2 has those of torch.
 
     Raises:
         MissingFileError: if it is not there.
@@ -104,7 +108,7 @@ def open_session(path: str | Path) -> Session:
         raise MissingFileError(f"There is no exported file {path}.")
     if path.suffix not in _KINDS:
         raise WeightsError(f"{path}: exported files end in {', '.join(EXPORTED_SUFFIXES)}.")
-    return _KINDS[path.suffix](path)
+    return _KINDS[path.suffix](path, threads)
 
 
 def _missing(package: str) -> MissingPackageError:

@@ -17,6 +17,8 @@ from d2lite.commands.benchmarking.profiling import profile_step
 from d2lite.commands.benchmarking.results import markdown
 from d2lite.commands.benchmarking.torchvision_peer import own_target
 from d2lite.config import get_cfg
+from d2lite.engine import setup_cfg
+from d2lite.modeling import build_model
 from tests.tools.conftest import TINY
 
 SMALL = ["--size", "64", "96", "--batch", "1", "--objects", "2", "--repeats", "2", "--warmup", "0"]
@@ -63,6 +65,40 @@ def test_the_same_tensors_go_through_torchvision_and_the_ratio_is_that_of_the_me
     assert found["ratio"] == {"torchvision": pytest.approx(ours / theirs)}
     assert "d2lite / torchvision" in text
     assert set(found["sides"]["torchvision"]["median_s"]) >= {"forward", "backward", "optimizer"}
+
+
+@pytest.mark.slow
+def test_exported_files_take_turns_with_the_model_that_they_were_made_of(bench):
+    for name in ("onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(name)
+    names = ["onnxruntime", "openvino", "torch", "onnxruntime-int8", "openvino-int8"]
+    (found,), text = bench(
+        "--task", "infer", *SMALL, "--against", ",".join(names), "--device", "cpu",
+        "--config-file", "quick_start.yaml", *TINY,
+    )  # fmt: skip
+    assert list(found["sides"]) == ["d2lite", *names]
+    assert set(found["ratio"]) == set(names)
+    assert "d2lite / openvino-int8" in text
+    assert found["machine"]["onnxruntime"]
+    sizes = [found["sides"][name]["size of the weights, MB"] for name in names]
+    assert sizes[3] < 0.6 * sizes[0]
+    assert [found["sides"][name]["objects"] for name in names[:3]] == [
+        found["sides"]["d2lite"]["objects"]
+    ] * 3
+    assert "operators" in found["sides"]["d2lite"]
+    assert "operators" not in found["sides"]["openvino"]
+
+
+def test_a_local_file_of_weights_is_measured(bench, tmp_path):
+    weights = tmp_path / "w.pth"
+    cfg = setup_cfg("quick_start.yaml", [*TINY, "MODEL.DEVICE", "cpu"])
+    model = build_model(cfg)
+    # Each proposal is background.
+    model.roi_heads.box_predictor.cls_score.bias.data[-1] = 1e6
+    torch.save({"model": model.state_dict()}, weights)
+    words = ["--task", "infer", *SMALL, "--config-file", "quick_start.yaml", "--device", "cpu"]
+    (found,), _ = bench(*words, *TINY, "MODEL.WEIGHTS", weights)
+    assert found["sides"]["d2lite"]["objects"] == 0
 
 
 def test_torchvision_gets_the_truth_in_its_own_form():
@@ -193,6 +229,11 @@ def test_a_whole_run_shows_data_steps_and_evaluation(bench):
         (["--task", "data", "--against", "torchvision"], "its own comparison"),
         (["--task", "coco-eval", "--against", "torchvision"], "possible: pycocotools"),
         (["--task", "train", "--against", "pycocotools"], "possible: torchvision"),
+        (["--task", "train", "--against", "onnxruntime"], "possible: torchvision"),
+        (["--task", "infer", "--against", "onnxruntime,magic"], "onnxruntime-int8, openvino-int8"),
+        (["--task", "infer", "--against", "onnxruntime,torchvision"], "only exported files"),
+        (["--task", "infer", "--against", "onnxruntime", "--device", "cpu", "--config-file",
+          "quick_start.yaml", "MODEL.META_ARCHITECTURE", "ProposalNetwork"], "no fixed-size form"),
         (["--task", "train", "--repeats", "0"], "1 or more"),
         (["--task", "end-to-end"], "DATASETS.TRAIN is empty"),
         (["--task", "infer", "--against", "torchvision", "--config-file",

@@ -28,6 +28,11 @@ def test_file_states_its_classes_input_thresholds_and_version(onnx_file):
     assert facts["version"]
 
 
+def test_session_has_the_threads_that_it_is_given(onnx_file):
+    options = open_session(onnx_file, threads=1)._session.get_session_options()
+    assert options.intra_op_num_threads == 1
+
+
 def test_model_that_cannot_be_exported_is_refused_before_anything_is_written(tmp_path):
     cfg = small_config("faster", "MODEL.META_ARCHITECTURE", "ProposalNetwork")
     with pytest.raises(ExportError, match="ProposalNetwork has no fixed-size form"):

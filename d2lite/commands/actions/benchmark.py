@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, as_run_config
 from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.modeling import build_model
@@ -20,11 +21,13 @@ from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.logger import setup_logger
 
+from ..benchmark import LIBRARIES
 from ..benchmarking.batches import count_classes_of, generated_batch
 from ..benchmarking.clock import Side, measure
 from ..benchmarking.coco_eval import coco_sides
 from ..benchmarking.counting import count
 from ..benchmarking.detectron2_peer import detectron2_side
+from ..benchmarking.exported_sides import EXPORTED, exported_sides
 from ..benchmarking.imports import help_side, import_sides
 from ..benchmarking.loading import loader_sides, show_steps
 from ..benchmarking.memory import peak_mib
@@ -54,16 +57,22 @@ def benchmark(args: argparse.Namespace) -> None:
 
 
 def _check_peer(args: argparse.Namespace) -> None:
-    compared = {"train": _PEERS, "infer": _PEERS, "coco-eval": ("pycocotools",)}
+    compared: dict[str, tuple[str, ...]] = {
+        "train": LIBRARIES,
+        "infer": (*LIBRARIES, *EXPORTED),
+        "coco-eval": ("pycocotools",),
+    }
     possible = compared.get(args.task, ())
-    if args.against and args.against not in possible:
+    if not set(args.against) <= set(possible):
         raise ConfigError(
-            f"--task {args.task} cannot be measured --against {args.against}; possible: "
+            f"--task {args.task} cannot be measured --against {','.join(args.against)}; possible: "
             f"{', '.join(possible) or 'nothing, it has its own comparison'}."
         )
-
-
-_PEERS = ("torchvision", "transformers", "detectron2", "eager")
+    if len(args.against) > 1 and not set(args.against) <= set(EXPORTED):
+        raise ConfigError(
+            f"--against {','.join(args.against)}: only exported files are compared several at "
+            f"once: {', '.join(EXPORTED)}."
+        )
 
 
 def _config(args: argparse.Namespace) -> CfgNode:
@@ -84,27 +93,32 @@ def _steps(args: argparse.Namespace) -> list[dict[str, Any]]:
     cfg = _config(args)
     is_train = args.task == "train"
     theirs: nn.Module | None = None
-    if args.against == "transformers":
+    if "transformers" in args.against:
         theirs, model = make_transformers_model(cfg)
     else:
         model = build_model(cfg)
+        if Path(cfg.MODEL.WEIGHTS).is_file():
+            DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     num_classes = count_classes_of(model)
     batch = _batch(cfg, num_classes, args)
     make = training_side if is_train else predicting_side
-    plain = copy.deepcopy(model) if args.against == "eager" else None
+    plain = copy.deepcopy(model) if "eager" in args.against else None
     if cfg.MODEL.COMPILE:
         compile_parts_(model)
     sides = [make(cfg, model, batch)]
     if plain is not None:
         sides.append(replace(make(cfg, plain, batch), name="eager"))
-    elif args.against == "torchvision":
+    elif "torchvision" in args.against:
         sides.append(torchvision_side(cfg, batch, num_classes, is_train=is_train))
-    elif args.against == "detectron2":
+    elif "detectron2" in args.against:
         sides.append(detectron2_side(cfg, batch, is_train=is_train))
     elif theirs is not None:
         sides.append(transformers_side(cfg, theirs, batch, is_train=is_train))
+    modules = list(sides)
+    if set(args.against) & set(EXPORTED):
+        sides += exported_sides(cfg, model, batch, args.against)
     measure(sides, warmup=args.warmup, repeats=args.repeats)
-    for side in sides:
+    for side in modules:
         peak = peak_mib(side.step, cfg.MODEL.DEVICE)
         if peak is not None:
             side.facts["peak memory, MiB"] = peak
@@ -177,7 +191,7 @@ def _require_train_sets(cfg: CfgNode) -> None:
 
 def _score(args: argparse.Namespace) -> list[dict[str, Any]]:
     sides = coco_sides(
-        args.images, objects=args.objects, with_pycocotools=args.against == "pycocotools"
+        args.images, objects=args.objects, with_pycocotools="pycocotools" in args.against
     )
     return _show(args, f"COCO scores of boxes, {args.images} images", sides)
 

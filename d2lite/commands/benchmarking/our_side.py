@@ -81,7 +81,12 @@ def predicting_side(cfg: CfgNode, model: nn.Module, batch: Sequence[Mapping[str,
     def step() -> Mapping[str, float]:
         model.eval()
         with torch.inference_mode(), clock("whole"):
-            model(inputs)
+            found = model(inputs)
+        # Sides whose numbers of objects differ have done different work.
+        counts = [len(one["instances"]) for one in found if "instances" in one]
+        if counts:
+            side.facts["objects"] = sum(counts)
         return clock.take()
 
-    return Side(NAME, step)
+    side = Side(NAME, step)
+    return side

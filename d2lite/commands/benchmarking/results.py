@@ -15,7 +15,10 @@ from .clock import Side, spread_of
 
 __all__ = ["as_plain", "machine", "markdown"]
 
-_PEERS = ("torchvision", "transformers", "detectron2", "pycocotools", "hotcoco")
+_PEERS = (
+    *("torchvision", "transformers", "detectron2", "onnxruntime", "openvino"),
+    *("pycocotools", "hotcoco"),
+)
 
 
 def machine() -> dict[str, str]:
