@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -68,7 +69,7 @@ def exported_sides(
         if any(name.endswith("-int8") for name in names):
             shutil.copy(whole, small)
             images = [item["image"].numpy()[None] for item in batch]
-            quantize(small, [(image, _size_of(image)) for image in images])
+            quantize(small, [(image, np.array([image.shape[2:]])) for image in images])
         for name in names:
             path = weights = small if name.endswith("-int8") else whole
             if name == "torch":
@@ -82,8 +83,3 @@ def exported_sides(
             side.facts["size of the weights, MB"] = weights.stat().st_size / 1e6
             sides.append(side)
     return sides
-
-
-def _size_of(image: Any) -> Any:
-    """(1, 2) int64 height and width of (1, C, H, W)."""
-    return torch.tensor([image.shape[2:]]).numpy()
