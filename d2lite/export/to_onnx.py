@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from d2lite.layers import DeformConv, ModulatedDeformConv
+from d2lite.layers.deform_sampling import deform_conv_by_sampling
 from d2lite.layers.nms_mask import one_node_nms
-from d2lite.utils.errors import ExportError, MissingPackageError
+from d2lite.utils.errors import MissingPackageError
 
 from .function import DetectorFunction
 from .metadata import KEY
@@ -63,14 +64,8 @@ def export_onnx(
         shrink: makes the file smaller, see `halve_weights` and `quantize`.
 
     Raises:
-        ExportError: for deformable convolutions, which these files cannot hold.
         MissingPackageError: if onnx or onnxscript is not installed.
     """
-    if any(isinstance(part, DeformConv | ModulatedDeformConv) for part in function.modules()):
-        raise ExportError(
-            "The model has deformable convolutions, which ONNX has from opset 19 on; these files "
-            "have opset 18. Export with --to torch."
-        )
     try:
         translate = _nms_translation()
     except ImportError as error:
@@ -79,6 +74,10 @@ def export_onnx(
         ) from error
     with one_node_nms():
         program = record_program(function, int(facts["input"]["count"]))
+    if any(isinstance(part, DeformConv | ModulatedDeformConv) for part in function.modules()):
+        # Opset 18 has no deformable convolution.
+        deformed = torch.ops.torchvision.deform_conv2d.default
+        program = program.run_decompositions({deformed: deform_conv_by_sampling})
     # The optimizer takes longer than the export, and onnxruntime and OpenVINO optimize themselves.
     exported = torch.onnx.export(
         program,

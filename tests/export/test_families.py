@@ -15,7 +15,6 @@ from d2lite.export.to_openvino import export_openvino
 from d2lite.export.to_torch import export_torch
 from d2lite.modeling import build_model
 from d2lite.structures import Boxes, BoxMode, Instances
-from d2lite.utils.errors import ExportError
 from tests.data.spec_files import voc
 from tests.modeling.small_detectors import SMALL, fill, images_of, small_config
 
@@ -59,6 +58,13 @@ _COMPONENTS = {
     "global_context": (
         "faster",
         ["MODEL.RESNETS.PLUGIN", "global_context", "MODEL.RESNETS.PLUGIN_RATIO", 0.25],
+    ),
+    "deformable": (
+        "faster",
+        [
+            *("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True]),
+            *("MODEL.RESNETS.DEFORM_MODULATED", True, "MODEL.RESNETS.DEFORM_NUM_GROUPS", 2),
+        ],
     ),
     "non_local": ("faster", ["MODEL.RESNETS.PLUGIN", "non_local"]),
     "eca": ("faster", ["MODEL.RESNETS.PLUGIN", "eca"]),
@@ -177,10 +183,17 @@ def _larger_scores(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ATSS", "GFL", "ScaledFCOS"])
-def test_dense_detectors(kind, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "to"),
+    [
+        *((kind, "onnx") for kind in ("ATSS", "GFL", "ScaledFCOS", "VFNet")),
+        # Its deformable convolutions are written as sampling and a convolution.
+        ("VFNet", "openvino"),
+    ],
+)
+def test_dense_detectors(kind, to, tmp_path):
     cfg = _dense(kind)
-    model, file = exported(cfg, tmp_path, _larger_scores)
+    model, file = exported(cfg, tmp_path, _larger_scores, to)
     for sizes in (SIZES[:1], [(200, 130)], SIZES):
         batch = images_of(sizes)
         with torch.no_grad():
@@ -190,12 +203,6 @@ def test_dense_detectors(kind, tmp_path):
             difference = compare_results(ours, theirs, lowest)
             assert difference.detections > 2
             assert not difference.faults(Tolerance(), 128), difference
-
-
-def test_deformable_convolutions_are_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ExportError, match="Export with --to torch"):
-        exported(_dense("VFNet"), tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
