@@ -10,11 +10,11 @@
 
 What is compared is measured in turns (A B A B) in one run: times differ from machine to machine,
 ratios less. The table gives medians and half the distance of the quartiles. train and infer work on
-generated images, the same for both libraries, with the weights of a local file that MODEL.WEIGHTS
-names, or random ones; with the option MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0 such a model finds as
-many objects as an image may have. data compares the loader with a plain pipeline of torchvision's
-transforms. onnxruntime and openvino, also -int8, and torch (.pt2) are files that `d2lite export`
-writes of the model. See docs/benchmarks.md.
+generated images, with the weights of a local file that MODEL.WEIGHTS names, or random ones; with
+MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0 such a model finds as many objects as an image may have.
+--against takes torchvision, transformers, detectron2, eager (without MODEL.COMPILE), pycocotools,
+or files that `d2lite export` writes: onnxruntime, openvino, torch, onnxruntime-int8, openvino-int8.
+data compares the loader with torchvision's transforms. See docs/benchmarks.md.
 """
 
 import argparse
@@ -22,7 +22,6 @@ import argparse
 from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
 
 TASKS = ("train", "infer", "data", "coco-eval", "import", "end-to-end")
-LIBRARIES = ("torchvision", "transformers", "detectron2", "eager")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,8 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--against",
         type=lambda text: tuple(text.split(",")),
         default=(),
-        metavar="NAME[,NAME]",
-        help=f"{', '.join(LIBRARIES)} (without MODEL.COMPILE), pycocotools, or exported files",
+        metavar="NAME",
+        help="what to compare with; exported files: one or more, with commas",
     )
     add("--repeats", type=int, default=3, help="measurements (%(default)s)")
     add("--warmup", type=int, default=1, help="runs before them that do not count (%(default)s)")

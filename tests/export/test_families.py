@@ -62,7 +62,8 @@ _COMPONENTS = {
     "deformable": (
         "faster",
         [
-            *("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True]),
+            *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.WIDTH_PER_GROUP", 32),
+            *("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, False, True, True]),
             *("MODEL.RESNETS.DEFORM_MODULATED", True, "MODEL.RESNETS.DEFORM_NUM_GROUPS", 2),
         ],
     ),

@@ -21,7 +21,6 @@ from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write
 from d2lite.utils.logger import setup_logger
 
-from ..benchmark import LIBRARIES
 from ..benchmarking.batches import count_classes_of, generated_batch
 from ..benchmarking.clock import Side, measure
 from ..benchmarking.coco_eval import coco_sides
@@ -58,8 +57,8 @@ def benchmark(args: argparse.Namespace) -> None:
 
 def _check_peer(args: argparse.Namespace) -> None:
     compared: dict[str, tuple[str, ...]] = {
-        "train": LIBRARIES,
-        "infer": (*LIBRARIES, *EXPORTED),
+        "train": _LIBRARIES,
+        "infer": (*_LIBRARIES, *EXPORTED),
         "coco-eval": ("pycocotools",),
     }
     possible = compared.get(args.task, ())
@@ -73,6 +72,9 @@ def _check_peer(args: argparse.Namespace) -> None:
             f"--against {','.join(args.against)}: only exported files are compared several at "
             f"once: {', '.join(EXPORTED)}."
         )
+
+
+_LIBRARIES = ("torchvision", "transformers", "detectron2", "eager")
 
 
 def _config(args: argparse.Namespace) -> CfgNode:
