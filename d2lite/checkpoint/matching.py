@@ -10,8 +10,14 @@ import torch
 from torch import nn
 
 _WRAPPER = "module."
-# Constants in older files, which models compute or get from the config.
-_CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.", "num_batches_tracked")
+# Constants in some files, which models compute or get from the config.
+_CONSTANTS = (
+    "pixel_mean",
+    "pixel_std",
+    "anchor_generator.",
+    "num_batches_tracked",
+    "relative_position_index",
+)
 _SHOWN = 6
 
 

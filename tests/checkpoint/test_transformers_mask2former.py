@@ -106,7 +106,10 @@ def test_outputs_are_those_of_transformers(tmp_path):
             torch.nn.init.normal_(parameter, std=0.1)
     theirs.save_pretrained(tmp_path)
     ours = build_model(small_cfg(*SWIN)).eval()
-    DetectionCheckpointer(ours).load(str(tmp_path / "model.safetensors"))
+    checkpointer = DetectionCheckpointer(ours)
+    checkpointer.load(str(tmp_path / "model.safetensors"))
+    # Which cells of a window are how far from each other is computed, and not in the file.
+    assert (checkpointer.report.missing, checkpointer.report.unexpected) == ([], [])
     images = torch.randn(2, 3, 96, 128)
     with torch.no_grad():
         expected = theirs(pixel_values=images, pixel_mask=torch.ones(2, 96, 128))
