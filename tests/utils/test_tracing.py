@@ -82,7 +82,10 @@ MODELS = {
     "Cascade": ["MODEL.ROI_HEADS.NAME", "CascadeROIHeads"],
     "RetinaNet": [*DENSE, "MODEL.RETINANET.IN_FEATURES", "['p2', 'p3', 'p4']"],
     "proposals": ["MODEL.META_ARCHITECTURE", "ProposalNetwork", "MODEL.MASK_ON", "False"],
-    "keypoints": ["MODEL.KEYPOINT_ON", "True", "MODEL.MASK_ON", "False"],
+    "keypoints": [
+        *("MODEL.KEYPOINT_ON", "True", "MODEL.MASK_ON", "False"),
+        *("MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS", "[32, 32]"),
+    ],
 }
 OPTIONS = [
     *("MODEL.ROI_HEADS.IOU_THRESHOLDS", "[0.5]", "MODEL.ROI_HEADS.IOU_LABELS", "[0, 1]"),

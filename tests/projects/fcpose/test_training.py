@@ -16,6 +16,7 @@ from ..runs import check_drawing, check_resume, metrics, train, train_and_go_on
 from .small import TINY
 
 
+@pytest.mark.slow  # tests/support does this with every model
 def test_train_go_on_evaluate_and_draw(run, tmp_path):
     """The number of classes follows from the set."""
     options = ["--config-file", "fcpose_shapes.yaml", *TINY, "OUTPUT_DIR", tmp_path]

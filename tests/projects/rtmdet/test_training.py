@@ -1,9 +1,12 @@
 """A whole run on the built-in shapes, and the published augmentation."""
 
+import pytest
+
 from ..runs import check_drawing, train, train_and_go_on
 from .small import TINY
 
 
+@pytest.mark.slow  # tests/support does this with every model
 def test_train_go_on_evaluate_and_draw(run, tmp_path):
     """The number of classes follows from the set."""
     options = ["--config-file", "rtmdet_quick_start.yaml", *TINY, "OUTPUT_DIR", tmp_path]
