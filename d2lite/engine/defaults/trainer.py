@@ -145,7 +145,8 @@ class DefaultTrainer(RunParts, TrainerBase):
         name_classes(model, self.class_names)
         if self._has_built_in_evaluation():
             check_predictions(model, cfg.DATASETS.TEST)
-            check_test_keypoints(cfg)
+            num_keypoints = cfg.MODEL.KEYPOINT_ON * cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
+            check_test_keypoints(cfg.DATASETS.TEST, num_keypoints, cfg.TEST.KEYPOINT_OKS_SIGMAS)
         if cfg.TEST.AUG.ENABLED:
             # Refuses a model without test-time augmentation now, and not after the training.
             augmented_model(cfg, model)

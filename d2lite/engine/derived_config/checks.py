@@ -130,18 +130,22 @@ def _types_for(given: frozenset[str]) -> str:
     return " or ".join(repr(kind) for kind, key in _COMPARED.items() if key in given)
 
 
-def check_test_keypoints(cfg: CfgNode) -> None:
+def check_test_keypoints(
+    test_sets: Iterable[str], num_keypoints: int, sigmas: Sequence[float]
+) -> None:
     """Check that the keypoints of a model can be scored, which happens after the training.
 
     Args:
-        cfg: MODEL, and the sets of DATASETS.TEST with TEST.KEYPOINT_OKS_SIGMAS.
+        test_sets: names, as in DATASETS.TEST.
+        num_keypoints: of the model; 0 if it has none.
+        sigmas: TEST.KEYPOINT_OKS_SIGMAS.
 
     Raises:
         ConfigError: if there is not a sigma for each keypoint.
     """
-    kinds = [MetadataCatalog.get(name).get("evaluator_type") for name in cfg.DATASETS.TEST]
-    if cfg.MODEL.KEYPOINT_ON and "coco" in kinds:
-        check_sigmas(cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS, cfg.TEST.KEYPOINT_OKS_SIGMAS)
+    kinds = [MetadataCatalog.get(name).get("evaluator_type") for name in test_sets]
+    if num_keypoints and "coco" in kinds:
+        check_sigmas(num_keypoints, sigmas)
 
 
 def check_test_classes(
