@@ -62,7 +62,7 @@ def filled_conv(
         channels: of the result.
         size: of the kernel, odd.
         norm: see `get_norm`.
-        has_bias: whether there is a bias; None for one where there is no norm.
+        has_bias: whether there is a bias; by default only without a norm.
         activation: applied to the result, after the norm.
     """
     conv = Conv2d(
