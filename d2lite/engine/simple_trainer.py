@@ -21,6 +21,7 @@ from d2lite.utils.process_means import PassMeans, sharing_means
 from .stepping import (
     LossGuard,
     check_optimizer_state,
+    kept_generators,
     main_group,
     out_of_memory_advice,
     remember_buffers,
@@ -209,8 +210,7 @@ class SimpleTrainer(TrainerBase):
         sides = padded_sides(batch) if callable(padded_sides) else (0, 0)
         passes = PassMeans(shares, sides)
         restore = remember_buffers(model)
-        devices = {parameter.device for parameter in model.parameters()} - {torch.device("cpu")}
-        with torch.no_grad(), torch.random.fork_rng(list(devices)), EventStorage(self.iter):
+        with torch.no_grad(), kept_generators(model), EventStorage(self.iter):
             for number, (part, _) in enumerate(parts):
                 with self.forward_context(), sharing_means(), passes.noting(number):
                     model(part)

@@ -1,12 +1,13 @@
 import copy
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from d2lite.engine import AMPTrainer, CallbackHook, SimpleTrainer
-from d2lite.engine.stepping import LossGuard, StepRecord, split_batch
+from d2lite.engine.stepping import LossGuard, StepRecord, kept_generators, split_batch
 from d2lite.utils.errors import ConfigError, DataError
 
 from .toys import LineModel, PointStream, make_sgd
@@ -275,3 +276,15 @@ def test_float16_scales_the_loss_shows_true_gradients_and_keeps_the_scale():
     assert max(float(size) for size in sizes) < 100
     assert trainer.state_dict()["grad_scaler"]["scale"] > 1
     assert trainer.storage.latest()["[metric]grad_scaler"][0] > 1
+
+
+def test_the_generators_of_an_apple_device_are_kept(monkeypatch):
+    """Torch takes the devices that it is given for those of CUDA, unless it is told their type."""
+    states = iter(("before", "after"))
+    put_back = []
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda device: next(states))
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state, device: put_back.append(state))
+    model = SimpleNamespace(parameters=lambda: [SimpleNamespace(device=torch.device("mps"))])
+    with kept_generators(model):
+        pass
+    assert put_back == ["before"]

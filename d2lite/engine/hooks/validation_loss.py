@@ -19,7 +19,7 @@ from d2lite.utils.events import EventStorage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key, keyed_draws
 from d2lite.utils.modes import restored_modes
 
-from ..stepping import remember_buffers
+from ..stepping import kept_generators, remember_buffers
 from .period import is_last_step, period_ends
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ def measure_losses(
     with ExitStack() as stack:
         # What models report about a step must not mix with the scalars of the training.
         stack.enter_context(EventStorage(start_iter=1))
-        stack.enter_context(_kept_generators(model))
+        stack.enter_context(kept_generators(model))
+        stack.enter_context(keyed_draws(draw_key(DrawPurpose.VALIDATION_MODEL)))
         stack.enter_context(torch.no_grad())
         restore = stack.enter_context(undisturbed_losses(model))
         for number, batch in enumerate(data_loader):
@@ -155,18 +156,6 @@ def undisturbed_losses(model: nn.Module) -> Iterator[Callable[[], None]]:
 def _is_noisy(module: nn.Module) -> bool:
     is_known = isinstance(module, _NormBase | _DropoutNd)
     return is_known or type(module).__name__.startswith(_NOISE_NAMES)
-
-
-@contextmanager
-def _kept_generators(model: nn.Module) -> Iterator[None]:
-    """On leaving, restore the states of all global generators."""
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    with ExitStack() as stack:
-        stack.enter_context(keyed_draws(draw_key(DrawPurpose.VALIDATION_MODEL)))
-        if device.type != "cpu":
-            fork = torch.random.fork_rng([device], device_type=device.type)
-            stack.enter_context(fork)
-        yield
 
 
 def _key_of(batch: Sequence[Any], number: int) -> int:

@@ -1,6 +1,6 @@
 """What a training step uses: checks of losses and gradients, buffers, advice on memory."""
 
-from .buffers import remember_buffers
+from .buffers import kept_generators, remember_buffers
 from .gradients import gradient_norm, main_group
 from .loss_guard import LossGuard
 from .memory_advice import dead_worker_advice, out_of_memory_advice, out_of_memory_in_evaluation
@@ -15,6 +15,7 @@ __all__ = [
     "check_optimizer_state",
     "dead_worker_advice",
     "gradient_norm",
+    "kept_generators",
     "main_group",
     "out_of_memory_advice",
     "out_of_memory_in_evaluation",

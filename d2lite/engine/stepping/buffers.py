@@ -1,6 +1,7 @@
-"""remember_buffers: put the buffers of a model back after passes that must leave no trace."""
+"""Put buffers and random generators back after passes of a model that must leave no trace."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -37,3 +38,14 @@ def remember_buffers(
                 setattr(module, name, buffer)
 
     return restore
+
+
+def kept_generators(model: nn.Module) -> AbstractContextManager[None]:
+    """On leaving, torch's global generators are as before: the CPU's and those of the model.
+
+    Args:
+        model: on the CPU, or on devices of one other type.
+    """
+    devices = {parameter.device for parameter in model.parameters()} - {torch.device("cpu")}
+    kind = next((device.type for device in devices), "cpu")
+    return torch.random.fork_rng(list(devices), device_type=kind)
