@@ -43,11 +43,13 @@ class DetectionCheckpointer(Checkpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> LoadReport | None:
         own = self.model.state_dict()
         self._convert_ndarray_to_tensor(checkpoint["model"])
-        if is_torchvision_detector(checkpoint["model"]) or is_torchvision_resnet(
-            checkpoint["model"]
-        ):
-            self._warn_of_other_inputs()
-        weights, by_ending = translate_names(checkpoint, own)
+        weights, by_ending = checkpoint["model"], False
+        # A model of a user may have another library's names: torchvision's, where it wraps one.
+        is_own = without_wrapper(weights).keys() <= own.keys()
+        if not is_own or checkpoint.get("matching_heuristics"):
+            if is_torchvision_detector(weights) or is_torchvision_resnet(weights):
+                self._warn_of_other_inputs()
+            weights, by_ending = translate_names(checkpoint, own)
         if by_ending:
             weights = align_and_update_state_dicts(own, weights, c2_conversion=False)
         kept: list[str] | None = None
@@ -116,7 +118,7 @@ def translate_names(
         return convert_transformers_vit(weights)
     weights = rename_first_mask2former(weights)
     # A backbone of torchvision itself, as `torchvision:resnet50`, has these names inside.
-    is_theirs = any(name.endswith(".layer1.0.conv1.weight") for name in known)
+    is_theirs = any(f".{name}".endswith(".layer1.0.conv1.weight") for name in known)
     if is_torchvision_resnet(weights) and not is_theirs:
         return rename_torchvision_resnet(weights), True
     if content.get("__author__") == "Caffe2":

@@ -61,7 +61,8 @@ class PeriodicCheckpointer:
         pattern = re.compile(re.escape(self.file_prefix) + r"_\d{7,}\.pth")
         files = map(Path, self.checkpointer.get_all_checkpoint_files())
         periodic = [path for path in files if pattern.fullmatch(path.name)]
-        periodic.sort(key=lambda path: int(path.stem.rpartition("_")[2]))
+        # An older run in the folder may have higher numbers.
+        periodic.sort(key=lambda p: (p.stat().st_mtime_ns, int(p.stem.rpartition("_")[2])))
         for path in periodic[: -self.max_to_keep]:
             with suppress(FileNotFoundError):
                 path.unlink()

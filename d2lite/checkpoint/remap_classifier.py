@@ -1,8 +1,7 @@
 """Keeping the classifier rows of the classes that a file of weights and a model have in common.
 
-K classes, n rows a class, A anchors a cell. A head's last layer has its rows in one of three
-orders: class by class (K * n), the same with the background at the end (K + 1), or anchor by anchor
-(A * K).
+K classes, n rows a class, A anchors a cell. The last layer of a head has the rows of K classes one
+after the other, or those of A anchors, and with each anchor K classes.
 """
 
 import re
@@ -20,29 +19,59 @@ class _RowOrder:
 
     Attributes:
         pattern: regular expression of the layer's name.
-        has_background: whether one row for the background comes after the classes.
+        before: rows that come before those of the classes, in each anchor.
+        after: rows that come after those of the classes, in each anchor, as the background's.
         by_anchor: whether each anchor has a row for every class.
+        widths: how many rows a class may have.
     """
 
     pattern: str
-    has_background: bool = False
+    before: int = 0
+    after: int = 0
     by_anchor: bool = False
+    widths: tuple[int, ...] = (1,)
+
+    def shape(self, rows: int, num_classes: int) -> tuple[int, int] | None:
+        """The numbers of anchors, 1 where there are none, and of rows a class.
+
+        None where so many rows are not those of so many classes, as the four of a box that all
+        classes share.
+        """
+        for width in self.widths:
+            anchors, rest = divmod(rows, self.before + width * num_classes + self.after)
+            if rest == 0 and (anchors == 1 or (anchors > 1 and self.by_anchor)):
+                return anchors, width
+        return None
+
+    def of_classes(self, rows: Tensor, anchors: int, num_classes: int) -> Tensor:
+        """The rows of the classes as a view: (A, K, n, ...)."""
+        by_anchor = rows.unflatten(0, (anchors, -1))
+        end = by_anchor.shape[1] - self.after
+        return by_anchor[:, self.before : end].unflatten(1, (num_classes, -1))
 
 
 _ROW_ORDERS = (
-    _RowOrder(r".*box_predictor(\.\d+)?\.cls_score", has_background=True),
-    _RowOrder(r".*box_predictor(\.\d+)?\.bbox_pred"),
+    _RowOrder(r".*box_predictor(\.\d+)?\.cls_score", after=1),
+    _RowOrder(r".*box_predictor(\.\d+)?\.bbox_pred", widths=(4, 5)),
     _RowOrder(r".*mask_head\.predictor"),
+    # RetinaNet, FCOS and their kin; SSD, with a background; YOLOv3, after a box and its score;
+    # YOLOX and RTMDet.
     _RowOrder(r"head\.cls_score", by_anchor=True),
+    _RowOrder(r"head\.cls_convs\.\d+", after=1, by_anchor=True),
+    _RowOrder(r"head\.convs_pred\.\d+", before=5, by_anchor=True),
+    _RowOrder(r"head\.(cls_preds|rtm_cls)\.\d+"),
     _RowOrder(r".*ins_head\.cate_pred"),
-    # DETR has one head with a class for no object; Deformable DETR and DINO have one a layer.
-    _RowOrder(r"class_embed", has_background=True),
+    # DETR, Mask2Former and EoMT have one head with a class for no object; Deformable DETR and DINO
+    # have one a layer.
+    _RowOrder(r"(sem_seg_head\.predictor\.)?class_embed|class_head", after=1),
     _RowOrder(r"class_embed\.\d+"),
     _RowOrder(r"label_enc"),
     _RowOrder(r"decoder\.(enc_score_head|dec_score_head\.\d+)"),
     # The row more than classes is that of no class.
-    _RowOrder(r"decoder\.denoising_class_embed", has_background=True),
+    _RowOrder(r"decoder\.denoising_class_embed", after=1),
 )
+# Rows of a box, upright or rotated, or of a mask, that all classes share.
+_SHARED_ROWS = (1, 4, 5)
 
 
 def check_class_count(weights: Mapping[str, Tensor], count: int) -> None:
@@ -59,10 +88,9 @@ def check_class_count(weights: Mapping[str, Tensor], count: int) -> None:
         order = _order_of(name)
         if order is None or value.dim() == 0:
             continue
-        rows = len(value) - order.has_background
-        # One box for all classes has as few rows as one class.
-        fits = rows == count if order.has_background else rows % count == 0 or rows <= 5
-        if not fits:
+        rows = len(value)
+        is_shared = order.after == 0 and rows in _SHARED_ROWS
+        if order.shape(rows, count) is None and not is_shared:
             raise ConfigError(
                 f"The file has {rows} rows in {name}, which do not fit {count} classes. Name as "
                 "many classes as the model was trained with, in the order of their numbers."
@@ -116,24 +144,18 @@ def _remapped(
     pairs: Sequence[tuple[int, int]],
 ) -> Tensor | None:
     """Our layer with the rows of the file's; None where the numbers of rows do not fit."""
-    extra = int(order.has_background)
-    rows, rest = divmod(len(theirs) - extra, num_theirs)
-    fits = rest == 0 and rows > 0 and len(ours) - extra == rows * num_ours
-    if not fits or theirs.shape[1:] != ours.shape[1:]:
+    shape = order.shape(len(theirs), num_theirs)
+    is_same = shape == order.shape(len(ours), num_ours) and theirs.shape[1:] == ours.shape[1:]
+    if shape is None or not is_same:
         return None
-    result = ours.detach().clone()
-    target, source = result[: rows * num_ours], theirs[: rows * num_theirs].to(result)
-    inside = ours.shape[1:]
-    if order.by_anchor:
-        target_KR = target.view(rows, num_ours, *inside).transpose(0, 1)
-        source_KR = source.view(rows, num_theirs, *inside).transpose(0, 1)
-    else:
-        target_KR = target.view(num_ours, rows, *inside)
-        source_KR = source.view(num_theirs, rows, *inside)
+    anchors, _ = shape
+    result, theirs = ours.detach().clone(), theirs.to(ours)
     if pairs:
-        to, origin = zip(*pairs, strict=True)
-        # Both targets are views of `result`.
-        target_KR[list(to)] = source_KR[list(origin)]
-    if extra:
-        result[-1] = theirs[-1]
+        to, origin = (list(numbers) for numbers in zip(*pairs, strict=True))
+        of_ours = order.of_classes(result, anchors, num_ours)  # a view
+        of_ours[:, to] = order.of_classes(theirs, anchors, num_theirs)[:, origin]
+    by_anchor, source = (rows.unflatten(0, (anchors, -1)) for rows in (result, theirs))
+    by_anchor[:, : order.before] = source[:, : order.before]
+    if order.after:
+        by_anchor[:, -order.after :] = source[:, -order.after :]
     return result

@@ -1,6 +1,7 @@
 """Saving and loading: round trips, wrong files, resuming."""
 
 import logging
+import os
 import pickle
 from pathlib import Path
 
@@ -449,6 +450,17 @@ def test_only_the_newest_are_kept_also_over_a_resume(tmp_path):
             periodic.step(iteration)
             assert len(_names(tmp_path)) <= 3
     assert _names(tmp_path) == ["model_0000006.pth", "model_0000007.pth", "model_best.pth"]
+
+
+def test_a_file_of_a_longer_run_before_is_not_taken_for_the_newest(tmp_path):
+    """The new file was deleted instead, and last_checkpoint named a file that was gone."""
+    old = tmp_path / "model_0089999.pth"
+    old.touch()
+    os.utime(old, (0, 0))
+    checkpointer = Checkpointer(Model(), str(tmp_path))
+    PeriodicCheckpointer(checkpointer, 10, max_to_keep=1).step(9)
+    assert _names(tmp_path) == ["model_0000009.pth"]
+    assert checkpointer.get_checkpoint_file()
 
 
 @pytest.mark.parametrize(("period", "keep"), [(0, None), (1, 0)])

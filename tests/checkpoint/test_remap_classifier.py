@@ -12,6 +12,11 @@ from d2lite.utils.errors import ConfigError
 
 THEIRS = ["cat", "dog", "person"]
 OURS = ["person", "tree", "cat", "nut"]
+# YOLOv3's rows of a box and of its score, which come before those of the classes.
+BOX = (90, 91, 92, 93, 94)
+# YOLOX and RTMDet; Mask2Former and EoMT.
+PLAIN = ("head.cls_preds.0.weight", "head.rtm_cls.0.weight")
+WITH_BACKGROUND = ("sem_seg_head.predictor.class_embed.weight", "class_head.weight")
 
 
 def _head(num_classes, fill, *, anchors=2):
@@ -28,6 +33,10 @@ def _head(num_classes, fill, *, anchors=2):
         "roi_heads.box_predictor.bbox_pred.weight": numbered(*(c for c in every for _ in range(4))),
         "roi_heads.mask_head.predictor.weight": numbered(*every),
         "head.cls_score.weight": numbered(*(c for _ in range(anchors) for c in every)),
+        "head.cls_convs.0.weight": numbered(*(c for _ in range(anchors) for c in (*every, 99))),
+        "head.convs_pred.0.weight": numbered(*(c for _ in range(anchors) for c in (*BOX, *every))),
+        **{name: numbered(*every) for name in PLAIN},
+        **{name: numbered(*every, 99) for name in WITH_BACKGROUND},
         "backbone.fc.weight": numbered(0, 1),
     }
 
@@ -44,9 +53,14 @@ def test_rows_go_where_the_class_of_that_name_is():
     for name in (
         "roi_heads.box_predictor.cls_score.weight",
         "roi_heads.box_predictor.1.cls_score.weight",
+        *WITH_BACKGROUND,
     ):
         assert _first(weights, name) == [*by_class, 199]
-    assert _first(weights, "roi_heads.mask_head.predictor.weight") == by_class
+    for name in ("roi_heads.mask_head.predictor.weight", *PLAIN):
+        assert _first(weights, name) == by_class
+    assert _first(weights, "head.cls_convs.0.weight") == [*by_class, 199] * 2
+    box = [100 + row for row in BOX]
+    assert _first(weights, "head.convs_pred.0.weight") == [*box, *by_class] * 2
     assert _first(weights, "head.cls_score.weight") == by_class * 2
     boxes = _first(weights, "roi_heads.box_predictor.bbox_pred.weight")
     assert boxes == [row for row in by_class for _ in range(4)]
@@ -60,10 +74,12 @@ def test_equal_counts_in_another_order_are_put_in_order():
     assert _first(weights, "head.cls_score.weight") == [101, 102, 100] * 2
 
 
-def test_one_box_for_all_classes_is_left_alone():
+@pytest.mark.parametrize("classes", [THEIRS, ["cat", "dog"], ["a", "b", "c", "d"]])
+def test_one_box_for_all_classes_is_left_alone(classes):
+    """Its four rows are not two rows of each of two classes."""
     name = "roi_heads.box_predictor.bbox_pred.weight"
     rows = torch.arange(8.0).reshape(4, 2)
-    weights, _ = remap_classifier({name: rows}, {name: rows + 5}, THEIRS, OURS)
+    weights, _ = remap_classifier({name: rows}, {name: rows + 5}, classes, classes[::-1])
     assert torch.equal(weights[name], rows)
 
 
@@ -117,5 +133,5 @@ def test_file_without_class_names_says_how_to_write_them(tmp_path, caplog):
 
 def test_wrong_number_of_names_is_refused():
     check_class_count(_head(3, 1), 3)
-    with pytest.raises(ConfigError, match="has 3 rows in roi_heads"):
+    with pytest.raises(ConfigError, match="has 4 rows in roi_heads"):
         check_class_count(_head(3, 1), 4)

@@ -35,6 +35,23 @@ def _config(name, *opts):
 
 
 @pytest.mark.parametrize(
+    "make",
+    [
+        torchvision.models.resnet18,
+        lambda **no_weights: theirs.retinanet_resnet50_fpn(**no_weights, weights_backbone=None),
+    ],
+)
+def test_a_model_of_torchvision_itself_gets_its_own_weights_back(tmp_path, make, caplog):
+    """People register one as their architecture; its names were turned into those of ours."""
+    model = make(weights=None)
+    DetectionCheckpointer(model, str(tmp_path)).save("x")
+    other = make(weights=None)
+    DetectionCheckpointer(other).load(str(tmp_path / "x.pth"))
+    assert all(map(torch.equal, model.state_dict().values(), other.state_dict().values()))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
     ("name", "config", "opts"),
     [
         ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn", []),
