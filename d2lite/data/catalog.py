@@ -7,7 +7,7 @@ chooses a `NameScheme`, which registers the name when somebody first asks for it
 import logging
 import re
 from collections import UserDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, KeysView, ValuesView
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -50,6 +50,9 @@ class NameScheme:
     is_well_formed: Callable[[str], bool]
     register: Callable[[str], None]
 
+
+# Ends of keys whose values are lists by the number of a class or a keypoint.
+_LISTS = ("_classes", "_colors", "_names")
 
 _schemes: dict[str, NameScheme] = {}
 
@@ -172,6 +175,8 @@ class Metadata(SimpleNamespace):
         )
 
     def __setattr__(self, key: str, val: Any) -> None:
+        if key.endswith(_LISTS):
+            val = _as_list(val)
         if key in self.__dict__:
             kept = self.__dict__[key]
             if kept is not val and not _equal(kept, val):
@@ -222,6 +227,13 @@ class Metadata(SimpleNamespace):
         return frozenset({"name", *self.__dict__, *self.__dict__.get("_deferred", {})}) - {
             "_deferred"
         }
+
+
+def _as_list(value: Any) -> Any:
+    """A list of what is in an array, which has no truth value, or in a dict's view."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return list(value) if isinstance(value, KeysView | ValuesView) else value
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from d2lite.utils.errors import MissingPackageError
+from d2lite.visualization.shapes import rotated_corners
 
 from .found import Found, Segment
 
@@ -93,10 +94,9 @@ def supervision_detections(found: Sequence[Found], size: tuple[int, int]) -> Any
             "to_supervision() needs the package supervision: pip install supervision"
         ) from error
     data: dict[str, Any] = {"class_name": np.array([one.name for one in found], dtype=str)}
-    if any(one.rotated_box is not None for one in found):
-        data["xyxyxyxy"] = np.stack(
-            [_corners(one.rotated_box) for one in found if one.rotated_box is not None]
-        )
+    rotated = [one.rotated_box for one in found if one.rotated_box is not None]
+    if rotated:
+        data["xyxyxyxy"] = rotated_corners(np.stack(rotated))
     has_masks = any(one.mask is not None for one in found)
     has_tracks = any(one.track_id is not None for one in found)
     return supervision.Detections(
@@ -107,15 +107,3 @@ def supervision_detections(found: Sequence[Found], size: tuple[int, int]) -> Any
         tracker_id=np.array([one.track_id for one in found], dtype=int) if has_tracks else None,
         data=data,
     )
-
-
-def _corners(rotated_box: Any) -> np.ndarray:
-    """(4, 2) corners of a rotated box."""
-    x, y, width, height, degrees = rotated_box.astype(np.float64)
-    turn = np.deg2rad(degrees)
-    # Counter-clockwise for the eye, in coordinates whose y axis points down.
-    across = np.array([np.cos(turn), -np.sin(turn)]) * width / 2
-    down = np.array([np.sin(turn), np.cos(turn)]) * height / 2
-    centre = np.array([x, y])
-    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    return np.stack([centre + a * across + b * down for a, b in signs])

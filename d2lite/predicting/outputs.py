@@ -11,6 +11,7 @@ from d2lite.data import Metadata
 from d2lite.modeling import GeneralizedRCNN, detector_postprocess
 from d2lite.structures import Instances, RotatedBoxes
 from d2lite.utils.errors import ConfigError
+from d2lite.visualization.shapes import upright_boxes
 
 from .cropped_mask import CroppedMask
 from .found import Segment
@@ -164,23 +165,12 @@ def read_outputs(
     boxes = instances.pred_boxes
     if isinstance(boxes, RotatedBoxes):
         more["rotated_boxes"] = boxes.tensor.float().cpu().numpy()[order]
-        upright = upright_boxes(more["rotated_boxes"])
+        upright = upright_boxes(more["rotated_boxes"]).astype(np.float32)
     else:
         upright = boxes.tensor.float().cpu().numpy()[order]
     if instances.has("pred_keypoints"):
         more["keypoints"] = instances.pred_keypoints.float().cpu().numpy()[order]
     return Result(size, upright, scores[order], classes[order], metadata, **more)
-
-
-def upright_boxes(rotated: np.ndarray) -> np.ndarray:
-    """(N, 4) xyxy boxes around (N, 5) rotated ones."""
-    turn = np.deg2rad(rotated[:, 4])
-    cos, sin = np.abs(np.cos(turn)), np.abs(np.sin(turn))
-    half_width = (rotated[:, 2] * cos + rotated[:, 3] * sin) / 2
-    half_height = (rotated[:, 2] * sin + rotated[:, 3] * cos) / 2
-    x, y = rotated[:, 0], rotated[:, 1]
-    edges = [x - half_width, y - half_height, x + half_width, y + half_height]
-    return np.stack(edges, axis=1).astype(np.float32)
 
 
 def _segments(

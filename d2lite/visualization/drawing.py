@@ -7,7 +7,7 @@ import numpy as np
 from .canvas import VisImage
 from .colormap import Color, ColorLike, class_color, parse_color
 from .generic_mask import GenericMask
-from .shapes import without_specks
+from .shapes import rotated_corners, without_specks
 from .text_drawing import TextDrawing
 
 _LINE_STYLES = {"-": False, "solid": False, "--": True, "-.": True, ":": True, "dashed": True}
@@ -57,12 +57,7 @@ class Drawing(TextDrawing):
             line_style: "-" or "--".
             label: text at its uppermost corner.
         """
-        center_x, center_y, width, height, angle = (float(v) for v in rotated_box)
-        cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-        # y points down, so a counter-clockwise rotation has this sign.
-        turn = np.array([[cosine, -sine], [sine, cosine]])
-        unit = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-        corners = unit * [width, height] @ turn + [center_x, center_y]
+        corners = rotated_corners(np.array([[float(v) for v in rotated_box]]))[0]
         color = parse_color(edge_color)
         thin = self.output.stroke_width()
         dashed = _is_dashed(line_style)

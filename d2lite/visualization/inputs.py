@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
+from d2lite.utils.file_io import PathManager
 
 from .generic_mask import GenericMask
+from .shapes import rotated_corners, upright_boxes
 
 
 def to_generic_masks(masks: Any, height: int, width: int) -> list[GenericMask]:
@@ -76,12 +79,48 @@ def extents_of(
 ) -> np.ndarray[Any, Any]:
     """(N, 4) xyxy of each instance: its box, or that around its mask or its keypoints."""
     if boxes is not None:
-        return boxes
+        return upright_boxes(boxes) if boxes.shape[1] == 5 else boxes
     if masks is not None:
         return np.stack([mask.bbox() for mask in masks])
     if keypoints is not None:
         return np.concatenate([keypoints[:, :, :2].min(axis=1), keypoints[:, :, :2].max(axis=1)], 1)
     raise DataError("labels and colours have no place in the picture; pass boxes or masks too.")
+
+
+def pixels_inside(
+    masks: list[GenericMask] | None, boxes: Any, height: int, width: int
+) -> np.ndarray[Any, Any]:
+    """(H, W) bool: the pixels in any mask, or where there are no masks, in any box.
+
+    Args:
+        masks: N masks, or None.
+        boxes: N boxes of any form, upright or rotated, or None.
+        height: of the picture.
+        width: of the picture.
+    """
+    inside = np.zeros((height, width), dtype=bool)
+    if masks is None and boxes is not None:
+        corners = to_array(boxes)
+        if corners.shape[1] == 5:
+            outlines = rotated_corners(corners).reshape(-1, 1, 8)
+            masks = [GenericMask(list(outline), height, width) for outline in outlines]
+        else:
+            for x0, y0, x1, y1 in corners.clip(0).round().astype(int):
+                inside[y0:y1, x0:x1] = True
+    for mask in masks or ():
+        inside |= mask.mask.astype(bool)
+    return inside
+
+
+def read_map(file_name: str, mode: str | None = None) -> np.ndarray[Any, Any]:
+    """The pixels of a map of classes or segments.
+
+    Args:
+        file_name: path or address.
+        mode: of Pillow, that the pixels are converted to; None for that of the file.
+    """
+    with PathManager.open(file_name, "rb") as stream, Image.open(stream) as image:
+        return np.asarray(image.convert(mode) if mode else image)
 
 
 def annotation_boxes(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray | None:

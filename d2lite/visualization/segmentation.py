@@ -50,7 +50,7 @@ class SegmentationDrawing(Drawing):
         """
         classes = _to_numpy(sem_seg)
         numbers, areas = np.unique(classes, return_counts=True)
-        num_named = len(self._metadata("stuff_classes") or ())
+        num_named = len(self._metadata("stuff_classes"))
         for number in numbers[np.argsort(-areas)]:
             if number < 0 or (num_named and number >= num_named):
                 continue
@@ -118,10 +118,12 @@ class SegmentationDrawing(Drawing):
         return shade(start, step)
 
     def _metadata(self, key: str) -> Any:
-        return getattr(self.metadata, key, None)
+        found = getattr(self.metadata, key, None)
+        # People keep names in an array, too, which has no truth value.
+        return () if found is None else found
 
     def _class_name(self, number: int, *, is_thing: bool) -> str:
-        names = self._metadata("thing_classes" if is_thing else "stuff_classes") or ()
+        names = self._metadata("thing_classes" if is_thing else "stuff_classes")
         return str(names[number]) if 0 <= number < len(names) else f"class {number}"
 
     def _class_color(self, number: int, *, is_thing: bool) -> Color:
@@ -142,7 +144,7 @@ def thing_color(metadata: Any, number: int) -> Color:
 
 
 def _color(colors: Sequence[Sequence[float]] | None, number: int) -> Color | None:
-    if not colors or not 0 <= number < len(colors):
+    if colors is None or not 0 <= number < len(colors):
         return None
     red, green, blue = (min(max(float(v) / 255, 0.0), 1.0) for v in colors[number])
     return red, green, blue
@@ -210,4 +212,4 @@ def _segments_from_ids(ids: Iterable[int], metadata: Any) -> list[dict[str, Any]
 
 
 def _to_numpy(values: torch.Tensor | np.ndarray) -> np.ndarray[Any, Any]:
-    return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)

@@ -1,4 +1,4 @@
-"""Pixels and points without a canvas: windows, dashes, rotated and cleaned masks."""
+"""Pixels and points without a canvas: windows, dashes, corners, rotated and cleaned masks."""
 
 from typing import Any
 
@@ -28,6 +28,30 @@ def dashes(points: np.ndarray, closed: bool, length: float) -> list[np.ndarray[A
         along = np.stack([offsets, np.minimum(offsets + length, distance)], axis=1)
         pieces.extend(start + (end - start) * (along / max(distance, 1e-6))[:, :, None])
     return pieces
+
+
+def rotated_corners(boxes: np.ndarray) -> np.ndarray[Any, Any]:
+    """Corners of rotated boxes.
+
+    Args:
+        boxes: (N, 5) centre x, centre y, width, height, degrees counter-clockwise.
+
+    Returns:
+        (N, 4, 2) x and y; at 0 degrees from the upper left one, clockwise.
+    """
+    exact = np.asarray(boxes, dtype=np.float64)
+    turns = np.deg2rad(exact[:, 4])
+    cosine, sine = np.cos(turns), np.sin(turns)
+    # y points down, so a counter-clockwise rotation has this sign.
+    turn_N22 = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], axis=1)
+    unit = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    return unit * exact[:, None, 2:4] @ turn_N22 + exact[:, None, :2]
+
+
+def upright_boxes(rotated_boxes: np.ndarray) -> np.ndarray[Any, Any]:
+    """(N, 4) float64 xyxy boxes around (N, 5) rotated ones."""
+    corners = rotated_corners(rotated_boxes)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
 def rotated(coverage: np.ndarray, degrees: float) -> np.ndarray[Any, Any]:

@@ -79,7 +79,7 @@ def _create_text_labels(
     if classes is None and scores is None:
         return None
     count = len(classes if classes is not None else scores or ())
-    names = class_names or ()
+    names = () if class_names is None else class_names
     texts = []
     for i in range(count):
         number = None if classes is None else int(classes[i])

@@ -12,7 +12,7 @@ from d2lite.structures import Boxes, Instances, pairwise_iou
 
 from .canvas import VisImage
 from .colormap import Color, shade
-from .inputs import to_array, to_generic_masks, to_list
+from .inputs import extents_of, to_array, to_generic_masks, to_list
 from .segmentation import thing_color
 from .visualizer import ColorMode, Visualizer
 
@@ -62,8 +62,8 @@ class VideoVisualizer:
 
         Args:
             frame: (H, W, 3) uint8 RGB.
-            predictions: as those of `Visualizer.draw_instance_predictions`, with pred_boxes or
-                pred_masks.
+            predictions: as those of `Visualizer.draw_instance_predictions`, with pred_boxes,
+                pred_masks or pred_keypoints.
         """
         visualizer = Visualizer(frame, self.metadata, instance_mode=self._instance_mode)
         if len(predictions) == 0:
@@ -74,11 +74,14 @@ class VideoVisualizer:
             return visualizer.draw_instances(predictions, list(fields["COLOR"]))
         if "ID" in fields:
             return visualizer.draw_instances(predictions, self._assign_colors_by_id(predictions))
-        if "pred_boxes" in fields:
-            boxes = to_array(fields["pred_boxes"])
-        else:
-            masks = to_generic_masks(fields["pred_masks"], *frame.shape[:2])
-            boxes = np.stack([mask.bbox() for mask in masks])
+        boxes, masks, points = (
+            fields.get(f"pred_{kind}") for kind in ("boxes", "masks", "keypoints")
+        )
+        boxes = extents_of(
+            None if boxes is None else to_array(boxes),
+            None if masks is None else to_generic_masks(masks, *frame.shape[:2]),
+            None if points is None else to_array(points),
+        )
         classes = to_list(fields.get("pred_classes")) or [0] * len(boxes)
         detected = [
             _DetectedInstance(label, box, mask_rle=None, color=None)

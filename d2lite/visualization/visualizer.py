@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from d2lite.structures import Instances
 
@@ -19,6 +18,8 @@ from .inputs import (
     common_length,
     extents_of,
     has_area,
+    pixels_inside,
+    read_map,
     to_array,
     to_generic_masks,
     to_list,
@@ -116,12 +117,12 @@ class Visualizer(SegmentationDrawing):
             self._draw_annotations(annotations)
         sem_seg = dic.get("sem_seg")
         if sem_seg is None and dic.get("sem_seg_file_name"):
-            sem_seg = np.asarray(Image.open(dic["sem_seg_file_name"]))
+            sem_seg = read_map(dic["sem_seg_file_name"])
         if sem_seg is not None:
             self.draw_sem_seg(sem_seg, area_threshold=0, alpha=0.5)
         segments = dic.get("pan_seg")
         if segments is None and dic.get("pan_seg_file_name"):
-            digits = np.asarray(Image.open(dic["pan_seg_file_name"]).convert("RGB"))
+            digits = read_map(dic["pan_seg_file_name"], "RGB")
             # A panoptic PNG holds the segment id in base 256, red the lowest digit.
             segments = digits.astype(np.int64) @ np.array([1, 256, 256**2])
         if segments is not None:
@@ -223,10 +224,14 @@ class Visualizer(SegmentationDrawing):
         """
         box_array = np.zeros((0, 5)) if boxes is None else to_array(boxes)
         common_length(boxes=box_array, labels=labels, colors=assigned_colors)
-        colors = assigned_colors or self._instance_colors(range(len(box_array)))
+        if assigned_colors is None:
+            assigned_colors = self._instance_colors(range(len(box_array)))
         for i in np.argsort(-box_array[:, 2] * box_array[:, 3], kind="stable").tolist():
             self.draw_rotated_box_with_label(
-                box_array[i], 1.0, colors[i], label=labels[i] if labels is not None else None
+                box_array[i],
+                1.0,
+                assigned_colors[i],
+                label=labels[i] if labels is not None else None,
             )
         return self.output
 
@@ -250,12 +255,7 @@ class Visualizer(SegmentationDrawing):
             self.draw_binary_mask(shape.mask, color, alpha=alpha, area_threshold=0)
 
     def _grey_outside(self, masks: list[GenericMask] | None, boxes: Any) -> None:
-        inside = np.zeros(self.img.shape[:2], dtype=bool)
-        for mask in masks or ():
-            inside |= mask.mask.astype(bool)
-        if masks is None and boxes is not None:
-            for x0, y0, x1, y1 in to_array(boxes).clip(0).round().astype(int):
-                inside[y0:y1, x0:x1] = True
+        inside = pixels_inside(masks, boxes, *self.img.shape[:2])
         self.output.reset_image(self._create_grayscale_image(inside))
 
     def _create_grayscale_image(self, mask: np.ndarray | None = None) -> np.ndarray:

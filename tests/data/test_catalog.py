@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 
 from d2lite.data import DatasetCatalog, Metadata, MetadataCatalog
@@ -105,3 +106,12 @@ def test_a_folder_where_a_name_is_expected_is_answered_with_its_string(tmp_path)
         DatasetCatalog.get(str(tmp_path))
     assert f"It is a path: write 'auto:{tmp_path}'" in str(caught.value)
     assert "Registered" not in str(caught.value)
+
+
+@pytest.mark.parametrize("as_given", [np.array, lambda names: dict.fromkeys(names).keys()])
+def test_names_in_another_container_become_a_list(name, as_given):
+    """People take them from a table of labels; `if names` fails for an array."""
+    names = ["cat", "dog"]
+    metadata = MetadataCatalog.get(name).set(thing_classes=as_given(names))
+    assert metadata.thing_classes == names
+    metadata.set(thing_classes=as_given(names))

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from d2lite.structures import Boxes, Instances
+from d2lite.structures import Boxes, Instances, RotatedBoxes
 from d2lite.visualization import VideoVisualizer
 
 METADATA = SimpleNamespace(thing_classes=["cat"], thing_colors=[(200, 60, 60)])
@@ -62,3 +62,13 @@ def test_objects_with_masks_alone_keep_their_colours():
     colors = [[picture[53, x].tolist() for x in (8, 73)] for picture in pictures]
     assert colors[0] == colors[1]
     assert colors[0][0] != colors[0][1]
+
+
+def test_rotated_objects_and_those_of_keypoints_keep_their_colour():
+    rotated = RotatedBoxes(torch.tensor([[30.0, 30, 40, 10, 30]]))
+    for field, value in {"boxes": rotated, "keypoints": torch.rand(1, 3, 3) * 50}.items():
+        video = VideoVisualizer(METADATA)
+        objects = Instances((60, 120), pred_classes=torch.tensor([0]))
+        objects.set(f"pred_{field}", value)
+        frames = [video.draw_instance_predictions(_frame(), objects) for _ in range(2)]
+        assert (frames[0].get_image() == frames[1].get_image()).all()

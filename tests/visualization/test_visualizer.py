@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from d2lite.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
+from d2lite.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks, RotatedBoxes
 from d2lite.visualization import ColorMode, Visualizer
 
 # pycocotools does not know yet how numpy 2.4 asks for an array.
@@ -204,6 +204,28 @@ def test_turned_box_has_its_corners_where_the_angle_says():
     rows, columns = np.nonzero(is_drawn)
     assert rows.min() == pytest.approx(60 - 28, abs=2)
     assert columns.max() == pytest.approx(80 + 28, abs=2)
+
+
+def test_black_and_white_mode_keeps_colours_inside_rotated_boxes():
+    picture = _picture()
+    picture[:, :, 0] = 250
+    found = Instances((HEIGHT, WIDTH))
+    found.pred_boxes = RotatedBoxes(torch.tensor([[80.0, 60, 80, 20, 90]]))
+    visualizer = Visualizer(picture, METADATA, instance_mode=ColorMode.IMAGE_BW)
+    image = visualizer.draw_instance_predictions(found).get_image()
+    assert image[40, 80].tolist() == [250, 128, 128]
+    assert len(set(image[60, 110].tolist())) == 1
+
+
+def test_names_and_colours_may_be_arrays():
+    """An array has no truth value."""
+    lists = ("thing_classes", "thing_colors", "stuff_classes")
+    metadata = SimpleNamespace(**{key: np.array(getattr(METADATA, key)) for key in lists})
+    visualizer = Visualizer(_picture(), metadata, instance_mode=ColorMode.SEGMENTATION)
+    image = visualizer.draw_instance_predictions(_predictions()).get_image()
+    assert image[89, 40].tolist() == [250, 0, 0]
+    boxes, colors = np.array([[30.0, 20, 20, 10, 30]]), np.array([[1.0, 0, 0]])
+    visualizer.overlay_rotated_instances(boxes, ["cat"], colors)
 
 
 def test_single_strokes_draw_where_they_are_told():
