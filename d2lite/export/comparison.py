@@ -9,7 +9,7 @@ from torch import Tensor
 
 from d2lite.structures import Instances, pairwise_iou
 
-Segments = tuple[Tensor, list[dict[str, Any]]]
+Segments = tuple[Tensor, list[dict[str, Any]] | None]
 
 __all__ = ["Difference", "Tolerance", "compare_results"]
 
@@ -115,10 +115,7 @@ def compare_results(
 
 def _equal_segments(expected: Segments, found: Segments) -> float:
     """Share of pixels whose segment is, of both, the one that has most of the other."""
-    (ours, classes), (theirs, their_classes) = (
-        (numbers.long(), {0: -1, **{one["id"]: one["category_id"] for one in segments}})
-        for numbers, segments in (expected, found)
-    )
+    (ours, classes), (theirs, their_classes) = (_classes(one) for one in (expected, found))
     pairs, counts = torch.stack([ours.flatten(), theirs.flatten()]).unique(
         dim=1, return_counts=True
     )
@@ -129,9 +126,19 @@ def _equal_segments(expected: Segments, found: Segments) -> float:
             count >= rival for pair, rival in common.items() if pair[0] == own or pair[1] == other
         )
         # Pixels without a segment may be few.
-        if (is_most or own == other == 0) and classes[own] == their_classes[other]:
+        known = classes is None or their_classes is None or classes[own] == their_classes[other]
+        if (is_most or own == other == 0) and known:
             equal += count
     return equal / ours.numel()
+
+
+def _classes(result: Segments) -> tuple[Tensor, dict[int, int] | None]:
+    """(H, W) int64 numbers, 0 for void, and the class of each; None where only labels are given."""
+    numbers, segments = result
+    if segments is None:
+        # Panoptic-DeepLab: its labels contain the classes, which `sem_seg` has too; -1 is void.
+        return numbers.long() + 1, None
+    return numbers.long(), {0: -1, **{one["id"]: one["category_id"] for one in segments}}
 
 
 def _compare_instances(

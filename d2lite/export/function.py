@@ -53,7 +53,8 @@ class DetectorFunction(nn.Module):
             (N, D) float32, best first, `classes` (N, D) int64, `count` (N,) int64, how many of
             the D rows are detections (zeros follow them), `masks` (N, D, M, M) float32
             probabilities in the boxes, or (N, D, H, W) bool with `paste_masks`, `keypoints` (N, D,
-            P, 3) x, y, score, and `sem_seg` (N, K, H, W) scores of pixels.
+            P, 3) x, y, score, `sem_seg` (N, K, H, W) scores of pixels, and `segments` (N, H, W)
+            int64 numbers, 0 for none, with `segment_classes` (N, S), the class of each number.
         """
         inputs, seen = self.preprocessing(images, sizes)
         found = self.detector.predict_padded(inputs, seen)
@@ -62,9 +63,12 @@ class DetectorFunction(nn.Module):
         if "query_masks" in found:
             scaled = _scaled_masks(found.pop("query_masks"), *shapes)
             found |= self.detector.results_padded(found.pop("query_logits"), scaled, sizes)
-            outputs |= {key: found[key] for key in ("segments", "segment_classes") if key in found}
-            if "image_sem_seg" in found:
-                outputs["sem_seg"] = found["image_sem_seg"]
+        if "segment_maps" in found:
+            maps = _resized_maps(found.pop("segment_maps"), *shapes[1:])
+            found |= self.detector.results_of_maps(maps, seen, sizes)
+        outputs |= {key: found[key] for key in ("segments", "segment_classes") if key in found}
+        if "image_sem_seg" in found:
+            outputs["sem_seg"] = found["image_sem_seg"]
         if "boxes" in found:
             outputs |= self._in_image_pixels(found, shapes)
         elif "soft_masks" in found:

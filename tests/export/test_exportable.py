@@ -52,11 +52,6 @@ def test_refused_by_name(options, reason):
     assert reason in export_fault(small_config("mask", *options))
 
 
-def test_panoptic_deeplab_is_refused_by_name():
-    cfg = setup_cfg("panoptic_deeplab_shapes.yaml", [])
-    assert export_fault(cfg) == "PanopticDeepLab has no fixed-size form."
-
-
 def test_head_on_whole_maps_without_a_fixed_size_form_is_refused(monkeypatch):
     assert export_fault(small_cfg()) is None
     monkeypatch.delattr(PointRendMaskHead, "predict_regions")

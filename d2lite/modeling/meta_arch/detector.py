@@ -135,7 +135,8 @@ class Detector(nn.Module):
             `PaddedBoxes`, `masks` ((N, D, 1, M, M) probabilities in the boxes) and `keypoints`
             where the model has them; maps of the padded image: `sem_seg`; `soft_masks` ((N, D, h,
             w) probabilities or logits on the padded image), with or without boxes; or
-            `query_logits` and `query_masks`, see `MaskQueries.results_padded`.
+            `query_logits` and `query_masks`, see `MaskQueries.results_padded`; or `segment_maps`,
+            maps of the padded image that the model's `results_of_maps` gets in image pixels.
 
         Raises:
             ExportError: if the model has no such form.

@@ -14,6 +14,7 @@ from d2lite.config import CfgNode, configurable
 from d2lite.modeling import META_ARCH_REGISTRY, Detector, build_sem_seg_head
 from d2lite.modeling.backbone import Backbone
 from d2lite.modeling.meta_arch.detector import Batch, common_arguments, output_sizes
+from d2lite.modeling.padded import inside_sizes
 from d2lite.modeling.postprocessing import sem_seg_postprocess
 from d2lite.structures import BitMasks, Instances
 
@@ -23,6 +24,12 @@ from .heads import (
     PanopticDeepLabInsEmbedHead,
     PanopticDeepLabSemSegHead,
     build_ins_embed_branch,
+)
+from .padded import (
+    find_centers_padded,
+    group_pixels_padded,
+    instances_padded,
+    merge_padded,
 )
 from .post_processing import get_panoptic_segmentation
 
@@ -164,9 +171,7 @@ class PanopticDeepLab(Detector):
             and `instances`, the segments of objects.
         """
         images = self.preprocess_image(batched_inputs)
-        features = self.backbone(images.tensor)
-        scores, _ = self.sem_seg_head(features)
-        centers, offsets, *_ = self.ins_embed_head(features)
+        scores, centers, offsets = self._maps(images.tensor)
         if self.benchmark_network_speed:
             return []
         sizes = output_sizes(batched_inputs, images.image_sizes)
@@ -174,6 +179,52 @@ class PanopticDeepLab(Detector):
             self._join(*of_image)
             for of_image in zip(scores, centers, offsets, images.image_sizes, sizes, strict=True)
         ]
+
+    @property
+    def things(self) -> frozenset[int]:
+        """Classes of objects."""
+        return frozenset(self.thing_ids)
+
+    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (N, K, P, Q), centres (N, 1, P, Q) and offsets (N, 2, P, Q)."""
+        features = self.backbone(images)
+        scores, _ = self.sem_seg_head(features)
+        centers, offsets, *_ = self.ins_embed_head(features)
+        return scores, centers, offsets
+
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `Detector.predict_padded`: `segment_maps`."""
+        return {"segment_maps": torch.cat(self._maps(images), dim=1)}
+
+    def results_of_maps(self, maps: Tensor, seen: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """The results of a batch, in pixels of the images.
+
+        Args:
+            maps: (N, K + 3, H, W), `segment_maps` of the images; 0 beyond each.
+            seen: (N, 2) int64 height and width of each image in the network's input.
+            sizes: (N, 2) int64 height and width of each image in H x W pixels.
+
+        Returns:
+            `image_sem_seg` (N, K, H, W); `segments` (N, H, W) and `segment_classes`, see
+            `merge_padded`; and the objects: `image_masks` (N, D, H, W) bool, with `scores`,
+            `classes` and `valid` (N, D).
+        """
+        num_classes = maps.shape[1] - 3
+        scores, heat, offsets = maps.split([num_classes, 1, 2], dim=1)
+        if self.scale_offsets:
+            offsets = offsets * (sizes.double() / seen.double()).float()[:, :, None, None]
+        classes, inside = scores.argmax(dim=1), inside_sizes(maps, sizes)
+        centers, valid = find_centers_padded(heat, self.threshold, self.nms_kernel, self.top_k)
+        of_thing = [classes == number for number in self.thing_ids]
+        is_asked = torch.stack(of_thing).any(dim=0) & inside & valid.any(dim=1)[:, None, None]
+        objects = group_pixels_padded(centers, valid, offsets) * is_asked
+        segments, own = merge_padded(
+            classes, objects, inside, num_classes, self.top_k, self.thing_ids, self.stuff_area
+        )
+        results = {"image_sem_seg": scores, "segments": segments, "segment_classes": own}
+        if self.predict_instances:
+            results |= instances_padded(objects, own[:, num_classes + 1 :], scores, heat)
+        return results
 
     def _join(
         self,
