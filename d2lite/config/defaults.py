@@ -292,6 +292,9 @@ _C.OUTPUT_DIR = "./output"
 _C.SEED = -1
 # Let cuDNN try its algorithms: faster with inputs of one size, slower with many sizes.
 _C.CUDNN_BENCHMARK = False
+# Let a GPU add in a fixed order, so that a run can be repeated and resumed bit for bit; slower
+# (d2lite). torch warns of an operator that cannot.
+_C.DETERMINISTIC = False
 # "", "highest", "high" or "medium": precision of float32 products, see
 # torch.set_float32_matmul_precision; empty leaves it alone.
 _C.FLOAT32_PRECISION = ""

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from d2lite.config import CfgNode, PythonRunConfig, configurable
@@ -145,9 +146,15 @@ def _train_loader_from_config(
         "aspect_ratio_grouping": cfg.DATALOADER.ASPECT_RATIO_GROUPING,
         "num_workers": _num_workers(cfg),
         "prefetch_factor": cfg.DATALOADER.PREFETCH,
+        # A thread copies images to memory that a GPU reads by itself, while others compute.
+        "pin_memory": _num_workers(cfg) > 0 and _is_on_cuda(cfg),
         "seed": seed_of(cfg),
         "max_bad_share": max_bad_share,
     }
+
+
+def _is_on_cuda(cfg: CfgNode) -> bool:
+    return str(cfg.MODEL.DEVICE).startswith("cuda") and torch.cuda.is_available()
 
 
 def _proposal_files(cfg: CfgNode, files: Sequence[str]) -> Sequence[str] | None:

@@ -158,7 +158,9 @@ class ROIPooler(nn.Module):
         # One sort instead of a search for the boxes of each level: one transfer to the CPU
         # gives the counts.
         order = torch.argsort(levels, stable=True)
-        counts: list[int] = torch.bincount(levels, minlength=len(x)).tolist()
+        # (bincount would wait for a GPU to look at the smallest and the largest level.)
+        each_level = torch.arange(len(x), device=levels.device)
+        counts: list[int] = (levels == each_level[:, None]).sum(dim=1).tolist()
         parts = rois[order].split(counts)
         pooled_parts: list[Tensor] = []
         for i, pooler in enumerate(self.level_poolers):

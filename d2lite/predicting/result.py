@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
@@ -79,11 +79,10 @@ class Result:
     @property
     def names(self) -> list[str]:
         """The class name of each object."""
-        return self._names_of(self.classes)
-
-    def _names_of(self, classes: Iterable[int]) -> list[str]:
         known = self.class_names
-        return [known[number] if number < len(known) else f"class {number}" for number in classes]
+        return [
+            known[number] if number < len(known) else f"class {number}" for number in self.classes
+        ]
 
     @property
     def masks(self) -> BoolArray | None:
@@ -149,7 +148,7 @@ class Result:
     def _found(self, index: int) -> Found:
         x0, y0, x1, y1 = self.boxes[index].tolist()
         return Found(
-            *self._names_of([self.classes[index]]),
+            self.names[index],
             float(self.scores[index]),
             (x0, y0, x1, y1),
             int(self.classes[index]),

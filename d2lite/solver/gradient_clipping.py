@@ -41,6 +41,9 @@ def _clip_each_norm_(grads: list[Tensor], limit: float, norm_type: float) -> Non
 def _clip_common_norm_(grads: list[Tensor], limit: float, norm_type: float) -> None:
     total = torch.nn.utils.get_total_norm(grads, norm_type)
     factor = (limit / (total + 1e-6)).clamp(max=1.0)
+    if total.device == grads[0].device and len({grad.device for grad in grads}) == 1:
+        torch._foreach_mul_(grads, factor)
+        return
     for grad in grads:
         grad.mul_(factor.to(grad.device))
 

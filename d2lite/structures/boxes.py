@@ -77,9 +77,9 @@ class Boxes:
         """A copy that shares no memory."""
         return self._like(self.tensor.clone())
 
-    def to(self, device: torch.device) -> "Boxes":
-        """The same boxes on another device."""
-        return self._like(self.tensor.to(device=device))
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Boxes":
+        """The same boxes on another device; `non_blocking` as in `Tensor.to`."""
+        return self._like(self.tensor.to(device=device, non_blocking=non_blocking))
 
     def area(self) -> Tensor:
         """(N,) float32 areas in square pixels."""

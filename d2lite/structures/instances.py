@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -136,10 +136,17 @@ class Instances:
             if not -count <= item < count:
                 raise IndexError(f"Index {item} is out of range; there are {count} instances.")
             item = slice(item % count, item % count + 1)
+        elif self._is_mask(item):
+            # Searched once and not for each field: a GPU is waited for at each search.
+            item = item.nonzero()[:, 0]
         picked = Instances(self._image_size)
         for name, value in self._fields.items():
             picked.set(name, _pick(value, item))
         return picked
+
+    def _is_mask(self, item: Any) -> TypeGuard[Tensor]:
+        is_bool = isinstance(item, Tensor) and item.dtype == torch.bool
+        return is_bool and bool(self._fields) and item.shape == (len(self),)
 
     def __len__(self) -> int:
         """How many objects there are.

@@ -278,6 +278,15 @@ def test_a_configuration_builds_a_training_loader(cfg):
         assert "draw_key" in sample
 
 
+@pytest.mark.parametrize(
+    ("device", "workers", "pinned"), [("cuda:0", 1, True), ("cuda:0", 0, False), ("cpu", 1, False)]
+)
+def test_batches_of_workers_are_pinned_for_a_gpu(cfg, monkeypatch, device, workers, pinned):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    cfg.MODEL.DEVICE, cfg.DATALOADER.NUM_WORKERS = device, workers
+    assert build_train_loader(cfg).pin_memory == pinned
+
+
 def test_a_configuration_with_a_mapper_of_ones_own(cfg):
     batch = take(build_train_loader(cfg, mapper=lambda record: record["image_id"]), 1)[0]
     assert len(batch) == 4

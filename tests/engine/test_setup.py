@@ -169,6 +169,19 @@ class TestDefaultSetup:
         with pytest.raises(ConfigError, match="FLOAT32_PRECISION='low'"):
             default_setup(toy_cfg, None)
 
+    def test_a_fixed_order_of_additions_is_a_key(self, toy_cfg, monkeypatch):
+        """One that an operator lacks is a warning of torch, not the end of the run."""
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+        toy_cfg.DETERMINISTIC = toy_cfg.CUDNN_BENCHMARK = True
+        try:
+            default_setup(toy_cfg, None)
+            assert torch.are_deterministic_algorithms_enabled()
+            assert torch.is_deterministic_algorithms_warn_only_enabled()
+            assert not torch.backends.cudnn.benchmark
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        finally:
+            torch.use_deterministic_algorithms(False)
+
     def test_folder_without_the_right_to_write_is_named(self, tmp_path):
         if os.geteuid() == 0:
             pytest.skip("root may write everywhere")

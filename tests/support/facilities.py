@@ -37,15 +37,16 @@ PHOTO = "shapes://val/3"
 
 @dataclass
 class Trial:
-    """A model, the dataset string of some drawings, and an empty folder."""
+    """A model, the dataset string of some drawings, an empty folder, and a device."""
 
     model: Model
     string: str
     folder: Path
+    device: str = "cpu"
 
     def options(self, *more: object) -> list[object]:
         """The model's options and more."""
-        return [*self.model.options, *_ON_CPU, *more]
+        return [*self.model.options, "MODEL.DEVICE", self.device, *_SHORT, *more]
 
     @cached_property
     def run(self) -> Path:
@@ -65,11 +66,11 @@ class Trial:
     @cached_property
     def predictor(self) -> Predictor:
         """The trained model; everything that it finds is shown."""
-        return Predictor(self.run / "model_final.pth", device="cpu", threshold=0.0)
+        return Predictor(self.run / "model_final.pth", device=self.device, threshold=0.0)
 
 
-_ON_CPU = [
-    *("MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0, "SEED", 1),
+_SHORT = [
+    *("DATALOADER.NUM_WORKERS", 0, "SEED", 1),
     *("SOLVER.CHECKPOINT_EPOCHS", 0.0, "TEST.EVAL_PERIOD", 0, "TEST.EVAL_EPOCHS", 0.0),
 ]
 
@@ -158,7 +159,9 @@ def trains_in_bfloat16(trial: Trial) -> None:
 
 def trains_in_two_processes(trial: Trial) -> None:
     folder = trial.folder / "two"
+    # With gloo: a machine may have one GPU.
     more = ["DATASETS.TEST", "()", "OUTPUT_DIR", folder, "SOLVER.MAX_ITER", 2]
+    more += ["MODEL.DEVICE", "cpu"]
     words = ["train", "--num-gpus", 2, "--config-file", trial.model.recipe, *trial.options(*more)]
     command = [sys.executable, "-m", "d2lite", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

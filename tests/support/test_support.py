@@ -1,6 +1,7 @@
 """docs/support.md says what is so, and forgets no model."""
 
 import pytest
+import torch
 
 from d2lite.engine import setup_cfg
 from d2lite.modeling import META_ARCH_REGISTRY
@@ -41,6 +42,21 @@ def test_each_architecture_is_in_the_table():
 @pytest.fixture(scope="module")
 def string(tmp_path_factory):
     return drawings(tmp_path_factory.mktemp("drawings") / "coco")
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MODELS)
+def test_each_cell_is_so_on_a_gpu(name, string, tmp_path, monkeypatch):
+    """But for two: additions have no fixed order, and there may be one GPU."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("timm")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    for facility in ("resume, bit for bit", "two processes"):
+        monkeypatch.delitem(FACILITIES, facility)
+    wanted = {facility: documented()[name][facility] for facility in FACILITIES}
+    assert cells_of(name, string, tmp_path, "cuda") == wanted
 
 
 @pytest.mark.slow

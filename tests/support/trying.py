@@ -21,9 +21,9 @@ def drawings(folder: Path) -> str:
     return f"coco:{folder}/annotations/instances_train.json@{folder}/train"
 
 
-def cells_of(name: str, string: str, folder: Path) -> Row:
+def cells_of(name: str, string: str, folder: Path, device: str = "cpu") -> Row:
     """What each facility gives with a model: "yes", or why it does not apply or is refused."""
-    trial = Trial(MODELS[name], string, folder)
+    trial = Trial(MODELS[name], string, folder, device)
     return {facility: _cell(facility, trial) for facility in FACILITIES}
 
 

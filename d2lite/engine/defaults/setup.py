@@ -1,6 +1,7 @@
 """default_setup and create_ddp_model: what a training script needs around its trainer."""
 
 import logging
+import os
 import platform
 from collections import Counter
 from collections.abc import Mapping
@@ -88,7 +89,11 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     if not is_eval:
         # Evaluation images have many sizes, and trying algorithms for each costs more than it
         # gives.
-        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not cfg.DETERMINISTIC
+    if cfg.DETERMINISTIC:
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     precision = cfg.FLOAT32_PRECISION
     if precision:
         if precision not in ("highest", "high", "medium"):

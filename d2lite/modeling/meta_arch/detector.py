@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2lite.config import CfgNode
-from d2lite.structures import ImageList, Instances
+from d2lite.structures import BitMasks, Boxes, ImageList, Instances, Keypoints, RotatedBoxes
 from d2lite.utils.errors import ArgumentError, DataError, ExportError
 from d2lite.utils.keyed_rng import keyed_images
 from d2lite.utils.process_means import num_sharing, padded_alike
@@ -215,7 +215,17 @@ class Detector(nn.Module):
                     f"{item.get('file_name', 'one of the batch')} has only {sorted(item)}. "
                     "Use a training loader, or call model.eval() to predict."
                 )
-        return [item[key].to(self.device) for item in batched_inputs]
+        return [_on_device(item[key], self.device) for item in batched_inputs]
+
+
+def _on_device(truth: Any, device: torch.device) -> Any:
+    """The truth on the device; where its kind allows, a copy to a GPU is not waited for."""
+    if isinstance(truth, Instances):
+        fields = {name: _on_device(value, device) for name, value in truth.get_fields().items()}
+        return Instances(truth.image_size, **fields)
+    if type(truth) in (Tensor, Boxes, RotatedBoxes, BitMasks, Keypoints):
+        return truth.to(device, non_blocking=True)
+    return truth.to(device) if hasattr(truth, "to") else truth
 
 
 def common_arguments(cfg: CfgNode) -> dict[str, Any]:
