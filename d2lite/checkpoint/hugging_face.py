@@ -118,7 +118,8 @@ def follow_hugging_face(
         return
     why = f"config.json of {cfg.MODEL.WEIGHTS}"
     for key, value in options_of(content).items():
-        if not cfg.origin(key).startswith(("command line", "code")):
+        is_own = cfg.has_key(key) and cfg.origin(key).startswith(("command line", "code"))
+        if not is_own:
             cfg.derive(key, value, why)
     num_classes = len(content.get("id2label") or {})
     if num_classes and cfg.is_default(classes_key):

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from d2lite.checkpoint.hugging_face import hugging_face_config
+from d2lite.checkpoint.hugging_face import follow_hugging_face, refuse_other_forms
 from d2lite.config import CfgNode
-from d2lite.utils.errors import ConfigError
 
 MODEL_TYPES = ("eomt", "eomt_dinov3")
 
@@ -24,10 +23,10 @@ _SAME = {
 }
 # What our model has in one form: name -> the value that is that form.
 _FIXED = {
-    "use_swiglu_ffn": False,
-    "use_gated_mlp": False,
-    "num_register_tokens": 4,
-    "hidden_act": "gelu",
+    "use_swiglu_ffn": (False,),
+    "use_gated_mlp": (False,),
+    "num_register_tokens": (4,),
+    "hidden_act": ("gelu",),
 }
 
 
@@ -42,18 +41,7 @@ def follow_published_config(cfg: CfgNode) -> None:
     Raises:
         ConfigError: if the weights are of a form that is not built here.
     """
-    content = hugging_face_config(cfg.MODEL.WEIGHTS)
-    if content is None or content.get("model_type") not in MODEL_TYPES:
-        return
-    options = options_of(content)
-    why = f"config.json of {cfg.MODEL.WEIGHTS}"
-    for key, value in options.items():
-        is_own = cfg.has_key(key) and cfg.origin(key).startswith(("command line", "code"))
-        if not is_own:
-            cfg.derive(key, value, why)
-    num_classes = len(content.get("id2label") or {})
-    if num_classes and cfg.is_default("MODEL.SEM_SEG_HEAD.NUM_CLASSES"):
-        cfg.derive("MODEL.SEM_SEG_HEAD.NUM_CLASSES", num_classes, why)
+    follow_hugging_face(cfg, MODEL_TYPES, options_of, "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
 
 
 def options_of(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,12 +53,7 @@ def options_of(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: for a form that our model does not have.
     """
-    odd = {k: content[k] for k, v in _FIXED.items() if content.get(k, v) != v}
-    if odd:
-        raise ConfigError(
-            f"config.json says {odd}, which this model does not have. It has "
-            f"{ {k: _FIXED[k] for k in odd} }."
-        )
+    refuse_other_forms(content, _FIXED)
     is_dinov3 = content["model_type"] == "eomt_dinov3"
     width = content["hidden_size"]
     network = "vit_small_patch16_dinov3_qkvb" if is_dinov3 else "vit_small_patch14_reg4_dinov2"
