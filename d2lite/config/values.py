@@ -51,9 +51,12 @@ def fit_value(value: Any, current: Any, *, nullable: bool, unquote: bool) -> Any
     """
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if isinstance(current, str) and isinstance(value, str):
+    if isinstance(current, str) and isinstance(value, str | None):
         # A folder named 2024 is a text, though it reads as a number.
-        literal = read_literal(value) if unquote else value
+        literal = read_literal(value) if value and unquote else value
+        if literal is None:
+            # yacs lets every key become None; of a text, such as MODEL.WEIGHTS, it means none.
+            return None if nullable else ""
         return literal if isinstance(literal, str) else value
     if isinstance(value, str):
         value = _read_as(value, bool if isinstance(current, bool) else None)

@@ -20,6 +20,7 @@ from d2lite.utils.process_means import PassMeans, sharing_means
 
 from .stepping import (
     LossGuard,
+    as_scalars,
     check_optimizer_state,
     kept_generators,
     main_group,
@@ -193,6 +194,7 @@ class SimpleTrainer(TrainerBase):
             losses = {"total_loss": losses}
         if not losses:
             raise RuntimeError(f"{type(self.model).__name__} returned no loss to minimise")
+        losses = as_scalars(losses)
         return losses if share == 1.0 else {name: share * loss for name, loss in losses.items()}
 
     def _note_passes(self, batch: Any, parts: list[tuple[Any, float]]) -> PassMeans:
@@ -265,7 +267,7 @@ class SimpleTrainer(TrainerBase):
             cur_iter: the iteration that the values belong to.
             prefix: goes before the name "total_loss".
         """
-        losses = {name: loss.detach() for name, loss in loss_dict.items()}
+        losses = {name: loss.detach() for name, loss in as_scalars(loss_dict).items()}
         data_times = [data_time]
         if comm.get_world_size() > 1:
             losses = comm.reduce_dict(losses)

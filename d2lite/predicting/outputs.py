@@ -11,6 +11,7 @@ from d2lite.data import Metadata
 from d2lite.modeling import GeneralizedRCNN, detector_postprocess
 from d2lite.structures import Instances, RotatedBoxes
 from d2lite.utils.errors import ConfigError
+from d2lite.visualization.segmentation import segments_from_ids
 from d2lite.visualization.shapes import upright_boxes
 
 from .cropped_mask import CroppedMask
@@ -138,8 +139,17 @@ def read_outputs(
     more: dict[str, Any] = {}
     if outputs.get("panoptic_seg") is not None:
         segment_map, infos = outputs["panoptic_seg"]
-        more["segment_map"] = segment_map.cpu().numpy().astype(np.int32)
-        more["segments"] = _segments(more["segment_map"], infos or (), metadata)
+        segment_map = segment_map.cpu().numpy().astype(np.int32)
+        if infos is None:
+            # Labels of Panoptic-DeepLab, -1 for none: they become the numbers of a list.
+            labels, place = np.unique(segment_map, return_inverse=True)
+            segment_map = place.reshape(segment_map.shape).astype(np.int32) + (labels[0] >= 0)
+            infos = [
+                {**info, "id": number}
+                for number, info in enumerate(segments_from_ids(labels.tolist(), metadata), 1)
+            ]
+        more["segment_map"] = segment_map
+        more["segments"] = _segments(segment_map, infos, metadata)
     if outputs.get("sem_seg") is not None:
         more["semantic"] = outputs["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int32)
     instances = outputs.get("instances")

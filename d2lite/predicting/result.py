@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
@@ -79,10 +79,11 @@ class Result:
     @property
     def names(self) -> list[str]:
         """The class name of each object."""
+        return self._names_of(self.classes)
+
+    def _names_of(self, classes: Iterable[int]) -> list[str]:
         known = self.class_names
-        return [
-            known[number] if number < len(known) else f"class {number}" for number in self.classes
-        ]
+        return [known[number] if number < len(known) else f"class {number}" for number in classes]
 
     @property
     def masks(self) -> BoolArray | None:
@@ -148,7 +149,7 @@ class Result:
     def _found(self, index: int) -> Found:
         x0, y0, x1, y1 = self.boxes[index].tolist()
         return Found(
-            self.names[index],
+            *self._names_of([self.classes[index]]),
             float(self.scores[index]),
             (x0, y0, x1, y1),
             int(self.classes[index]),

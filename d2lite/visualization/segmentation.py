@@ -173,7 +173,7 @@ class _PanopticPrediction:
         ids, areas = np.unique(self._seg, return_counts=True)
         self._areas = dict(zip(ids.tolist(), areas.tolist(), strict=True))
         if segments_info is None:
-            segments_info = _segments_from_ids(self._areas, metadata)
+            segments_info = segments_from_ids(self._areas, metadata)
         present = [info for info in segments_info if info["id"] in self._areas]
         self._infos = sorted(present, key=lambda info: -self._areas[info["id"]])
 
@@ -195,7 +195,19 @@ class _PanopticPrediction:
                 yield self._seg == info["id"], info
 
 
-def _segments_from_ids(ids: Iterable[int], metadata: Any) -> list[dict[str, Any]]:
+def segments_from_ids(ids: Iterable[int], metadata: Any) -> list[dict[str, Any]]:
+    """The segments of a map of category * metadata.label_divisor + number.
+
+    Args:
+        ids: in the map; negative ones are of no segment.
+        metadata: of the dataset.
+
+    Returns:
+        For each segment "id", "category_id" and "isthing".
+
+    Raises:
+        DataError: if the metadata has no label_divisor.
+    """
     divisor = getattr(metadata, "label_divisor", None)
     if divisor is None:
         raise DataError(

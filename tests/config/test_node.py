@@ -41,6 +41,9 @@ def write(tmp_path):
         ("OUTPUT_DIR", "a/b c", "a/b c"),
         ("MODEL.WEIGHTS", "''", ""),
         ("MODEL.WEIGHTS", "", ""),
+        # yacs lets a text become None: no weights, no norm, as in `WEIGHTS: null`.
+        ("MODEL.WEIGHTS", None, ""),
+        ("MODEL.FPN.NORM", "None", ""),
         ("SEED", 4, 4),
     ],
 )
@@ -60,7 +63,7 @@ def test_option_is_read_into_the_type_of_its_key(key, given_value, stored):
         ("SOLVER.MAX_ITER", "True", "an integer"),
         ("SOLVER.NESTEROV", "1", "True or False"),
         ("DATASETS.TRAIN", "coco", r"a tuple, for instance \('coco',\)"),
-        ("MODEL.WEIGHTS", None, "a text"),
+        ("SOLVER.MAX_ITER", None, "an integer"),
         ("SOLVER.STEPS", "{1: 2}", "a tuple"),
     ],
 )

@@ -7,8 +7,15 @@ import torch
 from torch import nn
 
 from d2lite.engine import AMPTrainer, CallbackHook, SimpleTrainer
-from d2lite.engine.stepping import LossGuard, StepRecord, kept_generators, split_batch
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.engine.stepping import (
+    LossGuard,
+    StepRecord,
+    as_scalars,
+    gradient_norm,
+    kept_generators,
+    split_batch,
+)
+from d2lite.utils.errors import ConfigError, DataError, InputTypeError
 
 from .toys import LineModel, PointStream, make_sgd
 
@@ -288,3 +295,37 @@ def test_the_generators_of_an_apple_device_are_kept(monkeypatch):
     with kept_generators(model):
         pass
     assert put_back == ["before"]
+
+
+def test_losses_of_one_element_and_numbers_are_losses():
+    """In detectron2 they are: only their sum and their numbers are used."""
+
+    class Model(LineModel):
+        def forward(self, batch):
+            loss = super().forward(batch)["loss_abs"]
+            return {"a": loss.view(1), "b": loss, "none": 0.0}
+
+    trainer = make_trainer(model=Model())
+    trainer.train(0, 1)
+    latest = trainer.storage.latest()
+    assert latest["a"][0] == latest["b"][0] == latest["total_loss"][0] / 2
+
+
+def test_a_loss_of_many_numbers_is_refused():
+    class Model(LineModel):
+        def forward(self, batch):
+            return {"a": torch.ones(3) * super().forward(batch)["loss_abs"]}
+
+    with pytest.raises(InputTypeError, match=r"'a' has shape \(3,\)"):
+        make_trainer(model=Model()).train(0, 1)
+
+
+def test_losses_and_gradients_of_two_devices_go_to_one():
+    """The 0 of a part without objects may be on the CPU, and a model on two devices."""
+    on_meta = torch.zeros((), device="meta")
+    losses = as_scalars({"none": torch.tensor(0.0), "a": on_meta})
+    assert {loss.device.type for loss in losses.values()} == {"meta"}
+    weights = [nn.Parameter(torch.zeros(2, device=device)) for device in ("meta", "cpu")]
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    assert gradient_norm(weights).device.type == "meta"

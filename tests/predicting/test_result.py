@@ -188,6 +188,25 @@ def test_panoptic_and_semantic_results():
         assert (drawn != image).any()
 
 
+def test_segments_of_a_map_without_a_list_are_those_of_its_numbers():
+    """Panoptic-DeepLab gives class * divisor + number; all of its segments were lost."""
+    labels = torch.full((40, 60), -1)
+    labels[:10], labels[20:30, 20:30] = 1000, 1
+    metadata = Metadata(
+        thing_classes=["cat", "grass"],
+        stuff_classes=["things", "grass"],
+        label_divisor=1000,
+        thing_dataset_id_to_contiguous_id={7: 0},
+    )
+    lowest = threshold_array(0.0, ["cat", "grass"])
+    result = read_outputs({"panoptic_seg": (labels, None)}, (40, 60), metadata, lowest)
+    found = [(s.id, s.name, s.is_thing, s.area) for s in result.segments]
+    assert found == [(1, "cat", True, 100), (2, "grass", False, 600)]
+    expected = torch.zeros(40, 60, dtype=torch.int32)
+    expected[:10], expected[20:30, 20:30] = 2, 1
+    np.testing.assert_array_equal(result.segment_map, expected)
+
+
 def test_models_of_maps_are_asked_for_a_size_that_fits_into_the_memory():
     """100 masks of 10,000 x 10,000 pixels are 10 GB; Mask R-CNN's are pasted one by one."""
     item = {"height": 10_000, "width": 12_000, "image": None}

@@ -12,23 +12,25 @@ def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together.
 
     Args:
-        parameters: those without a gradient do not count; all on one device.
+        parameters: those without a gradient do not count.
 
     Returns:
-        A float32 scalar on their device; 0 on the CPU if there is no gradient.
+        A float32 scalar on the device of the first; 0 on the CPU if there is no gradient.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return torch.zeros(())
     with torch.no_grad():
-        # By kind, since one call cannot mix plain tensors and those spread over processes.
-        kinds: dict[type, list[Tensor]] = {}
+        # By kind, since one call cannot mix plain tensors and those spread over processes, or two
+        # devices that share a model.
+        kinds: dict[tuple[type, torch.device], list[Tensor]] = {}
         for gradient in gradients:
-            kinds.setdefault(type(gradient), []).append(gradient)
+            kinds.setdefault((type(gradient), gradient.device), []).append(gradient)
         norms = []
         for group in kinds.values():
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(group)).float())
-            norms.append(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+            norms.append(norm.to(gradients[0].device))
         total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return total
 
