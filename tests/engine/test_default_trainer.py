@@ -123,6 +123,30 @@ def test_changed_seed_is_named_at_a_resume(toy_cfg, caplog):
     assert "SEED was 5 when the run began and is 6 now" in caplog.text
 
 
+@pytest.mark.parametrize("is_inserted", [True, False])
+def test_scalars_of_a_hook_before_the_last_one_are_written(toy_cfg, is_inserted):
+    """People write `hooks.insert(-1, ...)`, or exchange the last two, to come before the writer."""
+
+    class Measures(HookBase):
+        def after_step(self):
+            value = self.trainer.iter
+            self.trainer.storage.put_scalar("validation_loss", value, smoothing_hint=False)
+
+    class Trainer(DefaultTrainer):
+        def build_hooks(self):
+            built = super().build_hooks()
+            built.insert(-1 if is_inserted else len(built), Measures())
+            return built if is_inserted else [*built[:-2], *built[-2:][::-1]]
+
+    toy_cfg.DATASETS.TEST = ()
+    trainer = Trainer(toy_cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    lines = (Path(toy_cfg.OUTPUT_DIR) / "metrics.json").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row.get("validation_loss") for row in rows] == [row["iteration"] for row in rows]
+
+
 def test_after_backward_of_hooks_fires_under_the_default_trainer(toy_cfg):
     """In the reference it never does there."""
     seen = []

@@ -310,11 +310,12 @@ class DefaultTrainer(RunParts, TrainerBase):
                 build_validation_loader=partial(self.build_validation_loader, cfg),
             ),
             *hooks.build_hooks_by_name(cfg),
-            # Last, so that they see what all others have written.
-            *writing_hooks(cfg.LOG_PERIOD, cfg.DATASETS.TRAIN, lambda: weak.build_writers()),
             hooks.StartReport(lambda: weak._describe_start(), memory_in_use)
             if comm.is_main_process()
             else None,
+            # Last, so that it sees what all others have written; also those that people put before
+            # the last one, by `hooks.insert(-1, ...)`.
+            *writing_hooks(cfg.LOG_PERIOD, cfg.DATASETS.TRAIN, lambda: weak.build_writers()),
         ]
 
     def _build_class_check(self) -> hooks.ClassCheckHook | None:
