@@ -8,6 +8,8 @@ images; after a change that is meant, renew it and say in the commit what change
 
 import functools
 import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,6 @@ MODELS = {
 }
 # Narrow layers: the number of calls does not depend on the number of channels.
 NARROW = [
-    "MODEL.DEVICE", "cpu",
     "MODEL.RESNETS.STEM_OUT_CHANNELS", 8,
     "MODEL.RESNETS.RES2_OUT_CHANNELS", 32,
     "MODEL.RESNETS.WIDTH_PER_GROUP", 8,
@@ -54,17 +55,22 @@ NARROW = [
 SLACK, SAME_RELEASE_SLACK = 0.1, 0.001
 
 
-@functools.cache
-def counts_of(model_name: str, task: str) -> dict[str, int]:
-    """The three counts of a training step or a prediction of two images of 64 x 96 pixels."""
+def step_of(model_name: str, task: str, device: str = "cpu") -> Callable[[], object]:
+    """A training step or a prediction of two images of 64 x 96 pixels, made once already."""
     torch.manual_seed(0)
-    cfg = setup_cfg(MODELS[model_name], [str(word) for word in NARROW])
+    cfg = setup_cfg(MODELS[model_name], [str(word) for word in [*NARROW, "MODEL.DEVICE", device]])
     model = build_model(cfg)
     classes = count_classes_of(model)
     batch = generated_batch(cfg, classes, size=(64, 96), batch=2, objects=3)
     side = (training_side if task == "train" else predicting_side)(cfg, model, batch)
     side.step()  # anchors and grids are made once
-    return count(side.step).totals()
+    return side.step
+
+
+@functools.cache
+def counts_of(model_name: str, task: str) -> dict[str, int]:
+    """The three counts of a step."""
+    return count(step_of(model_name, task)).totals()
 
 
 @pytest.mark.parametrize("task", ["train", "infer"])
@@ -78,6 +84,22 @@ def test_a_step_asks_no_more_of_torch_than_is_recorded(model_name, task):
             f"{model_name}, {task}: {found} {name} and not {most}. Find out what costs more, or "
             "renew the numbers: python -m tests.test_counts"
         )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("model_name", ["RetinaNet", "FCOS"])
+def test_a_step_waits_for_a_gpu_once(model_name):
+    """For the number of foreground anchors, which decides about the shape of what is compared."""
+    step = step_of(model_name, "train", "cuda")
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [one for one in caught if "synchronizing CUDA operation" in str(one.message)]
+    assert len(waits) <= 1, [f"{one.filename}:{one.lineno}" for one in waits]
 
 
 def test_the_numbers_are_renewed_when_a_step_asks_for_less():

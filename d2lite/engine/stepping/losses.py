@@ -28,5 +28,6 @@ def as_scalars(losses: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
                 f"The loss {name!r} has shape {tuple(value.shape)}, and a loss is one number. "
                 "Reduce it in the model, for instance with .mean()."
             )
-        scalars[name] = value.reshape(())
+        # Most are scalars, and an operator on each of many small losses costs time.
+        scalars[name] = value.reshape(()) if value.dim() else value
     return scalars
