@@ -30,6 +30,7 @@ PARTS = (
     "d2lite.modeling.backbone.stacked_pyramid",
     "d2lite.modeling.box_regression",
     "d2lite.modeling.roi_heads.class_losses",
+    "d2lite.modeling.roi_heads.stage_masks",
     "d2lite.modeling.sampling",
     "d2lite.modeling.transformer",
 )
@@ -49,6 +50,9 @@ KEYS = {
     "SeesawLoss": "MODEL.ROI_BOX_HEAD.CLASS_LOSS",
     "EqualizedLoss": "MODEL.ROI_BOX_HEAD.CLASS_LOSS",
     "ClassBalancedLoss": "MODEL.ROI_BOX_HEAD.CLASS_LOSS",
+    "CosineLinear": "MODEL.ROI_BOX_HEAD.COSINE_SCALE",
+    "CosineConv2d": "MODEL.ROI_MASK_HEAD.COSINE_SCALE",
+    "StageMaskHeads": "MODEL.ROI_BOX_CASCADE_HEAD.MASK_HEADS",
     "NonLocal": "MODEL.RESNETS.PLUGIN",
     "GlobalContext": "MODEL.RESNETS.PLUGIN",
     "EfficientChannelAttention": "MODEL.RESNETS.PLUGIN",

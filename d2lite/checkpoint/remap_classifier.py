@@ -53,7 +53,7 @@ class _RowOrder:
 _ROW_ORDERS = (
     _RowOrder(r".*box_predictor(\.\d+)?\.cls_score", after=1),
     _RowOrder(r".*box_predictor(\.\d+)?\.bbox_pred", widths=(4, 5)),
-    _RowOrder(r".*mask_head\.predictor"),
+    _RowOrder(r".*mask_head(\.\d+)?\.predictor"),
     # RetinaNet, FCOS and their kin; SSD, with a background; YOLOv3, after a box and its score;
     # YOLOX and RTMDet.
     _RowOrder(r"head\.cls_score", by_anchor=True),

@@ -173,6 +173,9 @@ MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE = False
 # For long-tailed classes "seesaw", "equalized" or "class_balanced" in place of either; "" for none
 # (d2lite).
 MODEL.ROI_BOX_HEAD.CLASS_LOSS = ""
+# Above 0, scores of classes are cosines of features and weights times this; 20 with the seesaw
+# loss (d2lite).
+MODEL.ROI_BOX_HEAD.COSINE_SCALE = 0.0
 
 MODEL.ROI_BOX_CASCADE_HEAD = CN()
 # Box scales of each stage; the number of stages is the length.
@@ -183,6 +186,15 @@ MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS = (
 )
 # IoU that makes a proposal an object in each stage.
 MODEL.ROI_BOX_CASCADE_HEAD.IOUS = (0.5, 0.6, 0.7)
+# Factors on the losses of each stage. () for none: then gradients of regions are divided by the
+# number of stages (d2lite).
+MODEL.ROI_BOX_CASCADE_HEAD.LOSS_WEIGHTS = ()
+# What is averaged over stages in tests: "probabilities" of classes, or the "logits" before them
+# (d2lite).
+MODEL.ROI_BOX_CASCADE_HEAD.AVERAGE = "probabilities"
+# A mask head for each stage, trained on its boxes; masks are averaged. False for one that is
+# trained on the proposals (d2lite).
+MODEL.ROI_BOX_CASCADE_HEAD.MASK_HEADS = False
 
 MODEL.ROI_MASK_HEAD = CN()
 # Name in ROI_MASK_HEAD_REGISTRY.
@@ -197,6 +209,8 @@ MODEL.ROI_MASK_HEAD.CONV_DIM = 256
 MODEL.ROI_MASK_HEAD.NORM = ""
 # One mask for all classes instead of one a class.
 MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK = False
+# See MODEL.ROI_BOX_HEAD.COSINE_SCALE; for the logits of masks (d2lite).
+MODEL.ROI_MASK_HEAD.COSINE_SCALE = 0.0
 
 MODEL.ROI_KEYPOINT_HEAD = CN()
 # Name in ROI_KEYPOINT_HEAD_REGISTRY.

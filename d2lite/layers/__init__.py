@@ -16,6 +16,7 @@ from .batch_norm import (
 )
 from .blocks import CNNBlockBase, DepthwiseSeparableConv2d
 from .box_fusion import FusedBoxes, weighted_box_fusion
+from .cosine import CosineConv2d, CosineLinear
 from .deform_conv import DeformConv, ModulatedDeformConv
 from .drop_block import DropBlock
 from .gradient_harmony import HarmonizedBoxLoss, HarmonizedClassLoss
@@ -65,6 +66,8 @@ __all__ = [
     "ChannelAndSpatialAttention",
     "Conv2d",
     "ConvTranspose2d",
+    "CosineConv2d",
+    "CosineLinear",
     "CycleBatchNormList",
     "DeformConv",
     "DepthwiseSeparableConv2d",

@@ -159,11 +159,6 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     heads = roi["bbox_head"]
     heads = list(heads) if isinstance(heads, Sequence) else [heads]
     has_masks = roi.get("mask_head") is not None
-    if is_cascade and has_masks:
-        raise ConfigError(
-            "Cascade Mask R-CNN has a mask head for each stage in MMDetection and one here, so its "
-            "weights do not fit."
-        )
     keys = {
         **resnet_keys(model["backbone"]),
         **pyramid_keys(model["neck"]),
@@ -173,19 +168,22 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "MODEL.MASK_ON": has_masks,
     }
     if has_masks:
-        mask = roi["mask_head"]
+        heads = roi["mask_head"]
+        mask = heads[0] if isinstance(heads, Sequence) else heads
         require_kind(mask, "mask head", "FCNMaskHead")
         keys |= {
             "MODEL.ROI_MASK_HEAD.NUM_CONV": mask.get("num_convs", 4),
             "MODEL.ROI_MASK_HEAD.CONV_DIM": mask.get("conv_out_channels", 256),
             "MODEL.ROI_MASK_HEAD.NORM": norm_of(mask),
             "MODEL.ROI_MASK_HEAD.POOLER_TYPE": "ROIAlignV2",
+            **_cosine(mask, "predictor_cfg", "MODEL.ROI_MASK_HEAD", "NormedConv2d", "Conv2d"),
         }
     if is_cascade:
-        left_out.append(
-            "The three stages' scores are averaged as probabilities; MMDetection averages the "
-            "numbers before the softmax."
-        )
+        keys |= {
+            "MODEL.ROI_BOX_CASCADE_HEAD.LOSS_WEIGHTS": list(roi["stage_loss_weights"]),
+            "MODEL.ROI_BOX_CASCADE_HEAD.AVERAGE": "logits",
+            "MODEL.ROI_BOX_CASCADE_HEAD.MASK_HEADS": has_masks,
+        }
     return keys, "Base-RCNN-FPN.yaml"
 
 
@@ -224,6 +222,9 @@ def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
     require_kind(first, "box head", "Shared2FCBBoxHead", "Shared4Conv1FCBBoxHead")
     note_class_weight(first, left_out, "box head")
     is_deep = kind_of(first) == "Shared4Conv1FCBBoxHead"
+    for name in ("bbox_roi_extractor", "mask_roi_extractor"):
+        if kind_of(extractor := roi.get(name) or {}):
+            require_kind(extractor, f"`{name}`", "SingleRoIExtractor")
     layer = roi["bbox_roi_extractor"]["roi_layer"]
     keys: Keys = {
         "MODEL.ROI_HEADS.NAME": "StandardROIHeads" if len(heads) == 1 else "CascadeROIHeads",
@@ -246,16 +247,28 @@ def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
         keys["MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS"] = weights[0]
     else:
         keys["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS"] = weights
-    for name in ("cls_predictor_cfg", "reg_predictor_cfg"):
-        layer = kind_of(first.get(name) or {})
-        if layer not in ("", "Linear"):
-            raise ConfigError(f"There is no counterpart of `{name}` of the type {layer!r}.")
+    keys |= _cosine(first, "cls_predictor_cfg", "MODEL.ROI_BOX_HEAD", "NormedLinear", "Linear")
+    if (layer := kind_of(first.get("reg_predictor_cfg") or {})) not in ("", "Linear"):
+        raise ConfigError(f"There is no counterpart of `reg_predictor_cfg` of the type {layer!r}.")
     loss = kind_of(first.get("loss_cls") or {})
     if loss in _CLASS_LOSSES:
         keys["MODEL.ROI_BOX_HEAD.CLASS_LOSS"] = _CLASS_LOSSES[loss]
+        if (first["loss_cls"].get("p", 0.8), first["loss_cls"].get("q", 2.0)) != (0.8, 2.0):
+            left_out.append("The seesaw loss has p=0.8 and q=2.")
     elif loss not in ("", "CrossEntropyLoss"):
         left_out.append(f"The loss of classes is cross-entropy, not {loss}.")
     return keys
+
+
+def _cosine(head: Part, name: str, prefix: str, cosine: str, plain: str) -> Keys:
+    """The last layer of a head, with or without lengths of features and weights."""
+    layer = head.get(name) or {"type": plain}
+    require_kind(layer, f"{prefix} layer `{name}`", cosine, plain, "Conv")
+    if kind_of(layer) != cosine:
+        return {}
+    if layer.get("power", 1.0) != 1.0 or layer.get("norm_over_kernel", False):
+        raise ConfigError(f"{cosine} with power=1 has a counterpart, and without more settings.")
+    return {f"{prefix}.COSINE_SCALE": float(layer.get("tempearture", 20))}
 
 
 def _regions(model: Part, is_cascade: bool) -> Keys:

@@ -203,12 +203,22 @@ runner = dict(type='EpochBasedRunner', max_epochs=4)
         (("'GIoULoss'", "'EIoULoss'"), "loss of boxes 'EIoULoss'"),
         (("type='RandomSampler', num=64", "type='PseudoSampler', num=64"), "'PseudoSampler'"),
         (("type='RandomSampler', num=64", LIBRA.replace("num_bins=3", "num_bins=5")), "num_bins=3"),
-        (("num_classes=3", "num_classes=3, cls_predictor_cfg=dict(type='NormedLinear')"), "Normed"),
+        (
+            (
+                "num_classes=3",
+                "num_classes=3, cls_predictor_cfg=dict(type='NormedLinear', power=2)",
+            ),
+            "NormedLinear with power=1",
+        ),
         (
             ("style='pytorch',", "style='pytorch', plugins=[dict(cfg=dict(type='X'))],"),
             "plugin 'X'",
         ),
         (("scales=[4]", "scales=[4, 8]"), "Anchors of one scale"),
+        (
+            ("bbox_roi_extractor=dict(", "bbox_roi_extractor=dict(type='GenericRoIExtractor', "),
+            "`bbox_roi_extractor` 'GenericRoIExtractor'",
+        ),
         (("iou_threshold=0.45", "iou_threshold=0.4, split=1"), None),
         (("type='nms', iou_threshold=0.45", "type='fast_nms'"), "suppression 'fast_nms'"),
         (("type='nms', iou_threshold=0.65", "type='soft_nms'"), "suppression 'soft_nms'"),
@@ -250,8 +260,15 @@ def test_what_has_no_counterpart_is_refused_by_name(change, message):
             {"MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": "bounded_iou"},
         ),
         (
-            ("num_classes=3", "num_classes=3, loss_cls=dict(type='SeesawLoss')"),
-            {"MODEL.ROI_BOX_HEAD.CLASS_LOSS": "seesaw"},
+            (
+                "num_classes=3",
+                "num_classes=3, loss_cls=dict(type='SeesawLoss'), "
+                "cls_predictor_cfg=dict(type='NormedLinear', tempearture=15)",
+            ),
+            {
+                "MODEL.ROI_BOX_HEAD.CLASS_LOSS": "seesaw",
+                "MODEL.ROI_BOX_HEAD.COSINE_SCALE": 15.0,
+            },
         ),
         (
             ("style='pytorch',", CONTEXT),

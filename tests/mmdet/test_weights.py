@@ -1,7 +1,7 @@
 """Checkpoints of MMDetection give its predictions, also those that hold the curves of a run.
 
 The figures were recorded from MMDetection 3.3.0: its Mask R-CNN with ResNet-18, 16 channels and
-three classes, in evaluation mode, with the weights of `_drawn`; regions were cut out by
+three classes, in evaluation mode, with the weights of `their_weight`; regions were cut out by
 torchvision's operators.
 """
 
@@ -35,7 +35,7 @@ NARROW = [
 ]  # fmt: skip
 
 
-def _their_shapes() -> dict[str, tuple[int, ...]]:
+def their_shapes() -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"backbone.conv1.weight": (16, 3, 7, 7)}
 
     def norm(name, channels):
@@ -72,7 +72,7 @@ def _their_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _drawn(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+def their_weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     """A value that follows from the name."""
     values = np.random.RandomState(zlib.crc32(name.encode())).randn(*shape)
     if name.endswith("running_var"):
@@ -88,7 +88,7 @@ def _drawn(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _content() -> dict:
-    weights = {name: _drawn(name, shape) for name, shape in _their_shapes().items()}
+    weights = {name: their_weight(name, shape) for name, shape in their_shapes().items()}
     return {"meta": {"dataset_meta": {"classes": ("nut", "fig", "date")}}, "state_dict": weights}
 
 

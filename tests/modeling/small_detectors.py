@@ -24,6 +24,13 @@ SMALL = {
         *("MODEL.ROI_BOX_CASCADE_HEAD.IOUS", [0.4, 0.5, 0.6]),
         *("MODEL.ROI_HEADS.IOU_THRESHOLDS", [0.4], "MODEL.ROI_HEADS.IOU_LABELS", [0, 1]),
     ],
+    "cascade_masks": [
+        *("MODEL.ROI_HEADS.NAME", "CascadeROIHeads", "MODEL.ROI_BOX_CASCADE_HEAD.MASK_HEADS", True),
+        *("MODEL.ROI_HEADS.IOU_THRESHOLDS", [0.5], "MODEL.ROI_HEADS.IOU_LABELS", [0, 1]),
+        *("MODEL.ROI_BOX_CASCADE_HEAD.AVERAGE", "logits"),
+        *("MODEL.ROI_BOX_HEAD.CLASS_LOSS", "seesaw", "MODEL.ROI_BOX_HEAD.COSINE_SCALE", 20.0),
+        *("MODEL.ROI_MASK_HEAD.COSINE_SCALE", 20.0),
+    ],
     "c4": [
         *("MODEL.ROI_HEADS.NAME", "Res5ROIHeads", "MODEL.ROI_HEADS.IN_FEATURES", ["res4"]),
         *("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RPN.IN_FEATURES", ["res4"]),

@@ -68,6 +68,7 @@ MODELS = {
         [
             *SMALL,
             *("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"),
+            *("MODEL.ROI_BOX_CASCADE_HEAD.MASK_HEADS", "True"),
             *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "True"),
             *("MODEL.ROI_HEADS.IOU_THRESHOLDS", "[0.5]", "MODEL.ROI_HEADS.IOU_LABELS", "[0, 1]"),
         ],

@@ -68,26 +68,28 @@ def pyramid_rules(first: int = 2, levels: int = 4) -> list[tuple[str, str]]:
 
 
 def _head_rules() -> list[tuple[str, str]]:
-    """The heads; those of a cascade have the number of their stage after `bbox_head`."""
+    """The heads; those of a cascade have the number of their stage after their name."""
     box, predictor = r"roi_heads.box_head\1", r"roi_heads.box_predictor\1"
-    theirs = r"roi_head.bbox_head(\.\d+)?"
+    theirs, theirs_mask = r"roi_head.bbox_head(\.\d+)?", r"roi_head.mask_head(\.\d+)?"
+    ours_mask = r"roi_heads.mask_head\1"
     rules = [
         (r"rpn_head.rpn_conv", "proposal_generator.rpn_head.conv"),
         (r"rpn_head.rpn_cls", "proposal_generator.rpn_head.objectness_logits"),
         (r"rpn_head.rpn_reg", "proposal_generator.rpn_head.anchor_deltas"),
         (rf"{theirs}.fc_cls", rf"{predictor}.cls_score"),
         (rf"{theirs}.fc_reg", rf"{predictor}.bbox_pred"),
-        (r"roi_head.mask_head.upsample", "roi_heads.mask_head.deconv"),
-        (r"roi_head.mask_head.conv_logits", "roi_heads.mask_head.predictor"),
+        (rf"{theirs}.loss_cls.cum_samples", rf"{predictor}.class_loss.counts"),
+        (rf"{theirs_mask}.upsample", f"{ours_mask}.deconv"),
+        (rf"{theirs_mask}.conv_logits", f"{ours_mask}.predictor"),
     ]
     for number in range(8):
-        mask = f"roi_heads.mask_head.mask_fcn{number + 1}"
+        mask = f"{ours_mask}.mask_fcn{number + 1}"
         rules += [
             (rf"{theirs}.shared_fcs.{number}", rf"{box}.fc{number + 1}"),
             (rf"{theirs}.shared_convs.{number}.conv", rf"{box}.conv{number + 1}"),
             (rf"{theirs}.shared_convs.{number}.(?:bn|gn)", rf"{box}.conv{number + 1}.norm"),
-            (rf"roi_head.mask_head.convs.{number}.conv", mask),
-            (rf"roi_head.mask_head.convs.{number}.(?:bn|gn)", f"{mask}.norm"),
+            (rf"{theirs_mask}.convs.{number}.conv", mask),
+            (rf"{theirs_mask}.convs.{number}.(?:bn|gn)", f"{mask}.norm"),
         ]
     return rules
 
@@ -134,4 +136,7 @@ def rename_mmdet_rcnn(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Args:
         weights: by the names that MMDetection saves.
     """
-    return renamed(weights, _RCNN_RULES)
+    found = renamed(weights, _RCNN_RULES)
+    # Of the seesaw loss; the last number is of the background, and takes no part in it.
+    counts = [name for name in found if name.endswith(".class_loss.counts")]
+    return found | {name: found[name][:-1] for name in counts}

@@ -13,13 +13,14 @@ from d2lite.structures import Boxes, Instances
 from d2lite.utils.errors import ArgumentError, ConfigError
 from d2lite.utils.events import get_event_storage, has_event_storage, log_scalars
 
-from ..box_regression import Box2BoxTransform
 from ..matcher import Matcher
 from ..padded import clip_to_sizes, images_of_rows
 from ..poolers import ROIPooler
-from .build import ROI_HEADS_REGISTRY, build_box_head
-from .fast_rcnn import FastRCNNOutputLayers, fast_rcnn_inference
+from .build import ROI_HEADS_REGISTRY, build_mask_head
+from .cascade_config import cascade_box_arguments
+from .fast_rcnn import fast_rcnn_inference
 from .label_proposals import attach_targets, classes_of_matches, match_boxes
+from .stage_masks import StageMaskHeads, stage_foreground
 from .standard import StandardROIHeads, build_pooler
 
 __all__ = ["CascadeROIHeads"]
@@ -35,10 +36,17 @@ class CascadeROIHeads(StandardROIHeads):
         box_heads: one a stage.
         box_predictors: one a stage.
         proposal_matchers: one a stage; the first labels the proposals that are drawn.
+        stage_loss_weights: factors on the losses of each stage; () for none, and then gradients of
+            regions are divided by the number of stages.
+        averages_logits: average the scores of stages before they become probabilities, not after.
         **kwargs: see `StandardROIHeads`, for masks and keypoints.
 
     Source: Cai 2018, arXiv:1712.00726.
     """
+
+    mask_in_features: list[str]
+    mask_pooler: ROIPooler
+    mask_head: Any
 
     @configurable
     def __init__(
@@ -49,6 +57,8 @@ class CascadeROIHeads(StandardROIHeads):
         box_heads: list[nn.Module],
         box_predictors: list[nn.Module],
         proposal_matchers: list[Matcher],
+        stage_loss_weights: Sequence[float] = (),
+        averages_logits: bool = False,
         **kwargs: Any,
     ) -> None:
         if "proposal_matcher" in kwargs:
@@ -60,6 +70,11 @@ class CascadeROIHeads(StandardROIHeads):
                 f"{len(box_heads)} heads, {len(box_predictors)} predictors and "
                 f"{len(proposal_matchers)} matchers; each stage needs one of each."
             )
+        if stage_loss_weights and len(stage_loss_weights) != len(box_heads):
+            raise ConfigError(
+                f"MODEL.ROI_BOX_CASCADE_HEAD.LOSS_WEIGHTS has {len(stage_loss_weights)} numbers; "
+                f"give one for each of the {len(box_heads)} stages, or none."
+            )
         super().__init__(
             box_in_features=box_in_features,
             box_pooler=box_pooler,
@@ -70,6 +85,8 @@ class CascadeROIHeads(StandardROIHeads):
         )
         self.num_cascade_stages = len(box_heads)
         self.proposal_matchers = proposal_matchers
+        self.stage_loss_weights = tuple(stage_loss_weights)
+        self.averages_logits = averages_logits
 
     @classmethod
     def from_config(  # type: ignore[override]  # these heads are made for given maps
@@ -82,41 +99,16 @@ class CascadeROIHeads(StandardROIHeads):
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        node, cascade = cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.ROI_BOX_CASCADE_HEAD
-        if not node.CLS_AGNOSTIC_BBOX_REG:
-            raise ConfigError(
-                "CascadeROIHeads passes one box of each region to the next stage; set "
-                "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG True."
-            )
-        if cascade.IOUS[0] != cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS[0]:
-            raise ConfigError(
-                f"MODEL.ROI_BOX_CASCADE_HEAD.IOUS starts with {cascade.IOUS[0]}, but the first "
-                "stage's proposals are drawn with MODEL.ROI_HEADS.IOU_THRESHOLDS "
-                f"{list(cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS)}; make them equal."
-            )
-        if len(cascade.IOUS) != len(cascade.BBOX_REG_WEIGHTS):
-            raise ConfigError(
-                f"MODEL.ROI_BOX_CASCADE_HEAD has {len(cascade.IOUS)} IOUS and "
-                f"{len(cascade.BBOX_REG_WEIGHTS)} BBOX_REG_WEIGHTS; give one of each a stage."
-            )
-        names, pooler, shape = build_pooler(cfg, node, input_shape)
-        heads, predictors = [], []
-        # Stage by stage, so that a seed gives the same start values as in detectron2.
-        for weights in cascade.BBOX_REG_WEIGHTS:
-            head: Any = build_box_head(cfg, shape)
-            heads.append(head)
-            predictors.append(
-                FastRCNNOutputLayers(
-                    cfg, head.output_shape, box2box_transform=Box2BoxTransform(weights=weights)
-                )
-            )
-        return {
-            "box_in_features": names,
-            "box_pooler": pooler,
-            "box_heads": heads,
-            "box_predictors": predictors,
-            "proposal_matchers": [Matcher([iou], [0, 1]) for iou in cascade.IOUS],
-        }
+        return cascade_box_arguments(cfg, input_shape)
+
+    @classmethod
+    def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        cascade = cfg.MODEL.ROI_BOX_CASCADE_HEAD
+        if not (cfg.MODEL.MASK_ON and cascade.MASK_HEADS):
+            return super()._init_mask_head(cfg, input_shape)
+        names, pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_MASK_HEAD, input_shape)
+        heads = StageMaskHeads(build_mask_head(cfg, shape) for _ in cascade.IOUS)
+        return {"mask_in_features": names, "mask_pooler": pooler, "mask_head": heads}
 
     def _box_losses(
         self, features: dict[str, Tensor], proposals: list[Instances], targets: list[Instances]
@@ -134,7 +126,7 @@ class CascadeROIHeads(StandardROIHeads):
         image_sizes = [p.image_size for p in proposals]
         losses: dict[str, Tensor] = {}
         boxes: Sequence[Tensor] = ()
-        stage_probs = []
+        stage_scores, stage_probs = [], []
         for stage, predictor in enumerate(self.box_predictor):
             if stage:
                 proposals = self._create_proposals_from_boxes(boxes, image_sizes)
@@ -144,15 +136,26 @@ class CascadeROIHeads(StandardROIHeads):
             if self.training:
                 with _logged_as(stage):
                     stage_losses = predictor.losses(predictions, proposals)
-                losses |= {f"{name}_stage{stage}": v for name, v in stage_losses.items()}
+                    if self._has_stage_masks:
+                        masks = self._stage_mask_losses(features, proposals, targets, stage)
+                        stage_losses |= masks
+                weight = self.stage_loss_weights[stage] if self.stage_loss_weights else 1.0
+                losses |= {f"{n}_stage{stage}": v * weight for n, v in stage_losses.items()}
             else:
+                stage_scores.append(predictions[0])
                 stage_probs.append(predictor.predict_probs(predictions, proposals))
             boxes = predictor.predict_boxes(predictions, proposals)
         if self.training:
             return losses
         # The last stage has the best boxes; classes are best averaged over all stages.
-        probs = [torch.stack(of_image).mean(dim=0) for of_image in zip(*stage_probs, strict=True)]
         last = self.box_predictor[-1]
+        if self.averages_logits:
+            mean = torch.stack(stage_scores).mean(dim=0)
+            probs = last.predict_probs((mean, predictions[1]), proposals)
+        else:
+            probs = [
+                torch.stack(of_image).mean(dim=0) for of_image in zip(*stage_probs, strict=True)
+            ]
         detections, _ = fast_rcnn_inference(
             boxes,
             probs,
@@ -168,14 +171,21 @@ class CascadeROIHeads(StandardROIHeads):
         self, features: dict[str, Tensor], proposals: Tensor, sizes: Tensor
     ) -> tuple[Tensor, Tensor]:
         maps = [features[name] for name in self.box_in_features]
-        count, all_probs = proposals.shape[:2], []
+        count, all_scores, all_probs = proposals.shape[:2], [], []
         for head, predictor in zip(self.box_head, self.box_predictor, strict=True):
             proposals = clip_to_sizes(proposals, sizes)
             pooled = self.box_pooler.pool_rows(maps, images_of_rows(proposals))
-            boxes, probs = predictor.predict_rows(predictor(head(pooled)), proposals.flatten(0, 1))
+            predictions, rows = predictor(head(pooled)), proposals.flatten(0, 1)
+            boxes, probs = predictor.predict_rows(predictions, rows)
             proposals = boxes.reshape(*count, 4)
-            all_probs.append(probs.reshape(*count, probs.shape[1]))
-        return proposals, torch.stack(all_probs).mean(dim=0)
+            all_scores.append(predictions[0])
+            all_probs.append(probs)
+        if self.averages_logits:
+            mean = torch.stack(all_scores).mean(dim=0)
+            _, probs = self._last_predictor.predict_rows((mean, predictions[1]), rows)
+        else:
+            probs = torch.stack(all_probs).mean(dim=0)
+        return proposals, probs.reshape(*count, probs.shape[1])
 
     @property
     def _first_predictor(self) -> Any:
@@ -191,11 +201,42 @@ class CascadeROIHeads(StandardROIHeads):
     def _run_stage(
         self, maps: list[Tensor], proposals: list[Instances], stage: int
     ) -> tuple[Tensor, Tensor]:
-        pooled = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
-        if pooled.requires_grad:
+        pooled = self._pooled(self.box_pooler, maps, proposals)
+        return self.box_predictor[stage](self.box_head[stage](pooled))
+
+    def _pooled(
+        self, pooler: ROIPooler, maps: list[Tensor], proposals: Sequence[Instances]
+    ) -> Tensor:
+        pooled = pooler(maps, [p.proposal_boxes for p in proposals])
+        if pooled.requires_grad and not self.stage_loss_weights:
             # All stages train the backbone; together they should weigh as much as one head.
             pooled.register_hook(lambda gradient: gradient / self.num_cascade_stages)
-        return self.box_predictor[stage](self.box_head[stage](pooled))
+        return pooled
+
+    @property
+    def _has_stage_masks(self) -> bool:
+        return self.mask_on and isinstance(self.mask_head, StageMaskHeads)
+
+    def _forward_mask(self, features: dict[str, Tensor], instances: list[Instances]) -> Any:
+        # Masks of stages were trained with their boxes.
+        if self.training and self._has_stage_masks:
+            return {}
+        return super()._forward_mask(features, instances)
+
+    def _stage_mask_losses(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: Sequence[Instances],
+        stage: int,
+    ) -> Any:
+        """Losses of the mask head of one stage, on the objects among its boxes."""
+        found = stage_foreground(
+            proposals, targets, self.num_classes, self.proposal_matchers[stage]
+        )
+        maps = [features[name] for name in self.mask_in_features]
+        pooled = self._pooled(self.mask_pooler, maps, found)
+        return self.mask_head[stage](pooled, found)
 
     def _create_proposals_from_boxes(
         self, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
@@ -224,7 +265,7 @@ class CascadeROIHeads(StandardROIHeads):
             )
             classes = classes_of_matches(target.gt_classes, matches, match_labels, self.num_classes)
             found.gt_classes = classes
-            # Later stages only refine boxes; masks would be copied for nothing.
+            # Of most boxes of later stages no mask is needed; see `_stage_mask_losses`.
             boxes_only = Instances(target.image_size, gt_boxes=target.gt_boxes)
             attach_targets(found, boxes_only, matches)
             counts.append((classes < self.num_classes).sum())

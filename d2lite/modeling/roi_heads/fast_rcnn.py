@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import ShapeSpec, SoftNMS, cat, cross_entropy
+from d2lite.layers import CosineLinear, ShapeSpec, SoftNMS, cat, cross_entropy
 from d2lite.structures import Boxes, Instances, split_rows
 from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.events import has_event_storage, log_scalars
@@ -65,6 +65,7 @@ class FastRCNNOutputLayers(nn.Module):
         fed_loss_num_classes: how many classes count.
         soft_nms: see `fast_rcnn_inference`.
         class_loss: in place of cross-entropy.
+        cosine_scale: above 0, scores of classes are cosines times this; see `CosineLinear`.
 
     Raises:
         ConfigError: if the federated loss is asked for without the sigmoid, or with `class_loss`.
@@ -93,6 +94,7 @@ class FastRCNNOutputLayers(nn.Module):
         fed_loss_num_classes: int = 50,
         soft_nms: SoftNMS | None = None,
         class_loss: ClassLoss | None = None,
+        cosine_scale: float = 0.0,
     ) -> None:
         super().__init__()
         if class_loss is not None and (use_fed_loss or use_sigmoid_ce):
@@ -109,7 +111,12 @@ class FastRCNNOutputLayers(nn.Module):
         size = input_shape.channels * (input_shape.height or 1) * (input_shape.width or 1)
         self.num_classes = num_classes
         num_extra = 1 if class_loss is None else class_loss.num_extra
-        self.cls_score = nn.Linear(size, num_classes + num_extra)
+        num_scores = num_classes + num_extra
+        self.cls_score = (
+            CosineLinear(size, num_scores, cosine_scale)
+            if cosine_scale
+            else nn.Linear(size, num_scores)
+        )
         num_boxes = 1 if cls_agnostic_bbox_reg else num_classes
         self.bbox_pred = nn.Linear(size, num_boxes * len(box2box_transform.weights))
         # Box deltas are small numbers; smaller weights keep the first losses small.
@@ -143,12 +150,12 @@ class FastRCNNOutputLayers(nn.Module):
         """Arguments from `MODEL.ROI_BOX_HEAD`, `MODEL.ROI_HEADS` and `TEST`."""
         node = cfg.MODEL.ROI_BOX_HEAD
         num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-        # Predictors in users' code may lack the argument.
-        more = (
-            {"class_loss": build_class_loss(node.CLASS_LOSS, num_classes)}
-            if node.CLASS_LOSS
-            else {}
-        )
+        # Predictors in users' code may lack the arguments.
+        more: dict[str, Any] = {}
+        if node.CLASS_LOSS:
+            more["class_loss"] = build_class_loss(node.CLASS_LOSS, num_classes)
+        if node.COSINE_SCALE:
+            more["cosine_scale"] = node.COSINE_SCALE
         return {
             "input_shape": input_shape,
             "box2box_transform": Box2BoxTransform(weights=node.BBOX_REG_WEIGHTS),

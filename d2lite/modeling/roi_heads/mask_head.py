@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat
+from d2lite.layers import Conv2d, ConvTranspose2d, CosineConv2d, ShapeSpec, cat
 from d2lite.layers.batch_norm import Norm
 from d2lite.structures import Instances, split_rows
 from d2lite.utils.errors import ArgumentError
@@ -155,6 +155,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):  # type: ignore
         num_classes: 1 for masks that are the same for all classes.
         conv_dims: channels of each convolution; the last entry is those of the upsampling.
         conv_norm: a name or a callable for `get_norm`.
+        cosine_scale: above 0, logits are cosines times this; see `CosineConv2d`.
         **kwargs: see `BaseMaskRCNNHead`.
     """
 
@@ -166,6 +167,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):  # type: ignore
         num_classes: int,
         conv_dims: Sequence[int],
         conv_norm: Norm = "",
+        cosine_scale: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -177,7 +179,11 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):  # type: ignore
             channels = width
         self.deconv = ConvTranspose2d(channels, conv_dims[-1], kernel_size=2, stride=2)
         self.add_module("deconv_relu", nn.ReLU())
-        self.predictor = Conv2d(conv_dims[-1], num_classes, kernel_size=1)
+        self.predictor = (
+            CosineConv2d(conv_dims[-1], num_classes, cosine_scale)
+            if cosine_scale
+            else Conv2d(conv_dims[-1], num_classes, kernel_size=1)
+        )
         # After all layers are made, so that a seed gives the same start values as in detectron2.
         for layer in self:
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and layer is not self.predictor:
@@ -188,12 +194,15 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):  # type: ignore
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         """Arguments from `MODEL.ROI_MASK_HEAD`."""
         node = cfg.MODEL.ROI_MASK_HEAD
+        # Heads in users' code may lack the argument.
+        more = {"cosine_scale": node.COSINE_SCALE} if node.COSINE_SCALE else {}
         return {
             **super().from_config(cfg, input_shape),
             "input_shape": input_shape,
             "num_classes": 1 if node.CLS_AGNOSTIC_MASK else cfg.MODEL.ROI_HEADS.NUM_CLASSES,
             "conv_dims": [node.CONV_DIM] * (node.NUM_CONV + 1),
             "conv_norm": node.NORM,
+            **more,
         }
 
     def layers(self, x: Tensor) -> Tensor:
