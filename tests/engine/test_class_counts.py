@@ -3,10 +3,13 @@
 import pytest
 import torch
 
-from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from d2lite.engine import setup_cfg
+from d2lite.engine.defaults.run_parts import set_federated_weights
 from d2lite.engine.derived_config.classes import ClassKey, find_data_classes
 from d2lite.modeling import build_model
+from d2lite.modeling.box_regression import Box2BoxTransform
+from d2lite.modeling.roi_heads import FastRCNNOutputLayers
 from d2lite.utils.errors import ConfigError
 from tests.data import spec_files as make
 
@@ -63,3 +66,24 @@ def test_the_classes_of_pixels_follow_the_stuff_of_a_set(caplog):
     cfg = followed("Base-RCNN-FPN.yaml", "shapes_train_panoptic", *options, key, "7")
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 7
     assert "SEM_SEG_HEAD.NUM_CLASSES=7 does not fit" in caplog.text
+
+
+@pytest.mark.parametrize("counts_are_known", [True, False])
+def test_federated_loss_gets_the_images_of_each_class(toy_cfg, counts_are_known):
+    """With a YAML config its first step failed, and FED_LOSS_FREQ_WEIGHT_POWER had no effect."""
+    toy_cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER = 2.0
+    if counts_are_known:
+        counts = [{"id": 2, "image_count": 5}, {"id": 1, "image_count": 4}]
+        MetadataCatalog.get("toy_train").set(class_image_count=counts)
+    get_detection_dataset_dicts(toy_cfg.DATASETS.TRAIN)
+    layers = FastRCNNOutputLayers(
+        8,
+        box2box_transform=Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
+        num_classes=2 if counts_are_known else 3,
+        use_fed_loss=True,
+        use_sigmoid_ce=True,
+    )
+    set_federated_weights(toy_cfg, torch.nn.Sequential(layers))
+    # Of the eight images, three have each of the first two classes.
+    expected = [16, 25] if counts_are_known else [9, 9, 4]
+    assert layers.fed_loss_cls_weights.tolist() == expected

@@ -8,9 +8,16 @@ import torch
 from torch import nn
 
 from d2lite.config import CfgNode, PythonRunConfig
-from d2lite.data import build_detection_test_loader, build_detection_train_loader
+from d2lite.data import (
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
+from d2lite.data.classes import get_fed_loss_cls_weights
+from d2lite.data.dataset_dicts import counted_classes
 from d2lite.evaluation import DatasetEvaluator
 from d2lite.modeling import build_model
+from d2lite.modeling.roi_heads import FastRCNNOutputLayers
 from d2lite.projects import build_project_mapper, build_project_optimizer
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
 from d2lite.utils.logger import append_to_log_file
@@ -20,6 +27,33 @@ from ..evaluating import build_validation_loader, evaluate_datasets
 from .make_evaluator import make_evaluator
 
 logger = logging.getLogger(__name__)
+
+
+def set_federated_weights(cfg: CfgNode, model: nn.Module) -> None:
+    """Tell the federated loss how many images of the training data have each class.
+
+    Args:
+        cfg: DATASETS.TRAIN, whose loader was built, and the power of the numbers are read.
+        model: box predictors with weights, as of a Python config, keep theirs.
+    """
+    waiting = [
+        layers
+        for layers in model.modules()
+        if isinstance(layers, FastRCNNOutputLayers)
+        and layers.use_fed_loss
+        and layers.fed_loss_cls_weights is None
+    ]
+    names, power = cfg.DATASETS.TRAIN, cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER
+    if not waiting or not len(names):
+        return
+    if MetadataCatalog.get(names[0]).get("class_image_count") is not None:
+        weights = get_fed_loss_cls_weights(names, power)
+    elif (rows := counted_classes(names)) is not None:
+        weights = torch.tensor([float(row["images"]) for row in rows]) ** power
+    else:
+        return
+    for layers in waiting:
+        layers.set_fed_loss_cls_weights(weights)
 
 
 class RunParts:

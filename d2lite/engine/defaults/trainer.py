@@ -71,7 +71,7 @@ from .output_dir import (
     write_config,
 )
 from .run_hooks import evaluation_hooks, saving_hooks, step_hooks, writing_hooks
-from .run_parts import RunParts
+from .run_parts import RunParts, set_federated_weights
 from .setup import create_ddp_model
 
 logger = logging.getLogger(__name__)
@@ -143,6 +143,7 @@ class DefaultTrainer(RunParts, TrainerBase):
         # Build.
         model = self.build_model(cfg)
         name_classes(model, self.class_names)
+        set_federated_weights(cfg, model)
         if self._has_built_in_evaluation():
             check_predictions(model, cfg.DATASETS.TEST)
             num_keypoints = cfg.MODEL.KEYPOINT_ON * cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
