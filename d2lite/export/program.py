@@ -1,6 +1,9 @@
 """A detector's function as a graph of operators, for batches and images of any size."""
 
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -25,6 +28,23 @@ def example_inputs(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images.expand(count, -1, -1, -1).to(torch.uint8).contiguous(), sizes
 
 
+@contextmanager
+def _symbolic_positions() -> Iterator[None]:
+    """Let timm's rotary positions be computed in the graph.
+
+    They take `float` of the sides of a map, which makes numbers of an image's size in a graph.
+    """
+    module = sys.modules.get("timm.layers.pos_embed_sincos")
+    if module is None:
+        yield
+        return
+    vars(module)["float"] = torch.sym_float
+    try:
+        yield
+    finally:
+        del vars(module)["float"]
+
+
 def record_program(function: DetectorFunction, channels: int = 3) -> ExportedProgram:
     """Record the graph.
 
@@ -36,7 +56,7 @@ def record_program(function: DetectorFunction, channels: int = 3) -> ExportedPro
     sides = {
         axis: Dim(name, min=1, max=MOST_PIXELS) for axis, name in ((2, "height"), (3, "width"))
     }
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), _symbolic_positions():
         # torchvision's NMS uses a function that torch has renamed.
         warnings.filterwarnings("ignore", "`create_unbacked_symint`", FutureWarning)
         return torch.export.export(

@@ -49,6 +49,19 @@ def _nms_translation() -> Callable[..., Any]:
     return translate
 
 
+def _split_translation() -> Callable[..., Any]:
+    """`split` as slices: OpenVINO splits only an axis whose length it can see in the graph."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+
+    def translate(x: Any, size: int, dim: int = 0) -> list[Any]:
+        starts = range(0, x.shape[dim], size)
+        return [op.Slice(x, [start], [start + size], [dim]) for start in starts]
+
+    return translate
+
+
 def export_onnx(
     function: DetectorFunction,
     path: str | Path,
@@ -67,7 +80,10 @@ def export_onnx(
         MissingPackageError: if onnx or onnxscript is not installed.
     """
     try:
-        translate = _nms_translation()
+        translations: dict[Callable[..., Any], Callable[..., Any]] = {
+            torch.ops.d2lite.nms_mask.default: _nms_translation(),
+            torch.ops.aten.split.Tensor: _split_translation(),
+        }
     except ImportError as error:
         raise MissingPackageError(
             f"Export to ONNX needs the package {error.name}: pip install 'd2lite[export]'."
@@ -88,7 +104,7 @@ def export_onnx(
         opset_version=18,
         input_names=["images", "sizes"],
         output_names=list(function.output_names),
-        custom_translation_table={torch.ops.d2lite.nms_mask.default: translate},
+        custom_translation_table=translations,
     )
     assert exported is not None
     exported.model.metadata_props[KEY] = json.dumps(facts)

@@ -27,7 +27,8 @@ def expected_distances(logits: Tensor) -> Tensor:
     """(..., 4 * (B + 1)) logits of distributions over 0 ... B -> (..., 4) float32 means."""
     chances = logits.float().unflatten(-1, (4, -1)).softmax(dim=-1)
     values = torch.arange(chances.shape[-1], device=logits.device, dtype=chances.dtype)
-    return torch.matmul(chances, values)
+    # A column: OpenVINO loses the axis of a product with a vector that is multiplied afterwards.
+    return torch.matmul(chances, values[:, None])[..., 0]
 
 
 @META_ARCH_REGISTRY.register()
