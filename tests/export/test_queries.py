@@ -1,17 +1,13 @@
-"""The fixed-size form of models of projects gives their results, in memory and as a file."""
+"""The fixed-size form of models of projects gives their results; tests/support tries files."""
 
-import numpy as np
 import pytest
 import torch
 
 from d2lite.data import Metadata
-from d2lite.data.dataset_mapper import build_augmentation
-from d2lite.data.transforms import AugInput, AugmentationList
 from d2lite.export import ExportedModel, Session
 from d2lite.export.comparison import Difference, Tolerance, compare_results
 from d2lite.export.export_model import make_function
 from d2lite.export.metadata import describe
-from d2lite.export.to_onnx import export_onnx
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ExportError
 from tests.modeling.small_detectors import images_of
@@ -20,6 +16,8 @@ from tests.projects.eomt import small as eomt
 from tests.projects.mask2former import small as mask2former
 from tests.projects.rtdetr import small as rtdetr
 from tests.projects.rtmdet import small as rtmdet
+
+from .images import differences
 
 SIZES = ["INPUT.MIN_SIZE_TEST", 64, "INPUT.MAX_SIZE_TEST", 96]
 FIXED = ["INPUT.AUGMENTATIONS_TEST", ["Resize(shape=(96, 96))"]]
@@ -43,7 +41,6 @@ MODELS = {
     "semantic": lambda: mask2former.small_cfg(*SIZES, *SEMANTIC),
     "EoMT": lambda: eomt.small_cfg(*WITHIN),
 }
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 
 
 class InMemory(Session):
@@ -76,26 +73,8 @@ def make(name):
 
 def check(cfg, model, exported, sizes):
     batch = images_of(sizes)
-    step = AugmentationList(build_augmentation(cfg, is_train=False))
-    seen = []
-    for item in batch:
-        image = AugInput(np.ascontiguousarray(item["image"].permute(1, 2, 0).numpy()))
-        step(image)
-        pixels = np.ascontiguousarray(image.image.transpose(2, 0, 1))
-        seen.append({**item, "image": torch.from_numpy(pixels)})
-    with torch.no_grad():
-        expected = model(seen)
-    for ours, theirs in zip(expected, exported(batch), strict=True):
-        assert ours.keys() == theirs.keys()
-        lowest = 0.0
-        if "instances" in ours:
-            # The last of many objects are kept or not by the last digit of a score.
-            lowest = float(ours["instances"].scores.topk(8).values[-1])
-        difference = compare_results(ours, theirs, lowest)
+    for difference in differences(cfg, model, exported, batch, best=8):
         assert not difference.faults(Tolerance(score=0.002, box=0.001, mask=0.05), 128), difference
-        if "panoptic_seg" in ours:
-            assert len(ours["panoptic_seg"][1]) == len(theirs["panoptic_seg"][1]) > 0
-            assert ours["panoptic_seg"][0].shape == theirs["panoptic_seg"][0].shape
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -104,18 +83,6 @@ def test_function_gives_the_results_of_the_model(name):
     exported = ExportedModel(InMemory(function, describe(cfg, function, "onnx")))
     check(cfg, model, exported, [(96, 128)])
     check(cfg, model, exported, [(96, 128), (70, 50), (96, 128)])
-
-
-@pytest.mark.parametrize("name", SLOW)
-def test_file_gives_the_results_of_the_model(name, tmp_path):
-    """Other sizes and batches than at the export."""
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    cfg, model, function = make(name)
-    export_onnx(function, tmp_path / "model.onnx", describe(cfg, function, "onnx"))
-    exported = ExportedModel(tmp_path / "model.onnx")
-    for sizes in ([(200, 130)], [(64, 64)] * 3, [(96, 128), (70, 50), (64, 64)]):
-        check(cfg, model, exported, sizes)
 
 
 def test_queries_that_are_masked_at_random_are_refused():
