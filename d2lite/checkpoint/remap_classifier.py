@@ -47,7 +47,8 @@ class _RowOrder:
         """The rows of the classes as a view: (A, K, n, ...)."""
         by_anchor = rows.unflatten(0, (anchors, -1))
         end = by_anchor.shape[1] - self.after
-        return by_anchor[:, self.before : end].unflatten(1, (num_classes, -1))
+        of_classes: Tensor = by_anchor[:, self.before : end].unflatten(1, (num_classes, -1))
+        return of_classes
 
 
 _ROW_ORDERS = (

@@ -149,7 +149,7 @@ class Result:
     def _found(self, index: int) -> Found:
         x0, y0, x1, y1 = self.boxes[index].tolist()
         return Found(
-            *self._names_of([self.classes[index]]),
+            self._names_of(self.classes[index : index + 1])[0],
             float(self.scores[index]),
             (x0, y0, x1, y1),
             int(self.classes[index]),

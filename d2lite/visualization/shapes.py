@@ -45,7 +45,8 @@ def rotated_corners(boxes: np.ndarray) -> np.ndarray[Any, Any]:
     # y points down, so a counter-clockwise rotation has this sign.
     turn_N22 = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], axis=1)
     unit = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-    return unit * exact[:, None, 2:4] @ turn_N22 + exact[:, None, :2]
+    corners: np.ndarray = unit * exact[:, None, 2:4] @ turn_N22 + exact[:, None, :2]
+    return corners
 
 
 def upright_boxes(rotated_boxes: np.ndarray) -> np.ndarray[Any, Any]:
