@@ -4,6 +4,7 @@ K classes, n rows a class, A anchors a cell. The last layer of a head has the ro
 after the other, or those of A anchors, and with each anchor K classes.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,56 +21,51 @@ class _RowOrder:
     Attributes:
         pattern: regular expression of the layer's name.
         before: rows that come before those of the classes, in each anchor.
-        after: rows that come after those of the classes, in each anchor, as the background's.
+        after: how many rows may come after those of the classes, in each anchor, as the
+            background's.
         by_anchor: whether each anchor has a row for every class.
         widths: how many rows a class may have.
     """
 
     pattern: str
     before: int = 0
-    after: int = 0
+    after: tuple[int, ...] = (0,)
     by_anchor: bool = False
     widths: tuple[int, ...] = (1,)
 
-    def shape(self, rows: int, num_classes: int) -> tuple[int, int] | None:
-        """The numbers of anchors, 1 where there are none, and of rows a class.
+    def shape(self, rows: int, num_classes: int) -> tuple[int, int, int] | None:
+        """The numbers of anchors, 1 where there are none, of rows a class, and of rows after them.
 
         None where so many rows are not those of so many classes, as the four of a box that all
         classes share.
         """
-        for width in self.widths:
-            anchors, rest = divmod(rows, self.before + width * num_classes + self.after)
+        for width, after in itertools.product(self.widths, self.after):
+            anchors, rest = divmod(rows, self.before + width * num_classes + after)
             if rest == 0 and (anchors == 1 or (anchors > 1 and self.by_anchor)):
-                return anchors, width
+                return anchors, width, after
         return None
-
-    def of_classes(self, rows: Tensor, anchors: int, num_classes: int) -> Tensor:
-        """The rows of the classes as a view: (A, K, n, ...)."""
-        by_anchor = rows.unflatten(0, (anchors, -1))
-        end = by_anchor.shape[1] - self.after
-        of_classes: Tensor = by_anchor[:, self.before : end].unflatten(1, (num_classes, -1))
-        return of_classes
 
 
 _ROW_ORDERS = (
-    _RowOrder(r".*box_predictor(\.\d+)?\.cls_score", after=1),
+    # The loss "seesaw" has a row for objects of any class, too.
+    _RowOrder(r".*box_predictor(\.\d+)?\.cls_score", after=(1, 2)),
     _RowOrder(r".*box_predictor(\.\d+)?\.bbox_pred", widths=(4, 5)),
     _RowOrder(r".*mask_head(\.\d+)?\.predictor"),
     # RetinaNet, FCOS and their kin; SSD, with a background; YOLOv3, after a box and its score;
     # YOLOX and RTMDet.
     _RowOrder(r"head\.cls_score", by_anchor=True),
-    _RowOrder(r"head\.cls_convs\.\d+", after=1, by_anchor=True),
+    _RowOrder(r"head\.cls_convs\.\d+", after=(1,), by_anchor=True),
     _RowOrder(r"head\.convs_pred\.\d+", before=5, by_anchor=True),
     _RowOrder(r"head\.(cls_preds|rtm_cls)\.\d+"),
     _RowOrder(r".*ins_head\.cate_pred"),
     # DETR, Mask2Former and EoMT have one head with a class for no object; Deformable DETR and DINO
     # have one a layer.
-    _RowOrder(r"(sem_seg_head\.predictor\.)?class_embed|class_head", after=1),
+    _RowOrder(r"(sem_seg_head\.predictor\.)?class_embed|class_head", after=(1,)),
     _RowOrder(r"class_embed\.\d+"),
     _RowOrder(r"label_enc"),
     _RowOrder(r"decoder\.(enc_score_head|dec_score_head\.\d+)"),
     # The row more than classes is that of no class.
-    _RowOrder(r"decoder\.denoising_class_embed", after=1),
+    _RowOrder(r"decoder\.denoising_class_embed", after=(1,)),
 )
 # Rows of a box, upright or rotated, or of a mask, that all classes share.
 _SHARED_ROWS = (1, 4, 5)
@@ -90,7 +86,7 @@ def check_class_count(weights: Mapping[str, Tensor], count: int) -> None:
         if order is None or value.dim() == 0:
             continue
         rows = len(value)
-        is_shared = order.after == 0 and rows in _SHARED_ROWS
+        is_shared = order.after == (0,) and rows in _SHARED_ROWS
         if order.shape(rows, count) is None and not is_shared:
             raise ConfigError(
                 f"The file has {rows} rows in {name}, which do not fit {count} classes. Name as "
@@ -149,14 +145,18 @@ def _remapped(
     is_same = shape == order.shape(len(ours), num_ours) and theirs.shape[1:] == ours.shape[1:]
     if shape is None or not is_same:
         return None
-    anchors, _ = shape
-    result, theirs = ours.detach().clone(), theirs.to(ours)
+    anchors, _, after = shape
+    result = ours.detach().clone()
+    # Both are views: (A, rows of an anchor, ...).
+    target, source = (rows.unflatten(0, (anchors, -1)) for rows in (result, theirs.to(ours)))
     if pairs:
         to, origin = (list(numbers) for numbers in zip(*pairs, strict=True))
-        of_ours = order.of_classes(result, anchors, num_ours)  # a view
-        of_ours[:, to] = order.of_classes(theirs, anchors, num_theirs)[:, origin]
-    by_anchor, source = (rows.unflatten(0, (anchors, -1)) for rows in (result, theirs))
-    by_anchor[:, : order.before] = source[:, : order.before]
-    if order.after:
-        by_anchor[:, -order.after :] = source[:, -order.after :]
+        of_ours, of_theirs = (
+            rows[:, order.before : rows.shape[1] - after].unflatten(1, (count, -1))
+            for rows, count in ((target, num_ours), (source, num_theirs))
+        )
+        of_ours[:, to] = of_theirs[:, origin]
+    target[:, : order.before] = source[:, : order.before]
+    if after:
+        target[:, -after:] = source[:, -after:]
     return result

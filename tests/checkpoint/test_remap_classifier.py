@@ -32,6 +32,7 @@ def _head(num_classes, fill, *, anchors=2):
         "roi_heads.box_predictor.1.cls_score.weight": numbered(*every, 99),
         "roi_heads.box_predictor.bbox_pred.weight": numbered(*(c for c in every for _ in range(4))),
         "roi_heads.mask_head.predictor.weight": numbered(*every),
+        "roi_heads.box_predictor.2.cls_score.weight": numbered(*every, 98, 99),
         "head.cls_score.weight": numbered(*(c for _ in range(anchors) for c in every)),
         "head.cls_convs.0.weight": numbered(*(c for _ in range(anchors) for c in (*every, 99))),
         "head.convs_pred.0.weight": numbered(*(c for _ in range(anchors) for c in (*BOX, *every))),
@@ -58,6 +59,9 @@ def test_rows_go_where_the_class_of_that_name_is():
         assert _first(weights, name) == [*by_class, 199]
     for name in ("roi_heads.mask_head.predictor.weight", *PLAIN):
         assert _first(weights, name) == by_class
+    # "seesaw" has a row for objects of any class, too.
+    rows = _first(weights, "roi_heads.box_predictor.2.cls_score.weight")
+    assert rows == [*by_class, 198, 199]
     assert _first(weights, "head.cls_convs.0.weight") == [*by_class, 199] * 2
     box = [100 + row for row in BOX]
     assert _first(weights, "head.convs_pred.0.weight") == [*box, *by_class] * 2
