@@ -70,6 +70,7 @@ KEYS = {
     "distribution_focal_loss": "MODEL.DENSE.DISTRIBUTION_WEIGHT",
     "assign_by_statistics": "MODEL.DENSE.TOPK",
     "assign_by_soft_labels": "MODEL.RTMDET.TOPK",
+    "fast_nms": "TEST.SOFT_NMS.METHOD",
     "soft_nms": "TEST.SOFT_NMS.METHOD",
     "DeformConv": "MODEL.RESNETS.DEFORM_ON_PER_STAGE",
     "ModulatedDeformConv": "MODEL.RESNETS.DEFORM_MODULATED",

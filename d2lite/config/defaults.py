@@ -269,7 +269,8 @@ _C.TEST.KEYPOINT_OKS_SIGMAS = []
 # Detections kept in each image.
 _C.TEST.DETECTIONS_PER_IMAGE = 100
 # Suppression of R-CNN and dense models: "" drops boxes above the model's NMS_THRESH_TEST, "linear"
-# and "gaussian" let their scores fall, until MIN_SCORE; SIGMA is of "gaussian" (d2lite).
+# and "gaussian" let their scores fall, until MIN_SCORE; SIGMA is of "gaussian". "fast" drops a box
+# for any better one, even a dropped one (d2lite).
 _C.TEST.SOFT_NMS = CN()
 _C.TEST.SOFT_NMS.METHOD = ""
 _C.TEST.SOFT_NMS.SIGMA = 0.5

@@ -19,6 +19,7 @@ from .box_fusion import FusedBoxes, weighted_box_fusion
 from .cosine import CosineConv2d, CosineLinear
 from .deform_conv import DeformConv, ModulatedDeformConv
 from .drop_block import DropBlock
+from .fast_nms import fast_nms
 from .gradient_harmony import HarmonizedBoxLoss, HarmonizedClassLoss
 from .losses import (
     balanced_l1_loss,
@@ -99,6 +100,7 @@ __all__ = [
     "distribution_focal_loss",
     "eiou_loss",
     "empty_input_loss_func_wrapper",
+    "fast_nms",
     "get_norm",
     "giou_loss",
     "heatmap_focal_loss",

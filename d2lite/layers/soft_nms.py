@@ -10,15 +10,15 @@ from ..utils.errors import ConfigError
 
 __all__ = ["SoftNMS", "soft_nms"]
 
-_METHODS = ("linear", "gaussian")
+_METHODS = ("linear", "gaussian", "fast")
 
 
 class SoftNMS(NamedTuple):
-    """How scores fall.
+    """How scores fall, or that boxes are dropped by `fast_nms`.
 
     Attributes:
         method: "linear", by the share of 1 - IoU above a threshold, or "gaussian", by
-            exp(-IoU^2 / sigma).
+            exp(-IoU^2 / sigma); "fast" for `fast_nms`, which needs nothing more.
         sigma: of "gaussian"; the larger, the less they fall.
         min_score: boxes that score less are dropped.
     """
@@ -34,7 +34,7 @@ class SoftNMS(NamedTuple):
             return None
         if method not in _METHODS:
             raise ConfigError(
-                f'TEST.SOFT_NMS.METHOD={method!r}: use "linear", "gaussian", or "" for none.'
+                f'TEST.SOFT_NMS.METHOD={method!r}: use "linear", "gaussian", "fast", or "".'
             )
         if sigma <= 0:
             raise ConfigError(f"TEST.SOFT_NMS.SIGMA={sigma}: use more than 0.")

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from d2lite.config import CfgNode
-from d2lite.layers import SoftNMS, batched_nms, batched_nms_rotated, soft_nms
+from d2lite.layers import SoftNMS, batched_nms, batched_nms_rotated, fast_nms, soft_nms
 from d2lite.structures import Boxes, RotatedBoxes
 from d2lite.utils.errors import ConfigError, ExportError
 from d2lite.utils.tracing import is_tracing
@@ -54,7 +54,7 @@ def suppress(
     most: int,
     soft: SoftNMS | None,
 ) -> tuple[Tensor, Tensor]:
-    """`keep_best`, or soft suppression; with the scores that boxes have afterwards.
+    """`keep_best`, soft or fast suppression; with the scores that boxes have afterwards.
 
     Args:
         boxes: see `keep_best`, as the next four.
@@ -75,6 +75,9 @@ def suppress(
         return kept, scores[kept]
     if isinstance(boxes, RotatedBoxes):
         raise ConfigError('TEST.SOFT_NMS is for upright boxes; set TEST.SOFT_NMS.METHOD to "".')
+    if soft.method == "fast":
+        kept = fast_nms(boxes.tensor, scores, groups, iou_threshold, most)
+        return kept, scores[kept]
     return soft_nms(boxes.tensor, scores, groups, iou_threshold, soft, most)
 
 
@@ -97,5 +100,6 @@ def refuse_soft(soft: SoftNMS | None) -> None:
     """
     if soft is not None:
         raise ExportError(
-            'Soft suppression has no fixed-size form; export with TEST.SOFT_NMS.METHOD "".'
+            "Soft and fast suppression have no fixed-size form; export with "
+            'TEST.SOFT_NMS.METHOD "".'
         )

@@ -31,6 +31,19 @@ def test_the_key_lowers_scores_instead_of_dropping_boxes(name, method):
     assert found.scores[-1] >= 0.001
 
 
+@pytest.mark.parametrize("name", ["mask", "cascade", "retinanet"])
+def test_fast_suppression_keeps_some_of_the_boxes_that_are_kept_without_it(name):
+    """Those that only a dropped box overlaps are dropped, too."""
+    batch = images_of([(64, 96)])
+    options = ["TEST.DETECTIONS_PER_IMAGE", 3000, "MODEL.RETINANET.NMS_THRESH_TEST", 0.05]
+    fast = _model(name, *options, "TEST.SOFT_NMS.METHOD", "fast")
+    with torch.no_grad():
+        found, usual = (model(batch)[0]["instances"] for model in (fast, _model(name, *options)))
+    assert 0 < len(found) < len(usual)
+    rows = [[*map(tuple, x.pred_boxes.tensor.tolist())] for x in (found, usual)]
+    assert set(rows[0]) <= set(rows[1])
+
+
 @pytest.mark.parametrize("name", ["faster", "retinanet"])
 def test_it_has_no_fixed_size_form(name):
     model = _model(name, "TEST.SOFT_NMS.METHOD", "linear")
