@@ -53,6 +53,7 @@ KEYS = {
     "CosineLinear": "MODEL.ROI_BOX_HEAD.COSINE_SCALE",
     "CosineConv2d": "MODEL.ROI_MASK_HEAD.COSINE_SCALE",
     "StageMaskHeads": "MODEL.ROI_BOX_CASCADE_HEAD.MASK_HEADS",
+    "WeightStandardNorm": "MODEL.RESNETS.NORM",
     "NonLocal": "MODEL.RESNETS.PLUGIN",
     "GlobalContext": "MODEL.RESNETS.PLUGIN",
     "EfficientChannelAttention": "MODEL.RESNETS.PLUGIN",

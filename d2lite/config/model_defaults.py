@@ -319,7 +319,8 @@ MODEL.RESNETS.OUT_FEATURES = ["res4"]
 # Groups of the 3x3 convolutions (ResNeXt) and the width of one.
 MODEL.RESNETS.NUM_GROUPS = 1
 MODEL.RESNETS.WIDTH_PER_GROUP = 64
-# Norm: "FrozenBN", "BN", "SyncBN", "GN", ...
+# Norm: "FrozenBN", "BN", "SyncBN", "GN", ...; "GN_WS" is GN with standardised weights of
+# convolutions, also in pyramids and heads of regions (d2lite).
 MODEL.RESNETS.NORM = "FrozenBN"
 # Put the stride on the first 1x1 convolution (as MSRA's weights have it), not on the 3x3 one.
 MODEL.RESNETS.STRIDE_IN_1X1 = True

@@ -12,6 +12,7 @@ from .batch_norm import (
     FrozenBatchNorm2d,
     LayerNorm,
     NaiveSyncBatchNorm,
+    WeightStandardNorm,
     get_norm,
 )
 from .blocks import CNNBlockBase, DepthwiseSeparableConv2d
@@ -89,6 +90,7 @@ __all__ = [
     "ROIAlignRotated",
     "ShapeSpec",
     "SoftNMS",
+    "WeightStandardNorm",
     "balanced_l1_loss",
     "batched_nms",
     "batched_nms_rotated",

@@ -17,6 +17,7 @@ __all__ = [
     "FrozenBatchNorm2d",
     "LayerNorm",
     "NaiveSyncBatchNorm",
+    "WeightStandardNorm",
     "get_norm",
 ]
 
@@ -92,10 +93,40 @@ def _group_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(32, channels)
 
 
+class WeightStandardNorm(nn.GroupNorm):
+    """Group norm in 32 groups, behind a `Conv2d` that standardises its weight because of it.
+
+    The weight of each output channel gets the mean 0 and the deviation 1.
+
+    Args:
+        channels: of the map.
+
+    Source: Qiao 2019, arXiv:1903.10520.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(32, channels)
+        # Set by `Conv2d`; another layer would leave its weight as it is without a word.
+        self.has_standard_weight = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, H, W).
+
+        Raises:
+            ConfigError: behind another layer than `Conv2d`.
+        """
+        if not self.has_standard_weight:
+            raise ConfigError(
+                'The norm "GN_WS" works in ResNets, pyramids and heads of regions; use "GN" here.'
+            )
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 _NORMS: dict[str, NormFactory] = {
     "BN": nn.BatchNorm2d,
     "FrozenBN": FrozenBatchNorm2d,
     "GN": _group_norm,
+    "GN_WS": WeightStandardNorm,
     "LN": LayerNorm,
     "SyncBN": nn.SyncBatchNorm,
     "naiveSyncBN": NaiveSyncBatchNorm,

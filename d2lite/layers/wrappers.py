@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from d2lite.utils.env import TORCH_VERSION
 
 from ..utils.errors import ArgumentError
+from .batch_norm import WeightStandardNorm
 from .frozen_batch_norm import FrozenBatchNorm2d
 
 __all__ = [
@@ -56,6 +57,9 @@ class Conv2d(nn.Conv2d):
         activation = kwargs.pop("activation", None)
         super().__init__(*args, **kwargs)
         self.norm = norm
+        self._has_standard_weight = isinstance(norm, WeightStandardNorm)
+        if isinstance(norm, WeightStandardNorm):
+            norm.has_standard_weight = True
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +80,11 @@ class Conv2d(nn.Conv2d):
         return x
 
     def _convolve_and_normalise(self, x: Tensor) -> Tensor:
-        x = self._conv_forward(x, self.weight, self.bias)
+        weight = self.weight
+        if self._has_standard_weight:
+            std, mean = torch.std_mean(weight, dim=[1, 2, 3], keepdim=True)
+            weight = (weight - mean) / (std + 1e-5)
+        x = self._conv_forward(x, weight, self.bias)
         if self.norm is not None:
             x = self.norm(x)
         return x

@@ -231,6 +231,7 @@ def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
         "MODEL.ROI_HEADS.NUM_CLASSES": first["num_classes"],
         "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
         "MODEL.ROI_BOX_HEAD.NUM_CONV": 4 if is_deep else 0,
+        "MODEL.ROI_BOX_HEAD.CONV_DIM": first.get("conv_out_channels", 256),
         "MODEL.ROI_BOX_HEAD.NUM_FC": 1 if is_deep else 2,
         "MODEL.ROI_BOX_HEAD.FC_DIM": first.get("fc_out_channels", 1024),
         "MODEL.ROI_BOX_HEAD.NORM": norm_of(first),

@@ -43,8 +43,17 @@ def require_five_stages(backbone: Part) -> None:
 
 
 def norm_of(part: Part) -> str:
-    """The type of the norms of a part; "" for none."""
-    return str((part.get("norm_cfg") or {}).get("type", ""))
+    """The type of the norms of a part; "" for none, "GN_WS" where weights are standardised, too.
+
+    Raises:
+        ConfigError: for standardised weights with another norm than GN.
+    """
+    norm = str((part.get("norm_cfg") or {}).get("type", ""))
+    if kind_of(part.get("conv_cfg") or {}) != "ConvWS":
+        return norm
+    if norm != "GN":
+        raise ConfigError(f"ConvWS has a counterpart with the norm GN, not {norm!r}.")
+    return "GN_WS"
 
 
 def weight_keys(head: Part, names: Mapping[str, str]) -> Keys:
@@ -111,7 +120,9 @@ def resnet_keys(part: Part) -> Keys:
     keys: Keys = {
         "MODEL.RESNETS.DEPTH": part["depth"],
         # Norms that are never in training mode keep the statistics that they were loaded with.
-        "MODEL.RESNETS.NORM": "FrozenBN" if part.get("norm_eval", True) and norm != "GN" else norm,
+        "MODEL.RESNETS.NORM": norm
+        if norm.startswith("GN") or not part.get("norm_eval", True)
+        else "FrozenBN",
         # Version 2 and 3 begin a block at its 3 x 3 convolution, Caffe's style at the first.
         "MODEL.RESNETS.STRIDE_IN_1X1": part.get("style", "pytorch") == "caffe",
         "MODEL.RESNETS.OUT_FEATURES": [f"res{index + 2}" for index in indices],
@@ -130,7 +141,7 @@ def resnet_keys(part: Part) -> Keys:
         keys["MODEL.RESNETS.DEFORM_ON_PER_STAGE"] = list(stages)
         keys["MODEL.RESNETS.DEFORM_MODULATED"] = part["dcn"].get("type") == "DCNv2"
     conv = kind_of(part.get("conv_cfg") or {})
-    if conv not in ("", "Conv", "Conv2d"):
+    if conv not in ("", "Conv", "Conv2d", "ConvWS"):
         raise ConfigError(f"There is no counterpart of the convolutions {conv!r} of the backbone.")
     for name in ("avg_down", "deep_stem"):
         if part.get(name):

@@ -11,11 +11,13 @@ from d2lite.layers import (
     ShapeSpec,
     cat,
     cross_entropy,
+    get_norm,
     move_device_like,
     nonzero_tuple,
     shapes_to_tensor,
 )
 from d2lite.layers.wrappers import check_if_dynamo_compiling, disable_torch_compiler
+from d2lite.utils.errors import ConfigError
 
 
 def frozen_norm(channels: int, *, seed: int = 0) -> FrozenBatchNorm2d:
@@ -174,3 +176,21 @@ def test_conv_with_frozen_norm_compiles_into_one_graph():
 def test_conv_takes_one_image_without_a_batch_axis():
     x = torch.randn(3, 9, 9)
     assert Conv2d(3, 4, 3, padding="same", activation=F.relu)(x).shape == (4, 9, 9)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_weight_of_a_norm_that_asks_for_it_is_standardised():
+    """Each output channel's weight has the mean 0 and the deviation 1 (Qiao 2019)."""
+    conv, x = Conv2d(3, 32, 3, bias=False, norm=get_norm("GN_WS", 32)), torch.randn(2, 3, 9, 9)
+    conv.weight.data += 5
+    rows = conv.weight.detach().flatten(1).double().numpy()
+    rows = (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, ddof=1, keepdims=True)
+    weight = torch.from_numpy(rows).float().view_as(conv.weight)
+    expected = F.group_norm(F.conv2d(x, weight), 32, conv.norm.weight, conv.norm.bias)
+    torch.testing.assert_close(conv(x), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(torch.jit.script(conv)(x), conv(x))
+
+
+def test_a_norm_for_standardised_weights_is_refused_behind_another_layer():
+    with pytest.raises(ConfigError, match='use "GN" here'):
+        get_norm("GN_WS", 32)(torch.randn(2, 32, 4, 4))

@@ -197,7 +197,11 @@ runner = dict(type='EpochBasedRunner', max_epochs=4)
         (("type='ResNet'", "type='Res2Net'"), "no counterpart of the backbone 'Res2Net'"),
         (
             ("type='ResNet',", "type='ResNet', conv_cfg=dict(type='ConvWS'),"),
-            "convolutions 'ConvWS'",
+            "ConvWS has a counterpart with the norm GN, not 'BN'",
+        ),
+        (
+            ("type='ResNet',", "type='ResNet', conv_cfg=dict(type='ConvAWS'),"),
+            "convolutions 'ConvAWS'",
         ),
         (("type='FPN'", "type='FPG'"), "no counterpart of the neck 'FPG'"),
         (("'GIoULoss'", "'EIoULoss'"), "loss of boxes 'EIoULoss'"),
@@ -269,6 +273,14 @@ def test_what_has_no_counterpart_is_refused_by_name(change, message):
                 "MODEL.ROI_BOX_HEAD.CLASS_LOSS": "seesaw",
                 "MODEL.ROI_BOX_HEAD.COSINE_SCALE": 15.0,
             },
+        ),
+        (
+            (
+                "base_channels=16, frozen_stages=1, norm_eval=True,\n"
+                "        norm_cfg=dict(type='BN')",
+                "base_channels=32, norm_cfg=dict(type='GN'), conv_cfg=dict(type='ConvWS')",
+            ),
+            {"MODEL.RESNETS.NORM": "GN_WS", "MODEL.FPN.NORM": ""},
         ),
         (
             ("style='pytorch',", CONTEXT),

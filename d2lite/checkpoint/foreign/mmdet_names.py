@@ -26,7 +26,7 @@ def resnet_rules(whole: str = "backbone.bottom_up") -> list[tuple[str, str]]:
     """A ResNet with the names of torchvision, and what it is named here."""
     rules = [
         (r"backbone.conv1", f"{whole}.stem.conv1"),
-        (r"backbone.bn1", f"{whole}.stem.conv1.norm"),
+        (r"backbone.(?:bn|gn)1", f"{whole}.stem.conv1.norm"),
     ]
     for stage in range(1, 5):
         theirs, ours = rf"backbone.layer{stage}.(\d+)", rf"{whole}.res{stage + 1}.\1"
@@ -34,7 +34,7 @@ def resnet_rules(whole: str = "backbone.bottom_up") -> list[tuple[str, str]]:
         rules += [
             (rf"{theirs}.conv2.conv_offset", rf"{ours}.conv2_offset"),
             (rf"{theirs}.conv(\d)", rf"{ours}.conv\2"),
-            (rf"{theirs}.bn(\d)", rf"{ours}.conv\2.norm"),
+            (rf"{theirs}.(?:bn|gn)(\d)", rf"{ours}.conv\2.norm"),
             (rf"{theirs}.downsample.0", rf"{ours}.shortcut"),
             (rf"{theirs}.downsample.1", rf"{ours}.shortcut.norm"),
             (rf"{theirs}.context_block.conv_mask", rf"{ours}.plugin.mask"),
