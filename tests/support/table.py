@@ -15,7 +15,7 @@ Row = dict[str, str]
 
 _HEAD = """# What works with which model
 
-Each cell was tried on a small model of its kind (`pytest -m slow tests/support`;
+Each cell was tried on a small model of its kind (`pytest -m slow tests/support/test_support.py`;
 `python -m tests.support` writes this page): "yes" works and is tested, a number is a note below.
 Export has [a table of its own](export.md#each-kind-of-model-in-each-format).
 
