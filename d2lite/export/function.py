@@ -133,7 +133,9 @@ class DetectorFunction(nn.Module):
 def _boxes_around(masks: Tensor) -> Tensor:
     """(N, D, H, W) bool -> (N, D, 4) float32, as `BitMasks.get_bounding_boxes`."""
     corners = []
-    for is_in in (masks.any(dim=2), masks.any(dim=3)):
+    # onnxruntime computes `any` in int64, which takes three times as long.
+    numbers = masks.to(torch.uint8)
+    for is_in in (numbers.amax(dim=2) > 0, numbers.amax(dim=3) > 0):
         place = torch.arange(is_in.shape[2], device=masks.device)
         low = torch.where(is_in, place, MOST_PIXELS).amin(dim=2)
         high = torch.where(is_in, place + 1, 0).amax(dim=2)
