@@ -107,6 +107,9 @@ def export_onnx(
         custom_translation_table=translations,
     )
     assert exported is not None
+    # Where each node comes from: a megabyte or more, with paths of this machine.
+    for node in exported.model.graph.all_nodes():
+        node.metadata_props.clear()
     exported.model.metadata_props[KEY] = json.dumps(facts)
     exported.model.metadata_props["version"] = str(facts["version"])
     exported.save(str(path))

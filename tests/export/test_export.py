@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,12 @@ def test_file_states_its_classes_input_thresholds_and_version(onnx_file):
     assert facts["input"]["resize"] == ["shortest_edge", 64, 96]
     assert "MODEL.ROI_HEADS.SCORE_THRESH_TEST" in facts["thresholds"]
     assert facts["version"]
+
+
+def test_file_does_not_say_where_on_this_machine_it_was_made(onnx_file):
+    content = onnx_file.read_bytes()
+    assert b"stack_trace" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
 
 
 def test_session_has_the_threads_that_it_is_given(onnx_file):
