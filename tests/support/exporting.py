@@ -29,10 +29,6 @@ MEASURES = {"score": 5, "box": 3, "mask": 3, "keypoint": 3, "pixels": 4}
 COLUMNS = (*FILES, "MB", "scores", "boxes", "masks", "keypoints", "equal pixels")
 _SIZES = [(96, 130), (70, 50), (80, 64)]
 _SIDE = 130
-# Which cell of a random map is the greatest may depend on what a resize rounds, so that images of
-# these models have the size that they are resized to.
-_FIXED_SIZES = [(64, 88), (64, 72), (64, 64)]
-_OF_FIXED_SIZES = ("Keypoint R-CNN", "FCPose", "Panoptic-DeepLab")
 _KEYPOINT = 0.1
 # Probabilities of random masks lie around the threshold.
 _TOLERANCE = Tolerance(mask=0.25)
@@ -52,9 +48,7 @@ def export_cells(name: str, folder: Path) -> Row:
     torch.manual_seed(0)
     detector = lively(build_model(cfg), name)
     _write(cfg, detector, folder)
-    sizes, rows = _FIXED_SIZES if name in _OF_FIXED_SIZES else _SIZES, []
-    for file in FILES.values():
-        rows += _compared(cfg, detector, folder / file, sizes)
+    rows = [row for file in FILES.values() for row in _compared(cfg, detector, folder / file)]
     size = sum(path.stat().st_size for path in (folder / "model.xml", folder / "model.bin")) / 1e6
     facts = [f"{size:.1f}", *_largest(rows)]
     return dict.fromkeys(FILES, WORKS) | dict(zip(COLUMNS[len(FILES) :], facts, strict=True))
@@ -108,12 +102,10 @@ def _write(cfg: Any, model: nn.Module, folder: Path) -> None:
     export_torch(function, folder / FILES["torch"], describe(cfg, function, "torch"))
 
 
-def _compared(
-    cfg: Any, model: nn.Module, path: Path, sizes: list[tuple[int, int]]
-) -> list[Difference]:
+def _compared(cfg: Any, model: nn.Module, path: Path) -> list[Difference]:
     """Several sizes, batches of one and three, an empty image, and an image after it."""
     file = ExportedModel(path)
-    large, small, other = images_of(sizes)
+    large, small, other = images_of(_SIZES)
     rows = []
     for batch in ([large], [black_image()], [other], [large, small, black_image()]):
         found = differences(cfg, model, file, batch, best=8)

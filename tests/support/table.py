@@ -26,8 +26,8 @@ Small models of each kind, with random weights, exported in each format and comp
 section): images of three sizes, in batches of one and three, without objects, and after such an
 image. Differences are the largest of the three files, of the 8 best detections: of scores, of boxes
 and keypoints in pixels, and of masks as 1 - IoU; "equal pixels" is the smallest share of pixels of
-the same class and segment. The model's images were resized by the data loader, which rounds to 8
-bits. "MB" is the size of OpenVINO's files. A number in brackets is a note below.
+the same class and segment. The model's images were resized by the data loader, those of a file by
+the file. "MB" is the size of OpenVINO's files. A number in brackets is a note below.
 
 """
 
