@@ -49,6 +49,7 @@ class _RowOrder:
 _ROW_ORDERS = (
     # The loss "seesaw" has a row for objects of any class, too.
     _RowOrder(r".*box_predictor(\.\d+)?\.cls_score", after=(1, 2)),
+    _RowOrder(r".*box_predictor(\.\d+)?\.class_loss"),  # what it has counted
     _RowOrder(r".*box_predictor(\.\d+)?\.bbox_pred", widths=(4, 5)),
     _RowOrder(r".*mask_head(\.\d+)?\.predictor"),
     # RetinaNet, FCOS and their kin; SSD, with a background; YOLOv3, after a box and its score;
@@ -81,13 +82,17 @@ def check_class_count(weights: Mapping[str, Tensor], count: int) -> None:
     Raises:
         ConfigError: if a layer has another number of rows.
     """
+    # A head with the loss "seesaw" has counted its classes; its row more is not another's class.
+    has_counts = any(name.endswith(".counts") for name in weights)
     for name, value in weights.items():
         order = _order_of(name)
         if order is None or value.dim() == 0:
             continue
         rows = len(value)
+        shape = order.shape(rows, count)
+        fits = shape is not None and (has_counts or shape[2] == order.after[0])
         is_shared = order.after == (0,) and rows in _SHARED_ROWS
-        if order.shape(rows, count) is None and not is_shared:
+        if not fits and not is_shared:
             raise ConfigError(
                 f"The file has {rows} rows in {name}, which do not fit {count} classes. Name as "
                 "many classes as the model was trained with, in the order of their numbers."

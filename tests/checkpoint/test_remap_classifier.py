@@ -33,6 +33,7 @@ def _head(num_classes, fill, *, anchors=2):
         "roi_heads.box_predictor.bbox_pred.weight": numbered(*(c for c in every for _ in range(4))),
         "roi_heads.mask_head.predictor.weight": numbered(*every),
         "roi_heads.box_predictor.2.cls_score.weight": numbered(*every, 98, 99),
+        "roi_heads.box_predictor.2.class_loss.counts": numbered(*every),
         "head.cls_score.weight": numbered(*(c for _ in range(anchors) for c in every)),
         "head.cls_convs.0.weight": numbered(*(c for _ in range(anchors) for c in (*every, 99))),
         "head.convs_pred.0.weight": numbered(*(c for _ in range(anchors) for c in (*BOX, *every))),
@@ -62,6 +63,7 @@ def test_rows_go_where_the_class_of_that_name_is():
     # "seesaw" has a row for objects of any class, too.
     rows = _first(weights, "roi_heads.box_predictor.2.cls_score.weight")
     assert rows == [*by_class, 198, 199]
+    assert _first(weights, "roi_heads.box_predictor.2.class_loss.counts") == by_class
     assert _first(weights, "head.cls_convs.0.weight") == [*by_class, 199] * 2
     box = [100 + row for row in BOX]
     assert _first(weights, "head.convs_pred.0.weight") == [*box, *by_class] * 2
@@ -137,5 +139,9 @@ def test_file_without_class_names_says_how_to_write_them(tmp_path, caplog):
 
 def test_wrong_number_of_names_is_refused():
     check_class_count(_head(3, 1), 3)
+    # Two rows more than names are a background and a forgotten name, where no loss has counted.
+    weights = {"roi_heads.box_predictor.cls_score.bias": torch.zeros(4)}
+    with pytest.raises(ConfigError, match="has 4 rows in roi_heads"):
+        check_class_count(weights, 2)
     with pytest.raises(ConfigError, match="has 4 rows in roi_heads"):
         check_class_count(_head(3, 1), 4)

@@ -121,7 +121,8 @@ def test_classes_of_a_text_file_have_to_fit_the_heads(run, tmp_path):
     names.write_text("apple\n")
     refused = run("convert_checkpoint", tmp_path / "x.pth", tmp_path / "z.pth", "--classes", names)
     assert refused.status == 2
-    assert "has 2 rows" in refused.err
+    assert "has 3 rows" in refused.err
+    assert "do not fit 1 classes" in refused.err
     assert not (tmp_path / "z.pth").exists()
 
 
