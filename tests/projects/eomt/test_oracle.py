@@ -93,7 +93,7 @@ def test_a_form_that_is_not_built_is_refused(tmp_path):
     model = published_model("Eomt")
     model.config.num_register_tokens = 2
     model.config.save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="'num_register_tokens': 2}, which this model does not"):
+    with pytest.raises(ConfigError, match="num_register_tokens=2, which this model does not"):
         build_model(base_cfg("MODEL.WEIGHTS", str(tmp_path)))
 
 
