@@ -250,7 +250,9 @@ def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
         keys["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS"] = weights
     keys |= _cosine(first, "cls_predictor_cfg", "MODEL.ROI_BOX_HEAD", "NormedLinear", "Linear")
     if (layer := kind_of(first.get("reg_predictor_cfg") or {})) not in ("", "Linear"):
-        raise ConfigError(f"There is no counterpart of `reg_predictor_cfg` of the type {layer!r}.")
+        raise ConfigError(
+            f"`reg_predictor_cfg` has the type {layer!r}; only Linear can be converted."
+        )
     loss = kind_of(first.get("loss_cls") or {})
     if loss in _CLASS_LOSSES:
         keys["MODEL.ROI_BOX_HEAD.CLASS_LOSS"] = _CLASS_LOSSES[loss]

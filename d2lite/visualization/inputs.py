@@ -90,7 +90,7 @@ def extents_of(
 def pixels_inside(
     masks: list[GenericMask] | None, boxes: Any, height: int, width: int
 ) -> np.ndarray[Any, Any]:
-    """(H, W) bool: the pixels in any mask, or where there are no masks, in any box.
+    """(H, W) bool: the pixels inside a mask. Without masks, those inside a box.
 
     Args:
         masks: N masks, or None.

@@ -92,18 +92,23 @@ def _content() -> dict:
     return {"meta": {"dataset_meta": {"classes": ("nut", "fig", "date")}}, "state_dict": weights}
 
 
+def predicted(model, weights_file):
+    """What a model with the weights of a file of MMDetection finds in an image of noise."""
+    checkpointer = DetectionCheckpointer(model)
+    checkpointer.load(str(weights_file))
+    assert not checkpointer.report.missing
+    assert not checkpointer.report.unexpected
+    image = torch.from_numpy(np.random.RandomState(0).randn(3, 96, 128)).float()
+    with torch.no_grad():
+        return model([{"image": image, "height": 96, "width": 128}])[0]["instances"]
+
+
 def test_mask_rcnn_predicts_what_it_predicts_there(tmp_path):
     torch.save(_content(), tmp_path / "epoch_12.pth")
     cfg = model_zoo.get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml")
     cfg.merge_from_list(NARROW)
     model = build_model(cfg).eval()
-    checkpointer = DetectionCheckpointer(model)
-    checkpointer.load(str(tmp_path / "epoch_12.pth"))
-    assert not checkpointer.report.missing
-    assert not checkpointer.report.unexpected
-    image = torch.from_numpy(np.random.RandomState(0).randn(3, 96, 128)).float()
-    with torch.no_grad():
-        found = model([{"image": image, "height": 96, "width": 128}])[0]["instances"]
+    found = predicted(model, tmp_path / "epoch_12.pth")
     assert len(found) == 100
     boxes = [
         [69.536598, 32.909065, 95.311943, 88.137032],

@@ -15,7 +15,7 @@ def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
         parameters: those without a gradient do not count.
 
     Returns:
-        A float32 scalar on the device of the first; 0 on the CPU if there is no gradient.
+        A float32 scalar on the device of the first gradient. Without gradients, 0 on the CPU.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:

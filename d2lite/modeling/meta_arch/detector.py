@@ -224,7 +224,8 @@ def _on_device(truth: Any, device: torch.device) -> Any:
         fields = {name: _on_device(value, device) for name, value in truth.get_fields().items()}
         return Instances(truth.image_size, **fields)
     if type(truth) in (Tensor, Boxes, RotatedBoxes, BitMasks, Keypoints):
-        return truth.to(device, non_blocking=True)
+        # Apple's devices may read memory that was freed meanwhile.
+        return truth.to(device, non_blocking=device.type == "cuda")
     return truth.to(device) if hasattr(truth, "to") else truth
 
 

@@ -141,7 +141,7 @@ class PolygonMasks:
         corners = boxes.detach().cpu().numpy()
         for target, parts, box in zip(drawn, self.polygons, corners, strict=True):
             target.copy_(rasterize_polygons_within_box(parts, box, mask_size))
-        return drawn.to(boxes.device, non_blocking=True)
+        return drawn.to(boxes.device, non_blocking=boxes.is_cuda)
 
     @staticmethod
     def cat(polymasks_list: "Sequence[PolygonMasks]") -> "PolygonMasks":
