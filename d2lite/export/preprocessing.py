@@ -96,8 +96,8 @@ def resized(sizes: Tensor, resize: Resize) -> Tensor:
     return torch.stack([height, torch.where(is_wide, new_long, new_short)], dim=1)
 
 
-# To resize 8-bit images torch multiplies the weights of an axis by the largest power of two, of this
-# exponent at most, with which they stay below this limit as integers.
+# To resize 8-bit images torch multiplies the weights of an axis by the largest power of two, of
+# this exponent at most, with which they stay below this limit as integers.
 _MOST_DIGITS, _WEIGHT_LIMIT = 22, 2**15
 
 
@@ -112,9 +112,9 @@ def axis_weights(
         num_out: cells of the resized axis with padding.
         size_out: (N,) int64 cells without padding.
         antialias: average over all cells that a result covers, as Pillow does, with weights
-            rounded as torch rounds them for images of 8 bits. Products with such images are exact in
-            float32 down to a quarter of the size; with other weights one pixel in a hundred would
-            differ by a level, and by that the scores of some models by hundredths.
+            rounded as torch rounds them for images of 8 bits. Products with such images are exact
+            in float32 down to a quarter of the size; with other weights one pixel in a hundred
+            would differ by a level, and by that the scores of some models by hundredths.
 
     Returns:
         (N, num_out, num_in) float32; rows and columns of the padding are 0.
