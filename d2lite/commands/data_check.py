@@ -5,7 +5,7 @@
     d2lite data check coco:mine/train.json --fix mine/train_fixed.json
 
 Image files, boxes, masks, ids and classes are checked, and whether train and test share images.
-SPEC is a folder, which is checked with all its splits, or a training set and then test sets, as
+DATA is a folder, which is checked with all its splits, or a training set and then test sets, as
 strings (see docs/datasets.md) or registered names. Exit status: 0 if nothing is wrong, 1 if there
 are faults, 2 if a set is not there.
 """
@@ -19,9 +19,9 @@ from d2lite.utils.arguments import HelpFormatter
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data check`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("specs", metavar="SPEC", nargs="+", help="folder, dataset string or name")
+    parser.add_argument("specs", metavar="DATA", nargs="+", help="folder, dataset string or name")
     parser.add_argument(
-        "--fix", metavar="OUT.json", help="of one SPEC: write a copy without its faults (COCO)"
+        "--fix", metavar="OUT.json", help="of one DATA: write a copy without its faults (COCO)"
     )
     parser.add_argument(
         "--masks",

@@ -20,7 +20,7 @@ IMAGE_MODES = ("copy", "link")
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data convert`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("specs", metavar="SPEC", nargs="+", help="dataset string or name")
+    parser.add_argument("specs", metavar="DATA", nargs="+", help="dataset string or name")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the new format")
     parser.add_argument("--output", required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--classes", metavar="A,B", help="keep these classes only, in this order")

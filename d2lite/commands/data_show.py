@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_arguments(parser)
     parser.add_argument(
+        "--output",
         "--output-dir",
         default="visualized",
         metavar="DIR",

@@ -1,7 +1,7 @@
 """Find objects in images, folders and videos; draw or save them.
 
     d2lite predict output/quick_start photos/
-    d2lite predict model_final.pth street.jpg --save-as drawing,json --tiles 640
+    d2lite predict model_final.pth photo.jpg --save-as drawing,json --tiles 640
     d2lite predict --config-file R50_3x.yaml --input "holiday/*.jpg" clip.mp4 --save-json found.json
 
 RUN is a checkpoint, which carries its config, the folder of a training, a file of `d2lite export`,

@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--weights", default="", help="checkpoint to compute with (that of the report)"
     )
     parser.add_argument(
-        "--output-dir", default="", metavar="DIR", help="for the pictures (that of the report)"
+        "--output", default="", metavar="DIR", help="for the pictures (that of the report)"
     )
     add_config_options(parser, "--opts")
     return parser

@@ -18,7 +18,14 @@ from .errors import OutputError
 from .object_store import ObjectStoreHandler
 from .tar_members import TarMemberHandler
 
-__all__ = ["PathHandler", "PathManager", "atomic_write", "cache_dir", "refuse_special_file"]
+__all__ = [
+    "PathHandler",
+    "PathManager",
+    "atomic_write",
+    "cache_dir",
+    "make_folder",
+    "refuse_special_file",
+]
 
 _ZOO_HOST = "dl.fbaipublicfiles.com"
 _ZOO_ADDRESS = f"https://{_ZOO_HOST}/detectron2/"
@@ -112,6 +119,27 @@ PathManager.register_handler(_CachedURLHandler())
 PathManager.register_handler(Detectron2Handler())
 PathManager.register_handler(ObjectStoreHandler(cache_dir))
 PathManager.register_handler(TarMemberHandler(PathManager.get_local_path))
+
+
+def make_folder(path: str | os.PathLike[str], option: str) -> Path:
+    """Make a folder for results before the work that takes long, and try to write there.
+
+    Args:
+        path: of the folder; it may be there.
+        option: that names it, for the message.
+
+    Raises:
+        OutputError: if it cannot be made, or no file in it.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror
+        raise OutputError(f"{option} {folder}: {reason}. Name a folder to write to.") from error
+    return folder
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from d2lite.utils.errors import OutputError
-from d2lite.utils.file_io import PathManager, atomic_write, cache_dir
+from d2lite.utils.file_io import PathManager, atomic_write, cache_dir, make_folder
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "größe\n"), ("wb", b"\x00\xff")])
@@ -44,6 +44,16 @@ def test_folder_that_cannot_be_made_is_named_with_a_mend(tmp_path):
         atomic_write(tmp_path / "taken" / "x"),
     ):
         pass
+
+
+def test_folder_is_made_and_tried_before_the_work(tmp_path):
+    assert make_folder(tmp_path / "a/b", "--output").is_dir()
+    assert list((tmp_path / "a/b").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"--json .*file: it is a file\. Name a folder"):
+        make_folder(tmp_path / "file", "--json")
+    with pytest.raises(OutputError, match=r"--json .*Not a directory\."):
+        make_folder(tmp_path / "file/below", "--json")
 
 
 def test_target_that_is_a_folder_is_refused_and_leaves_nothing(tmp_path):

@@ -28,7 +28,7 @@ from d2lite.reporting.evaluated_set import EvaluatedSet, read_results
 from d2lite.reporting.page import report_page
 from d2lite.reporting.write_report import REPORT_FILE, log_error_crops, write_json
 from d2lite.utils.errors import ConfigError, DataError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, make_folder
 from d2lite.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)
@@ -49,12 +49,12 @@ def analyze_files(args: argparse.Namespace) -> None:
         raise ConfigError("--errors needs --images FOLDER and --output FOLDER.")
     if args.resamples is not None and args.resamples < 0:
         raise ConfigError(f"--resamples is {args.resamples}; use 0 or more.")
+    output = make_folder(args.output, "--output") if args.output else None
     truth = read_coco_json(args.gt)
     if "annotations" not in truth or "categories" not in truth:
         raise DataError(f"{args.gt} has no 'annotations' or no 'categories' to compare with.")
     paths = [Path(path) for path in (args.results, args.against) if path]
     sets = [_analysed(path, truth, args) for path in paths]
-    output = Path(args.output) if args.output else None
     for path, one in zip(paths, sets, strict=True):
         for analysis in one.analyses:
             logger.info("%s, %s\n%s", path, analysis.task, _summary(analysis))

@@ -18,7 +18,7 @@ from d2lite.modeling import build_model
 from d2lite.modeling.compiling import compile_parts_
 from d2lite.utils.env import resolve_device
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, make_folder
 from d2lite.utils.logger import setup_logger
 
 from ..benchmarking.batches import count_classes_of, generated_batch
@@ -49,6 +49,10 @@ def benchmark(args: argparse.Namespace) -> None:
     if min(*args.workers, args.warmup, args.objects) < 0:
         raise ConfigError("--workers, --warmup and --objects are 0 or more.")
     _check_peer(args)
+    if args.json:
+        make_folder(Path(args.json).parent, "--json")
+    if args.profile:
+        make_folder(args.profile, "--profile")
     results = _TASKS[args.task](args)
     if args.json:
         with atomic_write(args.json) as stream:

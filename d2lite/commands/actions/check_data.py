@@ -9,7 +9,7 @@ from d2lite.data.datasets.by_string.auto_layout import is_recognised, recognise
 from d2lite.data.datasets.by_string.source import find_path
 from d2lite.data.datasets.by_string.splits import WHOLE
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, make_folder
 from d2lite.utils.live_line import live_line, on_terminal
 
 
@@ -34,9 +34,11 @@ def sets_of(spec: str, is_fixed: bool = False) -> list[str]:
 def check_data(args: argparse.Namespace) -> int:
     """Check all sets, print one table each; return the exit status."""
     if args.fix and len(args.specs) > 1:
-        raise ConfigError("--fix takes one SPEC: each set needs a file of its own.")
+        raise ConfigError("--fix takes one DATA: each set needs a file of its own.")
     if args.threads < 1:
         raise ConfigError(f"--threads is {args.threads}; it must be 1 or more.")
+    if args.fix:
+        make_folder(Path(args.fix).parent, "--fix")
     sets = []
     for name in [name for spec in args.specs for name in sets_of(spec, bool(args.fix))]:
         checked = check_dataset(

@@ -20,7 +20,7 @@ from d2lite.mmdet import (
 )
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ def migrate_mmdet(path: Path, output: Path | None) -> None:
         text = _as_yaml(convert_mmdet_config(read_mmdet_config(path)), path.name)
         _give(text, path, output)
         return
+    if output is not None:
+        make_folder(output, "--output")
     content = read_checkpoint(str(path))
     meta = content.get("meta")
     config = meta.get("cfg", meta.get("config")) if isinstance(meta, Mapping) else None
@@ -54,7 +56,6 @@ def migrate_mmdet(path: Path, output: Path | None) -> None:
     # With the model built, so that a weight that does not fit is found now.
     weights = convert_checkpoint(str(path), model=build_model(cfg), class_names=names, strip=True)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         target = output / f"{path.stem}.pth"
         if target.resolve() == path.resolve():
             raise ConfigError(
@@ -71,7 +72,6 @@ def _give(text: str, path: Path, output: Path | None) -> None:
         print(text, end="")
         return
     target = output / f"{path.stem}.yaml"
-    target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as file:
         file.write(text)
     print(f"Wrote {target}")

@@ -30,6 +30,7 @@ from d2lite.predicting.tracking import Tracker
 from d2lite.predicting.video import Video, VideoFile, write_video
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DataError, OutputError
+from d2lite.utils.file_io import make_folder
 from d2lite.utils.logger import setup_logger
 
 from .predict_words import parse_threshold, split_words, unique_stems
@@ -68,7 +69,7 @@ def _predict(args: argparse.Namespace) -> int:
     formats = parse_formats(args.save_as)
     inputs = find_inputs(words)
     _check_formats(formats, [one for one in inputs if one.is_video], args)
-    _make_folder(Path(args.output), inputs)
+    _check_output(args, formats, inputs)
     threshold = parse_threshold(args.confidence_threshold)
     predictor = Predictor(
         cfg,
@@ -94,12 +95,22 @@ def _check_formats(formats: list[str], videos: list[Input], args: argparse.Names
         Tracker()  # says at once if its package is missing
 
 
-def _make_folder(output: Path, inputs: list[Input]) -> None:
-    try:
-        is_folder = len(inputs) > 1 or not output.suffix
-        (output if is_folder else output.parent).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"--output {output}: {error.strerror}.") from error
+def _check_output(args: argparse.Namespace, formats: list[str], inputs: list[Input]) -> None:
+    """Make the folders of all results, and refuse a file where a folder is needed."""
+    output = Path(args.output)
+    if _is_file(output, inputs) and formats != ["drawing"]:
+        raise OutputError(
+            f"--output {output} is a file, and --save-as {','.join(formats)} writes a folder. Name "
+            "a folder."
+        )
+    is_folder = len(inputs) > 1 or not output.suffix
+    make_folder(output if is_folder else output.parent, "--output")
+    if args.save_json:
+        make_folder(Path(args.save_json).parent, "--save-json")
+
+
+def _is_file(output: Path, inputs: list[Input]) -> bool:
+    return len(inputs) == 1 and bool(output.suffix) and not output.is_dir()
 
 
 class _Prediction:
@@ -123,19 +134,14 @@ class _Prediction:
 
     def run(self, inputs: list[Input]) -> int:
         """Predict all, write everything, and return the exit status."""
-        is_file = len(inputs) == 1 and self.output.suffix and not self.output.is_dir()
-        if is_file and self.writer.formats != ["drawing"]:
-            raise OutputError(
-                f"--output {self.output} is a file, and --save-as "
-                f"{','.join(self.writer.formats)} writes a folder. Name a folder."
-            )
+        is_file = _is_file(self.output, inputs)
         images = [one.name for one in inputs if not one.is_video]
         videos = [one for one in inputs if one.is_video]
         progress = None
         entries: list[dict[str, Any]] = []
         if len(images) > 1:
             progress = Progress(self.output, self._options(), process=self.first)
-        for name, content, drawn in self._images(images, progress, bool(is_file)):
+        for name, content, drawn in self._images(images, progress, is_file):
             if progress is not None:
                 progress.add(name, content)
             else:

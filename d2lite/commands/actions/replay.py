@@ -17,6 +17,7 @@ from d2lite.engine.reports.nonfinite_report import read_report
 from d2lite.engine.reports.replay import load_reported_batch, measure_batch
 from d2lite.engine.reports.sample_pictures import draw_sample
 from d2lite.utils.errors import OutputError
+from d2lite.utils.file_io import make_folder
 from d2lite.utils.logger import setup_logger
 
 logger = logging.getLogger("d2lite.replay_batch")
@@ -38,10 +39,6 @@ def find_weights(args: argparse.Namespace, report: dict[str, Any]) -> str:
 def draw(cfg: CfgNode, batch: list[dict[str, Any]], folder: Path) -> None:
     """Write a picture of each sample."""
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}.") from error
     for number, sample in enumerate(batch):
         picture = draw_sample(sample, cfg.INPUT.FORMAT, metadata)
         path = folder / f"{number}_{Path(str(sample.get('file_name', 'sample'))).stem}.png"
@@ -73,9 +70,9 @@ def replay(args: argparse.Namespace) -> None:
     report = read_report(args.report)
     config = args.config_file or str(args.report.parent / report["config"])
     cfg = setup_cfg(config, args.opts or (), args.imports)
+    folder = make_folder(args.output or args.report.with_suffix(""), "--output")
     batch = load_reported_batch(cfg, report, DefaultTrainer.build_train_loader)
-    folder = args.output_dir or args.report.with_suffix("")
-    draw(cfg, batch, Path(folder))
+    draw(cfg, batch, folder)
     model = DefaultTrainer.build_model(cfg)
     weights = find_weights(args, report)
     logger.info(f"Weights: {weights or 'random, since there are none'}")

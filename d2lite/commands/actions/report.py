@@ -8,6 +8,7 @@ from d2lite.engine.command_line import import_user_code
 from d2lite.reporting.comparison import compare_runs, is_sure
 from d2lite.reporting.write_report import write_run_report
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.file_io import make_folder
 from d2lite.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,10 @@ def report(args: argparse.Namespace) -> None:
         ConfigError: for --errors with more than one run.
     """
     setup_logger()
+    if args.output:
+        make_folder(Path(args.output).parent, "--output")
+    if args.errors:
+        make_folder(args.errors, "--errors")
     for path in args.imports:
         import_user_code(path)
     folders = [Path(run) for run in args.runs]

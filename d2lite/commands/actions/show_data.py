@@ -17,6 +17,7 @@ from d2lite.data.records.object_checks import drop_invalid
 from d2lite.engine import setup_cfg
 from d2lite.engine.reports.sample_pictures import draw_sample
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError, UserError
+from d2lite.utils.file_io import make_folder
 from d2lite.utils.logger import setup_logger
 from d2lite.visualization import Visualizer, legible_scale
 
@@ -75,16 +76,12 @@ def show_data(args: argparse.Namespace) -> None:
         )
     if args.source == "dataloader" and args.limit <= 0:
         raise ConfigError("--source dataloader never ends: give a --limit above 0.")
-    folder = Path(args.output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"--output-dir {folder}: {error.strerror}.") from error
+    folder = make_folder(args.output, "--output")
     pictures = (yielded if args.source == "dataloader" else annotated)(cfg)
     count = 0
     for count, (name, picture) in enumerate(islice(pictures, args.limit or None), start=1):
         # Numbered: one image comes up again in the stream, and two folders may share a file name.
         path = folder / f"{count:05d}_{Path(name).stem}.jpg"
         if not cv2.imwrite(str(path), np.ascontiguousarray(picture[:, :, ::-1])):
-            raise OutputError(f"--output-dir {folder}: {path.name} could not be written.")
+            raise OutputError(f"--output {folder}: {path.name} could not be written.")
     logger.info("%d images written to %s", count, folder)
