@@ -1,6 +1,7 @@
 """export_model: a trained model as one file, with a proof beside it."""
 
 import copy
+import importlib.util
 import json
 import logging
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from d2lite.config import CfgNode
 from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.engine import DefaultPredictor, DefaultTrainer
 from d2lite.engine.defaults import require_test_sets
-from d2lite.utils.errors import ExportError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.errors import ExportError, MissingPackageError
+from d2lite.utils.file_io import atomic_write, make_folder
 
 from .comparison import HALF_TOLERANCE, INT8_TOLERANCE, Tolerance
 from .exportable import export_fault
@@ -25,8 +26,8 @@ from .function import DetectorFunction, fold_batch_norms_
 from .metadata import describe
 from .preprocessing import Resize, resize_of
 from .program import example_inputs
-from .proof import as_given, prove
-from .smaller import calibration_images, halve_weights, quantize
+from .proof import as_given, find_images, prove
+from .smaller import CALIBRATION_IMAGES, calibration_images, halve_weights, quantize
 from .to_onnx import export_onnx
 from .to_openvino import export_openvino
 from .to_torch import export_torch
@@ -44,6 +45,10 @@ _FILES: dict[str, tuple[str, Writer]] = {
     "onnx": ("model.onnx", export_onnx),
     "torch": ("model.pt2", export_torch),
     "openvino": ("model.xml", export_openvino),
+}
+_PACKAGES = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
 }
 
 
@@ -71,7 +76,7 @@ def export_model(
         to: "onnx", "torch" or "openvino"; or "torchscript", see `export_torchscript`.
         paste_masks: give masks in the pixels of the images.
         resize: resize as evaluation does, inside of the file.
-        data: dataset of the proof; see `prove`.
+        data: dataset of the proof; see `find_images`.
         num_images: images of the proof.
         with_runner: add what the folder needs to run without this package, see `write_runner`.
         half: store weights in float16; the file computes in float32.
@@ -85,9 +90,12 @@ def export_model(
 
     Raises:
         ExportError: if the model cannot be exported; nothing is written then.
+        UserError: if a dataset is not there, or the folder cannot be written.
         MissingPackageError: if a package of the format is not installed.
     """
     _check_options(to, with_runner=with_runner, half=half, int8=bool(int8))
+    if num_images < 1:
+        raise ExportError(f"--num-images is {num_images}; the proof needs 1 or more.")
     cfg = cfg.clone()
     cfg.defrost()
     # The file runs on any device; it is recorded on the one that all machines have.
@@ -95,14 +103,21 @@ def export_model(
     fault = export_fault(cfg, resize=resize) if to != "torchscript" else None
     if fault:
         raise ExportError(fault)
-    predictor = DefaultPredictor(cfg)
-    cfg, model = predictor.cfg, predictor.model
+    # What the last steps need is looked for now: the first ones take long.
+    _require_packages(to, int8=bool(int8))
+    images = find_images(cfg, data, num_images)
+    ranges = find_images(cfg, int8, CALIBRATION_IMAGES)[1] if int8 else []
     if run_eval:
         require_test_sets(cfg)
     folder = Path(output)
+    if to != "torchscript":
+        make_folder(folder, "--output")
+    predictor = DefaultPredictor(cfg)
+    cfg, model = predictor.cfg, predictor.model
     if to == "torchscript":
         path = folder / "model.ts"
-        exported: nn.Module = export_torchscript(cfg, model, path, method, sample_image)
+        sample = sample_image or str(images[1][0]["file_name"])
+        exported: nn.Module = export_torchscript(cfg, model, path, method, sample)
     else:
         name, write = _FILES[to]
         path = folder / name
@@ -112,8 +127,8 @@ def export_model(
         if half:
             write = partial(write, shrink=halve_weights)
         elif int8:
-            images = calibration_images(as_given(cfg) if resize else cfg, int8)
-            write = partial(write, shrink=partial(quantize, images=images))
+            inputs = calibration_images(as_given(cfg) if resize else cfg, ranges)
+            write = partial(write, shrink=partial(quantize, images=inputs))
         _write(write, function, path, facts)
         if with_runner:
             write_runner(path, facts)
@@ -124,8 +139,7 @@ def export_model(
         model,
         exported,
         HALF_TOLERANCE if half else INT8_TOLERANCE if int8 else Tolerance(),
-        data=data,
-        count=num_images,
+        images=images,
         in_batches=to != "torchscript",
         resizes=resize or to == "torchscript",
     )
@@ -151,8 +165,16 @@ def _check_options(to: str, *, with_runner: bool, half: bool, int8: bool) -> Non
         raise ExportError("Give --half or --int8, not both: 8 bits are fewer than 16.")
 
 
+def _require_packages(to: str, *, int8: bool) -> None:
+    needed = {*_PACKAGES.get(to, ()), *(("onnxruntime",) if int8 else ())}
+    missing = sorted(name for name in needed if importlib.util.find_spec(name) is None)
+    if missing:
+        raise MissingPackageError(
+            f"Exporting to {to} needs {', '.join(missing)}: pip install 'd2lite[export]'"
+        )
+
+
 def _write(write: Writer, function: DetectorFunction, path: Path, facts: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     logger.info(f"Exporting {facts['architecture']} to {path}")
     try:
         write(function, path, facts)

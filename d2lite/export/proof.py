@@ -14,7 +14,7 @@ from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from d2lite.engine import DefaultTrainer
 from d2lite.engine.derived_config import check_test_classes
-from d2lite.utils.errors import UserError
+from d2lite.utils.errors import DataError, UserError
 
 from .comparison import Difference, Tolerance, compare_results
 
@@ -35,21 +35,18 @@ def prove(
     exported: nn.Module,
     tolerance: Tolerance,
     *,
-    data: str | None = None,
-    count: int = 20,
+    images: tuple[str, list[dict[str, Any]]],
     in_batches: bool = True,
     resizes: bool = True,
 ) -> dict[str, Any]:
     """Run both on the first images of a dataset, one by one, in a batch, and after an empty image.
 
     Args:
-        cfg: of the model; DATASETS.TEST names the dataset by default, the shapes that this
-            package draws where that is not on this machine.
+        cfg: of the model.
         model: in evaluation mode.
         exported: an `ExportedModel`.
         tolerance: what counts as equal.
-        data: another dataset.
-        count: images.
+        images: what `find_images` gives.
         in_batches: whether the file takes several images at once.
         resizes: whether the file resizes images.
 
@@ -58,7 +55,7 @@ def prove(
         differences, the share of matched detections, `ap` of both where the images have labels of
         the model's classes, and the differences of each image.
     """
-    name, records = find_images(cfg, data, count)
+    name, records = images
     mappers = [DatasetMapper(each, False) for each in (cfg, as_given(cfg) if resizes else cfg)]
     with _subset(name, records) as subset:
         rows, ap = _run_one_by_one(cfg, mappers, model, exported, subset, records, tolerance)
@@ -93,22 +90,34 @@ def _mean_matched(rows: Sequence[dict[str, Any]]) -> float | None:
 
 
 def find_images(cfg: CfgNode, data: str | None, count: int) -> tuple[str, list[dict[str, Any]]]:
-    """A name and the first records of a dataset, of DATASETS.TEST or of drawn shapes.
+    """A name and the first records of a dataset, whose first image can be read.
 
     Args:
-        cfg: see `prove`.
+        cfg: DATASETS.TEST names the dataset by default, the shapes that this package draws where
+            that is not on this machine.
         data: another dataset.
         count: of the records.
+
+    Raises:
+        UserError: if there is no dataset `data`, or its first image cannot be read.
     """
     if data is not None:
-        return data, list(DatasetCatalog.get(data))[:count]
+        return data, _records(cfg, data, count)
     for name in cfg.DATASETS.TEST:
         try:
-            return name, list(DatasetCatalog.get(name))[:count]
+            return name, _records(cfg, name, count)
         except (UserError, OSError, KeyError) as error:
             logger.info(f"{name} is not used for the proof: {error}")
     logger.info("The proof is made on drawn shapes; name a dataset of the model by --data")
-    return _DRAWN, list(DatasetCatalog.get(_DRAWN))[:count]
+    return _DRAWN, _records(cfg, _DRAWN, count)
+
+
+def _records(cfg: CfgNode, name: str, count: int) -> list[dict[str, Any]]:
+    records = list(DatasetCatalog.get(name))[:count]
+    if not records:
+        raise DataError(f"The dataset {name} has no images.")
+    DatasetMapper(cfg, False)(copy.deepcopy(records[0]))
+    return records
 
 
 @contextmanager

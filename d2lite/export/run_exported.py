@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Find objects in images with the model in this folder, and print them as JSON.
 
-python run.py street.jpg dog.jpg --threshold 0.5
+python run.py photo.jpg dog.jpg --threshold 0.5
 """
 
 # `d2lite export --with-runner` copies this file; it needs numpy, Pillow, onnxruntime or openvino.

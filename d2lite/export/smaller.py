@@ -4,7 +4,7 @@ import copy
 import importlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from d2lite.config import CfgNode
 from d2lite.data import DatasetMapper
 from d2lite.utils.errors import MissingPackageError
 
-from .proof import find_images
+__all__ = ["CALIBRATION_IMAGES", "calibration_images", "halve_weights", "quantize"]
 
-__all__ = ["calibration_images", "halve_weights", "quantize"]
+CALIBRATION_IMAGES = 64
+"""From so many images the ranges of activations are taken."""
 
 # Smaller tensors are biases, anchors and thresholds.
 _LEAST_WEIGHTS = 1024
-_CALIBRATION_IMAGES = 64
 # Layers that take most of the time. Boxes are decoded and images resized in float32.
 _QUANTIZED = ("Conv", "ConvTranspose", "Gemm")
 # Results are chosen by these, so layers whose output goes nowhere else are the last of a network.
@@ -128,15 +128,17 @@ def _first_and_last(graph: Any) -> list[str]:
     return [*next_layers(["images"]), *last]
 
 
-def calibration_images(cfg: CfgNode, data: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def calibration_images(
+    cfg: CfgNode, records: Sequence[dict[str, Any]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Inputs of an exported file, for `quantize`.
 
     Args:
         cfg: how images are prepared.
-        data: a dataset, of which the first images are taken.
+        records: of a dataset.
     """
     mapper = DatasetMapper(cfg, False)
-    for record in find_images(cfg, data, _CALIBRATION_IMAGES)[1]:
+    for record in records:
         image = mapper(copy.deepcopy(record))["image"].numpy()
         yield image[None], np.array([image.shape[1:]], dtype=np.int64)
 

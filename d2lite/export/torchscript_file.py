@@ -21,7 +21,6 @@ from d2lite.modeling.postprocessing import detector_postprocess
 from d2lite.structures import Boxes, Instances
 
 from .flatten import TracingAdapter
-from .proof import find_images
 from .scripted_parts import check_is_compilable, quiet_torchscript
 from .torchscript import dump_torchscript_IR, scripting_with_instances
 
@@ -63,7 +62,7 @@ class TorchScriptModel(nn.Module):
 
 
 def export_torchscript(
-    cfg: CfgNode, model: nn.Module, path: Path, method: str, sample_image: str | None
+    cfg: CfgNode, model: nn.Module, path: Path, method: str, sample_image: str
 ) -> TorchScriptModel:
     """Write the file, and its code and graphs as text beside it.
 
@@ -73,7 +72,7 @@ def export_torchscript(
         path: of the file.
         method: "tracing" for a function of (C, H, W) float32 that gives a tuple of tensors, or
             "scripting" for one of ({"image": (C, H, W) float32},) that gives [{field: tensor}].
-        sample_image: an image to trace with; the first of DATASETS.TEST by default.
+        sample_image: an image to trace with.
 
     Raises:
         ExportError: for a model that TorchScript cannot be made of.
@@ -90,9 +89,8 @@ def export_torchscript(
     return TorchScriptModel(run, cfg)
 
 
-def _traced(cfg: CfgNode, model: nn.Module, sample_image: str | None) -> tuple[Any, Run]:
-    name = sample_image or find_images(cfg, None, 1)[1][0]["file_name"]
-    image = DatasetMapper(cfg, False)({"file_name": name})["image"].float()
+def _traced(cfg: CfgNode, model: nn.Module, sample_image: str) -> tuple[Any, Run]:
+    image = DatasetMapper(cfg, False)({"file_name": sample_image})["image"].float()
     adapter = TracingAdapter(model, [{"image": image}], _without_pasting)
     made = torch.jit.trace(adapter, adapter.flattened_inputs, check_trace=False)
 
@@ -111,7 +109,7 @@ def _without_pasting(model: nn.Module, batch: Any) -> Any:
     return model(batch)
 
 
-def _scripted(cfg: CfgNode, model: nn.Module, sample_image: str | None) -> tuple[Any, Run]:
+def _scripted(cfg: CfgNode, model: nn.Module, sample_image: str) -> tuple[Any, Run]:
     made = scripting_with_instances(_OneImage(model).eval(), _FIELDS)
 
     def run(image: Tensor) -> Instances:

@@ -15,7 +15,7 @@ _README = """\
 # {architecture}
 
     pip install numpy pillow {package}
-    python run.py street.jpg --threshold 0.5
+    python run.py photo.jpg --threshold 0.5
 
 `run.py` prints the objects of each image as JSON: class, score, box (x0, y0, x1, y1 in pixels) and,
 where the model has them, mask (COCO's run lengths). `{file}` is the model, written by

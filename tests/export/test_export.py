@@ -1,5 +1,6 @@
 """One exported file for images and batches of any size, and the proof that comes with it."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -15,9 +16,20 @@ from d2lite.commands.export import build_parser, main
 from d2lite.export import ExportedModel, export_model, open_session
 from d2lite.export.write_runner import write_runner
 from d2lite.predicting import Predictor
-from d2lite.utils.errors import ConfigError, ExportError, MissingFileError, WeightsError
+from d2lite.utils.errors import (
+    ConfigError,
+    ExportError,
+    MissingFileError,
+    MissingPackageError,
+    OutputError,
+    UnknownNameError,
+    WeightsError,
+)
 from tests.data.spec_files import coco, picture
 from tests.modeling.small_detectors import images_of, small_config
+
+# The face has a function of this name.
+export_module = importlib.import_module("d2lite.export.export_model")
 
 
 def test_file_states_its_classes_input_thresholds_and_version(onnx_file):
@@ -50,6 +62,44 @@ def test_model_that_cannot_be_exported_is_refused_before_anything_is_written(tmp
 def test_unknown_format_is_refused(tmp_path):
     with pytest.raises(ExportError, match="no format 'caffe'; choose one of onnx, torch, openvino"):
         export_model(small_config("faster"), tmp_path, to="caffe")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"data": "shapes_vla"}, UnknownNameError, "Did you mean 'shapes_val'"),
+        ({"int8": "coco:no.json@photos"}, MissingFileError, r"no\.json"),
+        ({"run_eval": True}, ConfigError, r"DATASETS\.TEST is empty"),
+        ({"num_images": 0}, ExportError, "--num-images is 0"),
+    ],
+)
+def test_a_mistake_that_the_last_steps_would_meet_is_said_before_the_model_is_made(
+    options, error, message, tmp_path, monkeypatch
+):
+    """A mistyped dataset was found after 20 seconds of exporting."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(export_module, "DefaultPredictor", None)
+    cfg = small_config("faster", "DATASETS.TEST", ())
+    with pytest.raises(error, match=message):
+        export_model(cfg, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_refused_before_the_model_is_made(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(export_module, "DefaultPredictor", None)
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError, match=r"--output .*out: it is a file\. Name a folder"):
+        export_model(small_config("faster"), tmp_path / "out")
+
+
+def test_missing_packages_are_all_named_before_the_model_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "DefaultPredictor", None)
+    monkeypatch.setattr(export_module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"onnx, onnxruntime, onnxscript: pip install"):
+        export_model(small_config("faster"), tmp_path / "out")
 
 
 def test_file_that_is_missing_or_was_not_exported_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from torch import nn
 
 from d2lite.export import ExportedModel, open_session
 from d2lite.export.comparison import Tolerance, compare_results
-from d2lite.export.proof import prove
+from d2lite.export.proof import find_images, prove
 from tests.modeling.small_detectors import images_of
 
 from .images import SIZES, as_evaluation, black_image
@@ -147,6 +147,7 @@ class _Troubled(nn.Module):
 def test_the_proof_finds_the_trouble_and_names_the_image(made, trouble, images):
     cfg, model, _ = made
     file = _Troubled(model, trouble)
-    proof = prove(cfg, model, file, Tolerance(), data="shapes_val", count=4, resizes=False)
+    found = find_images(cfg, "shapes_val", 4)
+    proof = prove(cfg, model, file, Tolerance(), images=found, resizes=False)
     assert proof["agrees"] == (trouble == "none")
     assert set(images) <= set(proof["disagreements"])

@@ -10,7 +10,8 @@ from d2lite.export.comparison import HALF_TOLERANCE, compare_results
 from d2lite.export.export_model import make_function
 from d2lite.export.exported_model import ExportedModel
 from d2lite.export.metadata import describe
-from d2lite.export.smaller import calibration_images, halve_weights, quantize
+from d2lite.export.proof import find_images
+from d2lite.export.smaller import CALIBRATION_IMAGES, calibration_images, halve_weights, quantize
 from d2lite.export.to_onnx import export_onnx
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ExportError
@@ -76,7 +77,9 @@ def test_all_but_the_first_and_last_convolutions_are_quantized_whole(norm, tmp_p
 
 
 def test_ranges_are_taken_from_the_first_images_of_a_dataset():
-    images = list(calibration_images(small_config("faster"), "shapes_val"))
+    cfg = small_config("faster")
+    records = find_images(cfg, "shapes_val", CALIBRATION_IMAGES)[1]
+    images = list(calibration_images(cfg, records))
     assert len(images) == 64
     assert images[0][0].dtype == np.uint8
     assert images[0][0].shape[2:] == tuple(images[0][1][0])
