@@ -54,6 +54,10 @@ class NameScheme:
 # Ends of keys whose values are lists by the number of a class or a keypoint.
 _LISTS = ("_classes", "_colors", "_names")
 
+# Of a message: forms of strings, and how many registered names.
+_COMMON = ("auto", "coco", "voc", "yolo", "labelme")
+_SHOWN = 5
+
 _schemes: dict[str, NameScheme] = {}
 
 
@@ -73,18 +77,25 @@ def dataset_file_stem(name: str) -> str:
 
 def _no_such_dataset(name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that nobody registered, with the names that look like it."""
-    known = sorted(known)
-    near = get_close_matches(str(name), known, n=3, cutoff=0.6)
-    begin = f"No dataset is registered under the name {name!r}. "
+    known = list(known)
+    begin = f"No dataset is registered under the name {name!r}"
     if Path(str(name)).exists():
-        return UnknownNameError(f"{begin}It is a path: write 'auto:{name}', see docs/datasets.md.")
-    guess = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        return UnknownNameError(
+            f"{begin}. It is a path: write 'auto:{name}', see docs/datasets.md."
+        )
+    kind, colon, files = str(name).partition(":")
+    near = get_close_matches(kind, _schemes, n=1) if colon else []
+    near = [f"{one}:{files}" for one in near] or get_close_matches(str(name), known, n=3)
+    if near:
+        return UnknownNameError(f"{begin}. Did you mean {' or '.join(map(repr, near))}?")
+    forms = ", ".join(_schemes[kind].form for kind in _COMMON if kind in _schemes)
+    # All of them would fill a screen; a user's own are the last ones.
+    shown = ", ".join(known[-_SHOWN:])
     return UnknownNameError(
-        f"{begin}{guess}"
-        f"Registered: {', '.join(known) or 'none'}. "
-        f"Name a dataset by its files ({', '.join(s.form for s in _schemes.values()) or 'none'}), "
-        "or register your own with DatasetCatalog.register(name, function) or "
-        "register_coco_instances(...) in a module that is imported before the name is used."
+        f"{begin}, and there is no such folder or file (working folder {Path.cwd()}). Name a "
+        f"dataset by its files ({forms}; docs/datasets.md has all forms), or register it in a "
+        "module that --import names. The last of "
+        f"{len(known)} registered names: {shown or 'none'}."
     )
 
 

@@ -90,13 +90,16 @@ def _of_run(folder: Path, opts: Sequence[str], imports: Sequence[str]) -> CfgNod
         return _of_config_file(folder / "config.yaml", opts, imports)
     last = last_checkpoint(folder)
     if not last:
-        runs = sorted(str(path.parent) for path in folder.glob("*/config.yaml"))[:3]
-        give = " or ".join(runs) or "the folder that training wrote (OUTPUT_DIR), or a checkpoint"
+        give = _runs_in(folder) or "the folder that training wrote (OUTPUT_DIR), or a checkpoint"
         raise MissingFileError(
             f"{folder} is not the folder of a run: it has neither config.yaml nor last_checkpoint. "
             f"Give {give}."
         )
     return _of_checkpoint(last, opts, imports)
+
+
+def _runs_in(folder: Path) -> str:
+    return " or ".join(sorted(str(path.parent) for path in folder.glob("*/config.yaml"))[:3])
 
 
 def _of_config_file(path: Path, opts: Sequence[str], imports: Sequence[str]) -> CfgNode:
@@ -185,8 +188,11 @@ def _of_name(name: str, opts: Sequence[str], imports: Sequence[str]) -> CfgNode:
     try:
         file = find_config_file(name)
     except UserError as error:
+        # A bare name is rather that of a published model.
+        runs = _runs_in(Path(name).parent) if "/" in name else ""
+        text = f"Give {runs}." if runs else str(error)
         raise MissingConfigError(
-            f"{name}: there is no such run folder, checkpoint or published model. {error}"
+            f"{name}: there is no such run folder, checkpoint or published model. {text}"
         ) from error
     cfg = setup_cfg(str(file), opts, imports)
     if any(_SETS_WEIGHTS.match(word) for word in opts):

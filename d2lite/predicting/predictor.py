@@ -41,7 +41,7 @@ class Predictor:
     """A trained model for images of any kind; one object may be used by several threads.
 
         predictor = Predictor("output/model_final.pth")
-        result = predictor("street.jpg")
+        result = predictor("photo.jpg")
         print(result.names, result.boxes)
         result.plot("found.png")
 

@@ -64,6 +64,15 @@ def test_what_is_not_a_run_is_named(d2lite, words, part):
     assert "Traceback" not in err
 
 
+def test_a_run_that_is_not_there_is_answered_with_those_beside_it(d2lite, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/config.yaml").write_text("")
+    status, _, err = d2lite("eval", tmp_path / "fotos")
+    assert status == 2
+    assert f"Give {tmp_path / 'photos'}." in err
+    assert "Known configs" not in err
+
+
 def test_a_folder_without_a_checkpoint_is_named(d2lite, tmp_path):
     status, _, err = d2lite("eval", tmp_path)
     assert status == 2

@@ -41,7 +41,22 @@ def test_what_cannot_be_called_is_refused(name):
 def test_an_unknown_name_gets_near_ones():
     with pytest.raises(UnknownNameError, match="Did you mean 'coco_2017_train'") as info:
         DatasetCatalog.get("coco_2017_trian")
-    assert "shapes_val" in str(info.value)
+    assert "shapes_val" not in str(info.value)
+
+
+def test_a_mistyped_kind_of_string_gets_the_near_one():
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'coco:a\.json@photos'"):
+        DatasetCatalog.get("cocco:a.json@photos")
+
+
+def test_a_name_unlike_any_other_is_answered_in_a_few_words(name):
+    """All names and forms filled a screen."""
+    DatasetCatalog.register(name, list)
+    with pytest.raises(UnknownNameError, match="no such folder or file") as info:
+        DatasetCatalog.get("fotos")
+    assert "auto:DIR@SPLIT" in str(info.value)
+    assert name in str(info.value)
+    assert len(str(info.value)) < 600
 
 
 def test_a_removed_name_is_unknown(name):
