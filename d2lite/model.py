@@ -11,6 +11,7 @@ from d2lite.engine.derived_config import ClassKey
 from d2lite.export import export_model
 from d2lite.predicting import Predictor, Result
 from d2lite.predicting.model_source import model_config
+from d2lite.recipes import find_sets
 from d2lite.utils.errors import StateError
 
 __all__ = ["Model"]
@@ -22,8 +23,8 @@ class Model:
     """A model from its training to its predictions.
 
         model = d2lite.Model("mask_rcnn_R_50_FPN_3x")
-        model.train("coco:labels.json@photos", options={"SOLVER.MAX_ITER": 3000})
-        model.predict("street.jpg").plot("found.png")
+        model.train("photos/", options={"SOLVER.MAX_ITER": 3000})
+        model.predict("photo.jpg").plot("found.png")
 
     What it does, it does by `cfg` and `trainer`, which may be used directly at any time.
 
@@ -64,9 +65,10 @@ class Model:
         """Train, beginning from the present weights.
 
         Args:
-            data: names of datasets or strings that name their files, see docs/datasets.md; None for
-                DATASETS.TRAIN.
-            test: of the evaluation; None for DATASETS.TEST, or for none where `data` is given.
+            data: the folder of your data, as for `d2lite train`; or names of datasets or strings
+                that name their files, see docs/datasets.md; None for DATASETS.TRAIN.
+            test: of the evaluation; None for DATASETS.TEST, or where `data` is one text for its
+                own validation part, if it has one.
             resume: continue the run in OUTPUT_DIR, see `DefaultTrainer.resume_or_load`.
             options: keys of the configuration and their values, kept for later calls.
 
@@ -77,6 +79,8 @@ class Model:
             UserError: if the configuration or the data do not fit.
         """
         if data is not None:
+            if isinstance(data, str) and test is None:
+                data, test, _ = find_sets(data)
             _set(self.cfg, {"DATASETS.TRAIN": _names(data), "DATASETS.TEST": _names(test or ())})
             _free_classes(self.cfg)
         elif test is not None:

@@ -9,6 +9,7 @@ import d2lite
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.engine.resuming import facts_of_weights
 from d2lite.utils.errors import StateError, UserError
+from tests.data.spec_files import coco
 from tests.predicting.conftest import checkpoint, tiny_cfg  # noqa: F401
 
 SHORT = {
@@ -82,6 +83,18 @@ def test_trained_model_takes_data_of_other_classes(tmp_path, checkpoint, stars_a
     assert model.train(stars_and_hearts, options=options) is None
     assert model.cfg.MODEL.ROI_HEADS.NUM_CLASSES == 2
     assert model.predict("shapes://val/1").class_names == ["star", "heart"]
+
+
+def test_a_folder_is_split_as_on_the_command_line(tmp_path, monkeypatch):
+    coco(tmp_path / "labels.json")
+    monkeypatch.setattr("d2lite.model.DefaultTrainer", None)
+    model = d2lite.Model("quick_start")
+    with pytest.raises(TypeError):
+        model.train(str(tmp_path))
+    sets = model.cfg.DATASETS
+    assert [*sets.TRAIN, *sets.TEST] == [
+        f"auto:{tmp_path}@{part}?val_fraction=0.2" for part in ("train", "val")
+    ]
 
 
 def test_names_of_carried_configs_are_models_to_train():

@@ -29,7 +29,7 @@ def test_code_blocks_run(checkpoint, tmp_path, monkeypatch):
     # The random weights of the test are not sure of anything.
     content["d2lite"]["thresholds"] = dict.fromkeys(CLASSES, 0.0)
     write_weights(Path("model_final.pth"), content)
-    Image.fromarray(read_image("shapes://val/0", "RGB")).save("street.jpg")
+    Image.fromarray(read_image("shapes://val/0", "RGB")).save("photo.jpg")
     names: dict[str, object] = {}
     # tests/test_model.py runs the training.
     code = [block for block in blocks() if ".train(" not in block]

@@ -15,7 +15,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text(e
 
 def test_code_blocks_run(predictor, serving, photo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("street.jpg").write_bytes(photo)
+    Path("photo.jpg").write_bytes(photo)
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert blocks
     with serving(build_app(ModelQueue(predictor), Limits())) as address:
