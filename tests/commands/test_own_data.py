@@ -108,7 +108,7 @@ def test_beside_a_config_the_data_alone_are_set_or_with_auto_the_schedule_too(d2
         (["train", "no/such/photos"], "no such folder, file or dataset"),
         (["config", "solver.base_lr", "0.1"], "no such folder, file or dataset"),
         (["config", "photos", "--recipe", "best"], "fast"),
-        (["config", "photos/images"], "in no layout that auto: knows"),
+        (["config", "photos/images"], "photos, which has them"),
         (["config", "coco:no_such.json"], "no_such.json"),
         (["config", "photos", "--config-file", "mask_rcnn_R_50_FPN_1x.py"], "Python config"),
         (["config", "photos", "SOLVER.BASE_RL", "1"], "SOLVER.BASE_LR"),

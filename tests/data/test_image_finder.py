@@ -227,10 +227,17 @@ def test_auto_takes_a_file_and_says_why(tmp_path, caplog):
     assert "taken as coco, because of labels.json" in caplog.text
 
 
+def test_the_folder_of_the_images_is_answered_with_that_of_the_labels(tmp_path):
+    make.picture(tmp_path / "d/images/a.jpg")
+    _coco(tmp_path / "d")
+    with pytest.raises(DataError, match=r"images has images and no labels\. Name .*d, which has"):
+        DatasetCatalog.get(f"auto:{tmp_path / 'd/images'}")
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("a.jpg", "only images"),
+        ("a.jpg", "has images and no labels. Export the labels"),
         ("x.zip", "Name the .zip itself"),
         ("x.tfrecord", "export as COCO"),
         ("a.txt", "classes.txt"),

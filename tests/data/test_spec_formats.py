@@ -244,7 +244,7 @@ def test_auto_draws_nothing_where_the_data_are_split(tmp_path):
 
 def test_auto_says_what_it_found_and_what_it_knows(tmp_path):
     make.picture(tmp_path / "work/d/x.png")
-    with pytest.raises(DataError, match=r"Its files are 1 \.png\. There are only images"):
+    with pytest.raises(DataError, match="has images and no labels"):
         DatasetCatalog.get("auto:d")
     with pytest.raises(DataError, match="a file of no kind that auto: knows"):
         DatasetCatalog.get("auto:d/x.png")

@@ -18,7 +18,7 @@ from d2lite.engine import (
     evaluate_checkpoint,
 )
 from d2lite.engine.resuming.checkpoint_peek import seed_of_checkpoint
-from d2lite.utils.errors import ConfigError, DataError, OutputError, UserError
+from d2lite.utils.errors import ConfigError, DataError, DeviceError, OutputError, UserError
 
 from .conftest import make_records, run, saved
 
@@ -306,6 +306,14 @@ def test_output_folder_that_cannot_be_written_is_named(toy_cfg, tmp_path):
     toy_cfg.OUTPUT_DIR = str(tmp_path / "file" / "out")
     with pytest.raises(OutputError, match=r"OUTPUT_DIR '.*file/out' cannot be written"):
         DefaultTrainer(toy_cfg)
+
+
+def test_device_that_is_not_there_is_refused_before_data_are_read(toy_cfg, monkeypatch):
+    monkeypatch.setattr(DefaultTrainer, "build_train_loader", None)
+    toy_cfg.MODEL.DEVICE = "cuda:99"
+    with pytest.raises(DeviceError, match=r"MODEL\.DEVICE 'cuda:99' was asked for"):
+        DefaultTrainer(toy_cfg)
+    assert not Path(toy_cfg.OUTPUT_DIR, "config.yaml").exists()
 
 
 def test_unknown_precision_is_refused(toy_cfg):

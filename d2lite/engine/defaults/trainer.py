@@ -24,6 +24,7 @@ from d2lite.modeling import Detector
 from d2lite.modeling.compiling import compile_parts_
 from d2lite.utils import comm
 from d2lite.utils.comm import unwrap
+from d2lite.utils.env import resolve_device
 from d2lite.utils.errors import RunInterrupted, UserError
 from d2lite.utils.events import EventWriter
 from d2lite.utils.folder_lock import FolderLock
@@ -125,6 +126,9 @@ class DefaultTrainer(RunParts, TrainerBase):
         world_size = comm.get_world_size()
         self.cfg = cfg = self.auto_scale_workers(as_run_config(cfg), world_size)
         check_solver(cfg.SOLVER, world_size)
+        if not cfg.is_default("MODEL.DEVICE"):
+            # Data of many images take long to read, and the model is made after them.
+            resolve_device(cfg.MODEL.DEVICE, was_set=True)
         follow_output_address(cfg, resume=False)
         if comm.is_main_process():
             prepare_output_dir(cfg.OUTPUT_DIR)

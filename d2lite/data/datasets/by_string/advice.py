@@ -70,10 +70,20 @@ def file_advice(path: Path) -> str:
     )
 
 
+def only_images(folder: Path) -> bool:
+    """Whether a folder, with those below it, holds images and nothing else."""
+    endings = {path.suffix.lower() for path in _files(folder)}
+    return bool(endings) and endings <= set(IMAGE_ENDINGS)
+
+
+def _files(folder: Path) -> list[Path]:
+    below = (p for p in folder.rglob("*") if not is_leftover(p) and p.is_file())
+    return list(islice(below, _MAX_FILES))
+
+
 def advice(folder: Path) -> str:
     """What the folder and those below it hold, and what to export or name; begins with a blank."""
-    below = (p for p in folder.rglob("*") if not is_leftover(p) and p.is_file())
-    files = list(islice(below, _MAX_FILES))
+    files = _files(folder)
     endings = Counter(path.suffix.lower() for path in files)
     if not endings:
         return " There are no files in it."
@@ -83,6 +93,4 @@ def advice(folder: Path) -> str:
     files = [path for path in files if path.suffix.lower() in _JSON_ENDINGS][:_MAX_PEEKS]
     hints = [text.strip() for path in files if (text := file_advice(path))][:1]
     hints += [text for ending, text in _BY_ENDING.items() if ending in endings]
-    if endings.keys() <= set(IMAGE_ENDINGS):
-        hints = ["There are only images: export the annotations, too."]
     return " ".join(["", f"Its files are {listed}.", *hints[:2]])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from d2lite.utils.errors import DataError
 
-from .advice import advice, file_advice
+from .advice import advice, file_advice, only_images
 from .cvat import cvat_subsets
 from .file_kinds import csv_kind, json_kind, visible, xml_kind
 from .hugging_face import hugging_face_tables
@@ -60,6 +60,16 @@ def recognise(folder: Path) -> Splits:
         raise DataError(
             f"{folder} is a file of no kind that auto: knows.{file_advice(folder)} Known are "
             f"{_KNOWN}. Name it by its own kind, or name the folder."
+        )
+    if only_images(folder):
+        fix = (
+            f"Name {folder.parent}, which has them"
+            if is_recognised(folder.parent)
+            else "Export the labels into it as well, as COCO or YOLO where the tool can "
+            "(docs/datasets.md lists all formats)"
+        )
+        raise DataError(
+            f"{folder} has images and no labels. {fix}; or images:{folder}, to predict on."
         )
     inside = ", ".join([p.name for p in visible(folder)][:10]) or "nothing"
     raise DataError(
