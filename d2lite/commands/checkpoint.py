@@ -13,12 +13,17 @@ say which classes they know (--classes; see MODEL.KEEP_MATCHING_CLASSES), that c
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
+from d2lite.utils.arguments import (
+    HelpFormatter,
+    IntermixedParser,
+    add_config_arguments,
+    add_config_options,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite checkpoint`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = IntermixedParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("source", help="file or address: .pth, .pt, .pkl, .safetensors")
     parser.add_argument("target", help="file to write: .pth, .pt or .safetensors")
     add_config_arguments(parser)

@@ -10,12 +10,12 @@ and the losses are computed for the batch and for each image alone.
 import argparse
 from pathlib import Path
 
-from d2lite.utils.arguments import HelpFormatter, add_config_options
+from d2lite.utils.arguments import HelpFormatter, IntermixedParser, add_config_options
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite replay`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = IntermixedParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("report", type=Path, help="blow_up_ITERATION.json")
     parser.add_argument(
         "--config-file", default="", help="config of the run (config.yaml beside the report)"

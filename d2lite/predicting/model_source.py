@@ -79,8 +79,7 @@ def model_config(
     if needs_weights and (not cfg.MODEL.WEIGHTS or "ImageNetPretrained" in cfg.MODEL.WEIGHTS):
         raise ConfigError(
             f"{name} names no weights of a trained detector (MODEL.WEIGHTS is "
-            f"{cfg.MODEL.WEIGHTS!r}). Add MODEL.WEIGHTS path/to/model_final.pth at the end (of "
-            "d2lite predict: after --opts)."
+            f"{cfg.MODEL.WEIGHTS!r}). Add MODEL.WEIGHTS path/to/model_final.pth at the end."
         )
     return cfg
 
@@ -131,7 +130,7 @@ def _of_checkpoint(path: str, opts: Sequence[str], imports: Sequence[str]) -> Cf
     if not isinstance(text, str) or not text:
         raise WeightsError(
             f"{path} does not carry its config, as checkpoints of d2lite's training do. Give the "
-            f"config and the weights: --config-file CONFIG.yaml --opts MODEL.WEIGHTS {path}"
+            f"config and the weights: --config-file CONFIG.yaml MODEL.WEIGHTS {path}"
         )
     cfg = stored_config(text, path, imports)
     cfg.MODEL.WEIGHTS = path

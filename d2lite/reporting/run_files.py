@@ -16,6 +16,8 @@ from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import atomic_write
 
 FACTS_FILE = "report_facts.json"
+# Runs of a folder, in a message.
+_SHOWN = 3
 _WARNING = re.compile(r"^\[[\d/]+ [\d:]+ [\w.]+\]: (WARNING|ERROR|CRITICAL) (.*)$")
 
 
@@ -64,7 +66,7 @@ def read_facts(folder: Path) -> RunFacts:
     """The facts of a run; of one that has not written them, what its config.yaml says.
 
     Raises:
-        MissingFileError: if the folder is not there.
+        MissingFileError: if the folder is not there, or not that of a run.
         DataError: if its file of facts is damaged.
     """
     if not folder.is_dir():
@@ -82,6 +84,13 @@ def read_facts(folder: Path) -> RunFacts:
             ) from error
     config = folder / "config.yaml"
     if not config.is_file():
+        if not (folder / "metrics.json").is_file():
+            runs = sorted(str(path.parent) for path in folder.glob("*/config.yaml"))[:_SHOWN]
+            give = " or ".join(runs) or "the folder that training wrote (OUTPUT_DIR)"
+            raise MissingFileError(
+                f"There is no run in {folder}: it has no config.yaml and no metrics.json. Give "
+                f"{give}."
+            )
         return RunFacts()
     text = config.read_text(encoding="utf-8")
     try:

@@ -20,6 +20,10 @@ examples:
 
 # As the first KEY of the options looks, which argparse would take for the file of --resume.
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
+# A KEY among words that may be files, such as PHOTO.JPG.
+_SECTION_KEY = re.compile(
+    r"(MODEL|MODEL_EMA|INPUT|DATASETS|DATALOADER|SOLVER|TEST|GLOBAL)(\.[A-Z0-9_]+)+"
+)
 # The same of a Python config: KEY=VALUE, +KEY=VALUE, ~KEY.
 _OVERRIDE = re.compile(r"~[\w.\[\]]+|\+{0,2}[\w.\[\]]+=.*", re.DOTALL)
 
@@ -61,13 +65,22 @@ class ToolParser(argparse.ArgumentParser):
 
 
 class IntermixedParser(argparse.ArgumentParser):
-    """A parser that finds words without a flag before, between and after its options."""
+    """A parser that finds words without a flag before, between and after its options.
+
+    KEY VALUE pairs come last, with or without --opts before them.
+    """
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> argparse.Namespace:
         """Parse a command line."""
-        parsed: argparse.Namespace = self.parse_intermixed_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        first = next((i for i, word in enumerate(words) if _SECTION_KEY.fullmatch(word)), None)
+        if first is not None and "--opts" not in words:
+            pairs = words[first:]
+            flag = next((i for i, word in enumerate(pairs) if word.startswith("--")), len(pairs))
+            words = [*words[:first], *pairs[flag:], "--opts", *pairs[:flag]]
+        parsed: argparse.Namespace = self.parse_intermixed_args(words, namespace)
         return parsed
 
 
@@ -232,14 +245,16 @@ def add_config_options(parser: argparse.ArgumentParser, name: str) -> None:
 
     Args:
         parser: changed in place.
-        name: "opts" for trailing pairs, "--opts" for pairs after that word.
+        name: "opts" for trailing pairs, "--opts" for pairs after that word, which an
+            `IntermixedParser` does not need.
     """
     parser.add_argument(
         name,
         nargs=argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
-        help="come last, win over the file; KEY=VALUE for a Python config",
+        help="come last, win over the file; KEY=VALUE for a Python config"
+        + (" (after the word --opts, which KEY VALUE do not need)" if name != "opts" else ""),
     )
 
 

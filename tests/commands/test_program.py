@@ -155,6 +155,9 @@ def test_keys_are_not_taken_for_the_run(opts):
     assert args.opts == opts
 
 
+PAIRS = ["MODEL.DEVICE", "cpu", "TEST.AUG.FLIP", "False"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -167,6 +170,33 @@ def test_run_and_inputs_of_predict_are_found_among_the_options(words):
     args = importlib.import_module("d2lite.commands.predict").build_parser().parse_args(words)
     assert args.words == ["run", "a.jpg", "b.jpg"]
     assert (args.output, args.opts) == ("o", ["A", "1"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "a.jpg", "--output", "o", *PAIRS],
+        ["run", "a.jpg", *PAIRS, "--output", "o"],
+        ["run", "--input", "a.jpg", "--output", "o", "--opts", *PAIRS],
+    ],
+)
+def test_predict_takes_keys_at_the_end_as_all_commands_do(words):
+    """They were taken for images."""
+    args = importlib.import_module("d2lite.commands.predict").build_parser().parse_args(words)
+    assert [*args.words, *args.input] == ["run", "a.jpg"]
+    assert (args.output, args.opts) == ("o", PAIRS)
+
+
+def test_a_photograph_in_capitals_is_not_a_key():
+    parser = importlib.import_module("d2lite.commands.predict").build_parser()
+    assert parser.parse_args(["run", "PHOTO.JPG"]).words == ["run", "PHOTO.JPG"]
+
+
+@pytest.mark.parametrize("name", ["serve", "replay", "checkpoint"])
+def test_the_other_commands_take_keys_at_the_end_too(name):
+    words = ["a", "b"] if name == "checkpoint" else ["a"]
+    parser = importlib.import_module(f"d2lite.commands.{name}").build_parser()
+    assert parser.parse_args([*words, *PAIRS]).opts == PAIRS
 
 
 @pytest.mark.parametrize(

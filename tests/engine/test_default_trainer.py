@@ -18,7 +18,14 @@ from d2lite.engine import (
     evaluate_checkpoint,
 )
 from d2lite.engine.resuming.checkpoint_peek import seed_of_checkpoint
-from d2lite.utils.errors import ConfigError, DataError, DeviceError, OutputError, UserError
+from d2lite.utils.errors import (
+    ConfigError,
+    DataError,
+    DeviceError,
+    MissingFileError,
+    OutputError,
+    UserError,
+)
 
 from .conftest import make_records, run, saved
 
@@ -420,6 +427,13 @@ def test_training_ends_without_results_where_no_evaluator_is_known(toy_cfg, capl
     assert "toy_val is not evaluated: no evaluator for toy_val" in caplog.text
     MetadataCatalog.get("toy_val").replace(evaluator_type="odd")
     with pytest.raises(ConfigError, match="'toy_val' has the evaluator_type 'odd'"):
+        evaluate_checkpoint(toy_cfg)
+
+
+def test_evaluation_on_data_that_are_not_there_ends_before_the_model_is_made(toy_cfg, monkeypatch):
+    monkeypatch.setattr(DefaultTrainer, "build_model", None)
+    toy_cfg.DATASETS.TEST = ("coco:no.json@photos",)
+    with pytest.raises(MissingFileError, match=r"no\.json does not exist"):
         evaluate_checkpoint(toy_cfg)
 
 

@@ -265,7 +265,7 @@ def test_config_in_a_checkpoint_is_data_and_never_runs(
 def test_weights_without_a_config_are_refused_with_the_way_to_use_them(checkpoint, tmp_path):
     content = read_checkpoint(str(checkpoint))
     path = write_weights(tmp_path / "bare.pth", {"model": content["model"]})
-    with pytest.raises(WeightsError, match=r"--config-file CONFIG\.yaml --opts MODEL\.WEIGHTS"):
+    with pytest.raises(WeightsError, match=r"--config-file CONFIG\.yaml MODEL\.WEIGHTS"):
         Predictor(path)
 
 

@@ -141,6 +141,17 @@ def test_report_of_a_folder_that_is_not_there_is_a_mistake(tmp_path, capfd):
     assert "There is no run in" in capfd.readouterr().err
 
 
+def test_report_of_a_folder_that_is_not_a_run_writes_nothing_and_names_the_runs(tmp_path, capfd):
+    """A page without any results came into the folder of the photographs."""
+    assert run("report", tmp_path) == 2
+    assert "no config.yaml and no metrics.json" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/config.yaml").write_text("")
+    assert run("report", tmp_path) == 2
+    assert f"Give {tmp_path / 'first'}." in capfd.readouterr().err
+
+
 def test_a_run_that_did_not_end_differs_only_in_the_keys_that_it_has():
     ended = RunFacts(command="d2lite train", config="A: 1\nB: 2\nUNUSED: 3")
     other = RunFacts(command="d2lite train", config="A: 1\nB: 4")

@@ -51,8 +51,8 @@ def convert_file(args: argparse.Namespace) -> None:
         model = build_on_cpu(setup_cfg(args.config_file, args.opts, args.imports))
     elif args.opts:
         raise ConfigError(
-            f"--opts {' '.join(args.opts)} changes options of a config, and there is none. Give "
-            "--config-file FILE as well; flags come before --opts."
+            f"{' '.join(args.opts)} changes options of a config, and there is none. Give "
+            "--config-file FILE as well; flags come before KEY VALUE."
         )
     names = class_names_for(args)
     content = convert_checkpoint(args.source, model=model, class_names=names, strip=args.strip)

@@ -13,7 +13,7 @@ from d2lite.modeling.compiling import compile_parts_
 from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, UserError
 
-from ..derived_config import ClassKey, name_classes
+from ..derived_config import ClassKey, load_test_classes, name_classes
 from ..evaluating import evaluate_augmented
 from ..reports import report_run
 from ..resuming import class_names_of_weights
@@ -23,19 +23,21 @@ logger = logging.getLogger(__name__)
 
 
 def require_test_sets(cfg: CfgNode) -> None:
-    """Refuse to evaluate on nothing.
+    """Refuse to evaluate on nothing, or on what is not there, before a model is made.
 
     Args:
         cfg: the whole config.
 
     Raises:
-        ConfigError: if DATASETS.TEST is empty.
+        UserError: if DATASETS.TEST is empty, or one of its sets cannot be loaded.
     """
     if not len(cfg.DATASETS.TEST):
         raise ConfigError(
             "DATASETS.TEST is empty, so there is nothing to evaluate on. Name a set at the end "
             "of the command, for instance DATASETS.TEST \"('shapes_val',)\"."
         )
+    if not isinstance(cfg, PythonRunConfig):
+        load_test_classes(cfg.DATASETS.TEST)
 
 
 def evaluate_checkpoint(
