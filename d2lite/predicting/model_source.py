@@ -56,6 +56,7 @@ def model_config(
     Raises:
         UserError: if there is no such model, or its weights or its config are missing.
     """
+    opts = [word for word in opts if word != "--"]
     if not isinstance(source, str | Path):
         cfg = as_run_config(source)
         if not isinstance(cfg, CfgNode):

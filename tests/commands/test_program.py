@@ -208,6 +208,7 @@ def test_the_other_commands_take_keys_at_the_end_too(name):
         (["train", "photos", "--recipe", "big"], ["'big'", "balanced"]),
         (["train"], ["Nothing to train: give DATA"]),
         (["eval"], ["Nothing to evaluate: give RUN"]),
+        (["analyze-model"], ["Nothing to analyze: give RUN"]),
     ],
 )
 def test_wrong_options_are_one_line_with_what_is_right(d2lite, words, parts):

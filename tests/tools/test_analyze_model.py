@@ -65,6 +65,12 @@ def test_weights_are_loaded_on_demand(run, trained):
     assert "no_such.pth" in missing.err
 
 
+def test_a_run_is_analyzed_by_its_folder(run, trained):
+    ended = run("analyze_model", trained, "--size", 64, 64, "--depth", 0, "--weights")
+    assert ended.status == 0, ended.err
+    assert ended.out.splitlines()[-1].startswith("whole model")
+
+
 def test_impossible_sizes_and_depths_are_refused(run):
     ended = run("analyze_model", "--config-file", "quick_start.yaml", "--size", 0, 64, *TINY)
     assert ended.status == 2

@@ -10,6 +10,7 @@ from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode
 from d2lite.engine import setup_cfg
 from d2lite.modeling import build_model
+from d2lite.predicting.model_source import model_config
 from d2lite.utils.analysis import FlopCountAnalysis, count_activations, parameter_count
 from d2lite.utils.errors import ConfigError
 
@@ -67,7 +68,10 @@ def table(model: nn.Module, batch: list[dict[str, Any]], depth: int) -> str:
 
 def analyze_model(args: argparse.Namespace) -> None:
     """Print the table of the model that the command line describes."""
-    cfg = setup_cfg(args.config_file, args.opts, args.imports)
+    if args.subject:
+        cfg = model_config(args.subject, args.opts, args.imports, needs_weights=False)
+    else:
+        cfg = setup_cfg(args.config_file, args.opts, args.imports)
     if cfg.MODEL.LOAD_PROPOSALS:
         raise ConfigError(
             "MODEL.LOAD_PROPOSALS: this model wants proposals of each image, which an image of "

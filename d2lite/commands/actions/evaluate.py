@@ -42,10 +42,9 @@ def _config(args: argparse.Namespace) -> CfgNode:
             f"Give RUN ({args.subject}), which has its config, or --config-file with MODEL.WEIGHTS "
             f"{args.subject} at the end."
         )
-    opts = [word for word in args.opts if word != "--"]
-    cfg = model_config(args.subject, opts, args.imports)
+    cfg = model_config(args.subject, args.opts, args.imports)
     run = Path(args.subject)
-    if run.exists() and not any(word.startswith(_OUTPUT) for word in opts):
+    if run.exists() and not any(word.startswith(_OUTPUT) for word in args.opts):
         # Where the run is now, and not where it was when it was trained.
         folder = run if run.is_dir() else run.parent
         cfg.derive("OUTPUT_DIR", str(folder), "the folder of the run")

@@ -29,7 +29,7 @@ def export(args: argparse.Namespace) -> int:
     to = _format(args)
     if not (args.subject or args.config_file):
         raise ConfigError("Nothing to export: give RUN, or --config-file.")
-    opts = [word for word in args.opts if word != "--"]
+    opts = args.opts
     if args.subject and args.config_file:
         opts = ["MODEL.WEIGHTS", args.subject, *opts]
     source = args.config_file or args.subject
