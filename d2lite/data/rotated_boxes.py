@@ -46,6 +46,26 @@ def rotated_box(annotation: Mapping[str, Any]) -> np.ndarray:
     return BoxMode.convert(upright, annotation["bbox_mode"], BoxMode.XYWHA_ABS)
 
 
+def fill_of_corners(annotation: Mapping[str, Any]) -> tuple[float, float] | None:
+    """How four corners lie: DOTA and YOLO OBB write rotated boxes so.
+
+    Args:
+        annotation: "segmentation" of an object of a dataset dict.
+
+    Returns:
+        What they fill of the smallest rectangle around them, and of the upright one, 0 to 1; None
+        for an object that is not one polygon of four corners.
+    """
+    mask = annotation.get("segmentation")
+    if not isinstance(mask, list) or len(mask) != 1 or len(mask[0]) != 8:
+        return None
+    points = _outline(mask)
+    x, y = points.T
+    area = abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    smallest = _smallest_rectangle(points)[2:4].prod()
+    return area / max(smallest, 1e-9), area / max(np.ptp(points, axis=0).prod(), 1e-9)
+
+
 def _outline(mask: Any) -> np.ndarray:
     """(N, 2) points whose hull is that of the mask."""
     if isinstance(mask, list):

@@ -24,7 +24,8 @@ _FEW_IMAGES = 1000
 
 def task(facts: Facts, keys: Keys, recipe: str) -> Setting:
     """Learn what the objects are annotated with; masks bring boxes along."""
-    if facts.rotated >= 0.5:
+    wants_masks = keys["MODEL.MASK_ON"] and keys.cfg.origin("MODEL.MASK_ON") == "command line"
+    if facts.rotated >= 0.5 and not wants_masks:
         changes: dict[str, Any] = {
             "MODEL.PROPOSAL_GENERATOR.NAME": "RRPN",
             "MODEL.MASK_ON": False,
@@ -35,7 +36,10 @@ def task(facts: Facts, keys: Keys, recipe: str) -> Setting:
             "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignRotated",
             "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": (10.0, 10.0, 5.0, 5.0, 1.0),
         }
-        return Setting("task", changes, "rotated boxes", f"{facts.rotated:.0%} have an angle")
+        evidence = f"{facts.rotated:.0%} have an angle"
+        if facts.with_masks:
+            evidence += ", as rectangles of four corners; MODEL.MASK_ON True takes these for masks"
+        return Setting("task", changes, "rotated boxes", evidence)
     has_masks = facts.with_masks >= _MOST
     changes = {"MODEL.MASK_ON": has_masks}
     if has_masks and facts.with_bitmaps:

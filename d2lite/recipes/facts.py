@@ -12,8 +12,15 @@ import torch
 
 from d2lite.data import MetadataCatalog, get_detection_dataset_dicts
 from d2lite.data.records.image_sizes import image_size
+from d2lite.data.rotated_boxes import fill_of_corners
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
+
+# Outlines are rotated boxes where nearly all of them have four corners and fill a rectangle.
+_ALL = 0.95
+_RECTANGLE = 0.9
+# A rectangle that fills less of the upright one around it has an angle.
+_UPRIGHT = 0.9
 
 
 class Memory(NamedTuple):
@@ -42,7 +49,7 @@ class Facts:
         with_bitmaps: share of the objects whose mask is not of polygons.
         with_keypoints: share of the objects that have keypoints.
         num_keypoints: keypoints of an object; 0 without any.
-        rotated: share of the objects whose box has an angle.
+        rotated: share of the objects whose box has an angle; boxes may be given by four corners.
         has_test: whether there are images to evaluate on.
         cores: that loader processes may use.
         processes: of the training on this machine.
@@ -111,6 +118,7 @@ def gather_facts(
     boxes, owners = [], []
     images_of: Counter[int] = Counter()
     kinds: Counter[str] = Counter()
+    fills = []
     num_keypoints = 0
     for number, record in enumerate(records):
         objects = [obj for obj in record.get("annotations", ()) if not obj.get("iscrowd", 0)]
@@ -121,6 +129,7 @@ def gather_facts(
             boxes.append((x1 - x0, y1 - y0))
             owners.append(number)
             kinds["rotated"] += is_rotated
+            fills.append(fill_of_corners(obj))
             mask = obj.get("segmentation")
             # A map of pixels is an array, which has no truth value.
             is_bitmap = mask is not None and not isinstance(mask, list)
@@ -140,7 +149,7 @@ def gather_facts(
         with_bitmaps=kinds["bitmap"] / len(boxes),
         with_keypoints=kinds["points"] / len(boxes),
         num_keypoints=num_keypoints,
-        rotated=kinds["rotated"] / len(boxes),
+        rotated=kinds["rotated"] / len(boxes) or _turned(fills),
         has_test=has_test,
         cores=_cores(),
         processes=processes,
@@ -151,6 +160,17 @@ def gather_facts(
         ],
         measure_memory=measure_memory,
     )
+
+
+def _turned(fills: Sequence[tuple[float, float] | None]) -> float:
+    """Share of the objects that are turned rectangles; 0 where the outlines are not rectangles."""
+    rectangles = [fill for fill in fills if fill is not None]
+    if len(rectangles) < _ALL * len(fills):
+        return 0.0
+    of_own, of_upright = np.array(rectangles).T
+    if np.mean(of_own >= _RECTANGLE) < _ALL:
+        return 0.0
+    return float(np.mean(of_upright < _UPRIGHT))
 
 
 def _size(record: dict[str, Any]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from d2lite.config import find_config_file, get_cfg
+from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.projects import add_project_configs
 from d2lite.recipes import (
     RECIPES,
@@ -16,11 +17,13 @@ from d2lite.recipes import (
     apply_setting,
     data_rules,
     explain,
+    gather_facts,
     make_recipe,
     model_rules,
     schedule_rules,
 )
 from d2lite.recipes.keys import Keys
+from tests.data.spec_files import picture
 
 
 def facts(num_images=100, image=(480, 640), boxes=((60, 60),), **changes):
@@ -63,6 +66,39 @@ def test_task_follows_from_what_the_objects_have():
     assert len(points["TEST.KEYPOINT_OKS_SIGMAS"]) == 5
     rotated = data_rules.task(facts(rotated=1.0), keys(), "fast").keys
     assert rotated["MODEL.PROPOSAL_GENERATOR.NAME"] == "RRPN"
+    given = keys()
+    given.cfg.merge_from_list(["MODEL.MASK_ON", True], origin="command line")
+    assert data_rules.task(facts(rotated=1.0, with_masks=1.0), given, "fast").value.endswith(
+        "masks"
+    )
+
+
+@pytest.mark.parametrize(
+    ("corners", "rotated"),
+    [
+        ([[30, 10, 50, 30, 40, 40, 20, 20]], 1.0),
+        ([[10, 10, 50, 10, 50, 30, 10, 30]], 0.0),
+        ([[30, 10, 50, 30, 20, 20, 40, 40]], 0.0),
+        ([[30, 10, 50, 30, 40, 40, 30, 30, 20, 20]], 0.0),
+    ],
+    ids=["turned", "upright", "not a rectangle", "five corners"],
+)
+def test_four_corners_are_rotated_boxes(corners, rotated, tmp_path):
+    """DOTA and YOLO OBB write them so; a folder of them was trained with masks."""
+    record = {
+        "file_name": str(picture(tmp_path / "a.jpg", size=(64, 64))),
+        "image_id": 1, "height": 64, "width": 64,
+        "annotations": [
+            {"bbox": [10, 10, 50, 40], "bbox_mode": 0, "category_id": 0, "segmentation": corners}
+        ],
+    }  # fmt: skip
+    DatasetCatalog.register("corners", lambda: [record])
+    MetadataCatalog.get("corners").set(thing_classes=["boat"])
+    try:
+        assert gather_facts(["corners"], has_test=False).rotated == rotated
+    finally:
+        DatasetCatalog.remove("corners")
+        MetadataCatalog.remove("corners")
 
 
 def test_few_objects_of_a_class_are_said_where_nothing_is_trained_before():
