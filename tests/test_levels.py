@@ -65,7 +65,7 @@ MAY_IMPORT = {
         "migrate",
     },
     # `d2lite.Model`.
-    "model": {"config", "engine", "export", "predicting"},
+    "model": {"config", "engine", "export", "predicting", "recipes"},
     # `python -m d2lite`.
     "__main__": {"commands"},
 }
