@@ -1,10 +1,11 @@
 """Draw a dataset as annotated, or as the model sees it.
 
     d2lite data show photos/
+    d2lite data show photos/ --source dataloader
     d2lite data show --config-file quick_start.yaml --source dataloader --limit 20
 
 "dataloader" shows what the model sees: resized, flipped and cropped, with the boxes, masks and
-keypoints that came out of the augmentation.
+keypoints that came out of the augmentation; without a config, as d2lite train DATA would do it.
 """
 
 import argparse

@@ -75,8 +75,10 @@ def test_libraries_that_do_not_fit_each_other_are_a_fault(monkeypatch):
 
 def test_extras_that_are_missing_are_named_with_the_command(monkeypatch):
     lines = ["torch>=2", "pytest ; extra == 'dev'", 'no-such-thing>=1; extra == "fast"']
+    lines += ['no-such-thing; extra == "half"', 'numpy; extra == "half"', 'numpy; extra == "whole"']
     monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
-    findings = list(check.extras())
-    assert [one.what for one in findings] == ["extra fast"]
-    assert findings[0].level == "note"
-    assert findings[0].fix == 'pip install "d2lite[fast]"'
+    there, missing = check.extras()
+    assert (there.level, there.found) == ("ok", "installed: whole")
+    assert missing.level == "note"
+    assert missing.found == "not installed: fast, half (without no-such-thing)"
+    assert 'pip install "d2lite[NAME]"' in missing.fix

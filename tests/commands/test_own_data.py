@@ -5,7 +5,8 @@ import logging
 import pytest
 import yaml
 
-from d2lite.commands import main
+from d2lite.commands import data_show, main
+from d2lite.commands.actions import show_data
 from d2lite.config import get_cfg
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from tests.data.spec_files import coco, picture, voc
@@ -75,6 +76,17 @@ def test_the_config_alone_can_be_asked_for_and_loads(d2lite, folder):
         assert "NUM_CLASSES" not in content["MODEL"]["ROI_HEADS"], "it follows from the data"
         assert "rate: as you have set it" in out
         assert not (folder / "output").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_the_model_sees_of_a_folder_is_what_a_training_would_see():
+    """Without a config it was drawn without masks, in the default size."""
+    words = ["photos/", "--source", "dataloader", "SOLVER.IMS_PER_BATCH", "2"]
+    cfg = show_data._config(data_show.build_parser().parse_args(words))
+    assert cfg.MODEL.MASK_ON
+    assert cfg.SOLVER.IMS_PER_BATCH == 2
+    assert cfg.INPUT.MIN_SIZE_TEST < 800
+    assert cfg.DATASETS.TRAIN == ("auto:photos@train?val_fraction=0.2",)
 
 
 def test_splits_of_the_data_are_used(d2lite, folder):

@@ -24,7 +24,7 @@ except ImportError:  # Windows
 Level = Literal["ok", "note", "FAULT"]
 _GIB = 2**30
 # Extras that users have no need of.
-_OF_DEVELOPERS = {"all", "dev", "oracle"}
+_OF_DEVELOPERS = {"all", "dev", "docs", "oracle"}
 _REQUIREMENT = re.compile(r"""([\w.-]+).*;.*extra\s*==\s*['"]([\w.-]+)['"]""")
 
 
@@ -202,13 +202,20 @@ def extras() -> Iterator[Finding]:
     packages: dict[str, list[str]] = {}
     for name, extra in (match.groups() for match in map(_REQUIREMENT.match, lines) if match):
         packages.setdefault(extra, []).append(name)
+    there, missing = [], []
     for extra in sorted(packages.keys() - _OF_DEVELOPERS):
-        missing = [name for name in packages[extra] if not _is_installed(name)]
-        if missing:
-            found = f"not installed: {', '.join(missing)}"
-            yield Finding("note", f"extra {extra}", found, f'pip install "d2lite[{extra}]"')
+        absent = [name for name in packages[extra] if not _is_installed(name)]
+        if len(absent) == len(packages[extra]):
+            missing.append(extra)
+        elif absent:
+            missing.append(f"{extra} (without {', '.join(absent)})")
         else:
-            yield Finding("ok", f"extra {extra}", f"installed: {', '.join(packages[extra])}")
+            there.append(extra)
+    if there:
+        yield Finding("ok", "extras", f"installed: {', '.join(there)}")
+    if missing:
+        fix = 'only for what you use: pip install "d2lite[NAME]" (docs/how_to.md)'
+        yield Finding("note", "extras", f"not installed: {', '.join(missing)}", fix)
 
 
 def _is_installed(package: str) -> bool:

@@ -21,7 +21,8 @@ def show_progress(done: int, total: int) -> None:
 
 def sets_of(spec: str, is_fixed: bool = False) -> list[str]:
     """All splits of a folder or `auto:FOLDER`; other strings name one set."""
-    path = spec.removeprefix("auto:")
+    # Without the slash at the end that a shell completes.
+    path = spec.removeprefix("auto:").rstrip("/") or "/"
     if is_fixed or not Path(path).is_dir():
         return [spec]
     splits = recognise(find_path(path, suits=is_recognised))

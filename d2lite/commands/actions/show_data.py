@@ -22,6 +22,7 @@ from d2lite.utils.logger import setup_logger
 from d2lite.visualization import Visualizer, legible_scale
 
 from .check_data import sets_of
+from .own_data import config_for_data
 
 logger = logging.getLogger("d2lite.visualize_data")
 
@@ -64,11 +65,18 @@ def yielded(cfg: CfgNode) -> Iterator[tuple[str, np.ndarray]]:
             yield sample["file_name"], draw_sample(sample, cfg.INPUT.FORMAT, metadata)
 
 
+def _config(args: argparse.Namespace) -> CfgNode:
+    if args.subject and args.source == "dataloader" and not args.config_file:
+        # As `d2lite train DATA` will read it.
+        return config_for_data(argparse.Namespace(**vars(args), recipe=None, auto=False))[0]
+    named = ("DATASETS.TRAIN", str(tuple(sets_of(args.subject)))) if args.subject else ()
+    return setup_cfg(args.config_file, [*named, *args.opts], args.imports)
+
+
 def show_data(args: argparse.Namespace) -> None:
     """Write one drawing for each image."""
     setup_logger()
-    named = ("DATASETS.TRAIN", str(tuple(sets_of(args.subject)))) if args.subject else ()
-    cfg = setup_cfg(args.config_file, [*named, *args.opts], args.imports)
+    cfg = _config(args)
     if not cfg.DATASETS.TRAIN:
         raise ConfigError(
             "DATASETS.TRAIN is empty, so there is nothing to draw. Name a folder or a dataset, for "
