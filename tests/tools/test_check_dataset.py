@@ -101,7 +101,7 @@ def test_training_on_a_spoilt_dataset_runs_to_the_end(run, folder):
     ("arguments", "why"),
     [
         (["coco:none.json"], "none.json does not exist"),
-        (["coco:a.json", "coco:b.json", "--fix", "c.json"], "--fix takes one SPEC"),
+        (["coco:a.json", "coco:b.json", "--fix", "c.json"], "--fix takes one DATA"),
         (["coco:a.json", "--threads", "0"], "--threads is 0"),
     ],
 )
