@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from d2lite.commands import main
-from d2lite.commands.benchmarking.batches import generated_batch
+from d2lite.commands.benchmarking.batches import fit_frozen_norms, generated_batch
 from d2lite.commands.benchmarking.clock import PhaseClock, Side, measure, spread_of
 from d2lite.commands.benchmarking.counting import count
 from d2lite.commands.benchmarking.memory import peak_mib
@@ -18,6 +18,7 @@ from d2lite.commands.benchmarking.results import markdown
 from d2lite.commands.benchmarking.torchvision_peer import own_target
 from d2lite.config import get_cfg
 from d2lite.engine import setup_cfg
+from d2lite.layers import FrozenBatchNorm2d
 from d2lite.modeling import build_model
 from tests.tools.conftest import TINY
 
@@ -99,6 +100,31 @@ def test_a_local_file_of_weights_is_measured(bench, tmp_path):
     words = ["--task", "infer", *SMALL, "--config-file", "quick_start.yaml", "--device", "cpu"]
     (found,), _ = bench(*words, *TINY, "MODEL.WEIGHTS", weights)
     assert found["sides"]["d2lite"]["objects"] == 0
+
+
+def test_frozen_norms_of_random_weights_are_fitted_to_the_images():
+    """Else the maps of a deep network grow until nothing is found."""
+    cfg = setup_cfg(
+        "quick_start.yaml", [*TINY, "MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "FrozenBN"]
+    )
+    model = build_model(cfg).eval()
+    batch = generated_batch(cfg, 5, size=(64, 96), batch=2, objects=2)
+    fit_frozen_norms(model, lambda: model(batch))
+    assert not any(norm._forward_hooks for norm in model.modules())
+    maps = []
+    hooks = [
+        norm.register_forward_hook(lambda norm, inputs, output: maps.append(output.clone()))
+        for norm in model.modules()
+        if isinstance(norm, FrozenBatchNorm2d)
+    ]
+    assert len(hooks) > 10
+    with torch.no_grad():
+        model(batch)
+    for found in maps:
+        std, mean = torch.std_mean(found, dim=(0, 2, 3), correction=0)
+        torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-3, rtol=0)
+        assert (std < 1.01).all()
+        assert std.median() == pytest.approx(1, abs=0.01)
 
 
 def test_torchvision_gets_the_truth_in_its_own_form():

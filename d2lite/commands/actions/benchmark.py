@@ -21,7 +21,7 @@ from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write, make_folder
 from d2lite.utils.logger import setup_logger
 
-from ..benchmarking.batches import count_classes_of, generated_batch
+from ..benchmarking.batches import count_classes_of, fit_frozen_norms, generated_batch
 from ..benchmarking.clock import Side, measure
 from ..benchmarking.coco_eval import coco_sides
 from ..benchmarking.counting import count
@@ -103,10 +103,13 @@ def _steps(args: argparse.Namespace) -> list[dict[str, Any]]:
         theirs, model = make_transformers_model(cfg)
     else:
         model = build_model(cfg)
-        if Path(cfg.MODEL.WEIGHTS).is_file():
-            DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     num_classes = count_classes_of(model)
     batch = _batch(cfg, num_classes, args)
+    if theirs is None:
+        if Path(cfg.MODEL.WEIGHTS).is_file():
+            DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        else:
+            fit_frozen_norms(model, lambda: model.eval()(batch))
     make = training_side if is_train else predicting_side
     plain = copy.deepcopy(model) if "eager" in args.against else None
     if cfg.MODEL.COMPILE:

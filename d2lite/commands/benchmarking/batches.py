@@ -1,15 +1,16 @@
-"""Batches to measure with: generated images and objects, the same for every side."""
+"""Batches to measure with, and what random weights need to be measured with them."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from d2lite.config import CfgNode
 from d2lite.structures import BitMasks, Boxes, Instances, Keypoints, PolygonMasks
 
-__all__ = ["count_classes_of", "generated_batch"]
+__all__ = ["count_classes_of", "fit_frozen_norms", "generated_batch"]
 
 _CORNERS = 24
 
@@ -37,6 +38,33 @@ def count_classes_of(model: nn.Module) -> int:
     """The smallest number of classes that a part of the model states; 1 if none does."""
     stated = (getattr(module, "num_classes", None) for module in model.modules())
     return min((n for n in stated if isinstance(n, int) and n > 0), default=1)
+
+
+def fit_frozen_norms(model: nn.Module, predict: Callable[[], object]) -> None:
+    """Give frozen batch norms the statistics of the maps that they get.
+
+    Behind norms that change nothing, the maps of a deep network with random weights grow from block
+    to block, until boxes and scores are infinite and nothing is found.
+
+    Args:
+        model: of d2lite or torchvision; buffers of its frozen norms are changed.
+        predict: runs the model on the batch that it is measured with.
+    """
+
+    def fit(norm: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        (maps,) = inputs
+        var, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var)
+        shape = (1, -1, 1, 1)
+        return (maps - mean.view(shape)) * (var + norm.eps).rsqrt().view(shape)
+
+    norms = [m for m in model.modules() if type(m).__name__ == "FrozenBatchNorm2d"]
+    hooks = [norm.register_forward_hook(fit) for norm in norms]
+    with torch.no_grad():
+        predict()
+    for hook in hooks:
+        hook.remove()
 
 
 def _sample(

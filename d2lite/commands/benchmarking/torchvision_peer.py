@@ -14,6 +14,7 @@ from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.structures import BitMasks
 from d2lite.utils.errors import ConfigError
 
+from .batches import fit_frozen_norms
 from .clock import Side
 from .peer import peer_side
 
@@ -49,6 +50,7 @@ def torchvision_side(
     model = _model(cfg, num_classes, sizes).to(device)
     images = [(item["image"].flip(0).float() / 255).to(device) for item in batch]
     targets = [own_target(item, cfg, device) for item in batch]
+    fit_frozen_norms(model, lambda: model.eval()(images))
 
     def losses() -> Mapping[str, Tensor]:
         found: Mapping[str, Tensor] = model(images, targets)
