@@ -6,6 +6,7 @@ N masks, M x M cells a mask, H x W pixels of the image.
 import math
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._jit_internal import is_scripting
@@ -26,6 +27,8 @@ __all__ = [
 BYTES_PER_FLOAT = 4
 # Bytes of image-sized float maps that exist at one time on an accelerator.
 GPU_MEM_LIMIT = 1024**3
+# Masks whose weights are computed together on a CPU.
+_MASKS_AT_ONCE = 64
 
 
 if TYPE_CHECKING:
@@ -95,15 +98,32 @@ def _paste_regions(masks: Tensor, corners: Tensor, threshold: float, pasted: Ten
     100 masks on 800 x 1333 pixels, one core: 117 ms, and 737 ms as full images.
     """
     cells, (height, width) = masks.shape[1], pasted.shape[1:]
-    for mask, box, canvas in zip(masks, corners, pasted, strict=True):
-        x0, y0, x1, y1 = box.tolist()
+    for start in range(0, len(masks), _MASKS_AT_ONCE):
+        part = slice(start, start + _MASKS_AT_ONCE)
+        x0, y0, x1, y1 = corners[part].T
         # Half a cell beyond the box the interpolation towards 0 ends.
-        columns = _reach(x0, x1, cells, width)
-        rows = _reach(y0, y1, cells, height)
-        if len(columns) and len(rows):
-            spans = rows.start, rows.stop, columns.start, columns.stop
-            values = _stretch(mask[None], box[None], spans)[0]
-            canvas[spans[0] : spans[1], spans[2] : spans[3]] = _levels(values, threshold)
+        columns = [
+            _reach(*ends, cells, width) for ends in zip(x0.tolist(), x1.tolist(), strict=True)
+        ]
+        rows = [_reach(*ends, cells, height) for ends in zip(y0.tolist(), y1.tolist(), strict=True)]
+        across = _weights_of_spans(x0, x1, columns, cells)
+        down = _weights_of_spans(y0, y1, rows, cells)
+        regions = zip(pasted[part], rows, columns, masks[part], down, across, strict=True)
+        for canvas, ys, xs, mask, left, right in regions:
+            if len(ys) and len(xs):
+                values = left @ mask @ right.T
+                canvas[ys.start : ys.stop, xs.start : xs.stop] = _levels(values, threshold)
+
+
+def _weights_of_spans(
+    low: Tensor, high: Tensor, spans: list[range], cells: int
+) -> tuple[Tensor, ...]:
+    """`cell_weights` of boxes with a span of pixels each, computed together."""
+    sizes = [len(span) for span in spans]
+    pixels = torch.from_numpy(np.concatenate([np.arange(s.start, s.stop) for s in spans]))
+    counts = torch.tensor(sizes)
+    ends = low.repeat_interleave(counts), high.repeat_interleave(counts)
+    return _weights_at(pixels.float() + 0.5, *ends, cells).split(sizes)
 
 
 def _paste_full_size(masks: Tensor, corners: Tensor, threshold: float, pasted: Tensor) -> None:
@@ -147,10 +167,13 @@ def cell_weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -
     Returns:
         (N, stop - start, cells) float32.
     """
-    device = low.device
-    centres = torch.arange(start, stop, device=device, dtype=torch.float32) + 0.5
-    places = (centres - low[:, None]) / (high - low)[:, None] * cells - 0.5
-    distance = places[:, :, None] - torch.arange(cells, device=device)
+    centres = torch.arange(start, stop, device=low.device, dtype=torch.float32) + 0.5
+    return _weights_at(centres, low[:, None], high[:, None], cells)
+
+
+def _weights_at(centres: Tensor, low: Tensor, high: Tensor, cells: int) -> Tensor:
+    places = (centres - low) / (high - low) * cells - 0.5
+    distance = places[..., None] - torch.arange(cells, device=low.device)
     # A box without width has no place: its weights are NaN, and nothing is pasted.
     return (1 - distance.abs()).clamp(min=0).nan_to_num(nan=0.0)
 
