@@ -19,6 +19,7 @@ def peer_side(
     predict: Callable[[], Any],
     device: str,
     optimizer: str,
+    count_objects: Callable[[Any], int] | None = None,
 ) -> Side:
     """Make a side of a model of another library.
 
@@ -29,6 +30,7 @@ def peer_side(
         predict: runs the model in evaluation mode.
         device: where the model is.
         optimizer: as SOLVER.OPTIMIZER names it; made as torch does by default.
+        count_objects: how many objects are in what `predict` returns.
     """
     clock = PhaseClock(device)
     if losses is None:
@@ -36,10 +38,13 @@ def peer_side(
         def predict_once() -> Mapping[str, float]:
             model.eval()
             with torch.inference_mode(), clock("whole"):
-                predict()
+                found = predict()
+            if count_objects is not None:
+                side.facts["objects"] = count_objects(found)
             return clock.take()
 
-        return Side(name, predict_once)
+        side = Side(name, predict_once)
+        return side
     learnt = [weight for weight in model.parameters() if weight.requires_grad]
     options = {"momentum": 0.9} if optimizer.lower() == "sgd" else {}
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}

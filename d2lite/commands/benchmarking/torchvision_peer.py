@@ -63,6 +63,7 @@ def torchvision_side(
         predict=lambda: model(images),
         device=device,
         optimizer=cfg.SOLVER.OPTIMIZER,
+        count_objects=lambda found: sum(len(one["scores"]) for one in found),
     )
 
 
