@@ -39,6 +39,14 @@ from .transforms import (
 MASK_FORMATS = ("polygon", "bitmask")
 
 
+def check_mask_format(mask_format: str) -> None:
+    """Refuse what is not one of `MASK_FORMATS`."""
+    if mask_format not in MASK_FORMATS:
+        raise ConfigError(
+            f"INPUT.MASK_FORMAT is {mask_format!r}; choose one of {', '.join(MASK_FORMATS)}."
+        )
+
+
 def get_bbox(annotation: Mapping[str, Any]) -> np.ndarray:
     """The (4,) box of an annotation, xyxy in pixels."""
     xyxy = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
@@ -223,10 +231,7 @@ def annotations_to_instances(
     Raises:
         ConfigError: for another mask format, or bitmaps in a run with polygons.
     """
-    if mask_format not in MASK_FORMATS:
-        raise ConfigError(
-            f"INPUT.MASK_FORMAT is {mask_format!r}; choose one of {', '.join(MASK_FORMATS)}."
-        )
+    check_mask_format(mask_format)
     boxes = np.stack([get_bbox(a) for a in annos]) if annos else np.zeros((0, 4))
     target = Instances(image_size)
     target.gt_boxes = Boxes(torch.as_tensor(boxes, dtype=torch.float32))

@@ -1,6 +1,5 @@
 """Build the loaders that training and evaluation read from."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from d2lite.config import CfgNode, PythonRunConfig, configurable
+from d2lite.utils.env import usable_cores
 from d2lite.utils.errors import ConfigError, DataError
 
 from .catalog import MetadataCatalog
@@ -67,13 +67,6 @@ __all__ = [
 Mapper = Callable[[dict[str, Any]], Any]
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _num_workers(cfg: CfgNode) -> int:
     """DATALOADER.NUM_WORKERS; its default is lowered to the number of cores."""
     wanted = cfg.DATALOADER.NUM_WORKERS
@@ -81,7 +74,7 @@ def _num_workers(cfg: CfgNode) -> int:
         return wanted
     # More workers than cores only wait for each other, and torch warns of them. Samples do not
     # depend on the number.
-    return min(wanted, _cores())
+    return min(wanted, usable_cores())
 
 
 # Models that learn maps of classes, numbered as in the files.

@@ -15,8 +15,8 @@ from d2lite.utils.errors import ConfigError, DataError, UnknownNameError
 
 from . import transforms as T
 from .annotations import (
-    MASK_FORMATS,
     annotations_to_instances,
+    check_mask_format,
     filter_empty_instances,
     transform_instance_annotations,
     transform_proposals,
@@ -95,11 +95,7 @@ class DatasetMapper:
                 "recompute_boxes draws boxes around masks, but masks are not used; set "
                 "use_instance_mask (MODEL.MASK_ON)."
             )
-        if instance_mask_format not in MASK_FORMATS:
-            raise ConfigError(
-                f"INPUT.MASK_FORMAT is {instance_mask_format!r}; choose one of "
-                f"{', '.join(MASK_FORMATS)}."
-            )
+        check_mask_format(instance_mask_format)
         self.is_train = is_train
         self.steps = WholeImageSteps(augmentations, mixing_ends_at, off_at_end)
         if use_rotated_boxes and (use_instance_mask or use_keypoint or self.steps.mixing):

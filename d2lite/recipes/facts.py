@@ -1,6 +1,5 @@
 """Facts: what the rules of a recipe look at; gather_facts reads them from data and machine."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from d2lite.data import MetadataCatalog, get_detection_dataset_dicts
 from d2lite.data.records.image_sizes import image_size
 from d2lite.data.rotated_boxes import fill_of_corners
 from d2lite.structures import BoxMode
+from d2lite.utils.env import usable_cores
 from d2lite.utils.errors import DataError
 
 # Outlines are rotated boxes where nearly all of them have four corners and fill a rectangle.
@@ -151,7 +151,7 @@ def gather_facts(
         num_keypoints=num_keypoints,
         rotated=kinds["rotated"] / len(boxes) or _turned(fills),
         has_test=has_test,
-        cores=_cores(),
+        cores=usable_cores(),
         processes=processes,
         gpu_memory=_gpu_memory(),
         heaviest=[
@@ -184,12 +184,6 @@ def _corners(obj: dict[str, Any]) -> Sequence[float]:
         list(obj["bbox"]), obj["bbox_mode"], BoxMode.XYXY_ABS
     )
     return corners
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpu_memory() -> float:

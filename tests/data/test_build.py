@@ -318,7 +318,7 @@ def test_a_configuration_builds_a_test_loader(cfg):
 
 
 def test_workers_nobody_asked_for_are_no_more_than_the_cores(cfg, monkeypatch, caplog):
-    monkeypatch.setattr("d2lite.data.build._cores", lambda: 2)
+    monkeypatch.setattr("d2lite.data.build.usable_cores", lambda: 2)
     fresh = get_cfg()
     fresh.SOLVER.IMS_PER_BATCH, fresh.SEED = 2, 0
     assert build_train_loader(fresh, dataset=list(RECORDS), mapper=dice).num_workers == 2

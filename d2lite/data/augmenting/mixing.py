@@ -56,10 +56,6 @@ class WholeImageAugmentation:
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
 
 
-PictureAugmentation = WholeImageAugmentation
-"""Its old name."""
-
-
 class MixingAugmentation(WholeImageAugmentation):
     """A step that mixes other images in, with some probability. A subclass writes `mix`."""
 

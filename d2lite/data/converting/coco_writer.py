@@ -4,42 +4,28 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from d2lite.data.datasets.coco_export import mask_and_area
-from d2lite.structures import BoxMode
+from d2lite.data.datasets.coco_export import exact_coco_object
 
 from .labelled_set import LabelledSet
 
 # Shares of an image's size, as YOLO writes them, come back with errors of 1e-13.
 _DIGITS = 6
 
-# COCO counts keypoints by pixel number, d2lite by position: see coco_reading.
-_PIXEL_CENTRE = 0.5
-
 
 def coco_object(obj: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    """One object in COCO's words, without ids.
+    """One object in COCO's words, rounded and without ids.
 
     Args:
         obj: of a dataset dict.
         record: its image.
     """
-    box = [float(value) for value in obj["bbox"]]
-    if len(box) == 4:  # five are a rotated box, which the format holds as it is
-        box = [float(v) for v in BoxMode.convert(box, obj["bbox_mode"], BoxMode.XYWH_ABS)]
-    entry: dict[str, Any] = {
-        "bbox": [round(value, _DIGITS) for value in box],
-        "area": round(box[2] * box[3], _DIGITS),
-        "iscrowd": int(obj.get("iscrowd", 0)),
-    }
-    if obj.get("segmentation") is not None:
-        mask, area = mask_and_area(obj["segmentation"], record)
-        if isinstance(mask, list):
-            mask = [[round(value, _DIGITS) for value in polygon] for polygon in mask]
-        entry.update(segmentation=mask, area=float(area))
-    if "keypoints" in obj:
-        flat = [float(value) for value in obj["keypoints"]]
-        entry["keypoints"] = [v if i % 3 == 2 else v - _PIXEL_CENTRE for i, v in enumerate(flat)]
-        entry["num_keypoints"] = sum(visible > 0 for visible in flat[2::3])
+    entry = exact_coco_object(obj, record)
+    entry["bbox"] = [round(value, _DIGITS) for value in entry["bbox"]]
+    mask = entry.get("segmentation")
+    if mask is None:
+        entry["area"] = round(entry["area"], _DIGITS)
+    elif isinstance(mask, list):
+        entry["segmentation"] = [[round(v, _DIGITS) for v in polygon] for polygon in mask]
     return entry
 
 

@@ -103,18 +103,32 @@ def _annotation(
         )
     if obj.get("bbox") is None:
         raise DataError(f"{record.get('file_name')} has an object without a box and a mask.")
+    entry = exact_coco_object(obj, record)
+    bbox = [round(value, 3) for value in entry["bbox"]]
+    return {**entry, "bbox": bbox, "category_id": id_of[category]}
+
+
+def exact_coco_object(obj: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """One object in COCO's words, with all digits and without ids.
+
+    Args:
+        obj: of a dataset dict, with a box.
+        record: its image.
+
+    Raises:
+        DataError: if its segmentation is not a mask.
+    """
     box = [float(value) for value in obj["bbox"]]
     # Five numbers are a rotated box, which COCO's format holds as it is.
     if len(box) != 5:
         box = [float(v) for v in BoxMode.convert(box, obj["bbox_mode"], BoxMode.XYWH_ABS)]
     entry: dict[str, Any] = {
-        "bbox": [round(value, 3) for value in box],
+        "bbox": box,
         "area": box[2] * box[3],
         "iscrowd": as_flag(obj.get("iscrowd")),
-        "category_id": id_of[category],
     }
     if obj.get("segmentation") is not None:
-        entry["segmentation"], entry["area"] = mask_and_area(obj["segmentation"], record)
+        entry["segmentation"], entry["area"] = _mask_and_area(obj["segmentation"], record)
     if "keypoints" in obj:
         flat = [float(value) for value in np.asarray(obj["keypoints"]).reshape(-1)]
         entry["keypoints"] = [v if i % 3 == 2 else v - PIXEL_CENTRE for i, v in enumerate(flat)]
@@ -123,7 +137,7 @@ def _annotation(
     return entry
 
 
-def mask_and_area(mask: Any, record: dict[str, Any]) -> tuple[Any, float]:
+def _mask_and_area(mask: Any, record: dict[str, Any]) -> tuple[Any, float]:
     """The mask in a form that JSON can hold, and its area in pixels.
 
     Raises:

@@ -54,6 +54,11 @@ def read_text(path: str | os.PathLike[str], max_bytes: int | None = None) -> str
     return decode(_read_bytes(path, max_bytes))
 
 
+def read_lines(path: str | os.PathLike[str]) -> list[str]:
+    """The lines of a text file that are not empty, without blanks around them; see `read_text`."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON file.
 

@@ -16,7 +16,7 @@ _VARIABLES = ("D2LITE_DATASETS", "DETECTRON2_DATASETS")
 _SITES = {
     "ade": "ADE20K: sceneparsing.csail.mit.edu (Scene Parsing Benchmark)",
     "cityscapes": "Cityscapes: cityscapes-dataset.com (leftImg8bit, gtFine)",
-    "coco": "COCO: cocodataset.org (Dataset[Any], Download)",
+    "coco": "COCO: cocodataset.org (Dataset, Download)",
     "lvis": "LVIS: lvisdataset.org (its images are those of COCO)",
     "voc20": "Pascal VOC: host.robots.ox.ac.uk/pascal/VOC",
 }

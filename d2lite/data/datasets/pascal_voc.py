@@ -17,7 +17,7 @@ from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 
 from .image_finder import IMAGE_ENDINGS, ImageFinder
-from .label_files import read_text
+from .label_files import read_lines
 from .location import missing_file
 from .voc_xml import VocObject, annotated_objects, read_annotation, stated_size, voc_labels
 
@@ -163,10 +163,9 @@ def voc_split_ids(dirname: str | os.PathLike[str], split: str) -> list[str]:
     """
     listing = os.path.join(dirname, "ImageSets", "Main", f"{split}.txt")
     try:
-        text = read_text(PathManager.get_local_path(listing))
+        lines = read_lines(PathManager.get_local_path(listing))
     except FileNotFoundError as err:
         raise missing_file("VOC annotations", listing) from err
-    lines = filter(None, map(str.strip, text.splitlines()))
     folder = os.path.join(dirname, "Annotations")
     files = os.listdir(folder) if os.path.isdir(folder) else []
     stems = {file.removesuffix(".xml") for file in files}

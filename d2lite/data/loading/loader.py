@@ -241,12 +241,9 @@ class IterableStream(IterableDataset[Any]):
         self._grouped, self._drop_last = aspect_ratio_grouping, drop_last
 
     def __len__(self) -> int:
-        if self._grouped:
-            raise TypeError(
-                "Batches that are grouped by shape have no length before they are made."
-            )
-        size = len(self.dataset)  # type: ignore[arg-type]  # TypeError where it has no length
-        return batch_count(size, self.batch_size, drop_last=self._drop_last)
+        return batch_count(
+            self.dataset, self.batch_size, is_grouped=self._grouped, drop_last=self._drop_last
+        )
 
     def __iter__(self) -> Iterator[list[Any]]:
         if self._grouped:

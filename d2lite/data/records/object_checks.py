@@ -150,7 +150,7 @@ def _with_valid_mask(
     try:
         mask = as_mask(obj["segmentation"])
     except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
-        faults.add("bad_mask", _where(obj, record))
+        faults.add("bad_mask", place_of(obj, record))
         return None
     if isinstance(mask, list):
         found = [polygon_fault(polygon) for polygon in mask]
@@ -159,19 +159,20 @@ def _with_valid_mask(
             bad = [fault for fault in found if fault is not None]
             for number, fault in enumerate(bad, start=1):
                 is_lost = number == len(bad) and not valid
-                faults.add(fault, _where(obj, record), is_lost=is_lost)
+                faults.add(fault, place_of(obj, record), is_lost=is_lost)
             if not valid:
                 return None
             mask = valid
     elif mask is not None and mask_fault(mask, *size):
-        faults.add("bad_mask", _where(obj, record))
+        faults.add("bad_mask", place_of(obj, record))
         return None
     if mask is None:
         return {key: value for key, value in obj.items() if key != "segmentation"}
     return obj if mask is obj["segmentation"] else {**obj, "segmentation": mask}
 
 
-def _where(obj: Record, record: Record) -> str:
+def place_of(obj: Record, record: Record) -> str:
+    """Which object of which image, for messages."""
     return f"{record.get('file_name')}, box {obj.get('bbox')}"
 
 
@@ -195,13 +196,13 @@ def _with_valid_box(obj: Record, record: Record, faults: FaultLog, cut: bool) ->
         values = [float(value) for value in obj["bbox"]]
         xyxy = _corners(values, obj["bbox_mode"])
     except (KeyError, TypeError, ValueError, OverflowError):
-        faults.add("malformed", _where(obj, record))
+        faults.add("malformed", place_of(obj, record))
         return None
     fault = box_fault(xyxy, height, width)
     if fault is None:
         return obj
     if fault != "box_beyond" or len(values) == 4:
-        faults.add(fault, _where(obj, record))
+        faults.add(fault, place_of(obj, record))
     if fault != "box_beyond":
         return None
     if len(values) != 4 or not cut:  # a rotated box may well look over the edge

@@ -8,6 +8,7 @@ from typing import Any
 from d2lite.utils.errors import ConfigError, DataError
 
 from .faults import FaultLog
+from .object_checks import place_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,11 @@ def count_set_faults(
         kind = "partly_masked" if mask_format is None else "no_mask"
         for record, obj in objects:
             if "segmentation" not in obj:
-                faults.add(kind, _where(record, obj), is_lost=False)
+                faults.add(kind, place_of(obj, record), is_lost=False)
     if mask_format == "polygon":
         for record, obj in objects:
             if not isinstance(obj.get("segmentation", []), list):
-                faults.add("not_polygons", _where(record, obj), is_lost=False)
+                faults.add("not_polygons", place_of(obj, record), is_lost=False)
 
 
 def keep_maskable(
@@ -99,10 +100,6 @@ def _objects(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
         for obj in record.get("annotations", ()):
             if not obj.get("iscrowd"):
                 yield record, obj
-
-
-def _where(record: Record, obj: Record) -> str:
-    return f"{record.get('file_name')}, box {obj.get('bbox')}"
 
 
 def check_keypoints(

@@ -61,9 +61,15 @@ def epochs_to_iterations(epochs: float, batches_per_epoch: float) -> int:
     return max(math.ceil(epochs * batches_per_epoch - 1e-6), 1)
 
 
-def batch_count(size: int, batch_size: int, *, drop_last: bool) -> int:
-    """How many batches `size` samples fill, with or without one that they fill in part."""
-    whole, rest = divmod(size, batch_size)
+def batch_count(samples: Any, batch_size: int, *, is_grouped: bool, drop_last: bool) -> int:
+    """How many batches some samples fill, with or without one that they fill in part.
+
+    Raises:
+        TypeError: if they are grouped by shape, or have no length.
+    """
+    if is_grouped:
+        raise TypeError("Batches that are grouped by shape have no length before they are made.")
+    whole, rest = divmod(len(samples), batch_size)
     return whole + (rest > 0 and not drop_last)
 
 
@@ -287,12 +293,10 @@ class CountedBatches(Sampler[Any]):
         self._groups = groups
 
     def __len__(self) -> int:
-        if self._groups is not None:
-            raise TypeError(
-                "Batches that are grouped by shape have no length before they are made."
-            )
-        size = len(self.sampler)  # type: ignore[arg-type]  # TypeError where it has no length
-        return batch_count(size, self.batch_size, drop_last=self.drop_last)
+        is_grouped = self._groups is not None
+        return batch_count(
+            self.sampler, self.batch_size, is_grouped=is_grouped, drop_last=self.drop_last
+        )
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         return itertools.islice(self._batches(), self.start, None)

@@ -12,7 +12,7 @@ from .advice import advice, file_advice, only_images
 from .cvat import cvat_subsets
 from .file_kinds import csv_kind, json_kind, visible, xml_kind
 from .hugging_face import hugging_face_tables
-from .splits import SAME_SPLIT, WHOLE, Found, Splits
+from .splits import SAME_SPLIT, UNSPLIT, WHOLE, Found, Splits
 from .supervisely import supervisely_datasets
 from .text_boxes import label_folder, widerface_files
 from .voc import unlisted_voc, voc_splits
@@ -25,8 +25,6 @@ _OTHER_TASKS = ("captions", "panoptic", "stuff", "image_info")
 _SPLIT_IN_NAME = re.compile(
     r"(?<![a-z])(trainval|train|training|valid|validation|val|testing|test)(?![a-z])"
 )
-# CVAT calls the one list of a task that is not split so.
-_UNSPLIT = ("default", "all")
 
 _KNOWN = (
     "COCO (annotations/*.json, *.json or one in each split's folder), its panoptic JSON, YOLO "
@@ -187,7 +185,7 @@ def _yolo(folder: Path) -> Splits:
 
 def _voc(folder: Path) -> Splits:
     if (folder / "Annotations").is_dir() and (splits := voc_splits(folder)):
-        return {WHOLE if s in _UNSPLIT else s: Found("voc", folder, s) for s in splits}
+        return {WHOLE if s in UNSPLIT else s: Found("voc", folder, s) for s in splits}
     found = unlisted_voc(folder)
     if "" in found:
         return {WHOLE: Found("voc", folder)}
@@ -236,7 +234,7 @@ def _cvat(folder: Path) -> Splits:
 def _cvat_parts(path: Path) -> Splits:
     """The subsets of a project, whose images are in one file."""
     names = cvat_subsets(path)
-    if set(names) <= set(_UNSPLIT):
+    if set(names) <= set(UNSPLIT):
         return {WHOLE: Found("cvat", path)}
     return {SAME_SPLIT.get(n.lower(), n.lower()): Found("cvat", path, n) for n in names}
 

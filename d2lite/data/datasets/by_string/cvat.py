@@ -25,12 +25,6 @@ from .source import find_path
 _NO_AREA = {"polyline", "points", "cuboid", "tag"}
 
 
-def is_cvat_file(path: Path) -> bool:
-    """Whether an XML file is one of CVAT's, by its beginning."""
-    with path.open("rb") as stream:
-        return b"<annotations" in stream.read(4096)
-
-
 def cvat_subsets(path: Path) -> list[str]:
     """The subsets of a project's images, in order: an attribute of each <image> of its export."""
     found = re.findall(rb'<image [^>]*?\bsubset="([^"]*)"', path.read_bytes())

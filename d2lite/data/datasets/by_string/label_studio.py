@@ -117,9 +117,7 @@ def _regions(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
     versions = task.get("annotations") or task.get("completions")
     if isinstance(task.get("data"), dict):
         kept = [v for v in versions or () if not v.get("was_cancelled")]
-        newest: dict[str, Any] = max(
-            kept, key=lambda v: str(v.get("updated_at") or v.get("created_at") or ""), default={}
-        )
+        newest: dict[str, Any] = max(kept, key=_time, default={})
         yield from (region for region in newest.get("result") or () if "value" in region)
         return
     for value in task.values():

@@ -21,7 +21,7 @@ from PIL import Image
 
 from d2lite.data.datasets.geometry import drawn, ellipse
 from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, ImageFinder
-from d2lite.data.datasets.label_files import read_json, read_text
+from d2lite.data.datasets.label_files import read_json, read_lines, read_text
 from d2lite.data.records.faults import FaultLog
 from d2lite.data.records.image_sizes import image_size
 from d2lite.structures.masks import rle
@@ -58,8 +58,7 @@ class LabelMeSource(EntrySource):
         labels = self.labels()
         for path in (self.file / CLASS_LIST, self.file.parent / CLASS_LIST):
             if path.is_file():
-                names = [line.strip() for line in read_text(path).splitlines()]
-                names = [name for name in dict.fromkeys(names) if name and not is_internal(name)]
+                names = [n for n in dict.fromkeys(read_lines(path)) if not is_internal(n)]
                 if labels <= set(names):
                     return names
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.data.datasets.image_finder import images_below
-from d2lite.data.datasets.label_files import read_text
+from d2lite.data.datasets.label_files import read_lines
 from d2lite.data.images.image_io import read_image
 from d2lite.data.records.faults import FaultLog, reading_faults
 from d2lite.data.records.image_sizes import size_or_record_fault
@@ -42,8 +42,7 @@ class MasksSource:
         if lacking:
             places = [self._folder / p for p in lacking]
             raise no_such_path(f"A part of masks:{path} ({', '.join(lacking)})", places)
-        text = read_text(self._folder / "classes.txt")
-        self._classes = [line.strip() for line in text.splitlines() if line.strip()]
+        self._classes = read_lines(self._folder / "classes.txt")
 
     def metadata(self) -> dict[str, Any]:
         """Nothing: evaluation reads the dataset dicts."""

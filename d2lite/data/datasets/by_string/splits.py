@@ -8,6 +8,9 @@ from d2lite.utils.errors import ConfigError
 SAME_SPLIT = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 """Other names of splits."""
 
+UNSPLIT = ("default", "all")
+"""What tools call the one list of images that are not split."""
+
 WHOLE = "(whole)"
 """Stands for the split of a folder whose files are not split."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.datasets.label_files import read_text
+from d2lite.data.datasets.label_files import read_lines
 from d2lite.utils.errors import DataError
 
 from .source import find_path
@@ -51,8 +51,7 @@ def choose_images(records: Records, spec: DatasetSpec) -> Records:
 
 def _listed(records: Records, path: str, name: str) -> list[int]:
     """Places of the images that a text file names, one a line."""
-    text = read_text(find_path(path))
-    wanted = [line.strip() for line in text.splitlines() if line.strip()]
+    wanted = read_lines(find_path(path))
     places: dict[str, list[int]] = {}
     for place, record in enumerate(records):
         file = Path(str(record["file_name"]))

@@ -18,12 +18,13 @@ from d2lite.data.datasets.image_finder import (
     is_leftover,
     without_upload_prefix,
 )
-from d2lite.data.datasets.label_files import read_text
+from d2lite.data.datasets.label_files import read_lines, read_text
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.nested import MAX_TEXT, refuse_repetition
 
 from .file_kinds import visible
 from .source import find_path
+from .splits import UNSPLIT
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,6 @@ _NAME_FILES = (
 _MAX_KEYPOINTS = 1000
 # So many images decide whether a folder has labels.
 _NUM_PROBES = 200
-# Splits of tools that do not split.
-_WHOLE = ("default", "all")
 
 
 @dataclass
@@ -146,7 +145,7 @@ class YoloFiles:
         if place.suffix.lower() in IMAGE_ENDINGS:
             return [place]
         images = []
-        for line in _lines(place):
+        for line in read_lines(place):
             name = line.replace("\\", "/")
             # CVAT begins its lines with data/, a folder that its archives do not have.
             tried = [place.parent / name, self.file.parent / name]
@@ -155,10 +154,6 @@ class YoloFiles:
             tried += [self.file.parent.joinpath(*parts[i:]) for i in range(1, len(parts))]
             images.append(next((path for path in tried if path.is_file()), tried[0]))
         return images
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def read_yolo(place: Path) -> YoloFiles:
@@ -205,7 +200,7 @@ def find_yolo(folder: Path) -> YoloFiles | None:
         below += [p for p in (folder / "labels", *visible(folder / "labels")) if p.is_dir()]
         files = [home / name for home in below if (home / name).is_file()]
         if files and (found := _name_list(files[0], folder)).entries:
-            if any(_lines(file) != _lines(files[0]) for file in files[1:]):
+            if any(read_lines(file) != read_lines(files[0]) for file in files[1:]):
                 listed = ", ".join(map(str, files))
                 raise DataError(
                     f"{listed} list other classes, so the numbers of the label files mean "
@@ -273,15 +268,15 @@ def _read_keypoints(found: YoloFiles, content: dict[str, Any]) -> None:
 
 def _darknet(path: Path) -> YoloFiles:
     """obj.data: lines "train = data/train.txt", "names = data/obj.names"."""
-    pairs = (line.partition("=") for line in _lines(path))
+    pairs = (line.partition("=") for line in read_lines(path))
     facts = {key.strip().lower(): value.strip() for key, is_pair, value in pairs if is_pair}
     found = YoloFiles(path, {})
     names = found._place(facts.get("names", "obj.names"))
     if names is None or not names.is_file():
         raise DataError(f"{path}: the list of class names {facts.get('names')!r} does not exist.")
-    found.names = _unique(dict(enumerate(_lines(names))))
+    found.names = _unique(dict(enumerate(read_lines(names))))
     for key, value in facts.items():
-        if key in (*SPLITS, *_WHOLE):
+        if key in (*SPLITS, *UNSPLIT):
             found.entries[key] = [value]
     # Lists that obj.data does not name.
     for name in SPLITS:
@@ -292,7 +287,7 @@ def _darknet(path: Path) -> YoloFiles:
 
 def _name_list(path: Path, folder: Path | None = None) -> YoloFiles:
     """Class names a line, and images with labels around them, in splits or not."""
-    found = YoloFiles(path, _unique(dict(enumerate(_lines(path)))))
+    found = YoloFiles(path, _unique(dict(enumerate(read_lines(path)))))
     _look_around(found, folder or path.parent)
     return found
 

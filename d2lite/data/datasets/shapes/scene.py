@@ -167,7 +167,7 @@ class _Laid:
 
 
 def _draw_figure(draws: np.random.RandomState, height: int, width: int) -> _Laid | None:
-    """One figure at random, or None if too much of it would are outside the image."""
+    """One figure at random, or None if too much of it would be outside the image."""
     label = draws.randint(len(CLASSES))
     radius = np.exp(draws.uniform(*np.log(_RADII)))
     stretch = np.exp(draws.uniform(-1, 1) * np.log(_MAX_STRETCH))
