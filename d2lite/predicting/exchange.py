@@ -1,17 +1,15 @@
 """Objects in the words of others: COCO results, plain JSON, supervision."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from d2lite.data.datasets.coco_reading import PIXEL_CENTRE
 from d2lite.utils.errors import MissingPackageError
 from d2lite.visualization.shapes import rotated_corners
 
 from .found import Found, Segment
-
-# COCO gives keypoints as indices of pixels, whose centres are at half coordinates here.
-_PIXEL_CENTRE = 0.5
 
 
 def coco_results(
@@ -24,27 +22,36 @@ def coco_results(
         size: (height, width) of the image.
         image_id: id of the image.
     """
-    results = []
-    for one in found:
-        x0, y0, x1, y1 = one.box
-        bbox = [x0, y0, x1 - x0, y1 - y0]
-        if one.rotated_box is not None:
-            bbox = one.rotated_box.tolist()
-        result: dict[str, Any] = {
-            "image_id": image_id,
-            "category_id": one.class_id,
-            "bbox": bbox,
-            "score": one.score,
-        }
-        if one.mask is not None:
-            result["segmentation"] = one.mask.to_rle(*size)
-        if one.keypoints is not None:
-            shift = np.array([_PIXEL_CENTRE, _PIXEL_CENTRE, 0.0])
-            result["keypoints"] = (one.keypoints - shift).reshape(-1).tolist()
-        if one.track_id is not None:
-            result["track_id"] = one.track_id
-        results.append({**result, "category_name": one.name})
-    return results
+    objects = json_content(found, size, None)["objects"]
+    return [coco_result(one, image_id) for one in objects]
+
+
+def coco_result(found: Mapping[str, Any], image_id: int | str) -> dict[str, Any]:
+    """One COCO result dict.
+
+    Args:
+        found: an object of `json_content`.
+        image_id: id of the image.
+    """
+    return {"image_id": image_id, **coco_object(found), "category_name": found["name"]}
+
+
+def coco_object(found: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of `json_content` in COCO's words, with its score and without ids."""
+    x0, y0, x1, y1 = found["box"]
+    made: dict[str, Any] = {
+        "category_id": found["class_id"],
+        "bbox": found.get("rotated_box") or [x0, y0, x1 - x0, y1 - y0],
+        "score": found["score"],
+    }
+    if "mask" in found:
+        made["segmentation"] = found["mask"]
+    if "keypoints" in found:
+        shift = np.array([PIXEL_CENTRE, PIXEL_CENTRE, 0])
+        made["keypoints"] = (np.array(found["keypoints"]) - shift).reshape(-1).tolist()
+    if "track_id" in found:
+        made["track_id"] = found["track_id"]
+    return made
 
 
 def json_content(

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from d2lite.data import DatasetCatalog
+from d2lite.data.datasets.image_finder import IMAGE_ENDINGS
 from d2lite.data.images.image_io import register_image_source
 from d2lite.utils.errors import DataError, MissingFileError
 
@@ -19,7 +20,7 @@ from .images import as_image
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Input", "find_inputs"]
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".npy"}
+IMAGE_SUFFIXES = set(IMAGE_ENDINGS)
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 # How image files begin; a list of paths begins with other characters.
 _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*", b"RIFF")

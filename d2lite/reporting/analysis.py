@@ -223,15 +223,16 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
         "aspects": [dataclasses.asdict(part) for part in analysis.aspects],
         "images": [{**dataclasses.asdict(i), "f1": i.f1} for i in analysis.images],
     }
-    finite: dict[str, Any] = _finite(plain)
-    return finite
+    content: dict[str, Any] = finite(plain)
+    return content
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain values with None in the place of numbers that JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -291,7 +292,5 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow(
-            {key: "" if _finite(value) is None else value for key, value in row.items()}
-        )
+        writer.writerow({key: "" if finite(value) is None else value for key, value in row.items()})
     return stream.getvalue()

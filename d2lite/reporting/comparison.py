@@ -1,7 +1,6 @@
 """Several results on one set beside each other: how far AP differs, in which classes and images."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ import yaml
 
 from d2lite.utils.file_io import atomic_write
 
-from .analysis import TITLES, Analysis, as_json
+from .analysis import TITLES, Analysis, as_json, finite
 from .bootstrap import Interval, average_precision_difference, suitable_resamples
 from .charts import Chart, Line
 from .evaluated_set import EvaluatedSet, load_evaluated_set
@@ -109,7 +108,7 @@ def comparison_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
             "results": dict(zip(c.names, map(as_json, c.analyses), strict=True)),
             "differences": {
                 name: {
-                    **{k: _finite(v) for k, v in dataclasses.asdict(d).items()},
+                    **finite(dataclasses.asdict(d)),
                     "is_sure": is_sure(d),
                 }
                 for name, d in zip(c.names[1:], c.differences, strict=True)
@@ -117,10 +116,6 @@ def comparison_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
         }
         for c in comparisons
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def comparison_page(

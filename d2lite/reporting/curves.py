@@ -44,12 +44,37 @@ def ranked(scores: np.ndarray) -> np.ndarray:
 def class_average_precision(matches: Matches, iou: float) -> np.ndarray:
     """AP of each class at one IoU, (K,) float in [0, 1]; nan without objects."""
     right, wrong, counts = matches.is_right(iou), matches.is_wrong(iou), matches.num_objects()
+    return average_precisions(matches.dt_class, matches.dt_score, right, wrong, counts)
+
+
+def average_precisions(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    is_right: np.ndarray,
+    is_wrong: np.ndarray,
+    counts: np.ndarray,
+) -> np.ndarray:
+    """AP of each class, (K,) float in [0, 1]; nan without objects.
+
+    Args:
+        labels: (D,) the class of each detection.
+        scores: (D,) float.
+        is_right: (D,) bool.
+        is_wrong: (D,) bool; ignored detections are neither.
+        counts: (K,) objects to find of each class.
+    """
     values = []
     for k, count in enumerate(counts):
-        rows = np.flatnonzero(matches.dt_class == k)
-        order = rows[ranked(matches.dt_score[rows])]
-        values.append(ranked_average_precision(right[order], wrong[order], float(count)))
+        rows = np.flatnonzero(labels == k)
+        order = rows[ranked(scores[rows])]
+        values.append(ranked_average_precision(is_right[order], is_wrong[order], float(count)))
     return np.array(values)
+
+
+def mean_percent(values: np.ndarray) -> float:
+    """The mean of those that are not nan, in percent; nan where there are none."""
+    present = values[~np.isnan(values)]
+    return float(present.mean() * 100) if len(present) else float("nan")
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ Source of the kinds and of what "fixed" means: Bolya et al. 2020, TIDE, arXiv:20
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .curves import class_average_precision, ranked, ranked_average_precision
+from .curves import average_precisions, class_average_precision, mean_percent, ranked
 from .matches import NONE, Matches
 
 KINDS = {
@@ -73,11 +73,9 @@ def error_kinds(matches: Matches, *, iou: float = 0.5, near: float = 0.1) -> Err
     for number, kind in enumerate(_WITH_A_DETECTION):
         found.counts[kind] = int((found.dt_kind == number).sum())
     found.counts["missed"] = int(found.is_missed.sum())
-    base = _mean(class_average_precision(matches, iou))
-    found.cost.update({kind: _mean(_fixed(matches, found, kind)) - base for kind in KINDS})
-    return Errors(
-        **{**vars(found), "average_precision": base},
-    )
+    base = mean_percent(class_average_precision(matches, iou))
+    found.cost.update({kind: mean_percent(_fixed(matches, found, kind)) - base for kind in KINDS})
+    return replace(found, average_precision=base)
 
 
 def _judge_image(
@@ -132,12 +130,7 @@ def _fixed(matches: Matches, found: Errors, kind: str) -> np.ndarray:
         corrected = _first_of_each_object(matches, found, np.flatnonzero(chosen))
         right[corrected] = True
         label[corrected] = matches.gt_class[found.dt_object[corrected]]
-    values = []
-    for k, count in enumerate(counts):
-        rows = np.flatnonzero(label == k)
-        order = rows[ranked(matches.dt_score[rows])]
-        values.append(ranked_average_precision(right[order], wrong[order], float(count)))
-    return np.array(values)
+    return average_precisions(label, matches.dt_score, right, wrong, counts)
 
 
 def _first_of_each_object(matches: Matches, found: Errors, detections: np.ndarray) -> Sequence[int]:
@@ -150,9 +143,3 @@ def _first_of_each_object(matches: Matches, found: Errors, detections: np.ndarra
             is_open[about] = False
             chosen.append(int(d))
     return chosen
-
-
-def _mean(values: np.ndarray) -> float:
-    """The mean over classes with objects, in percent."""
-    present = values[~np.isnan(values)]
-    return float(present.mean() * 100) if len(present) else float("nan")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .curves import ranked, ranked_average_precision
+from .curves import average_precisions, mean_percent
 from .matches import NONE, Matches
 
 # Width / height, the upper end excluded.
@@ -73,8 +73,8 @@ def by_aspect(matches: Matches) -> list[Slice]:
             Slice(
                 name,
                 int(inside.sum()),
-                _mean(values),
-                _mean(values[matches.at(0.5)]),
+                mean_percent(values),
+                mean_percent(values[matches.at(0.5)]),
                 _recall(matches, inside),
             )
         )
@@ -91,25 +91,15 @@ def aspect_ratio(boxes: np.ndarray) -> np.ndarray:
 
 def _average_precisions(
     matches: Matches, inside: np.ndarray, is_shaped: np.ndarray, iou: float
-) -> list[float]:
+) -> np.ndarray:
     match = matches.dt_match[matches.at(iou)]
     right, wrong = matches.is_right(iou).copy(), matches.is_wrong(iou) & is_shaped
     right[right] = inside[match[right]]
-    values = []
-    for k in range(len(matches.category_ids)):
-        rows = np.flatnonzero(matches.dt_class == k)
-        order = rows[ranked(matches.dt_score[rows])]
-        count = int((inside & (matches.gt_class == k)).sum())
-        values.append(ranked_average_precision(right[order], wrong[order], count))
-    return values
+    counts = np.bincount(matches.gt_class[inside], minlength=len(matches.category_ids))
+    return average_precisions(matches.dt_class, matches.dt_score, right, wrong, counts)
 
 
 def _recall(matches: Matches, inside: np.ndarray) -> float:
     if not inside.any():
         return float("nan")
     return float((matches.found_by(0.5)[inside] != NONE).mean() * 100)
-
-
-def _mean(values: np.ndarray) -> float:
-    present = values[~np.isnan(values)]
-    return float(present.mean() * 100) if len(present) else float("nan")

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from d2lite.utils.file_io import atomic_write
@@ -97,10 +96,7 @@ def write_json(evaluated: EvaluatedSet, path: Path) -> None:
         json.dump({"set": evaluated.name, "tasks": tasks}, stream, indent=1, allow_nan=False)
 
 
-def log_error_crops(evaluated: EvaluatedSet, folder: Path) -> int:
+def log_error_crops(evaluated: EvaluatedSet, folder: Path) -> None:
     """Write a picture of each miss and false alarm, and say how many there are."""
-    paths: Sequence[Path] = list(
-        write_error_crops(evaluated.analyses[-1], evaluated.read_image, folder)
-    )
+    paths = list(write_error_crops(evaluated.analyses[-1], evaluated.read_image, folder))
     logger.info("Wrote %d pictures of misses and false alarms to %s", len(paths), folder)
-    return len(paths)

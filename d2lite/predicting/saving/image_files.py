@@ -11,6 +11,7 @@ from PIL import Image
 
 from d2lite.data.converting import WRITERS, LabelledSet
 from d2lite.data.converting.image_copies import place_image
+from d2lite.data.converting.writers import image_folder
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import OutputError
 from d2lite.visualization.opencv import load_cv2
@@ -137,8 +138,7 @@ def save_in_dataset(
     )
     suffix = Path(result.path).suffix if "://" not in result.path else ""
     name = stem + (suffix or ".png")
-    home = folder / {"yolo": f"images/{SPLIT}", "masks": f"{SPLIT}/images"}.get(kind, SPLIT)
-    _place(result, home / name, image_mode)
+    _place(result, folder / image_folder(kind, SPLIT) / name, image_mode)
     return WRITERS[kind](data, [name], folder, SPLIT, lost)
 
 

@@ -1,6 +1,6 @@
 """Files for all images together, written at the end from what was noted of each image.
 
-A noted image has "name", "stem" and what `Result.to_dict` gives.
+A noted image has "name" and what `Result.to_dict` gives.
 """
 
 import csv
@@ -12,14 +12,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from d2lite.structures.masks import rle
 from d2lite.utils.file_io import atomic_write
 
+from ..exchange import coco_object, coco_result
+
 Entry = dict[str, Any]
-# COCO gives keypoints as indices of pixels, whose centres are at half coordinates here.
-_PIXEL_CENTRE = 0.5
 
 
 def write_json(entries: Iterable[Entry], path: Path, class_names: Sequence[str]) -> None:
@@ -27,7 +25,7 @@ def write_json(entries: Iterable[Entry], path: Path, class_names: Sequence[str])
     with atomic_write(path) as file:
         file.write("[")
         for number, entry in enumerate(entries):
-            kept = {key: value for key, value in entry.items() if key not in ("stamp", "stem")}
+            kept = {key: value for key, value in entry.items() if key != "stamp"}
             file.write((",\n" if number else "\n") + json.dumps(kept))
         file.write("\n]\n")
 
@@ -36,9 +34,7 @@ def write_coco_results(entries: Iterable[Entry], path: Path, class_names: Sequen
     """A list of COCO results; the id of an image is its name."""
     with atomic_write(path) as file:
         results = [
-            {"image_id": entry["name"], **_coco_object(found), "category_name": found["name"]}
-            for entry in entries
-            for found in entry["objects"]
+            coco_result(found, entry["name"]) for entry in entries for found in entry["objects"]
         ]
         json.dump(results, file)
 
@@ -51,7 +47,7 @@ def write_coco(entries: Iterable[Entry], path: Path, class_names: Sequence[str])
         size = {key: entry[key] for key in ("width", "height")}
         images.append({"id": number, "file_name": _relative(entry["path"], path.parent), **size})
         for found in entry["objects"]:
-            made = _coco_object(found)
+            made = coco_object(found)
             made["category_id"] += 1  # COCO's numbers begin at 1
             area = made["bbox"][2] * made["bbox"][3]
             if "segmentation" in made:
@@ -65,23 +61,6 @@ def write_coco(entries: Iterable[Entry], path: Path, class_names: Sequence[str])
     content = {"images": images, "annotations": annotations, "categories": categories}
     with atomic_write(path) as file:
         json.dump(content, file)
-
-
-def _coco_object(found: Entry) -> Entry:
-    x0, y0, x1, y1 = found["box"]
-    made: Entry = {
-        "category_id": found["class_id"],
-        "bbox": found.get("rotated_box") or [x0, y0, x1 - x0, y1 - y0],
-        "score": found["score"],
-    }
-    if "mask" in found:
-        made["segmentation"] = found["mask"]
-    if "keypoints" in found:
-        shift = np.array([_PIXEL_CENTRE, _PIXEL_CENTRE, 0])
-        made["keypoints"] = (np.array(found["keypoints"]) - shift).reshape(-1).tolist()
-    if "track_id" in found:
-        made["track_id"] = found["track_id"]
-    return made
 
 
 def _relative(path: str, folder: Path) -> str:
