@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import d2lite
-from d2lite.commands import known_commands
+from d2lite.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 YAML = [
@@ -34,7 +34,7 @@ def test_form_of_a_problem_asks_for_commands_that_exist():
     assert any("`d2lite check`" in part["attributes"]["label"] for part in required)
     named = re.findall(r"`d2lite (\w+)", str(form))
     assert len(named) >= 3
-    assert set(named) <= set(known_commands())
+    assert set(named) <= set(COMMANDS)
 
 
 def test_workflows_may_write_nothing_but_their_own_proofs():

@@ -7,6 +7,6 @@ mistakes come at once: what it needs is imported when it runs, or is in `actions
 """
 
 from .program import as_script, main
-from .table import COMMANDS, known_commands
+from .table import COMMANDS
 
-__all__ = ["COMMANDS", "as_script", "known_commands", "main"]
+__all__ = ["COMMANDS", "as_script", "main"]

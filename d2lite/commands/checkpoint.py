@@ -6,9 +6,9 @@
     d2lite checkpoint model_final_280758.pkl coco.pth --classes coco_2017_val
 
 It reads files of torchvision, timm, detectron2, Caffe2 and AdelaiDet, as training does without
-this command. It makes files that are small (--strip), that
-say which classes they know (--classes; see MODEL.KEEP_MATCHING_CLASSES), that carry whole names
-(--config-file), and whose name is checked when they are downloaded (--hash).
+this command. It makes files that are small (--strip), that say which classes they know (--classes;
+see MODEL.KEEP_MATCHING_CLASSES), that carry whole names (--config-file), and whose name is checked
+when they are downloaded (--hash).
 """
 
 import argparse

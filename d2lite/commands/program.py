@@ -13,7 +13,7 @@ from d2lite import __version__
 from d2lite.utils.run_tool import run_tool
 from d2lite.utils.streams import guard_streams
 
-from .table import known_commands
+from .table import COMMANDS
 
 _HEAD = """\
 usage: d2lite COMMAND [OPTIONS]     d2lite COMMAND --help     d2lite --version
@@ -42,14 +42,13 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     if given[0] == "--version":
         sys.stdout.write(f"d2lite {__version__}\n")
         raise SystemExit(0)
-    commands = known_commands()
     # The longer name first: a command of a group has two words.
     names = [" ".join(given[:2]), given[0]]
-    name = next((name for name in names if name in commands), None)
+    name = next((name for name in names if name in COMMANDS), None)
     if name is not None:
         rest = given[len(name.split()) :]
         run_tool(lambda: _run(load(name), f"d2lite {name}", rest))
-    raise SystemExit(_unknown(given, list(commands)))
+    raise SystemExit(_unknown(given, list(COMMANDS)))
 
 
 def as_script(name: str, file: str) -> Callable[[], int | None]:
@@ -73,7 +72,7 @@ def whole_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true")
     commands = parser.add_subparsers()
     groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
-    for name in known_commands():
+    for name in COMMANDS:
         group, _, member = name.partition(" ")
         if member and group not in groups:
             groups[group] = commands.add_parser(group, help="datasets").add_subparsers()
@@ -88,8 +87,8 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def load(name: str) -> ModuleType:
-    """The module of a command that is there."""
-    return importlib.import_module(known_commands()[name])
+    """The module of a command."""
+    return importlib.import_module(COMMANDS[name])
 
 
 def _run(
@@ -130,7 +129,7 @@ def _group(name: str) -> str:
 
 def _top_help() -> str:
     rows: dict[str, str] = {}
-    for name in known_commands():
+    for name in COMMANDS:
         group, _, member = name.partition(" ")
         if member:
             rows[group] = f"{rows[group]}, {member}" if group in rows else f"Datasets: {member}"

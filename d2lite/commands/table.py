@@ -1,7 +1,5 @@
 """COMMANDS: which module is which command."""
 
-from importlib.util import find_spec
-
 _HERE = "d2lite.commands"
 
 COMMANDS = {
@@ -27,8 +25,3 @@ COMMANDS = {
     "completion": f"{_HERE}.completion",
 }
 """Name -> module, in the order of the help. A name of two words belongs to a group."""
-
-
-def known_commands() -> dict[str, str]:
-    """The commands whose module is there."""
-    return {name: module for name, module in COMMANDS.items() if find_spec(module) is not None}

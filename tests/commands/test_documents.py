@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from d2lite.commands import known_commands
+from d2lite.commands import COMMANDS as KNOWN
 from d2lite.commands.program import load
 from d2lite.config import find_config_file, get_cfg
 from d2lite.projects import add_project_configs
@@ -47,8 +47,7 @@ def test_documents_show_commands():
 def test_a_shown_command_is_understood(command):
     words = shlex.split(command)[1:]
     words = [word for word in words if word != "..."]
-    known = known_commands()
-    name = next((n for n in (" ".join(words[:2]), words[0]) if n in known), None)
+    name = next((n for n in (" ".join(words[:2]), words[0]) if n in KNOWN), None)
     if name is None:
         assert words[0] in ("--help", "--version", "COMMAND"), command
         return

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from d2lite import __version__
-from d2lite.commands import COMMANDS, known_commands, main
+from d2lite.commands import COMMANDS, main
 from d2lite.commands.data_convert import FORMATS, IMAGE_MODES
 from d2lite.commands.data_download import PARTS
 from d2lite.data import converting
@@ -35,11 +35,11 @@ def test_help_lists_all_commands_on_one_screen_with_two_examples(d2lite):
     assert len(out.splitlines()) <= 24
     assert max(map(len, out.splitlines())) <= 80
     assert out.partition("examples:")[2].count("d2lite ") == 2
-    for name in known_commands():
+    for name in COMMANDS:
         assert name.split()[0] in out
 
 
-@pytest.mark.parametrize("name", known_commands())
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_with_two_examples(d2lite, name):
     status, out, _ = d2lite(*name.split(), "--help")
     assert status == 0
@@ -63,7 +63,7 @@ def test_help_and_mistakes_come_without_loading_torch(words):
 
 
 def test_no_module_of_a_command_loads_torch():
-    modules = list(known_commands().values())
+    modules = list(COMMANDS.values())
     code = (
         f"import sys, importlib\nfor m in {modules}: importlib.import_module(m).build_parser()\n"
         f"print([m for m in {SLOW} if m in sys.modules])"
@@ -123,8 +123,7 @@ def test_names_that_the_help_lists_are_those_of_the_data_package():
 
 
 def test_every_command_has_its_module():
-    for name, module in known_commands().items():
-        assert COMMANDS[name] == module
+    for module in COMMANDS.values():
         command = importlib.import_module(module)
         assert callable(command.build_parser)
         assert callable(command.main)
@@ -218,7 +217,7 @@ def test_wrong_options_are_one_line_with_what_is_right(d2lite, words, parts):
     assert all(part in err for part in parts), err
 
 
-@pytest.mark.parametrize("name", known_commands())
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_a_screen_of_100_columns(d2lite, name):
     _, out, _ = d2lite(*name.split(), "--help")
     assert max(map(len, out.splitlines())) <= 100

@@ -44,7 +44,7 @@ def make_transformers_model(cfg: CfgNode) -> tuple[nn.Module, nn.Module]:
         ) from error
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # has no types
     is_dfine = cfg.MODEL.BACKBONE.NAME == "build_hgnet_backbone"
-    theirs: Any = _model("D-FINE" if is_dfine else cfg.MODEL.META_ARCHITECTURE, transformers)
+    theirs = _model("D-FINE" if is_dfine else cfg.MODEL.META_ARCHITECTURE, transformers)
     # Both learn all weights; transformers freezes the backbone of some models as a whole.
     theirs.to(cfg.MODEL.DEVICE).requires_grad_(True)
     with tempfile.TemporaryDirectory() as folder:
@@ -56,10 +56,9 @@ def make_transformers_model(cfg: CfgNode) -> tuple[nn.Module, nn.Module]:
     return theirs, ours
 
 
-def _model(name: str, transformers: Any) -> nn.Module:
+def _model(name: str, transformers: Any) -> Any:
     if name == "D-FINE":
-        made: nn.Module = transformers.DFineForObjectDetection(_dfine_config(transformers))
-        return made
+        return transformers.DFineForObjectDetection(_dfine_config(transformers))
     if name == "RTDETR":
         backbone = transformers.RTDetrResNetConfig(**_RESNET_18, out_features=_STAGES)
         config = transformers.RTDetrV2Config(
@@ -69,15 +68,13 @@ def _model(name: str, transformers: Any) -> nn.Module:
             hidden_expansion=0.5,
             num_labels=80,
         )
-        made = transformers.RTDetrV2ForObjectDetection(config)
-        return made
+        return transformers.RTDetrV2ForObjectDetection(config)
     if name == "MaskFormer":
         swin = transformers.SwinConfig(out_features=["stage1", *_STAGES])
         config = transformers.Mask2FormerConfig(
             backbone_config=swin, num_labels=80, use_auxiliary_loss=True
         )
-        made = transformers.Mask2FormerForUniversalSegmentation(config)
-        return made
+        return transformers.Mask2FormerForUniversalSegmentation(config)
     if name == "EoMT":
         config = transformers.EomtConfig(
             hidden_size=384,
@@ -87,8 +84,7 @@ def _model(name: str, transformers: Any) -> nn.Module:
             image_size=224,
             num_labels=80,
         )
-        made = transformers.EomtForUniversalSegmentation(config)
-        return made
+        return transformers.EomtForUniversalSegmentation(config)
     if name not in ("Detr", "DeformableDETR"):
         raise ConfigError(
             f"--against transformers compares the architectures Detr, DeformableDETR, RTDETR, "
@@ -98,13 +94,11 @@ def _model(name: str, transformers: Any) -> nn.Module:
     backbone = transformers.ResNetConfig(**_RESNET_18, out_features=stages)
     options = {"backbone_config": backbone, "auxiliary_loss": True, "num_labels": 80}
     if name == "Detr":
-        made = transformers.DetrForObjectDetection(transformers.DetrConfig(**options))
-        return made
+        return transformers.DetrForObjectDetection(transformers.DetrConfig(**options))
     config = transformers.DeformableDetrConfig(
         **options, with_box_refine=True, two_stage=True, encoder_layers=3, decoder_layers=3
     )
-    made = transformers.DeformableDetrForObjectDetection(config)
-    return made
+    return transformers.DeformableDetrForObjectDetection(config)
 
 
 def _dfine_config(transformers: Any) -> Any:
