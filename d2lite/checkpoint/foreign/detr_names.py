@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from .renaming import compiled, renamed
-from .rtdetr_names import attention_rules
+from .rtdetr_names import attention_rules, stage_rules
+from .torchvision_names import resnet_rules
 
 _STAGE = r"model.backbone(?:.conv_encoder)?.model"
 _THEIR_MARKS = (
@@ -18,50 +19,13 @@ _ORIGINAL_MARK = "backbone.0.body.conv1.weight"
 _DETREX_MARK = "transformer.encoder.layers.0.attentions.0.value_proj.weight"
 
 
-def _torchvision_rules(theirs: str) -> list[tuple[str, str]]:
-    """A ResNet under the names of torchvision and timm."""
-    rules = [
-        (rf"{theirs}.conv1", "backbone.stem.conv1"),
-        (rf"{theirs}.bn1", "backbone.stem.conv1.norm"),
-    ]
-    for stage in range(1, 5):
-        block, ours = rf"{theirs}.layer{stage}.(\d+)", rf"backbone.res{stage + 1}.\1"
-        rules += [
-            (rf"{block}.conv(\d)", rf"{ours}.conv\2"),
-            (rf"{block}.bn(\d)", rf"{ours}.conv\2.norm"),
-            (rf"{block}.downsample.0", rf"{ours}.shortcut"),
-            (rf"{block}.downsample.1", rf"{ours}.shortcut.norm"),
-        ]
-    return rules
-
-
-def _transformers_resnet_rules() -> list[tuple[str, str]]:
-    """A ResNet under the names of transformers."""
-    first = rf"{_STAGE}.embedder.embedder"
-    rules = [
-        (rf"{first}.convolution", "backbone.stem.conv1"),
-        (rf"{first}.normalization", "backbone.stem.conv1.norm"),
-    ]
-    for stage in range(4):
-        block, ours = rf"{_STAGE}.encoder.stages.{stage}.layers.(\d+)", f"backbone.res{stage + 2}"
-        for number in range(3):
-            conv = rf"{ours}.\1.conv{number + 1}"
-            rules += [
-                (rf"{block}.layer.{number}.convolution", conv),
-                (rf"{block}.layer.{number}.normalization", f"{conv}.norm"),
-            ]
-        rules += [
-            (rf"{block}.shortcut.convolution", rf"{ours}.\1.shortcut"),
-            (rf"{block}.shortcut.normalization", rf"{ours}.\1.shortcut.norm"),
-        ]
-    return rules
-
-
 _ENCODER = r"model.encoder.layers.(\d+)"
 _DECODER = r"model.decoder.layers.(\d+)"
 _COMMON = [
-    *_torchvision_rules(_STAGE),
-    *_transformers_resnet_rules(),
+    *resnet_rules("backbone", _STAGE),
+    (rf"{_STAGE}.embedder.embedder.convolution", "backbone.stem.conv1"),
+    (rf"{_STAGE}.embedder.embedder.normalization", "backbone.stem.conv1.norm"),
+    *stage_rules(_STAGE),
     (r"model.query_position_embeddings", "query_embed"),
     *attention_rules(_ENCODER, r"transformer.encoder.layers.\1"),
     (rf"{_ENCODER}.final_layer_norm", r"transformer.encoder.layers.\1.norm2"),
@@ -101,7 +65,6 @@ _SWAPPED = [
     (r"transformer.decoder.layers.(\d+).norm1", r"transformer.decoder.layers.\1.norm2"),
     (r"transformer.decoder.layers.(\d+).norm2", r"transformer.decoder.layers.\1.norm1"),
 ]
-_ORIGINAL_RULES = _torchvision_rules("backbone.0.body")
 _DETREX = r"transformer.((?:en|de)coder.layers.\d+)"
 _DETREX_RULES = compiled(
     [
@@ -170,7 +133,7 @@ def rename_original_detr(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         is_deformable = "transformer.level_embed" in weights
         last = len({name for name in weights if re.match(r"class_embed\.\d+\.bias", name)})
         rules = [
-            *_ORIGINAL_RULES,
+            *resnet_rules("backbone", "backbone.0.body"),
             *(_SWAPPED if is_deformable else ()),
             (r"transformer.enc_out_class_embed", f"class_embed.{last}"),
             (r"transformer.enc_out_bbox_embed", f"bbox_embed.{last}"),

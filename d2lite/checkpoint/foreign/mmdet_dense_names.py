@@ -6,8 +6,9 @@ from torch import Tensor
 
 from d2lite.utils.errors import WeightsError
 
-from .mmdet_names import LEFT_OUT, has_pyramid, pyramid_rules, resnet_rules
+from .mmdet_names import LEFT_OUT, has_pyramid, pyramid_rules
 from .renaming import compiled, renamed
+from .torchvision_names import resnet_rules
 
 _MARKS = ("atss_cls", "gfl_cls", "vfnet_cls", "conv_centerness", "retina_cls")
 # Layers of the heads -> ours; a kind that lacks one has no such name.

@@ -4,43 +4,24 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .renaming import Rules, compiled, renamed
+from .renaming import Rules, by_marks, compiled, renamed
+from .torchvision_names import resnet_rules
 
-_RTMDET_MARKS = ("backbone.stage4.2.attention.fc.weight", "bbox_head.rtm_reg.0.weight")
 _RCNN_MARKS = ("fpn_convs.0.conv.weight", "rpn_head.rpn_conv.weight")
 # Weights that are averaged beside the others, and pixel statistics; those of `model` count.
 LEFT_OUT = [(r"ema_\w+", ""), (r"data_preprocessor", "")]
 
-_RTMDET_RULES = compiled(
+MMDET_RTMDET = by_marks(
+    ("backbone.stage4.2.attention.fc.weight", "bbox_head.rtm_reg.0.weight"),
     [
         (r"backbone", "backbone.bottom_up"),
         (r"neck", "backbone"),
         (r"bbox_head.mask_head", "mask_head"),
         (r"bbox_head", "head"),
         *LEFT_OUT,
-    ]
+    ],
 )
-
-
-def resnet_rules(whole: str = "backbone.bottom_up") -> list[tuple[str, str]]:
-    """A ResNet with the names of torchvision, and what it is named here."""
-    rules = [
-        (r"backbone.conv1", f"{whole}.stem.conv1"),
-        (r"backbone.(?:bn|gn)1", f"{whole}.stem.conv1.norm"),
-    ]
-    for stage in range(1, 5):
-        theirs, ours = rf"backbone.layer{stage}.(\d+)", rf"{whole}.res{stage + 1}.\1"
-        # A deformable convolution lies beside the one that gives its offsets, here and there.
-        rules += [
-            (rf"{theirs}.conv2.conv_offset", rf"{ours}.conv2_offset"),
-            (rf"{theirs}.conv(\d)", rf"{ours}.conv\2"),
-            (rf"{theirs}.(?:bn|gn)(\d)", rf"{ours}.conv\2.norm"),
-            (rf"{theirs}.downsample.0", rf"{ours}.shortcut"),
-            (rf"{theirs}.downsample.1", rf"{ours}.shortcut.norm"),
-            (rf"{theirs}.context_block.conv_mask", rf"{ours}.plugin.mask"),
-            (rf"{theirs}.context_block.channel_add_conv", rf"{ours}.plugin.add"),
-        ]
-    return rules
+"""RTMDet and RTMDet-Ins."""
 
 
 def pyramid_rules(first: int = 2, levels: int = 4) -> list[tuple[str, str]]:
@@ -95,20 +76,6 @@ def _head_rules() -> list[tuple[str, str]]:
 
 
 _RCNN_RULES: Rules = compiled([*resnet_rules(), *pyramid_rules(), *_head_rules(), *LEFT_OUT])
-
-
-def is_mmdet_rtmdet(names: Mapping[str, object]) -> bool:
-    """Whether the names are those of RTMDet or RTMDet-Ins in MMDetection."""
-    return all(mark in names for mark in _RTMDET_MARKS)
-
-
-def rename_mmdet_rtmdet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights of RTMDet or RTMDet-Ins our names.
-
-    Args:
-        weights: by the names that MMDetection saves.
-    """
-    return renamed(weights, _RTMDET_RULES)
 
 
 def is_mmdet_rcnn(names: Mapping[str, object]) -> bool:

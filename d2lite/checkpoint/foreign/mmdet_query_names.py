@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .mmdet_names import LEFT_OUT, pyramid_rules, resnet_rules
+from .mmdet_names import LEFT_OUT, pyramid_rules
 from .renaming import Rules, compiled, renamed
+from .torchvision_names import resnet_rules
 
 _HEAD = "sem_seg_head.pixel_decoder"
 _DECODER = "sem_seg_head.predictor"

@@ -1,7 +1,8 @@
 """Rules that turn one library's names of weights into another's."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +45,27 @@ def renamed(weights: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     for name, of_one in parts.items():
         found[name] = torch.cat([of_one[letter] for letter in "qkv"])
     return found
+
+
+class WholeModel(NamedTuple):
+    """A model of another library: whether a file holds it, and its weights with our names."""
+
+    is_in: Callable[[Mapping[str, Tensor]], bool]
+    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+def by_marks(marks: tuple[str, ...], rules: Iterable[tuple[str, str]]) -> WholeModel:
+    """A model whose weights need nothing but our names.
+
+    Args:
+        marks: names of weights that are in a file of this model, all of them, and in no other.
+        rules: see `compiled`.
+    """
+    ready = compiled(rules)
+    return WholeModel(
+        lambda names: all(mark in names for mark in marks),
+        lambda weights: renamed(weights, ready),
+    )
 
 
 def _new_name(name: str, rules: Rules) -> str:

@@ -31,17 +31,24 @@ def attention_rules(theirs: str, ours: str) -> list[tuple[str, str]]:
     ]
 
 
-def _stage_rules() -> list[tuple[str, str]]:
-    """The stages of a ResNet, whose numbers change."""
+def stage_rules(theirs: str) -> list[tuple[str, str]]:
+    """The stages of a ResNet in transformers, whose numbers change.
+
+    Args:
+        theirs: a pattern of what comes before their names.
+    """
     rules = []
     for stage in range(4):
-        theirs, ours = rf"{_CNN}.encoder.stages.{stage}.layers.(\d+)", f"backbone.res{stage + 2}"
-        for number in range(3):
-            layer = rf"{theirs}.layer.{number}"
-            rules.append((rf"{layer}.convolution", rf"{ours}.\1.conv{number + 1}"))
-            rules.append((rf"{layer}.normalization", rf"{ours}.\1.conv{number + 1}.norm"))
-        rules.append((rf"{theirs}.shortcut(?:.1)?.convolution", rf"{ours}.\1.shortcut"))
-        rules.append((rf"{theirs}.shortcut(?:.1)?.normalization", rf"{ours}.\1.shortcut.norm"))
+        block, ours = rf"{theirs}.encoder.stages.{stage}.layers.(\d+)", f"backbone.res{stage + 2}"
+        parts = {f"layer.{number}": f"conv{number + 1}" for number in range(3)}
+        for part, name in {**parts, "shortcut(?:.1)?": "shortcut"}.items():
+            rules.append((rf"{block}.{part}.convolution", rf"{ours}.\1.{name}"))
+            rules.append((rf"{block}.{part}.normalization", rf"{ours}.\1.{name}.norm"))
+    return rules
+
+
+def _stem_rules() -> list[tuple[str, str]]:
+    rules = []
     for number in range(3):
         theirs, ours = rf"{_CNN}.embedder.embedder.{number}", f"backbone.stem.conv{number + 1}"
         rules += [(rf"{theirs}.convolution", ours), (rf"{theirs}.normalization", f"{ours}.norm")]
@@ -52,7 +59,8 @@ def _stage_rules() -> list[tuple[str, str]]:
 _HGNET = r"((?:[\w.]+?))"
 _RULES = compiled(
     [
-        *_stage_rules(),
+        *stage_rules(_CNN),
+        *_stem_rules(),
         (rf"{_CNN}.(?:embedder.(stem\w+)).convolution", r"backbone.stem.\1.conv"),
         (rf"{_CNN}.(?:embedder.(stem\w+)).normalization", r"backbone.stem.\1.bn"),
         (rf"{_CNN}.(?:embedder.(stem\w+)).lab", r"backbone.stem.\1.lab"),

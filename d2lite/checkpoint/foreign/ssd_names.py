@@ -5,33 +5,32 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from .mmdet_names import LEFT_OUT
-from .renaming import compiled, renamed
+from .renaming import by_marks, compiled, renamed
 
-_MMDET_MARKS = ("neck.l2_norm.weight", "bbox_head.cls_convs.0.0.weight")
-_LITE_MARKS = (
-    "neck.extra_layers.0.1.depthwise_conv.conv.weight",
-    "bbox_head.cls_convs.0.1.weight",
-)
 _TORCHVISION_MARKS = ("backbone.scale_weight", "head.classification_head.module_list.0.weight")
 
-_MMDET_RULES = compiled(
+MMDET_SSD = by_marks(
+    ("neck.l2_norm.weight", "bbox_head.cls_convs.0.0.weight"),
     [
         (r"neck.extra_layers.(\d+).0.conv", r"backbone.extra_layers.\1.conv1"),
         (r"neck.extra_layers.(\d+).1.conv", r"backbone.extra_layers.\1.conv2"),
         (r"neck", "backbone"),
         (r"bbox_head.(cls|reg)_convs.(\d+).0", r"head.\1_convs.\2"),
         *LEFT_OUT,
-    ]
+    ],
 )
+"""SSD over VGG in MMDetection."""
 
-_LITE_RULES = compiled(
+MMDET_SSDLITE = by_marks(
+    ("neck.extra_layers.0.1.depthwise_conv.conv.weight", "bbox_head.cls_convs.0.1.weight"),
     [
         (r"neck.extra_layers.(\d+).0", r"backbone.extra_layers.\1.conv1"),
         (r"neck.extra_layers.(\d+).1", r"backbone.extra_layers.\1.conv2"),
         (r"bbox_head", "head"),
         *LEFT_OUT,
-    ]
+    ],
 )
+"""SSDLite in MMDetection."""
 
 
 def _torchvision_rules() -> list[tuple[str, str]]:
@@ -51,34 +50,6 @@ def _torchvision_rules() -> list[tuple[str, str]]:
 
 
 _TORCHVISION_RULES = compiled(_torchvision_rules())
-
-
-def is_mmdet_ssd(names: Mapping[str, object]) -> bool:
-    """Whether the names are those of SSD over VGG in MMDetection."""
-    return all(mark in names for mark in _MMDET_MARKS)
-
-
-def rename_mmdet_ssd(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights of SSD our names.
-
-    Args:
-        weights: by the names that MMDetection saves.
-    """
-    return renamed(weights, _MMDET_RULES)
-
-
-def is_mmdet_ssdlite(names: Mapping[str, object]) -> bool:
-    """Whether the names are those of SSDLite in MMDetection."""
-    return all(mark in names for mark in _LITE_MARKS)
-
-
-def rename_mmdet_ssdlite(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights of SSDLite our names.
-
-    Args:
-        weights: by the names that MMDetection saves.
-    """
-    return renamed(weights, _LITE_RULES)
 
 
 def is_torchvision_ssd(names: Mapping[str, object]) -> bool:

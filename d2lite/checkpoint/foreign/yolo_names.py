@@ -1,34 +1,30 @@
 """Names of weights of YOLOX and YOLOv3 in MMDetection, and of YOLOX in its authors' repository."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from .mmdet_names import LEFT_OUT
-from .renaming import compiled, renamed
+from .renaming import by_marks
 
-_MMDET_MARKS = ("backbone.stage4.1.conv1.conv.weight", "bbox_head.multi_level_conv_obj.0.weight")
-_YOLOV3_MARKS = ("backbone.conv_res_block1.conv.conv.weight", "bbox_head.convs_pred.0.weight")
-_ORIGINAL_MARKS = ("backbone.backbone.dark5.1.conv1.conv.weight", "head.obj_preds.0.weight")
-
-_MMDET_RULES = compiled(
+MMDET_YOLOX = by_marks(
+    ("backbone.stage4.1.conv1.conv.weight", "bbox_head.multi_level_conv_obj.0.weight"),
     [
         (r"backbone", "backbone.bottom_up"),
         (r"neck", "backbone"),
         (r"bbox_head.multi_level_(cls|reg)_convs", r"head.\1_convs"),
         (r"bbox_head.multi_level_conv_(cls|reg|obj)", r"head.\1_preds"),
         *LEFT_OUT,
-    ]
+    ],
 )
+"""YOLOX in MMDetection."""
 
-_YOLOV3_RULES = compiled(
+MMDET_YOLOV3 = by_marks(
+    ("backbone.conv_res_block1.conv.conv.weight", "bbox_head.convs_pred.0.weight"),
     [
         (r"backbone", "backbone.bottom_up"),
         (r"neck", "backbone"),
         (r"bbox_head", "head"),
         *LEFT_OUT,
-    ]
+    ],
 )
+"""YOLOv3 over Darknet-53 in MMDetection."""
 
 # A layer of two branches there, and here.
 _LAYERS = {
@@ -65,46 +61,7 @@ def _original_rules() -> list[tuple[str, str]]:
     return rules
 
 
-_ORIGINAL_RULES = compiled(_original_rules())
-
-
-def is_mmdet_yolox(names: Mapping[str, object]) -> bool:
-    """Whether the names are those of YOLOX in MMDetection."""
-    return all(mark in names for mark in _MMDET_MARKS)
-
-
-def rename_mmdet_yolox(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights of YOLOX our names.
-
-    Args:
-        weights: by the names that MMDetection saves.
-    """
-    return renamed(weights, _MMDET_RULES)
-
-
-def is_original_yolox(names: Mapping[str, object]) -> bool:
-    """Whether the names are those of YOLOX in its authors' repository."""
-    return all(mark in names for mark in _ORIGINAL_MARKS)
-
-
-def rename_original_yolox(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights of YOLOX our names.
-
-    Args:
-        weights: by the names that its authors' repository saves.
-    """
-    return renamed(weights, _ORIGINAL_RULES)
-
-
-def is_mmdet_yolov3(names: Mapping[str, object]) -> bool:
-    """Whether the names are those of YOLOv3 over Darknet-53 in MMDetection."""
-    return all(mark in names for mark in _YOLOV3_MARKS)
-
-
-def rename_mmdet_yolov3(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights of YOLOv3 our names.
-
-    Args:
-        weights: by the names that MMDetection saves.
-    """
-    return renamed(weights, _YOLOV3_RULES)
+ORIGINAL_YOLOX = by_marks(
+    ("backbone.backbone.dark5.1.conv1.conv.weight", "head.obj_preds.0.weight"), _original_rules()
+)
+"""YOLOX in its authors' repository."""
