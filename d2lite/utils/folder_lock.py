@@ -43,7 +43,7 @@ class FolderLock:
         file = open(self.path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - kept
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            while not _is_at(self.path, file):
+            while not is_still_at(self.path, file):
                 # Its owner took the file away between our opening and our locking it.
                 file.close()
                 file = open(self.path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
@@ -78,7 +78,7 @@ class FolderLock:
         self.release()
 
 
-def _is_at(path: Path, file: IO[str]) -> bool:
+def is_still_at(path: Path, file: IO[str]) -> bool:
     """Whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -17,6 +17,8 @@ from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import IO, Any
 
+from .folder_lock import is_still_at
+
 try:
     import fcntl
 except ImportError:  # Windows, where nothing is shared
@@ -80,7 +82,7 @@ class SharedBytes:
         except FileNotFoundError:
             return False
         fcntl.flock(file, fcntl.LOCK_SH)
-        if not _is_at(path, file):
+        if not is_still_at(path, file):
             file.close()
             return False
         self.view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -147,13 +149,5 @@ def _leave(path: Path, file: IO[bytes], owner: int) -> None:
 def _remove_if_last(path: Path, file: IO[bytes]) -> None:
     """Remove a file if no other process has locked it, else raise BlockingIOError."""
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    if _is_at(path, file):
+    if is_still_at(path, file):
         path.unlink()
-
-
-def _is_at(path: Path, file: IO[bytes]) -> bool:
-    """Whether an open file is still the one at a path."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
