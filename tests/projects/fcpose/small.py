@@ -7,6 +7,8 @@ from d2lite.config import CfgNode, find_config_file, get_cfg
 from d2lite.projects.fcpose import add_fcpose_config, draw_heatmaps
 from d2lite.structures import Boxes, Instances, Keypoints
 
+from ..runs import SHORT_RUN
+
 NUM_CLASSES, NUM_KEYPOINTS = 5, 5
 SMALL = [
     "MODEL.DEVICE", "cpu",
@@ -25,14 +27,8 @@ TINY = [
     *SMALL,
     "MODEL.FCOS.NUM_CONVS", "1",
     "MODEL.FCPOSE.BASIS_MODULE.BN_TYPE", "",
-    "INPUT.MIN_SIZE_TRAIN", "(64,)",
-    "INPUT.MIN_SIZE_TEST", "64",
     "TEST.DETECTIONS_PER_IMAGE", "20",
-    "DATALOADER.NUM_WORKERS", "0",
-    "SOLVER.IMS_PER_BATCH", "2",
-    "SOLVER.MAX_ITER", "2",
-    "SOLVER.WARMUP_ITERS", "0",
-    "TEST.EVAL_PERIOD", "0",
+    *SHORT_RUN,
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The model: losses of odd batches, cells that learn, fixed-size form, options that are refused."""
+"""The model: cells that learn, fixed-size form, options that are refused."""
 
 import pytest
 import torch
@@ -12,29 +12,11 @@ from d2lite.utils.errors import ConfigError, DataError
 from ..runs import gradients
 from .small import image, small_cfg
 
-LOSSES = {"loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"}
-OF_POSES = {"loss_keypoint", "loss_direction", "loss_basis"}
-
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
     return build_model(small_cfg())
-
-
-@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (3, 30)])
-def test_losses_are_finite_and_reach_every_weight(model, counts):
-    losses = model.losses([image(seed, count) for seed, count in enumerate(counts)])
-    assert set(losses) == LOSSES | OF_POSES
-    sum(losses.values()).backward()
-    assert all(value.isfinite() for value in losses.values())
-    for name, value in model.named_parameters():
-        assert value.grad is not None, name
-        assert value.grad.isfinite().all(), name
-    if not any(counts):
-        assert losses["loss_keypoint"] == losses["loss_direction"] == 0
-    if counts == (3, 30):
-        assert min(losses.values()) > 0
 
 
 def test_objects_without_labelled_keypoints_learn_boxes_alone(model):
@@ -44,12 +26,6 @@ def test_objects_without_labelled_keypoints_learn_boxes_alone(model):
     losses = model.losses([item])
     assert losses["loss_keypoint"] == losses["loss_direction"] == 0
     assert losses["loss_fcos_loc"] > 0
-
-
-def test_losses_are_finite_in_bfloat16(model):
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = model.losses([image(0, 3), image(1, 0)])
-    assert all(value.isfinite() for value in losses.values())
 
 
 def test_the_shared_features_learn_the_classes_of_cells():
@@ -136,7 +112,6 @@ def test_keypoints_are_given_in_the_pixels_that_were_asked_for(model):
     assert len(first) == len(second) > 0
     scale = torch.tensor([3.0, 2.0, 1.0])
     torch.testing.assert_close(first.pred_keypoints * scale, second.pred_keypoints)
-    assert set(first.get_fields()) == {"pred_boxes", "scores", "pred_classes", "pred_keypoints"}
 
 
 def test_an_image_without_detections_has_no_keypoints(model):

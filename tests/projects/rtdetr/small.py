@@ -4,11 +4,15 @@ import numpy as np
 import torch
 
 from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.modeling import build_model
 from d2lite.projects.rtdetr import add_rtdetr_config
-from d2lite.structures import Boxes, Instances, PolygonMasks
+from d2lite.structures import PolygonMasks
+
+from ..yolox.small import image as image_with_boxes
 
 NUM_CLASSES = 5
 NUM_QUERIES = 12
+KINDS = ("rtdetr", "dfine")
 
 
 def base_cfg(*opts) -> CfgNode:
@@ -66,22 +70,21 @@ def small_cfg(kind: str = "rtdetr", *opts) -> CfgNode:
     return base_cfg(*small_opts(kind), *opts)
 
 
+def build(kind: str, *opts):
+    """A small model with start values of a seed."""
+    torch.manual_seed(0)
+    return build_model(small_cfg(kind, *opts))
+
+
 def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:
     """One training input with boxes as objects, each filled by its mask but for a corner."""
-    rng = np.random.RandomState(seed)
-    first = rng.rand(num_objects, 2) * [width * 0.6, height * 0.6]
-    sides = 4 + rng.rand(num_objects, 2) * [width * 0.3, height * 0.3]
-    boxes = torch.from_numpy(np.concatenate([first, first + sides], axis=1)).float()
-    truth = Instances(
-        (height, width),
-        gt_boxes=Boxes(boxes.reshape(-1, 4)),
-        gt_classes=torch.from_numpy(rng.randint(0, NUM_CLASSES, num_objects)),
+    size = (height, width)
+    item = image_with_boxes(seed, num_objects, *size, num_classes=NUM_CLASSES, smallest=4)
+    boxes = item["instances"].gt_boxes.tensor.tolist()
+    item["instances"].gt_masks = PolygonMasks(
+        [[np.array([x0, y0, x1, y0, x0, y1])] for x0, y0, x1, y1 in boxes]
     )
-    truth.gt_masks = PolygonMasks(
-        [[np.array([x0, y0, x1, y0, x0, y1])] for x0, y0, x1, y1 in boxes.reshape(-1, 4).tolist()]
-    )
-    pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
-    return {"image": pixels, "height": height, "width": width, "instances": truth}
+    return item
 
 
 # Further keys of a whole run whose steps take some 50 ms.

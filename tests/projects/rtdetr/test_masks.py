@@ -4,20 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from d2lite.modeling import build_model
 from d2lite.modeling.transformer import Pairs, Predictions
 from d2lite.projects.rtdetr.mask_head import QueryMaskHead, regions_and_masks
 from d2lite.structures import Boxes, Instances
 from d2lite.utils.errors import DataError
 
-from .small import image, small_cfg
+from .small import KINDS, build, image
 
-KINDS = ("rtdetr", "dfine")
-
-
-def build(kind):
-    torch.manual_seed(0)
-    return build_model(small_cfg(kind, "MODEL.MASK_ON", True))
+MASK_ON = ["MODEL.MASK_ON", True]
 
 
 def head(**options):
@@ -92,7 +86,7 @@ def test_objects_without_masks_are_refused_and_images_without_objects_are_not():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("counts", [(0, 0), (0, 3), (30, 1)], ids=["none", "few", "many"])
 def test_losses_of_masks_are_finite_and_reach_every_parameter(kind, counts):
-    model = build(kind)
+    model = build(kind, *MASK_ON)
     losses = model([image(seed, count) for seed, count in enumerate(counts)])
     assert {"loss_mask", "loss_dice", "loss_mask_aux_0", "loss_dice_aux_0"} <= set(losses)
     assert not any("_enc" in name or "_dn" in name for name in losses if "mask" in name)
@@ -103,7 +97,7 @@ def test_losses_of_masks_are_finite_and_reach_every_parameter(kind, counts):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_results_have_masks_of_the_wanted_size_inside_their_boxes(kind):
-    model = build(kind).eval()
+    model = build(kind, *MASK_ON).eval()
     items = [{**image(0, 0, 61, 95), "height": 122, "width": 190}, image(1, 0, 40, 64)]
     with torch.no_grad():
         found = [result["instances"] for result in model(items)]
@@ -121,6 +115,4 @@ def test_results_have_masks_of_the_wanted_size_inside_their_boxes(kind):
 
 
 def test_without_the_key_there_is_no_mask_head():
-    assert not any(
-        "mask" in name for name, _ in build_model(small_cfg("rtdetr")).named_parameters()
-    )
+    assert not any("mask" in name for name, _ in build("rtdetr").named_parameters())

@@ -1,15 +1,15 @@
 """RTMDet small enough to run in milliseconds, and images for it."""
 
-import numpy as np
 import torch
 
 from d2lite.config import CfgNode, find_config_file, get_cfg
 from d2lite.projects.rtmdet import add_rtmdet_config
-from d2lite.structures import BitMasks, Boxes, Instances
+from d2lite.structures import BitMasks
 
 from ..runs import SHORT_RUN
+from ..yolox.small import NUM_CLASSES
+from ..yolox.small import image as image_with_boxes
 
-NUM_CLASSES = 3
 SMALL = [
     "MODEL.DEVICE", "cpu",
     "MODEL.CSPNEXT.DEPTH", "0.167",
@@ -30,23 +30,15 @@ def small_cfg(name: str = "rtmdet_ins_tiny.yaml", *opts) -> CfgNode:
 
 def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:
     """One training input with ellipses as objects."""
-    rng = np.random.RandomState(seed)
-    first = rng.rand(num_objects, 2) * [width * 0.6, height * 0.6]
-    sides = 8 + rng.rand(num_objects, 2) * [width * 0.3, height * 0.3]
-    boxes = torch.from_numpy(np.concatenate([first, first + sides], axis=1)).float()
-    truth = Instances(
-        (height, width),
-        gt_boxes=Boxes(boxes.reshape(-1, 4)),
-        gt_classes=torch.from_numpy(rng.randint(0, NUM_CLASSES, num_objects)),
-    )
+    item = image_with_boxes(seed, num_objects, height, width)
+    boxes = item["instances"].gt_boxes.tensor
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     masks = torch.zeros(num_objects, height, width, dtype=torch.bool)
     for mask, (left, top, right, low) in zip(masks, boxes.tolist(), strict=True):
         a, b = (x - (left + right) / 2) / (right - left), (y - (top + low) / 2) / (low - top)
         mask |= a**2 + b**2 < 0.25
-    truth.gt_masks = BitMasks(masks)
-    pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
-    return {"image": pixels, "height": height, "width": width, "instances": truth}
+    item["instances"].gt_masks = BitMasks(masks)
+    return item
 
 
 def their_name(name: str) -> str:
@@ -63,7 +55,4 @@ def their_name(name: str) -> str:
 
 
 # Further keys of a whole run whose steps take some 50 ms.
-TINY = [
-    *SMALL,
-    *SHORT_RUN,
-]  # fmt: skip
+TINY = [*SMALL, *SHORT_RUN]

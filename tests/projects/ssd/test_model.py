@@ -1,4 +1,4 @@
-"""The model: losses of odd batches, results in the wanted sizes, the fixed-size form, a run."""
+"""The model: results in both forms, sizes and stages, options that are refused, a run."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from d2lite.projects.ssd import SSD, SSDMobileNetV2
 from d2lite.utils.errors import ConfigError, DataError
 
 from ..runs import learn, metrics
-from .small import SMALL, image, small_cfg
+from .small import SMALL, build, image, small_cfg
 
 TINY = [
     *SMALL,
@@ -26,37 +26,11 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["ssd300.yaml", "ssdlite_mobilenetv2.yaml"])
-def model(request):
-    torch.manual_seed(0)
-    made = build_model(small_cfg(request.param, *SMALL, "MODEL.SSD.WIDTH", 0.5))
-    for layer in made.head.cls_convs.modules():
-        if isinstance(layer, torch.nn.Conv2d) and layer.weight.std() < 0.002:
-            layer.weight.data *= 300  # At the start all scores of SSDLite are alike.
-    return made
-
-
-@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (3, 40)])
-def test_losses_are_finite_and_reach_every_weight(model, counts):
-    model.train().zero_grad()
-    losses = model([image(seed, count) for seed, count in enumerate(counts)])
-    assert set(losses) == {"loss_cls", "loss_bbox"}
-    sum(losses.values()).backward()
-    assert all(value.isfinite() for value in losses.values())
-    for name, value in model.named_parameters():
-        assert value.grad is not None, name
-        assert value.grad.isfinite().all(), name
-    if not any(counts):
-        assert losses["loss_cls"] == losses["loss_bbox"] == 0
-
-
-def test_losses_are_finite_in_bfloat16(model):
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = model.train()([image(0, 3), image(1, 0)])
-    assert all(value.isfinite() for value in losses.values())
-
-
-def test_results_have_the_size_that_was_asked_for_in_both_forms(model):
+@pytest.mark.parametrize("name", ["ssd300.yaml", "ssdlite_mobilenetv2.yaml"])
+def test_results_have_the_size_that_was_asked_for_in_both_forms(name):
+    model = build(name)
+    with torch.no_grad():
+        model.losses([image(seed, 3) for seed in range(4)])  # Norms that have seen images.
     model.eval()
     batch = [{**image(0, 0), "height": 32, "width": 48}, image(1, 0, 64, 64)]
     images = model.preprocess_image(batch)

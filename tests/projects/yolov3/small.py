@@ -1,12 +1,15 @@
 """YOLOv3 small enough to run in milliseconds, and images for it."""
 
+import torch
+
 from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.modeling import build_model
 from d2lite.projects.yolov3 import add_yolov3_config
 
 from ..runs import SHORT_RUN
 from ..yolox.small import NUM_CLASSES, image
 
-__all__ = ["NUM_CLASSES", "SMALL", "image", "small_cfg"]
+__all__ = ["NUM_CLASSES", "SMALL", "TINY", "build", "image", "small_cfg"]
 
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.DARKNET.WIDTH", "0.125"]
 
@@ -20,8 +23,15 @@ def small_cfg(name: str = "yolov3_608.yaml", *opts) -> CfgNode:
     return cfg
 
 
+def build():
+    """A small model with start values of a seed, whose scores are neither 0 nor 1."""
+    torch.manual_seed(0)
+    model = build_model(small_cfg())
+    for layer in model.head.convs_pred:
+        layer.weight.data *= 0.1
+    model.test_object_thresh = 0.0
+    return model
+
+
 # Further keys of a whole run whose steps take some 50 ms.
-TINY = [
-    *SMALL,
-    *SHORT_RUN,
-]  # fmt: skip
+TINY = [*SMALL, *SHORT_RUN]

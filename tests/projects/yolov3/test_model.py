@@ -1,4 +1,4 @@
-"""The model: losses of odd batches, results in the wanted sizes, the fixed-size form."""
+"""The model: thresholds, cells of objects, the fixed-size form, options that are refused."""
 
 import pytest
 import torch
@@ -6,48 +6,12 @@ import torch
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ConfigError
 
-from .small import image, small_cfg
+from .small import build, image, small_cfg
 
 
 @pytest.fixture
 def model():
-    torch.manual_seed(0)
-    model = build_model(small_cfg())
-    for layer in model.head.convs_pred:
-        layer.weight.data *= 0.1  # Without a training maps are large, and scores would be 0 or 1.
-    return model
-
-
-@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (3, 40)])
-def test_losses_are_finite_and_reach_every_weight(model, counts):
-    losses = model.losses([image(seed, count) for seed, count in enumerate(counts)])
-    assert set(losses) == {"loss_cls", "loss_conf", "loss_xy", "loss_wh"}
-    sum(losses.values()).backward()
-    assert all(value.isfinite() for value in losses.values())
-    for name, value in model.named_parameters():
-        assert value.grad is not None, name
-        assert value.grad.isfinite().all(), name
-    if not any(counts):
-        assert losses["loss_cls"] == losses["loss_xy"] == losses["loss_wh"] == 0
-
-
-def test_losses_are_finite_in_bfloat16(model):
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = model.losses([image(0, 3), image(1, 0)])
-    assert all(value.isfinite() for value in losses.values())
-
-
-@pytest.mark.parametrize("size", [(17, 33), (64, 96), (100, 40)])
-def test_results_have_the_size_that_was_asked_for(model, size):
-    model.eval()
-    model.test_score_thresh = model.test_object_thresh = 0.0
-    asked = {**image(0, 0, *size), "height": 50, "width": 70}
-    with torch.no_grad():
-        (result,) = model.predict([asked])
-    found = result["instances"]
-    assert found.image_size == (50, 70)
-    assert 0 < len(found) <= 100
-    assert (found.scores.diff() <= 0).all()
+    return build()
 
 
 def test_class_and_object_have_thresholds_of_their_own(model):

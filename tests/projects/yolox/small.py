@@ -26,23 +26,28 @@ def small_cfg(name: str = "yolox_s.yaml", *opts) -> CfgNode:
     return cfg
 
 
-def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:
+def image(
+    seed: int,
+    num_objects: int,
+    height: int = 64,
+    width: int = 96,
+    *,
+    num_classes: int = NUM_CLASSES,
+    smallest: int = 8,
+) -> dict:
     """One training input."""
     rng = np.random.RandomState(seed)
     first = rng.rand(num_objects, 2) * [width * 0.6, height * 0.6]
-    sides = 8 + rng.rand(num_objects, 2) * [width * 0.3, height * 0.3]
+    sides = smallest + rng.rand(num_objects, 2) * [width * 0.3, height * 0.3]
     boxes = torch.from_numpy(np.concatenate([first, first + sides], axis=1)).float()
     truth = Instances(
         (height, width),
         gt_boxes=Boxes(boxes.reshape(-1, 4)),
-        gt_classes=torch.from_numpy(rng.randint(0, NUM_CLASSES, num_objects)),
+        gt_classes=torch.from_numpy(rng.randint(0, num_classes, num_objects)),
     )
     pixels = torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8))
     return {"image": pixels, "height": height, "width": width, "instances": truth}
 
 
 # Further keys of a whole run whose steps take some 50 ms.
-TINY = [
-    *SMALL,
-    *SHORT_RUN,
-]  # fmt: skip
+TINY = [*SMALL, *SHORT_RUN]
