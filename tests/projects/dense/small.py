@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 import torch
 
-from d2lite.config import CfgNode, find_config_file, get_cfg
-from d2lite.projects.dense import add_dense_config
+from d2lite.config import CfgNode
+from d2lite.engine import setup_cfg
 from d2lite.structures import Boxes, Instances
 
 from ..runs import SHORT_RUN
@@ -31,11 +31,7 @@ RECIPES = {
 
 def small_cfg(kind: str, *opts) -> CfgNode:
     """A published recipe with few channels and three classes."""
-    cfg = get_cfg()
-    add_dense_config(cfg)
-    cfg.merge_from_file(find_config_file(RECIPES[kind]))
-    cfg.merge_from_list([*SMALL, "MODEL.DENSE.NUM_CLASSES", NUM_CLASSES, *opts])
-    return cfg
+    return setup_cfg(RECIPES[kind], [*SMALL, "MODEL.DENSE.NUM_CLASSES", NUM_CLASSES, *opts])
 
 
 def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:

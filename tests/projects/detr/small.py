@@ -2,9 +2,9 @@
 
 import torch
 
-from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.config import CfgNode
+from d2lite.engine import setup_cfg
 from d2lite.modeling import build_model
-from d2lite.projects.detr import add_detr_config
 
 from ..rtdetr.small import NUM_CLASSES
 
@@ -37,12 +37,8 @@ SIZES = [
 
 def base_cfg(kind: str, *opts) -> CfgNode:
     """The recipe of a kind of model, on the CPU and without weights."""
-    cfg = get_cfg()
-    add_detr_config(cfg)
     name, more = KINDS[kind]
-    cfg.merge_from_file(find_config_file(name))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *more, *opts])
-    return cfg
+    return setup_cfg(name, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *more, *opts])
 
 
 def small_cfg(kind: str, *opts) -> CfgNode:

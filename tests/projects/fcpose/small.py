@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from d2lite.config import CfgNode, find_config_file, get_cfg
-from d2lite.projects.fcpose import add_fcpose_config, draw_heatmaps
+from d2lite.config import CfgNode
+from d2lite.engine import setup_cfg
+from d2lite.projects.fcpose import draw_heatmaps
 from d2lite.structures import Boxes, Instances, Keypoints
 
 from ..runs import SHORT_RUN
@@ -34,11 +35,7 @@ TINY = [
 
 def small_cfg(*opts) -> CfgNode:
     """The quick recipe with few channels."""
-    cfg = get_cfg()
-    add_fcpose_config(cfg)
-    cfg.merge_from_file(find_config_file("fcpose_shapes.yaml"))
-    cfg.merge_from_list([*SMALL, "MODEL.FCOS.NUM_CLASSES", NUM_CLASSES, *opts])
-    return cfg
+    return setup_cfg("fcpose_shapes.yaml", [*SMALL, "MODEL.FCOS.NUM_CLASSES", NUM_CLASSES, *opts])
 
 
 def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.config import CfgNode
+from d2lite.engine import setup_cfg
 from d2lite.modeling import build_model
-from d2lite.projects.rtdetr import add_rtdetr_config
 from d2lite.structures import PolygonMasks
 
 from ..yolox.small import image as image_with_boxes
@@ -17,11 +17,7 @@ KINDS = ("rtdetr", "dfine")
 
 def base_cfg(*opts) -> CfgNode:
     """The base file of all recipes, on the CPU."""
-    cfg = get_cfg()
-    add_rtdetr_config(cfg)
-    cfg.merge_from_file(find_config_file("Base-RTDETR.yaml"))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *opts])
-    return cfg
+    return setup_cfg("Base-RTDETR.yaml", ["MODEL.DEVICE", "cpu", *opts])
 
 
 def small_opts(kind: str = "rtdetr") -> list:

@@ -2,8 +2,8 @@
 
 import torch
 
-from d2lite.config import CfgNode, find_config_file, get_cfg
-from d2lite.projects.rtmdet import add_rtmdet_config
+from d2lite.config import CfgNode
+from d2lite.engine import setup_cfg
 from d2lite.structures import BitMasks
 
 from ..runs import SHORT_RUN
@@ -21,11 +21,7 @@ SMALL = [
 
 def small_cfg(name: str = "rtmdet_ins_tiny.yaml", *opts) -> CfgNode:
     """A published recipe with an eighth of the channels."""
-    cfg = get_cfg()
-    add_rtmdet_config(cfg)
-    cfg.merge_from_file(find_config_file(name))
-    cfg.merge_from_list(["MODEL.RTMDET.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
-    return cfg
+    return setup_cfg(name, ["MODEL.RTMDET.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
 
 
 def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dict:

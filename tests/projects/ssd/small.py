@@ -2,9 +2,9 @@
 
 import torch
 
-from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.config import CfgNode
+from d2lite.engine import setup_cfg
 from d2lite.modeling import build_model
-from d2lite.projects.ssd import add_ssd_config
 
 from ..yolox.small import NUM_CLASSES, image
 
@@ -22,11 +22,7 @@ SMALL = [
 
 def small_cfg(name: str = "ssd300.yaml", *opts) -> CfgNode:
     """A published recipe with fewer layers."""
-    cfg = get_cfg()
-    add_ssd_config(cfg)
-    cfg.merge_from_file(find_config_file(name))
-    cfg.merge_from_list(["MODEL.SSD.NUM_CLASSES", NUM_CLASSES, *opts])
-    return cfg
+    return setup_cfg(name, ["MODEL.SSD.NUM_CLASSES", NUM_CLASSES, *opts])
 
 
 def build(name: str):

@@ -2,9 +2,9 @@
 
 import torch
 
-from d2lite.config import CfgNode, find_config_file, get_cfg
+from d2lite.config import CfgNode
+from d2lite.engine import setup_cfg
 from d2lite.modeling import build_model
-from d2lite.projects.yolov3 import add_yolov3_config
 
 from ..runs import SHORT_RUN
 from ..yolox.small import NUM_CLASSES, image
@@ -16,11 +16,7 @@ SMALL = ["MODEL.DEVICE", "cpu", "MODEL.DARKNET.WIDTH", "0.125"]
 
 def small_cfg(name: str = "yolov3_608.yaml", *opts) -> CfgNode:
     """A published recipe with an eighth of the channels."""
-    cfg = get_cfg()
-    add_yolov3_config(cfg)
-    cfg.merge_from_file(find_config_file(name))
-    cfg.merge_from_list(["MODEL.YOLOV3.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
-    return cfg
+    return setup_cfg(name, ["MODEL.YOLOV3.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
 
 
 def build():

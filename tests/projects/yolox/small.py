@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from d2lite.config import CfgNode, find_config_file, get_cfg
-from d2lite.projects.yolox import add_yolox_config
+from d2lite.config import CfgNode
+from d2lite.engine import setup_cfg
 from d2lite.structures import Boxes, Instances
 
 from ..runs import SHORT_RUN
@@ -19,11 +19,7 @@ SMALL = [
 
 def small_cfg(name: str = "yolox_s.yaml", *opts) -> CfgNode:
     """A published recipe with an eighth of the channels."""
-    cfg = get_cfg()
-    add_yolox_config(cfg)
-    cfg.merge_from_file(find_config_file(name))
-    cfg.merge_from_list(["MODEL.YOLOX.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
-    return cfg
+    return setup_cfg(name, ["MODEL.YOLOX.NUM_CLASSES", NUM_CLASSES, *SMALL, *opts])
 
 
 def image(
