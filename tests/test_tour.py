@@ -47,5 +47,11 @@ def test_tour_names_every_sub_package(package):
     assert found == named
 
 
+def test_the_table_of_levels_names_every_package():
+    table = re.search(r"\| level .*?\n\n", TEXT, re.DOTALL)[0]
+    packages = [path.parent.name for path in (ROOT / "d2lite").glob("*/__init__.py")]
+    assert [name for name in packages if not re.search(rf"`(d2lite/)?{name}`", table)] == []
+
+
 def test_the_tour_has_stops():
     assert len(STOPS) > 30
