@@ -10,7 +10,12 @@ and the losses are computed for the batch and for each image alone.
 import argparse
 from pathlib import Path
 
-from d2lite.utils.arguments import HelpFormatter, IntermixedParser, add_config_options
+from d2lite.utils.arguments import (
+    HelpFormatter,
+    IntermixedParser,
+    add_config_options,
+    add_import_argument,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,10 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config-file", default="", help="config of the run (config.yaml beside the report)"
     )
-    parser.add_argument(
-        "--import", dest="imports", action="append", default=[], metavar="FILE",
-        help="your own Python file (or module), as in the training",
-    )  # fmt: skip
+    add_import_argument(parser)
     parser.add_argument(
         "--weights", default="", help="checkpoint to compute with (that of the report)"
     )

@@ -9,7 +9,7 @@ folder; with several the page shows how each differs from the first. See docs/re
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.arguments import HelpFormatter, add_import_argument
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,14 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="also write a picture of each miss and each false alarm into this folder (one RUN)",
     )
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        metavar="FILE_OR_MODULE",
-        action="append",
-        default=[],
-        help="code that registers the datasets of the run",
-    )
+    add_import_argument(parser)
     return parser
 
 

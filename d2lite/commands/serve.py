@@ -10,7 +10,12 @@ password: whoever reaches the address can use the model. See docs/serving.md.
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter, IntermixedParser, add_config_options
+from d2lite.utils.arguments import (
+    HelpFormatter,
+    IntermixedParser,
+    add_config_options,
+    add_import_argument,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,14 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-megapixels", type=float, default=50, metavar="MP", help="largest image (%(default)s)"
     )
     parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        metavar="FILE_OR_MODULE",
-        action="append",
-        default=[],
-        help="code of the model",
-    )
+    add_import_argument(parser)
     add_config_options(parser, "--opts")
     return parser
 

@@ -211,6 +211,15 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a config: its path, or (part of) its name under configs/ and projects/",
     )
+    add_import_argument(parser)
+
+
+def add_import_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --import, whose files are in `imports`.
+
+    Args:
+        parser: changed in place.
+    """
     parser.add_argument(
         "--import",
         dest="imports",

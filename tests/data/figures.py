@@ -19,7 +19,6 @@ COUNT = 5
 CLASSES = 3
 IGNORED = 255
 GROUND = CLASSES
-FILL = 0.0
 
 
 def objects_of(picture):
