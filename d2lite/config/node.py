@@ -88,6 +88,9 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
             raise ConfigError(f"{name!r} cannot be the name of a key.")
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
+        if isinstance(value, _BaseNode) and not isinstance(value, CfgNode):
+            # Projects make their sections by yacs's own class, too.
+            value = CfgNode(value, new_allowed=value.is_new_allowed())
         if not isinstance(value, CfgNode) and not is_plain(value):
             raise ConfigError(
                 f"{name} cannot hold {describe(value)}; expected a section, or text, numbers, "

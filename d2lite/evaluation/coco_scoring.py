@@ -181,7 +181,8 @@ def score_coco(
         if task != "keypoints":
             params.maxDets = list(max_dets)
         elif len(sigmas):
-            params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
+            # Configs of tutorials have np.ones((K, 1)).tolist(), which pycocotools misreads.
+            params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64).reshape(-1)
         if img_ids is not None:
             chosen = set(img_ids)
             if numbers is not None:

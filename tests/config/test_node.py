@@ -4,11 +4,12 @@ import copy
 import pickle
 
 import pytest
+import yacs.config
 from hypothesis import given
 from hypothesis import strategies as st
 
 from d2lite.config import CfgNode, get_cfg
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, UnknownKeyError
 
 
 @pytest.fixture
@@ -371,6 +372,18 @@ def test_section_that_allows_new_keys_takes_them_from_files_and_options(write):
     assert cfg.MINE.B.C == 2
     assert cfg.MINE.B.E == 7
     assert cfg.origin("MINE.B.C").startswith("file ")
+
+
+def test_section_made_by_the_class_of_yacs_is_a_section():
+    """Public projects import CN from yacs.config as often as from detectron2.config."""
+    cfg = get_cfg()
+    cfg.MINE = yacs.config.CfgNode({"INNER": yacs.config.CfgNode({"B": 2})})
+    cfg.MINE.A = 1
+    cfg.merge_from_list(["MINE.A", "5", "MINE.INNER.B", "7"])
+    assert (cfg.MINE.A, cfg.clone().MINE.INNER.B) == (5, 7)
+    assert isinstance(cfg.MINE.INNER, CfgNode)
+    with pytest.raises(UnknownKeyError):
+        cfg.merge_from_list(["MINE.C", "5"])
 
 
 def test_keys_that_yacs_was_told_about_keep_their_meaning():

@@ -190,6 +190,24 @@ def test_other_number_of_keypoints_asks_for_sigmas(dataset):
         feed(COCOEvaluator(dataset), {8: instances})
 
 
+def test_sigmas_as_a_column_are_read_as_a_list():
+    """Configs of tutorials have `np.ones((K, 1)).tolist()` in TEST.KEYPOINT_OKS_SIGMAS."""
+    box = {"bbox": [0, 0, 20, 20], "image_id": 1, "category_id": 1}
+    truth = {**box, "id": 1, "area": 400, "iscrowd": 0, "num_keypoints": 2}
+    content = {
+        "images": [{"id": 1, "height": 30, "width": 30}],
+        "categories": [{"id": 1, "name": "x", "keypoints": ["a", "b"]}],
+        "annotations": [{**truth, "keypoints": [4, 4, 2, 9, 9, 2]}],
+    }
+    found = [{**box, "score": 0.9, "keypoints": [4, 4, 1, 13, 9, 1]}]
+    listed, column = (
+        score_coco(content, found, "keypoints", kpt_oks_sigmas=sigmas).stats
+        for sigmas in ([0.1, 0.2], [[0.1], [0.2]])
+    )
+    assert np.array_equal(listed, column)
+    assert 0 < listed[0] < 1
+
+
 def test_json_of_instances_has_xywh_boxes_and_shifted_keypoints():
     instances = instances_of([((10, 20, 30, 60), 1)], has_masks=True)
     instances.pred_keypoints = torch.tensor([[[10.5, 20.5, 0.25]]])
