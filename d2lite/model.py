@@ -1,16 +1,18 @@
 """Model: train, evaluate and predict in one line each, over the config and `DefaultTrainer`."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from d2lite.config import CfgNode
+from d2lite.data import DatasetCatalog
 from d2lite.engine import DefaultTrainer, evaluate_checkpoint
 from d2lite.engine.derived_config import ClassKey
 from d2lite.export import export_model
 from d2lite.predicting import Predictor, Result
 from d2lite.predicting.model_source import model_config
+from d2lite.predicting.thresholds import Thresholds
 from d2lite.recipes import find_sets
 from d2lite.utils.errors import StateError
 
@@ -50,6 +52,7 @@ class Model:
         self.cfg: CfgNode = model_config(source, needs_weights=False)
         self.trainer: DefaultTrainer | None = None
         self._device = device
+        self._threshold: Thresholds = None
         if device is not None:
             self.cfg.MODEL.DEVICE = device
         _set(self.cfg, options)
@@ -79,8 +82,9 @@ class Model:
             UserError: if the configuration or the data do not fit.
         """
         if data is not None:
-            if isinstance(data, str) and test is None:
-                data, test, _ = find_sets(data)
+            if _is_path(data) or (isinstance(data, str) and test is None):
+                data, own_test, _ = find_sets(str(data))
+                test = own_test if test is None else test
             _set(self.cfg, {"DATASETS.TRAIN": _names(data), "DATASETS.TEST": _names(test or ())})
             _free_classes(self.cfg)
         elif test is not None:
@@ -102,7 +106,7 @@ class Model:
         """Evaluate the present weights.
 
         Args:
-            data: as for `train`; None for DATASETS.TEST.
+            data: as for `train`, of a folder its validation split; None for DATASETS.TEST.
             options: keys of the configuration and their values, for this call alone.
 
         Returns:
@@ -112,23 +116,44 @@ class Model:
             UserError: if there are no data or no weights.
         """
         cfg = copy.deepcopy(self._trained())
+        if _is_path(data):
+            data = find_sets(str(data)).test
         if data is not None:
             _set(cfg, {"DATASETS.TEST": _names(data)})
         _set(cfg, options)
         return evaluate_checkpoint(cfg)
 
-    def predict(self, image: Any, **options: Any) -> Result | list[Result]:
-        """Predict one image or a list of images.
+    def predict(
+        self, image: Any, *, threshold: Thresholds = None, **options: Any
+    ) -> Result | list[Result]:
+        """Predict one image or a list of images; for folders and videos there is `stream`.
 
         Args:
             image: a path, array, Pillow image, tensor, or a list of these; see `Predictor`.
+            threshold: lowest score, see `Predictor`.
             **options: of the call of a `Predictor`, such as tiles=640.
 
         Raises:
             UserError: if there are no weights, or an image cannot be read.
         """
-        found: Result | list[Result] = self.predictor(image, **options)
+        found: Result | list[Result] = self._predictor_with(threshold)(image, **options)
         return found
+
+    def stream(
+        self, images: Any, *, threshold: Thresholds = None, **options: Any
+    ) -> Iterator[Result]:
+        """Predict any number of images, one after the other.
+
+        Args:
+            images: a folder, glob, video, camera (0) or dataset, or images of any kind; see
+                `Predictor.stream`.
+            threshold: lowest score, see `Predictor`.
+            **options: of `Predictor.stream`, such as tiles=640.
+
+        Raises:
+            UserError: if there are no weights, or an image cannot be read.
+        """
+        return self._predictor_with(threshold).stream(images, **options)
 
     def export(self, output: str, *, to: str = "onnx", **options: Any) -> dict[str, Any]:
         """Write the present weights as a file for another library, and prove it.
@@ -148,8 +173,14 @@ class Model:
 
     @cached_property
     def predictor(self) -> Predictor:
-        """The present weights as a `Predictor`; to set thresholds, make one of your own."""
-        return Predictor(self._trained(), device=self._device)
+        """The present weights as a `Predictor`, with the threshold of the last prediction."""
+        return Predictor(self._trained(), device=self._device, threshold=self._threshold)
+
+    def _predictor_with(self, threshold: Thresholds) -> Predictor:
+        if threshold != self._threshold:
+            self._threshold = threshold
+            self.__dict__.pop("predictor", None)
+        return self.predictor
 
     def _trained(self) -> CfgNode:
         weights = self.cfg.MODEL.WEIGHTS
@@ -162,6 +193,11 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.cfg.MODEL.META_ARCHITECTURE}, weights {self.cfg.MODEL.WEIGHTS!r})"
+
+
+def _is_path(data: str | Sequence[str] | None) -> bool:
+    """Whether it is neither a dataset string nor the name of a registered set."""
+    return isinstance(data, str) and ":" not in data and data not in DatasetCatalog
 
 
 def _names(data: str | Sequence[str]) -> tuple[str, ...]:

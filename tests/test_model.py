@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 import d2lite
 from d2lite.data import DatasetCatalog, MetadataCatalog
@@ -104,3 +105,44 @@ def test_names_of_carried_configs_are_models_to_train():
     assert "f10217" in d2lite.Model("mask_rcnn_R_50_FPN_3x").cfg.MODEL.WEIGHTS
     with pytest.raises(UserError, match="no such run folder, checkpoint or published model"):
         d2lite.Model("nothing_of_this_name")
+
+
+def test_folder_or_data_yaml_brings_its_validation_split(tmp_path, monkeypatch):
+    """As d2lite train does it; elsewhere model.train(data="data.yaml") is the whole training."""
+    for split in ("train", "val"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        Image.new("RGB", (64, 48)).save(tmp_path / "images" / split / "1.png")
+        (tmp_path / "labels" / split / "1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    data = tmp_path / "data.yaml"
+    data.write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+    seen = []
+
+    def stop(cfg):
+        seen.append((cfg.DATASETS.TRAIN, cfg.DATASETS.TEST))
+        raise StateError("enough")
+
+    monkeypatch.setattr("d2lite.model.DefaultTrainer", stop)
+    monkeypatch.setattr("d2lite.model.evaluate_checkpoint", stop)
+    model = d2lite.Model(tiny_cfg())
+    model.cfg.MODEL.WEIGHTS = "some.pth"
+    calls = [
+        lambda: model.train(str(data)),
+        lambda: model.train(str(data), test="shapes_val"),
+        lambda: model.evaluate(str(data)),
+    ]
+    for call in calls:
+        with pytest.raises(StateError, match="enough"):
+            call()
+    train, test = (f"auto:{data.as_posix()}@train",), (f"auto:{data.as_posix()}@val",)
+    assert seen == [(train, test), (train, ("shapes_val",)), (train, test)]
+    with pytest.raises(UserError, match="there is no such folder, file or dataset"):
+        model.train("nowhere/data.yaml")
+
+
+def test_threshold_of_a_prediction_may_be_below_that_of_the_model(checkpoint):  # noqa: F811
+    model = d2lite.Model(checkpoint)
+    low = model.predict("shapes://val/1", threshold=0.0)
+    middle = float(low.scores.mean())
+    assert len(low) > len(model.predict("shapes://val/1", threshold=middle))
+    assert [len(r) for r in model.stream(["shapes://val/1"], threshold=0.0)] == [len(low)]

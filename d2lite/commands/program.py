@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import importlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from types import ModuleType
 from typing import NoReturn
 
 from d2lite import __version__
+from d2lite.utils.other_words import COMMANDS as OTHER_COMMANDS
+from d2lite.utils.other_words import called_here
 from d2lite.utils.run_tool import run_tool
 from d2lite.utils.streams import guard_streams
 
@@ -100,8 +103,24 @@ def _run(
         parser.description = (parser.description or "").replace(old_program, program)
         parser.epilog = (parser.epilog or "").replace(old_program, program)
     parser.error = lambda message: _refuse(parser, message)  # type: ignore[method-assign]
+    _refuse_other_words(parser, sys.argv[1:] if words is None else words)
     status: int | None = command.main(parser.parse_args(words))
     return status
+
+
+def _refuse_other_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """End with what `epochs=3` and the like, as Ultralytics has options, are called here."""
+    if any(word.endswith(".py") for word in words):
+        return  # of a Python config or another script, which may have such keys
+    found = [word for word in words if re.match(r"[a-z]\w*=", word) and called_here(word)]
+    if found and not any(Path(word).exists() for word in found):
+        width = max(map(len, found))
+        rows = "".join(f"  {word:<{width}}  {called_here(word)}\n" for word in found)
+        parser.exit(
+            2,
+            "error: options are KEY VALUE pairs or --NAME VALUE. What other libraries call\n"
+            f"{rows}`{parser.prog} --help` lists the options, docs/from_ultralytics.md explains.\n",
+        )
 
 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
@@ -109,6 +128,9 @@ def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     options = [word for action in parser._actions for word in action.option_strings]
     wrong = [word for word in message.split()[2:] if word.startswith("--")]
     near = [difflib.get_close_matches(word, options, n=1) for word in wrong]
+    here = [f"{word} is {name} here" for word in wrong if (name := called_here(word))]
+    if message.startswith("unrecognized") and here:
+        parser.exit(2, f"error: {message}: {'; '.join(here)}.\n")
     guess = ", ".join(one[0] for one in near if one)
     mean = f". Did you mean {guess}?" if message.startswith("unrecognized") and guess else "."
     parser.exit(2, f"error: {message}{mean} `{parser.prog} --help` lists the options.\n")
@@ -150,6 +172,8 @@ def _unknown(given: Sequence[str], names: Sequence[str]) -> int:
         return 0 if is_help else 2
     wanted = " ".join(given[:2]) if members else given[0]
     near = difflib.get_close_matches(wanted, names, n=1)
+    if given[0] in OTHER_COMMANDS:
+        near = [OTHER_COMMANDS[given[0]]]
     known = members or [*dict.fromkeys(_group(name) or name for name in names)]
     sys.stderr.write(
         f"error: d2lite has no command {wanted!r}"

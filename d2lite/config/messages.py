@@ -1,6 +1,7 @@
 """Texts about wrong keys: what a mistyped one may mean."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -31,6 +32,23 @@ def refuse_flags(words: Iterable[Any]) -> None:
             f"{flag} among the KEY VALUE pairs is not an option of this command. If it is one "
             f"of a script of yours, put {flag} before the pairs; --help lists the options."
         )
+
+
+def refuse_assignments(words: Iterable[Any]) -> None:
+    """Refuse KEY=VALUE, as Python configs have options, among what should be keys.
+
+    Args:
+        words: in the places of keys.
+
+    Raises:
+        ConfigError: if there is one.
+    """
+    for word in map(str, words):
+        if re.match(r"[A-Za-z_][\w.]*=", word):
+            key, _, value = word.partition("=")
+            raise ConfigError(
+                f"{word}: KEY=VALUE is for Python configs; of a YAML config it is {key} {value}."
+            )
 
 
 def near_names(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 from yacs.config import CfgNode as _BaseNode
 
 from d2lite.utils.errors import ConfigError, UnknownKeyError
+from d2lite.utils.other_words import called_here
 
 from .messages import (
     VERSION,
     did_you_mean,
     near_keys,
     near_names,
+    refuse_assignments,
     refuse_flags,
     version_text,
 )
@@ -247,6 +249,7 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
             ConfigError: for a key without a value, an unknown key or a value of the wrong type.
         """
         refuse_flags(cfg_list[::2])
+        refuse_assignments(cfg_list[::2])
         if len(cfg_list) % 2:
             raise ConfigError(
                 "Options come in pairs KEY VALUE, but the number of words is odd: "
@@ -327,6 +330,8 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         source = "" if asker == key else f"{asker}: "
         if key in RENAMED:
             return f"{source}{key} is a key of version 1; it is called {RENAMED[key]} now."
+        if name := called_here(key):
+            return f"{source}unknown config key {key}; it is {name} here."
         near = near_keys(key, [name for name, _ in self.keys_and_values()])
         return f"{source}unknown config key {key}.{did_you_mean(near)}"
 

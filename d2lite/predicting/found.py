@@ -40,8 +40,8 @@ class Found(NamedTuple):
         score: in [0, 1].
         box: x0, y0, x1, y1 in pixels.
         class_id: number of the class.
-        mask: cut to its place; `mask.full(H, W)` is an array of the image's size. None where the
-            model has no masks.
+        mask: cut to its place; `mask.full(H, W)` is an array of the image's size, and
+            `mask.outlines()` are polygons. None where the model has no masks.
         keypoints: (K, 3) x, y, score, or None.
         rotated_box: centre x, centre y, width, height, degrees counter-clockwise, or None.
         track_id: the same for one object in all frames of a video, or None.

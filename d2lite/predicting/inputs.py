@@ -18,10 +18,12 @@ from d2lite.utils.errors import DataError, MissingFileError
 
 from .images import as_image
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Input", "find_inputs"]
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Input", "find_inputs", "is_many"]
 
 IMAGE_SUFFIXES = set(IMAGE_ENDINGS)
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
+# Addresses of network cameras, which OpenCV opens by itself.
+LIVE_PREFIXES = ("rtmp://", "rtsp://")
 # How image files begin; a list of paths begins with other characters.
 _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 
@@ -37,6 +39,13 @@ class Input:
 
     name: str
     is_video: bool = False
+
+    @classmethod
+    def named(cls, name: str) -> "Input":
+        """An image, or a video where the name says so."""
+        suffix = Path(name.partition("?")[0] if "://" in name else name).suffix.lower()
+        is_live = name.startswith(LIVE_PREFIXES)
+        return cls(name, is_video=is_live or suffix in VIDEO_SUFFIXES)
 
     @property
     def is_camera(self) -> bool:
@@ -61,6 +70,14 @@ def find_inputs(words: Iterable[str], stdin: BinaryIO | None = None) -> list[Inp
     return found
 
 
+def is_many(word: str) -> bool:
+    """Whether a word means a folder, a glob, a video or a camera rather than one image."""
+    path = Path(word)
+    if path.is_file() or "://" in word:
+        return Input.named(word).is_video
+    return path.is_dir() or word.isdecimal() or glob.has_magic(word)
+
+
 def _inputs_of(word: str, stdin: BinaryIO | None) -> list[Input]:
     path = Path(word)
     if word == "-":
@@ -81,28 +98,23 @@ def _inputs_of(word: str, stdin: BinaryIO | None) -> list[Input]:
         names = sorted(n for n in glob.glob(word, recursive=True) if Path(n).is_file())
     if not names:
         raise _nothing_in(word)
-    return [_named(name) for name in names]
+    return [Input.named(name) for name in names]
 
 
 def _nothing_in(word: str) -> MissingFileError:
     kinds = " ".join(sorted(IMAGE_SUFFIXES))
     if not Path(word).is_dir():
         return MissingFileError(
-            f"--input {word}: there is no such file, folder or dataset, and no file fits it as a "
+            f"{word}: there is no such file, folder or dataset, and no file fits it as a "
             "glob. Quote a glob, so that the shell passes it unchanged."
         )
     found = [p for p in Path(word).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
     folders = Counter(str(path.parent) for path in found)
-    text = f"--input {word}: there are no images ({kinds}) directly in this folder. "
+    text = f"{word}: there are no images ({kinds}) directly in this folder. "
     if found:
         below = " or ".join(f"{name} (images: {count})" for name, count in folders.most_common(3))
         text += f'Give {below}, or all files below it: "{Path(word)}/**/*{found[0].suffix}".'
     return MissingFileError(text)
-
-
-def _named(name: str) -> Input:
-    suffix = Path(name.partition("?")[0] if "://" in name else name).suffix.lower()
-    return Input(name, is_video=suffix in VIDEO_SUFFIXES)
 
 
 def _from_stream(stream: BinaryIO) -> list[Input]:
@@ -112,11 +124,11 @@ def _from_stream(stream: BinaryIO) -> list[Input]:
             with Image.open(io.BytesIO(content)) as image:
                 pixels = as_image(image, "RGB")
         except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"--input -: cannot decode the image: {error}") from error
+            raise DataError(f"standard input: cannot decode the image: {error}") from error
         register_image_source("stdin", lambda name: pixels)
         return [Input("stdin://image")]
     text = content.decode("utf-8", "surrogateescape")
     names = [line.strip() for line in text.splitlines() if line.strip()]
     if not names:
-        raise MissingFileError("--input -: standard input has neither an image nor any path.")
-    return [_named(name) for name in names]
+        raise MissingFileError("-: standard input has neither an image nor any path.")
+    return [Input.named(name) for name in names]

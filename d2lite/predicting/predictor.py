@@ -24,12 +24,14 @@ from d2lite.utils.errors import ArgumentError, DataError, MissingFileError
 from .ensemble import EnsemblePredictor
 from .exported_predictor import load_predictor
 from .images import as_image
+from .inputs import is_many
 from .merge_tiles import merge_tiles
 from .model_source import model_config
 from .outputs import enlarged, read_outputs, run_model, with_limited_size
 from .result import Result
 from .thresholds import Thresholds, lowest_of, read_thresholds, threshold_array
 from .tile_windows import tile_windows
+from .video import images_of
 
 __all__ = ["Predictor"]
 
@@ -139,16 +141,21 @@ class Predictor:
             read the image again when they draw it.
 
         Raises:
-            DataError: if an image cannot be read.
+            DataError: if an image cannot be read, or it is a folder, a glob or a video.
         """
         if isinstance(image, list | tuple):
             results = self.stream(image, tiles=tiles, overlap=overlap)
             return [replace(r, image=None) if r.path else r for r in results]
+        if isinstance(image, str | Path) and is_many(str(image)):
+            raise DataError(
+                f"{image} is not one image. `for result in predictor.stream({str(image)!r})` "
+                "predicts what is in it, one after the other."
+            )
         return next(self.stream([image], tiles=tiles, overlap=overlap))
 
     def stream(
         self,
-        images: Iterable[Any],
+        images: Iterable[Any] | str | Path | int,
         *,
         tiles: int | None = None,
         overlap: float = 0.2,
@@ -156,12 +163,16 @@ class Predictor:
     ) -> Iterator[Result]:
         """Predict any number of images, which are taken as they are needed.
 
+            for result in predictor.stream("photos/"):
+                print(result.path, result.counts())
+
         Images of one size are predicted in batches. A batch has no images of other sizes, whose
         padding would change the results.
 
         Args:
-            images: see `__call__`.
-            tiles: likewise.
+            images: of any kind of `__call__`; or, as one text or path, a folder, a glob, a video,
+                a camera (0) or a dataset, see `find_inputs`.
+            tiles: see `__call__`.
             overlap: likewise.
             on_error: called with an image that cannot be read and the error, instead of raising
                 it; the image then has no result.
@@ -170,6 +181,8 @@ class Predictor:
             The result of each image, in their order.
         """
         waiting: list[tuple[Any, np.ndarray, dict[str, Any]]] = []
+        if isinstance(images, str | Path | int):
+            images = images_of([str(images)])
         for image, pixels in self._read_ahead(images, on_error):
             if tiles is not None:
                 yield self._in_tiles(image, pixels, tiles, overlap)

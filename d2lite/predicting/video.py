@@ -2,18 +2,19 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from d2lite.utils.errors import DataError, OutputError
 from d2lite.utils.file_io import PathManager
 from d2lite.visualization.opencv import load_cv2
 
-from .inputs import Input
+from .inputs import LIVE_PREFIXES, Input, find_inputs
 
 
 class Video:
@@ -32,12 +33,12 @@ class Video:
         cv2 = load_cv2()
         self.name = source.name
         what: Any = int(source.name) if source.is_camera else source.name
-        if "://" in source.name and not source.name.startswith("rtsp"):
+        if "://" in source.name and not source.name.startswith(LIVE_PREFIXES):
             what = PathManager.get_local_path(source.name)
         self._capture = cv2.VideoCapture(what)
         if not self._capture.isOpened():
             kind = "camera" if source.is_camera else "video"
-            raise DataError(f"--input {source.name}: this {kind} cannot be opened by OpenCV.")
+            raise DataError(f"{source.name}: this {kind} cannot be opened by OpenCV.")
         self.frame_rate = float(self._capture.get(cv2.CAP_PROP_FPS)) or 25.0
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.num_frames = count if count > 0 else None
@@ -52,6 +53,25 @@ class Video:
                 yield frame
         finally:
             self._capture.release()
+
+
+def images_of(words: Iterable[str]) -> Iterator[Any]:
+    """Paths of the images and frames of the videos that words mean, one after the other.
+
+    Args:
+        words: see `find_inputs`.
+
+    Yields:
+        Paths, and frames as Pillow images.
+
+    Raises:
+        MissingFileError: if a word means nothing.
+    """
+    for one in find_inputs(words):
+        if one.is_video:
+            yield from (Image.fromarray(frame[:, :, ::-1]) for frame in Video(one))
+        else:
+            yield one.name
 
 
 class VideoFile:

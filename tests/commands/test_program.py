@@ -1,9 +1,11 @@
 """The command `d2lite`: its names, its help, its exit status, and that help needs no torch."""
 
 import importlib
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +13,11 @@ from d2lite import __version__
 from d2lite.commands import COMMANDS, main
 from d2lite.commands.data_convert import FORMATS, IMAGE_MODES
 from d2lite.commands.data_download import PARTS
+from d2lite.config import get_cfg
 from d2lite.data import converting
 from d2lite.data.datasets.published import PUBLISHED
+from d2lite.utils.other_words import COMMANDS as OTHER_COMMANDS
+from d2lite.utils.other_words import OPTIONS
 
 SLOW = ("torch", "cv2", "numpy")
 
@@ -221,3 +226,25 @@ def test_wrong_options_are_one_line_with_what_is_right(d2lite, words, parts):
 def test_help_fits_a_screen_of_100_columns(d2lite, name):
     _, out, _ = d2lite(*name.split(), "--help")
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_words_of_other_libraries_are_answered_with_what_they_are_here(d2lite):
+    """What somebody types first who comes from Ultralytics or MMDetection."""
+    status, _, errors = d2lite("train", "data=data.yaml", "epochs=3", "model=x.pt")
+    assert status == 2
+    assert "DATA, the first word" in errors
+    assert re.search(r"epochs=3 +SOLVER\.MAX_EPOCHS", errors)
+    assert d2lite("predict", "run", "a.jpg", "--work-dir", "x")[2].count("OUTPUT_DIR") == 1
+    for word, command in OTHER_COMMANDS.items():
+        assert f"did you mean '{command}'" in d2lite(word, "x")[2]
+
+
+def test_tables_of_other_words_agree_with_the_pages_and_the_keys():
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    text = "".join(
+        (docs / f"from_{name}.md").read_text() for name in ("ultralytics", "mmdetection")
+    )
+    text = text.replace("--", " ").replace("-", "_")
+    assert [word for word in OPTIONS if not re.search(rf"\b{word}\b", text)] == []
+    keys = re.findall(r"\b[A-Z][A-Z_0-9]+(?:\.[A-Z_0-9]+)+", " ".join(OPTIONS.values()))
+    assert [key for key in keys if not get_cfg().has_key(key)] == []

@@ -360,6 +360,14 @@ def test_origin_of_a_section_is_refused():
         get_cfg().origin("MODEL")
 
 
+def test_words_of_other_libraries_and_key_value_with_a_sign_are_explained():
+    with pytest.raises(UnknownKeyError, match=r"key epochs; it is SOLVER\.MAX_EPOCHS here"):
+        get_cfg().merge_from_list(["epochs", "3"])
+    for words in (["SEED=1"], ["SEED=1", "SOLVER.BASE_LR=0.1"]):
+        with pytest.raises(ConfigError, match=r"SEED=1: KEY=VALUE is for Python.*it is SEED 1"):
+            get_cfg().merge_from_list(words)
+
+
 # ---------------------------------------------------------------------------- new keys, old keys
 
 

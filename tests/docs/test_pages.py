@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from d2lite.config import find_config_file, get_cfg
@@ -64,7 +66,7 @@ def test_code_blocks_run(page, folder, monkeypatch):
 
 def test_every_page_with_python_is_run():
     """A page of examples that is new needs a test; these have theirs elsewhere."""
-    others = {"extending", "predicting", "serving"}
+    others = {"extending", "from_ultralytics", "predicting", "serving"}
     found = {page.stem for page in DOCS.glob("*.md") if "```python\n" in page.read_text("utf-8")}
     assert found == others | set(PAGES)
 
@@ -76,3 +78,33 @@ def test_every_extra_is_explained():
     table = page[page.index("| extra | for |") :]
     rows = [row.split(" | ")[0] for row in table.splitlines()[2:]]
     assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(extras)
+
+
+@pytest.mark.slow
+def test_what_the_page_for_ultralytics_shows_runs(tmp_path, monkeypatch):
+    """Its code, and each expression about a result in its table."""
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+        cv2.imwrite(f"images/{split}/1.png", image)
+        (tmp_path / "labels" / split / "1.txt").write_text("0 0.2 0.2 0.7 0.2 0.5 0.8\n")
+    Path("data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+    cv2.imwrite("photo.jpg", image)
+    clip = cv2.VideoWriter("clip.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 10, (128, 96))
+    clip.write(image)
+    clip.release()
+    text = (DOCS / "from_ultralytics.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(code.replace('"SOLVER.MAX_EPOCHS": 50', '"SOLVER.MAX_EPOCHS": 1'), names)
+    names["result"] = names["model"].predict("photo.jpg", threshold=0.0)
+    names["height"], names["width"] = names["result"].size
+    table = text.partition("## Results")[2].partition("## Files")[0]
+    expressions = re.findall(r"`(\[?(?:found\.mask\.\w+\(\) for|result\.)[^`]*)`", table)
+    assert len(expressions) > 12
+    of_others = ("supervision", "keypoints[")  # a package, and what another model finds
+    for expression in expressions:
+        if not any(word in expression for word in of_others):
+            eval(expression, names)

@@ -60,7 +60,7 @@ def test_standard_input_is_one_image(kind):
 
 
 def test_what_means_nothing_is_named(tmp_path):
-    with pytest.raises(MissingFileError, match=r"--input .*nowhere: there is no such file"):
+    with pytest.raises(MissingFileError, match=r"nowhere: there is no such file"):
         find_inputs([str(tmp_path / "nowhere")])
     with pytest.raises(MissingFileError, match=r"no images .* directly in this folder\. $"):
         find_inputs([str(tmp_path)])
@@ -86,3 +86,7 @@ def test_images_in_one_folder_below_are_those_of_the_folder(tmp_path):
     for name in ("images/b.jpg", "images/a.jpg", "labels.json"):
         (tmp_path / name).touch()
     assert names(tmp_path) == [str(tmp_path / "images" / name) for name in ("a.jpg", "b.jpg")]
+
+
+def test_network_cameras_are_videos():
+    assert find_inputs(["rtsp://10.0.0.7/stream1"])[0].is_video

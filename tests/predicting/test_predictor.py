@@ -1,5 +1,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -292,3 +293,26 @@ def test_other_readers_of_a_checkpoint_are_not_disturbed(checkpoint):
     model = Predictor(checkpoint).model
     report = DetectionCheckpointer(model).load(str(checkpoint))
     assert report["d2lite"]["class_names"] == CLASSES
+
+
+def test_stream_takes_a_folder_a_glob_and_a_video(predictor, photos, tmp_path):
+    """As people write source="photos/" elsewhere."""
+    image = cv2.imread(str(min(photos.iterdir())))
+    (tmp_path / "photos").mkdir()
+    for name in ("b.png", "a.png"):
+        cv2.imwrite(str(tmp_path / "photos" / name), image)
+    found = list(predictor.stream(tmp_path / "photos"))
+    assert [Path(result.path).name for result in found] == ["a.png", "b.png"]
+    assert_equal(found[0], predictor(image))
+    assert len(list(predictor.stream(str(tmp_path / "photos" / "b*")))) == 1
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 64))
+    for _ in range(2):
+        writer.write(cv2.resize(image, (96, 64)))
+    writer.release()
+    assert [result.size for result in predictor.stream(str(clip))] == [(64, 96)] * 2
+    for many in (tmp_path / "photos", clip, "*.jpg"):
+        with pytest.raises(DataError, match=r"is not one image.*predictor\.stream\("):
+            predictor(many)
+    with pytest.raises(MissingFileError, match="there is no such file, folder or dataset"):
+        next(predictor.stream("nowhere/"))

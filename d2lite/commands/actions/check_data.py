@@ -20,10 +20,10 @@ def show_progress(done: int, total: int) -> None:
 
 
 def sets_of(spec: str, is_fixed: bool = False) -> list[str]:
-    """All splits of a folder or `auto:FOLDER`; other strings name one set."""
+    """All splits of a folder, of `auto:FOLDER` or of a file; other strings name one set."""
     # Without the slash at the end that a shell completes.
     path = spec.removeprefix("auto:").rstrip("/") or "/"
-    if is_fixed or not Path(path).is_dir():
+    if is_fixed or not (Path(path).is_dir() or Path(spec).is_file()):
         return [spec]
     splits = recognise(find_path(path, suits=is_recognised))
     # VOC's trainval is its other two together.

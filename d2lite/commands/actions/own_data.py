@@ -107,5 +107,7 @@ def _processes(args: argparse.Namespace) -> int:
 
 def _stem(subject: str) -> str:
     path = subject.partition(":")[2] or subject
-    name = Path(path.partition("?")[0].partition("@")[0]).resolve().stem
+    place = Path(path.partition("?")[0].partition("@")[0]).resolve()
+    # The data.yaml of a folder is called so in every folder.
+    name = place.parent.name if place.name in ("data.yaml", "obj.data") else place.stem
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name) or "own"

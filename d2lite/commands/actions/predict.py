@@ -239,7 +239,7 @@ class _Prediction:
                     raise
                 logger.info("Interrupted: writing what the camera has shown so far")
         if not entries:
-            raise DataError(f"--input {source.name}: the video has no readable frame.")
+            raise DataError(f"{source.name}: the video has no readable frame.")
         if "drawing" in self.writer.formats:
             print(path)
         return entries

@@ -14,16 +14,12 @@ from d2lite.data.converting.image_copies import place_image
 from d2lite.data.converting.writers import image_folder
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import OutputError
-from d2lite.visualization.opencv import load_cv2
 
-from ..cropped_mask import CroppedMask
 from ..drawing import write_picture
 from ..found import Found
 from ..result import Result
 
 SPLIT = "predictions"
-# Outlines are traced on pixels of a quarter of the size, and may leave the border by this much.
-_FINER, _DETAIL = 4, 0.4
 # Formats that Pillow and the visualizer write; other images are drawn as PNG.
 _DRAWN = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -78,30 +74,12 @@ def dataset_object(found: Found, size: tuple[int, int], *, as_outline: bool) -> 
     if found.mask is not None and found.mask.area:
         entry["segmentation"] = found.mask.to_rle(*size)
         if as_outline:
-            entry["segmentation"] = outlines_of(found.mask)
+            entry["segmentation"] = found.mask.outlines()
     if found.keypoints is not None:
         points = np.array(found.keypoints, dtype=np.float64)
         points[:, 2] = 2
         entry["keypoints"] = points.reshape(-1).tolist()
     return entry
-
-
-def outlines_of(mask: CroppedMask) -> list[list[float]]:
-    """Polygons x0, y0, x1, y1, ... along the border of each part of a mask; holes are filled.
-
-    They are within half a pixel of the border, and have few points, to be corrected by hand.
-    """
-    cv2 = load_cv2()
-    # OpenCV's outlines pass through the centres of pixels: with smaller ones, nearer to the border.
-    fine = np.pad(mask.bits, 1).repeat(_FINER, axis=0).repeat(_FINER, axis=1).view(np.uint8)
-    lines, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outlines = []
-    for line in lines:
-        points = cv2.approxPolyDP(line, _DETAIL * _FINER, True).reshape(-1, 2)
-        if len(points) >= 3:
-            shift = np.array([mask.x - 1, mask.y - 1])
-            outlines.append(((points + 0.5) / _FINER + shift).reshape(-1).tolist())
-    return outlines
 
 
 def save_in_dataset(
