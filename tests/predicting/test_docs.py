@@ -1,6 +1,7 @@
 """The Python of docs/predicting.md runs, from top to bottom."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def test_code_blocks_run(checkpoint, tmp_path, monkeypatch):
     content["d2lite"]["thresholds"] = dict.fromkeys(CLASSES, 0.0)
     write_weights(Path("model_final.pth"), content)
     Image.fromarray(read_image("shapes://val/0", "RGB")).save("photo.jpg")
+    Path("photos").mkdir()
+    shutil.copy("photo.jpg", "photos")
     names: dict[str, object] = {}
     # tests/test_model.py runs the training.
     code = [block for block in blocks() if ".train(" not in block]
