@@ -3,10 +3,10 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from d2lite.config import CfgNode
-from d2lite.data import DatasetCatalog
 from d2lite.engine import DefaultTrainer, evaluate_checkpoint
 from d2lite.engine.derived_config import ClassKey
 from d2lite.export import export_model
@@ -196,8 +196,8 @@ class Model:
 
 
 def _is_path(data: str | Sequence[str] | None) -> bool:
-    """Whether it is neither a dataset string nor the name of a registered set."""
-    return isinstance(data, str) and ":" not in data and data not in DatasetCatalog
+    """Whether it is a folder or file rather than a dataset string or a name."""
+    return isinstance(data, str) and Path(data).exists()
 
 
 def _names(data: str | Sequence[str]) -> tuple[str, ...]:
