@@ -14,6 +14,9 @@ from d2lite.utils.file_io import PathManager
 from .generic_mask import GenericMask
 from .shapes import rotated_corners, upright_boxes
 
+# OpenCV draws in integers of 32 bits, in fractions of a pixel.
+_FARTHEST = 1e6
+
 
 def to_generic_masks(masks: Any, height: int, width: int) -> list[GenericMask]:
     """Convert N masks of any form to `GenericMask`s.
@@ -45,11 +48,15 @@ def has_area(segmentation: Any) -> bool:
 
 
 def to_array(values: Any) -> np.ndarray[Any, Any]:
-    """Boxes or keypoints of any form as float64 array; an empty list as (0, 4)."""
+    """Boxes or keypoints of any form as float64 array; an empty list as (0, 4).
+
+    A model that diverges predicts numbers that no picture has: they become 0 (NaN) or the farthest
+    that can be drawn.
+    """
     values = getattr(values, "tensor", values)
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
-    array = np.asarray(values, dtype=np.float64)
+    array = np.nan_to_num(np.asarray(values, dtype=np.float64)).clip(-_FARTHEST, _FARTHEST)
     return array.reshape(0, 4) if array.size == 0 and array.ndim < 2 else array
 
 

@@ -17,7 +17,9 @@ from d2lite.engine import (
     default_setup,
     evaluate_checkpoint,
 )
+from d2lite.engine.evaluating import evaluate_augmented
 from d2lite.engine.resuming.checkpoint_peek import seed_of_checkpoint
+from d2lite.modeling import build_model
 from d2lite.utils.errors import (
     ConfigError,
     DataError,
@@ -423,8 +425,15 @@ def test_training_ends_without_results_where_no_evaluator_is_known(toy_cfg, capl
         def build_evaluator(cls, cfg, dataset_name, output_folder=None):
             raise NotImplementedError(f"no evaluator for {dataset_name}")
 
+    # Else the trainer starts a log of its own, which pytest does not see.
+    caplog.set_level("INFO", "d2lite")
     assert Trainer(toy_cfg).train() == {}
     assert "toy_val is not evaluated: no evaluator for toy_val" in caplog.text
+    caplog.clear()
+    cfg = toy_cfg.clone()
+    cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
+    assert evaluate_augmented(Trainer, cfg, build_model(cfg)) == {}
+    assert "toy_val is not evaluated" in caplog.text
     MetadataCatalog.get("toy_val").replace(evaluator_type="odd")
     with pytest.raises(ConfigError, match="'toy_val' has the evaluator_type 'odd'"):
         evaluate_checkpoint(toy_cfg)

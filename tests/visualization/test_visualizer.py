@@ -191,6 +191,22 @@ def test_masks_of_any_form_are_the_same_picture(form):
     assert np.array_equal(image, expected)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1e12])
+@pytest.mark.parametrize("box", [[5.0, 5.0, 60.0, 50.0], [40.0, 40.0, 20.0, 10.0, 30.0]])
+def test_what_a_diverged_model_predicts_is_drawn_somehow(box, wrong):
+    """The other boxes of the picture are as they were."""
+    boxes = np.array([box, box])
+    boxes[1, 0] = wrong
+    keypoints = np.full((2, 17, 3), wrong)
+    both = Visualizer(_picture()).overlay_instances(
+        boxes=boxes, labels=["", "b"], keypoints=keypoints
+    )
+    alone = Visualizer(_picture()).overlay_instances(boxes=boxes[:1])
+    drawn = (alone.get_image() != _picture()).any(axis=2)
+    assert drawn.any()
+    assert (both.get_image() != _picture()).any(axis=2)[drawn].mean() > 0.9
+
+
 def test_different_numbers_of_boxes_and_labels_are_refused():
     with pytest.raises(ValueError, match="1 boxes, 2 labels"):
         Visualizer(_picture()).overlay_instances(boxes=np.ones((1, 4)), labels=["a", "b"])

@@ -42,6 +42,12 @@ def evaluate_augmented(trainer_class: Any, cfg: CfgNode, model: nn.Module) -> di
     options: dict[str, Any] = {}
     if "output_folder" in inspect.signature(trainer_class.build_evaluator).parameters:
         options["output_folder"] = f"{cfg.OUTPUT_DIR}/inference_TTA"
-    evaluators = [trainer_class.build_evaluator(cfg, name, **options) for name in cfg.DATASETS.TEST]
+    try:
+        evaluators = [
+            trainer_class.build_evaluator(cfg, name, **options) for name in cfg.DATASETS.TEST
+        ]
+    except NotImplementedError:
+        # A trainer without evaluators: `test` says which sets it leaves out.
+        evaluators = None
     results = trainer_class.test(cfg, augmented_model(cfg, model), evaluators)
     return {f"{name}_TTA": result for name, result in results.items()}
