@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from d2lite.utils.errors import MissingFileError, WeightsError
+from d2lite.utils.file_heads import impostor_in
 from d2lite.utils.file_io import PathManager
 from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
 from d2lite.utils.safe_pickle import read_pickle, without_stand_ins
@@ -43,6 +44,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         WeightsError: if it cannot be read or holds no weights.
     """
     local = local_weights_file(path)
+    if other := impostor_in(local):
+        raise WeightsError(f"{path} holds no weights.{other}")
     is_pickle = local.suffix == ".pkl"
     if local.suffix == ".safetensors":
         return _read_safetensors(local)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from d2lite.data import DatasetCatalog
-from d2lite.data.datasets.image_finder import IMAGE_ENDINGS
+from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, files_below, unread_images
 from d2lite.data.images.image_io import register_image_source
 from d2lite.utils.errors import DataError, MissingFileError
 
@@ -90,7 +90,7 @@ def _inputs_of(word: str, stdin: BinaryIO | None) -> list[Input]:
         kinds = IMAGE_SUFFIXES | VIDEO_SUFFIXES
         names = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in kinds)
         if not names:  # labelling tools put the images into a folder below
-            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in kinds)
+            below = sorted(p for p in files_below(path) if p.suffix.lower() in kinds)
             names = [str(p) for p in below] if len({p.parent for p in below}) == 1 else []
     elif word in DatasetCatalog:
         names = [str(record["file_name"]) for record in DatasetCatalog.get(word)]
@@ -108,12 +108,13 @@ def _nothing_in(word: str) -> MissingFileError:
             f"{word}: there is no such file, folder or dataset, and no file fits it as a "
             "glob. Quote a glob, so that the shell passes it unchanged."
         )
-    found = [p for p in Path(word).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
+    files = list(files_below(Path(word)))
+    found = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
     folders = Counter(str(path.parent) for path in found)
-    text = f"{word}: there are no images ({kinds}) directly in this folder. "
+    text = f"{word}: there are no images ({kinds}) directly in this folder. {unread_images(files)}"
     if found:
         below = " or ".join(f"{name} (images: {count})" for name, count in folders.most_common(3))
-        text += f'Give {below}, or all files below it: "{Path(word)}/**/*{found[0].suffix}".'
+        text = f'{text.rstrip()} Give {below}, or all files below it: "{Path(word)}/**/*{found[0].suffix}".'
     return MissingFileError(text)
 
 

@@ -45,7 +45,20 @@ def read_coco_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
                 f"{json_file} is not a COCO annotation file: its {key!r} is of type "
                 f"{type(content[key]).__name__}. {expected}"
             )
+    for image in content["images"]:
+        if isinstance(image, dict) and not image.get("file_name") and (name := _other_name(image)):
+            image["file_name"] = name
     return content
+
+
+def _other_name(image: dict[str, Any]) -> str:
+    """The name of an image that has no file_name, as LVIS and a few tools write it."""
+    for key in ("filename", "path", "coco_url"):
+        name = image.get(key)
+        if isinstance(name, str) and name:
+            # http://images.cocodataset.org/val2017/000000000001.jpg
+            return "/".join(name.split("/")[-2:]) if "://" in name else name
+    return ""
 
 
 def coco_categories(content: dict[str, Any], json_file: Any) -> dict[int | str, str]:

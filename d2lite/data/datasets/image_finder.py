@@ -3,13 +3,21 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import unquote
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy"),
+    *(".jfif", ".jpe", ".gif", ".ppm", ".pgm", ".mpo", ".jp2", ".avif"),
+)
+"""Of the files that are read as images; the more frequent first."""
+
+# Of cameras and drawing programs, which Pillow does not read.
+_UNREAD_ENDINGS = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".jxl", ".svg")
 
 _ENDING = re.compile(r"\.[A-Za-z]{2,5}\d?")
 
@@ -30,16 +38,40 @@ def is_leftover(path: Path) -> bool:
     return bool(_LEFTOVER.match(path.name)) or not _LEFTOVER_FOLDERS.isdisjoint(path.parts)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files of a folder and its subfolders, also of those that links lead to, each once."""
+    seen = set()
+    for home, folders, names in os.walk(folder, followlinks=True):
+        facts = os.stat(home)
+        if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above would never end
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        folders.sort()
+        yield from (Path(home, name) for name in names)
+
+
 def images_below(folder: Path) -> list[Path]:
     """All image files of a folder and its subfolders, in order of their paths."""
-    return sorted(p for p in folder.rglob("*") if _is_image_name(p) and p.is_file())
+    return sorted(p for p in files_below(folder) if _is_image_name(p) and p.is_file())
+
+
+def unread_images(files: Iterable[Path]) -> str:
+    """What to say of photographs in formats that are not read; "" where there are none.
+
+    Args:
+        files: among which they may be.
+    """
+    found = Counter(path.suffix.lower() for path in files if not is_leftover(path))
+    listed = [f"{found[ending]} {ending}" for ending in _UNREAD_ENDINGS if ending in found]
+    return f"Not read are {', '.join(listed)}: convert them to JPEG." if listed else ""
 
 
 def has_image(place: Path) -> bool:
     """Whether a place is an image, or a folder that has one somewhere below."""
     if place.is_file():
         return place.suffix.lower() in IMAGE_ENDINGS
-    return any(map(_is_image_name, place.rglob("*")))
+    return any(map(_is_image_name, files_below(place)))
 
 
 def has_image_ending(name: str) -> bool:
@@ -89,7 +121,7 @@ class ImageFinder:
             folders: nearest first; those that do not exist are passed over.
             is_deep: whether images of other names than stated may be in folders below these.
         """
-        self._pattern = "**/*" if is_deep else "*"
+        self._files = files_below if is_deep else Path.iterdir
         self.folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
     def find(self, name: str) -> Path | None:
@@ -121,7 +153,7 @@ class ImageFinder:
         images: dict[str, list[Path]] = {}
         seen: set[Path] = set()
         for folder in self.folders:
-            for path in sorted(folder.glob(self._pattern)):
+            for path in sorted(self._files(folder)):
                 if path in seen or not _is_image_name(path):
                     continue
                 seen.add(path)

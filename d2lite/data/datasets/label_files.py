@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.file_heads import impostor
 from d2lite.utils.file_io import refuse_special_file
 from d2lite.utils.garbage_collection import paused_garbage_collection
 
@@ -71,7 +72,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         with paused_garbage_collection():
             return json.loads(text)
     except (ValueError, RecursionError) as err:
-        raise DataError(f"{path} is not valid JSON: {err}. Is the download complete?") from err
+        raise no_json(path, err, text[:64].encode(errors="replace")) from err
+
+
+def no_json(path: str | os.PathLike[str], err: Exception, content: bytes) -> DataError:
+    """The error for a file that is not JSON.
+
+    Args:
+        path: of the file.
+        err: what its reader raised.
+        content: how it begins.
+    """
+    why = impostor(content) or " Is the download complete?"
+    return DataError(f"{path} is not valid JSON: {err}.{why}")
 
 
 def read_xml(path: str | os.PathLike[str], max_bytes: int | None = None) -> ElementTree.Element:

@@ -9,7 +9,7 @@ from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
 from d2lite.utils.garbage_collection import paused_garbage_collection
 
-from .label_files import decode
+from .label_files import decode, no_json
 
 _VARIABLES = ("D2LITE_DATASETS", "DETECTRON2_DATASETS")
 
@@ -92,7 +92,7 @@ def read_json(what: str, path: str | os.PathLike[str]) -> Any:
     except DataError:
         raise
     except (ValueError, RecursionError) as err:
-        raise DataError(f"{path} is not valid JSON: {err}. Is the download complete?") from err
+        raise no_json(path, err, _read_bytes(what, path)) from err
 
 
 def _read_bytes(what: str, path: str | os.PathLike[str]) -> bytes:

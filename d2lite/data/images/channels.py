@@ -89,6 +89,7 @@ def read_npy(file_name: str, content: bytes) -> np.ndarray:
     if (
         not isinstance(array, np.ndarray)
         or array.ndim not in (2, 3)
+        or 0 in array.shape
         or array.dtype.kind not in "uifb"
     ):
         found = f"shape {array.shape} and type {array.dtype}" if hasattr(array, "shape") else "more"

@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+from d2lite.utils.file_heads import impostor
 from d2lite.utils.file_io import PathManager
 
 from . import channels
@@ -48,6 +49,8 @@ DECODING_ERRORS = (
     ValueError,
     struct.error,
 )
+
+_BROKEN_IMAGE = " It is broken, cut off or no image; fetch it again or take it out of the dataset."
 
 # Of the largest image file that is read: Pillow refuses more than 179 million pixels.
 _MAX_FILE_BYTES = 2**31
@@ -172,8 +175,8 @@ def _decode(
         if isinstance(err, UnidentifiedImageError):
             reason = "it begins like no image format"  # Pillow names our buffer in memory here
         raise DataError(
-            f"Cannot decode the image {file_name} ({len(content)} bytes): {reason}. It is broken, "
-            "cut off or no image; fetch it again or take it out of the dataset."
+            f"Cannot decode the image {file_name} ({len(content)} bytes): {reason}."
+            + (impostor(content) or _BROKEN_IMAGE)
         ) from err
 
 

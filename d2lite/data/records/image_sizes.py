@@ -4,13 +4,17 @@ import struct
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from d2lite.data.images.channels import ORIENTATION_TAG, is_array_file, npy_size
 from d2lite.data.images.image_io import read_image
 from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.file_heads import impostor_in
 from d2lite.utils.file_io import refuse_special_file
 
+# The orientations of EXIF whose width is the height of the upright image.
+_SIDEWAYS = range(5, 9)
 # What Pillow raises of a broken head.
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, struct.error)
 
@@ -29,8 +33,12 @@ def image_size(path: Path) -> tuple[int, int]:
         if is_array_file(path.name):
             return npy_size(path)
         with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION_TAG, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
+            width, height = image.size
+            if isinstance(image, TiffImageFile):
+                # Of a TIFF Pillow's size is upright in some versions and not in others.
+                width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+            turned = image.getexif().get(ORIENTATION_TAG, 1) in _SIDEWAYS
+            return (width, height) if turned else (height, width)
     except FileNotFoundError as err:
         raise MissingFileError(f"There is no image file {path}.") from err
     except (*_BROKEN, Image.DecompressionBombError) as err:
@@ -39,7 +47,8 @@ def image_size(path: Path) -> tuple[int, int]:
             height, width = read_image(str(path)).shape[:2]
             return height, width
         raise DataError(
-            f"{path} is not an image that can be read: {err}. Fetch it again or take it away."
+            f"{path} is not an image that can be read: {err}."
+            + (impostor_in(path) or " Fetch it again or take it away.")
         ) from err
 
 

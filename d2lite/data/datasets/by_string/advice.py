@@ -1,5 +1,6 @@
 """What to do about a folder that is in no layout that auto: knows, by what is in it."""
 
+import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -46,8 +47,11 @@ _OTHER_TOOLS = {
     "Kili": (("jsonResponse",),),
     "SageMaker Ground Truth": (("source-ref",),),
     "GeoJSON": (("FeatureCollection",), ("geometry", "features")),
+    "VoTT": (("asset", "regions"),),
 }
 _JSON_ENDINGS = (".json", ".ndjson", ".jsonl", ".manifest", ".geojson")
+_PEEKED = (*_JSON_ENDINGS, ".txt")
+_ARCHIVES = (".rar", ".7z", ".tar", ".gz")
 _HEAD_BYTES = 2**17
 
 
@@ -62,8 +66,16 @@ def other_tool(path: Path) -> str:
 
 
 def file_advice(path: Path) -> str:
-    """What to do about a file in the own format of a tool, if it is known; begins with a blank."""
-    tool = other_tool(path) if path.suffix.lower() in _JSON_ENDINGS else ""
+    """What to do about one file, if it is known; begins with a blank."""
+    ending = path.suffix.lower()
+    if ending == ".txt" and _begins_with_numbers(path):
+        return (
+            f" {path.name} has numbers with commas between them, as VisDrone and MOT have, which "
+            "is not read: convert it to COCO or YOLO."
+        )
+    if ending not in _JSON_ENDINGS:
+        return f" {_BY_ENDING[ending]}" if ending in _ARCHIVES else ""
+    tool = other_tool(path)
     return tool and (
         f" {path.name} looks like {tool}'s own format, which is not read: export as COCO there, or "
         "convert it to COCO by the tool's own converter."
@@ -81,6 +93,12 @@ def _files(folder: Path) -> list[Path]:
     return list(islice(below, _MAX_FILES))
 
 
+def _begins_with_numbers(path: Path) -> bool:
+    with path.open("rb") as stream:
+        line = stream.readline(_HEAD_BYTES).strip()
+    return re.fullmatch(rb"-?[\d.]+(,-?[\d.]+){5,9},?", line) is not None
+
+
 def advice(folder: Path) -> str:
     """What the folder and those below it hold, and what to export or name; begins with a blank."""
     files = _files(folder)
@@ -90,7 +108,12 @@ def advice(folder: Path) -> str:
     listed = ", ".join(
         f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(6)
     )
-    files = [path for path in files if path.suffix.lower() in _JSON_ENDINGS][:_MAX_PEEKS]
+    if any("leftImg8bit" in path.parts for path in files):
+        return (
+            " Cityscapes is read by names: cityscapes_fine_instance_seg_train and _val. Set "
+            "D2LITE_DATASETS to the folder that holds cityscapes/."
+        )
+    files = [path for path in files if path.suffix.lower() in _PEEKED][:_MAX_PEEKS]
     hints = [text.strip() for path in files if (text := file_advice(path))][:1]
     hints += [text for ending, text in _BY_ENDING.items() if ending in endings]
     return " ".join(["", f"Its files are {listed}.", *hints[:2]])

@@ -10,7 +10,7 @@ from d2lite.utils.errors import DataError
 
 from .advice import advice, file_advice, only_images
 from .cvat import cvat_subsets
-from .file_kinds import csv_kind, json_kind, visible, xml_kind
+from .file_kinds import csv_kind, json_kind, visible, visible_below, xml_kind
 from .hugging_face import hugging_face_tables
 from .splits import SAME_SPLIT, UNSPLIT, WHOLE, Found, Splits
 from .supervisely import supervisely_datasets
@@ -79,9 +79,10 @@ def recognise(folder: Path) -> Splits:
 
 def _one_named(path: Path) -> Splits:
     """What a file is whose name is given."""
-    kinds = {".json": json_kind, ".csv": csv_kind, ".xml": xml_kind}
-    find = kinds.get(path.suffix.lower())
-    kind = find(path) if find else "yolo" if path.suffix in (".yaml", ".yml", ".data") else ""
+    kinds = {".json": json_kind, ".csv": csv_kind, ".tsv": csv_kind, ".xml": xml_kind}
+    ending = path.suffix.lower()
+    find = kinds.get(ending)
+    kind = find(path) if find else "yolo" if ending in (".yaml", ".yml", ".data") else ""
     if kind == "yolo":
         splits = read_yolo(path).splits()
         return {SAME_SPLIT.get(name, name): Found(kind, path, name) for name in splits}
@@ -195,7 +196,7 @@ def _voc(folder: Path) -> Splits:
 
 def _labelme(folder: Path) -> Splits:
     def find(place: Path) -> Found | None:
-        files = (path for path in place.rglob("*.json") if path.is_file())
+        files = visible_below(place, ".json")
         return Found("labelme", place) if any(json_kind(p) == "labelme" for p in files) else None
 
     return _by_split(folder, find)
@@ -243,7 +244,7 @@ def _table(folder: Path) -> Splits:
     """One CSV in each split's folder, or several in one whose names say the split."""
 
     def tables(place: Path) -> list[tuple[str, Path]]:
-        return [(kind, path) for path in visible(place, "*.csv") if (kind := csv_kind(path))]
+        return [(kind, path) for path in visible(place, "*.[ct]sv") if (kind := csv_kind(path))]
 
     def find(place: Path) -> Found | None:
         return next((Found(kind, path) for kind, path in tables(place)), None)

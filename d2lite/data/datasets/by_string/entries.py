@@ -121,9 +121,12 @@ class EntrySource:
         """Class names in the order of their numbers."""
         names = self._names()[0]
         if not names:
+            faults = FaultLog()
+            for kind, example in self._read()[1]:
+                faults.add(kind, example)
             raise DataError(
                 f"{self.file}: no image has a labelled object, so there are no classes "
-                f"(read as {self.layout})."
+                f"(read as {self.layout}).{f' Found {faults.summary()}.' if faults.counts else ''}"
             )
         return list(names)
 

@@ -3,9 +3,11 @@
 import mmap
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from d2lite.data.datasets.image_finder import is_leftover
+from d2lite.data.datasets.image_finder import files_below, is_leftover
 
 from .csv_table import nameless_columns, table_columns
 
@@ -55,6 +57,8 @@ def _encoding(head: bytes) -> str:
 
 def xml_kind(path: Path) -> str:
     """The kind of an XML file: "voc" for Pascal VOC's, "cvat" for CVAT's own, "" for others."""
+    if not path.is_file():
+        return ""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES).replace(b"\0", b"")
     found = re.search(rb"<(annotations?)[\s>]", head)
@@ -63,6 +67,8 @@ def xml_kind(path: Path) -> str:
 
 def csv_kind(path: Path) -> str:
     """The kind of a CSV file: "csv" for a table of boxes, "via" for VIA's, "" for others."""
+    if not path.is_file():
+        return ""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         line = stream.readline(_HEAD_BYTES)
     if "region_shape_attributes" in line:
@@ -72,11 +78,19 @@ def csv_kind(path: Path) -> str:
 
 
 def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:
-    """Files and folders right in a folder, sorted, without the files that systems add."""
-    return (path for path in sorted(folder.glob(pattern)) if not is_leftover(path))
+    """Files and folders right in a folder, sorted, without the files that systems add.
+
+    Args:
+        folder: nothing is in it if it is none, or may not be read.
+        pattern: of their names, as "*.json", which also fits A.JSON of Windows.
+    """
+    with suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            if fnmatchcase(path.name.lower(), pattern) and not is_leftover(path):
+                yield path
 
 
 def visible_below(folder: Path, ending: str) -> list[Path]:
     """Files of an ending, whatever its case, in a folder and all below, sorted, likewise."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() == ending)
+    found = (path for path in files_below(folder) if path.suffix.lower() == ending)
     return sorted(path for path in found if not is_leftover(path))

@@ -3,7 +3,12 @@
 import logging
 from typing import Any
 
-from d2lite.data.datasets.image_finder import has_image, images_below
+from d2lite.data.datasets.image_finder import (
+    files_below,
+    has_image,
+    images_below,
+    unread_images,
+)
 from d2lite.data.records.faults import reading_faults
 from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.utils.errors import DataError
@@ -44,7 +49,8 @@ class ImagesSource:
         """
         images = [self._folder] if self._folder.is_file() else images_below(self._folder)
         if not images:
-            raise DataError(f"There are no images in {self._folder} or its subfolders.")
+            text = f"There are no images in {self._folder} or its subfolders."
+            raise DataError(f"{text} {unread_images(files_below(self._folder))}".rstrip())
         with reading_faults(str(self._folder)) as faults:
             sizes = [size_or_record_fault(image, faults) for image in images]
         records = [

@@ -50,7 +50,7 @@ class LabelMeSource(EntrySource):
         Args:
             path: the folder.
         """
-        folder = find_path(path, suits=lambda place: any(place.rglob("*.json")))
+        folder = find_path(path, suits=lambda place: bool(visible_below(place, ".json")))
         super().__init__(folder, [folder, folder.parent / "images"])
 
     def class_names(self) -> Sequence[str] | None:
@@ -219,7 +219,7 @@ def _objects(
             # X-AnyLabeling marks hidden keypoints as difficult.
             points.append((group, label, (*corners[0], 1 if shape.get("difficult") else 2), where))
             continue
-        key = ("alone", place) if group is None else (str(group), label)
+        key = ("alone", place) if group in (None, "") else (str(group), label)
         parts = found.setdefault(key, _Parts(label, where))
         try:
             parts.add(kind, corners, shape)

@@ -62,7 +62,6 @@ def find_path(
     found = find_paths(path, beside=beside)
     if suits is None:
         return found[0]
-    found = [unpacked(p) if p.suffix.lower() == ".zip" and p.is_file() else p for p in found]
     chosen = next((place for place in found if suits(place)), None)
     chosen = chosen or next(filter(None, (_below(place, suits) for place in found)), found[0])
     if chosen is not found[0]:
@@ -84,27 +83,31 @@ def _below(place: Path, suits: Callable[[Path], bool], levels: int = 3) -> Path 
 
 
 def find_paths(path: str, *, beside: Path | None = None) -> list[Path]:
-    """All places where `find_path` finds something, first to last; at least one."""
+    """All places where `find_path` finds something, first to last; at least one.
+
+    Of a zip archive it is the folder that it is unpacked into.
+    """
     if "://" in path:
         raise MissingFileError(
             f"{path} is an address, and the files of this kind of dataset are looked for on this "
             "machine. Copy them, or write coco:ADDRESS.json@ADDRESS_OF_IMAGES."
         )
-    places = [Path.cwd(), Path(datasets_root()), *([beside] if beside else [])]
-    given = os.path.expanduser(path)
-    tried = list(dict.fromkeys(Path(os.path.abspath(place / given)) for place in places))
+    tried = _places(path, beside)
     found = [place for place in tried if os.path.exists(place)]
     if not found:
         raise no_such_path(path, tried)
-    return found
+    return [unpacked(p) if p.suffix.lower() == ".zip" and p.is_file() else p for p in found]
+
+
+def _places(path: str, beside: Path | None) -> list[Path]:
+    places = [Path.cwd(), Path(datasets_root()), *([beside] if beside else [])]
+    given = os.path.expanduser(path)
+    return list(dict.fromkeys(Path(os.path.abspath(place / given)) for place in places))
 
 
 def is_there(path: str) -> bool:
     """Whether `find_path` finds something."""
-    try:
-        return bool(find_paths(path))
-    except MissingFileError:
-        return False
+    return any(map(os.path.exists, _places(path, None)))
 
 
 def no_such_path(what: str, tried: Iterable[Path]) -> MissingFileError:

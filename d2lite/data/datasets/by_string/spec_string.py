@@ -53,6 +53,8 @@ KINDS = {
     "auto": Kind("auto:DIR@SPLIT", options=("classes", "year", "val_fraction", *_SUBSET)),
 }
 
+_FILE_AND_FOLDER = re.compile(r"(.+\.(?:json|xml|csv|tsv))@(.+)", re.IGNORECASE)
+
 _EXAMPLES = {
     "classes": "cat,dog",
     "columns": "image:FILE,label:KIND",
@@ -126,6 +128,8 @@ def parse_spec(name: str) -> DatasetSpec:
     # Only a question mark before an option ends the path: file names may have one too.
     body, *options = re.split(r"\?(?=\w+=)", rest, maxsplit=1)
     path, at, part = body.rpartition("@") if "@" in body else (body, "", "")
+    if kind.has_folder and (match := _FILE_AND_FOLDER.fullmatch(body)):
+        path, part = match.groups()  # either may have an @ in it
     if "/" in part and not kind.has_folder:
         path, at, part = body, "", ""  # a folder of the path has an @
     if not path.strip() or (at and not part.strip()):

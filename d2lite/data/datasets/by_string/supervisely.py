@@ -17,6 +17,7 @@ from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, UserError
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
+from .file_kinds import visible
 from .source import find_path
 
 _MAX_BITMAP_BYTES = 2**26
@@ -65,8 +66,8 @@ class SuperviselySource(EntrySource):
         """The images of the datasets, by name."""
         entries = []
         for place in self._datasets:
-            for file in sorted((place / "ann").glob("*.json")):
-                name = file.name.removesuffix(".json")
+            for file in visible(place / "ann", "*.json"):
+                name = file.name[: -len(".json")]
                 try:
                     content = read_json(file)
                     objects, size = content["objects"], content["size"]

@@ -1,6 +1,7 @@
 """Layouts with boxes of pixels in text files: KITTI, DOTA, WIDER FACE."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
@@ -8,6 +9,7 @@ from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, EntrySource, Shape
+from .file_kinds import visible
 from .source import find_path, no_such_path
 
 _IMAGE_FOLDERS = ("images", "image_2", "img", "JPEGImages")
@@ -23,8 +25,7 @@ _IGNORED = "DontCare"
 def label_folder(folder: Path, kind: str) -> Path | None:
     """The folder of the text files of a layout, if its first line is of this layout."""
     for name in (*LABEL_FOLDERS[kind], "."):
-        files = sorted((folder / name).glob("*.txt")) if (folder / name).is_dir() else []
-        for file in files[:20]:
+        for file in islice(visible(folder / name, "*.txt"), 20):
             lines = [line.split() for line in _lines(file) if line.split()]
             lines = [words for words in lines if ":" not in words[0]]
             if lines:
@@ -84,7 +85,7 @@ class _TextSource(EntrySource):
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """One image a label file, by name."""
         entries = []
-        for file in sorted(self._labels.glob("*.txt")):
+        for file in visible(self._labels, "*.txt"):
             entry = Entry(file.stem)
             for number, line in enumerate(_lines(file), start=1):
                 words = line.split()

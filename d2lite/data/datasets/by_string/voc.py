@@ -71,11 +71,12 @@ def _listed_classes(root: Path) -> list[str]:
     return [name for name in dict.fromkeys(names) if name and name != "background"]
 
 
-def _labels(path: Path) -> set[str]:
+def _labels(path: Path, broken: list[str]) -> set[str]:
     try:
         return voc_labels(path)
-    except DataError:
-        return set()  # reported when the image itself is read
+    except DataError as err:  # reported when the image itself is read
+        broken.append(str(err))
+        return set()
 
 
 class VocSource:
@@ -144,13 +145,15 @@ class VocSource:
             ids = {i for split in voc_splits(self._root) for i in voc_split_ids(self._root, split)}
             # The test images of some years have no annotations.
             files = [path for i in sorted(ids) if (path := folder / f"{i}.xml").is_file()]
-        found = {label for path in files for label in _labels(path)}
+        broken: list[str] = []
+        found = {label for path in files for label in _labels(path, broken)}
         listed = _listed_classes(self._root)
         labels = [*listed, *sorted(found - set(listed))]
         if not labels:
             raise DataError(
                 f"No annotation of {self._root} has an object, so there are no classes. Expected "
-                "one XML file for each image."
+                f"one XML file for each image; found {len(files)}"
+                + (f", of which {len(broken)} are broken: {broken[0]}" if broken else ".")
             )
         return labels
 

@@ -6,6 +6,7 @@ or the four corners of a rotated box); or, where data.yaml has kpt_shape, a box 
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from .source import find_path
 from .yolo_files import YoloFiles, find_yolo, label_file, read_yolo
 
 logger = logging.getLogger(__name__)
+
+# Of a class, also as some tools write it: "1.0".
+_CLASS_NUMBER = re.compile(r"(\d{1,9})(\.0*)?")
 
 
 class YoloSource:
@@ -162,8 +166,8 @@ class _LabelReader:
 
     def _class(self, label: str, where: str) -> int | None:
         index = self._index_of.get(label)
-        if index is None and label.replace(".", "", 1).isdecimal():
-            index = self._index_of.get(str(int(float(label))))
+        if index is None and (number := _CLASS_NUMBER.fullmatch(label)):
+            index = self._index_of.get(str(int(number[1])))
         if index is None:
             known = ", ".join(self._index_of)
             text = f"{where} has the class {label!r}; {self._file.name} has {known}"
@@ -194,5 +198,8 @@ def _box(values: list[float], height: int, width: int) -> dict[str, Any]:
 
 
 def _words(line: str) -> list[str]:
-    """The parts of a line; some tools write commas between them, and a point in each number."""
-    return (line.replace(",", " ") if "." in line else line).split()
+    """The parts of a line.
+
+    Some tools write commas between them, and a point in each number; others a decimal comma.
+    """
+    return line.replace(",", " " if "." in line else ".").split()

@@ -14,8 +14,10 @@ import yaml
 
 from d2lite.data.datasets.image_finder import (
     IMAGE_ENDINGS,
+    files_below,
     images_below,
     is_leftover,
+    unread_images,
     without_upload_prefix,
 )
 from d2lite.data.datasets.label_files import read_lines, read_text
@@ -25,6 +27,7 @@ from d2lite.utils.nested import MAX_TEXT, refuse_repetition
 from .file_kinds import visible
 from .source import find_path
 from .splits import UNSPLIT
+from .yolo_classes import names_of_list, names_of_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +118,10 @@ class YoloFiles:
                 )
             found += self._listed(place)
         if not found:
-            raise DataError(f"{self.file}: no images in {', '.join(self.entries[split])}.")
+            folders = (place for e in self.entries[split] if (place := self._place(e)))
+            other = unread_images(file for folder in folders for file in files_below(folder))
+            listed = ", ".join(self.entries[split])
+            raise DataError(f"{self.file}: no images in {listed}. {other}".rstrip())
         return found
 
     def _place(self, entry: str) -> Path | None:
@@ -171,9 +177,9 @@ def read_yolo(place: Path) -> YoloFiles:
                 f"{inside}. Name the .yaml file, or write one with 'names', 'train' and 'val'."
             )
         return found
-    if place.suffix == ".data":
+    if place.suffix.lower() == ".data":
         return _darknet(place)
-    if place.suffix in (".txt", ".names", ".labels"):
+    if place.suffix.lower() in (".txt", ".names", ".labels"):
         return _name_list(place)
     return _data_yaml(place)
 
@@ -184,13 +190,14 @@ def find_yolo(folder: Path) -> YoloFiles | None:
     Raises:
         DataError: if the folder's data.yaml cannot be read.
     """
-    for path in [folder / "data.yaml", *visible(folder, "*.y*ml")]:
-        if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    files = [p for p in visible(folder, "*.y*ml") if p.suffix.lower() in (".yaml", ".yml")]
+    for path in sorted(files, key=lambda path: path.name.lower() != "data.yaml"):
+        if not path.is_file():
             continue
         try:
             return _data_yaml(path)
         except DataError:
-            if path.name == "data.yaml":
+            if path.name.lower() == "data.yaml":
                 raise
             # Some other YAML; the next may be it.
     for path in visible(folder, "*.data"):
@@ -211,8 +218,9 @@ def find_yolo(folder: Path) -> YoloFiles | None:
 
 
 def _data_yaml(path: Path) -> YoloFiles:
+    text = read_text(path, MAX_TEXT)
     try:
-        content = yaml.safe_load(read_text(path, MAX_TEXT))
+        content = yaml.safe_load(text)
         refuse_repetition(content)
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise DataError(f"{path} is not valid YAML: {err}.") from err
@@ -222,9 +230,7 @@ def _data_yaml(path: Path) -> YoloFiles:
             f"{path} is not a data.yaml of a YOLO dataset: it needs 'names' (a list of class "
             "names, or a mapping from number to name) and 'train' and 'val' (image folders)."
         )
-    # Numbers may have gaps; only the label files count by them.
-    pairs = enumerate(names) if isinstance(names, list) else sorted(names.items(), key=_by_number)
-    found = YoloFiles(path, _unique({str(number): str(name) for number, name in pairs}))
+    found = YoloFiles(path, names_of_yaml(text, path))
     if content.get("nc") not in (None, len(names), str(len(names))):
         logger.warning(
             "%s: nc is %s, but names has %d classes; names counts.", path, content["nc"], len(names)
@@ -251,8 +257,7 @@ def _read_keypoints(found: YoloFiles, content: dict[str, Any]) -> None:
     try:
         count, size = (int(value) for value in shape)
         found.keypoints = (count, size)
-        flips = content.get("flip_idx")
-        found.flips = None if flips is None else [int(value) for value in flips]
+        found.flips = [int(value) for value in content.get("flip_idx") or ()] or None
     except (TypeError, ValueError, OverflowError) as err:
         raise DataError(f"{found.file}: kpt_shape is {shape!r}, not [points, 2 or 3].") from err
     if not 1 <= count <= _MAX_KEYPOINTS or size not in (2, 3):
@@ -274,7 +279,7 @@ def _darknet(path: Path) -> YoloFiles:
     names = found._place(facts.get("names", "obj.names"))
     if names is None or not names.is_file():
         raise DataError(f"{path}: the list of class names {facts.get('names')!r} does not exist.")
-    found.names = _unique(dict(enumerate(read_lines(names))))
+    found.names = names_of_list(names)
     for key, value in facts.items():
         if key in (*SPLITS, *UNSPLIT):
             found.entries[key] = [value]
@@ -287,7 +292,7 @@ def _darknet(path: Path) -> YoloFiles:
 
 def _name_list(path: Path, folder: Path | None = None) -> YoloFiles:
     """Class names a line, and images with labels around them, in splits or not."""
-    found = YoloFiles(path, _unique(dict(enumerate(read_lines(path)))))
+    found = YoloFiles(path, names_of_list(path))
     _look_around(found, folder or path.parent)
     return found
 
@@ -331,18 +336,3 @@ def label_file(image: Path) -> Path:
     beside = image.with_suffix(".txt")
     tried += [beside, image.parent / "labels" / beside.name]
     return next((path for path in tried if path.is_file()), tried[0])
-
-
-def _by_number(pair: tuple[Any, Any]) -> tuple[int, str]:
-    text = str(pair[0])
-    return (int(text) if text.lstrip("-").isdecimal() else 0, text)
-
-
-def _unique(names: dict[Any, str]) -> dict[str, str]:
-    """Class names that differ: a second "stop" is kept apart as "stop (2)"."""
-    seen: dict[str, int] = {}
-    result = {}
-    for number, name in names.items():
-        seen[name] = seen.get(name, 0) + 1
-        result[str(number)] = name if seen[name] == 1 else f"{name} ({seen[name]})"
-    return result
