@@ -17,6 +17,7 @@ from .coco_file import coco_images
 
 logger = logging.getLogger(__name__)
 
+_FEW_BOXES = 10
 PIXEL_CENTRE = 0.5
 """COCO counts keypoints by pixel number, d2lite by position: pixel i spans [i, i + 1)."""
 
@@ -72,8 +73,20 @@ def read_coco_objects(
             found = (reader.read(annotation) for annotation in objects_of[image_id])
             record["annotations"] = [obj for obj in found if obj is not None]
             records.append(record)
+        _refuse_shares(records, json_file)
     logger.info("%s: %d images in COCO's format", json_file, len(records))
     return records
+
+
+def _refuse_shares(records: Sequence[dict[str, Any]], json_file: Any) -> None:
+    """Refuse boxes in shares of the image, which some converters write in place of pixels."""
+    boxes = [obj["bbox"] for record in records for obj in record["annotations"]]
+    # Of fewer, all may be specks in a corner.
+    if len(boxes) >= _FEW_BOXES and all(max(box) <= 1 for box in boxes):
+        raise DataError(
+            f"{json_file}: no number of its {len(boxes)} boxes is above 1, for instance "
+            f"{boxes[0]}. COCO has pixels; multiply by the width and height of the image."
+        )
 
 
 class _ObjectReader:

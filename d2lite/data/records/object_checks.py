@@ -130,6 +130,9 @@ def valid_object(
         The object itself if nothing is wrong with it, a corrected copy, or None if it is skipped.
     """
     size = record["height"], record["width"]
+    if "keypoints" in obj and not _is_finite(obj["keypoints"]):
+        faults.add("malformed", f"{_where(obj, record)}: keypoints that are not numbers")
+        return None
     if "segmentation" in obj:
         checked = _with_valid_mask(obj, record, size, faults)
         if checked is None:
@@ -142,6 +145,13 @@ def valid_object(
             return None
         obj = {**obj, "bbox": box, "bbox_mode": BoxMode.XYXY_ABS}
     return _with_valid_box(obj, record, faults, cut)
+
+
+def _is_finite(values: Any) -> bool:
+    try:
+        return bool(np.isfinite(np.asarray(values, dtype=float)).all())
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _with_valid_mask(
