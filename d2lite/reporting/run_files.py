@@ -118,10 +118,6 @@ class Scalars:
         """Those whose whole name fits a regular expression."""
         return {n: s for n, s in self.series.items() if re.fullmatch(pattern, n)}
 
-    def last(self, name: str) -> float | None:
-        """The last value of a scalar; None where there is none."""
-        return self.series[name][1][-1] if self.series.get(name, ([], []))[1] else None
-
 
 def read_scalars(folder: Path) -> Scalars:
     """Read metrics.json; lines that a stop has torn are left out, and null is nan."""

@@ -6,7 +6,7 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import OutputError
 
@@ -78,7 +78,7 @@ class FolderLock:
         self.release()
 
 
-def is_still_at(path: Path, file: IO[str]) -> bool:
+def is_still_at(path: Path, file: IO[Any]) -> bool:
     """Whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
