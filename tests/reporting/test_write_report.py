@@ -75,7 +75,8 @@ def test_warning_is_listed_once_with_its_number(report):
     assert row[1] == "2"
 
 
-def test_run_without_anything_has_a_page(tmp_path):
+def test_run_with_an_empty_log_alone_has_a_page(tmp_path):
+    (tmp_path / "metrics.json").touch()
     page = text_of(write_run_report(tmp_path))
     assert "No analysis of results. The run has no DATASETS.TEST." in page
     assert "Not known: the folder has no config.yaml." in page
