@@ -86,6 +86,10 @@ class OutputError(UserError, OSError):
     """A file or folder that cannot be written."""
 
 
+class ProcessKilledError(UserError, RuntimeError):
+    """A process of a run that a signal ended, from outside or for want of memory."""
+
+
 class StateError(UserError, RuntimeError, AssertionError):
     """A call at a time when something that it needs is not there or not ready."""
 

@@ -65,6 +65,12 @@ def end_and_abort(folder: Path, kind: str) -> None:
     comm.synchronize()
 
 
+def load_for_long(folder: Path) -> None:
+    """Read data before the training, with the handlers that a new process has."""
+    (folder / f"loads{comm.get_rank()}").touch()
+    time.sleep(60)
+
+
 def stop_when_told(folder: Path) -> None:
     """What a training does at SIGTERM: finish the step, save, leave with a message."""
     heard: list[int] = []

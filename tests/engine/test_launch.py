@@ -19,7 +19,7 @@ from d2lite.engine.launch import launch
 from d2lite.engine.launching import processes
 from d2lite.engine.launching.environment import read_environment
 from d2lite.utils import comm
-from d2lite.utils.errors import ConfigError, DeviceError, RunInterrupted
+from d2lite.utils.errors import ConfigError, DeviceError, ProcessKilledError, RunInterrupted
 
 from . import launch_jobs
 
@@ -55,8 +55,8 @@ def check_talk(folder: Path, extra: object) -> None:
         ),
         pytest.param(
             "kill",
-            RuntimeError,
-            r"(?s)Rank 1 of 2 failed.*by SIGKILL.*out of memory",
+            ProcessKilledError,
+            r"^Rank 1 of 2 failed: it was ended by SIGKILL.*out of memory.*--resume",
             marks=pytest.mark.slow,
         ),
     ],
@@ -118,6 +118,20 @@ def test_a_sigterm_to_the_launcher_reaches_the_processes_and_their_message_comes
     process.join(PATIENCE)
     ending = pickle.loads((tmp_path / "ending0").read_bytes())
     assert ending == ("RunInterrupted", "Saved at iteration 7.")
+
+
+@pytest.mark.slow
+def test_a_sigterm_before_the_training_ends_it_without_a_trace(tmp_path):
+    """Seen in a soak: the launcher reported that a process had been killed, as if it had failed."""
+    process = start_launcher(launch_jobs.load_for_long, tmp_path, 2)
+    wait_until(lambda: all((tmp_path / f"loads{rank}").exists() for rank in (0, 1)))
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(PATIENCE)
+    kind, text = pickle.loads((tmp_path / "ending0").read_bytes())
+    assert (kind, text.partition(":")[0]) == (
+        "RunInterrupted",
+        "Stopped by SIGTERM before the first iteration or after the last one",
+    )
 
 
 def wait_until(condition) -> None:

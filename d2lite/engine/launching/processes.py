@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
 from d2lite.utils import comm
-from d2lite.utils.errors import RunInterrupted
+from d2lite.utils.errors import ProcessKilledError, RunInterrupted
 from d2lite.utils.interrupts import (
     INTERRUPTED,
     handle_interrupts,
@@ -64,7 +64,8 @@ def run_processes(job: Job, rendezvous: Rendezvous) -> None:
 
     Raises:
         UserError: what the first process that failed raised, of the same type and message.
-        RunInterrupted: if a signal stopped them after they saved.
+        ProcessKilledError: if a signal that was not meant for the run ended one of them.
+        RunInterrupted: if a signal stopped them after they saved, or before they trained.
         KeyboardInterrupt: if Ctrl-C ended them before they trained.
         RuntimeError: if a process failed otherwise, on any machine; the text holds its traceback.
     """
@@ -82,6 +83,12 @@ def run_processes(job: Job, rendezvous: Rendezvous) -> None:
             _end(processes)
     if signal.SIGINT in received and INTERRUPTED in statuses:
         raise KeyboardInterrupt  # before there was something to save
+    if signal.SIGTERM in received and -signal.SIGTERM in statuses:
+        raise RunInterrupted(
+            "Stopped by SIGTERM before the first iteration or after the last one: there was "
+            "nothing to save.",
+            signal.SIGTERM,
+        )
     files = [Path(file) for file in started.error_files]
     failure = _find_failure(job, rendezvous, statuses, files)
     for file in files:
@@ -196,8 +203,14 @@ def _find_failure(
     for number, status in enumerate(statuses):
         if status is not None and status < 0:
             # Before what the others reported: they fail because this one is gone.
-            text = f"It was ended by {signal.Signals(-status).name}, without a Python error. "
-            return Ending(first_rank + number, f"{text}Killed from outside, or out of memory?")
+            rank = first_rank + number
+            text = (
+                f"Rank {rank} of {job.first.world_size} failed: it was ended by "
+                f"{signal.Signals(-status).name}, without a Python error. Killed from outside, or "
+                "out of memory (`dmesg` tells)? --resume goes on from the last checkpoint; smaller "
+                "batches (SOLVER.IMS_PER_BATCH) and images (INPUT.MIN_SIZE_TRAIN) need less memory."
+            )
+            return Ending(rank, text, ProcessKilledError(text))
     if failure := rendezvous.read(FAILURE):
         return failure
     for number, status in enumerate(statuses):
