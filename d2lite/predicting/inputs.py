@@ -114,7 +114,8 @@ def _nothing_in(word: str) -> MissingFileError:
     text = f"{word}: there are no images ({kinds}) directly in this folder. {unread_images(files)}"
     if found:
         below = " or ".join(f"{name} (images: {count})" for name, count in folders.most_common(3))
-        text = f'{text.rstrip()} Give {below}, or all files below it: "{Path(word)}/**/*{found[0].suffix}".'
+        everything = f"{Path(word)}/**/*{found[0].suffix}"
+        text = f'{text.rstrip()} Give {below}, or all files below it: "{everything}".'
     return MissingFileError(text)
 
 

@@ -3,6 +3,8 @@
 import errno
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,16 @@ from d2lite.data.loading import worker_transport
 from d2lite.data.loading.loader import ReportingLoader
 from d2lite.structures import Boxes, Instances
 from d2lite.utils.errors import DataError, StateError
+
+
+class Photographs(torch.utils.data.Dataset):
+    """Too large for the buffer of a pipe."""
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        return {"image": torch.zeros(3, 500, 500, dtype=torch.uint8)}
 
 
 class Samples(torch.utils.data.Dataset):
@@ -73,3 +85,29 @@ def test_workers_deliver_where_few_files_may_be_open():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout.strip() == "60", done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes as Linux shows them")
+def test_workers_with_unread_batches_end_after_the_process_that_trains_was_killed():
+    """Seen in a soak: they waited for ever for somebody to read what filled their pipe."""
+    code = (
+        "import os\n"
+        "from tests.data.test_worker_transport import Photographs\n"
+        "from d2lite.data.loading import loader\n"
+        "loader.lack_of_means = lambda: 'there is little of it'\n"
+        "batches = iter(loader.ReportingLoader(Photographs(), num_workers=2, batch_size=2))\n"
+        "next(batches)\n"
+        "import multiprocessing\n"
+        "print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    trained = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False
+    )
+    workers = [Path(f"/proc/{number}") for number in trained.stdout.split()]
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while any(worker.exists() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(worker.exists() for worker in workers)

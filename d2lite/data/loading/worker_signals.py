@@ -4,18 +4,21 @@ import os
 import signal
 import threading
 
+# Seconds between two looks at the parent.
+_LOOK_PERIOD = 5.0
+
 
 def leave_signals_to_parent() -> None:
     """Let this worker outlive a Ctrl-C or SIGTERM that was meant for the whole program.
 
     A terminal sends Ctrl-C, and a scheduler SIGTERM, to every process of a program. The one that
     trains finishes its step and saves, and needs its workers until then. SIGTERM from the parent
-    itself still ends a worker, and so does the parent's end, which torch's workers watch.
+    itself still ends a worker, and so does the parent's end.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, "sigwaitinfo"):
+    if not hasattr(signal, "sigtimedwait"):
         return
     # Only a thread that waits for the signal learns who sent it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -23,6 +26,10 @@ def leave_signals_to_parent() -> None:
 
 
 def _obey_parent(parent: int) -> None:
-    while True:
-        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent:
-            os._exit(0)
+    # torch's workers watch their parent, too, but one whose last batch fills a pipe would then wait
+    # for ever for somebody to read it.
+    while os.getppid() == parent:
+        told = signal.sigtimedwait({signal.SIGTERM}, _LOOK_PERIOD)
+        if told is not None and told.si_pid == parent:
+            break
+    os._exit(0)

@@ -131,7 +131,7 @@ def valid_object(
     """
     size = record["height"], record["width"]
     if "keypoints" in obj and not _is_finite(obj["keypoints"]):
-        faults.add("malformed", f"{_where(obj, record)}: keypoints that are not numbers")
+        faults.add("malformed", f"{place_of(obj, record)}: keypoints that are not numbers")
         return None
     if "segmentation" in obj:
         checked = _with_valid_mask(obj, record, size, faults)
