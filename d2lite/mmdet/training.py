@@ -6,6 +6,7 @@ from typing import Any
 
 from .augmentation import augmentation_keys, test_size_keys
 from .parts import Keys, Part, kind_of
+from .run_keys import early_stopping_keys, run_keys
 
 # Datasets that hold another one.
 _WRAPPERS = ("MultiImageMixDataset", "RepeatDataset", "ClassBalancedDataset")
@@ -40,6 +41,7 @@ def training_keys(content: Part, left_out: list[str]) -> Keys:
     keys |= test_size_keys([step for dataset in test for step in dataset.get("pipeline", ())])
     keys |= _optimizer(content, left_out)
     keys |= _schedule(content, left_out)
+    keys |= run_keys(content, left_out)
     return keys | _repeated(keys, content)
 
 
@@ -208,6 +210,8 @@ def _schedule(content: Part, left_out: list[str]) -> Keys:
             keys["INPUT.MIXING_OFF_LAST_EPOCHS"] = float(epochs - hook["switch_epoch"])
         elif kind == "YOLOXModeSwitchHook":
             keys["INPUT.MIXING_OFF_LAST_EPOCHS"] = float(hook.get("num_last_epochs", 15))
+        elif kind == "EarlyStoppingHook":
+            keys |= early_stopping_keys(hook, left_out)
         elif kind not in ("NumClassCheckHook", "CheckInvalidLossHook", "SyncNormHook"):
             left_out.append(f"The hook {kind}: see HOOKS and d2lite.engine.hooks.")
     return keys

@@ -155,6 +155,47 @@ def test_each_setting_has_its_key():
     assert model.backbone.bottom_up.res2[0].conv1.weight.shape[0] == 16
 
 
+RUN = """
+load_from = 'start.pth'
+work_dir = 'work_dirs/mine'
+randomness = dict(seed=7)
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=10),
+    checkpoint=dict(
+        type='CheckpointHook', interval=2, max_keep_ckpts=3, save_best='coco/segm_mAP_50'))
+custom_hooks = [dict(type='EarlyStoppingHook', monitor='coco/bbox_mAP', patience=4, min_delta=0.01)]
+"""
+
+
+def test_settings_of_a_run_have_their_keys():
+    """What a person sets in the own file; it was dropped without a word."""
+    text = RCNN.replace("type='RepeatDataset'", "type='ClassBalancedDataset', oversample_thr=0.1")
+    converted = convert_mmdet_config(parse_mmdet_config(text + RUN))
+    expected = {
+        "MODEL.WEIGHTS": "start.pth",
+        "OUTPUT_DIR": "work_dirs/mine",
+        "SEED": 7,
+        "LOG_PERIOD": 10,
+        "SOLVER.CHECKPOINT_EPOCHS": 2.0,
+        "SOLVER.CHECKPOINT_MAX_TO_KEEP": 3,
+        "SOLVER.BEST_CHECKPOINT.METRIC": "segm/AP50",
+        "SOLVER.EARLY_STOPPING.METRIC": "bbox/AP",
+        "SOLVER.EARLY_STOPPING.PATIENCE": 4,
+        "SOLVER.EARLY_STOPPING.MIN_DELTA": 1.0,
+        "DATALOADER.SAMPLER_TRAIN": "RepeatFactorTrainingSampler",
+        "DATALOADER.REPEAT_THRESHOLD": 0.1,
+        "TEST.EVAL_EPOCHS": 3.0,
+    }
+    assert {key: converted.keys.get(key) for key in expected} == expected
+    assert converted.left_out == []
+    setup_cfg(converted.base, [item for pair in converted.keys.items() for item in pair])
+    by_iteration = RUN.replace("interval=2,", "interval=200, by_epoch=False,")
+    keys = convert_mmdet_config(parse_mmdet_config(RCNN + by_iteration)).keys
+    assert keys["SOLVER.CHECKPOINT_PERIOD"] == 200
+    other = convert_mmdet_config(parse_mmdet_config(RCNN + RUN.replace("segm_mAP_50", "mine")))
+    assert other.left_out == ["The score coco/mine: see SOLVER.BEST_CHECKPOINT.METRIC."]
+
+
 def test_version_2_has_its_settings_in_other_places():
     content = parse_mmdet_config(
         RCNN[: RCNN.index("steps = ")].replace("data_preprocessor=dict(", "unused=dict(")
