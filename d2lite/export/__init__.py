@@ -6,11 +6,13 @@ from .exported_model import ExportedModel
 from .flatten import TracingAdapter
 from .function import DetectorFunction
 from .session import EXPORTED_SUFFIXES, Session, open_session
+from .to_onnx import STABLE_ONNX_OPSET_VERSION
 from .torchscript import dump_torchscript_IR, scripting_with_instances
 
 __all__ = [
     "EXPORTED_SUFFIXES",
     "FORMATS",
+    "STABLE_ONNX_OPSET_VERSION",
     "DetectorFunction",
     "ExportedModel",
     "Session",

@@ -17,7 +17,10 @@ from .function import DetectorFunction
 from .metadata import KEY
 from .program import record_program
 
-__all__ = ["export_onnx"]
+__all__ = ["STABLE_ONNX_OPSET_VERSION", "export_onnx"]
+
+# Under detectron2's name, which copies of its export script import.
+STABLE_ONNX_OPSET_VERSION = 18
 
 _LOWEST = -1e30
 _ALL_BOXES = 2**31 - 1
@@ -101,7 +104,7 @@ def export_onnx(
         dynamo=True,
         optimize=False,
         verbose=False,
-        opset_version=18,
+        opset_version=STABLE_ONNX_OPSET_VERSION,
         input_names=["images", "sizes"],
         output_names=list(function.output_names),
         custom_translation_table=translations,
