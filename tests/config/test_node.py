@@ -11,18 +11,6 @@ from hypothesis import strategies as st
 from d2lite.config import CfgNode, get_cfg
 from d2lite.utils.errors import ConfigError, UnknownKeyError
 
-
-@pytest.fixture
-def write(tmp_path):
-    def write_file(name: str, text: str) -> str:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return str(path)
-
-    return write_file
-
-
 # ---------------------------------------------------------------------------- values
 
 

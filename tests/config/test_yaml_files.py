@@ -13,17 +13,6 @@ RETINANET_SIZES = (
 )
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_file(name: str, text: str) -> str:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return str(path)
-
-    return write_file
-
-
 def _merged(path: str) -> CfgNode:
     cfg = get_cfg()
     cfg.merge_from_file(path)

@@ -3,12 +3,13 @@
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.engine import run_tool
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -38,6 +39,17 @@ TINY = [
     "SOLVER.WARMUP_ITERS", "0",
     "SOLVER.BASE_LR", "0.001",
 ]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
+    """The working folder of a test; sets that it registers are forgotten after it."""
+    monkeypatch.chdir(tmp_path)
+    before = set(DatasetCatalog.list())
+    yield tmp_path
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 class Finished(NamedTuple):

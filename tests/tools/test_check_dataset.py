@@ -4,21 +4,10 @@ import json
 
 import pytest
 
-from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.records.faults import FAULTS
 from tests.data import spoilt
 from tests.data.spec_files import coco, voc
 from tests.tools.conftest import TINY
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = set(DatasetCatalog.list())
-    yield tmp_path
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
 
 
 def test_a_spoilt_dataset_ends_with_1_and_a_table(run, folder):

@@ -2,19 +2,14 @@
 
 import pytest
 
-from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data import DatasetCatalog
 from tests.data.spec_files import voc
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    voc(tmp_path / "v", train={f"i{n}": ["cat", "owl"] for n in range(10)})
-    before = set(DatasetCatalog.list())
-    yield tmp_path
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+def folder(folder):
+    voc(folder / "v", train={f"i{n}": ["cat", "owl"] for n in range(10)})
+    return folder
 
 
 def test_the_strings_of_the_splits_are_printed(run, folder):

@@ -6,21 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from d2lite.data import DatasetCatalog, MetadataCatalog, dataset_dicts
+from d2lite.data import dataset_dicts
 from tests.data import spoilt
 from tests.data.spec_files import SQUARE
 from tests.shared_data import shared_data
 from tests.tools.conftest import TINY
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = set(DatasetCatalog.list())
-    yield tmp_path
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
 
 
 def train(run, *options):
