@@ -111,12 +111,13 @@ def _nothing_in(word: str) -> MissingFileError:
     files = list(files_below(Path(word)))
     found = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
     folders = Counter(str(path.parent) for path in found)
-    text = f"{word}: there are no images ({kinds}) directly in this folder. {unread_images(files)}"
+    text = f"{word}: there are no images ({kinds}) directly in this folder."
+    hints = [unread_images(files)]
     if found:
         below = " or ".join(f"{name} (images: {count})" for name, count in folders.most_common(3))
-        everything = f"{Path(word)}/**/*{found[0].suffix}"
-        text = f'{text.rstrip()} Give {below}, or all files below it: "{everything}".'
-    return MissingFileError(text)
+        every = f'"{Path(word)}/**/*{found[0].suffix}"'
+        hints.append(f"Give {below}, or all files below it: {every}.")
+    return MissingFileError(" ".join([text, *filter(None, hints)]))
 
 
 def _from_stream(stream: BinaryIO) -> list[Input]:

@@ -11,9 +11,11 @@ from PIL import Image
 from d2lite.checkpoint.reading import read_checkpoint
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.image_io import read_image
-from d2lite.data.records.faults import collecting_faults
+from d2lite.data.records.faults import FaultLog, collecting_faults
 from d2lite.data.records.image_sizes import image_size
+from d2lite.data.records.object_checks import valid_object
 from d2lite.predicting.inputs import find_inputs
+from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError, WeightsError
 from tests.data.spec_files import coco, picture
 
@@ -268,3 +270,12 @@ def test_archive_that_is_not_read_is_to_be_unpacked(home):
     write(home / "set.tar.gz", b"\x1f\x8b")
     with pytest.raises(DataError, match=r"Unpack the \.gz"):
         DatasetCatalog.get(f"auto:{home}/set.tar.gz")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "x"])
+def test_object_whose_keypoints_are_no_numbers_is_skipped(value):
+    faults = FaultLog()
+    obj = {"bbox": [1, 1, 5, 5], "bbox_mode": BoxMode.XYXY_ABS, "keypoints": [value, 1, 2]}
+    assert valid_object(obj, {"height": 9, "width": 9}, faults) is None
+    assert faults.counts == {"malformed": 1}
+    assert valid_object({**obj, "keypoints": [1, 1, 2]}, {"height": 9, "width": 9}, faults)
