@@ -62,7 +62,7 @@ def test_standard_input_is_one_image(kind):
 def test_what_means_nothing_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"nowhere: there is no such file"):
         find_inputs([str(tmp_path / "nowhere")])
-    with pytest.raises(MissingFileError, match=r"no images .* directly in this folder\. $"):
+    with pytest.raises(MissingFileError, match=r"no images .* directly in this folder\.$"):
         find_inputs([str(tmp_path)])
     with pytest.raises(MissingFileError, match="neither an image nor any path"):
         find_inputs(["-"], stdin=io.BytesIO(b"\n"))
