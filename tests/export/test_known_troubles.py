@@ -129,6 +129,10 @@ class _Troubled(nn.Module):
         if self.trouble == "gives other classes":
             for one in found:
                 one["instances"].pred_classes = 4 - one["instances"].pred_classes
+        if self.trouble == "keeps other boxes of an image of one colour":
+            for one, item in zip(found, batch, strict=True):
+                if not item["image"].any():
+                    one["instances"].pred_boxes.scale(1.03, 1.0)
         self.has_seen_empty |= any(not item["image"].any() for item in batch)
         return found
 
@@ -137,6 +141,8 @@ class _Troubled(nn.Module):
     ("trouble", "images"),
     [
         ("none", []),
+        # Where all cells score the same, rounding decides.
+        ("keeps other boxes of an image of one colour", []),
         ("finds nothing after an image without objects", ["shapes://val/0 (after an empty image)"]),
         ("gives all images the results of the first", ["shapes://val/1 (in a batch)"]),
         ("scales by the size at export", ["shapes://val/0", "shapes://val/3"]),
@@ -149,5 +155,5 @@ def test_the_proof_finds_the_trouble_and_names_the_image(made, trouble, images):
     file = _Troubled(model, trouble)
     found = find_images(cfg, "shapes_val", 4)
     proof = prove(cfg, model, file, Tolerance(), images=found, resizes=False)
-    assert proof["agrees"] == (trouble == "none")
+    assert proof["agrees"] == (not images)
     assert set(images) <= set(proof["disagreements"])
