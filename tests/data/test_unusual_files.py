@@ -10,13 +10,14 @@ from PIL import Image
 
 from d2lite.checkpoint.reading import read_checkpoint
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.converting import convert
 from d2lite.data.image_io import read_image
 from d2lite.data.records.faults import FaultLog, collecting_faults
 from d2lite.data.records.image_sizes import image_size
 from d2lite.data.records.object_checks import valid_object
 from d2lite.predicting.inputs import find_inputs
 from d2lite.structures import BoxMode
-from d2lite.utils.errors import DataError, MissingFileError, WeightsError
+from d2lite.utils.errors import DataError, MissingFileError, OutputError, WeightsError
 from tests.data.spec_files import coco, picture
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -279,3 +280,10 @@ def test_object_whose_keypoints_are_no_numbers_is_skipped(value):
     assert valid_object(obj, {"height": 9, "width": 9}, faults) is None
     assert faults.counts == {"malformed": 1}
     assert valid_object({**obj, "keypoints": [1, 1, 2]}, {"height": 9, "width": 9}, faults)
+
+
+@pytest.mark.parametrize("name", ["labels.json", "a" * 300])
+def test_conversion_into_what_can_be_no_folder_is_refused(name, home):
+    coco(home / "labels.json", objects=[(0, 1)], files=("a.jpg",))
+    with pytest.raises(OutputError, match=r"cannot be used: .* Name a new folder"):
+        convert(["coco:set/labels.json"], "yolo", home / name)

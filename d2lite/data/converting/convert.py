@@ -44,11 +44,16 @@ def convert(
     Raises:
         ConfigError: for an unknown kind, class or share.
         DataError: if the format cannot hold a class's name, or any of the objects.
-        OutputError: if the folder has files in it.
+        OutputError: if the folder has files in it, or can be none.
     """
     if kind not in WRITERS:
         raise ConfigError(f"--to is {kind!r}; choose one of {', '.join(WRITERS)}.")
-    if folder.exists() and any(folder.iterdir()):
+    try:
+        is_filled = folder.exists() and any(folder.iterdir())
+    except OSError as err:
+        text = f"--output {folder} cannot be used: {err.strerror}. Name a new folder."
+        raise OutputError(text) from err
+    if is_filled:
         raise OutputError(f"--output {folder} is not empty. Name a new folder, or empty this one.")
     data = merge([load_labelled_set(name) for name in names])
     if classes is not None:
