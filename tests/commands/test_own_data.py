@@ -5,8 +5,8 @@ import logging
 import pytest
 import yaml
 
-from d2lite.commands import data_show, main
-from d2lite.commands.actions import show_data
+from d2lite.commands import data_show, main, train
+from d2lite.commands.actions import own_data, show_data
 from d2lite.config import get_cfg
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from tests.data.spec_files import coco, picture, voc
@@ -76,6 +76,17 @@ def test_the_config_alone_can_be_asked_for_and_loads(d2lite, folder):
         assert "NUM_CLASSES" not in content["MODEL"]["ROI_HEADS"], "it follows from the data"
         assert "rate: as you have set it" in out
         assert not (folder / "output").exists()
+
+
+@pytest.mark.usefixtures("folder", "d2lite")
+def test_resuming_a_run_of_other_data_is_said(capfd):
+    words = ["photos/", "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", "out"]
+    own_data.follow_data(train.build_parser().parse_args(words))
+    for more, is_said in (([], False), (["DATASETS.TRAIN", "('shapes_train',)"], True)):
+        capfd.readouterr()
+        own_data.follow_data(train.build_parser().parse_args([*words, *more, "--resume"]))
+        said = "".join(capfd.readouterr())
+        assert ("continues on its own data, auto:photos@train" in said) == is_said
 
 
 @pytest.mark.usefixtures("folder")

@@ -43,6 +43,13 @@ def follow_data(args: argparse.Namespace) -> None:
     path = local_output_dir(cfg.OUTPUT_DIR, fetch=bool(args.resume)) / _FILE
     if args.resume and path.is_file():
         logger.info(f"The run continues with the config of {path}, as it was written then")
+        stored = setup_cfg(str(path), imports=args.imports).DATASETS.TRAIN
+        if tuple(stored) != tuple(cfg.DATASETS.TRAIN):
+            logger.warning(
+                f"It continues on its own data, {', '.join(stored)}, and not on "
+                f"{', '.join(cfg.DATASETS.TRAIN)}. For these leave out --resume and name another "
+                "OUTPUT_DIR."
+            )
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
