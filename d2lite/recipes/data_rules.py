@@ -54,9 +54,6 @@ def task(facts: Facts, keys: Keys, recipe: str) -> Setting:
             "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": facts.num_keypoints,
             "MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE": 0,
         }
-        if recipe == "fast":
-            # The eight convolutions of 512 channels take most of the time of the small model.
-            changes["MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS"] = (64, 64, 64, 64)
         if facts.num_keypoints != 17:
             # COCO's sigmas are those of its 17 points.
             changes["TEST.KEYPOINT_OKS_SIGMAS"] = [0.05] * facts.num_keypoints

@@ -64,9 +64,6 @@ def test_task_follows_from_what_the_objects_have():
     points = data_rules.task(facts(with_keypoints=1.0, num_keypoints=5), keys(), "fast").keys
     assert points["MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS"] == 5
     assert len(points["TEST.KEYPOINT_OKS_SIGMAS"]) == 5
-    assert points["MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS"] == (64,) * 4
-    large = data_rules.task(facts(with_keypoints=1.0, num_keypoints=5), keys(), "balanced").keys
-    assert "MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS" not in large
     rotated = data_rules.task(facts(rotated=1.0), keys(), "fast").keys
     assert rotated["MODEL.PROPOSAL_GENERATOR.NAME"] == "RRPN"
     given = keys()
