@@ -12,10 +12,10 @@ _HEAD_BYTES = 64
 
 def impostor_in(path: Path) -> str:
     """What a file is in place of what was expected, as `impostor` says it."""
-    if not path.is_file():  # to open a named pipe would wait for ever
-        return ""
-    with suppress(OSError), path.open("rb") as stream:
-        return impostor(stream.read(_HEAD_BYTES))
+    with suppress(OSError, ValueError):  # of a name that no file can have, too
+        if path.is_file():  # to open a named pipe would wait for ever
+            with path.open("rb") as stream:
+                return impostor(stream.read(_HEAD_BYTES))
     return ""
 
 

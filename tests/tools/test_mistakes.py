@@ -134,7 +134,7 @@ def test_output_folder_that_cannot_be_written(run, tmp_path):
 @pytest.mark.parametrize("pattern", ["/no/such/*.jpg", "/no/such.png"])
 def test_demo_input_without_a_match(run, trained, pattern):
     result = run("demo", "--config-file", trained / "config.yaml", "--input", pattern)
-    assert_mistake(result, pattern, "--input")
+    assert_mistake(result, pattern, "no such file")
 
 
 def test_demo_without_weights(run, tmp_path):
