@@ -111,6 +111,18 @@ def test_finished_run_resumes_with_no_step_left_and_evaluates(toy_cfg):
     assert "bbox" in again._last_eval_results
 
 
+def test_a_new_run_in_the_folder_of_another_one_says_what_it_replaces(toy_cfg, caplog):
+    toy_cfg.SOLVER.CHECKPOINT_PERIOD = 2
+    with caplog.at_level(logging.WARNING):
+        run(toy_cfg.clone(), stop_at=3)
+        assert "earlier run" not in caplog.text
+        run(toy_cfg.clone(), resume=True)
+        assert "earlier run" not in caplog.text
+        run(toy_cfg)
+    assert f"{toy_cfg.OUTPUT_DIR} holds the checkpoints of an earlier run" in caplog.text
+    assert "--resume to continue" in caplog.text
+
+
 def test_drawn_seed_goes_on_after_a_resume(toy_cfg):
     """Each start draws another seed; going on with it would be another stream of samples."""
     toy_cfg.SEED = -1

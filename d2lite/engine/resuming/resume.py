@@ -124,6 +124,12 @@ def load_run(
     if found is None:
         if resume:
             logger.info(f"Nothing to resume in {cfg.OUTPUT_DIR}: starting a new run")
+        elif checkpointer.has_checkpoint():
+            logger.warning(
+                f"{cfg.OUTPUT_DIR} holds the checkpoints of an earlier run, which this run "
+                "replaces when it saves its own. To keep them, press Ctrl-C now and give another "
+                "OUTPUT_DIR, or --resume to continue that run."
+            )
         loaded_classes = class_names_of_weights(cfg.MODEL.WEIGHTS)
         checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
         return 0, _unless_fitted(checkpointer.report, loaded_classes)
