@@ -107,7 +107,10 @@ def test_a_folder_of_runs_names_the_runs_in_it(d2lite, tmp_path, command):
     assert f"Give {tmp_path / 'first'} or {tmp_path / 'second'}." in err
 
 
-def test_a_run_that_is_not_there_is_not_answered_with_a_list_of_all_configs(d2lite):
+def test_a_run_that_is_not_there_is_not_answered_with_a_list_of_all_configs(
+    d2lite, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # there may be runs in the current folder's output/
     status, _, err = d2lite("eval", "output/qqqqqq")
     assert status == 2
     assert len(err.splitlines()) == 1
