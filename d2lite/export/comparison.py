@@ -59,7 +59,7 @@ class Difference:
     detections: int = 0
     matched: float = 1.0
     score: float = 0.0
-    box: float = 0.0
+    box: float | None = 0.0
     mask: float | None = None
     keypoint: float | None = None
     pixels: float | None = None
@@ -78,7 +78,7 @@ class Difference:
             found.append(f"{self.matched:.0%} of {self.detections} detections are matched")
         if self.score > tolerance.score:
             found.append(f"scores differ by {self.score:.3f}")
-        if self.box > tolerance.box * long_side:
+        if self.box is not None and self.box > tolerance.box * long_side:
             found.append(f"boxes differ by {self.box:.1f} pixels")
         if self.mask is not None and self.mask > tolerance.mask:
             found.append(f"masks differ by {self.mask:.0%}")

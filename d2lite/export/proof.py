@@ -265,8 +265,9 @@ def _row(
     lowest = _lowest_score(cfg) + tolerance.score
     difference: Difference = compare_results(expected, found, lowest)
     if is_even:
-        # Its cells score the same, and rounding decides which of their boxes are kept.
-        difference.box, difference.mask, difference.keypoint = 0.0, None, None
+        # Its cells score the same, and rounding decides which of their boxes are kept: places are
+        # not compared, and so not stated either.
+        difference.box = difference.mask = difference.keypoint = None
         tolerance = tolerance._replace(matched=min(tolerance.matched, _MATCHED_OF_EVEN))
     long_side = max(item["height"], item["width"])
     return {

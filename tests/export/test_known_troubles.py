@@ -157,3 +157,7 @@ def test_the_proof_finds_the_trouble_and_names_the_image(made, trouble, images):
     proof = prove(cfg, model, file, Tolerance(), images=found, resizes=False)
     assert proof["agrees"] == (not images)
     assert set(images) <= set(proof["disagreements"])
+    # What is not compared is not stated as equal.
+    assert [row["box"] is None for row in proof["images"]] == [
+        row["image"].startswith("an empty image") for row in proof["images"]
+    ]
