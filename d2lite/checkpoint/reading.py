@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from d2lite.utils.errors import MissingFileError, WeightsError
-from d2lite.utils.file_heads import impostor_in
+from d2lite.utils.file_heads import hint_on_file
 from d2lite.utils.file_io import PathManager
 from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
 from d2lite.utils.safe_pickle import read_pickle, without_stand_ins
@@ -44,7 +44,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         WeightsError: if it cannot be read or holds no weights.
     """
     local = local_weights_file(path)
-    if other := impostor_in(local):
+    if other := hint_on_file(local):
         raise WeightsError(f"{path} holds no weights.{other}")
     is_pickle = local.suffix == ".pkl"
     if local.suffix == ".safetensors":

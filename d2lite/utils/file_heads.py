@@ -10,16 +10,16 @@ _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
 _HEAD_BYTES = 64
 
 
-def impostor_in(path: Path) -> str:
-    """What a file is in place of what was expected, as `impostor` says it."""
+def hint_on_file(path: Path) -> str:
+    """What a file is in place of what was expected, as `hint_on_content` says it."""
     with suppress(OSError, ValueError):  # of a name that no file can have, too
         if path.is_file():  # to open a named pipe would wait for ever
             with path.open("rb") as stream:
-                return impostor(stream.read(_HEAD_BYTES))
+                return hint_on_content(stream.read(_HEAD_BYTES))
     return ""
 
 
-def impostor(content: bytes) -> str:
+def hint_on_content(content: bytes) -> str:
     """What a file is in place of what was expected, and what to do.
 
     Args:

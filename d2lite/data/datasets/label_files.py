@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.utils.errors import DataError, MissingFileError
-from d2lite.utils.file_heads import impostor
+from d2lite.utils.file_heads import hint_on_content
 from d2lite.utils.file_io import refuse_special_file
 from d2lite.utils.garbage_collection import paused_garbage_collection
 
@@ -83,7 +83,7 @@ def no_json(path: str | os.PathLike[str], err: Exception, content: bytes) -> Dat
         err: what its reader raised.
         content: how it begins.
     """
-    why = impostor(content) or " Is the download complete?"
+    why = hint_on_content(content) or " Is the download complete?"
     return DataError(f"{path} is not valid JSON: {err}.{why}")
 
 

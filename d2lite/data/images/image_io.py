@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
-from d2lite.utils.file_heads import impostor
+from d2lite.utils.file_heads import hint_on_content
 from d2lite.utils.file_io import PathManager
 
 from . import channels
@@ -176,7 +176,7 @@ def _decode(
             reason = "it begins like no image format"  # Pillow names our buffer in memory here
         raise DataError(
             f"Cannot decode the image {file_name} ({len(content)} bytes): {reason}."
-            + (impostor(content) or _BROKEN_IMAGE)
+            + (hint_on_content(content) or _BROKEN_IMAGE)
         ) from err
 
 

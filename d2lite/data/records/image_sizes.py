@@ -10,7 +10,7 @@ from d2lite.data.images.channels import ORIENTATION_TAG, is_array_file, npy_size
 from d2lite.data.images.image_io import read_image
 from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError, MissingFileError
-from d2lite.utils.file_heads import impostor_in
+from d2lite.utils.file_heads import hint_on_file
 from d2lite.utils.file_io import refuse_special_file
 
 # The orientations of EXIF whose width is the height of the upright image.
@@ -48,7 +48,7 @@ def image_size(path: Path) -> tuple[int, int]:
             return height, width
         raise DataError(
             f"{path} is not an image that can be read: {err}."
-            + (impostor_in(path) or " Fetch it again or take it away.")
+            + (hint_on_file(path) or " Fetch it again or take it away.")
         ) from err
 
 

@@ -17,7 +17,7 @@ def names_of_yaml(text: str, path: Path) -> dict[str, str]:
         path: for messages.
 
     Raises:
-        DataError: if one is no text.
+        DataError: if a name is not a text.
     """
     # As they are written: YAML takes no, on and 007 for other things than names.
     root: Any = yaml.compose(text, yaml.BaseLoader)
@@ -35,7 +35,7 @@ def names_of_yaml(text: str, path: Path) -> dict[str, str]:
             raise DataError(
                 f"{path}: the class {number} of 'names' is a list or a mapping, not one name."
             )
-        # A place that is left empty is no name, and '' is one.
+        # An empty value is not a name; an empty text in quotes is.
         found[str(number)] = item.value or ("" if item.style else str(number))
     if not found:
         raise DataError(f"{path}: 'names' has to be written out, a name for each class.")
