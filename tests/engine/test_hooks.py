@@ -294,6 +294,15 @@ class TestPreciseBN:
         torch.testing.assert_close(model.norm.running_var, var)
         assert model.norm.momentum == 0.1
 
+    def test_counts_of_losses_stay_as_the_training_left_them(self):
+        """Such as those of seesaw loss: hundreds of batches that nothing is learned from."""
+        model = NormModel()
+        model.register_buffer("count", torch.zeros(()))
+        model.register_forward_hook(lambda module, *_: module.count.add_(1) * 0)
+        batches = [batch for batch, _ in zip(PointStream(), range(4), strict=False)]
+        PreciseBN(0, model, batches, 4).update_stats()
+        assert model.count == 0
+
     def test_frozen_norm_is_left_alone(self, caplog):
         model = NormModel()
         model.norm.eval()

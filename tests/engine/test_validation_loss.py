@@ -133,6 +133,16 @@ def test_drop_path_of_a_transformer_is_off():
     assert model["head"][0].training
 
 
+def test_attention_drops_no_shares():
+    """It has a rate, and no module for it."""
+    attention = nn.MultiheadAttention(4, 1, dropout=0.5).train()
+    x = torch.rand(6, 1, 4)
+    with undisturbed_losses(nn.Sequential(attention)):
+        first, again = (attention(x, x, x)[0] for _ in range(2))
+    assert torch.equal(first, again)
+    assert attention.training
+
+
 def test_no_image_is_refused():
     with pytest.raises(DataError, match="no image to measure the validation loss on"):
         measure_losses(Restless(), [])

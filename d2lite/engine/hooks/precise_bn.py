@@ -85,7 +85,8 @@ class PreciseBN(HookBase):
         logger.info(f"PreciseBN: averaging batch norm statistics over {self._num_iter} batches")
         momenta = [layer.momentum for layer in self._layers]
         with self._weights():
-            restore = remember_buffers(self._model, _is_training_number)
+            # All else is for training steps to change, such as running numbers of losses.
+            restore = remember_buffers(self._model, lambda module, _: module not in self._layers)
             try:
                 with torch.no_grad(), EventStorage(start_iter=1):
                     count = self._average_over_batches()
@@ -115,11 +116,6 @@ class PreciseBN(HookBase):
         if self._batches is None:
             self._batches = iter(self._data_loader)
         return itertools.islice(self._batches, self._num_iter)
-
-
-def _is_training_number(module: nn.Module, name: str) -> bool:
-    """Whether a buffer is a running number of a loss, which only training steps may change."""
-    return name in getattr(module, "training_buffers", ())
 
 
 def _average_over_processes(layers: Iterable[_BatchNorm]) -> None:

@@ -154,7 +154,8 @@ def undisturbed_losses(model: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 def _is_noisy(module: nn.Module) -> bool:
-    is_known = isinstance(module, _NormBase | _DropoutNd)
+    # An attention drops shares by itself, without a module for it.
+    is_known = isinstance(module, _NormBase | _DropoutNd | nn.MultiheadAttention)
     return is_known or type(module).__name__.startswith(_NOISE_NAMES)
 
 
