@@ -1,7 +1,7 @@
 """The contract that every backbone keeps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -46,6 +46,17 @@ class Backbone(nn.Module, ABC):
     def padding_constraints(self) -> dict[str, int]:
         """Further demands on the padded size: `size_divisibility`, `square_size` (pixels)."""
         return {}
+
+    def _frozen_modules(self) -> Iterable[nn.Module]:
+        """Modules that stay as in evaluation, so that nothing random or moving is in them."""
+        return ()
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """As `Module.train`; what is frozen stays as in evaluation."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each feature map, by name."""

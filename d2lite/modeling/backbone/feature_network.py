@@ -1,6 +1,6 @@
 """FeatureNetwork: any network that returns a list of maps, as a backbone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,12 +66,8 @@ class FeatureNetwork(Backbone):
         maps = self.net(x)
         return {name: maps[self._index[name]] for name in self._out_features}
 
-    def train(self, mode: bool = True) -> "FeatureNetwork":
-        """As `Module.train`; what is fixed stays as in evaluation."""
-        super().train(mode)
-        for name in self._fixed:
-            self.get_submodule(name).eval()
-        return self
+    def _frozen_modules(self) -> Iterable[nn.Module]:
+        return map(self.get_submodule, self._fixed)
 
     def _freeze(self, maps: dict[str, Tensor], freeze_at: int, freeze_norm: bool) -> None:
         parameters = list(self.parameters())

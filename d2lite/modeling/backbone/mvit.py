@@ -3,7 +3,7 @@
 Source: Li 2021, arXiv:2112.01526.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -100,6 +100,7 @@ class MViT(Backbone):
         _check_mvit(depth, self.last_block_indexes, names, out_features)
         self.pretrain_use_cls_token = pretrain_use_cls_token
         self._recompute = use_act_checkpoint
+        self._fixed: list[nn.Module] = []
         self.patch_embed = PatchEmbed(
             patch_kernel, patch_stride, patch_padding, in_chans=in_chans, embed_dim=embed_dim
         )
@@ -144,7 +145,7 @@ class MViT(Backbone):
         self.apply(init_transformer)
 
     def freeze(self, freeze_at: int) -> "MViT":
-        """Fix the first layers: they get no gradient.
+        """Fix the first layers: no gradient, no dropped branches.
 
         Args:
             freeze_at: 0 nothing, 1 patches and positions, 2 "scale2" too, and so on.
@@ -158,10 +159,15 @@ class MViT(Backbone):
                 self.pos_embed.requires_grad_(False)
         for number, last in enumerate(self.last_block_indexes, start=2):
             if freeze_at >= number:
+                self._fixed = list(self.blocks[: last + 1])
                 self.blocks[: last + 1].requires_grad_(False)
                 if f"scale{number}" in self._out_features:
                     getattr(self, f"scale{number}_norm").requires_grad_(False)
+        self.train(self.training)
         return self
+
+    def _frozen_modules(self) -> Iterable[nn.Module]:
+        return self._fixed
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Compute the wanted maps.

@@ -151,20 +151,14 @@ class SwinTransformer(Backbone):
             self.absolute_pos_embed.requires_grad_(False)
         for module in self._frozen_modules():
             module.requires_grad_(False)
-        return self.train(self.training)
+        self.train(self.training)
+        return self
 
     def _frozen_modules(self) -> list[nn.Module]:
         frozen: list[nn.Module] = [self.patch_embed] if self.frozen_stages >= 0 else []
         if self.frozen_stages >= 2:
             frozen += [self.pos_drop, *self.layers[: self.frozen_stages - 1]]
         return frozen
-
-    def train(self, mode: bool = True) -> "SwinTransformer":
-        """As `Module.train`; what is frozen stays as in evaluation."""
-        super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
-        return self
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Compute the wanted maps.

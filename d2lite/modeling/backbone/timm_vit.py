@@ -9,7 +9,7 @@ cells each.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -96,12 +96,8 @@ class TimmViT(Backbone):
         )
         return {self._out_features[0]: maps[0]}
 
-    def train(self, mode: bool = True) -> "TimmViT":
-        """As `Module.train`; what is frozen stays as in evaluation."""
-        super().train(mode)
-        for module in self._fixed:
-            module.eval()
-        return self
+    def _frozen_modules(self) -> Iterable[nn.Module]:
+        return self._fixed
 
     @property
     def takes_tokens(self) -> bool:

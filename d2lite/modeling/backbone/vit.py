@@ -5,7 +5,7 @@ Source: Li 2022, arXiv:2203.16527.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -123,12 +123,8 @@ class ViT(Backbone):
         self._out_feature_strides = {out_feature: patch_size}
         self._fixed = freeze_blocks(self, self.blocks, freeze_at)
 
-    def train(self, mode: bool = True) -> "ViT":
-        """As `Module.train`; what is frozen stays as in evaluation."""
-        super().train(mode)
-        for module in self._fixed:
-            module.eval()
-        return self
+    def _frozen_modules(self) -> Iterable[nn.Module]:
+        return self._fixed
 
     @property
     def size_divisibility(self) -> int:

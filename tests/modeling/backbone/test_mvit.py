@@ -184,6 +184,8 @@ def test_first_stages_can_be_frozen(freeze_at, first):
     assert net.patch_embed.proj.weight.requires_grad == (freeze_at == 0)
     learns = [all(p.requires_grad for p in block.parameters()) for block in net.blocks]
     assert learns == [i >= first for i in range(5)]
+    # What is frozen drops no branches.
+    assert [block.training for block in net.train().blocks] == learns
     check_gradient_reaches_all(randomised(net), 64, 64)
 
 
