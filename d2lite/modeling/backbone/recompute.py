@@ -7,14 +7,19 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
+
+from d2lite.layers import DropBlock
+
+# Layers that draw random numbers. Of other blocks the generators are not kept, which takes time.
+_DRAWING = (DropBlock, _DropoutNd)
 
 
 class RecomputedSequential(nn.Sequential):
     """Blocks one after another, of which only the inputs are kept for the backward pass.
 
-    Results and gradients are those of `nn.Sequential`, and batch norms count each batch once. The
-    blocks must not draw random numbers.
+    Results and gradients are those of `nn.Sequential`, and batch norms count each batch once.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -28,7 +33,7 @@ class RecomputedSequential(nn.Sequential):
                 block,
                 input,
                 use_reentrant=False,
-                preserve_rng_state=False,
+                preserve_rng_state=any(isinstance(part, _DRAWING) for part in block.modules()),
                 context_fn=partial(_contexts, block),
             )
         return input

@@ -270,6 +270,18 @@ def test_recomputed_blocks_give_the_same_maps_gradients_and_statistics(options, 
         assert torch.equal(one, other)
 
 
+def test_recomputed_blocks_zero_the_same_squares_in_both_passes():
+    """Else gradients are those of another network than the one whose loss was computed."""
+    keys = {"PLUGIN": "drop_block", "PLUGIN_ON_PER_STAGE": [False, True, False, False]}
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        net = build_backbone(narrow(**keys, NORM="FrozenBN", USE_ACT_CHECKPOINT=recompute)).train()
+        sum(map_.square().sum() for map_ in net(torch.rand(2, 3, 96, 96)).values()).backward()
+        gradients.append([p.grad for p in net.parameters() if p.grad is not None])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
 def test_recomputed_blocks_keep_little_for_the_backward_pass():
     kept = []
     for recompute in (False, True):
