@@ -119,6 +119,11 @@ def is_first_pass() -> bool:
     return _pass is None or _pass is _pass.batch._passes[0]
 
 
+def is_last_pass() -> bool:
+    """Whether no pass of the same batch follows; what all passes read changes in this one alone."""
+    return _pass is None or _pass is _pass.batch._passes[-1]
+
+
 def num_sharing() -> int:
     """Number of processes times passes that share means now; 1 outside of `sharing_means`."""
     if not _is_open:

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from d2lite.layers import sigmoid_focal_loss
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.process_means import mean_over_processes
+from d2lite.utils.process_means import (
+    is_first_pass,
+    is_last_pass,
+    mean_over_processes,
+    pass_share,
+)
 
 __all__ = ["ClassBalancedLoss", "ClassLoss", "EqualizedLoss", "SeesawLoss", "build_class_loss"]
 
@@ -46,7 +51,10 @@ class ClassLoss(nn.Module):
         """Add the regions of each class, over all processes, to (K,) counts in place."""
         with torch.no_grad():
             found = F.one_hot(classes, self.num_classes + 1).sum(dim=0).to(counts.dtype)
-            counts += mean_over_processes(found)[: len(counts)]
+            # Of all passes at once, so that each of them reads the same.
+            found = mean_over_processes(found) / pass_share()
+            if is_first_pass():
+                counts += found[: len(counts)]
 
 
 class SeesawLoss(ClassLoss):
@@ -133,9 +141,10 @@ class EqualizedLoss(ClassLoss):
         with torch.no_grad():
             gradients = ((scores.sigmoid() - target).abs() * weights)[:, :-1]
             shares = torch.stack([target[:, :-1], 1 - target[:, :-1]])
-            sums = mean_over_processes((gradients * shares).sum(dim=1))
-            self.positive_gradients += sums[0]
-            self.negative_gradients += sums[1]
+            sums = mean_over_processes((gradients * shares).sum(dim=1)) / pass_share()
+            if is_last_pass():
+                self.positive_gradients += sums[0]
+                self.negative_gradients += sums[1]
         return (weights * entropy).sum() / max(len(scores), 1)
 
     def probs(self, scores: Tensor) -> Tensor:

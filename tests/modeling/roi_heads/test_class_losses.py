@@ -1,6 +1,7 @@
 """Losses for long-tailed classes against their papers, in numpy."""
 
 import numpy as np
+import pytest
 import torch
 
 from d2lite.modeling.roi_heads.class_losses import (
@@ -8,6 +9,7 @@ from d2lite.modeling.roi_heads.class_losses import (
     EqualizedLoss,
     SeesawLoss,
 )
+from d2lite.utils.process_means import PassMeans, mean_weight, sharing_means
 
 K = 4
 
@@ -107,3 +109,29 @@ def test_counts_are_saved_with_the_model_and_go_on():
     again.load_state_dict(loss.state_dict())
     again(torch.zeros(2, K + 2), torch.tensor([0, 3]))
     assert again.counts.tolist() == [3, 0, 0, 1]
+
+
+@pytest.mark.parametrize("kind", [SeesawLoss, EqualizedLoss, ClassBalancedLoss])
+def test_passes_of_a_step_give_the_loss_and_the_counts_of_one_pass(kind):
+    """The second pass must not see what the first one counted, and both need the counts of both."""
+    whole, parted = kind(K), kind(K)
+    for seed in range(2):
+        scores, classes = (torch.from_numpy(x) for x in _batch(seed, K + whole.num_extra))
+        expected = whole(scores, classes)
+        parts, shares = (slice(0, 3), slice(3, 12)), (0.5, 0.5)
+        passes = PassMeans(shares)
+
+        def weighted(number, place, scores=scores, classes=classes, parts=parts, shares=shares):
+            with sharing_means(), place:
+                mean = parted(scores[parts[number]], classes[parts[number]])
+                return shares[number] * mean * mean_weight(len(scores[parts[number]]), mean)
+
+        before = {name: value.clone() for name, value in parted.state_dict().items()}
+        for number in range(2):
+            weighted(number, passes.noting(number))
+        # As a trainer does.
+        parted.load_state_dict(before)
+        found = sum(weighted(number, passes.sharing(number)) for number in range(2))
+        torch.testing.assert_close(found, expected)
+    for one, other in zip(whole.buffers(), parted.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
