@@ -66,6 +66,10 @@ class CycleBatchNormList(nn.ModuleList):
             return normalised
         return torch.addcmul(self.bias[:, None, None], normalised, self.weight[:, None, None])
 
+    def restart(self) -> None:
+        """Let the next map be that of the first level, also after a pass that did not end."""
+        self._num_calls = 0
+
     def extra_repr(self) -> str:
         """The options that repr() shows."""
         return f"affine={self.weight is not None}"

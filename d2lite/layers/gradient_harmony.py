@@ -34,7 +34,8 @@ class _Harmony(nn.Module):
             the same shape; their sum is 1, and every part of the sizes that has examples weighs
             the same, up to the running numbers.
         """
-        place = (sizes * len(self.counts)).long().clamp(max=len(self.counts) - 1)
+        # NaN becomes some number below 0; the loss is NaN in any case, and is reported as that.
+        place = (sizes * len(self.counts)).long().clamp(min=0, max=len(self.counts) - 1)
         found = torch.zeros_like(self.counts).scatter_add_(
             0, place.flatten(), valid.flatten().to(self.counts.dtype)
         )

@@ -92,7 +92,8 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         )
         weight_sum = summed[-1]
         mean, mean_square = (summed[:-1] / weight_sum.clamp(min=1)).view(2, -1)
-        variance = mean_square - mean.square()
+        # Where values differ little from their mean, the difference may round to less than 0.
+        variance = (mean_square - mean.square()).clamp(min=0)
         # Where no process had an image there is nothing to learn from.
         self._track(mean.detach(), variance.detach(), weight_sum.detach().clamp(max=1))
         scale = (variance + self.eps).rsqrt()

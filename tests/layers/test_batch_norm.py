@@ -9,7 +9,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from d2lite.layers import CycleBatchNormList, FrozenBatchNorm2d, NaiveSyncBatchNorm, get_norm
+from d2lite.layers import (
+    CycleBatchNormList,
+    FrozenBatchNorm2d,
+    NaiveSyncBatchNorm,
+    get_norm,
+    sync_batch_norm,
+)
 from d2lite.layers.batch_norm import LayerNorm, norm_with
 from d2lite.layers.frozen_batch_norm import scales_at_once
 from d2lite.layers.sync_batch_norm import sync_on_cpu_
@@ -125,6 +131,15 @@ def test_cycled_norms_keep_statistics_apart_and_share_the_affine_map():
         norms(torch.randn(4, 3, 8, 8) + level)
     assert norms[0].running_mean.abs().max() < 1
     assert (norms[1].running_mean - 10).abs().max() < 1
+
+
+def test_naive_sync_norm_of_values_far_from_zero_stays_finite(monkeypatch):
+    """In float32 their mean square is less than the square of their mean."""
+    monkeypatch.setattr(sync_batch_norm, "_is_shared", lambda norm: True)
+    monkeypatch.setattr(sync_batch_norm, "_sum", lambda local: local)
+    norm, x = NaiveSyncBatchNorm(1), torch.full((2, 1, 7, 9), 300.3)
+    assert norm(x).isfinite().all()
+    assert norm.running_var >= 0
 
 
 def test_naive_sync_norm_alone_is_a_batch_norm():

@@ -57,3 +57,10 @@ def test_many_alike_examples_weigh_no_more_than_a_few_others():
     sizes = torch.tensor([0.1] * 98 + [0.9] * 2)
     weights = loss.weights(sizes, torch.ones(100, dtype=torch.bool))
     torch.testing.assert_close(weights[:98].sum(), weights[98:].sum())
+
+
+def test_diverged_predictions_give_a_loss_that_is_not_a_number():
+    """A trainer reports that; an index out of range would end the process of a GPU."""
+    x = torch.tensor([[torch.nan, 1.0]])
+    assert HarmonizedClassLoss()(x, torch.zeros(1, 2), torch.ones(1, 2) > 0).isnan()
+    assert HarmonizedBoxLoss()(x, torch.zeros(1, 2)).isnan()

@@ -59,9 +59,9 @@ class FCOSHead(RetinaNetHead):
             (N, 1, Hi, Wi) of centerness logits.
 
         Raises:
-            ValueError: if the number of levels is not that of `input_shape`.
+            ArgumentError: if the number of levels is not that of `input_shape`.
         """
-        self._check_levels(features)
+        self._begin(features)
         about_classes = map(self.cls_subnet, features)
         about_boxes = [self.bbox_subnet(feature) for feature in features]
         # Centerness shares the tower of the box, whose geometry it follows.

@@ -6,7 +6,9 @@ N images, C classes, A anchors a cell, Hi x Wi cells of level i.
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
 
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import CycleBatchNormList, ShapeSpec, get_norm
@@ -100,9 +102,18 @@ class RetinaNetHead(nn.Module):
             in_channels = out_channels
         return nn.Sequential(*layers)
 
-    def _check_levels(self, features: list[Tensor]) -> None:
+    def _begin(self, features: list[Tensor]) -> None:
+        """Check the number of levels; norms of levels begin with the first one."""
         if len(features) != self._num_levels:
             raise ArgumentError(f"{len(features)} feature maps; this head has {self._num_levels}.")
+        if not is_scripting():
+            self._restart_norms()
+
+    @torch.jit.unused
+    def _restart_norms(self) -> None:
+        for module in self.modules():
+            if isinstance(module, CycleBatchNormList):
+                module.restart()
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict.
@@ -116,7 +127,7 @@ class RetinaNetHead(nn.Module):
         Raises:
             ArgumentError: if the number of levels is not that of `input_shape`.
         """
-        self._check_levels(features)
+        self._begin(features)
         logits = [self.cls_score(self.cls_subnet(feature)) for feature in features]
         deltas = [self.bbox_pred(self.bbox_subnet(feature)) for feature in features]
         return logits, deltas

@@ -240,11 +240,10 @@ class FastRCNNOutputLayers(nn.Module):
             scores: as `forward` gives them.
             gt_classes: (R,) in [0, K].
         """
-        probs = self._probs(scores.float())
+        scores = scores.float()
         if self.use_sigmoid_ce:
-            # Background is the lack of all classes; its own column is not trained.
-            target = F.one_hot(gt_classes, self.num_classes + 1)[:, :-1].to(probs.dtype)
-            return F.binary_cross_entropy(probs[:, :-1], target, reduction="none").sum(dim=1)
+            return self._sigmoid_losses(scores, gt_classes).sum(dim=1)
+        probs = self._probs(scores)
         return -probs.gather(1, gt_classes[:, None]).squeeze(1).clamp(min=1e-12).log()
 
     def sigmoid_cross_entropy_loss(self, pred_class_logits: Tensor, gt_classes: Tensor) -> Tensor:
@@ -257,9 +256,7 @@ class FastRCNNOutputLayers(nn.Module):
         num_regions = len(pred_class_logits)
         if num_regions == 0:
             return pred_class_logits.sum() * 0.0
-        target = F.one_hot(gt_classes, self.num_classes + 1)[:, :-1]
-        logits = pred_class_logits[:, :-1]
-        loss = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
+        loss = self._sigmoid_losses(pred_class_logits, gt_classes)
         if self.use_fed_loss:
             self._ask_for_fed_loss_cls_weights_again()
             if self.fed_loss_cls_weights is None:
@@ -274,6 +271,12 @@ class FastRCNNOutputLayers(nn.Module):
             is_counted[counted] = 1
             loss = loss * is_counted[:-1]
         return loss.sum() / num_regions
+
+    def _sigmoid_losses(self, scores: Tensor, gt_classes: Tensor) -> Tensor:
+        """(R, K): background is the lack of all classes, and its own column is not used."""
+        target = F.one_hot(gt_classes, self.num_classes + 1)[:, :-1]
+        logits = scores[:, :-1]
+        return F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
 
     def _ask_for_fed_loss_cls_weights_again(self) -> None:
         if self._get_fed_loss_cls_weights is None:

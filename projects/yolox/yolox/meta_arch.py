@@ -25,6 +25,9 @@ from d2lite.utils.process_means import mean_over_processes, own_share
 
 from .head import YOLOXHead
 
+# Avoids an infinite logarithm; the value of published code.
+_EPS = 1e-8
+
 
 class Cells(NamedTuple):
     """The cells of all levels: corners (R, 2) in pixels, strides (R,), and predictions.
@@ -164,7 +167,7 @@ class YOLOX(Detector):
         if self._compares_by_l1():
             start, side = cells.corners[row], cells.strides[row, None]
             centre = ((boxes[:, :2] + boxes[:, 2:]) / 2 - start) / side
-            size = ((boxes[:, 2:] - boxes[:, :2]) / side).log()
+            size = ((boxes[:, 2:] - boxes[:, :2]) / side).clamp(min=_EPS).log()
             differences = cells.deltas[image, row] - torch.cat([centre, size], dim=1)
             sums["loss_l1"] = differences.abs().sum()
         # Where no object is, only this gives these parameters a gradient.

@@ -227,6 +227,17 @@ def test_batch_norm_keeps_statistics_for_each_level():
         head([torch.zeros(1, 4, 2, 2)])
 
 
+def test_norms_of_levels_begin_with_the_first_one_after_a_pass_that_did_not_end():
+    """Else a server whose memory was too small for one request gives wrong boxes ever after."""
+    shapes = [ShapeSpec(channels=4), ShapeSpec(channels=4)]
+    head = RetinaNetHead(input_shape=shapes, num_classes=2, num_anchors=3, conv_dims=[4], norm="BN")
+    maps = [torch.randn(2, 4, 4, 4), torch.randn(2, 4, 2, 2)]
+    head.cls_subnet(maps[0])
+    head(maps)
+    tracked = [norm.num_batches_tracked.item() for norm in head.cls_subnet[1]]
+    assert tracked == [2, 1]
+
+
 def test_levels_that_cannot_share_a_head_are_refused():
     with pytest.raises(ConfigError, match=r"\[1, 2\] anchors"):
         RetinaNetHead(

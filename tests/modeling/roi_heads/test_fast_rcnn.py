@@ -249,3 +249,13 @@ def test_outputs_of_no_region_have_losses_of_zero_with_a_gradient():
     sum(outputs.losses().values()).backward()
     assert scores.grad is not None
     assert deltas.grad is not None
+
+
+def test_hard_proposals_of_sigmoids_are_ranked_however_wrong_they_are():
+    """By logits: probabilities of 0 are all alike, and CUDA's autocast refuses their entropy."""
+    layers = _layers(use_sigmoid_ce=True)
+    scores = torch.zeros(2, NUM_CLASSES + 1)
+    scores[:, 0] = torch.tensor([200.0, 400.0])
+    background = torch.tensor([NUM_CLASSES, NUM_CLASSES])
+    found = layers.losses_of_classes(scores, background)
+    torch.testing.assert_close(found - found[0], torch.tensor([0.0, 200.0]))

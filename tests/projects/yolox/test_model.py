@@ -25,6 +25,16 @@ def test_boxes_are_compared_by_l1_in_the_last_part_of_a_training():
     assert seen == {0: False, 284: False, 285: True}
 
 
+def test_an_object_without_a_width_has_a_finite_l1():
+    model = build_model(small_cfg("yolox_s.yaml", "SOLVER.MAX_ITER", 300))
+    item = image(0, 1)
+    item["instances"].gt_boxes.tensor[:, 2] = item["instances"].gt_boxes.tensor[:, 0]
+    with EventStorage(290):
+        losses = model.losses([item])
+    assert all(loss.isfinite() for loss in losses.values())
+    assert losses["loss_l1"] > 0
+
+
 def test_no_part_means_no_l1():
     model = build_model(small_cfg("yolox_s.yaml", "MODEL.YOLOX.L1_LAST_PART", 0.0))
     with EventStorage(10**6):
