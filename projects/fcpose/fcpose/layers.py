@@ -27,7 +27,7 @@ class FCPoseHead(FCOSHead):
         self, features: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
         """What `FCOSHead` gives, and one (N, channels, Hi, Wi) a level."""
-        self._check_levels(features)
+        self._begin(features)
         about_boxes = [self.bbox_subnet(x) for x in features]
         return (
             [self.cls_score(self.cls_subnet(x)) for x in features],
