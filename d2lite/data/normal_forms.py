@@ -15,6 +15,14 @@ _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 # Larger than any image that can be decoded, in pixels.
 _LONGEST_SIDE = 10**6
 _MASK_VALUES = {0, 1, 255}
+# Keys of boxes that are dicts.
+_SIDES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
+_CORNERS = (
+    ("x1", "y1", "x2", "y2"),
+    ("x0", "y0", "x1", "y1"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("left", "top", "right", "bottom"),
+)
 _FLAGS = {"": 0, "0": 0, "false": 0, "no": 0, "none": 0, "1": 1, "true": 1, "yes": 1}
 
 
@@ -73,6 +81,35 @@ def as_numbers(values: Any) -> list[float]:
     if isinstance(values, str | bytes | Mapping):
         raise TypeError(f"{type(values).__name__} in place of a list of numbers")
     return [as_number(value) for value in values]
+
+
+def as_box(value: Any) -> list[float]:
+    """A box of COCO as x, y, width and height, or of five numbers where it is rotated.
+
+    Args:
+        value: a flat list, alone or in a list; text such as "[2, 2, 10, 8]"; or a dict of x, y, w
+            and h, or of two corners.
+
+    Raises:
+        TypeError, ValueError: if something in it is not a number, or it is another dict.
+    """
+    if type(value) is list and len(value) > 1:
+        return as_numbers(value)
+    if isinstance(value, Mapping):
+        plain = {str(key).lower().replace("_", ""): number for key, number in value.items()}
+        names = next((keys for keys in (*_SIDES, *_CORNERS) if plain.keys() >= set(keys)), ())
+        a, b, c, d = as_numbers([plain[name] for name in names])
+        return [a, b, c - a, d - b] if names in _CORNERS else [a, b, c, d]
+    if isinstance(value, str):
+        return as_numbers(number_texts(value))
+    if isinstance(value, list | tuple) and len(value) == 1:
+        return as_box(value[0])
+    return as_numbers(value)
+
+
+def number_texts(text: str) -> list[str]:
+    """The parts of a text such as "[2.0, 2.0, 10.0, 8.0]"."""
+    return re.split(r"[\s,;]+", text.strip("[](){} "))
 
 
 def _is_all_numbers(values: list[Any]) -> bool:

@@ -219,6 +219,19 @@ def dota(root):
     return f"dota:{root}"
 
 
+def visdrone(root):
+    make.picture(root / "images/a.jpg")
+    (root / "annotations").mkdir()
+    (root / "annotations/a.txt").write_text("2,2,6,6,1,4,0,0\n1,1,3,3,0,0,0,0\n")
+    return f"visdrone:{root}"
+
+
+def csv_masks(root):
+    make.picture(root / "a.jpg")
+    (root / "train.csv").write_text("ImageId,ClassId,EncodedPixels\na.jpg,4,3 2 13 2\n")
+    return f"csv:{root / 'train.csv'}"
+
+
 def kitti(root):
     make.picture(root / "image_2/a.png")
     (root / "label_2").mkdir()
@@ -245,6 +258,7 @@ def masks(root):
 
 LAYOUTS = [
     voc, voc_unlisted, yolo, yolo_pose, darknet, labelme, cvat, cvat_video, via, via_3,
-    via_csv, csv, createml, datumaro, label_studio, supervisely, dota, kitti, widerface,
+    via_csv, csv, csv_masks, createml, datumaro, label_studio, supervisely, dota, kitti, visdrone,
+    widerface,
     masks,
 ]  # fmt: skip

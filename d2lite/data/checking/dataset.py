@@ -13,7 +13,7 @@ from d2lite.data.datasets.coco_file import coco_categories, coco_images, read_co
 from d2lite.data.datasets.coco_reading import read_coco_objects
 from d2lite.data.normal_forms import as_id
 from d2lite.data.records.faults import FAULTS, FaultLog, collecting_faults
-from d2lite.data.records.object_checks import drop_invalid
+from d2lite.data.records.object_checks import drop_invalid, place_of
 from d2lite.data.records.plain_records import load_records
 from d2lite.data.records.set_checks import count_set_faults
 from d2lite.utils.errors import DataError, MissingFileError
@@ -74,6 +74,7 @@ def check_dataset(
             return result
         records = drop_invalid(records, faults)
         count_set_faults(records, faults, mask_format)
+        _count_keypoints(result, records)
     for done, (record, found) in enumerate(
         zip(records, check_images(records, num_threads), strict=True), start=1
     ):
@@ -89,6 +90,16 @@ def check_dataset(
     if any("annotations" in record for record in records):
         _note_empty_classes(result)
     return result
+
+
+def _count_keypoints(checked: CheckedSet, records: list[Record]) -> None:
+    names = MetadataCatalog.get(checked.name).get("keypoint_names")
+    for record in records if names else ():
+        for obj in record.get("annotations", ()):
+            count = len(obj.get("keypoints") or ()) // 3
+            if count not in (0, len(names)):
+                what = f"{count} keypoints, and {len(names)} names"
+                checked.faults.add("keypoints_differ", f"{place_of(obj, record)}: {what}")
 
 
 def _check_maps(checked: CheckedSet) -> None:

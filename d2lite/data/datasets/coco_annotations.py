@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.data.normal_forms import as_flag, as_id, as_mask, as_number, as_numbers
+from d2lite.data.normal_forms import as_box, as_flag, as_id, as_mask, as_number, as_numbers
 from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
@@ -72,7 +72,7 @@ def normalise_annotation(annotation: dict[str, Any]) -> tuple[str, str] | None:
         annotation.pop("bbox", None)
     else:
         try:
-            annotation["bbox"] = as_numbers(box)
+            annotation["bbox"] = as_box(box)
         except (TypeError, ValueError):
             annotation["bbox"] = ()
         if len(annotation["bbox"]) not in (4, 5):

@@ -81,8 +81,9 @@ def read_coco_objects(
 def _refuse_shares(records: Sequence[dict[str, Any]], json_file: Any) -> None:
     """Refuse boxes in shares of the image, which some converters write in place of pixels."""
     boxes = [obj["bbox"] for record in records for obj in record["annotations"]]
-    # Of fewer, all may be specks in a corner.
-    if len(boxes) >= _FEW_BOXES and all(max(box) <= 1 for box in boxes):
+    # Of fewer whole numbers, all may be specks in a corner.
+    is_enough = len(boxes) >= _FEW_BOXES or any(value % 1 for box in boxes for value in box)
+    if is_enough and all(max(box) <= 1 for box in boxes):
         raise DataError(
             f"{json_file}: no number of its {len(boxes)} boxes is above 1, for instance "
             f"{boxes[0]}. COCO has pixels; multiply by the width and height of the image."

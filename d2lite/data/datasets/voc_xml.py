@@ -17,6 +17,9 @@ from .geometry import box_around_points, rectangle
 from .label_files import MAX_IMAGE_LABELS, read_xml
 from .location import missing_file
 
+# What tools call the element of the four corners.
+_BOX_TAGS = ("bndbox", "bbox", "box")
+
 
 class VocObject(NamedTuple):
     """One object of an annotation file.
@@ -50,16 +53,19 @@ def _elements(root: ElementTree.Element) -> Iterator[ElementTree.Element]:
 
 
 def read_annotation(path: Path) -> ElementTree.Element:
-    """The root of one annotation file.
+    """The root of one annotation file, its tags in lower case and without a namespace.
 
     Raises:
         MissingFileError: if it is not there.
         DataError: if it is not XML.
     """
     try:
-        return read_xml(path, MAX_IMAGE_LABELS)
+        root = read_xml(path, MAX_IMAGE_LABELS)
     except MissingFileError as err:
         raise missing_file("VOC annotations", path) from err
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2].lower()
+    return root
 
 
 def stated_size(root: ElementTree.Element) -> tuple[int, int] | None:
@@ -97,14 +103,19 @@ def _read_object(element: ElementTree.Element, path: Path) -> VocObject:
         raise DataError(f"{path}: an object has no name.")
     try:
         outline = _outline(element)
-        if outline is None or element.find("bndbox") is not None:
-            x0, y0, x1, y1 = _numbers(element, "bndbox", ("xmin", "ymin", "xmax", "ymax"))
+        box = next((tag for tag in _BOX_TAGS if element.find(tag) is not None), "")
+        if outline is None or box:
+            x0, y0, x1, y1 = _numbers(element, box, ("xmin", "ymin", "xmax", "ymax"))
         else:
             x0, y0, x1, y1 = box_around_points(outline)
             # Corners are pixel indices that begin at 1.
             x0, y0 = x0 + 1, y0 + 1
     except (ValueError, OverflowError) as err:
-        raise DataError(f"{path}: the box of object {label!r} is incomplete: {err}.") from err
+        inside = ", ".join(child.tag for child in element.iterfind(f"{box or '.'}/*")) or "nothing"
+        raise DataError(
+            f"{path}: the box of object {label!r} is incomplete: expected numbers in bndbox/xmin, "
+            f"ymin, xmax and ymax; {box or 'the object'} has {inside} ({err})."
+        ) from err
     difficult, truncated = (_mark(element.findtext(key)) for key in ("difficult", "truncated"))
     pose = element.findtext("pose", "Unspecified")
     return VocObject(label, (x0, y0, x1, y1), difficult, truncated, pose, outline)

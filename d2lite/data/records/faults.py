@@ -100,6 +100,10 @@ FAULTS = {
         "object without a mask where others have one",
         "skipped by a model with masks (MODEL.MASK_ON)", "kept", "set", is_note=True,
     ),
+    "keypoints_differ": Fault(
+        "object with another number of keypoints than its set names",
+        "stops a model with keypoints (MODEL.KEYPOINT_ON)", "kept", "set",
+    ),
     "not_polygons": Fault(
         "mask that is not polygons", "stops, unless INPUT.MASK_FORMAT is bitmask", "kept"
     ),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, is_leftover
 
+from .file_kinds import json_kind
+
 # So many files are looked at.
 _MAX_FILES = 5000
 _MAX_PEEKS = 20
@@ -27,8 +29,13 @@ _BY_ENDING = {
     ".xml": "The .xml files are not of Pascal VOC or CVAT: export as COCO or Pascal VOC.",
     ".csv": "The columns of the .csv file are not known: name them as in "
     "csv:TABLE.csv?columns=image:FILE,label:KIND.",
+    ".jsonl": "The .jsonl files are not of a known tool: export as COCO.",
 }
-
+# Words of the first line of a table that is not one of boxes -> what to do.
+_TABLES = (
+    (("annotation_id", "annotator"), "is Label Studio's CSV: export its JSON."),
+    (("Pixel Value",), "names the classes of maps, which are not read: export COCO Segmentation."),
+)
 
 # Keys that tell the files of a tool whose own format is not read -> what to do.
 _OTHER_TOOLS = {
@@ -48,9 +55,19 @@ _OTHER_TOOLS = {
     "SageMaker Ground Truth": (("source-ref",),),
     "GeoJSON": (("FeatureCollection",), ("geometry", "features")),
     "VoTT": (("asset", "regions"),),
+    "FiftyOne": (("classes", "labels", "bounding_box"), ("_cls", "filepath")),
+    "Azure Custom Vision": (("tagName", "regions"), ("image_url", "topX")),
+    "Google Vertex AI": (("imageGcsUri",),),
+    "CrowdHuman": (("gtboxes", "fbox"),),
+    "DeepFashion2": (("bounding_box", "category_name"),),
+    "Segment Anything": (("predicted_iou", "stability_score"),),
+    "Mapillary Vistas": (("readable", "instances", "evaluate"),),
+    "Visual Genome": (("image_url", "objects"),),
+    "COCO-Text": (("imgs", "anns", "imgToAnns"),),
+    "PaliGemma": (("prefix", "suffix"),),
 }
-_JSON_ENDINGS = (".json", ".ndjson", ".jsonl", ".manifest", ".geojson")
-_PEEKED = (*_JSON_ENDINGS, ".txt")
+_JSON_ENDINGS = (".json", ".ndjson", ".jsonl", ".manifest", ".geojson", ".odgt")
+_PEEKED = (*_JSON_ENDINGS, ".txt", ".csv")
 _ARCHIVES = (".rar", ".7z", ".tar", ".gz")
 _HEAD_BYTES = 2**17
 
@@ -70,16 +87,48 @@ def file_advice(path: Path) -> str:
     ending = path.suffix.lower()
     if ending == ".txt" and _begins_with_numbers(path):
         return (
-            f" {path.name} has numbers with commas between them, as VisDrone and MOT have, which "
-            "is not read: convert it to COCO or YOLO."
+            f" {path.name} has numbers with commas between them, as MOT and VisDrone have of "
+            "videos, which is not read: convert it to COCO or YOLO."
         )
+    if path.name in ("metadata.jsonl", "metadata.csv"):
+        return f" {path.name} is of Hugging Face: name its folder or the one above as hf:DIR."
+    if ending == ".csv":
+        with path.open("rb") as stream:
+            line = stream.readline(_HEAD_BYTES).decode(errors="replace")
+        found = (text for words, text in _TABLES if all(word in line for word in words))
+        return next((f" {path.name} {text}" for text in found), "")
     if ending not in _JSON_ENDINGS:
         return f" {_BY_ENDING[ending]}" if ending in _ARCHIVES else ""
+    if kind := json_kind(path):
+        return f" {path.name} is read when it is named itself: {kind}:{path}."
     tool = other_tool(path)
+    if not tool and _has_scores(path):
+        return (
+            f" {path.name} has predictions in the form of COCO's results, without the images: name "
+            "the file of the annotations."
+        )
     return tool and (
         f" {path.name} looks like {tool}'s own format, which is not read: export as COCO there, or "
         "convert it to COCO by the tool's own converter."
     )
+
+
+def _has_scores(path: Path) -> bool:
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    keys = (b'"image_id"', b'"category_id"', b'"score"')
+    return head.lstrip().startswith(b"[") and all(key in head for key in keys)
+
+
+def maps_alone(folder: Path) -> str:
+    """The names of the folders where all images are, if these are of masks; else ""."""
+    images = (path for path in _files(folder) if path.suffix.lower() in IMAGE_ENDINGS)
+    places = {next((part for part in p.parts if _is_of_masks(part)), "") for p in images}
+    return ", ".join(sorted(places)) if "" not in places else ""
+
+
+def _is_of_masks(name: str) -> bool:
+    return name.lower() in ("mask", "masks", "segmentationclass", "segmentationobject", "gtfine")
 
 
 def only_images(folder: Path) -> bool:
@@ -113,7 +162,12 @@ def advice(folder: Path) -> str:
             " Cityscapes is read by names: cityscapes_fine_instance_seg_train and _val. Set "
             "D2LITE_DATASETS to the folder that holds cityscapes/."
         )
+    if places := maps_alone(folder):
+        return (
+            f" Its images are all in {places}, as masks and maps of classes are; the images that "
+            "they belong to are missing."
+        )
     files = [path for path in files if path.suffix.lower() in _PEEKED][:_MAX_PEEKS]
     hints = [text.strip() for path in files if (text := file_advice(path))][:1]
-    hints += [text for ending, text in _BY_ENDING.items() if ending in endings]
+    hints = hints or [text for ending, text in _BY_ENDING.items() if ending in endings]
     return " ".join(["", f"Its files are {listed}.", *hints[:2]])

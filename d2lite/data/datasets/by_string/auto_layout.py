@@ -8,13 +8,13 @@ from pathlib import Path
 
 from d2lite.utils.errors import DataError
 
-from .advice import advice, file_advice, only_images
+from .advice import advice, file_advice, maps_alone, only_images
 from .cvat import cvat_subsets
 from .file_kinds import csv_kind, json_kind, visible, visible_below, xml_kind
 from .hugging_face import hugging_face_tables
 from .splits import SAME_SPLIT, UNSPLIT, WHOLE, Found, Splits
 from .supervisely import supervisely_datasets
-from .text_boxes import label_folder, widerface_files
+from .text_boxes import LABEL_FOLDERS, label_folder, widerface_files
 from .voc import unlisted_voc, voc_splits
 from .yolo_files import YoloFiles, find_yolo, read_yolo
 
@@ -31,7 +31,8 @@ _KNOWN = (
     "(data.yaml; classes.txt with labels/; obj.data of Darknet), Pascal VOC (Annotations and "
     "JPEGImages, or an .xml beside each image), LabelMe (a .json beside each image), CVAT "
     "(annotations.xml), VIA, Create ML, Datumaro, Label Studio's JSON, Supervisely, tables of "
-    "boxes in CSV, DOTA (labelTxt), KITTI (label_2), WIDER FACE, .parquet files of Hugging Face"
+    "boxes in CSV, DOTA (labelTxt), KITTI (label_2), VisDrone, WIDER FACE, .parquet files of "
+    "Hugging Face"
 )
 
 
@@ -59,7 +60,7 @@ def recognise(folder: Path) -> Splits:
             f"{folder} is a file of no kind that auto: knows.{file_advice(folder)} Known are "
             f"{_KNOWN}. Name it by its own kind, or name the folder."
         )
-    if only_images(folder):
+    if only_images(folder) and not maps_alone(folder):
         fix = (
             f"Name {folder.parent}, which has them"
             if is_recognised(folder.parent)
@@ -186,7 +187,8 @@ def _yolo(folder: Path) -> Splits:
 
 def _voc(folder: Path) -> Splits:
     if (folder / "Annotations").is_dir() and (splits := voc_splits(folder)):
-        return {WHOLE if s in UNSPLIT else s: Found("voc", folder, s) for s in splits}
+        names = {s: WHOLE if s in UNSPLIT else SAME_SPLIT.get(s, s) for s in splits}
+        return {name: Found("voc", folder, s) for s, name in names.items()}
     found = unlisted_voc(folder)
     if "" in found:
         return {WHOLE: Found("voc", folder)}
@@ -295,7 +297,6 @@ _LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _labelme,
     _table,
     _widerface,
-    _text("dota"),
-    _text("kitti"),
+    *map(_text, LABEL_FOLDERS),
     _parquet,
 )

@@ -50,13 +50,15 @@ class CocoSource:
 
     evaluator_type = "coco"
 
-    def __init__(self, path: str, image_root: str | None) -> None:
+    def __init__(self, path: str, image_root: str | None, whole: Path | None = None) -> None:
         """Find the file; without a folder of images, that is looked for around it.
 
         Args:
             path: the JSON file.
             image_root: the folder; may also be relative to the JSON's own. Both may be addresses,
                 as in coco:s3://bucket/labels.json@s3://bucket/photos.
+            whole: the folder that is named in place of the JSON; if images are not where tools
+                put them, all of it is searched.
         """
         is_address = "://" in path
         self._json = (
@@ -71,6 +73,7 @@ class CocoSource:
         elif is_address:
             self._address = f"{path.rpartition('/')[0]}/{image_root or ''}".rstrip("/")
         self._said_root = image_root
+        self._whole = whole if whole is not None and whole.is_dir() else None
         self._kept: dict[str, Any] | None = None
 
     def metadata(self) -> dict[str, Any]:
@@ -103,13 +106,21 @@ class CocoSource:
         missing = set(missing_images(records))
         if not missing:
             return
-        # Only a folder that is named is searched as a whole: around the file may be anything.
-        finder = ImageFinder(self._folders, is_deep=self._said_root is not None)
         for record in records:
             name = str(record.get("file_name"))
-            found = finder.find(os.path.relpath(name, self._images[0])) if name in missing else None
+            found = self._found(os.path.relpath(name, self._images[0])) if name in missing else None
             if found is not None:
                 record["file_name"] = str(found)
+
+    def _found(self, name: str) -> Path | None:
+        """The image of a name that is in another folder, or of another case or ending."""
+        return next((path for finder in self._finders if (path := finder.find(name))), None)
+
+    @cached_property
+    def _finders(self) -> list[ImageFinder]:
+        """Only a folder that is named is searched as a whole: around the file may be anything."""
+        around = ImageFinder(self._folders, is_deep=self._said_root is not None)
+        return [around, *([ImageFinder([self._whole])] if self._whole else [])]
 
     def _content(self) -> dict[str, Any]:
         if self._kept is not None:
@@ -155,8 +166,7 @@ class CocoSource:
                     names[0],
                 )
             return folder, rename
-        finder = ImageFinder(folders, is_deep=self._said_root is not None)
-        is_other = any(finder.find(name) is not None for name in names)
+        is_other = any(self._found(name) is not None for name in names)
         if is_other or self._said_root is not None or not names:
             # Each missing image is named when it is read.
             return (folders or [self._json.parent])[0], _RENAMES[0]
@@ -215,6 +225,8 @@ def folders_around(json_file: Path) -> list[Path]:
 
 
 def _as_said(name: str) -> str:
+    if "://" in name:
+        return urlsplit(name).path.lstrip("/")
     # Label Studio on Windows writes backslashes.
     return name if "\\" not in name else PureWindowsPath(name).as_posix()
 

@@ -1,4 +1,4 @@
-"""Tables of boxes in CSV, one box a line: Roboflow, TensorFlow's tutorials, VoTT, Open Images ...
+"""Tables of boxes or masks in CSV, one a line: Roboflow, TensorFlow's tutorials, VoTT, Kaggle ...
 
 Columns are known by their names, whatever their order; a few tables without names, such as path,
 x1, y1, x2, y2, class, by what is in their first line. Boxes are in pixels, or in shares of the
@@ -14,8 +14,10 @@ from pathlib import Path
 
 from d2lite.data.datasets.image_finder import ImageFinder, has_image_ending
 from d2lite.data.datasets.label_files import read_text
+from d2lite.data.normal_forms import number_texts
 from d2lite.data.records.faults import FaultLog
 from d2lite.data.records.image_sizes import size_or_record_fault
+from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, EntrySource, Shape
@@ -45,6 +47,7 @@ _NAMES = {
     "cx": ("xcenter", "xcentre", "cx", "centerx", "xc", "bboxxcenter"),
     "cy": ("ycenter", "ycentre", "cy", "centery", "yc", "bboxycenter"),
     "box": ("bbox", "box", "boundingbox"),
+    "rle": ("encodedpixels", "rle"),
     "w": ("w", "boxwidth", "bboxwidth", "bboxw"),
     "h": ("h", "boxheight", "bboxheight", "bboxh"),
     "width": ("width", "imagewidth", "imgwidth"),
@@ -60,7 +63,7 @@ _NAMELESS = (
     ("", "image", "label", "x0", "y0", "", "", "x1", "y1", "", ""),
 )
 _NUMBERS = frozenset(["x0", "y0", "x1", "y1", "x", "y", "w", "h", "width", "height"])
-_BOXES = ({"x0", "y0", "x1", "y1"}, {"x", "y", "w", "h"}, {"cx", "cy", "w", "h"}, {"box"})
+_BOXES = ({"x0", "y0", "x1", "y1"}, {"x", "y", "w", "h"}, {"cx", "cy", "w", "h"}, {"box"}, {"rle"})
 
 
 def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -> dict[str, int]:
@@ -169,8 +172,9 @@ class CsvSource(EntrySource):
                 entry.shapes.append(shape)
                 is_share &= shape.box is None or max(shape.box) <= 1.0
         found = list(entries.values())
-        if is_share and any(shape.box for entry in found for shape in entry.shapes):
-            self._to_pixels(found, faults)
+        shapes = [shape for entry in found for shape in entry.shapes]
+        if any(shape.mask for shape in shapes) or (is_share and any(shape.box for shape in shapes)):
+            self._fit_to_images(found, faults)
         return found
 
     def _rows(self) -> list[tuple[int, list[str]]]:
@@ -178,17 +182,20 @@ class CsvSource(EntrySource):
         sample = text.partition("\n")[0]
         delimiter = ";" if sample.count(";") > sample.count(",") else ","
         delimiter = "\t" if sample.count("\t") > sample.count(delimiter) else delimiter
+        limit = csv.field_size_limit(len(text) + 1)  # a mask may be longer than csv allows
         try:
             rows = list(enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), start=1))
         except csv.Error as err:
             raise DataError(f"{self.file} is not a CSV file: {err}.") from err
+        finally:
+            csv.field_size_limit(limit)
         if delimiter == ";":
             # So Excel saves a table where numbers have a decimal comma.
             rows = [(line, [_DECIMAL_COMMA.sub(r"\1.\2", c) for c in row]) for line, row in rows]
         return [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
 
-    def _to_pixels(self, entries: list[Entry], faults: FaultLog) -> None:
-        """Turn shares of the image into pixels."""
+    def _fit_to_images(self, entries: list[Entry], faults: FaultLog) -> None:
+        """Turn shares of the image into pixels, and give masks the size of the image."""
         finder = ImageFinder(self.folders)
         for entry in entries:
             entry.path = finder.find(entry.name)
@@ -199,6 +206,12 @@ class CsvSource(EntrySource):
                 if shape.box is not None:
                     x0, y0, x1, y1 = shape.box
                     shape.box = [x0 * width, y0 * height, x1 * width, y1 * height]
+                elif shape.mask is not None:
+                    counts = shape.mask["counts"]
+                    rest = height * width - sum(counts)
+                    shape.fault = "bad_mask" if rest < 0 else ""
+                    code = {"size": [height, width], "counts": [*counts, max(rest, 0)]}
+                    shape.mask = rle.compressed(code)
 
 
 def _names_of_classes(folder: Path) -> dict[str, str]:
@@ -226,10 +239,13 @@ def _shape(cells: Mapping[str, str], where: str) -> Shape | None:
         return Shape(label, where=where, fault="malformed")
     texts = [cells.get(key, "") for key in keys]
     if keys == ("box",):  # "[2.0, 2.0, 10.0, 8.0]" of Kaggle
-        texts = re.split(r"[\s,;]+", texts[0].strip("[](){} "))
+        texts = number_texts(texts[0])
     if all(text.lower() in ("", "nan") for text in texts):
         return None
     try:
+        if keys == ("rle",):
+            counts = _counts(texts[0])
+            return Shape(label, mask={"counts": counts}, where=where) if counts else None
         a, b, c, d = (float(text) for text in texts)
     except ValueError:
         return Shape(label, where=where, fault="malformed")
@@ -241,4 +257,26 @@ def _shape(cells: Mapping[str, str], where: str) -> Shape | None:
     return Shape(label, box, is_crowd=cells.get("group") == "1", where=where)
 
 
-_KEYS = (("x0", "y0", "x1", "y1"), ("cx", "cy", "w", "h"), ("x", "y", "w", "h"), ("box",))
+def _counts(text: str) -> list[int]:
+    """The lengths of runs of 0 and 1 of a mask as Kaggle has it, column after column.
+
+    Args:
+        text: "start length start length ...", where the first pixel is 1; "-1" for no mask.
+
+    Raises:
+        ValueError: if it is not that.
+    """
+    numbers = [int(part) for part in number_texts(text)]
+    if numbers == [-1]:
+        return []
+    counts: list[int] = []
+    end = 0
+    for start, length in zip(numbers[0::2], numbers[1::2], strict=True):
+        counts += [start - 1 - end, length]
+        end = start - 1 + length
+    if min(counts) < 0:
+        raise ValueError("runs that overlap")
+    return counts
+
+
+_KEYS = (("x0", "y0", "x1", "y1"), ("cx", "cy", "w", "h"), ("x", "y", "w", "h"), ("box",), ("rle",))

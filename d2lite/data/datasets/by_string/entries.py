@@ -148,7 +148,7 @@ class EntrySource:
                 path: Path | str | None = entry.path or finder.find(entry.name)
                 if path is None:
                     # Named by its first likely place; whoever reads it says that it is missing.
-                    path = (finder.folders or [self.file.parent])[0] / entry.name
+                    path = (finder.folders or [self.file.parent])[0] / entry.name.lstrip("/")
                 size = entry.size if entry.size and all(map(as_side, entry.size)) else None
                 size = size or size_or_record_fault(Path(path), faults)
                 if size is None:

@@ -61,16 +61,17 @@ def xml_kind(path: Path) -> str:
         return ""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES).replace(b"\0", b"")
-    found = re.search(rb"<(annotations?)[\s>]", head)
-    return {b"annotation": "voc", b"annotations": "cvat"}[found[1]] if found else ""
+    found = re.search(rb"<(?:\w+:)?(annotations?)[\s>]", head, re.IGNORECASE)
+    return {b"annotation": "voc", b"annotations": "cvat"}[found[1].lower()] if found else ""
 
 
 def csv_kind(path: Path) -> str:
     """The kind of a CSV file: "csv" for a table of boxes, "via" for VIA's, "" for others."""
     if not path.is_file():
         return ""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        line = stream.readline(_HEAD_BYTES)
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    line = head.decode(_encoding(head), "replace").lstrip("\ufeff").partition("\n")[0].rstrip("\r")
     if "region_shape_attributes" in line:
         return "via"
     cells = [cell.strip().strip('"') for cell in re.split(r"[,;\t]", line)]

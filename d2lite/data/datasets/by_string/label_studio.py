@@ -58,6 +58,8 @@ class LabelStudioSource(FileSource):
                 f"{self.file} labels videos, such as {entries[0].name}. Export the frames as "
                 "images with labels, for instance as YOLO with images."
             )
+        if not any(entry.shapes for entry in entries):
+            raise DataError(f"{self.file}: {_why_nothing(content)}")
         # JSON-MIN has a line for each annotator of a task; the last one counts.
         return list({entry.name: entry for entry in entries}.values())
 
@@ -124,6 +126,29 @@ def _regions(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for region in value if isinstance(value, list) else ():
             if isinstance(region, dict) and "original_width" in region:
                 yield {**region, "value": region}
+
+
+def _why_nothing(content: list[dict[str, Any]]) -> str:
+    """Why tasks have no labelled objects, and what to do."""
+    tasks = [task for task in content if isinstance(task, dict)]
+    if not any(
+        _image_name(data) for task in tasks if isinstance(data := task.get("data", task), dict)
+    ):
+        return "its tasks are not about images, or their names have no ending such as .jpg."
+    regions = [region for task in tasks for region in _regions(task)]
+    if regions:
+        kinds = ", ".join(sorted({str(region.get("type")) for region in regions}))
+        return (
+            f"none of its {len(regions)} results ({kinds}) is an object with a label. Choices and "
+            "texts are about whole images, which detection has no use for; a region without a "
+            "label gets one in Label Studio."
+        )
+    if any(task.get("predictions") for task in tasks):
+        return (
+            "its tasks have predictions alone. Turn them into annotations in Label Studio (Data "
+            "Manager, Actions, Create Annotations From Predictions) and export again."
+        )
+    return f"nobody has annotated any of its {len(tasks)} tasks, so there are no classes."
 
 
 def _time(version: dict[str, Any]) -> str:

@@ -77,13 +77,17 @@ class LabelMeSource(EntrySource):
                 continue
             image = _image_of(path, content, finder)
             if not image.is_file() and content.get("imageData"):
-                image = _embedded(content["imageData"], path) or image
+                embedded = _embedded(content["imageData"], path)
+                if embedded is None:
+                    broken.append(f"{path}: imageData is not an image, and {image} does not exist")
+                    continue
+                image = embedded
             size = _size(content) or _size_of(image)
             entry = Entry(path.name, path=image, size=size)
             entry.shapes = list(_objects(content["shapes"], size, path, faults))
             entries.append(entry)
         if not entries:
-            found = f" ({len(broken)} are broken)" if broken else ""
+            found = f" ({len(broken)} are broken, as {broken[0]})" if broken else ""
             raise DataError(
                 f"{self.file} has no LabelMe files{found}: expected .json files with a list "
                 "'shapes', one an image."

@@ -7,6 +7,7 @@ masks:DIR, images:DIR, auto:DIR@SPLIT, with options after a question mark: ?clas
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from .spec_string import KINDS, DatasetSpec, parse_spec
 from .splits import choose_split
 from .subset import choose_images
 from .supervisely import SuperviselySource
-from .text_boxes import DotaSource, KittiSource, WiderFaceSource
+from .text_boxes import DotaSource, KittiSource, VisDroneSource, WiderFaceSource
 from .via import ViaSource
 from .voc import VocSource
 from .yolo import YoloSource
@@ -55,6 +56,7 @@ _SOURCES: dict[str, Callable[..., Source]] = {
     "supervisely": SuperviselySource,
     "dota": DotaSource,
     "kitti": KittiSource,
+    "visdrone": VisDroneSource,
     "widerface": WiderFaceSource,
     "hf": find_hugging_face,
     "wds": ShardSource,
@@ -81,37 +83,41 @@ class _SpecLoader:
     def source(self) -> Source:
         spec = self.spec
         kind, path, part = spec.kind, spec.path, spec.part
+        folder: Path | None = None
         if part is not None and not is_there(path) and is_there(spec.whole_path()):
             path, part = spec.whole_path(), None
         if kind == "auto":
+            folder = find_path(path, suits=is_recognised)
             found, self._is_share = choose_split(
-                recognise(find_path(path, suits=is_recognised)),
+                recognise(folder),
                 part,
                 has_fraction=spec.val_fraction is not None,
                 name=spec.name,
             )
             kind, path, part = found.kind, str(found.path), found.part
         elif KINDS[kind].has_folder and "://" not in path:
-            path, part = self._file_in(path, part)
+            path, part, folder = self._file_in(path, part)
         find = _SOURCES[kind]
+        if kind == "coco":
+            return CocoSource(path, part, folder)
         if kind == "csv":
             return CsvSource(path, part, spec.columns)
         if kind == "hf":
             return find_hugging_face(path, part, spec.boxes)
         return find(path, part) if KINDS[kind].has_part else find(path)
 
-    def _file_in(self, path: str, part: str | None) -> tuple[str, str | None]:
-        """The label file where a folder or an archive is named, and its folder of images."""
+    def _file_in(self, path: str, part: str | None) -> tuple[str, str | None, Path | None]:
+        """The label file, its folder of images, and the folder or archive if one is named."""
         place = find_path(path, suits=lambda p: p.is_file() or is_recognised(p))
         if not place.is_dir():
-            return path, part
+            return path, part, None
         found, _ = choose_split(recognise(place), None, has_fraction=False, name=self.spec.name)
         if found.kind != self.spec.kind:
             raise ConfigError(
                 f"{self.spec.name}: {place} is a folder with files of the kind {found.kind}:. Name "
                 f"the file, or write auto:{path}."
             )
-        return str(found.path), part or found.part
+        return str(found.path), part or found.part, place
 
     @property
     def is_altered(self) -> bool:

@@ -46,6 +46,7 @@ KINDS = {
     "supervisely": Kind("supervisely:DIR@DATASET"),
     "dota": Kind("dota:DIR@SPLIT"),
     "kitti": Kind("kitti:DIR@SPLIT"),
+    "visdrone": Kind("visdrone:DIR@SPLIT"),
     "widerface": Kind("widerface:DIR@SPLIT"),
     "hf": Kind("hf:DIR@SPLIT", options=("classes", "boxes", *_SUBSET)),
     "wds": Kind("wds:SHARDS.tar", has_part=False),

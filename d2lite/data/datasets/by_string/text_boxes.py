@@ -1,4 +1,4 @@
-"""Layouts with boxes of pixels in text files: KITTI, DOTA, WIDER FACE."""
+"""Layouts with boxes of pixels in text files: KITTI, DOTA, VisDrone, WIDER FACE."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -17,6 +17,7 @@ _IMAGE_FOLDERS = ("images", "image_2", "img", "JPEGImages")
 LABEL_FOLDERS = {
     "kitti": ("label_2", "labels", "label"),
     "dota": ("labelTxt", "labelTxt-v1.0", "labelTxt-v1.5", "labels", "annfiles"),
+    "visdrone": ("annotations",),
 }
 # KITTI marks regions that nobody has looked at.
 _IGNORED = "DontCare"
@@ -26,7 +27,7 @@ def label_folder(folder: Path, kind: str) -> Path | None:
     """The folder of the text files of a layout, if its first line is of this layout."""
     for name in (*LABEL_FOLDERS[kind], "."):
         for file in islice(visible(folder / name, "*.txt"), 20):
-            lines = [line.split() for line in _lines(file) if line.split()]
+            lines = [words for line in _lines(file) if (words := _words(line))]
             lines = [words for words in lines if ":" not in words[0]]
             if lines:
                 if _FITS[kind](lines[0]):
@@ -37,6 +38,11 @@ def label_folder(folder: Path, kind: str) -> Path | None:
 
 def _lines(file: Path) -> list[str]:
     return read_text(file, MAX_IMAGE_LABELS).splitlines()
+
+
+def _words(line: str) -> list[str]:
+    """The parts of a line; some tools write commas between them."""
+    return (line.replace(",", " ") if line.count(",") > 6 else line).split()
 
 
 def _is_number(text: str) -> bool:
@@ -51,11 +57,17 @@ def _fits_kitti(words: list[str]) -> bool:
     return len(words) in (15, 16) and not _is_number(words[0]) and all(map(_is_number, words[1:]))
 
 
-def _fits_dota(words: list[str]) -> bool:
+def fits_dota(words: list[str]) -> bool:
+    """Whether a line has the corners of a box in pixels and the name of a class, as DOTA has."""
     return len(words) >= 9 and all(map(_is_number, words[:8])) and not _is_number(words[8])
 
 
-_FITS = {"kitti": _fits_kitti, "dota": _fits_dota}
+def _fits_visdrone(words: list[str]) -> bool:
+    is_whole = len(words) == 8 and all(word.lstrip("-").isdecimal() for word in words)
+    return is_whole and words[4] in ("0", "1") and int(words[5]) in range(12)
+
+
+_FITS = {"kitti": _fits_kitti, "dota": fits_dota, "visdrone": _fits_visdrone}
 
 
 class _TextSource(EntrySource):
@@ -88,7 +100,7 @@ class _TextSource(EntrySource):
         for file in visible(self._labels, "*.txt"):
             entry = Entry(file.stem)
             for number, line in enumerate(_lines(file), start=1):
-                words = line.split()
+                words = _words(line)
                 if not words or ":" in words[0]:
                     continue  # imagesource:GoogleEarth, gsd:0.1
                 where = f"{file}, line {number}"
@@ -134,6 +146,35 @@ class DotaSource(_TextSource):
         # A name may have blanks.
         label = words[8:-1] if len(words) > 9 and _is_number(words[-1]) else words[8:]
         return Shape(" ".join(label), polygons=[[float(word) for word in words[:8]]])
+
+
+class VisDroneSource(_TextSource):
+    """annotations/NAME.txt and images/NAME.jpg; what the challenge does not count is left out."""
+
+    kind, layout = "visdrone", "VisDrone"
+    # By their numbers; the first and the last are the regions and objects that do not count.
+    names = (
+        *("", "pedestrian", "people", "bicycle", "car", "van", "truck"),
+        *("tricycle", "awning-tricycle", "bus", "motor", ""),
+    )
+
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
+        """Without what does not count."""
+        entries = super().read_entries(faults)
+        for entry in entries:
+            entry.shapes = [shape for shape in entry.shapes if shape.label or shape.fault]
+        return entries
+
+    def class_names(self) -> list[str]:
+        """Those of the challenge, in the order of their numbers."""
+        return [name for name in self.names if name]
+
+    @classmethod
+    def read_line(cls, words: list[str]) -> Shape:
+        """Read "left,top,width,height,counts,class,truncation,occlusion"."""
+        x, y, w, h = (float(word) for word in words[:4])
+        name = cls.names[int(words[5])]
+        return Shape(name if words[4] == "1" else "", [x, y, x + w, y + h])
 
 
 def widerface_files(folder: Path) -> dict[str, Path]:

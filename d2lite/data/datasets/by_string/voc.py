@@ -16,6 +16,7 @@ from d2lite.utils.errors import ConfigError, DataError
 
 from .file_kinds import visible, xml_kind
 from .source import find_path, no_such_path
+from .splits import SAME_SPLIT
 
 # So many files of a folder decide whether its XML is VOC's.
 _NUM_PEEKS = 20
@@ -110,6 +111,9 @@ class VocSource:
                     f"voc:{path}@{split}."
                 )
         is_there = split in self._unlisted or (self._main / f"{split}.txt").is_file()
+        same = [n for n in known if SAME_SPLIT.get(n, n) == SAME_SPLIT.get(split, split)]
+        if not is_there and same:
+            is_there, split = True, same[0]
         if not is_there and "" in known:
             raise ConfigError(
                 f"voc:{path} has no split {split!r}: there is no ImageSets/Main that lists any. "

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from d2lite.data.datasets.geometry import box_around_points
 from d2lite.data.datasets.image_finder import without_upload_prefix
 from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
 from d2lite.data.records.faults import FaultLog, reading_faults
@@ -18,6 +19,7 @@ from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
 
 from .source import find_path
+from .text_boxes import DotaSource, fits_dota
 from .yolo_files import YoloFiles, find_yolo, label_file, read_yolo
 
 logger = logging.getLogger(__name__)
@@ -139,6 +141,10 @@ class _LabelReader:
     def _object(
         self, words: list[str], height: int, width: int, where: str
     ) -> dict[str, Any] | None:
+        if fits_dota(words):  # "YOLOv5 Oriented Bounding Boxes" of Roboflow
+            shape = DotaSource.read_line(words)
+            index, polygon = self._class(shape.label, where), shape.polygons[0]
+            return None if index is None else _outlined(index, polygon)
         index = self._class(words[0], where)
         if index is None:
             return None
@@ -155,14 +161,7 @@ class _LabelReader:
             kind = "few_points" if len(values) > 1 else "malformed"
             self._faults.add(kind, f"{where}: {len(values)} values after the class")
             return None
-        xs = [x * width for x in values[0::2]]
-        ys = [y * height for y in values[1::2]]
-        return {
-            "category_id": index,
-            "bbox": [min(xs), min(ys), max(xs), max(ys)],
-            "bbox_mode": BoxMode.XYXY_ABS,
-            "segmentation": [[value for point in zip(xs, ys, strict=True) for value in point]],
-        }
+        return _outlined(index, [v * (height if i % 2 else width) for i, v in enumerate(values)])
 
     def _class(self, label: str, where: str) -> int | None:
         index = self._index_of.get(label)
@@ -189,6 +188,15 @@ class _LabelReader:
             visible = seen[0] if seen else 2.0 * (x > 0 or y > 0)
             keypoints += [x * width, y * height, visible]
         return {"category_id": index, **_box(values, height, width), "keypoints": keypoints}
+
+
+def _outlined(index: int, polygon: list[float]) -> dict[str, Any]:
+    return {
+        "category_id": index,
+        "bbox": box_around_points(polygon),
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "segmentation": [polygon],
+    }
 
 
 def _box(values: list[float], height: int, width: int) -> dict[str, Any]:
