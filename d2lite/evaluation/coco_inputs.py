@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,45 @@ _LARGEST_ID = 2**53
 # A result is compared by one of its parts. With a box in it, engines would sort masks into ranges
 # of area by their boxes.
 _UNUSED_PARTS = {"bbox": ("segmentation", "keypoints"), "segm": ("bbox", "keypoints")}
+
+
+def parts_by_category(
+    dataset: Mapping[str, Any], results: Sequence[Mapping[str, Any]], most: int | None
+) -> Iterator[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]]:
+    """Split what is scored, as one category does not depend on another.
+
+    Args:
+        dataset: COCO dict of the ground truth.
+        results: COCO result dicts.
+        most: annotations and results of a part, which a single category may exceed; None to
+            leave all together, as where ids of categories are not whole numbers.
+
+    Yields:
+        Parts of the dataset with their results, in the order of the ids of categories.
+    """
+    entries = (dataset.get("annotations", ()), results)
+    ids = sorted({c["id"] for c in dataset.get("categories", ()) if type(c["id"]) is int})
+    if (
+        most is None
+        or sum(map(len, entries)) <= most
+        or len(ids) < len(dataset.get("categories", ()))
+    ):
+        yield dataset, results
+        return
+    counts = Counter(as_id(entry.get("category_id")) for kind in entries for entry in kind)
+    groups: list[set[int]] = [set()]
+    for one in ids:
+        if groups[-1] and sum(counts[i] for i in (*groups[-1], one)) > most:
+            groups.append(set())
+        groups[-1].add(one)
+    for group in groups:
+        annotations, found = (
+            [entry for entry in kind if as_id(entry.get("category_id")) in group]
+            for kind in entries
+        )
+        categories = [c for c in dataset["categories"] if c["id"] in group]
+        kept = type(entries[0])(annotations)
+        yield {**dataset, "categories": categories, "annotations": kept}, found
 
 
 def results_to_compare(

@@ -14,13 +14,20 @@ from pycocotools import coco, cocoeval
 from d2lite.utils.errors import ConfigError
 
 from .coco_ground_truth import complete_ground_truth, index_coco
-from .coco_inputs import numbers_in_place_of_ids, results_to_compare, with_upright_box
-from .fast_eval_api import COCOeval_opt
+from .coco_inputs import (
+    numbers_in_place_of_ids,
+    parts_by_category,
+    results_to_compare,
+    with_upright_box,
+)
+from .fast_eval_api import COCOeval_opt, fast_engine
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_DETS = (1, 10, 100)
 _NUM_COCO_KEYPOINTS = 17
+# Annotations and results that are scored at once: engines hold 1 to 2 KiB for each of them.
+_MOST_TOGETHER = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -158,11 +165,47 @@ def score_coco(
         evaluation_type: pycocotools' COCOeval or a subclass.
 
     Returns:
-        The evaluation, whose `eval`, `params` and `stats` are filled.
+        The evaluation, whose `eval`, `params` and `stats` are filled. Of very many objects and
+        results its `cocoGt` and `cocoDt` hold the last classes only.
 
     Raises:
         ConfigError: if the number of sigmas is not that of the keypoints.
     """
+    # pycocotools' `evalImgs` would be those of the last classes only.
+    is_fast = evaluation_type in (COCOeval_opt, COCOevalMaxDets) and fast_engine() is not None
+    most = _MOST_TOGETHER if is_fast else None
+    arrays, category_ids = [], []
+    for part, found in parts_by_category(dataset, results, most):
+        evaluation = _score_together(
+            part,
+            found,
+            task,
+            evaluation_type,
+            max_dets=max_dets,
+            img_ids=img_ids,
+            kpt_oks_sigmas=kpt_oks_sigmas,
+        )
+        arrays.append(evaluation.eval)
+        category_ids += evaluation.params.catIds
+    if len(arrays) > 1:
+        for name, axis in (("precision", 2), ("recall", 1), ("scores", 2)):
+            evaluation.eval[name] = np.concatenate([a[name] for a in arrays], axis=axis)
+        evaluation.params.catIds = category_ids
+    evaluation.stats = CocoScores.of(evaluation).stats(task)
+    return evaluation
+
+
+def _score_together(
+    dataset: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    task: str,
+    evaluation_type: Any,
+    *,
+    max_dets: Sequence[int],
+    img_ids: Sequence[Any] | None,
+    kpt_oks_sigmas: Sequence[float] | None,
+) -> Any:
+    """`score_coco` without `stats`, of all categories at once."""
     sigmas = () if kpt_oks_sigmas is None else kpt_oks_sigmas
     truth = complete_ground_truth(dataset, task)
     if evaluation_type in (COCOeval_opt, cocoeval.COCOeval):
@@ -193,7 +236,6 @@ def score_coco(
     if numbers is not None:
         params.imgIds = [numbers.images[number] for number in params.imgIds]
         params.catIds = [numbers.categories[number] for number in params.catIds]
-    evaluation.stats = CocoScores.of(evaluation).stats(task)
     return evaluation
 
 

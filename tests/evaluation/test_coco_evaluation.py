@@ -10,7 +10,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.evaluation import COCOEvaluator, coco_ground_truth, instances_to_coco_json
+from d2lite.evaluation import (
+    COCOEvaluator,
+    coco_ground_truth,
+    coco_scoring,
+    instances_to_coco_json,
+)
 from d2lite.evaluation.coco_evaluation import _evaluate_box_proposals
 from d2lite.evaluation.coco_ground_truth import complete_ground_truth, index_coco
 from d2lite.evaluation.coco_scoring import CocoScores, score_coco
@@ -278,13 +283,19 @@ def test_ids_of_annotations_change_nothing(evaluation_type):
 @pytest.mark.skipif(fast_engine() is None, reason="the extra [fast] is not installed")
 @pytest.mark.parametrize("task", ["bbox", "segm", "keypoints"])
 @pytest.mark.parametrize("is_empty", [False, True])
-def test_fast_engine_gives_the_very_same_arrays(task, is_empty):
+@pytest.mark.parametrize("most_together", [4_000_000, 1])
+def test_fast_engine_gives_the_very_same_arrays(task, is_empty, most_together, monkeypatch):
+    """Also class by class, as very many objects are scored."""
+    monkeypatch.setattr(coco_scoring, "_MOST_TOGETHER", most_together)
     dataset, results = _random_case(task)
     results = [] if is_empty else results
     options = {"max_dets": (1, 2, 50), "img_ids": [0, 1, 2, 5, 6, 7, 11]}
-    fast = CocoScores.of(score_coco(dataset, results, task, **options))
+    found = score_coco(dataset, results, task, **options)
+    assert (len(found.cocoGt.getCatIds()) == 1) is (most_together == 1)
+    fast = CocoScores.of(found)
     evaluation = score_coco(dataset, results, task, evaluation_type=COCOeval, **options)
     plain = CocoScores.of(evaluation)
+    assert np.array_equal(found.stats, evaluation.stats)
     assert np.array_equal(fast.precision_TRKAM, plain.precision_TRKAM)
     assert np.array_equal(fast.recall_TKAM, plain.recall_TKAM)
     assert fast.category_ids == plain.category_ids == [1, 3, 8]
