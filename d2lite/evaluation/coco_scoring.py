@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_MAX_DETS = (1, 10, 100)
 _NUM_COCO_KEYPOINTS = 17
 # Annotations and results that are scored at once: engines hold 1 to 2 KiB for each of them.
-_MOST_TOGETHER = 4_000_000
+_MOST_TOGETHER = 1_000_000
 
 
 @dataclass(frozen=True)

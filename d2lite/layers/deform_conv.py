@@ -8,10 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
-from torchvision.ops import deform_conv2d
 
 from ..utils.errors import ArgumentError
-from ..utils.tracing import is_tracing
+from .deform_sampling import deform_conv2d
 
 __all__ = ["DeformConv", "ModulatedDeformConv", "deform_conv", "modulated_deform_conv"]
 
@@ -90,23 +89,8 @@ class _DeformableConv(nn.Module):
             y = x.new_zeros((0, self.out_channels, *offset.shape[-2:]))
             y = y + (x.sum() + self.weight.sum() + offset.sum()) * 0
         else:
-            # The operator knows every other dtype.
-            dtype = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
-            # Not in exported files, whose sampling checks each place.
-            is_lost = None if is_tracing() else offset.isnan()
-            y = deform_conv2d(
-                x.to(dtype),
-                # The operator would read any place of the memory, and the process would end.
-                offset.to(dtype) if is_lost is None else offset.to(dtype).masked_fill(is_lost, 0.0),
-                self.weight.to(dtype),
-                None if self.bias is None else self.bias.to(dtype),
-                stride=self.stride,
-                padding=self.padding,
-                dilation=self.dilation,
-                mask=None if mask is None else mask.to(dtype),
-            ).to(x.dtype)
-            if is_lost is not None:
-                y = y.masked_fill(is_lost.any(dim=1, keepdim=True), torch.nan)
+            steps = _pair(self.stride), _pair(self.padding), _pair(self.dilation)
+            y = deform_conv2d(x, offset, self.weight, self.bias, *steps, mask)
         if self.norm is not None:
             y = self.norm(y)
         return y if self.activation is None else self.activation(y)
@@ -214,7 +198,7 @@ def deform_conv(
         im2col_step: not used.
     """
     steps = _pair(stride), _pair(padding), _pair(dilation)
-    return deform_conv2d(input, offset, weight, None, *steps)
+    return deform_conv2d(input, offset, weight, None, *steps, None)
 
 
 def modulated_deform_conv(
@@ -244,4 +228,4 @@ def modulated_deform_conv(
         deformable_groups: see there.
     """
     steps = _pair(stride), _pair(padding), _pair(dilation)
-    return deform_conv2d(input, offset, weight, bias, *steps, mask=mask)
+    return deform_conv2d(input, offset, weight, bias, *steps, mask)
