@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from d2lite.utils.errors import InputTypeError
 from d2lite.utils.registry import locate
 
 from .optional_omegaconf import DictConfig, ListConfig, OmegaConf, TupleConfig
@@ -32,7 +33,8 @@ def instantiate(cfg: Any) -> Any:
         becomes an object of that dataclass. Everything else is returned as it is.
 
     Raises:
-        TypeError: if `_target_` does not name a callable, or the arguments do not fit.
+        InputTypeError: if `_target_` does not name a callable.
+        TypeError: if the arguments do not fit.
         UnknownNameError: if its address cannot be imported.
     """
     if isinstance(cfg, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(cfg)):
@@ -78,7 +80,10 @@ def _call(cfg: Mapping[str, Any]) -> Any:
 def _find_target(target: Any) -> Any:
     found = locate(own_address(target)) if isinstance(target, str) else instantiate(target)
     if not callable(found):
-        raise TypeError(f"_target_ {target!r} is not a callable but {type(found).__name__}.")
+        raise InputTypeError(
+            f"_target_ {target!r} is not a callable but {type(found).__name__}; give a class, a "
+            "function or the address of one."
+        )
     return found
 
 

@@ -254,13 +254,13 @@ class ToIterableDataset(IterableDataset[Any]):
         """Join a dataset and a sampler.
 
         Args:
-            dataset: map-style.
+            dataset: map-style, or a list.
             sampler: yields indices of it.
             shard_sampler: give each loader worker its own part of the indices; without it every
                 worker yields everything.
             shard_chunk_size: indices in a row that one worker takes.
         """
-        if isinstance(dataset, IterableDataset) or not isinstance(dataset, Dataset):
+        if isinstance(dataset, IterableDataset):
             raise InputTypeError(
                 f"ToIterableDataset takes a map-style dataset, not {type(dataset).__name__}."
             )

@@ -33,7 +33,7 @@ from .coco_scoring import (
 from .evaluator import DatasetEvaluator
 from .fast_eval_api import COCOeval_opt
 from .gathering import gather_parts
-from .proposal_recall import _evaluate_box_proposals, proposal_recall
+from .proposal_recall import _evaluate_box_proposals, proposal_recall, save_proposals
 from .tables import class_table, format_table, metrics_table
 
 __all__ = [
@@ -89,8 +89,8 @@ class COCOEvaluator(DatasetEvaluator):
                 gives a config here: the tasks are then those of the predictions, and
                 TEST.KEYPOINT_OKS_SIGMAS is read.
             distributed: gather predictions of all processes; else this one holds all.
-            output_dir: where coco_instances_results.json and instances_predictions.pth go; None
-                for nowhere.
+            output_dir: where coco_instances_results.json, instances_predictions.pth and, of a
+                model of proposals, box_proposals.pkl go; None for nowhere.
             max_dets_per_image: the limit of detections for each image and category, 100 where
                 None; or three limits, the last of which counts.
             use_fast_impl: use hotcoco where it is installed; the numbers are the same.
@@ -211,6 +211,11 @@ class COCOEvaluator(DatasetEvaluator):
         return copy.deepcopy(self._results)
 
     def _eval_box_proposals(self, predictions: Sequence[dict[str, Any]]) -> None:
+        if self._output_dir is not None:
+            save_proposals(predictions, self._output_dir / "box_proposals.pkl")
+        if not self._do_evaluation:
+            self._logger.info("The dataset has no annotations: proposals were saved, not scored.")
+            return
         recall = proposal_recall(predictions, self._coco_api.dataset)
         self._logger.info("Proposals:\n%s", format_table(["metric", "%"], list(recall.items())))
         self._results["box_proposals"] = recall

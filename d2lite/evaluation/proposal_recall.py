@@ -1,7 +1,9 @@
-"""Average recall of box proposals, without regard to classes."""
+"""Average recall of box proposals, without regard to classes, and the file of them."""
 
+import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from d2lite.structures import Boxes, BoxMode, RotatedBoxes, pairwise_iou, pairwise_iou_rotated
 from d2lite.utils.errors import ArgumentError
+from d2lite.utils.file_io import atomic_write
 
 from .coco_ground_truth import complete_ground_truth
 from .coco_inputs import with_upright_box
@@ -49,6 +52,26 @@ def best_overlaps(ious: Tensor) -> Tensor:
         free[proposal, :] = -1
         free[:, target] = -1
     return found.clamp(min=0)
+
+
+def save_proposals(predictions: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write proposals as a file that DATASETS.PROPOSAL_FILES_* takes.
+
+    Args:
+        predictions: see `proposal_recall`.
+        path: of the pickle.
+    """
+    found = [(p["image_id"], p["proposals"]) for p in predictions if "proposals" in p]
+    is_rotated = any(isinstance(p.proposal_boxes, RotatedBoxes) for _, p in found)
+    content = {
+        "ids": [image_id for image_id, _ in found],
+        "boxes": [p.proposal_boxes.tensor.numpy() for _, p in found],
+        "objectness_logits": [p.objectness_logits.numpy() for _, p in found],
+        # As a number: the enumeration would tie the file to this package.
+        "bbox_mode": (BoxMode.XYWHA_ABS if is_rotated else BoxMode.XYXY_ABS).value,
+    }
+    with atomic_write(path, "wb") as stream:
+        pickle.dump(content, stream)
 
 
 def proposal_recall(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,7 +132,7 @@ class Instances:
         Raises:
             IndexError: if an integer is out of range.
         """
-        if isinstance(item, int):
+        if isinstance(item, (int, np.integer)):
             count = len(self)
             if not -count <= item < count:
                 raise IndexError(f"Index {item} is out of range; there are {count} instances.")

@@ -202,6 +202,26 @@ class _Named:
     def __init__(self, analysis: Any) -> None:
         self._analysis = analysis
 
+    @property
+    def _model(self) -> nn.Module:
+        """The model, for fvcore's `flop_count_table` and `flop_count_str`."""
+        model: nn.Module = self._analysis._model.model
+        return model
+
+    def __getattr__(self, name: str) -> Any:
+        """A setting of fvcore's analysis, such as `unsupported_ops_warnings`; it returns this."""
+        setting = getattr(self.__dict__["_analysis"], name)
+
+        def apply(*args: Any, **kwargs: Any) -> "_Named":
+            setting(*args, **kwargs)
+            return self
+
+        return apply
+
+    def uncalled_modules(self) -> set[str]:
+        """Names of the modules that the model did not run."""
+        return set(_inner_names(dict.fromkeys(self._analysis.uncalled_modules())))
+
     def total(self, module_name: str = "") -> float:
         """The count of one module, by default of the whole model."""
         return float(self._analysis.total(f"{_WRAPPED}.{module_name}".rstrip(".")))

@@ -13,6 +13,7 @@ from d2lite.config import LazyCall as L
 from d2lite.config import instantiate
 from d2lite.config.instantiate import dump_dataclass
 from d2lite.layers import ShapeSpec
+from d2lite.utils.errors import InputTypeError
 
 
 @dataclass
@@ -104,7 +105,7 @@ def test_errors_of_the_call_keep_their_type_and_are_logged(caplog):
 def test_a_target_that_cannot_be_called_is_refused(target):
     with pytest.raises(TypeError, match="LazyCall needs a callable"):
         L(target)
-    with pytest.raises(TypeError, match="not a callable"):
+    with pytest.raises(InputTypeError, match="not a callable"):
         instantiate({"_target_": target})
 
 

@@ -110,6 +110,10 @@ def test_an_iterable_view_shares_the_sampler_between_workers(workers, chunk):
     assert sorted(found) == [i * i for i in range(7)]
 
 
+def test_an_iterable_view_of_a_list_follows_the_sampler():
+    assert list(ToIterableDataset([5, 6, 7], [2, 0])) == [7, 5]
+
+
 def test_an_iterable_view_of_an_iterable_is_refused():
     with pytest.raises(TypeError, match="map-style"):
         ToIterableDataset(Numbers(), InferenceSampler(6))

@@ -163,3 +163,16 @@ def test_a_sampler_with_an_order_of_its_own_is_followed(as_rank):
     assert stream_order(Same(9)) is stream_order(Fixed(9)) is None
     as_rank(1, 2)
     assert list(itertools.islice(Same(9, seed=1), 3)) == [8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        TrainingSampler(4, shuffle=False, seed=5),
+        RandomSubsetTrainingSampler(4, 0.5, False, 5),
+        RepeatFactorTrainingSampler([1.0] * 4, shuffle=False, seed=5),
+    ],
+)
+def test_an_own_order_finds_what_it_is_made_of(sampler):
+    """Subclasses written for detectron2 read these in `_infinite_indices`."""
+    assert (sampler._size, sampler._shuffle, sampler._seed) == (4, False, 5)

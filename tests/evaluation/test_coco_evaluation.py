@@ -9,7 +9,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data import DatasetCatalog, MetadataCatalog, load_proposals_into_dataset
 from d2lite.evaluation import (
     COCOEvaluator,
     coco_ground_truth,
@@ -20,7 +20,7 @@ from d2lite.evaluation.coco_evaluation import _evaluate_box_proposals
 from d2lite.evaluation.coco_ground_truth import complete_ground_truth, index_coco
 from d2lite.evaluation.coco_scoring import CocoScores, score_coco
 from d2lite.evaluation.fast_eval_api import COCOeval_opt, fast_engine
-from d2lite.structures import Boxes, Instances, RotatedBoxes
+from d2lite.structures import Boxes, BoxMode, Instances, RotatedBoxes
 from d2lite.utils.errors import ConfigError, MissingFileError, UnknownNameError
 
 from .conftest import HEIGHT, RECORDS, WIDTH, dataset_dicts, feed, instances_of
@@ -156,12 +156,28 @@ def test_dataset_without_annotations_saves_results_and_scores_nothing(tmp_path):
     assert len(json.loads((tmp_path / "coco_instances_results.json").read_text())) == 1
 
 
-def test_proposals_are_scored_by_recall(dataset):
+def _proposals() -> Instances:
     proposals = Instances((HEIGHT, WIDTH))
     proposals.proposal_boxes = Boxes(torch.tensor([[10.0, 10, 60, 60], [0, 0, 5, 5]]))
     proposals.objectness_logits = torch.tensor([1.0, 2.0])
+    return proposals
+
+
+def test_saved_proposals_can_be_trained_on(dataset, tmp_path):
+    """detectron2 writes this file, and Fast R-CNN learns from it."""
+    evaluator = COCOEvaluator(dataset, output_dir=tmp_path)
+    evaluator.process([{"image_id": 7}], [{"proposals": _proposals()}])
+    evaluator.evaluate()
+    file = str(tmp_path / "box_proposals.pkl")
+    [record] = load_proposals_into_dataset([{"image_id": 7}], file)
+    assert record["proposal_boxes"].tolist() == [[0, 0, 5, 5], [10, 10, 60, 60]]
+    assert record["proposal_objectness_logits"].tolist() == [2, 1]
+    assert record["proposal_bbox_mode"] == BoxMode.XYXY_ABS
+
+
+def test_proposals_are_scored_by_recall(dataset):
     evaluator = COCOEvaluator(dataset)
-    evaluator.process([{"image_id": 7}], [{"proposals": proposals}])
+    evaluator.process([{"image_id": 7}], [{"proposals": _proposals()}])
     results = evaluator.evaluate()
     assert results["box_proposals"]["AR@100"] == pytest.approx(50)
     assert results["box_proposals"]["ARm@1000"] == pytest.approx(50)

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -52,6 +53,7 @@ def test_names_of_the_class_are_no_fields():
     [
         (1, [1]),
         (-1, [2]),
+        (np.int64(1), [1]),
         (slice(1, None), [1, 2]),
         (torch.tensor([True, False, True]), [0, 2]),
         (torch.tensor([2, 0, 2]), [2, 0, 2]),

@@ -1,6 +1,7 @@
 """Counts against torch's own counter and against what a formula says."""
 
 import logging
+import warnings
 
 import pytest
 import torch
@@ -51,6 +52,18 @@ def test_counts_are_those_of_the_formula():
     activations = activation_count_operators(net, BATCH)
     assert activations == {"conv": 48 * 4 / 1e6, "linear": 48 * 5 / 1e6}
     assert activations["no such operation"] == 0
+
+
+def test_the_tables_of_fvcore_take_the_analysis():
+    """detectron2's `analyze_model.py` prints them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fvcore.nn says that TorchScript is old
+        from fvcore.nn import flop_count_str, flop_count_table
+    flops = FlopCountAnalysis(Net(), BATCH).unsupported_ops_warnings(False)
+    conv = next(row for row in flop_count_table(flops).splitlines() if " conv " in row)
+    assert [cell.strip() for cell in conv.split("|")[1:-1]] == ["conv", "0.112K", "5.184K"]
+    assert "#flops: 5.18K" in flop_count_str(flops)
+    assert flops.uncalled_modules() == {"unused"}
 
 
 def test_mode_and_logging_are_put_back():

@@ -28,14 +28,19 @@ __all__ = [
 
 
 class _StreamSampler(Sampler[Any]):
-    """A sampler whose order is a pure function of (seed, position)."""
+    """A sampler whose order is a pure function of (seed, position).
+
+    A subclass that yields an order of its own, by `_infinite_indices`, finds `_size`, `_shuffle`,
+    `_seed`, `_rank` and `_world_size`, as in detectron2.
+    """
 
     seed: int
     order: EpochOrder
 
-    def _follow(self, order: EpochOrder, seed: int) -> None:
+    def _follow(self, order: EpochOrder, size: int, shuffle: bool, seed: int) -> None:
         self.order = order
-        self.seed = seed
+        self.seed = self._seed = seed
+        self._size, self._shuffle = size, shuffle
         self._rank, self._world_size = comm.get_rank(), comm.get_world_size()
 
     def __iter__(self) -> Iterator[int]:
@@ -76,10 +81,10 @@ class TrainingSampler(_StreamSampler):
         """
         _check_size(size)
         seed = comm.shared_random_seed() if seed is None else int(seed)
-        self._follow(ShuffledOrder(np.arange(size), seed, shuffle=shuffle), seed)
+        self._follow(ShuffledOrder(np.arange(size), seed, shuffle=shuffle), size, shuffle, seed)
 
 
-class RandomSubsetTrainingSampler(_StreamSampler):
+class RandomSubsetTrainingSampler(TrainingSampler):
     """A random part of the images, the same for the whole run, shuffled again for each epoch."""
 
     def __init__(
@@ -112,7 +117,8 @@ class RandomSubsetTrainingSampler(_StreamSampler):
         # At least one image: a run over nothing would hang.
         count = max(1, int(size * subset_ratio))
         chosen = keyed_shuffle(np.arange(size), int(seed_subset))[:count]
-        self._follow(ShuffledOrder(chosen, int(seed_shuffle), shuffle=shuffle), int(seed_shuffle))
+        seed = int(seed_shuffle)
+        self._follow(ShuffledOrder(chosen, seed, shuffle=shuffle), size, shuffle, seed)
 
 
 class RepeatFactorTrainingSampler(_StreamSampler):
@@ -144,7 +150,7 @@ class RepeatFactorTrainingSampler(_StreamSampler):
                 f"{factors.min()} to {factors.max()}."
             )
         seed = comm.shared_random_seed() if seed is None else int(seed)
-        self._follow(RepeatOrder(factors, seed, shuffle=shuffle), seed)
+        self._follow(RepeatOrder(factors, seed, shuffle=shuffle), len(factors), shuffle, seed)
 
     @staticmethod
     def repeat_factors_from_category_frequency(

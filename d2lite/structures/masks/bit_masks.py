@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from d2lite.utils.errors import ArgumentError
+
 from ...layers.mask_ops import paste_masks_in_image
 from ...layers.roi_align import roi_align
 from ...layers.wrappers import cat
@@ -42,14 +44,14 @@ class BitMasks:
             tensor: (N, H, W), or a list of (H, W); what is not 0 belongs to the object.
 
         Raises:
-            ValueError: if it has not three axes.
+            ArgumentError: if it has not three axes.
         """
         if not isinstance(tensor, Tensor):
             # A copy, since torch takes neither flipped arrays nor, silently, read-only ones.
             tensor = torch.from_numpy(np.array(tensor, dtype=bool, order="C"))
         bits = tensor.to(torch.bool)
         if bits.dim() != 3:
-            raise ValueError(f"BitMasks got shape {tuple(bits.shape)}; give (N, H, W).")
+            raise ArgumentError(f"BitMasks got shape {tuple(bits.shape)}; give (N, H, W).")
         self.tensor = bits
         self.image_size: tuple[int, int] = (int(bits.shape[1]), int(bits.shape[2]))
 
@@ -74,21 +76,20 @@ class BitMasks:
         """Pick objects by an integer (one object), a slice, a bool mask or indices.
 
         Raises:
-            ValueError: if what is picked are not whole masks.
+            ArgumentError: if what is picked are not whole masks.
         """
         picked = self.tensor[item]
         if isinstance(item, int):
             picked = picked[None]
         if picked.dim() != 3:
-            raise ValueError(
+            raise ArgumentError(
                 f"BitMasks[{item!r}] picks a shape of {tuple(picked.shape)}; pick whole masks."
             )
         return BitMasks(picked)
 
     def __repr__(self) -> str:
-        """How many there are, and their size."""
-        height, width = self.image_size
-        return f"BitMasks(num_instances={len(self)}, image_height={height}, image_width={width})"
+        """How many there are."""
+        return f"BitMasks(num_instances={len(self)})"
 
     def nonempty(self) -> Tensor:
         """(N,) bool: whether a mask has a pixel."""
@@ -115,10 +116,12 @@ class BitMasks:
             (N, mask_size, mask_size) bool: cells that the object covers by half or more.
 
         Raises:
-            ValueError: if there are not as many boxes as masks.
+            ArgumentError: if there are not as many boxes as masks.
         """
         if len(boxes) != len(self):
-            raise ValueError(f"{len(self)} masks got {len(boxes)} boxes; give one for each mask.")
+            raise ArgumentError(
+                f"{len(self)} masks got {len(boxes)} boxes; give one for each mask."
+            )
         corners = boxes.to(device=self.device, dtype=torch.float32)
         owners = torch.arange(len(self), device=self.device, dtype=torch.float32)
         rois = torch.cat([owners[:, None], corners], dim=1)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from d2lite.utils.errors import InputTypeError
+from d2lite.utils.errors import ArgumentError, InputTypeError
 
 from ..boxes import Boxes
 from .polygons import polygon_area, rasterize_polygons_within_box
@@ -130,10 +130,10 @@ class PolygonMasks:
             (N, mask_size, mask_size) bool, on the device of the boxes.
 
         Raises:
-            ValueError: if there are not as many boxes as objects.
+            ArgumentError: if there are not as many boxes as objects.
         """
         if len(boxes) != len(self):
-            raise ValueError(
+            raise ArgumentError(
                 f"{len(self)} objects got {len(boxes)} boxes; give one for each object."
             )
         drawn = torch.zeros((len(self), mask_size, mask_size), dtype=torch.bool)

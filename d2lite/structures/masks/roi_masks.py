@@ -62,8 +62,8 @@ class ROIMasks:
         return ROIMasks(picked)
 
     def __repr__(self) -> str:
-        """How many there are, and their size."""
-        return f"ROIMasks(num_instances={len(self)}, mask_size={self.tensor.shape[-1]})"
+        """How many there are."""
+        return f"ROIMasks(num_instances={len(self)})"
 
     def to_bitmasks(
         self, boxes: Tensor | Boxes, height: int, width: int, threshold: float = 0.5
