@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from d2lite import __version__
@@ -23,7 +24,6 @@ from .matching import LoadReport, fit_to_model
 from .reading import local_weights_file, read_checkpoint, tensors_of
 from .serializable import to_serializable
 from .torch_scan import refuse_damaged_archive
-from .writing import save_to_stream
 
 _OWN_KEY = "d2lite"
 
@@ -157,7 +157,7 @@ class Checkpointer:
         path = self._folder / f"{name}.pth"
         plain = to_serializable(data)
         with atomic_write(path, "wb") as stream:
-            save_to_stream(plain, stream)
+            torch.save(plain, stream)
         self.tag_last_checkpoint(path.name)
         self.logger.info("Saved checkpoint %s", path)
 

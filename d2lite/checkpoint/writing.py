@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -17,24 +17,6 @@ from .serializable import to_serializable
 
 # Digits of the SHA-256 in a file name, as torchvision has them.
 _HASH_DIGITS = 8
-
-
-def save_to_stream(content: Any, stream: IO[bytes]) -> None:
-    """Write what `to_serializable` returned in torch's format.
-
-    Args:
-        content: tensors and plain values.
-        stream: an open file.
-
-    Raises:
-        OSError: if the system refuses; torch alone would report a wrong position in its archive.
-    """
-    try:
-        torch.save(content, stream)
-    except RuntimeError as err:
-        if isinstance(err.__context__, OSError):
-            raise err.__context__ from None
-        raise
 
 
 def write_weights(path: Path, content: Mapping[str, Any], *, hash_in_name: bool = False) -> Path:

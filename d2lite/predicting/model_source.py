@@ -11,6 +11,7 @@ from torch import nn
 
 from d2lite import model_zoo
 from d2lite.checkpoint import DetectionCheckpointer
+from d2lite.checkpoint.reading import read_checkpoint
 from d2lite.config import CfgNode, as_run_config, find_config_file
 from d2lite.config.yaml_files import parse_yaml
 from d2lite.engine.command_line import setup_cfg
@@ -129,6 +130,7 @@ def _of_checkpoint(path: str, opts: Sequence[str], imports: Sequence[str]) -> Cf
         )
     text = facts_of_weights(path).get("config")
     if not isinstance(text, str) or not text:
+        read_checkpoint(path)  # says what is wrong with a file that is cut off or damaged
         raise WeightsError(
             f"{path} does not carry its config, as checkpoints of d2lite's training do. Give the "
             f"config and the weights: --config-file CONFIG.yaml MODEL.WEIGHTS {path}"

@@ -27,6 +27,8 @@ __all__ = [
     "refuse_special_file",
 ]
 
+# Characters, of four bytes at most, of 255 bytes that a name can have.
+_KEPT_OF_NAME = 60
 _ZOO_HOST = "dl.fbaipublicfiles.com"
 _ZOO_ADDRESS = f"https://{_ZOO_HOST}/detectron2/"
 
@@ -136,8 +138,8 @@ def make_folder(path: str | os.PathLike[str], option: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        reason = "it is a file" if folder.is_file() else error.strerror
+    except (OSError, ValueError) as error:
+        reason = "it is a file" if os.path.isfile(folder) else getattr(error, "strerror", error)
         raise OutputError(f"{option} {folder}: {reason}. Name a folder to write to.") from error
     return folder
 
@@ -164,8 +166,9 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         raise ValueError(f"atomic_write got mode {mode!r}; it writes whole files: 'w' or 'wb'.")
     encoding = "utf-8" if mode == "w" else None
     target = Path(path)
-    # A name of its own for each writer, so that two processes never share a half-written file.
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    # A name of its own for each writer, so that two processes never share a half-written file;
+    # cut, since the longest name that a file can have leaves no room.
+    temporary = target.with_name(f".{target.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, mode.replace("w", "x"), encoding=encoding) as stream:
@@ -174,7 +177,11 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             os.fsync(stream.fileno())
         os.replace(temporary, target)
         _flush_folder(target.parent)
-    except OSError as err:
+    except (OSError, RuntimeError) as error:
+        # torch.save replaces the system's error by one of a wrong position in its archive.
+        err = error.__context__ if isinstance(error, RuntimeError) else error
+        if not isinstance(err, OSError):
+            raise
         raise OutputError(
             f"Cannot write {target}: {err.strerror or err}. "
             "Choose another place (OUTPUT_DIR, --output) or make this one writable."

@@ -60,11 +60,11 @@ class FolderLock:
             # A file system without locks: better a run without one than no run.
             file.close()
             return
-        file.truncate(0)
-        facts = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
-        file.write(json.dumps(facts))
-        file.flush()
         self._file = file
+        facts = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        with suppress(OSError):  # a full disk: the lock holds, and does not name its owner
+            os.truncate(file.fileno(), 0)
+            os.write(file.fileno(), json.dumps(facts).encode())
 
     def release(self) -> None:
         """Let another run begin; the file goes too."""

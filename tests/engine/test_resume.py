@@ -108,6 +108,13 @@ class TestNamedFile:
         assert again.start_iter == 2
         assert torch.equal(weights(again), whole)
 
+    def test_file_whose_checksum_does_not_fit_is_refused(self, cfg):
+        run(cfg)
+        file = Path(cfg.OUTPUT_DIR) / "model_0000003.pth"
+        damage(file, "a few bytes")
+        with pytest.raises(WeightsError, match=r"model_0000003\.pth is damaged: the checksum"):
+            run(cfg, resume=str(file))
+
     def test_kill_before_the_next_save_leads_back_to_it(self, cfg):
         run(cfg)
         out = Path(cfg.OUTPUT_DIR)

@@ -188,6 +188,15 @@ def test_mistakes_are_explained(predict, checkpoint, photos, tmp_path, monkeypat
     assert message in text
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"no weights at all"])
+def test_checkpoint_that_is_damaged_is_called_so(predict, photos, tmp_path, content):
+    (tmp_path / "model.pth").write_bytes(content)
+    status, text = predict(tmp_path / "model.pth", photos)
+    assert status == 2
+    assert "model.pth" in text
+    assert "damaged" in text
+
+
 _SLOW = """
 import sys, time
 from d2lite.predicting.saving import OutputWriter

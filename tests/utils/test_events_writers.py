@@ -146,6 +146,12 @@ def test_a_tensorboard_writer_that_never_wrote_leaves_no_file(tmp_path):
     assert not (tmp_path / "tb").exists()
 
 
+def test_folder_that_tensorboard_cannot_name_is_no_fault_of_code(tmp_path):
+    """The run goes on without its file."""
+    with pytest.raises(OutputError, match="names are UTF-8"):
+        run_writer(TensorboardXWriter(str(tmp_path / "\udcff")), range(1), loss=1.0)
+
+
 def test_missing_tensorboard_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match=r"pip install tensorboard"), EventStorage():

@@ -1,9 +1,11 @@
 """Writing files whole or not at all, and addresses."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from d2lite.utils.errors import OutputError
 from d2lite.utils.file_io import PathManager, atomic_write, cache_dir, make_folder
@@ -37,6 +39,36 @@ def test_name_appears_only_when_the_file_is_complete(tmp_path):
     assert path.exists()
 
 
+def test_longest_name_of_a_file_can_be_written(tmp_path):
+    for name in ("n" * 251 + ".png", "\u65e5" * 83 + ".json"):
+        with atomic_write(tmp_path / name) as stream:
+            stream.write("content")
+        assert (tmp_path / name).read_text() == "content"
+
+
+def test_full_disk_under_a_file_of_torch_is_told(tmp_path):
+    """Torch reports a wrong position in its archive in place of it."""
+
+    class Full:
+        left = 100
+
+        def write(self, data):
+            self.left -= len(data)
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return len(data)
+
+        def flush(self):
+            pass
+
+    with (
+        pytest.raises(OutputError, match=r"weights\.pth: No space left on device"),
+        atomic_write(tmp_path / "weights.pth", "wb"),
+    ):
+        torch.save({"x": torch.zeros(100)}, Full())
+    assert os.listdir(tmp_path) == []
+
+
 def test_folder_that_cannot_be_made_is_named_with_a_mend(tmp_path):
     (tmp_path / "taken").write_text("a file where the folder should be")
     with (
@@ -54,6 +86,8 @@ def test_folder_is_made_and_tried_before_the_work(tmp_path):
         make_folder(tmp_path / "file", "--json")
     with pytest.raises(OutputError, match=r"--json .*Not a directory\."):
         make_folder(tmp_path / "file/below", "--json")
+    with pytest.raises(OutputError, match=r"--json .*File name too long\."):
+        make_folder(tmp_path / ("x" * 300), "--json")
 
 
 def test_target_that_is_a_folder_is_refused_and_leaves_nothing(tmp_path):

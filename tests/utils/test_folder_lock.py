@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +52,19 @@ def test_released_folder_has_no_file_of_the_lock(tmp_path):
     lock = FolderLock(tmp_path)
     assert lock.path.is_file()
     lock.release()
+    lock.release()
+    assert not lock.path.exists()
+
+
+def test_lock_holds_where_its_file_cannot_grow(tmp_path):
+    """On a full disk it is taken, though it cannot name its owner."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        lock = FolderLock(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert lock.path.read_text() == ""
     lock.release()
     assert not lock.path.exists()
 

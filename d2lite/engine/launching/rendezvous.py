@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import torch.distributed as dist
 
 from d2lite.utils.errors import ConfigError, RunInterrupted, UserError
+from d2lite.utils.system_limits import refusal_of_system
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ class Ending(NamedTuple):
     @classmethod
     def now(cls, rank: int, error: BaseException) -> "Ending":
         """Describe the exception that is being handled."""
-        is_raised_again = isinstance(error, UserError | RunInterrupted)
-        return cls(rank, traceback.format_exc(), error if is_raised_again else None)  # type: ignore[arg-type]
+        shown = error if isinstance(error, UserError | RunInterrupted) else refusal_of_system(error)
+        return cls(rank, traceback.format_exc(), shown)
 
     def write(self, store: Any) -> None:
         """Leave it in the store, if it can be reached and no other process ended so before."""

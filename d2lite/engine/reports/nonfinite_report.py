@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from d2lite.checkpoint.serializable import to_serializable
-from d2lite.checkpoint.writing import save_to_stream
 from d2lite.utils import comm
 from d2lite.utils.errors import DataError, MissingFileError, OutputError
 from d2lite.utils.file_io import atomic_write
@@ -55,7 +55,7 @@ def write_report(
     try:
         if model is not None and has_weights:
             with atomic_write(folder / f"{stem}.pth", "wb") as stream:
-                save_to_stream(to_serializable({"model": model.state_dict()}), stream)
+                torch.save(to_serializable({"model": model.state_dict()}), stream)
         with atomic_write(path) as file:
             file.write(json.dumps(report, indent=2) + "\n")
     except OutputError as error:

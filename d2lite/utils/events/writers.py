@@ -232,4 +232,9 @@ class TensorboardXWriter(EventWriter):
         if start_iter > 0:
             # A resumed run hides what the stopped one wrote for the iterations done again.
             options.setdefault("purge_step", start_iter)
-        return SummaryWriter(self._log_dir, **options)
+        try:
+            return SummaryWriter(self._log_dir, **options)
+        except UnicodeEncodeError as err:
+            raise OutputError(
+                f"TensorBoard writes to folders whose names are UTF-8 only, not to {self._log_dir}"
+            ) from err
