@@ -105,13 +105,19 @@ class VisImage:
         What is drawn there is above all else. They need the package matplotlib once they are used.
         """
         if self._axes is None:
-            self._axes = MatplotlibAxes(self.width, self.height, self.scale)
+            size = self.width, self.height, self.scale
+            self._axes = MatplotlibAxes(*size, picture=lambda: self._canvas)
         return self._axes.ax
 
     @property
     def fig(self) -> Any:
-        """Matplotlib's figure of `ax`."""
+        """Matplotlib's figure of `ax`; saved or shown, it has the picture too."""
         return self.ax.figure
+
+    @property
+    def canvas(self) -> Any:
+        """Matplotlib's canvas of `fig`, such as for `canvas.print_to_buffer()`."""
+        return self.fig.canvas
 
     def save(self, filepath: str | os.PathLike[str]) -> None:
         """Write the picture to a file whose ending names the format.

@@ -1,5 +1,6 @@
-"""MatplotlibAxes: a transparent page over a picture, for code that draws with matplotlib."""
+"""MatplotlibAxes: a page over a picture, for code that draws with matplotlib."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,23 +23,30 @@ class _NotInstalled:
 class MatplotlibAxes:
     """A figure of the canvas's size, whose coordinates are pixels of the original picture.
 
+    Saved or shown by matplotlib it has the picture below what is drawn on it.
+
     Attributes:
         ax: matplotlib's axes.
     """
 
-    def __init__(self, width: int, height: int, scale: float) -> None:
+    def __init__(
+        self, width: int, height: int, scale: float, picture: Callable[[], np.ndarray]
+    ) -> None:
         """Make an empty page.
 
         Args:
             width: of the original picture, in pixels.
             height: of the original picture, in pixels.
             scale: canvas pixels for each of them.
+            picture: gives the (H, W, 3) uint8 RGB of the canvas as it is then.
         """
         self._canvas: Any = None
+        self._picture: Any = None
         self.ax: Any = _NotInstalled()
         try:
             from matplotlib.backends.backend_agg import FigureCanvasAgg  # optional: few draw so
             from matplotlib.figure import Figure
+            from matplotlib.image import AxesImage
         except ImportError:
             return
         # A little more than needed, since the canvas cuts off fractions of a pixel.
@@ -50,6 +58,19 @@ class MatplotlibAxes:
         self.ax.set_xlim(0, width)
         self.ax.set_ylim(height, 0)
 
+        class Picture(AxesImage):  # type: ignore[misc]  # matplotlib is optional
+            """The canvas as it is when it is drawn, which may be long after the axes are made."""
+
+            def draw(self, renderer: Any) -> None:
+                if self.get_visible():
+                    self.set_data(picture())
+                super().draw(renderer)
+
+        extent = (0, width, height, 0)
+        self._picture = Picture(self.ax, extent=extent, interpolation="nearest", zorder=-1)
+        self._picture.set_data(picture())
+        self.ax.add_image(self._picture)
+
     def lay_over(self, image: np.ndarray) -> np.ndarray:
         """What was drawn on the axes over an image.
 
@@ -58,7 +79,9 @@ class MatplotlibAxes:
         """
         if self._canvas is None:
             return image
+        self._picture.set_visible(False)
         self._canvas.draw()
+        self._picture.set_visible(True)
         page = np.asarray(self._canvas.buffer_rgba())[: image.shape[0], : image.shape[1]]
         part = image[: page.shape[0], : page.shape[1]].astype(np.float32)
         opacity = page[:, :, 3:].astype(np.float32) / 255

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from d2lite.structures import Boxes, Instances
 from d2lite.utils.errors import MissingPackageError
@@ -261,6 +262,23 @@ def test_what_is_drawn_on_matplotlibs_axes_is_in_the_picture():
     assert picture[80, 50].tolist() == PINK_PIXEL
     assert picture[30, 50].tolist() == picture[80, 90].tolist() == [128] * 3
     assert visualizer.output.fig is visualizer.output.ax.figure
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+def test_figure_that_matplotlib_saves_has_the_picture_with_all_that_was_drawn(scale, tmp_path):
+    patches = pytest.importorskip("matplotlib.patches")
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    output = Visualizer(noise, scale=scale).output
+    output.ax.add_patch(patches.Rectangle((10, 20), 10, 10, color=PINK, linewidth=0))
+    output.fill_polygon(np.array([[30, 5], [50, 5], [50, 15]]), (0.0, 1.0, 0.0), 1.0)
+    expected = output.get_image()
+    output.fig.savefig(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as saved:
+        assert (np.asarray(saved.convert("RGB")) == expected).all()
+    pixels, (width, height) = output.canvas.print_to_buffer()
+    page = np.frombuffer(pixels, np.uint8).reshape(height, width, 4)
+    assert (page[:, :, :3] == expected).all()
+    assert (output.get_image() == expected).all()
 
 
 def test_without_matplotlib_its_axes_say_what_to_install(monkeypatch):
