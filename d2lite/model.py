@@ -1,7 +1,8 @@
 """Model: train, evaluate and predict in one line each, over the config and `DefaultTrainer`."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,24 @@ from d2lite.predicting import Predictor, Result
 from d2lite.predicting.model_source import model_config
 from d2lite.predicting.thresholds import Thresholds
 from d2lite.recipes import find_sets
-from d2lite.utils.errors import StateError
+from d2lite.utils.errors import InputTypeError, StateError
+from d2lite.utils.other_words import called_here
 
 __all__ = ["Model"]
 
 Options = Mapping[str, Any]
+
+# Words of other libraries that are arguments here.
+_ARGUMENTS = {
+    "cfg_options": "options={KEY: value}",
+    "conf": "threshold",
+    "data": "the first argument",
+    "device": "an argument of Model(...)",
+    "format": "to",
+    "model": "the first argument of Model(...)",
+    "resume": "an argument of train()",
+    "source": "the first argument",
+}
 
 
 class Model:
@@ -64,6 +78,7 @@ class Model:
         test: str | Sequence[str] | None = None,
         resume: bool | str = False,
         options: Options | None = None,
+        **others: Any,
     ) -> Mapping[str, Any] | None:
         """Train, beginning from the present weights.
 
@@ -74,6 +89,7 @@ class Model:
                 own validation part, if it has one.
             resume: continue the run in OUTPUT_DIR, see `DefaultTrainer.resume_or_load`.
             options: keys of the configuration and their values, kept for later calls.
+            **others: refused, with what such a word of another library is called here.
 
         Returns:
             The results of the last evaluation; None if there was none.
@@ -81,6 +97,7 @@ class Model:
         Raises:
             UserError: if the configuration or the data do not fit.
         """
+        _refuse(self.train, others)
         if data is not None:
             if _is_path(data) or (isinstance(data, str) and test is None):
                 data, own_test, _ = find_sets(str(data))
@@ -101,13 +118,18 @@ class Model:
         return results
 
     def evaluate(
-        self, data: str | Sequence[str] | None = None, *, options: Options | None = None
+        self,
+        data: str | Sequence[str] | None = None,
+        *,
+        options: Options | None = None,
+        **others: Any,
     ) -> dict[str, Any]:
         """Evaluate the present weights.
 
         Args:
             data: as for `train`, of a folder its validation split; None for DATASETS.TEST.
             options: keys of the configuration and their values, for this call alone.
+            **others: refused, as by `train`.
 
         Returns:
             Results by task and metric, such as results["bbox"]["AP"].
@@ -115,6 +137,7 @@ class Model:
         Raises:
             UserError: if there are no data or no weights.
         """
+        _refuse(self.evaluate, others)
         cfg = copy.deepcopy(self._trained())
         if _is_path(data):
             data = find_sets(str(data)).test
@@ -136,6 +159,7 @@ class Model:
         Raises:
             UserError: if there are no weights, or an image cannot be read.
         """
+        _refuse(self.predict, options, Predictor.__call__)
         found: Result | list[Result] = self._predictor_with(threshold)(image, **options)
         return found
 
@@ -153,6 +177,7 @@ class Model:
         Raises:
             UserError: if there are no weights, or an image cannot be read.
         """
+        _refuse(self.stream, options, Predictor.stream)
         return self._predictor_with(threshold).stream(images, **options)
 
     def export(self, output: str, *, to: str = "onnx", **options: Any) -> dict[str, Any]:
@@ -169,6 +194,7 @@ class Model:
         Raises:
             UserError: if there are no weights, or the model cannot be exported.
         """
+        _refuse(self.export, options, export_model)
         return export_model(self._trained(), output, to=to, **options)
 
     @cached_property
@@ -193,6 +219,32 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.cfg.MODEL.META_ARCHITECTURE}, weights {self.cfg.MODEL.WEIGHTS!r})"
+
+
+def _refuse(
+    method: Callable[..., Any],
+    given: Mapping[str, Any],
+    taken_by: Callable[..., Any] | None = None,
+) -> None:
+    """Refuse arguments that a method does not have.
+
+    Args:
+        method: of `Model`.
+        given: the arguments that its signature does not name.
+        taken_by: the function that it hands them to; None if it takes none.
+
+    Raises:
+        InputTypeError: with what the argument is called here, if it is one of another library.
+    """
+    named = (inspect.signature(call).parameters for call in (method, taken_by) if call is not None)
+    known = dict.fromkeys(p.name for ps in named for p in ps.values() if p.kind is p.KEYWORD_ONLY)
+    for name in given.keys() - known.keys():
+        text = f"Model.{method.__name__}() has no argument {name!r}; it has {', '.join(known)}."
+        if here := _ARGUMENTS.get(name) or called_here(name):
+            is_key = name not in _ARGUMENTS and here.split()[0].isupper()
+            how = ", which options={KEY: value} sets" if is_key else ""
+            text += f" {name} of other libraries is {here} here{how}; see docs/from_ultralytics.md."
+        raise InputTypeError(text)
 
 
 def _is_path(data: str | Sequence[str] | None) -> bool:

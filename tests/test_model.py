@@ -9,7 +9,7 @@ from PIL import Image
 import d2lite
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.engine.resuming import facts_of_weights
-from d2lite.utils.errors import StateError, UserError
+from d2lite.utils.errors import InputTypeError, StateError, UserError
 from tests.data.spec_files import coco
 from tests.predicting.conftest import checkpoint, tiny_cfg  # noqa: F401
 
@@ -146,3 +146,24 @@ def test_threshold_of_a_prediction_may_be_below_that_of_the_model(checkpoint):  
     middle = float(low.scores.mean())
     assert len(low) > len(model.predict("shapes://val/1", threshold=middle))
     assert [len(r) for r in model.stream(["shapes://val/1"], threshold=0.0)] == [len(low)]
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (
+            lambda m: m.train("x", epochs=3),
+            r"epochs of other libraries is SOLVER.MAX_EPOCHS here, ",
+        ),
+        (lambda m: m.train("x", imgsz=640), r"INPUT.MIN_SIZE_TRAIN.* options=\{KEY: value\} sets"),
+        (lambda m: m.evaluate(batch=4), r"Model.evaluate\(\) .* is SOLVER.IMS_PER_BATCH"),
+        (lambda m: m.predict("a.jpg", conf=0.3), r"conf of other libraries is threshold here"),
+        (lambda m: m.stream("a.jpg", nothing=1), "it has threshold, tiles, overlap, on_error.$"),
+        (lambda m: m.export("out", format="onnx"), r"format of other libraries is to here"),
+    ],
+)
+def test_argument_of_another_library_is_answered_with_its_name_here(call, why):
+    model = d2lite.Model("quick_start")
+    with pytest.raises(InputTypeError, match=why) as caught:
+        call(model)
+    assert isinstance(caught.value, TypeError)
