@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--device", help="cpu, cuda or mps; default: MODEL.DEVICE")
     add("--profile", metavar="DIR", help="train, infer: costs by module, and a trace in DIR")
     add("--json", metavar="FILE", help="write all samples, counts, machine and versions")
-    add("--images", type=int, default=100, help="data, coco-eval: how many (%(default)s)")
+    add("--num-images", type=int, default=100, metavar="N", help="data, coco-eval (%(default)s)")
     add("--workers", type=int, nargs="+", default=[0, 2], help="data: processes (0 2)")
     add_config_options(parser, "opts")
     return parser

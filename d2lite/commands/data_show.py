@@ -2,7 +2,7 @@
 
     d2lite data show photos/
     d2lite data show photos/ --source dataloader
-    d2lite data show --config-file quick_start.yaml --source dataloader --limit 20
+    d2lite data show --config-file quick_start.yaml --source dataloader --num-images 20
 
 "dataloader" shows what the model sees: resized, flipped and cropped, with the boxes, masks and
 keypoints that came out of the augmentation; without a config, as d2lite train DATA would do it.
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder for the drawings (%(default)s)",
     )
     parser.add_argument(
-        "--limit", type=int, default=50, help="number of images (%(default)s); 0 for all"
+        "--num-images", type=int, default=50, metavar="N", help="0 for all (%(default)s)"
     )
     add_config_options(parser, "opts")
     return parser

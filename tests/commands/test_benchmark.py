@@ -224,7 +224,7 @@ def test_a_profile_names_modules_and_writes_a_trace(tmp_path):
 
 
 def test_scores_are_measured_beside_pycocotools(bench):
-    (found,), _ = bench("--task", "coco-eval", "--images", 3, "--against", "pycocotools")
+    (found,), _ = bench("--task", "coco-eval", "--num-images", 3, "--against", "pycocotools")
     assert list(found["sides"]) == ["d2lite", "pycocotools"]
 
 

@@ -22,7 +22,7 @@ def cfg():
 
 def test_both_pipelines_are_measured_and_the_steps_named(run):
     result = run(
-        "benchmark", "--task", "data", "--images", 2, "--repeats", 1, "--workers", 0, 1,
+        "benchmark", "--task", "data", "--num-images", 2, "--repeats", 1, "--workers", 0, 1,
         "--config-file", "quick_start.yaml", "INPUT.MIN_SIZE_TRAIN", "(64,)",
         "SOLVER.IMS_PER_BATCH", 2,
     )  # fmt: skip
@@ -41,7 +41,7 @@ def test_both_pipelines_are_measured_and_the_steps_named(run):
 
 @pytest.mark.parametrize(
     ("options", "why"),
-    [(["--images", "0"], "1 or more"), (["DATASETS.TRAIN", "()"], "nothing to load")],
+    [(["--num-images", "0"], "1 or more"), (["DATASETS.TRAIN", "()"], "nothing to load")],
 )
 def test_mistakes_end_with_2_and_say_why(run, options, why):
     result = run("benchmark", "--config-file", "quick_start.yaml", *options)

@@ -102,7 +102,7 @@ def test_four_channels_train_evaluate_predict_and_are_drawn(run, folder, trained
     for source in ("annotation", "dataloader"):
         result = run(
             "visualize_data", "--config-file", "out/config.yaml", "--source", source,
-            "--output-dir", source, "--limit", 2,
+            "--output-dir", source, "--num-images", 2,
         )  # fmt: skip
         assert result.status == 0, result.err
         assert len(list((folder / source).iterdir())) == 2

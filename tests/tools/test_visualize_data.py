@@ -14,7 +14,7 @@ def test_as_many_pictures_as_asked_for(run, tmp_path, source):
     """Drawn at the size of the image, or of what the augmentation made of it."""
     result = run(
         *("visualize_data", "--source", source, "--config-file", "quick_start.yaml"),
-        *("--output-dir", tmp_path, "--limit", 3),
+        *("--output-dir", tmp_path, "--num-images", 3),
         *("DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2, "INPUT.MIN_SIZE_TRAIN", "(100,)"),
     )
     assert result.status == 0
@@ -38,10 +38,10 @@ def test_endless_stream_wants_a_limit(run, tmp_path):
     """Or it would fill the disk."""
     result = run(
         *("visualize_data", "--source", "dataloader", "--config-file", "quick_start.yaml"),
-        *("--output-dir", tmp_path, "--limit", 0),
+        *("--output-dir", tmp_path, "--num-images", 0),
     )
     assert result.status == 2
-    assert "--limit" in result.err
+    assert "--num-images" in result.err
 
 
 def test_images_that_cannot_be_drawn_are_left_out_and_counted(run, tmp_path):

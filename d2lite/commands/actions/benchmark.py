@@ -44,8 +44,8 @@ _MOST = 10
 def benchmark(args: argparse.Namespace) -> None:
     """Measure, print tables, and write the JSON file that was asked for."""
     setup_logger()
-    if min(args.images, args.repeats, args.batch, *args.size) < 1:
-        raise ConfigError("--images, --repeats, --batch and --size are 1 or more.")
+    if min(args.num_images, args.repeats, args.batch, *args.size) < 1:
+        raise ConfigError("--num-images, --repeats, --batch and --size are 1 or more.")
     if min(*args.workers, args.warmup, args.objects) < 0:
         raise ConfigError("--workers, --warmup and --objects are 0 or more.")
     _check_peer(args)
@@ -180,13 +180,13 @@ def _load(args: argparse.Namespace) -> list[dict[str, Any]]:
     _require_train_sets(cfg)
     results, tables = [], []
     for workers in args.workers:
-        sides = loader_sides(cfg, workers, args.images)
+        sides = loader_sides(cfg, workers, args.num_images)
         measure(sides, warmup=0, repeats=args.repeats)
         what = f"seconds an image of the loader with {workers} workers"
         tables.append(markdown(what, sides))
         results.append(as_plain(what, sides, task=args.task, workers=workers))
     # Together: loaders log as they are built.
-    print("\n\n".join(tables), *show_steps(cfg, args.images), sep="\n")
+    print("\n\n".join(tables), *show_steps(cfg, args.num_images), sep="\n")
     return results
 
 
@@ -200,9 +200,9 @@ def _require_train_sets(cfg: CfgNode) -> None:
 
 def _score(args: argparse.Namespace) -> list[dict[str, Any]]:
     sides = coco_sides(
-        args.images, objects=args.objects, with_pycocotools="pycocotools" in args.against
+        args.num_images, objects=args.objects, with_pycocotools="pycocotools" in args.against
     )
-    return _show(args, f"COCO scores of boxes, {args.images} images", sides)
+    return _show(args, f"COCO scores of boxes, {args.num_images} images", sides)
 
 
 def _import(args: argparse.Namespace) -> list[dict[str, Any]]:

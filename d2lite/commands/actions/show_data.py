@@ -82,12 +82,12 @@ def show_data(args: argparse.Namespace) -> None:
             "DATASETS.TRAIN is empty, so there is nothing to draw. Name a folder or a dataset, for "
             "instance: d2lite data show shapes_train"
         )
-    if args.source == "dataloader" and args.limit <= 0:
-        raise ConfigError("--source dataloader never ends: give a --limit above 0.")
+    if args.source == "dataloader" and args.num_images <= 0:
+        raise ConfigError("--source dataloader never ends: give a --num-images above 0.")
     folder = make_folder(args.output, "--output")
     pictures = (yielded if args.source == "dataloader" else annotated)(cfg)
     count = 0
-    for count, (name, picture) in enumerate(islice(pictures, args.limit or None), start=1):
+    for count, (name, picture) in enumerate(islice(pictures, args.num_images or None), start=1):
         # Numbered: one image comes up again in the stream, and two folders may share a file name.
         path = folder / f"{count:05d}_{Path(name).stem}.jpg"
         if not cv2.imwrite(str(path), np.ascontiguousarray(picture[:, :, ::-1])):
