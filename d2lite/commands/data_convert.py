@@ -1,12 +1,12 @@
 """Write datasets in another format, split or merged.
 
-    d2lite data convert voc:cells@trainval --to coco --output cells_coco
-    d2lite data convert auto:mine --to yolo --output yolo --split train=0.8,val=0.2
+    d2lite data convert photos/ --to coco --output photos_coco
+    d2lite data convert voc:cells@trainval --to yolo --output yolo --split train=0.8,val=0.2
     d2lite data convert coco:a.json coco:b.json --to coco --output both
 
 The formats are COCO, Pascal VOC, YOLO, LabelMe and folders of masks. Several datasets are merged,
-their classes joined by name. What the new format cannot hold is counted; the last lines are
-the strings that name what was written.
+their classes joined by name; a folder keeps its splits. What the new format cannot hold is
+counted; the last lines are the strings that name what was written.
 """
 
 import argparse
@@ -20,7 +20,7 @@ IMAGE_MODES = ("copy", "link")
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data convert`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("specs", metavar="DATA", nargs="+", help="dataset string or name")
+    parser.add_argument("specs", metavar="DATA", nargs="+", help="folder, dataset string or name")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the new format")
     parser.add_argument("--output", required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--classes", metavar="A,B", help="keep these classes only, in this order")

@@ -11,6 +11,7 @@ from d2lite.data.datasets.by_string.splits import WHOLE
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write, make_folder
 from d2lite.utils.live_line import live_line, on_terminal
+from d2lite.utils.wording import counted
 
 
 def show_progress(done: int, total: int) -> None:
@@ -23,7 +24,7 @@ def sets_of(spec: str, is_fixed: bool = False) -> list[str]:
     """All splits of a folder, of `auto:FOLDER` or of a file; other strings name one set."""
     # Without the slash at the end that a shell completes.
     path = spec.removeprefix("auto:").rstrip("/") or "/"
-    if is_fixed or not (Path(path).is_dir() or Path(spec).is_file()):
+    if is_fixed or not (Path(path).is_dir() or (path == spec and Path(path).exists())):
         return [spec]
     splits = recognise(find_path(path, suits=is_recognised))
     # VOC's trainval is its other two together.
@@ -54,6 +55,7 @@ def check_data(args: argparse.Namespace) -> int:
         content, root = cleaned_coco(sets[0])
         with atomic_write(args.fix) as file:
             json.dump(content, file)
-        counts = f"{len(content['images'])} images, {len(content['annotations'])} objects"
+        numbers = (counted(len(content[f"{key}s"]), key) for key in ("image", "annotation"))
+        counts = ", ".join(numbers)
         print(f"Wrote {counts}. Use it as coco:{args.fix}@{root}")
     return int(any(checked.faults.has_faults for checked in sets))

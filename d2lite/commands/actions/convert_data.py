@@ -1,14 +1,16 @@
 """What `d2lite data convert` does: write datasets in another format."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from d2lite.data import DatasetCatalog
 from d2lite.data.converting import convert
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.live_line import live_line
 from d2lite.utils.logger import setup_logger
 
-from .check_data import show_progress
+from .check_data import sets_of, show_progress
 
 
 def read_shares(text: str) -> dict[str, float]:
@@ -27,13 +29,22 @@ def read_shares(text: str) -> dict[str, float]:
     return shares
 
 
+def _sets(specs: Sequence[str]) -> list[str] | dict[str, str]:
+    """The sets to convert; of one folder or file alone its splits, by their names."""
+    is_path = {s: Path(s).exists() and s not in DatasetCatalog for s in specs}
+    names = [name for s in specs for name in (sets_of(s) if is_path[s] else [s])]
+    if len(specs) > 1 or len(names) == 1:
+        return names
+    return {name.rpartition("@")[2]: name for name in names}
+
+
 def convert_data(args: argparse.Namespace) -> None:
     """Convert, and print what was lost."""
     setup_logger()
     if not args.split_name.isidentifier():
         raise ConfigError(f"--split-name {args.split_name!r} must be letters and digits.")
     strings, lost = convert(
-        args.specs,
+        _sets(args.specs),
         args.to,
         Path(args.output),
         shares=read_shares(args.split) if args.split else None,

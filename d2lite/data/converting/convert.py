@@ -8,13 +8,13 @@ from pathlib import Path
 from d2lite.utils.errors import ConfigError, DataError, OutputError
 
 from .image_copies import place_image, unique_names
-from .labelled_set import LabelledSet, load_labelled_set, merge, select, split
+from .labelled_set import LabelledSet, load_labelled_set, merge, select, separate, split
 from .object_kinds import can_hold_class, can_hold_object
 from .writers import WRITERS, image_folder
 
 
 def convert(
-    names: Sequence[str],
+    names: Sequence[str] | Mapping[str, str],
     kind: str,
     folder: Path,
     *,
@@ -28,7 +28,8 @@ def convert(
     """Read datasets, join them, and write them in another format.
 
     Args:
-        names: dataset strings or registered names; several are merged, classes by name.
+        names: dataset strings or registered names; several are merged, classes by name. A
+            mapping from split to dataset is written as these splits, unless there are `shares`.
         kind: "coco", "voc", "yolo", "labelme" or "masks".
         folder: where to; it must not hold a dataset already.
         shares: split -> share of the images; None writes one split.
@@ -55,11 +56,18 @@ def convert(
         raise OutputError(text) from err
     if is_filled:
         raise OutputError(f"--output {folder} is not empty. Name a new folder, or empty this one.")
-    data = merge([load_labelled_set(name) for name in names])
+    listed = names.values() if isinstance(names, Mapping) else names
+    sets = [load_labelled_set(name) for name in listed]
+    data = merge(sets)
     if classes is not None:
         data = select(data, classes)
     _check_fit(data, kind)
-    parts = split(data, dict(shares), seed) if shares else {split_name: data}
+    if shares:
+        parts = split(data, dict(shares), seed)
+    elif isinstance(names, Mapping):
+        parts = dict(zip(names, separate(data, sets), strict=True))
+    else:
+        parts = {split_name: data}
     lost: Counter[str] = Counter()
     taken: set[str] = set()
     strings = {}

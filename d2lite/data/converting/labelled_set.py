@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -118,6 +118,14 @@ def merge(sets: Sequence[LabelledSet]) -> LabelledSet:
     ids = sets[0].category_ids if is_same else list(range(1, len(classes) + 1))
     flips = next((one.keypoint_flips for one in sets if one.keypoint_flips), [])
     return LabelledSet(classes, records, ids, points[0] if points else [], flips)
+
+
+def separate(data: LabelledSet, sets: Sequence[LabelledSet]) -> Iterator[LabelledSet]:
+    """The parts of what `merge` made of some sets, each with all classes."""
+    end = 0
+    for one in sets:
+        start, end = end, end + len(one.records)
+        yield replace(data, records=data.records[start:end])
 
 
 def select(data: LabelledSet, classes: Sequence[str]) -> LabelledSet:

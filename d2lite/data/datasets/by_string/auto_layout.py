@@ -80,6 +80,8 @@ def recognise(folder: Path) -> Splits:
 
 def _one_named(path: Path) -> Splits:
     """What a file is whose name is given."""
+    if not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder. Save what it gives into a file.")
     kinds = {".json": json_kind, ".csv": csv_kind, ".tsv": csv_kind, ".xml": xml_kind}
     ending = path.suffix.lower()
     find = kinds.get(ending)
