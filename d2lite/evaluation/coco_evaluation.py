@@ -267,6 +267,13 @@ class COCOEvaluator(DatasetEvaluator):
         )
         for task in self._tasks or self._tasks_from_predictions(results):
             compared = [result for result in results if _KEY_OF_TASK[task] in result]
+            if results and not compared:
+                self._logger.warning(
+                    "Evaluation of '%s': no prediction has %s, so the AP of %s is 0. Take %s out "
+                    "of the tasks, or evaluate a model that predicts it.",
+                    self._dataset_name,
+                    *(_FIELD_OF_TASK.get(task, task), task, task),
+                )
             self._results[task] = self._derive_coco_results(
                 self._score(compared, task, img_ids),
                 task,

@@ -71,14 +71,14 @@ def test_state_counts_on_where_it_stood():
     state = hook.state_dict()
     again = EarlyStopping(2, "bbox/AP", patience=2)
     again.load_state_dict(state)
-    assert (again.best_value, again.best_iter, again.num_bad) == (5.0, 1, 1)
+    assert (again.best_metric, again.best_iter, again.num_bad) == (5.0, 1, 1)
 
 
 def test_best_of_another_metric_is_forgotten(caplog):
     _, hook = train([5, 4], steps=4)
     again = EarlyStopping(2, "segm/AP", patience=2)
     again.load_state_dict(hook.state_dict())
-    assert again.best_value is None
+    assert again.best_metric is None
     assert "watched 'bbox/AP'" in caplog.text
 
 

@@ -142,7 +142,7 @@ class TestSaving:
         hook = BestCheckpointer(1, checkpointer, "bbox/AP", mode)
         trainer.register_hooks([hook])
         trainer.train(0, 4)
-        assert hook.best_value == best
+        assert hook.best_metric == best
         assert (tmp_path / "model_best.pth").exists()
 
     def test_best_value_survives_a_resume(self, tmp_path):
@@ -160,12 +160,12 @@ class TestSaving:
 
         first = best_after(5.0, None)
         assert first.state_dict() == {"metric": "AP", "value": 5.0, "iteration": 2}
-        assert best_after(4.0, first.state_dict()).best_value == 5.0
+        assert best_after(4.0, first.state_dict()).best_metric == 5.0
 
     def test_best_of_another_metric_is_forgotten(self, caplog):
         hook = BestCheckpointer(0, None, "segm/AP")
         hook.load_state_dict({"metric": "bbox/AP", "value": 9.0, "iteration": 1})
-        assert hook.best_value is None
+        assert hook.best_metric is None
         assert "'bbox/AP'" in caplog.text
 
     def test_metric_that_was_not_measured_is_named(self, caplog):

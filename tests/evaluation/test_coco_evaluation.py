@@ -59,6 +59,14 @@ def test_no_prediction_gives_ap_0_and_says_why(dataset, caplog):
     assert "SCORE_THRESH_TEST" in caplog.text
 
 
+def test_a_task_that_nothing_was_predicted_for_gives_ap_0_and_says_why(dataset, caplog):
+    """Pycocotools would score the boxes as masks."""
+    results = feed(COCOEvaluator(dataset, tasks=("bbox", "segm")), _perfect())
+    assert results["bbox"]["AP"] == pytest.approx(100)
+    assert results["segm"]["AP"] == 0
+    assert "no prediction has pred_masks, so the AP of segm is 0" in caplog.text
+
+
 def test_no_image_at_all_gives_ap_0_and_says_why(dataset, caplog):
     results = feed(COCOEvaluator(dataset), {})
     assert results["bbox"]["AP"] == 0

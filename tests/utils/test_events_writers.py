@@ -16,6 +16,7 @@ from d2lite.utils.events import (
     EventWriter,
     JSONWriter,
     TensorboardXWriter,
+    get_event_storage,
 )
 
 
@@ -141,6 +142,28 @@ def test_code_of_others_writes_to_tensorboards_writer_by_itself(tmp_path):
     assert [(s.step, s.value) for s in accumulator.Scalars("ours")] == [(6, 3.0)]
 
 
+def test_a_writer_of_others_keeps_count_of_what_it_wrote(tmp_path):
+    """Subclasses written for detectron2 choose what is new by these two names."""
+
+    class Chosen(TensorboardXWriter):
+        def write(self):
+            storage = get_event_storage()
+            shown = storage.latest_with_smoothing_hint(self._window_size)
+            fresh = {name for name, (_, at) in shown.items() if at > self._last_write}
+            wrote.append(sorted(fresh))
+            self._last_write = max(at for _, at in shown.values())
+
+    wrote = []
+    writer = Chosen(str(tmp_path), window_size=3)
+    with EventStorage() as storage:
+        storage.put_scalars(a=1, b=2)
+        writer.write()
+        storage.step()
+        storage.put_scalar("b", 2)
+        writer.write()
+    assert wrote == [["a", "b"], ["b"]]
+
+
 def test_a_tensorboard_writer_that_never_wrote_leaves_no_file(tmp_path):
     TensorboardXWriter(str(tmp_path / "tb")).close()
     assert not (tmp_path / "tb").exists()
@@ -216,6 +239,14 @@ def test_time_left_is_estimated_from_the_clock_where_nobody_measures(caplog):
     storage.iter = 4
     assert "eta: " in printed(caplog, storage, printer)[0]
     assert storage.latest()["eta_seconds"][0] > 0
+
+
+def test_a_printer_of_others_reads_the_time_left():
+    printer = CommonMetricPrinter(max_iter=100)
+    with EventStorage(39) as storage:
+        storage.put_scalar("time", 2.0)
+        assert printer._get_eta(storage) == "0:02:00"
+        assert storage.latest()["eta_seconds"] == (120, 39)
 
 
 def test_a_loss_that_is_not_a_number_is_shown_as_such(caplog):

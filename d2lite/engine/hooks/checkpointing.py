@@ -156,13 +156,13 @@ class BestCheckpointer(MetricHook):
             return
         if not self._is_better(value):
             logger.info(
-                f"{self._metric} is {value:.4f}; the best is still {self.best_value:.4f} "
+                f"{self._metric} is {value:.4f}; the best is still {self.best_metric:.4f} "
                 f"of iteration {self.best_iter}"
             )
             return
         # Set before saving, so that a run resumed from the file knows of it.
-        before = self.best_value, self.best_iter
-        self.best_value, self.best_iter = value, measured_at
+        before = self.best_metric, self.best_iter
+        self.best_metric, self.best_iter = value, measured_at
         if not _save_or_log(
             self._checkpointer,
             self._file_prefix,
@@ -170,15 +170,15 @@ class BestCheckpointer(MetricHook):
             iteration=min(self.trainer.iter, self.trainer.max_iter - 1),
         ):
             # The file on the disk is still that of the best before.
-            self.best_value, self.best_iter = before
+            self.best_metric, self.best_iter = before
             return
         logger.info(f"Saved {self._file_prefix}.pth: {self._metric} {value:.4f} is the best so far")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value, where it was measured, and of what."""
-        if self.best_value is None:
+        if self.best_metric is None:
             return {}
-        return {"metric": self._metric, "value": self.best_value, "iteration": self.best_iter}
+        return {"metric": self._metric, "value": self.best_metric, "iteration": self.best_iter}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; the best value of another metric is ignored."""
@@ -188,5 +188,5 @@ class BestCheckpointer(MetricHook):
                 f"{self._metric!r} (SOLVER.BEST_CHECKPOINT.METRIC) starts without one"
             )
             return
-        self.best_value = float(state_dict["value"])
+        self.best_metric = float(state_dict["value"])
         self.best_iter = int(state_dict["iteration"])

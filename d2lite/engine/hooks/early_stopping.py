@@ -81,7 +81,7 @@ class EarlyStopping(MetricHook):
             return
         self._seen_at = iteration
         if self._is_better(value):
-            self.best_value, self.best_iter, self.num_bad = value, iteration, 0
+            self.best_metric, self.best_iter, self.num_bad = value, iteration, 0
             return
         self.num_bad += 1
         logger.info(
@@ -95,8 +95,8 @@ class EarlyStopping(MetricHook):
             return
         self.trainer.max_iter = steps_made
         best = "NaN"
-        if self.best_value is not None:
-            best = f"{self.best_value:.4f} of iteration {self.best_iter}"
+        if self.best_metric is not None:
+            best = f"{self.best_metric:.4f} of iteration {self.best_iter}"
         logger.info(
             f"Stopped early, after {steps_made} of {planned} iterations: {self._metric} was not "
             f"better than {best} in {self.num_bad} evaluations. To continue, resume with a larger "
@@ -110,7 +110,7 @@ class EarlyStopping(MetricHook):
         return {
             "metric": self._metric,
             "mode": self._mode,
-            "value": self.best_value,
+            "value": self.best_metric,
             "iteration": self.best_iter,
             "num_bad": self.num_bad,
             "seen_at": self._seen_at,
@@ -126,6 +126,6 @@ class EarlyStopping(MetricHook):
             )
             return
         if state_dict["value"] is not None:
-            self.best_value = float(state_dict["value"])
+            self.best_metric = float(state_dict["value"])
             self.best_iter = int(state_dict["iteration"])
         self.num_bad, self._seen_at = int(state_dict["num_bad"]), int(state_dict["seen_at"])

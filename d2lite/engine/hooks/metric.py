@@ -14,7 +14,7 @@ class MetricHook(HookBase):
     Register it after the hook that writes the metric.
 
     Attributes:
-        best_value: the best value so far; None before the first that is a number.
+        best_metric: the best value so far; None before the first that is a number.
         best_iter: the iteration it was measured at.
     """
 
@@ -37,7 +37,7 @@ class MetricHook(HookBase):
         self._metric = metric
         self._mode = mode
         self._min_delta = min_delta
-        self.best_value: float | None = None
+        self.best_metric: float | None = None
         self.best_iter: int | None = None
 
     def _latest(self, *, all_processes: bool) -> tuple[float, int] | None:
@@ -54,7 +54,7 @@ class MetricHook(HookBase):
     def _is_better(self, value: float) -> bool:
         if math.isnan(value):
             return False
-        if self.best_value is None:
+        if self.best_metric is None:
             return True
-        gain = value - self.best_value if self._mode == "max" else self.best_value - value
+        gain = value - self.best_metric if self._mode == "max" else self.best_metric - value
         return gain > self._min_delta

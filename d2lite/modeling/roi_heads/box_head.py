@@ -58,12 +58,14 @@ class FastRCNNConvFCHead(nn.Sequential):
             self.add_module(f"fc_relu{number}", nn.ReLU())
             shape = ShapeSpec(channels=channels)
         self._output_shape = shape
+        # Heads written for detectron2 walk through these two lists in a `forward` of their own.
+        self.conv_norm_relus = [layer for layer in self if isinstance(layer, nn.Conv2d)]
+        self.fcs = [layer for layer in self if isinstance(layer, nn.Linear)]
         # After all layers are made, so that a seed gives the same start values as in detectron2.
-        for layer in self:
-            if isinstance(layer, nn.Conv2d):
-                msra_fill(layer)
-            elif isinstance(layer, nn.Linear):
-                xavier_fill(layer)
+        for convolution in self.conv_norm_relus:
+            msra_fill(convolution)
+        for linear in self.fcs:
+            xavier_fill(linear)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:

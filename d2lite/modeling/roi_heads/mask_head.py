@@ -177,6 +177,8 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):  # type: ignore
         for number, width in enumerate(conv_dims[:-1], start=1):
             self.add_module(f"mask_fcn{number}", conv_relu(channels, width, conv_norm))
             channels = width
+        # Heads written for detectron2 walk through it in `layers` of their own.
+        self.conv_norm_relus = list(self)
         self.deconv = ConvTranspose2d(channels, conv_dims[-1], kernel_size=2, stride=2)
         self.add_module("deconv_relu", nn.ReLU())
         self.predictor = (

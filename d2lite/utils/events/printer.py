@@ -55,8 +55,7 @@ class CommonMetricPrinter(EventWriter):
         if storage.iter == self._max_iter or self._has_told(storage):
             # After training, hooks write once more for results; the progress was printed before.
             return
-        seconds_left = self._estimate_seconds_left(storage)
-        fields = self._collect_fields(storage, seconds_left)
+        fields = self._collect_fields(storage, self._get_eta(storage))
         is_shown = on_terminal()
         if is_shown:
             live_line.show(
@@ -75,15 +74,13 @@ class CommonMetricPrinter(EventWriter):
         put_at = [at for name, (_, at) in storage.latest().items() if "/" not in name]
         return max(put_at, default=storage.iter) <= self._last_write[0] < storage.iter
 
-    def _collect_fields(
-        self, storage: EventStorage, seconds_left: float | None
-    ) -> list[tuple[str, str]]:
+    def _collect_fields(self, storage: EventStorage, eta: str | None) -> list[tuple[str, str]]:
         shown = storage.latest_with_smoothing_hint(self._window_size)
         fields = [("iter", f"{storage.iter:>{len(str(self._max_iter or 0))}}")]
         if "epoch" in shown:
             fields.append(("epoch", f"{shown['epoch'][0]:.2f}"))
-        if seconds_left is not None:
-            fields.append(("eta", str(datetime.timedelta(seconds=int(seconds_left)))))
+        if eta is not None:
+            fields.append(("eta", eta))
         fields += [
             (name, f"{value:#.4g}")
             for name, (value, _) in shown.items()
@@ -107,8 +104,11 @@ class CommonMetricPrinter(EventWriter):
         filled = 10 * done // self._max_iter
         return f"[{'=' * filled}{' ' * (10 - filled)}] {done}/{self._max_iter}"
 
-    def _estimate_seconds_left(self, storage: EventStorage) -> float | None:
-        """Seconds to the end, also put as the scalar "eta_seconds"; None while unknown."""
+    def _get_eta(self, storage: EventStorage) -> str | None:
+        """The time to the end, also put as the scalar "eta_seconds"; None while unknown.
+
+        Printers of others call it, too, as in detectron2.
+        """
         now = time.perf_counter()
         last, self._last_write = self._last_write, (storage.iter, now)
         if self._max_iter is None:
@@ -121,7 +121,7 @@ class CommonMetricPrinter(EventWriter):
             return None
         seconds = per_iteration * (self._max_iter - storage.iter - 1)
         storage.put_scalar("eta_seconds", seconds, smoothing_hint=False)
-        return seconds
+        return str(datetime.timedelta(seconds=int(seconds)))
 
 
 def _most_telling_first(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:

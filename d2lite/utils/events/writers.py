@@ -39,30 +39,53 @@ class NewScalars:
     """Remembers up to which iteration the scalars of a storage were taken."""
 
     def __init__(self, window_size: int) -> None:
-        self._window_size = window_size
-        self._last_iteration: int | None = None
+        self.window_size = window_size
+        self.last_iteration: int | None = None
 
     def skip_until(self, iteration: int) -> None:
         """Leave out what an earlier part of the run has written, up to this iteration."""
-        self._last_iteration = iteration
+        self.last_iteration = iteration
 
     def take(self, storage: EventStorage) -> dict[int, dict[str, float]]:
         """Scalars with a value newer than the last call's: iteration -> name -> value."""
-        if self._last_iteration is None:
-            self._last_iteration = storage.resumed_after
+        if self.last_iteration is None:
+            self.last_iteration = storage.resumed_after
         by_iteration: dict[int, dict[str, float]] = defaultdict(dict)
         for name, (value, iteration) in storage.latest_with_smoothing_hint(
-            self._window_size
+            self.window_size
         ).items():
-            if iteration > self._last_iteration:
+            if iteration > self.last_iteration:
                 by_iteration[iteration][name] = value
         if by_iteration:
-            self._last_iteration = max(by_iteration)
-            storage.written_until = max(storage.written_until, self._last_iteration)
+            self.last_iteration = max(by_iteration)
+            storage.written_until = max(storage.written_until, self.last_iteration)
         return dict(sorted(by_iteration.items()))
 
 
-class JSONWriter(EventWriter):
+class ScalarWriter(EventWriter):
+    """A writer of new scalars; a subclass with a `write` of its own has detectron2's names."""
+
+    def __init__(self, window_size: int) -> None:
+        """Begin with the first iteration; `window_size` as in the subclass."""
+        self._new_scalars = NewScalars(window_size)
+
+    @property
+    def _window_size(self) -> int:
+        """Iterations in the median of scalars that hint at smoothing."""
+        return self._new_scalars.window_size
+
+    @property
+    def _last_write(self) -> int:
+        """The last iteration whose scalars are written, -1 before the first."""
+        last = self._new_scalars.last_iteration
+        return -1 if last is None else last
+
+    @_last_write.setter
+    def _last_write(self, iteration: int) -> None:
+        self._new_scalars.skip_until(iteration)
+
+
+class JSONWriter(ScalarWriter):
     r"""One JSON object a line in a file, such as `{"iteration": 19, "lr": 0.01, ...}`.
 
     A number that is not finite is written as null.
@@ -90,7 +113,7 @@ class JSONWriter(EventWriter):
                 f"Cannot write metrics to {self._path}: {err.strerror}. "
                 "Choose another folder with OUTPUT_DIR, or free this one."
             ) from err
-        self._new_scalars = NewScalars(window_size)
+        super().__init__(window_size)
         self._is_continued = False
         self._unwritten = b""
 
@@ -181,7 +204,7 @@ def _iteration_of(line: bytes) -> int:
     return iteration if isinstance(iteration, int) else -1
 
 
-class TensorboardXWriter(EventWriter):
+class TensorboardXWriter(ScalarWriter):
     """Scalars, images and histograms as a TensorBoard event file."""
 
     def __init__(self, log_dir: str, window_size: int = 20, **kwargs: Any) -> None:
@@ -194,7 +217,7 @@ class TensorboardXWriter(EventWriter):
         """
         self._log_dir = log_dir
         self._options = kwargs
-        self._new_scalars = NewScalars(window_size)
+        super().__init__(window_size)
 
     def write(self) -> None:
         """Write new scalars, and the images and histograms, which the storage then forgets."""

@@ -46,6 +46,12 @@ class Draws(Detector):
         return [{"size": size} for size in output_sizes(batched_inputs, [(1, 2)])]
 
 
+def test_an_image_can_be_moved_as_models_of_detectron2_do():
+    model = Draws()
+    image = torch.ones(3, 2, 2, dtype=torch.uint8)
+    assert model._move_to_current_device(image).device == model.device
+
+
 def test_images_are_normalised_and_padded_with_the_mean():
     small = torch.tensor([5, 10, 19], dtype=torch.uint8).view(3, 1, 1).expand(3, 5, 6)
     large = torch.full((3, 9, 4), 7.0)

@@ -205,6 +205,24 @@ def test_box_head_tells_its_output_shape():
     assert spatial.output_shape.height == 3
 
 
+def test_heads_can_be_walked_through_by_their_kinds_of_layers():
+    """Heads written for detectron2 do so in a `forward` or `layers` of their own."""
+    shape, regions = ShapeSpec(channels=4, height=3, width=3), torch.rand(2, 4, 3, 3)
+    boxes = FastRCNNConvFCHead(shape, conv_dims=[6], fc_dims=[10, 5], conv_norm="")
+    x = regions
+    for layer in boxes.conv_norm_relus:
+        x = layer(x)
+    x = x.flatten(1)
+    for layer in boxes.fcs:
+        x = layer(x).relu()
+    assert x.equal(boxes(regions))
+    masks = MaskRCNNConvUpsampleHead(shape, num_classes=2, conv_dims=[6, 7, 8])
+    x = regions
+    for layer in masks.conv_norm_relus:
+        x = layer(x)
+    assert masks.predictor(masks.deconv(x).relu()).equal(masks.layers(regions))
+
+
 def test_mask_loss_reads_the_true_class_inside_the_box():
     """Source: a mask that fills its box; logit 2 inside costs log(1 + exp(-2)) in every cell."""
     found = proposals_of([BOXES[0]])
