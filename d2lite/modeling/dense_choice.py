@@ -4,16 +4,17 @@ N images, R cells of all levels, C classes, D detections.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from d2lite.config import CfgNode
 from d2lite.layers import SoftNMS
 from d2lite.structures import Boxes, Instances
 
 from .dense_decoding import best_above
-from .keep_best import refuse_soft, suppress
+from .keep_best import refuse_soft, soft_nms_arguments, suppress
 from .padded import PaddedBoxes, best_pairs, clip_to_sizes, detect_padded, take_rows
 
 
@@ -102,3 +103,19 @@ class DenseChoice(NamedTuple):
             scores.shape[2],
         )
         return best, rows.gather(1, chosen)
+
+
+def choice_arguments(cfg: CfgNode, node: CfgNode) -> dict[str, Any]:
+    """How a detector chooses, as its arguments `test_score_thresh` and so on.
+
+    Args:
+        cfg: the whole config; TEST is read.
+        node: the detector's own, with SCORE_THRESH_TEST, TOPK_CANDIDATES_TEST, NMS_THRESH_TEST.
+    """
+    return {
+        "test_score_thresh": node.SCORE_THRESH_TEST,
+        "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
+        "test_nms_thresh": node.NMS_THRESH_TEST,
+        "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        **soft_nms_arguments(cfg),
+    }

@@ -18,9 +18,10 @@ from d2lite.utils.process_means import is_first_pass, mean_over_processes, pass_
 
 from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform, Box2BoxTransformLinear
+from ..dense_choice import choice_arguments
 from ..dense_decoding import decode_best, decode_best_padded
 from ..dense_predictions import permute_to_N_HWA_K
-from ..keep_best import refuse_soft, soft_nms_arguments, suppress
+from ..keep_best import refuse_soft, suppress
 from ..padded import PaddedBoxes, detect_padded
 from ..training_visualization import log_boxes_and_truth, should_visualize
 from .detector import Batch, Detector, common_arguments, postprocess_batch
@@ -363,11 +364,7 @@ class DenseDetector(Detector):
             "num_classes": node.NUM_CLASSES,
             "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
             "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
-            "test_score_thresh": node.SCORE_THRESH_TEST,
-            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
-            "test_nms_thresh": node.NMS_THRESH_TEST,
-            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            **soft_nms_arguments(cfg),
+            **choice_arguments(cfg, node),
         }
 
     @staticmethod

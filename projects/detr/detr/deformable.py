@@ -19,7 +19,6 @@ from d2lite.modeling.transformer import (
     Decoded,
     Memory,
     Predictions,
-    SetCriterion,
     Targets,
     aux_endings,
     inverse_sigmoid,
@@ -67,10 +66,7 @@ class DeformableDETR(QueryDetector):
         box_refine: each layer moves the boxes of the layer before.
         two_stage: queries start at the cells of the best score; needs `box_refine`.
         deep_supervision: losses of all layers, not of the last alone.
-        criterion: see `QueryDetector`.
-        test_topk_per_image: likewise.
-        pixel_mean: see `Detector`.
-        pixel_std: likewise.
+        **others: see `QueryDetector`.
 
     Raises:
         ConfigError: for two stages without refinement, or for fewer maps than those in use.
@@ -94,18 +90,9 @@ class DeformableDETR(QueryDetector):
         box_refine: bool,
         two_stage: bool,
         deep_supervision: bool,
-        criterion: SetCriterion,
-        test_topk_per_image: int,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
+        **others: Any,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            criterion=criterion,
-            test_topk_per_image=test_topk_per_image,
-            pixel_mean=pixel_mean,
-            pixel_std=pixel_std,
-        )
+        super().__init__(backbone=backbone, **others)
         if two_stage and not box_refine:
             raise ConfigError("MODEL.DETR.TWO_STAGE needs MODEL.DETR.WITH_BOX_REFINE True.")
         self.num_classes, self.num_queries = num_classes, num_queries

@@ -20,7 +20,6 @@ from d2lite.modeling.transformer import (
     Decoded,
     EncoderLayer,
     Predictions,
-    SetCriterion,
     Targets,
     aux_endings,
     sine_position_encoding,
@@ -167,10 +166,7 @@ class Detr(QueryDetector):
         temperature: see `sine_position_encoding`.
         offset: likewise.
         deep_supervision: losses of all layers, not of the last alone.
-        criterion: see `QueryDetector`.
-        test_topk_per_image: likewise.
-        pixel_mean: see `Detector`.
-        pixel_std: likewise.
+        **others: see `QueryDetector`.
 
     Source: Carion 2020, arXiv:2005.12872.
     """
@@ -190,18 +186,9 @@ class Detr(QueryDetector):
         temperature: float,
         offset: float,
         deep_supervision: bool,
-        criterion: SetCriterion,
-        test_topk_per_image: int,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
+        **others: Any,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            criterion=criterion,
-            test_topk_per_image=test_topk_per_image,
-            pixel_mean=pixel_mean,
-            pixel_std=pixel_std,
-        )
+        super().__init__(backbone=backbone, **others)
         self.in_feature = in_features[-1]
         self.waves = partial(sine_position_encoding, temperature=temperature, offset=offset)
         self.deep_supervision = deep_supervision

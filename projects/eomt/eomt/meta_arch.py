@@ -3,7 +3,6 @@
 N images, Q queries, P tokens that belong to no cell, H x W cells, D channels, K classes.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from d2lite.layers.batch_norm import LayerNorm
 from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.backbone import TimmViT
 from d2lite.modeling.meta_arch.mask_queries import MaskQueries, mask_query_arguments
-from d2lite.modeling.transformer import MaskCriterion
 from d2lite.utils.errors import ConfigError, ExportError
 from d2lite.utils.events import get_event_storage, has_event_storage
 from d2lite.utils.keyed_rng import image_generator
@@ -44,17 +42,7 @@ class EoMT(MaskQueries):
         norm_eps: added to the variance in the norms of the backbone; 0 leaves what it has.
         max_iter: iterations of the training, by which masks are given up; None keeps them.
         annealing_power: power of the share of the time that is left.
-        criterion: see `MaskQueries`, as the rest.
-        object_mask_threshold: see there.
-        overlap_threshold: see there.
-        metadata: see there.
-        sem_seg_postprocess_before_inference: see there.
-        pixel_mean: see there.
-        pixel_std: see there.
-        semantic_on: see there.
-        panoptic_on: see there.
-        instance_on: see there.
-        test_topk_per_image: see there.
+        **others: see `MaskQueries`.
 
     Raises:
         ConfigError: for another backbone, or fewer blocks than asked for.
@@ -77,32 +65,9 @@ class EoMT(MaskQueries):
         norm_eps: float,
         max_iter: int | None,
         annealing_power: float,
-        criterion: MaskCriterion,
-        object_mask_threshold: float,
-        overlap_threshold: float,
-        metadata: Any,
-        sem_seg_postprocess_before_inference: bool,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        semantic_on: bool,
-        panoptic_on: bool,
-        instance_on: bool,
-        test_topk_per_image: int,
+        **others: Any,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            criterion=criterion,
-            object_mask_threshold=object_mask_threshold,
-            overlap_threshold=overlap_threshold,
-            metadata=metadata,
-            sem_seg_postprocess_before_inference=sem_seg_postprocess_before_inference,
-            pixel_mean=pixel_mean,
-            pixel_std=pixel_std,
-            semantic_on=semantic_on,
-            panoptic_on=panoptic_on,
-            instance_on=instance_on,
-            test_topk_per_image=test_topk_per_image,
-        )
+        super().__init__(backbone=backbone, **others)
         if not isinstance(backbone, TimmViT) or not backbone.takes_tokens:
             raise ConfigError(
                 "EoMT needs a plain vision transformer without windows: MODEL.BACKBONE.NAME "

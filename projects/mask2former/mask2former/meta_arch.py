@@ -3,7 +3,6 @@
 N images, Q queries, K classes.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +13,6 @@ from d2lite.modeling import META_ARCH_REGISTRY, Backbone, build_sem_seg_head
 from d2lite.modeling.meta_arch.mask_queries import MaskQueries, mask_query_arguments
 
 from .config import follow_own_defaults
-from .criterion import SetCriterion
 
 
 @META_ARCH_REGISTRY.register()
@@ -24,22 +22,10 @@ class MaskFormer(MaskQueries):
     Args:
         backbone: see `Detector`.
         sem_seg_head: see `MaskFormerHead`.
-        criterion: see `SetCriterion`.
         num_queries: Q.
-        object_mask_threshold: see `panoptic_segments`.
-        overlap_threshold: likewise.
-        metadata: of the training set; its thing_dataset_id_to_contiguous_id says which classes
-            are objects.
         size_divisibility: sides of the network's input are multiples of this; what the backbone
             needs if negative.
-        sem_seg_postprocess_before_inference: bring masks to the size of the result before
-            classes of pixels are computed, not after.
-        pixel_mean: see `Detector`.
-        pixel_std: likewise.
-        semantic_on: give classes of pixels.
-        panoptic_on: give segments.
-        instance_on: give objects.
-        test_topk_per_image: objects of an image.
+        **others: see `MaskQueries`.
 
     Source: Cheng 2022, arXiv:2112.01527.
     """
@@ -52,34 +38,11 @@ class MaskFormer(MaskQueries):
         *,
         backbone: Backbone,
         sem_seg_head: nn.Module,
-        criterion: SetCriterion,
         num_queries: int,
-        object_mask_threshold: float,
-        overlap_threshold: float,
-        metadata: Any,
         size_divisibility: int,
-        sem_seg_postprocess_before_inference: bool,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        semantic_on: bool,
-        panoptic_on: bool,
-        instance_on: bool,
-        test_topk_per_image: int,
+        **others: Any,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            criterion=criterion,
-            object_mask_threshold=object_mask_threshold,
-            overlap_threshold=overlap_threshold,
-            metadata=metadata,
-            sem_seg_postprocess_before_inference=sem_seg_postprocess_before_inference,
-            pixel_mean=pixel_mean,
-            pixel_std=pixel_std,
-            semantic_on=semantic_on,
-            panoptic_on=panoptic_on,
-            instance_on=instance_on,
-            test_topk_per_image=test_topk_per_image,
-        )
+        super().__init__(backbone=backbone, **others)
         self.sem_seg_head = sem_seg_head
         self.num_queries = num_queries
         self.size_divisibility = (

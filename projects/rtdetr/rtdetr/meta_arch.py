@@ -39,12 +39,9 @@ class RTDETR(QueryDetector):
         backbone: see `Detector`.
         encoder: maps of the backbone -> maps that have seen each other.
         decoder: encoded maps -> classes and boxes of queries.
-        criterion: the losses.
         mask_head: predicts masks of queries; None for boxes alone.
         in_features: maps of the backbone that are used, finest first.
-        test_topk_per_image: objects of an image.
-        pixel_mean: see `Detector`.
-        pixel_std: likewise.
+        **others: see `QueryDetector`.
 
     Source: Zhao 2023, arXiv:2304.08069; Lv 2024, arXiv:2407.17140; Peng 2024, arXiv:2410.13842.
     """
@@ -58,20 +55,11 @@ class RTDETR(QueryDetector):
         backbone: Backbone,
         encoder: HybridEncoder,
         decoder: QueryDecoder,
-        criterion: SetCriterion,
         mask_head: QueryMaskHead | None = None,
         in_features: Sequence[str],
-        test_topk_per_image: int,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
+        **others: Any,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            criterion=criterion,
-            test_topk_per_image=test_topk_per_image,
-            pixel_mean=pixel_mean,
-            pixel_std=pixel_std,
-        )
+        super().__init__(backbone=backbone, **others)
         self.encoder, self.decoder, self.mask_head = encoder, decoder, mask_head
         self.in_features = list(in_features)
         strides = [backbone.output_shape()[name].stride for name in self.in_features]

@@ -11,20 +11,14 @@ import torch
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import SoftNMS, giou_loss, quality_focal_loss
-from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
+from d2lite.layers import giou_loss, quality_focal_loss
+from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.assigning import Assignment, assign_by_soft_labels
 from d2lite.modeling.backbone.backbone import check_maps
-from d2lite.modeling.dense_choice import DenseChoice
 from d2lite.modeling.dense_predictions import cell_corners, cells_first
 from d2lite.modeling.dynamic_convs import kernel_sizes
-from d2lite.modeling.keep_best import soft_nms_arguments
-from d2lite.modeling.meta_arch.detector import (
-    Batch,
-    common_arguments,
-    output_sizes,
-    postprocess_batch,
-)
+from d2lite.modeling.meta_arch.cell_detector import CellDetector, without_cells
+from d2lite.modeling.meta_arch.detector import Batch, output_sizes
 from d2lite.modeling.padded import rows_of, take_rows
 from d2lite.structures import Instances
 from d2lite.utils.events import log_scalars
@@ -58,77 +52,53 @@ class Cells(NamedTuple):
 
 
 @META_ARCH_REGISTRY.register()
-class RTMDet(Detector):
+class RTMDet(CellDetector):
     """A score and a box for every cell; with a mask head also the kernels of a mask.
 
     Args:
-        backbone: see `Detector`.
         head: maps -> predictions of each cell.
         mask_head: maps -> prototypes of masks; None for boxes alone.
         in_features: the maps, finest first.
-        num_classes: C.
         topk: see `assign_by_soft_labels`.
         box_weight: of the loss of boxes.
         mask_weight: of the loss of masks.
         max_masks: cells of an image whose masks a training step compares, at most; 0 for all.
-        test_score_thresh: detections must score higher.
-        test_topk_candidates: detections of each level that NMS is given.
-        test_nms_thresh: IoU above which detections of a class suppress each other.
-        max_detections_per_image: at most so many are returned.
-        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
         mask_threshold: pixels of a mask have at least this probability.
-        pixel_mean: see `Detector`.
-        pixel_std: likewise.
+        **others: see `CellDetector`.
 
     Source: Lyu 2022, arXiv:2212.07784.
     """
 
-    predicts = frozenset({"instances"})
     compiled_parts = ("backbone", "head", "mask_head")
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: Backbone,
         head: RTMDetHead,
         mask_head: MaskFeatures | None = None,
         in_features: Sequence[str],
-        num_classes: int,
         topk: int = 13,
         box_weight: float = 2.0,
         mask_weight: float = 2.0,
         max_masks: int = 0,
-        test_score_thresh: float = 0.05,
-        test_topk_candidates: int = 1000,
-        test_nms_thresh: float = 0.6,
-        max_detections_per_image: int = 100,
-        soft_nms: SoftNMS | None = None,
         mask_threshold: float = 0.5,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
+        **others: Any,
     ) -> None:
-        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
-        self.head = head
+        super().__init__(head=head, **others)
         self.mask_head = mask_head
         self.in_features = list(in_features)
-        self.num_classes = num_classes
         self.topk = topk
         self.box_weight = box_weight
         self.mask_weight = mask_weight
         self.max_masks = max_masks
-        self.test_score_thresh = test_score_thresh
-        self.test_topk_candidates = test_topk_candidates
-        self.test_nms_thresh = test_nms_thresh
-        self.max_detections_per_image = max_detections_per_image
-        self.soft_nms = soft_nms
         self.mask_threshold = mask_threshold
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL.RTMDET`, `MODEL.MASK_ON` and `TEST.DETECTIONS_PER_IMAGE`."""
         node = cfg.MODEL.RTMDET
-        arguments = common_arguments(cfg)
+        arguments = cls._arguments_from(cfg, node)
         known = arguments["backbone"].output_shape()
         check_maps("the backbone", node.IN_FEATURES, list(known), "MODEL.RTMDET.IN_FEATURES")
         shapes = [known[name] for name in node.IN_FEATURES]
@@ -157,16 +127,10 @@ class RTMDet(Detector):
             ),
             "mask_head": mask_head,
             "in_features": node.IN_FEATURES,
-            "num_classes": node.NUM_CLASSES,
             "topk": node.TOPK,
             "box_weight": node.BOX_WEIGHT,
             "mask_weight": node.MASK_WEIGHT,
             "max_masks": node.MAX_MASKS,
-            "test_score_thresh": node.SCORE_THRESH_TEST,
-            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
-            "test_nms_thresh": node.NMS_THRESH_TEST,
-            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            **soft_nms_arguments(cfg),
             "mask_threshold": node.MASK_THRESH_TEST,
         }
 
@@ -214,12 +178,8 @@ class RTMDet(Detector):
         """
         images = self.preprocess_image(batched_inputs)
         cells, prototypes = self._run(images.tensor)
-        scores = cells.logits.float().sigmoid()
-        found = [
-            self._choice.detect(boxes, of_image, cells.counts, size)
-            for boxes, of_image, size in zip(cells.boxes, scores, images.image_sizes, strict=True)
-        ]
-        results = postprocess_batch(found, batched_inputs, images.image_sizes)
+        scores, sizes = cells.logits.float().sigmoid(), images.image_sizes
+        results = self._detect(cells.boxes, scores, cells.counts, batched_inputs, sizes)
         if prototypes is not None:
             sizes = output_sizes(batched_inputs, images.image_sizes)
             for i, (result, size) in enumerate(zip(results, sizes, strict=True)):
@@ -228,9 +188,7 @@ class RTMDet(Detector):
                 own.pred_masks = paste_masks(
                     logits, self.head.strides[0], images.image_sizes[i], size, self.mask_threshold
                 )
-        for result in results:
-            result["instances"].remove("cell")
-        return results
+        return without_cells(results)
 
     @property
     def soft_mask_threshold(self) -> float:  # type: ignore[override]  # of logits
@@ -256,16 +214,6 @@ class RTMDet(Detector):
             )
             outputs |= found.placed({"soft_masks": logits}, rows)
         return outputs
-
-    @property
-    def _choice(self) -> DenseChoice:
-        return DenseChoice(
-            self.test_score_thresh,
-            self.test_topk_candidates,
-            self.test_nms_thresh,
-            self.max_detections_per_image,
-            self.soft_nms,
-        )
 
     def _run(self, images: Tensor) -> tuple[Cells, Tensor | None]:
         """What the network says of (N, 3, H, W) images, and the prototypes of masks."""

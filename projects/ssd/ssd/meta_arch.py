@@ -15,9 +15,9 @@ from d2lite.config import CfgNode, configurable
 from d2lite.layers import ShapeSpec, SoftNMS
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone
 from d2lite.modeling.anchor_generator import build_anchor_generator
+from d2lite.modeling.assigning import learners_of
 from d2lite.modeling.box_regression import Box2BoxTransform, box_regression_loss
-from d2lite.modeling.dense_predictions import permute_to_N_HWA_K
-from d2lite.modeling.keep_best import soft_nms_arguments
+from d2lite.modeling.dense_choice import choice_arguments
 from d2lite.modeling.meta_arch.dense_detector import DenseDetector
 from d2lite.modeling.meta_arch.detector import common_arguments
 from d2lite.structures import Boxes, ImageList, Instances
@@ -165,11 +165,7 @@ class SSD(DenseDetector):
             "iou_threshold": node.IOU_THRESHOLD,
             "negatives_per_positive": node.NEGATIVES_PER_POSITIVE,
             "smooth_l1_beta": node.SMOOTH_L1_BETA,
-            "test_score_thresh": node.SCORE_THRESH_TEST,
-            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
-            "test_nms_thresh": node.NMS_THRESH_TEST,
-            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            **soft_nms_arguments(cfg),
+            **choice_arguments(cfg, node),
             "vis_period": cfg.VIS_PERIOD,
             "input_format": cfg.INPUT.FORMAT,
         }
@@ -191,20 +187,16 @@ class SSD(DenseDetector):
             ]
         )
         is_object = owner >= 0
-        image, row = is_object.nonzero(as_tuple=True)
-        # Boxes of all images in a row; an owner counts from the first box of its own image.
-        counts = [len(gt) for gt in gt_instances]
-        firsts = torch.tensor([0, *counts], device=owner.device).cumsum(0)
-        wanted = owner[image, row] + firsts[image]
+        image, row, boxes, classes = learners_of(owner, gt_instances)
         labels = torch.full_like(owner, self.num_classes)
-        labels[image, row] = torch.cat([gt.gt_classes for gt in gt_instances])[wanted]
+        labels[image, row] = classes
         losses = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")
         negatives = hard_negatives(losses.detach(), is_object, self.negatives_per_positive)
         box_loss = box_regression_loss(
             anchors[row],
             self.box2box_transform,
             deltas[image, row],
-            torch.cat([gt.gt_boxes.tensor for gt in gt_instances])[wanted],
+            boxes,
             smooth_l1_beta=self.smooth_l1_beta,
         )
         log_scalars(num_pos_anchors=len(row) / len(gt_instances))
@@ -217,20 +209,9 @@ class SSD(DenseDetector):
             "loss_bbox": (box_loss + deltas.flatten()[:0].sum()) / normalizer,
         }
 
-    def forward_inference(
-        self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]
-    ) -> list[Instances]:
-        """Detect in each image; arguments as in `DenseDetector`."""
-        anchors = self.anchor_generator(features)
-        return self._detect(anchors, *self._scores_and_deltas(predictions), images.image_sizes)
-
-    def _by_anchor(self, predictions: Sequence[list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    def _by_anchor(self, predictions: Sequence[list[Tensor]]) -> list[list[Tensor]]:
         """(N, Ri, C + 1) logits and (N, Ri, 4) deltas of each map."""
-        logits, deltas = predictions
-        return (
-            [permute_to_N_HWA_K(x, self.num_classes + 1) for x in logits],
-            [permute_to_N_HWA_K(x, 4) for x in deltas],
-        )
+        return self._transpose_dense_predictions(predictions, [self.num_classes + 1, 4])
 
     def _scores_and_deltas(
         self, predictions: Sequence[list[Tensor]]

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import ShapeSpec, SoftNMS
+from d2lite.layers import ShapeSpec
 from d2lite.layers.batch_norm import Norm
-from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
-from d2lite.modeling.assigning import CellAssignment, assign_in_cells
+from d2lite.modeling import META_ARCH_REGISTRY
+from d2lite.modeling.assigning import CellAssignment, assign_in_cells, learners_of
 from d2lite.modeling.dense_choice import DenseChoice
 from d2lite.modeling.dense_predictions import cell_corners, permute_to_N_HWA_K
-from d2lite.modeling.keep_best import soft_nms_arguments
-from d2lite.modeling.meta_arch.detector import Batch, common_arguments, postprocess_batch
+from d2lite.modeling.meta_arch.cell_detector import CellDetector, without_cells
+from d2lite.modeling.meta_arch.detector import Batch
 from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import log_scalars
@@ -94,88 +94,57 @@ class AnchorPredictions(NamedTuple):
 
 
 @META_ARCH_REGISTRY.register()
-class YOLOV3(Detector):
+class YOLOV3(CellDetector):
     """A score and a box for every anchor.
 
     Args:
-        backbone: images -> feature maps, from coarse to fine, all of which are used.
-        head: maps -> predictions of each.
+        head: maps -> predictions of each; all maps of the backbone are used, from coarse to fine.
         anchors: width and height of the anchors of a cell in pixels, of each map; as many of each.
-        num_classes: C.
         iou_threshold: of both bounds of `assign_in_cells`.
         box_weight: of the losses of centres and sizes.
-        test_score_thresh: the class of a detection must score higher.
-        test_object_thresh: the object of a detection must score at least this.
-        test_topk_candidates: detections of each map that NMS is given.
-        test_nms_thresh: IoU above which detections of a class suppress each other.
-        max_detections_per_image: at most so many are returned.
-        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
-        pixel_mean: see `Detector`.
-        pixel_std: likewise.
+        test_object_thresh: the object of a detection must score at least this; its class higher
+            than `test_score_thresh`.
+        **others: see `CellDetector`.
 
     Source: Redmon 2018, arXiv:1804.02767.
     """
-
-    predicts = frozenset({"instances"})
-    compiled_parts = ("backbone", "head")
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: Backbone,
         head: YOLOv3Head,
         anchors: Sequence[Sequence[Sequence[float]]],
-        num_classes: int,
         iou_threshold: float = 0.5,
         box_weight: float = 2.0,
-        test_score_thresh: float = 0.05,
         test_object_thresh: float = 0.005,
-        test_topk_candidates: int = 1000,
-        test_nms_thresh: float = 0.45,
-        max_detections_per_image: int = 100,
-        soft_nms: SoftNMS | None = None,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
+        **others: Any,
     ) -> None:
-        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
-        self.head = head
-        self.strides = [shape.stride for shape in backbone.output_shape().values()]
+        super().__init__(head=head, **{"test_nms_thresh": 0.45, **others})
+        self.strides = [shape.stride for shape in self.backbone.output_shape().values()]
         if len(anchors) != len(self.strides) or len({len(level) for level in anchors}) != 1:
             raise ConfigError(
                 f"MODEL.YOLOV3.ANCHORS has {[len(level) for level in anchors]} anchors for maps of "
                 f"the strides {self.strides}; give each map a list, all of one length."
             )
         self.register_buffer("anchors", torch.tensor(anchors).float(), persistent=False)
-        self.num_classes = num_classes
         self.iou_threshold = iou_threshold
         self.box_weight = box_weight
-        self.test_score_thresh = test_score_thresh
         self.test_object_thresh = test_object_thresh
-        self.test_topk_candidates = test_topk_candidates
-        self.test_nms_thresh = test_nms_thresh
-        self.max_detections_per_image = max_detections_per_image
-        self.soft_nms = soft_nms
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL.YOLOV3` and `TEST.DETECTIONS_PER_IMAGE`."""
         node = cfg.MODEL.YOLOV3
-        arguments = common_arguments(cfg)
+        arguments = cls._arguments_from(cfg, node)
         shapes = list(arguments["backbone"].output_shape().values())
         return {
             **arguments,
             "head": YOLOv3Head(shapes, len(node.ANCHORS[0]), node.NUM_CLASSES, node.NORM),
             "anchors": node.ANCHORS,
-            "num_classes": node.NUM_CLASSES,
             "iou_threshold": node.IOU_THRESHOLD,
             "box_weight": node.BOX_WEIGHT,
-            "test_score_thresh": node.SCORE_THRESH_TEST,
             "test_object_thresh": node.OBJECT_THRESH_TEST,
-            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
-            "test_nms_thresh": node.NMS_THRESH_TEST,
-            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            **soft_nms_arguments(cfg),
         }
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
@@ -187,12 +156,7 @@ class YOLOV3(Detector):
         owner = torch.stack([one.owner for one in found])
         is_object = owner >= 0
         counts = is_object | torch.stack([one.is_background for one in found])
-        image, row = is_object.nonzero(as_tuple=True)
-        # Boxes of all images in a row; an owner counts from the first box of its own image.
-        firsts = torch.tensor([0, *(len(gt) for gt in truth)], device=owner.device).cumsum(0)
-        wanted = owner[image, row] + firsts[image]
-        boxes = torch.cat([gt.gt_boxes.tensor for gt in truth])[wanted]
-        classes = torch.cat([gt.gt_classes for gt in truth])[wanted]
+        image, row, boxes, classes = learners_of(owner, truth)
         places = ((boxes[:, :2] + boxes[:, 2:]) / 2 - cells.centres[row]) / cells.strides[row, None]
         scales = (boxes[:, 2:] - boxes[:, :2]) / cells.sizes[row]
         log_scalars({"yolov3/num_positive_anchors": len(row) / len(truth)})
@@ -216,15 +180,9 @@ class YOLOV3(Detector):
         """{"instances": detections} of each image, in pixels of `height` and `width`."""
         images = self.preprocess_image(batched_inputs)
         cells = self._run(images.tensor)
-        found = [
-            self._choice.detect(boxes, scores, cells.counts, size)
-            for boxes, scores, size in zip(
-                cells.boxes(), self._scores(cells), images.image_sizes, strict=True
-            )
-        ]
-        for instances in found:
-            instances.remove("cell")
-        return postprocess_batch(found, batched_inputs, images.image_sizes)
+        scores, sizes = self._scores(cells), images.image_sizes
+        found = self._detect(cells.boxes(), scores, cells.counts, batched_inputs, sizes)
+        return without_cells(found)
 
     def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         """See `Detector.predict_padded`."""
@@ -236,13 +194,7 @@ class YOLOV3(Detector):
     @property
     def _choice(self) -> DenseChoice:
         # `_scores` applies the thresholds, which are of class and object by themselves.
-        return DenseChoice(
-            0.0,
-            self.test_topk_candidates,
-            self.test_nms_thresh,
-            self.max_detections_per_image,
-            self.soft_nms,
-        )
+        return super()._choice._replace(score_thresh=0.0)
 
     def _run(self, images: Tensor) -> AnchorPredictions:
         """What the network predicts for (N, 3, H, W) normalised images."""

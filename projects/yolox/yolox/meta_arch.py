@@ -11,14 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import SoftNMS
-from d2lite.modeling import META_ARCH_REGISTRY, Backbone, Detector
-from d2lite.modeling.assigning import Assignment, assign_by_sim_ota
+from d2lite.modeling import META_ARCH_REGISTRY
+from d2lite.modeling.assigning import Assignment, assign_by_sim_ota, learners_of
 from d2lite.modeling.backbone.backbone import check_maps
-from d2lite.modeling.dense_choice import DenseChoice
 from d2lite.modeling.dense_predictions import cell_corners, cells_first
-from d2lite.modeling.keep_best import soft_nms_arguments
-from d2lite.modeling.meta_arch.detector import Batch, common_arguments, postprocess_batch
+from d2lite.modeling.meta_arch.cell_detector import CellDetector, without_cells
+from d2lite.modeling.meta_arch.detector import Batch
 from d2lite.structures import Boxes, Instances, matched_pairwise_iou
 from d2lite.utils.events import get_event_storage, has_event_storage, log_scalars
 from d2lite.utils.process_means import mean_over_processes, own_share
@@ -46,72 +44,52 @@ class Cells(NamedTuple):
 
 
 @META_ARCH_REGISTRY.register()
-class YOLOX(Detector):
+class YOLOX(CellDetector):
     """A score and a box for every cell.
 
     Args:
-        backbone: see `Detector`.
         head: maps -> predictions of each cell.
         in_features: the maps, finest first.
-        num_classes: C.
         topk: see `assign_by_sim_ota`.
         center_radius: likewise, in strides.
         box_weight: of the loss of boxes.
         l1_from: the iteration of the training from which on boxes are also compared by L1; None
             for never.
-        test_score_thresh: detections must score higher.
-        test_topk_candidates: detections of each level that NMS is given.
-        test_nms_thresh: IoU above which detections of a class suppress each other.
-        max_detections_per_image: at most so many are returned.
-        soft_nms: let scores of overlapping boxes fall, in place of dropping these.
-        pixel_mean: the colour of the padding; the network sees pixels as they are.
-        pixel_std: see `Detector`.
+        **others: see `CellDetector`; `pixel_mean` is the colour of the padding, and the network
+            sees pixels as they are.
 
     Source: Ge 2021, arXiv:2107.08430.
     """
-
-    predicts = frozenset({"instances"})
-    compiled_parts = ("backbone", "head")
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: Backbone,
         head: YOLOXHead,
         in_features: Sequence[str],
-        num_classes: int,
         topk: int = 10,
         center_radius: float = 2.5,
         box_weight: float = 5.0,
         l1_from: int | None = None,
-        test_score_thresh: float = 0.01,
-        test_topk_candidates: int = 10000,
-        test_nms_thresh: float = 0.65,
-        max_detections_per_image: int = 100,
-        soft_nms: SoftNMS | None = None,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
+        **others: Any,
     ) -> None:
-        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
-        self.head = head
+        published = {
+            "test_score_thresh": 0.01,
+            "test_topk_candidates": 10000,
+            "test_nms_thresh": 0.65,
+        }
+        super().__init__(head=head, **{**published, **others})
         self.in_features = list(in_features)
-        self.num_classes = num_classes
         self.topk = topk
         self.center_radius = center_radius
         self.box_weight = box_weight
         self.l1_from = l1_from
-        self.test_score_thresh = test_score_thresh
-        self.test_topk_candidates = test_topk_candidates
-        self.test_nms_thresh = test_nms_thresh
-        self.max_detections_per_image = max_detections_per_image
-        self.soft_nms = soft_nms
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL.YOLOX`, `SOLVER.MAX_ITER` and `TEST.DETECTIONS_PER_IMAGE`."""
         node = cfg.MODEL.YOLOX
-        arguments = common_arguments(cfg)
+        arguments = cls._arguments_from(cfg, node)
         known = arguments["backbone"].output_shape()
         check_maps("the backbone", node.IN_FEATURES, list(known), "MODEL.YOLOX.IN_FEATURES")
         shapes = [known[name] for name in node.IN_FEATURES]
@@ -127,16 +105,10 @@ class YOLOX(Detector):
                 depthwise=node.DEPTHWISE,
             ),
             "in_features": node.IN_FEATURES,
-            "num_classes": node.NUM_CLASSES,
             "topk": node.TOPK,
             "center_radius": node.CENTER_RADIUS,
             "box_weight": node.BOX_WEIGHT,
             "l1_from": cfg.SOLVER.MAX_ITER - last if last else None,
-            "test_score_thresh": node.SCORE_THRESH_TEST,
-            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
-            "test_nms_thresh": node.NMS_THRESH_TEST,
-            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            **soft_nms_arguments(cfg),
         }
 
     def compute_losses(self, batched_inputs: Batch) -> dict[str, Tensor]:
@@ -146,14 +118,8 @@ class YOLOX(Detector):
         cells = self._run(images.tensor)
         found = [self._assign(cells, i, gt) for i, gt in enumerate(truth)]
         owner = torch.stack([one.owner for one in found])
-        image, row = (owner >= 0).nonzero(as_tuple=True)
+        image, row, boxes, classes = learners_of(owner, truth)
         quality = torch.stack([one.quality for one in found])[image, row]
-        # Boxes of all images in a row; an owner counts from the first box of its own image.
-        firsts = torch.tensor([0, *(len(gt) for gt in truth)], device=owner.device).cumsum(0)
-        wanted = owner[image, row] + firsts[image]
-        boxes = torch.cat([gt.gt_boxes.tensor for gt in truth])[wanted]
-        classes = torch.cat([gt.gt_classes for gt in truth])[wanted]
-
         log_scalars({"yolox/num_positive_cells": len(row) / len(found)})
         count = cells.logits.new_tensor(float(len(row)), dtype=torch.float32)
         normalizer = mean_over_processes(count).clamp(min=own_share())
@@ -179,31 +145,15 @@ class YOLOX(Detector):
         """{"instances": detections} of each image, in pixels of `height` and `width`."""
         images = self.preprocess_image(batched_inputs)
         cells = self._run(images.tensor)
-        found = [
-            self._choice.detect(boxes, scores, cells.counts, size)
-            for boxes, scores, size in zip(
-                cells.boxes, _scores(cells), images.image_sizes, strict=True
-            )
-        ]
-        for instances in found:
-            instances.remove("cell")
-        return postprocess_batch(found, batched_inputs, images.image_sizes)
+        scores, sizes = _scores(cells), images.image_sizes
+        found = self._detect(cells.boxes, scores, cells.counts, batched_inputs, sizes)
+        return without_cells(found)
 
     def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         """See `Detector.predict_padded`."""
         cells = self._run(images)
         found, _ = self._choice.detect_padded(cells.boxes, _scores(cells), cells.counts, sizes)
         return found._asdict()
-
-    @property
-    def _choice(self) -> DenseChoice:
-        return DenseChoice(
-            self.test_score_thresh,
-            self.test_topk_candidates,
-            self.test_nms_thresh,
-            self.max_detections_per_image,
-            self.soft_nms,
-        )
 
     def _run(self, images: Tensor) -> Cells:
         """What the network predicts for (N, 3, H, W) normalised images."""
