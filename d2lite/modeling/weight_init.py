@@ -1,4 +1,4 @@
-"""The start values of convolutions and linear layers in the published models."""
+"""The start values of convolutions and linear layers in the published models, and such layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,8 +44,19 @@ def normal_fill(layer: Any, std: float) -> None:
     _zero_bias(layer)
 
 
+def conv_relu(in_channels: int, out_channels: int, norm: Norm) -> Conv2d:
+    """A 3 x 3 convolution that keeps the size, with a norm or else a bias, and a ReLU.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        norm: a name or callable for `get_norm`.
+    """
+    return filled_conv(None, in_channels, out_channels, 3, norm, activation=nn.ReLU())
+
+
 def filled_conv(
-    fill: Callable[[Any], None],
+    fill: Callable[[Any], None] | None,
     in_channels: int,
     channels: int,
     size: int,
@@ -57,7 +68,7 @@ def filled_conv(
     """A convolution that keeps the size of a map, with a norm and start values.
 
     Args:
-        fill: one of the functions above.
+        fill: one of the functions above; None to leave torch's start values.
         in_channels: of the input.
         channels: of the result.
         size: of the kernel, odd.
@@ -74,7 +85,8 @@ def filled_conv(
         norm=get_norm(norm, channels),
         activation=activation,
     )
-    fill(conv)
+    if fill is not None:
+        fill(conv)
     return conv
 
 

@@ -44,7 +44,7 @@ __all__ = [
 
 ResNetBlockBase = CNNBlockBase
 
-_BLOCKS_PER_STAGE = {
+BLOCKS_PER_STAGE = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
@@ -201,7 +201,7 @@ class ResNet(StagedBackbone):
         block_class = block_class or (BasicBlock if depth < 50 else BottleneckBlock)
         widths = (64, 64, 128, 256, 512) if depth < 50 else (64, 256, 512, 1024, 2048)
         stages = []
-        for i, num_blocks in enumerate(_BLOCKS_PER_STAGE[depth]):
+        for i, num_blocks in enumerate(BLOCKS_PER_STAGE[depth]):
             options = dict(kwargs)
             if issubclass(block_class, BottleneckBlock):
                 options.setdefault("bottleneck_channels", widths[i + 1] // 4)
@@ -239,9 +239,9 @@ def make_stage(
 
 
 def _check_depth(depth: int) -> None:
-    if depth not in _BLOCKS_PER_STAGE:
+    if depth not in BLOCKS_PER_STAGE:
         raise ConfigError(
-            f"No ResNet of depth {depth} (MODEL.RESNETS.DEPTH); known: {list(_BLOCKS_PER_STAGE)}."
+            f"No ResNet of depth {depth} (MODEL.RESNETS.DEPTH); known: {list(BLOCKS_PER_STAGE)}."
         )
 
 
@@ -285,7 +285,7 @@ def _stages_from_config(node: CfgNode) -> list[list[CNNBlockBase]]:
     in_channels, out_channels = node.STEM_OUT_CHANNELS, node.RES2_OUT_CHANNELS
     width = node.NUM_GROUPS * node.WIDTH_PER_GROUP
     stages = []
-    for i, num_blocks in enumerate(_BLOCKS_PER_STAGE[node.DEPTH]):
+    for i, num_blocks in enumerate(BLOCKS_PER_STAGE[node.DEPTH]):
         dilation = node.RES5_DILATION if i == 3 else 1
         first_stride = 1 if i == 0 or dilation == 2 else 2
         options: dict[str, Any] = {

@@ -5,11 +5,10 @@ from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
 from ..backbone import BACKBONE_REGISTRY
-from ..backbone.resnet import BasicStem, BottleneckBlock, ResNet
+from ..backbone.resnet import BLOCKS_PER_STAGE, BasicStem, BottleneckBlock, ResNet
 from ..backbone.resnet_blocks import DeepStem
 
-_BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-
+_DEPTHS = (50, 101, 152)
 
 # Its name in code of others.
 DeepLabStem = DeepStem
@@ -36,7 +35,7 @@ def build_resnet_deeplab_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNe
     in_channels, out_channels = node.STEM_OUT_CHANNELS, node.RES2_OUT_CHANNELS
     width = node.NUM_GROUPS * node.WIDTH_PER_GROUP
     stages = []
-    for number, num_blocks in enumerate(_BLOCKS_PER_STAGE[node.DEPTH], start=2):
+    for number, num_blocks in enumerate(BLOCKS_PER_STAGE[node.DEPTH], start=2):
         dilation = {4: node.RES4_DILATION, 5: node.RES5_DILATION}.get(number, 1)
         grid = node.RES5_MULTI_GRID if number == 5 else [1] * num_blocks
         is_strided = number > 2 and dilation == 1
@@ -67,8 +66,8 @@ def build_resnet_deeplab_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNe
 def _check(node: CfgNode) -> None:
     """Refuse values of MODEL.RESNETS that do not go together, all at once."""
     wrong = []
-    if node.DEPTH not in _BLOCKS_PER_STAGE:
-        wrong.append(f"DEPTH={node.DEPTH}: use one of {list(_BLOCKS_PER_STAGE)}")
+    if node.DEPTH not in _DEPTHS:
+        wrong.append(f"DEPTH={node.DEPTH}: use one of {list(_DEPTHS)}")
     if node.STEM_TYPE not in ("basic", "deeplab"):
         wrong.append(f"STEM_TYPE={node.STEM_TYPE!r}: use basic or deeplab")
     wanted = {1: (1, 2), 2: (4,)}.get(node.RES4_DILATION)

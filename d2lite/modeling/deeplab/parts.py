@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import Conv2d, DepthwiseSeparableConv2d, ShapeSpec, get_norm
+from d2lite.layers import Conv2d, DepthwiseSeparableConv2d, ShapeSpec
 from d2lite.utils.errors import ConfigError
 
 from ..backbone.backbone import check_maps
-from ..weight_init import normal_fill, xavier_fill
+from ..weight_init import filled_conv, normal_fill, xavier_fill
 
 
 def double_conv(
@@ -38,8 +38,8 @@ def double_conv(
             activation2=F.relu,
         )
     both = nn.Sequential(
-        _unfilled_conv(in_channels, mid_channels, 3, norm),
-        _unfilled_conv(mid_channels, out_channels, 3, norm),
+        filled_conv(None, in_channels, mid_channels, 3, norm, activation=F.relu),
+        filled_conv(None, mid_channels, out_channels, 3, norm, activation=F.relu),
     )
     # Both are made before one is filled, which gives detectron2's start values of a seed.
     for layer in both:
@@ -57,32 +57,6 @@ def prediction_conv(in_channels: int, out_channels: int) -> Conv2d:
     conv = Conv2d(in_channels, out_channels, kernel_size=1)
     normal_fill(conv, std=0.001)
     return conv
-
-
-def normed_conv(in_channels: int, out_channels: int, kernel_size: int, norm: Any) -> Conv2d:
-    """A convolution that keeps the size, with norm and ReLU.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: odd.
-        norm: a name or a callable for `get_norm`.
-    """
-    conv = _unfilled_conv(in_channels, out_channels, kernel_size, norm)
-    xavier_fill(conv)
-    return conv
-
-
-def _unfilled_conv(in_channels: int, out_channels: int, kernel_size: int, norm: Any) -> Conv2d:
-    return Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size,
-        padding=kernel_size // 2,
-        bias=not norm,
-        norm=get_norm(norm, out_channels),
-        activation=F.relu,
-    )
 
 
 def training_size(cfg: CfgNode) -> tuple[int, int] | None:

@@ -5,16 +5,16 @@ N images, K classes, H x W pixels of the padded network input, s the common stri
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from d2lite.config import CfgNode
-from d2lite.utils.errors import ArgumentError
 
+from ..meta_arch.semantic_seg import SemSegHead
 from .loss import build_pixel_loss
 from .parts import to_full_size
 
 
-class PixelHead(nn.Module):
+class PixelHead(SemSegHead):
     """Scores of each cell at the common stride, and their loss; a subclass gives `layers`.
 
     Args:
@@ -33,32 +33,6 @@ class PixelHead(nn.Module):
         self.loss_type = loss_type
         self.ignore_value = ignore_value
         self.loss = build_pixel_loss(loss_type, ignore_value)
-
-    def layers(self, features: dict[str, Tensor]) -> Tensor:
-        """Maps by name -> (N, K, H / s, W / s) scores."""
-        raise NotImplementedError
-
-    def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
-    ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Score the classes of each pixel, or compare with the truth in training.
-
-        Args:
-            features: maps by name.
-            targets: (N, H, W) int64 labels; needed in training.
-
-        Returns:
-            in training None and the losses, otherwise (N, K, H, W) scores and {}.
-
-        Raises:
-            ArgumentError: in training without targets.
-        """
-        scores = self.layers(features)
-        if not self.training:
-            return to_full_size(scores, self.common_stride), {}
-        if targets is None:
-            raise ArgumentError("In training the semantic head needs targets, the maps of labels.")
-        return None, self.losses(scores, targets)
 
     def losses(
         self, predictions: Tensor, targets: Tensor, weights: Tensor | None = None

@@ -15,7 +15,8 @@ from d2lite.layers import ASPP, ShapeSpec
 from d2lite.utils.errors import ConfigError
 
 from ..meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
-from .parts import double_conv, normed_conv, pool_size, prediction_conv, training_size, used_maps
+from ..weight_init import filled_conv, xavier_fill
+from .parts import double_conv, pool_size, prediction_conv, training_size, used_maps
 from .pixel_head import PixelHead, classifier_arguments
 
 
@@ -82,7 +83,9 @@ class DeepLabV3PlusHead(PixelHead):
         for i, name in enumerate(finer):
             reduced, channels = project_channels[i], decoder_channels[i]
             stage = nn.ModuleDict()
-            stage["project_conv"] = normed_conv(input_shape[name].channels, reduced, 1, norm)
+            stage["project_conv"] = filled_conv(
+                xavier_fill, input_shape[name].channels, reduced, 1, norm, activation=F.relu
+            )
             stage["fuse_conv"] = double_conv(
                 reduced + decoder_channels[i + 1],
                 channels,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.config import CfgNode
-from d2lite.structures import BitMasks, Instances, PolygonMasks
+from d2lite.structures import BitMasks, Instances
 from d2lite.utils.errors import ConfigError, DataError
 
 from ..backbone import Backbone
@@ -252,10 +252,8 @@ class MaskQueries(Detector):
                 )
             return {"labels": labels, "masks": labels.new_zeros((0, *padded), dtype=torch.bool)}
         masks = truth.gt_masks
-        if isinstance(masks, PolygonMasks):
-            masks = BitMasks.from_polygon_masks(masks, *truth.image_size)
-        if isinstance(masks, BitMasks):
-            masks = masks.tensor
+        if not isinstance(masks, Tensor):
+            masks = BitMasks.of(masks, *truth.image_size).tensor
         masks = masks.to(device=labels.device, dtype=torch.bool)
         below, beside = (side - own for side, own in zip(padded, masks.shape[-2:], strict=True))
         return {"labels": labels, "masks": F.pad(masks, (0, beside, 0, below))}

@@ -20,9 +20,8 @@ from d2lite.utils.registry import Registry
 
 from ..backbone import Backbone
 from ..backbone.backbone import check_maps
-from ..conv_relu import conv_relu
 from ..postprocessing import sem_seg_postprocess
-from ..weight_init import msra_fill
+from ..weight_init import conv_relu, msra_fill
 from .build import META_ARCH_REGISTRY
 from .detector import Batch, Detector, common_arguments, output_sizes
 
@@ -54,8 +53,53 @@ def build_sem_seg_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Mo
     return SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME)(cfg, input_shape)
 
 
+class SemSegHead(nn.Module):
+    """A head that scores the cells of the common stride; a subclass has `layers` and `losses`.
+
+    Attributes:
+        common_stride: s.
+    """
+
+    common_stride: int
+
+    def forward(
+        self, features: dict[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """Score the classes of each pixel, or compare with the truth in training.
+
+        Args:
+            features: maps by name.
+            targets: (N, H, W) int64 labels; needed in training.
+
+        Returns:
+            in training None and the losses, otherwise (N, K, H, W) float scores and {}.
+
+        Raises:
+            ArgumentError: in training without targets.
+        """
+        scores = self.layers(features)
+        if not self.training:
+            return self._to_full_size(scores), {}
+        if targets is None:
+            raise ArgumentError("In training the semantic head needs targets, the maps of labels.")
+        return None, self.losses(scores, targets)
+
+    def layers(self, features: dict[str, Tensor]) -> Any:
+        """Maps by name -> (N, K, H / s, W / s) scores."""
+        raise NotImplementedError
+
+    def losses(self, predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Losses by name, of (N, K, H / s, W / s) scores and (N, H, W) int64 labels."""
+        raise NotImplementedError
+
+    def _to_full_size(self, scores: Tensor) -> Tensor:
+        return F.interpolate(
+            scores, scale_factor=self.common_stride, mode="bilinear", align_corners=False
+        )
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
-class SemSegFPNHead(nn.Module):
+class SemSegFPNHead(SemSegHead):
     """Bring every level to one stride, add them up, and score the classes there.
 
     A level of stride 2^n times the common one goes through n steps of convolution and doubling.
@@ -145,28 +189,6 @@ class SemSegFPNHead(nn.Module):
             in_channels = channels
         return nn.Sequential(*steps)
 
-    def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
-    ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Score the classes of each pixel, or compare with the truth in training.
-
-        Args:
-            features: maps by name.
-            targets: (N, H, W) int64 labels; needed in training.
-
-        Returns:
-            in training None and the losses, otherwise (N, K, H, W) float scores and {}.
-
-        Raises:
-            ArgumentError: in training without targets.
-        """
-        scores = self.layers(features)
-        if not self.training:
-            return self._to_full_size(scores), {}
-        if targets is None:
-            raise ArgumentError("In training the semantic head needs targets, the maps of labels.")
-        return None, self.losses(scores, targets)
-
     def layers(self, features: dict[str, Tensor]) -> Tensor:
         """Maps by name -> (N, K, H / s, W / s) scores."""
         first, *others = (getattr(self, name)(features[name]) for name in self.in_features)
@@ -192,11 +214,6 @@ class SemSegFPNHead(nn.Module):
         num_labelled = (targets != self.ignore_value).sum()
         share = mean_weight(num_labelled, total)
         return {"loss_sem_seg": total / num_labelled.clamp(min=1) * self.loss_weight * share}
-
-    def _to_full_size(self, scores: Tensor) -> Tensor:
-        return F.interpolate(
-            scores, scale_factor=self.common_stride, mode="bilinear", align_corners=False
-        )
 
 
 def batch_label_maps(maps: Sequence[Tensor], backbone: Backbone, ignore_value: int) -> Tensor:

@@ -10,8 +10,7 @@ from d2lite.layers import ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
-from ..conv_relu import conv_relu
-from ..weight_init import msra_fill, xavier_fill
+from ..weight_init import conv_relu, msra_fill, xavier_fill
 from .build import ROI_BOX_HEAD_REGISTRY, build_box_head
 
 __all__ = ["ROI_BOX_HEAD_REGISTRY", "FastRCNNConvFCHead", "build_box_head"]

@@ -18,9 +18,8 @@ from d2lite.utils.errors import ArgumentError
 from d2lite.utils.events import has_event_storage, log_image, log_scalars
 from d2lite.utils.process_means import mean_weight
 
-from ..conv_relu import conv_relu
 from ..training_visualization import should_visualize
-from ..weight_init import msra_fill, normal_fill
+from ..weight_init import conv_relu, msra_fill, normal_fill
 from .branch_head import BranchHead
 from .build import ROI_MASK_HEAD_REGISTRY, build_mask_head
 

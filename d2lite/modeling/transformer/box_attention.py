@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from d2lite.utils.errors import ConfigError
+
 from .deformable_attention import deformable_attention
 
 METHODS = ("default", "discrete")
@@ -30,7 +32,7 @@ class BoxAttention(nn.Module):
         has_projections: project values and the result.
 
     Raises:
-        ValueError: for an unknown method, or if the channels do not divide over the heads.
+        ConfigError: for an unknown method, or if the channels do not divide over the heads.
     """
 
     scale: Tensor
@@ -47,9 +49,11 @@ class BoxAttention(nn.Module):
     ) -> None:
         super().__init__()
         if channels % heads:
-            raise ValueError(f"{channels} channels do not divide over {heads} heads.")
+            raise ConfigError(f"{channels} channels do not divide over {heads} heads.")
         if method not in METHODS:
-            raise ValueError(f"No deformable attention of the form {method!r}; use {METHODS}.")
+            raise ConfigError(
+                f"MODEL.RTDETR.DECODER.METHOD={method!r}: use one of {list(METHODS)}."
+            )
         self.heads, self.points = heads, list(points)
         self.is_discrete = method == "discrete"
         self.offset_scale = offset_scale

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.layers.point_sampling import point_sample
+from d2lite.utils.errors import ArgumentError, ConfigError
 
 
 def deformable_attention(
@@ -38,12 +39,12 @@ def deformable_attention(
         (N, Q, M * D).
 
     Raises:
-        ValueError: if `values` has another number of cells than the maps.
+        ArgumentError: if `values` has another number of cells than the maps.
     """
     batch, cells, heads, channels = values.shape
     areas = [height * width for height, width in shapes]
     if sum(areas) != cells:
-        raise ValueError(f"values has {cells} cells, but maps of {list(shapes)} {sum(areas)}.")
+        raise ArgumentError(f"values has {cells} cells, but maps of {list(shapes)} {sum(areas)}.")
     queries = places[0].shape[1]
     result = values.new_zeros(batch * heads, channels, queries)
     # One copy for all maps; its parts are maps of (H, W) with their rows one after the other.
@@ -81,13 +82,13 @@ class MultiScaleDeformableAttention(nn.Module):
         points: P.
 
     Raises:
-        ValueError: if the channels do not divide over the heads.
+        ConfigError: if the channels do not divide over the heads.
     """
 
     def __init__(self, channels: int, levels: int, heads: int, points: int) -> None:
         super().__init__()
         if channels % heads:
-            raise ValueError(f"{channels} channels do not divide over {heads} heads.")
+            raise ConfigError(f"{channels} channels do not divide over {heads} heads.")
         self.levels, self.heads, self.points = levels, heads, points
         places = heads * levels * points
         self.sampling_offsets = nn.Linear(channels, 2 * places)

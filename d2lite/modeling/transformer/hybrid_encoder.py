@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from d2lite.layers import get_norm
 from d2lite.layers.batch_norm import Norm
+from d2lite.utils.errors import ConfigError
 
 from .position_encoding import grid_position_encoding
 from .rep_blocks import ConvNorm, CSPRepLayer, ELANRepLayer, SeparateDownsample
@@ -84,7 +85,7 @@ class HybridEncoder(nn.Module):
         dropout: rate in the attention.
 
     Raises:
-        ValueError: for blocks that are not known.
+        ConfigError: for blocks that are not known.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class HybridEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if blocks not in BLOCKS:
-            raise ValueError(f"HybridEncoder has no blocks {blocks!r}; use one of {BLOCKS}.")
+            raise ConfigError(f"MODEL.RTDETR.ENCODER.BLOCKS={blocks!r}: use one of {list(BLOCKS)}.")
         self.attended = list(attended) if layers else []
         self.input_proj = nn.ModuleList(
             nn.ModuleDict(

@@ -15,6 +15,7 @@ from d2lite.layers.point_sampling import (
     point_sample,
     points_of_images,
 )
+from d2lite.utils.errors import ArgumentError
 from d2lite.utils.process_means import mean_over_processes, mean_weight, own_share
 
 from .mask_losses import mask_bce_losses, mask_dice_losses
@@ -49,7 +50,7 @@ class MaskCriterion(nn.Module):
         queries_key: the key of Q, for a message.
 
     Raises:
-        ValueError: for a kind of loss that is not known.
+        ArgumentError: for a kind of loss that is not known.
 
     Source: Cheng 2022, arXiv:2112.01527, section 3.3.
     """
@@ -71,7 +72,9 @@ class MaskCriterion(nn.Module):
         super().__init__()
         unknown = sorted(set(losses) - set(_KINDS))
         if unknown:
-            raise ValueError(f"MaskCriterion does not know the losses {unknown}; it has {_KINDS}.")
+            raise ArgumentError(
+                f"MaskCriterion does not know the losses {unknown}; it has {_KINDS}."
+            )
         self.num_classes = num_classes
         self.matcher = matcher
         self.weight_dict = weight_dict

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.layers.point_sampling import point_sample, points_of_images
+from d2lite.utils.errors import ConfigError
 
 from .assignment import hungarian_assignment
 from .mask_losses import pairwise_bce_costs, pairwise_dice_costs
@@ -31,7 +32,7 @@ class HungarianMatcher(nn.Module):
         num_points: P.
 
     Raises:
-        ValueError: if all weights are 0.
+        ConfigError: if all weights are 0.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class HungarianMatcher(nn.Module):
     ) -> None:
         super().__init__()
         if not (cost_class or cost_mask or cost_dice):
-            raise ValueError("All costs of HungarianMatcher have the weight 0; give one of them.")
+            raise ConfigError(
+                "All costs of HungarianMatcher have the weight 0; give one of them "
+                "(CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT)."
+            )
         self.cost_class, self.cost_mask, self.cost_dice = cost_class, cost_mask, cost_dice
         self.num_points = num_points
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2lite.utils.errors import ConfigError
+
 
 def cell_centers(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
     """The centres of the cells of a map, row by row.
@@ -54,12 +56,12 @@ def sine_position_encoding(
         (channels, height, width) float32; (N, channels, height, width) with `visible`.
 
     Raises:
-        ValueError: for another number of channels.
+        ConfigError: for another number of channels.
 
     Source: Carion 2020 (DETR), arXiv:2005.12872, appendix A.4.
     """
     if channels % 4:
-        raise ValueError(f"A position encoding of {channels} channels; give a multiple of 4.")
+        raise ConfigError(f"A position encoding of {channels} channels; give a multiple of 4.")
     waves = channels // 4
     # Powers of a float64 on the host differ from these in the last digit.
     exponents = torch.arange(waves, device=device, dtype=torch.float32) / waves
@@ -100,12 +102,12 @@ def grid_position_encoding(
         (height * width, channels) float32, row by row.
 
     Raises:
-        ValueError: for another number of channels.
+        ConfigError: for another number of channels.
 
     Source: Zhao 2023 (RT-DETR), arXiv:2304.08069.
     """
     if channels % 4:
-        raise ValueError(f"A position encoding of {channels} channels; give a multiple of 4.")
+        raise ConfigError(f"A position encoding of {channels} channels; give a multiple of 4.")
     waves = channels // 4
     exponents = torch.arange(waves, device=device, dtype=torch.float32) / waves
     halves = []

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.layers.losses import giou_loss
+from d2lite.utils.errors import ConfigError
 from d2lite.utils.process_means import mean_over_processes, own_share
 
 from .boxes import cxcywh_to_xyxy
@@ -78,7 +79,7 @@ class SetCriterion(nn.Module):
         votes: losses of boxes use one assignment, which all predictions vote for.
 
     Raises:
-        ValueError: for a loss of classes that is not known.
+        ConfigError: for a loss of classes that is not known.
 
     Source: Carion 2020 (DETR), arXiv:2005.12872; Zhao 2023 (RT-DETR), arXiv:2304.08069; Peng 2024
     (D-FINE), arXiv:2410.13842.
@@ -101,8 +102,8 @@ class SetCriterion(nn.Module):
     ) -> None:
         super().__init__()
         if class_loss not in CLASS_LOSSES:
-            raise ValueError(
-                f"SetCriterion does not know the loss {class_loss!r}; it has {list(CLASS_LOSSES)}."
+            raise ConfigError(
+                f"MODEL.RTDETR.LOSS.CLASS={class_loss!r}: use one of {list(CLASS_LOSSES)}."
             )
         self.num_classes = num_classes
         self.matcher = matcher

@@ -149,6 +149,13 @@ class BitMasks:
         return BitMasks(torch.from_numpy(bits))
 
     @staticmethod
+    def of(masks: "BitMasks | PolygonMasks", height: int, width: int) -> "BitMasks":
+        """Masks of either kind as bitmaps of an image of H x W pixels; see `from_polygon_masks`."""
+        if isinstance(masks, BitMasks):
+            return masks
+        return BitMasks.from_polygon_masks(masks, height, width)
+
+    @staticmethod
     def from_roi_masks(
         roi_masks: _Maps, height: int, width: int, boxes: "Tensor | Boxes | None" = None
     ) -> "BitMasks":

@@ -5,15 +5,16 @@ N images, C classes, K numbers of a box, Hi x Wi cells of level i.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import Conv2d, ModulatedDeformConv, ShapeSpec, get_norm
+from d2lite.layers import ModulatedDeformConv, ShapeSpec, get_norm
 from d2lite.layers.batch_norm import Norm
-from d2lite.modeling.weight_init import normal_fill
+from d2lite.modeling.weight_init import filled_conv, normal_fill
 from d2lite.utils.errors import ConfigError
 
 _TOWERS = ("class", "box")
@@ -65,18 +66,10 @@ def make_tower(
         if deform_last and i == num_convs - 1 and i > 0:
             steps.append(DeformStep(channels, norm, has_bias))
             continue
+        before, fill = channels if i else in_channels, partial(normal_fill, std=0.01)
         steps.append(
-            Conv2d(
-                channels if i else in_channels,
-                channels,
-                3,
-                padding=1,
-                bias=has_bias,
-                norm=get_norm(norm, channels),
-                activation=nn.ReLU(),
-            )
+            filled_conv(fill, before, channels, 3, norm, has_bias=has_bias, activation=nn.ReLU())
         )
-        normal_fill(steps[-1], std=0.01)
     return nn.Sequential(*steps)
 
 

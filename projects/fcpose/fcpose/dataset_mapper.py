@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
 from d2lite.data import DatasetMapper, MetadataCatalog
-from d2lite.structures import BitMasks, Instances, PolygonMasks
+from d2lite.structures import BitMasks, Instances
 from d2lite.utils.errors import ConfigError
 
 from .heatmaps import draw_heatmaps, keypoint_sigmas
@@ -62,13 +62,11 @@ def draw_classes(objects: Instances) -> Tensor:
     Returns:
         (H, W) int64.
     """
-    masks = objects.gt_masks
-    if isinstance(masks, PolygonMasks):
-        masks = BitMasks.from_polygon_masks(masks, *objects.image_size)
+    masks = BitMasks.of(objects.gt_masks, *objects.image_size).tensor
     classes = torch.zeros(objects.image_size, dtype=torch.int64)
-    areas = masks.tensor.flatten(1).sum(dim=1)
+    areas = masks.flatten(1).sum(dim=1)
     for row in areas.argsort(descending=True, stable=True).tolist():
-        classes[masks.tensor[row]] = objects.gt_classes[row] + 1
+        classes[masks[row]] = objects.gt_classes[row] + 1
     return classes
 
 

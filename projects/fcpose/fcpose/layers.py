@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.layers.batch_norm import Norm
-from d2lite.modeling.conv_relu import conv_relu
 from d2lite.modeling.meta_arch.fcos import FCOSHead
-from d2lite.modeling.weight_init import msra_fill, normal_fill
+from d2lite.modeling.weight_init import conv_relu, msra_fill, normal_fill
 
 # Share of cells that are a keypoint at the start.
 _PRIOR = 0.01

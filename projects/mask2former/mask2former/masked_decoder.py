@@ -14,6 +14,7 @@ from d2lite.config import CfgNode, configurable
 from d2lite.layers import Conv2d
 from d2lite.modeling.transformer import MLP, sine_position_encoding
 from d2lite.modeling.weight_init import xavier_fill
+from d2lite.utils.errors import ArgumentError
 from d2lite.utils.registry import Registry
 
 from .pixel_decoder import NUM_LEVELS
@@ -153,7 +154,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if not mask_classification:
-            raise ValueError("This decoder gives each query a class: mask_classification=True.")
+            raise ArgumentError("This decoder gives each query a class: mask_classification=True.")
         self.num_heads, self.num_layers = nheads, dec_layers
         layers = range(dec_layers)
         self.transformer_self_attention_layers = nn.ModuleList(

@@ -19,6 +19,7 @@ from d2lite.modeling.deeplab import (
     to_full_size,
 )
 from d2lite.modeling.meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
+from d2lite.utils.errors import ArgumentError
 from d2lite.utils.process_means import mean_weight
 from d2lite.utils.registry import Registry
 
@@ -188,7 +189,7 @@ class PanopticDeepLabInsEmbedHead(DeepLabV3PlusHead):
             (N, 2, H, W) offsets in pixels, {} and {}.
 
         Raises:
-            ValueError: in training without the truth.
+            ArgumentError: in training without the truth.
         """
         centers, offsets = self.layers(features)
         truth = (center_targets, center_weights, offset_targets, offset_weights)
@@ -196,7 +197,9 @@ class PanopticDeepLabInsEmbedHead(DeepLabV3PlusHead):
             full = to_full_size(offsets, self.common_stride) * self.common_stride
             return to_full_size(centers, self.common_stride), full, {}, {}
         if any(target is None for target in truth):
-            raise ValueError("In training the branch of objects needs targets and weights of both.")
+            raise ArgumentError(
+                "In training the branch of objects needs targets and weights of both."
+            )
         return (
             None,
             None,

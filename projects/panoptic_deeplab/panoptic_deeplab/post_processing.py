@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2lite.utils.errors import ArgumentError, ConfigError
+
 # Distances that are held at one time, to bound the memory: 64 MiB of float32.
 _AT_ONCE = 1 << 24
 
@@ -28,10 +30,10 @@ def find_instance_center(
         (M, 2) int64 y and x, row by row.
 
     Raises:
-        ValueError: for an even window.
+        ConfigError: for an even window.
     """
     if nms_kernel % 2 == 0:
-        raise ValueError(f"nms_kernel is {nms_kernel}; give an odd number (NMS_KERNEL).")
+        raise ConfigError(f"nms_kernel is {nms_kernel}; give an odd number (NMS_KERNEL).")
     heat = F.threshold(center_heatmap, threshold, -1)
     greatest = F.max_pool2d(heat[None], nms_kernel, stride=1, padding=nms_kernel // 2)[0]
     peaks = torch.where(heat == greatest, heat, -1)[0]
@@ -177,12 +179,12 @@ def get_panoptic_segmentation(
         (1, H, W) int64 labels, and (1, M, 2) centres.
 
     Raises:
-        ValueError: if there is more than one image.
+        ArgumentError: if there is more than one image.
 
     Source: Cheng 2020, arXiv:1911.10194, section 3.3.
     """
     if sem_seg.dim() != 3 or len(sem_seg) != 1:
-        raise ValueError(f"sem_seg has shape {tuple(sem_seg.shape)}; give (1, H, W), one image.")
+        raise ArgumentError(f"sem_seg has shape {tuple(sem_seg.shape)}; give (1, H, W), one image.")
     things = list(thing_ids)
     if foreground_mask is None:
         foreground_mask = torch.isin(sem_seg, torch.tensor(things, device=sem_seg.device))

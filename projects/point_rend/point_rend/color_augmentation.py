@@ -3,6 +3,7 @@
 import numpy as np
 
 from d2lite.data import transforms as T
+from d2lite.utils.errors import ConfigError
 
 
 class ColorAugSSDTransform(T.Transform):
@@ -20,7 +21,7 @@ class ColorAugSSDTransform(T.Transform):
         hue_delta: greatest turn of the colour circle in OpenCV's units of two degrees.
 
     Raises:
-        ValueError: for another format.
+        ConfigError: for another format.
 
     Source: Liu 2016, SSD, section 2.2.
     """
@@ -37,7 +38,7 @@ class ColorAugSSDTransform(T.Transform):
     ) -> None:
         super().__init__()
         if img_format not in ("BGR", "RGB"):
-            raise ValueError(f"img_format is {img_format!r}; use BGR or RGB (INPUT.FORMAT).")
+            raise ConfigError(f"img_format is {img_format!r}; use BGR or RGB (INPUT.FORMAT).")
         self.distortion = T.PhotometricDistortion(
             brightness_delta,
             (contrast_low, contrast_high),

@@ -12,7 +12,7 @@ from d2lite.layers.point_sampling import (
     get_uncertain_point_coords_with_randomness,
     point_sample,
 )
-from d2lite.structures import BitMasks, Boxes, Instances, PolygonMasks
+from d2lite.structures import BitMasks, Boxes, Instances
 
 __all__ = [
     "generate_regular_grid_point_coords",
@@ -125,10 +125,7 @@ def sample_point_labels(instances: Sequence[Instances], point_coords: Tensor) ->
 
 
 def _of_image(instances: Instances, points: Tensor) -> Tensor:
-    masks = instances.gt_masks
-    if isinstance(masks, PolygonMasks):
-        masks = BitMasks.from_polygon_masks(masks, *instances.image_size)
-    bits = masks.tensor.to(points.device)
+    bits = BitMasks.of(instances.gt_masks, *instances.image_size).tensor.to(points.device)
     height, width = bits.shape[-2:]
     places = get_point_coords_wrt_image(instances.proposal_boxes.tensor, points)
     size = torch.tensor([width, height], device=points.device, dtype=points.dtype)

@@ -22,6 +22,7 @@ from d2lite.layers.point_sampling import (
 )
 from d2lite.modeling.backbone.backbone import check_maps
 from d2lite.modeling.meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
+from d2lite.utils.errors import ArgumentError
 from d2lite.utils.process_means import mean_weight
 
 from .point_head import build_point_head, follow_num_classes
@@ -123,13 +124,13 @@ class PointRendSemSegHead(nn.Module):
             `subdivision_steps` times) and {}.
 
         Raises:
-            ValueError: in training without targets.
+            ArgumentError: in training without targets.
         """
         coarse = self.coarse_sem_seg_head.layers(features)
         if not self.training:
             return self._refine(features, coarse), {}
         if targets is None:
-            raise ValueError("In training the semantic head needs targets, the maps of labels.")
+            raise ArgumentError("In training the semantic head needs targets, the maps of labels.")
         losses = self.coarse_sem_seg_head.losses(coarse, targets)
         with torch.no_grad():
             points = get_uncertain_point_coords_with_randomness(

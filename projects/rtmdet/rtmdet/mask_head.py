@@ -111,9 +111,7 @@ def true_masks(gt: Instances) -> Tensor:
     """(M, height, width) bool, from `gt_masks` of either kind, on the device of the boxes."""
     # Mappers of users give an image without objects no masks.
     masks = gt.gt_masks if len(gt) else PolygonMasks([])
-    if isinstance(masks, PolygonMasks):
-        masks = BitMasks.from_polygon_masks(masks, *gt.image_size)
-    return masks.tensor.to(gt.gt_boxes.device)
+    return BitMasks.of(masks, *gt.image_size).tensor.to(gt.gt_boxes.device)
 
 
 def mask_centers(masks: Tensor) -> Tensor:

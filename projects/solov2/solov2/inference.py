@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d2lite.structures import BitMasks, Instances
+from d2lite.utils.errors import ConfigError
 
 from .matrix_nms import mask_nms, matrix_nms
 
@@ -43,9 +44,9 @@ class InstanceDecoder:
     def __post_init__(self) -> None:
         """Refuse an unknown NMS when the model is built."""
         if self.nms_type not in ("matrix", "mask"):
-            raise ValueError(f"NMS_TYPE is {self.nms_type!r}; use 'matrix' or 'mask'.")
+            raise ConfigError(f"NMS_TYPE is {self.nms_type!r}; use 'matrix' or 'mask'.")
         if self.nms_kernel not in ("gaussian", "linear"):
-            raise ValueError(f"NMS_KERNEL is {self.nms_kernel!r}; use 'gaussian' or 'linear'.")
+            raise ConfigError(f"NMS_KERNEL is {self.nms_kernel!r}; use 'gaussian' or 'linear'.")
 
     def __call__(
         self,

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from d2lite.utils.errors import ConfigError
+
 
 def point_nms(heat: Tensor, kernel: int = 2) -> Tensor:
     """Set to zero every score that a neighbour above or to the left exceeds.
@@ -58,7 +60,7 @@ def matrix_nms(
         (N,) scores, none larger than before.
 
     Raises:
-        ValueError: for another kernel.
+        ConfigError: for another kernel.
     Source: SOLOv2, arXiv:2003.10152, section 3.3.
     """
     if len(cate_scores) == 0:
@@ -80,10 +82,10 @@ def matrix_decay(iou: Tensor, sigma: float, kernel: str) -> Tensor:
         (..., N) factors in [0, 1].
 
     Raises:
-        ValueError: for another kernel.
+        ConfigError: for another kernel.
     """
     if kernel not in ("gaussian", "linear"):
-        raise ValueError(f"NMS_KERNEL is {kernel!r}; Matrix NMS has 'gaussian' and 'linear'.")
+        raise ConfigError(f"NMS_KERNEL is {kernel!r}; Matrix NMS has 'gaussian' and 'linear'.")
     # How much the better candidate of a pair is itself covered by still better ones: the more it
     # is, the less it decays the other.
     covered = iou.amax(dim=-2)[..., None]

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from d2lite.config import CfgNode, configurable
 from d2lite.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from d2lite.modeling.dense_predictions import cells_first
 from d2lite.modeling.meta_arch.detector import Batch, Detector, output_sizes
-from d2lite.structures import BitMasks, Instances, PolygonMasks
+from d2lite.structures import BitMasks, Instances
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import mean_over_processes, mean_weight, own_share
 
@@ -265,7 +266,7 @@ class SOLOv2(Detector):
                 ]
                 features = torch.cat([features, mirrored[2].flip(-1)], dim=1)
             categories = [point_nms(level) for level in categories]
-        return _cells_first(categories), _cells_first(kernels), features
+        return cells_first(categories), cells_first(kernels), features
 
     def _maps(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """Category logits and kernels of every level, (N, K, S, S) each, and mask features."""
@@ -277,11 +278,6 @@ class SOLOv2(Detector):
             kernels,
             self.mask_head([pyramid[name] for name in self.mask_in_features]),
         )
-
-
-def _cells_first(levels: Sequence[Tensor]) -> Tensor:
-    """(N, K, S, S) of every level to (N, R, K)."""
-    return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
 
 
 def _even_sizes(levels: list[Tensor]) -> list[Tensor]:
@@ -301,7 +297,5 @@ def _even_sizes(levels: list[Tensor]) -> list[Tensor]:
 
 def _bitmaps(instances: Instances) -> Tensor:
     """(n, height, width) bool masks of the truth, whatever INPUT.MASK_FORMAT is."""
-    masks = instances.gt_masks
-    if isinstance(masks, PolygonMasks):
-        masks = BitMasks.from_polygon_masks(masks, *instances.image_size)
+    masks = BitMasks.of(instances.gt_masks, *instances.image_size)
     return masks.tensor.to(instances.gt_boxes.device)

@@ -70,6 +70,9 @@ def test_objects_that_are_larger_than_the_steps_of_edges_train():
     ("opts", "message"),
     [
         (["MODEL.RTDETR.DECODER.KIND", "fast"], r"KIND is 'fast'; choose one of rtdetr, dfine"),
+        (["MODEL.RTDETR.DECODER.METHOD", "fast"], r"DECODER.METHOD='fast': use one of .*discrete"),
+        (["MODEL.RTDETR.ENCODER.BLOCKS", "fast"], r"ENCODER.BLOCKS='fast': use one of .*elan"),
+        (["MODEL.RTDETR.LOSS.CLASS", "fast"], r"LOSS.CLASS='fast': use one of .*vfl"),
         (["MODEL.RTDETR.DECODER.POINTS", [4, 4]], r"as many numbers in MODEL.RTDETR.DECODER.POI"),
         (["MODEL.RTDETR.IN_FEATURES", ["res2", "res4", "res5"]], r"the backbone has the maps"),
         (["MODEL.BACKBONE.NAME", "build_hgnet_backbone", "MODEL.HGNET.VARIANT", "B9"], "B0, B1"),
