@@ -84,7 +84,7 @@ def test_discrete_attention_takes_the_nearest_cell_beyond_the_border():
 def test_options_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="10 channels do not divide over 4 heads"):
         BoxAttention(10, 4, [4])
-    with pytest.raises(ValueError, match="form 'fast'"):
+    with pytest.raises(ValueError, match="METHOD='fast'"):
         BoxAttention(8, 4, [4], method="fast")
 
 

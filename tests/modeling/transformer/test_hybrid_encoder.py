@@ -20,7 +20,7 @@ def test_maps_keep_their_sizes(blocks):
 
 
 def test_unknown_blocks_are_refused():
-    with pytest.raises(ValueError, match="no blocks 'dense'"):
+    with pytest.raises(ValueError, match="BLOCKS='dense'"):
         _encoder(blocks="dense")
 
 

@@ -144,5 +144,5 @@ def test_the_teacher_of_distributions_gets_no_gradient_from_its_students():
 
 
 def test_an_unknown_loss_of_classes_is_refused():
-    with pytest.raises(ValueError, match=r"'bce'; it has \['vfl', 'mal', 'focal', 'ce'\]"):
+    with pytest.raises(ValueError, match=r"'bce': use one of \['vfl', 'mal', 'focal', 'ce'\]"):
         _criterion(class_loss="bce")
