@@ -18,6 +18,7 @@ from d2lite.utils.errors import WeightsError
 from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
 from d2lite.utils.pickle_machine import PickleMachine
 from d2lite.utils.safe_pickle import RUN_CURVE, STAND_INS
+from d2lite.utils.system_limits import refusal_of_system
 
 _ZIP_START = b"PK\x03\x04"
 # The pickles of a file from before torch 1.6: magic number, version, system, content, keys.
@@ -204,12 +205,14 @@ def refuse_harmful_file(path: Path) -> None:
 
 
 def damaged(path: Path, err: Exception) -> WeightsError:
-    """The error for a file that is not whole.
+    """The error for a file that is not whole, or that the system does not let be read.
 
     Args:
         path: the file.
         err: what its reader raised.
     """
+    if refusal := refusal_of_system(err):
+        return WeightsError(f"{path} cannot be read. {refusal}")
     lines = str(err).strip().splitlines() or [type(err).__name__]
     return WeightsError(
         f"{path} ({path.stat().st_size} bytes) cannot be read; it seems cut off or damaged "

@@ -17,7 +17,7 @@ from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.engine import DefaultPredictor, DefaultTrainer
 from d2lite.engine.defaults import require_test_sets
 from d2lite.utils.errors import ExportError, MissingPackageError
-from d2lite.utils.file_io import atomic_write, make_folder
+from d2lite.utils.file_io import atomic_write, make_folder, whole_files
 
 from .comparison import HALF_TOLERANCE, INT8_TOLERANCE, Tolerance
 from .exportable import export_fault
@@ -133,6 +133,7 @@ def export_model(
         if with_runner:
             write_runner(path, facts)
         exported = ExportedModel(path)
+    (folder / "proof.json").unlink(missing_ok=True)  # of the file that was there before
     logger.info(f"Comparing {path} with the model")
     found = prove(
         cfg,
@@ -177,7 +178,8 @@ def _require_packages(to: str, *, int8: bool) -> None:
 def _write(write: Writer, function: DetectorFunction, path: Path, facts: dict[str, Any]) -> None:
     logger.info(f"Exporting {facts['architecture']} to {path}")
     try:
-        write(function, path, facts)
+        with whole_files(path.parent) as place:
+            write(function, place / path.name, facts)
     except RuntimeError as error:
         raise ExportError(
             f"{facts['architecture']} cannot be exported to {facts['format']}: "

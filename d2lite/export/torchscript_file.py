@@ -3,6 +3,7 @@
 It takes an image that is resized already, and gives boxes and masks in pixels of that image.
 """
 
+import io
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from d2lite.data.transforms import AugInput, AugmentationList
 from d2lite.modeling.meta_arch.rcnn import GeneralizedRCNN
 from d2lite.modeling.postprocessing import detector_postprocess
 from d2lite.structures import Boxes, Instances
+from d2lite.utils.file_io import atomic_write
 
 from .flatten import TracingAdapter
 from .scripted_parts import check_is_compilable, quiet_torchscript
@@ -80,11 +82,13 @@ def export_torchscript(
     check_is_compilable(model)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     logger.info(f"Exporting to {path}; torch no longer develops TorchScript, see --to torch")
     with quiet_torchscript():
         made, run = (_scripted if method == "scripting" else _traced)(cfg, model, sample_image)
-        torch.jit.save(made, path)
+        content = io.BytesIO()
+        torch.jit.save(made, content)  # which aborts the process where a disk is full
+    with atomic_write(path, "wb") as file:
+        file.write(content.getbuffer())
     dump_torchscript_IR(made, path.parent)
     return TorchScriptModel(run, cfg)
 

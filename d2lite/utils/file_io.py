@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from iopath.common.file_io import HTTPURLHandler, PathHandler
 from iopath.common.file_io import PathManager as _PathManager
 
 from .download import cached_path, download
-from .errors import OutputError
+from .errors import OutputError, UserError
 from .object_store import ObjectStoreHandler
 from .tar_members import TarMemberHandler
 
@@ -25,8 +26,11 @@ __all__ = [
     "cache_dir",
     "make_folder",
     "refuse_special_file",
+    "whole_files",
 ]
 
+# A disk with less than this is full.
+_LEAST_FREE = 2**16
 # Characters, of four bytes at most, of 255 bytes that a name can have.
 _KEPT_OF_NAME = 60
 _ZOO_HOST = "dl.fbaipublicfiles.com"
@@ -189,6 +193,39 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def whole_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Let others write files by path, which come into a folder only when all are complete.
+
+    Args:
+        folder: it exists.
+
+    Yields:
+        An empty folder; what is in it at the end gets its names in `folder`.
+
+    Raises:
+        OutputError: if the system refuses to write there, also where a compiled library tells a
+            full disk by an error of its own.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder) as place:
+            try:
+                yield Path(place)
+            except RuntimeError as error:
+                if shutil.disk_usage(place).free >= _LEAST_FREE:
+                    raise
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            for path in Path(place).iterdir():
+                os.replace(path, Path(folder, path.name))
+    except UserError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write to {folder}: {error.strerror or error}. Choose another folder "
+            "(--output) or make this one writable."
+        ) from error
 
 
 def _flush_folder(folder: Path) -> None:

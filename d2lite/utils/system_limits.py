@@ -36,7 +36,10 @@ _ADVICE = {
     errno.EAGAIN: _PROCESSES,
 }
 # How torch's C++ and Python's threads say it, in a RuntimeError.
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "std::bad_alloc")
+_OUT_OF_MEMORY = (
+    *("can't allocate memory", "not enough memory", "std::bad_alloc"),
+    "could not create a primitive",  # oneDNN
+)
 _NO_THREAD = "can't start new thread"
 _NAME_LENGTH = 200
 

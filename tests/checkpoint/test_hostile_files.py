@@ -1,6 +1,7 @@
 """Files that want to harm whoever opens them; those that run code are in test_checkpointer."""
 
 import contextlib
+import errno
 import io
 import warnings
 import zipfile
@@ -40,6 +41,20 @@ def test_file_that_unpacks_to_more_than_it_is_stays_unopened(bomb, monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was opened"))
     with pytest.raises(WeightsError, match=r"bomb\.pth is refused: \d+ bytes that would unpack"):
         DetectionCheckpointer(nn.Linear(1, 1)).load(bomb)
+
+
+def test_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    """Root may read any file, so that the system is asked to refuse by a stand-in."""
+    (tmp_path / "w.pth").write_bytes(b"x")
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(WeightsError, match=r"cannot be read\. Permission denied") as caught:
+        read_checkpoint(str(tmp_path / "w.pth"))
+    monkeypatch.undo()
+    assert "damaged" not in str(caught.value)
 
 
 def test_looking_for_class_names_does_not_open_it_either(bomb, monkeypatch):

@@ -1,14 +1,17 @@
 """Writing files whole or not at all, and addresses."""
 
+import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from d2lite.utils.errors import OutputError
-from d2lite.utils.file_io import PathManager, atomic_write, cache_dir, make_folder
+from d2lite.utils.errors import MissingFileError, OutputError
+from d2lite.utils.file_io import PathManager, atomic_write, cache_dir, make_folder, whole_files
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "größe\n"), ("wb", b"\x00\xff")])
@@ -148,3 +151,33 @@ def test_what_is_not_a_file_of_data_is_not_opened(tmp_path, kind):
         path = Path("/dev/zero")
     with pytest.raises(OSError, match=f"it is a {kind} and not a file"):
         PathManager.open(str(path), "rb")
+
+
+class TestWholeFiles:
+    def test_come_together_and_nothing_else_is_left(self, tmp_path):
+        (tmp_path / "a").write_text("old")
+        with whole_files(tmp_path) as place:
+            (place / "a").write_text("new")
+            (place / "b").write_text("second")
+            assert (tmp_path / "a").read_text() == "old"
+        assert (tmp_path / "a").read_text() == "new"
+        assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+    def test_failure_leaves_what_was_there(self, tmp_path):
+        (tmp_path / "a").write_text("old")
+        with contextlib.suppress(RuntimeError), whole_files(tmp_path) as place:
+            (place / "a").write_text("half")
+            raise RuntimeError("the model cannot be exported")
+        assert (tmp_path / "a").read_text() == "old"
+        assert os.listdir(tmp_path) == ["a"]
+
+    @pytest.mark.parametrize("error", [RuntimeError("enforce fail"), OSError(errno.ENOSPC, "")])
+    def test_full_disk_is_told(self, tmp_path, monkeypatch, error):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        with pytest.raises(OutputError, match=r"Cannot write to .*--output"), whole_files(tmp_path):
+            raise error
+        assert os.listdir(tmp_path) == []
+
+    def test_mistakes_of_other_kinds_pass(self, tmp_path):
+        with pytest.raises(MissingFileError, match="an image"), whole_files(tmp_path):
+            raise MissingFileError("an image is gone")
