@@ -25,9 +25,11 @@ def run_keys(content: Part, left_out: list[str]) -> Keys:
         "LOG_PERIOD": logging.get("interval"),
         "SOLVER.CHECKPOINT_MAX_TO_KEEP": max(saving.get("max_keep_ckpts") or 0, 0) or None,
         "SEED": seed,
+        "DETERMINISTIC": (content.get("randomness") or content).get("deterministic") or None,
         "OUTPUT_DIR": content.get("work_dir"),
         "MODEL.WEIGHTS": content.get("load_from"),
     }
+    left_out += _unused(content)
     loop = content.get("train_cfg") or content.get("runner") or {}
     is_by_epoch = saving.get("by_epoch", "max_iters" not in loop)
     if saving.get("interval", 0) > 0:
@@ -41,6 +43,27 @@ def run_keys(content: Part, left_out: list[str]) -> Keys:
             keys["DATALOADER.SAMPLER_TRAIN"] = "RepeatFactorTrainingSampler"
             keys["DATALOADER.REPEAT_THRESHOLD"] = float(part["oversample_thr"])
     return {key: value for key, value in keys.items() if value is not None}
+
+
+def _unused(content: Part) -> Iterator[str]:
+    """Sentences about settings of the whole run that have no key, or are options here."""
+    if imports := content.get("custom_imports"):
+        names = imports.get("imports", ()) if isinstance(imports, Mapping) else imports
+        listed = names if isinstance(names, str) else ", ".join(names)
+        yield f"The modules {listed} (custom_imports): see docs/extending.md and --import."
+    if content.get("resume") or content.get("resume_from"):
+        yield "That the run goes on from a checkpoint (resume): see --resume of d2lite train."
+    if content.get("tta_model") or content.get("tta_pipeline"):
+        yield "Test-time augmentation (tta_model): see TEST.AUG."
+    loop = content.get("train_cfg") or {}
+    for key in ("dynamic_intervals", "val_begin"):
+        if loop.get(key) not in (None, 1):
+            yield f"When evaluations are ({key}): see TEST.EVAL_EPOCHS."
+    backends = (content.get("visualizer") or {}).get("vis_backends") or ()
+    writers = [*backends, *((content.get("log_config") or {}).get("hooks") or ())]
+    for kind in dict.fromkeys(map(kind_of, writers)):
+        if kind not in ("LocalVisBackend", "TextLoggerHook", "") and "ensorboard" not in kind:
+            yield f"The writer {kind}: see WRITERS."
 
 
 def early_stopping_keys(hook: Part, left_out: list[str]) -> Keys:

@@ -1,15 +1,12 @@
 """MMDetection's settings of data, optimizer, schedule and augmentation, as keys of ours."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
-from typing import Any
+from collections.abc import Mapping
 
 from .augmentation import augmentation_keys, test_size_keys
+from .dataset_strings import dataset_keys, datasets_of
 from .parts import Keys, Part, kind_of
 from .run_keys import early_stopping_keys, run_keys
 
-# Datasets that hold another one.
-_WRAPPERS = ("MultiImageMixDataset", "RepeatDataset", "ClassBalancedDataset")
 # Keys that count epochs, beside the steps of the schedule.
 _EPOCHS = (
     "SOLVER.MAX_EPOCHS",
@@ -18,21 +15,25 @@ _EPOCHS = (
     "TEST.EVAL_EPOCHS",
     "INPUT.MIXING_OFF_LAST_EPOCHS",
 )
+# And those that count passes.
+_PASSES = (
+    "SOLVER.MAX_ITER",
+    "SOLVER.WARMUP_ITERS",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "TEST.EVAL_PERIOD",
+    "LOG_PERIOD",
+)
 
 
 def training_keys(content: Part, left_out: list[str]) -> Keys:
-    """Keys of DATASETS, INPUT, SOLVER and TEST.
+    """Keys of DATASETS, DATALOADER, INPUT, SOLVER and TEST.
 
     Args:
         content: what `read_mmdet_config` returned.
         left_out: gets a sentence for each setting without a counterpart.
     """
-    train, test = _datasets(content)
-    keys: Keys = {}
-    for key, found in (("DATASETS.TRAIN", train), ("DATASETS.TEST", test)):
-        names = [name for dataset in found if (name := _string(dataset, content, left_out))]
-        if names:
-            keys[key] = names
+    train, test = datasets_of(content)
+    keys = dataset_keys(content, left_out)
     keys |= augmentation_keys(
         [step for dataset in train for step in dataset.get("pipeline", ())],
         content["model"],
@@ -42,18 +43,8 @@ def training_keys(content: Part, left_out: list[str]) -> Keys:
     keys |= _optimizer(content, left_out)
     keys |= _schedule(content, left_out)
     keys |= run_keys(content, left_out)
-    return keys | _repeated(keys, content)
-
-
-def _datasets(content: Part) -> tuple[list[Part], list[Part]]:
-    """The innermost datasets of training and of tests, with their steps; of version 3 or 2."""
-    if "train_dataloader" in content:
-        parts = (content.get(f"{name}_dataloader") or {} for name in ("train", "val"))
-        train, test = (part.get("dataset") or {} for part in parts)
-    else:
-        data = content.get("data") or {}
-        train, test = data.get("train") or {}, data.get("val") or {}
-    return list(_inner(train)), list(_inner(test))
+    keys |= _repeated(keys, content)
+    return keys | _accumulated(keys, content)
 
 
 def _repeated(keys: Keys, content: Part) -> Keys:
@@ -68,56 +59,6 @@ def _repeated(keys: Keys, content: Part) -> Keys:
     if "SOLVER.STEP_EPOCHS" in keys:
         found["SOLVER.STEP_EPOCHS"] = [step * times for step in keys["SOLVER.STEP_EPOCHS"]]
     return found
-
-
-def _inner(dataset: Any, steps: Sequence[Any] = ()) -> Iterator[Part]:
-    if isinstance(dataset, list | tuple):
-        for one in dataset:
-            yield from _inner(one, steps)
-        return
-    steps = [*dataset.get("pipeline", ()), *steps]
-    if kind_of(dataset) in _WRAPPERS:
-        yield from _inner(dataset.get("dataset") or {}, steps)
-    elif kind_of(dataset) == "ConcatDataset":
-        yield from _inner(dataset.get("datasets") or [], steps)
-    elif dataset:
-        yield {**dataset, "pipeline": steps}
-
-
-def _string(dataset: Part, content: Part, left_out: list[str]) -> str:
-    """The string that names the same files."""
-    kind = str(dataset.get("type", "")).rsplit(".", 1)[-1]
-    root = dataset.get("data_root") or ""
-    labels = dataset.get("ann_file") or ""
-    if isinstance(labels, list | tuple):
-        left_out.append(
-            f"Of the label files {list(labels)} only the first is named; add the others."
-        )
-        labels = labels[0] if labels else ""
-    prefix = dataset.get("data_prefix") or {}
-    images = (
-        (prefix.get("img") or prefix.get("img_path") or "")
-        if isinstance(prefix, Mapping)
-        else prefix
-    )
-    images = images or dataset.get("img_prefix") or ""
-    labels, images = (_joined(root, part) for part in (labels, images))
-    classes = (dataset.get("metainfo") or {}).get("classes") or dataset.get("classes")
-    classes = classes or content.get("classes")
-    chosen = f"?classes={','.join(classes)}" if isinstance(classes, list | tuple) else ""
-    if kind == "VOCDataset":
-        return f"voc:{images}@{PurePosixPath(labels).stem}{chosen}"
-    if kind != "CocoDataset":
-        left_out.append(f"The dataset {kind}, {labels}: name it by a dataset string in DATASETS.")
-        return ""
-    return f"coco:{labels}@{images}{chosen}"
-
-
-def _joined(root: str, path: str) -> str:
-    """A path in a folder, which may be an address: `pathlib` would make s3:/ of s3://."""
-    if "://" in path or "://" not in root:
-        return path if "://" in path else str(PurePosixPath(root) / path)
-    return f"{root.rstrip('/')}/{path}".rstrip("/")
 
 
 def _optimizer(content: Part, left_out: list[str]) -> Keys:
@@ -140,10 +81,9 @@ def _optimizer(content: Part, left_out: list[str]) -> Keys:
         keys["SOLVER.WEIGHT_DECAY_NORM"] = decay * factors.get("norm_decay_mult", 1.0)
         keys["SOLVER.WEIGHT_DECAY_BIAS"] = decay * factors.get("bias_decay_mult", 1.0)
         keys["SOLVER.BIAS_LR_FACTOR"] = float(factors.get("bias_lr_mult", 1.0))
+        left_out += _other_rates(factors, wrapper.get("constructor") or part.get("constructor"))
     elif kind:
         left_out.append(f"The optimizer {kind}: see SOLVER.OPTIMIZER (docs/training.md).")
-    if wrapper.get("accumulative_counts", 1) != 1:
-        left_out.append("Passes of a step (accumulative_counts): see SOLVER.ACCUMULATE_STEPS.")
     clip = wrapper.get("clip_grad") or (content.get("optimizer_config") or {}).get("grad_clip")
     if clip:
         keys["SOLVER.CLIP_GRADIENTS.ENABLED"] = True
@@ -151,7 +91,37 @@ def _optimizer(content: Part, left_out: list[str]) -> Keys:
         keys["SOLVER.CLIP_GRADIENTS.CLIP_VALUE"] = float(clip["max_norm"])
     if str(wrapper.get("type", "")).startswith("Amp") or content.get("fp16"):
         keys["SOLVER.AMP.ENABLED"] = True
+    if "bfloat16" in str(wrapper.get("dtype", "")):
+        keys["SOLVER.AMP.PRECISION"] = "bfloat16"
     return keys
+
+
+def _other_rates(factors: Part, constructor: str | None) -> list[str]:
+    """Sentences about rates of single parameters."""
+    sentences = []
+    if names := factors.get("custom_keys"):
+        sentences.append(
+            f"Rates and decay by names of parameters (custom_keys {', '.join(names)}): see "
+            "SOLVER.PARAM_GROUPS, or SOLVER.BACKBONE_MULTIPLIER where a project has it."
+        )
+    if constructor and "Default" not in constructor:
+        sentences.append(f"The rates of {constructor}: see SOLVER.LAYER_DECAY.")
+    return sentences
+
+
+def _accumulated(keys: Keys, content: Part) -> Keys:
+    """What counts images and passes, where a step there is of several passes."""
+    counts = (content.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    counts = (content.get("optimizer_config") or {}).get("cumulative_iters", counts)
+    if counts == 1:
+        return {}
+    found: Keys = {"SOLVER.ACCUMULATE_STEPS": counts}
+    if "SOLVER.IMS_PER_BATCH" in keys:
+        found["SOLVER.IMS_PER_BATCH"] = keys["SOLVER.IMS_PER_BATCH"] * counts
+    found |= {key: max(keys[key] // counts, 1) for key in _PASSES if keys.get(key)}
+    if "SOLVER.STEPS" in keys:
+        found["SOLVER.STEPS"] = [step // counts for step in keys["SOLVER.STEPS"]]
+    return found
 
 
 def _schedule(content: Part, left_out: list[str]) -> Keys:
@@ -166,11 +136,13 @@ def _schedule(content: Part, left_out: list[str]) -> Keys:
     epochs = loop.get("max_epochs") or content.get("total_epochs")
     if epochs:
         keys["SOLVER.MAX_EPOCHS"] = float(epochs)
-        keys["SOLVER.CHECKPOINT_EPOCHS"] = keys["TEST.EVAL_EPOCHS"] = float(
-            loop.get("val_interval") or 1
-        )
+        each = loop.get("val_interval") or (content.get("evaluation") or {}).get("interval") or 1
+        keys["SOLVER.CHECKPOINT_EPOCHS"] = keys["TEST.EVAL_EPOCHS"] = float(each)
     elif loop.get("max_iters"):
         keys["SOLVER.MAX_ITER"] = loop["max_iters"]
+        each = loop.get("val_interval") or (content.get("evaluation") or {}).get("interval")
+        if each:
+            keys["TEST.EVAL_PERIOD"] = each
     rules = content.get("param_scheduler")
     rules = [rules] if isinstance(rules, Mapping) else list(rules or _version_2(content))
     warmup_epochs = 0.0
@@ -223,7 +195,10 @@ def _version_2(content: Part) -> list[Keys]:
     rules: list[Keys] = []
     if part.get("warmup"):
         factor, length = part.get("warmup_ratio", 0.1), part.get("warmup_iters", 0)
-        rules.append({"type": "LinearLR", "start_factor": factor, "end": length})
+        is_by_epoch = bool(part.get("warmup_by_epoch"))
+        rules.append(
+            {"type": "LinearLR", "start_factor": factor, "end": length, "by_epoch": is_by_epoch}
+        )
     if part.get("policy") == "step":
         steps = part["step"] if isinstance(part["step"], list | tuple) else [part["step"]]
         rules.append(
@@ -231,4 +206,6 @@ def _version_2(content: Part) -> list[Keys]:
         )
     elif part.get("policy") == "CosineAnnealing":
         rules.append({"type": "CosineAnnealingLR", "eta_min": part.get("min_lr", 0.0)})
+    elif part.get("policy"):
+        rules.append({"type": part["policy"]})  # listed as one without a counterpart
     return rules

@@ -61,7 +61,11 @@ def migrate_mmdet(path: Path, output: Path | None) -> None:
             raise ConfigError(
                 f"--output {output} is the folder of {path.name} itself; name another."
             )
-        write_weights(target, weights)
+        del keys["MODEL.DEVICE"]
+        cfg = setup_cfg(converted.base, [item for pair in keys.items() for item in pair])
+        # So that the file alone is a model, as a checkpoint of a training here is.
+        about = {**weights.get("d2lite", {}), "config": cfg.dump()}
+        write_weights(target, {**weights, "d2lite": about})
         converted.keys["MODEL.WEIGHTS"] = str(target.resolve())
         print(f"Wrote {target}, {len(weights['model'])} tensors")
     _give(_as_yaml(converted, path.name), path, output)
