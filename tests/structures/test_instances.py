@@ -68,6 +68,12 @@ def test_picking_reaches_every_field(item, rows):
     assert picked.boxes.tensor.equal(some().boxes.tensor[rows])
 
 
+@pytest.mark.parametrize("item", [torch.tensor([False, True]), torch.tensor([1]), [1], 1])
+def test_picking_one_object_keeps_fields_of_numpy_whole(item):
+    """detectron2's `visualize_json_results.py` has such fields."""
+    assert Instances((4, 5), scores=np.array([0.5, 0.7]))[item].scores.tolist() == [0.7]
+
+
 @pytest.mark.parametrize("index", [3, -4])
 def test_index_out_of_range_is_an_index_error(index):
     with pytest.raises(IndexError, match="there are 3 instances"):
