@@ -46,6 +46,7 @@ _FILES: dict[str, tuple[str, Writer]] = {
     "torch": ("model.pt2", export_torch),
     "openvino": ("model.xml", export_openvino),
 }
+_TOLERANCES = {"float32": Tolerance(), "float16": HALF_TOLERANCE, "int8": INT8_TOLERANCE}
 _PACKAGES = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("onnx", "onnxscript", "openvino"),
@@ -96,13 +97,8 @@ def export_model(
     _check_options(to, with_runner=with_runner, half=half, int8=bool(int8))
     if num_images < 1:
         raise ExportError(f"--num-images is {num_images}; the proof needs 1 or more.")
-    cfg = cfg.clone()
-    cfg.defrost()
-    # The file runs on any device; it is recorded on the one that all machines have.
-    cfg.MODEL.DEVICE = "cpu"
-    fault = export_fault(cfg, resize=resize) if to != "torchscript" else None
-    if fault:
-        raise ExportError(fault)
+    cfg = _export_config(cfg, to, resize=resize)
+    precision = "float16" if half else "int8" if int8 else "float32"
     # What the last steps need is looked for now: the first ones take long.
     _require_packages(to, int8=bool(int8))
     images = find_images(cfg, data, num_images)
@@ -119,16 +115,10 @@ def export_model(
         sample = sample_image or str(images[1][0]["file_name"])
         exported: nn.Module = export_torchscript(cfg, model, path, method, sample)
     else:
-        name, write = _FILES[to]
-        path = folder / name
+        path = folder / _FILES[to][0]
         function = make_function(cfg, model, paste_masks=paste_masks, resize=resize)
-        facts = describe(cfg, function, to)
-        facts["precision"] = "float16" if half else "int8" if int8 else "float32"
-        if half:
-            write = partial(write, shrink=halve_weights)
-        elif int8:
-            inputs = calibration_images(as_given(cfg) if resize else cfg, ranges)
-            write = partial(write, shrink=partial(quantize, images=inputs))
+        facts = {**describe(cfg, function, to), "precision": precision}
+        write = _writer(to, precision, cfg, ranges, resize=resize)
         _write(write, function, path, facts)
         if with_runner:
             write_runner(path, facts)
@@ -139,7 +129,7 @@ def export_model(
         cfg,
         model,
         exported,
-        HALF_TOLERANCE if half else INT8_TOLERANCE if int8 else Tolerance(),
+        _TOLERANCES[precision],
         images=images,
         in_batches=to != "torchscript",
         resizes=resize or to == "torchscript",
@@ -150,6 +140,29 @@ def export_model(
     with atomic_write(folder / "proof.json") as file:
         json.dump(proof, file, indent=1)
     return proof
+
+
+def _export_config(cfg: CfgNode, to: str, *, resize: bool) -> CfgNode:
+    """The config that the model is made of; refused where the model cannot be exported."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    # The file runs on any device; it is recorded on the one that all machines have.
+    cfg.MODEL.DEVICE = "cpu"
+    fault = export_fault(cfg, resize=resize) if to != "torchscript" else None
+    if fault:
+        raise ExportError(fault)
+    return cfg
+
+
+def _writer(to: str, precision: str, cfg: CfgNode, ranges: list[Any], *, resize: bool) -> Writer:
+    """What writes the file; for 8 bits with the ranges of images, as they come into the file."""
+    write = _FILES[to][1]
+    if precision == "float16":
+        return partial(write, shrink=halve_weights)
+    if precision == "int8":
+        inputs = calibration_images(as_given(cfg) if resize else cfg, ranges)
+        return partial(write, shrink=partial(quantize, images=inputs))
+    return write
 
 
 def _check_options(to: str, *, with_runner: bool, half: bool, int8: bool) -> None:

@@ -1,12 +1,14 @@
 """RunParts: what a run is made of, each part built from a config by a method to override."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.data import (
     MetadataCatalog,
@@ -16,14 +18,22 @@ from d2lite.data import (
 from d2lite.data.classes import get_fed_loss_cls_weights
 from d2lite.data.dataset_dicts import counted_classes
 from d2lite.evaluation import DatasetEvaluator
-from d2lite.modeling import build_model
+from d2lite.modeling import Detector, build_model
 from d2lite.modeling.roi_heads import FastRCNNOutputLayers
 from d2lite.projects import build_project_mapper, build_project_optimizer
 from d2lite.solver import LRScheduler, build_lr_scheduler, build_optimizer
+from d2lite.utils import comm
 from d2lite.utils.logger import append_to_log_file
+from d2lite.utils.provenance import config_hash, git_commit
 
+from ..amp_trainer import AMPTrainer
 from ..derived_config import ClassKey, auto_scale_workers, find_data_classes
 from ..evaluating import build_validation_loader, evaluate_datasets
+from ..hooks import WeightAverage
+from ..resuming import names_for_drawing
+from ..sharding import gather_state, is_sharded
+from ..simple_trainer import SimpleTrainer
+from ..stepping import LossGuard, StepRecord
 from .make_evaluator import make_evaluator
 
 logger = logging.getLogger(__name__)
@@ -54,6 +64,82 @@ def set_federated_weights(cfg: CfgNode, model: nn.Module) -> None:
         return
     for layers in waiting:
         layers.set_fed_loss_cls_weights(weights)
+
+
+def make_step(
+    solver: CfgNode,
+    model: nn.Module,
+    data_loader: Iterable[Any],
+    optimizer: torch.optim.Optimizer,
+    *,
+    seed: int | None,
+    report: Callable[[StepRecord], str],
+) -> SimpleTrainer:
+    """Make the trainer of the steps, in the precision of SOLVER.AMP.
+
+    Args:
+        solver: the section SOLVER.
+        model: that is trained, with its wrapper.
+        data_loader: see `SimpleTrainer`, as the next two.
+        optimizer: see there.
+        seed: see there.
+        report: see `LossGuard`.
+    """
+    options: dict[str, Any] = {
+        "accumulate_steps": solver.ACCUMULATE_STEPS,
+        "seed": seed,
+        "guard": LossGuard(
+            solver.NONFINITE.CHECK_PERIOD,
+            action=solver.NONFINITE.ACTION,
+            max_skips=solver.NONFINITE.MAX_SKIPS,
+            alarm=solver.GRADIENT_ALARM,
+            report=report,
+        ),
+    }
+    if not solver.AMP.ENABLED:
+        return SimpleTrainer(model, data_loader, optimizer, **options)
+    # check_solver has refused other names.
+    precision = torch.float16 if solver.AMP.PRECISION == "float16" else torch.bfloat16
+    return AMPTrainer(model, data_loader, optimizer, precision=precision, **options)
+
+
+def make_checkpointer(
+    cfg: CfgNode,
+    model: nn.Module,
+    class_names: Sequence[str] | None,
+    average: WeightAverage | None,
+    **states: Any,
+) -> DetectionCheckpointer:
+    """Make what saves and loads a run.
+
+    Args:
+        cfg: of the run.
+        model: without a wrapper.
+        class_names: of the training data; None if it has none.
+        average: of the weights; None for none.
+        **states: further objects with a state, by their names in the file.
+    """
+    if isinstance(model, Detector):
+        # Running numbers that published weights do not hold, such as RetinaNet's normaliser.
+        states["model_state"] = model.training_state
+    return DetectionCheckpointer(
+        model,
+        cfg.OUTPUT_DIR,
+        extra={
+            "class_names": class_names,
+            # None if a subclass builds the loader from other data.
+            "classes": counted_classes(cfg.DATASETS.TRAIN),
+            "config": cfg.dump(),
+            "metadata": names_for_drawing(cfg.DATASETS.TRAIN),
+            "git": git_commit(Path.cwd()) if comm.is_main_process() else "",
+            "config_hash": config_hash(cfg.dump()),
+        },
+        collect=gather_state if is_sharded(model) else None,
+        # Whoever loads a file of this run gets the weights that were evaluated.
+        weights_to_save=average.model_state if average else None,
+        keep_matching_classes=cfg.MODEL.KEEP_MATCHING_CLASSES,
+        **states,
+    )
 
 
 class RunParts:
@@ -123,6 +209,17 @@ class RunParts:
     ) -> DatasetEvaluator:
         """Build the evaluator for the dataset's type; OUTPUT_DIR/inference by default."""
         return make_evaluator(cfg, dataset_name, output_folder or f"{cfg.OUTPUT_DIR}/inference")
+
+    @classmethod
+    def _has_built_in_evaluation(cls, cfg: CfgNode) -> bool:
+        """Whether the sets of DATASETS.TEST get the evaluators of their types."""
+        if isinstance(cfg, PythonRunConfig) and cfg.has("dataloader.evaluator"):
+            return False
+        own, built_in = (
+            [getattr(method, "__func__", method) for method in (kind.build_evaluator, kind.test)]
+            for kind in (cls, RunParts)
+        )
+        return own == built_in
 
     @classmethod
     def test(

@@ -14,13 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, PythonRunConfig, as_run_config
-from d2lite.data.dataset_dicts import counted_classes
 from d2lite.evaluation import (
     verify_results,
 )
-from d2lite.modeling import Detector
 from d2lite.modeling.compiling import compile_parts_
 from d2lite.utils import comm
 from d2lite.utils.comm import unwrap
@@ -29,10 +26,8 @@ from d2lite.utils.errors import RunInterrupted, UserError
 from d2lite.utils.events import EventWriter
 from d2lite.utils.folder_lock import FolderLock
 from d2lite.utils.logger import setup_logger
-from d2lite.utils.provenance import config_hash, git_commit
 
 from .. import hooks
-from ..amp_trainer import AMPTrainer
 from ..derived_config import (
     ClassKey,
     check_predictions,
@@ -59,10 +54,9 @@ from ..reports import (
     save_pictures,
     write_report,
 )
-from ..resuming import collect_run_facts, describe_stop, load_run, names_for_drawing
-from ..sharding import gather_state, is_sharded, load_whole_state_, shard_model_, whole_weights
-from ..simple_trainer import SimpleTrainer
-from ..stepping import LossGuard, StepRecord, dead_worker_advice
+from ..resuming import collect_run_facts, describe_stop, load_run
+from ..sharding import is_sharded, load_whole_state_, shard_model_, whole_weights
+from ..stepping import StepRecord, dead_worker_advice
 from ..trainer_base import HookBase, TrainerBase
 from .output_dir import (
     default_writers,
@@ -72,7 +66,7 @@ from .output_dir import (
     write_config,
 )
 from .run_hooks import evaluation_hooks, saving_hooks, step_hooks, writing_hooks
-from .run_parts import RunParts, set_federated_weights
+from .run_parts import RunParts, make_checkpointer, make_step, set_federated_weights
 from .setup import create_ddp_model
 
 logger = logging.getLogger(__name__)
@@ -148,7 +142,7 @@ class DefaultTrainer(RunParts, TrainerBase):
         model = self.build_model(cfg)
         name_classes(model, self.class_names)
         set_federated_weights(cfg, model)
-        if self._has_built_in_evaluation():
+        if self._has_built_in_evaluation(cfg):
             check_predictions(model, cfg.DATASETS.TEST)
             num_keypoints = cfg.MODEL.KEYPOINT_ON * cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
             check_test_keypoints(cfg.DATASETS.TEST, num_keypoints, cfg.TEST.KEYPOINT_OKS_SIGMAS)
@@ -170,68 +164,23 @@ class DefaultTrainer(RunParts, TrainerBase):
         if cfg.MODEL_EMA.ENABLED:
             decay, warmup = cfg.MODEL_EMA.DECAY, cfg.MODEL_EMA.WARMUP
             self.weight_average = hooks.WeightAverage(unwrap(wrapped), decay, warmup=warmup)
-        self._trainer = self._build_step(wrapped, data_loader, optimizer)
-        self.checkpointer = self._build_checkpointer(unwrap(wrapped))
+        # A part that held the trainer itself would keep it alive in a circle.
+        weak = weakref.proxy(self)
+        self._trainer = make_step(
+            cfg.SOLVER,
+            wrapped,
+            data_loader,
+            optimizer,
+            seed=self.seed,
+            report=lambda record: weak._report_nonfinite(record),
+        )
+        self.checkpointer = make_checkpointer(
+            cfg, unwrap(wrapped), self.class_names, self.weight_average, trainer=weak
+        )
 
         # Join.
         self._trainer.register_hooks([_PassOnBackward(self)])
         self.register_hooks(self.build_hooks())
-
-    def _build_step(
-        self, model: nn.Module, data_loader: Iterable[Any], optimizer: torch.optim.Optimizer
-    ) -> SimpleTrainer:
-        solver, weak = self.cfg.SOLVER, weakref.proxy(self)
-        options: dict[str, Any] = {
-            "accumulate_steps": solver.ACCUMULATE_STEPS,
-            "seed": self.seed,
-            "guard": LossGuard(
-                solver.NONFINITE.CHECK_PERIOD,
-                action=solver.NONFINITE.ACTION,
-                max_skips=solver.NONFINITE.MAX_SKIPS,
-                alarm=solver.GRADIENT_ALARM,
-                report=lambda record: weak._report_nonfinite(record),
-            ),
-        }
-        if not solver.AMP.ENABLED:
-            return SimpleTrainer(model, data_loader, optimizer, **options)
-        # check_solver has refused other names.
-        precision = torch.float16 if solver.AMP.PRECISION == "float16" else torch.bfloat16
-        return AMPTrainer(model, data_loader, optimizer, precision=precision, **options)
-
-    def _has_built_in_evaluation(self) -> bool:
-        """Whether the sets of DATASETS.TEST get the evaluators of their types."""
-        if isinstance(self.cfg, PythonRunConfig) and self.cfg.has("dataloader.evaluator"):
-            return False
-        own, built_in = (
-            [getattr(method, "__func__", method) for method in (kind.build_evaluator, kind.test)]
-            for kind in (type(self), DefaultTrainer)
-        )
-        return own == built_in
-
-    def _build_checkpointer(self, model: nn.Module) -> DetectionCheckpointer:
-        average = self.weight_average
-        states: dict[str, Any] = {"trainer": weakref.proxy(self)}
-        if isinstance(model, Detector):
-            # Running numbers that published weights do not hold, such as RetinaNet's normaliser.
-            states["model_state"] = model.training_state
-        return DetectionCheckpointer(
-            model,
-            self.cfg.OUTPUT_DIR,
-            extra={
-                "class_names": self.class_names,
-                # None if a subclass builds the loader from other data.
-                "classes": counted_classes(self.cfg.DATASETS.TRAIN),
-                "config": self.cfg.dump(),
-                "metadata": names_for_drawing(self.cfg.DATASETS.TRAIN),
-                "git": git_commit(Path.cwd()) if comm.is_main_process() else "",
-                "config_hash": config_hash(self.cfg.dump()),
-            },
-            collect=gather_state if is_sharded(model) else None,
-            # Whoever loads a file of this run gets the weights that were evaluated.
-            weights_to_save=average.model_state if average else None,
-            keep_matching_classes=self.cfg.MODEL.KEEP_MATCHING_CLASSES,
-            **states,
-        )
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
