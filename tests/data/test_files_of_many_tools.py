@@ -252,3 +252,44 @@ def test_missing_image_of_label_studio_is_named_below_the_folder(home):
     write(home / "x.json", json.dumps([task]))
     (record,) = DatasetCatalog.get(f"auto:{home}")
     assert record["file_name"] == f"{home}/data/upload/1/a.jpg"
+
+
+CORNERS = "filename,class,x1,y1,x2,y2,x3,y3,x4,y4\n"
+BOX = "filename,class,xmin,ymin,xmax,ymax\n"
+
+
+@pytest.mark.parametrize(("table", "has_mask"), [
+    (f"{CORNERS}a.jpg,cat,2,5,5,2,8,5,5,8\n", True),
+    (f"{CORNERS}a.jpg,cat,0.1,0.5,0.25,0.2,0.4,0.5,0.25,0.8\n", True),
+    (f"{BOX}https://store/x/a.jpg?token=a.b,cat,2,2,8,8\n", False),
+    (f"\n\n{BOX}a.jpg,cat,2,2,8,8\n", False),
+    (f"{BOX}a.jpg,cat,2,2,8,8\n".replace("\n", "\r"), False),
+])  # fmt: skip
+def test_tables_of_corners_addresses_and_other_ends_of_lines(home, table, has_mask):
+    picture(home / "images/a.jpg")
+    write(home / "x.csv", table)
+    assert objects(f"auto:{home}") == [("a.jpg", "cat", [2, 2, 8, 8], has_mask)]
+
+
+def test_splits_of_a_longer_name_are_found_where_nothing_else_is(home):
+    for split in ("train", "val"):
+        picture(home / f"Set2019-DET-{split}/images/{split}.jpg")
+        write(home / f"Set2019-DET-{split}/annotations/{split}.txt", "2,2,6,6,1,4,0,0\n")
+    assert [found[0] for found in objects(f"auto:{home}@val")] == ["val.jpg"]
+
+
+def test_images_of_the_same_names_are_those_of_the_split(home):
+    for split in ("train", "val"):
+        coco(home / f"{split}.json", objects=[(0, 1)], files=["a.jpg"])
+        picture(home / split / "cat/a.jpg")
+    for split in ("train", "val"):
+        (record,) = DatasetCatalog.get(f"auto:{home}@{split}")
+        assert record["file_name"] == str(home / split / "cat/a.jpg")
+
+
+def test_voc_in_folders_that_are_not_splits_is_told_with_its_string(home):
+    for folder in ("s1", "s2"):
+        picture(home / folder / "a.jpg")
+        write(home / folder / "a.xml", VOC)
+    with pytest.raises(DataError, match=r"a\.xml is of Pascal VOC: name .* voc:.*/s"):
+        DatasetCatalog.get(f"auto:{home}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, is_leftover
 
-from .file_kinds import json_kind
+from .file_kinds import json_kind, xml_kind
 
 # So many files are looked at.
 _MAX_FILES = 5000
@@ -67,7 +67,7 @@ _OTHER_TOOLS = {
     "PaliGemma": (("prefix", "suffix"),),
 }
 _JSON_ENDINGS = (".json", ".ndjson", ".jsonl", ".manifest", ".geojson", ".odgt")
-_PEEKED = (*_JSON_ENDINGS, ".txt", ".csv")
+_PEEKED = (*_JSON_ENDINGS, ".txt", ".csv", ".xml")
 _ARCHIVES = (".rar", ".7z", ".tar", ".gz")
 _HEAD_BYTES = 2**17
 
@@ -92,6 +92,10 @@ def file_advice(path: Path) -> str:
         )
     if path.name in ("metadata.jsonl", "metadata.csv"):
         return f" {path.name} is of Hugging Face: name its folder or the one above as hf:DIR."
+    if ending == ".xml" and xml_kind(path) == "voc":
+        return (
+            f" {path.name} is of Pascal VOC: name the folder that holds it, as voc:{path.parent}."
+        )
     if ending == ".csv":
         with path.open("rb") as stream:
             line = stream.readline(_HEAD_BYTES).decode(errors="replace")

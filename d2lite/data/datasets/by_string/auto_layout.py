@@ -131,7 +131,12 @@ def _by_split(folder: Path, find: Callable[[Path], Found | None]) -> Splits:
     if splits:
         return splits
     whole = find(folder)
-    return {WHOLE: whole} if whole is not None else {}
+    if whole is not None:
+        return {WHOLE: whole}
+    for path in filter(Path.is_dir, visible(folder)):  # as VisDrone2019-DET-train
+        if (split := _split_named(path.name)) != WHOLE and (inside := find(path)):
+            splits.setdefault(split, inside)
+    return splits
 
 
 def _json_files(folder: Path, kind: str) -> list[Path]:

@@ -120,7 +120,11 @@ class CocoSource:
     def _finders(self) -> list[ImageFinder]:
         """Only a folder that is named is searched as a whole: around the file may be anything."""
         around = ImageFinder(self._folders, is_deep=self._said_root is not None)
-        return [around, *([ImageFinder([self._whole])] if self._whole else [])]
+        if self._whole is None:
+            return [around]
+        # Those of this file's split first: another may have images of the same names.
+        inner = [folder for folder in self._folders if self._whole in folder.parents]
+        return [around, ImageFinder(inner), ImageFinder([self._whole])]
 
     def _content(self) -> dict[str, Any]:
         if self._kept is not None:

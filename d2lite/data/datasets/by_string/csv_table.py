@@ -42,6 +42,10 @@ _NAMES = {
     "y0": ("ymin", "y1", "top", "bboxymin", "ytl", "roiy1"),
     "x1": ("xmax", "x2", "right", "bboxxmax", "xbr", "roix2"),
     "y1": ("ymax", "y2", "bottom", "bboxymax", "ybr", "roiy2"),
+    "x2": ("x3",),
+    "y2": ("y3",),
+    "x3": ("x4",),
+    "y3": ("y4",),
     "x": ("x", "bboxx"),
     "y": ("y", "bboxy"),
     "cx": ("xcenter", "xcentre", "cx", "centerx", "xc", "bboxxcenter"),
@@ -170,21 +174,25 @@ class CsvSource(EntrySource):
             if shape is not None:
                 shape.label = self._name_of.get(shape.label, shape.label)
                 entry.shapes.append(shape)
-                is_share &= shape.box is None or max(shape.box) <= 1.0
+                is_share &= max(shape.box or next(iter(shape.polygons), [0.0])) <= 1.0
         found = list(entries.values())
         shapes = [shape for entry in found for shape in entry.shapes]
-        if any(shape.mask for shape in shapes) or (is_share and any(shape.box for shape in shapes)):
+        if any(shape.mask for shape in shapes) or (
+            is_share and any(shape.box or shape.polygons for shape in shapes)
+        ):
             self._fit_to_images(found, faults)
         return found
 
     def _rows(self) -> list[tuple[int, list[str]]]:
         text = read_text(self.file)
-        sample = text.partition("\n")[0]
+        sample = next(filter(str.strip, text.splitlines()), "")
         delimiter = ";" if sample.count(";") > sample.count(",") else ","
         delimiter = "\t" if sample.count("\t") > sample.count(delimiter) else delimiter
         limit = csv.field_size_limit(len(text) + 1)  # a mask may be longer than csv allows
         try:
-            rows = list(enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), start=1))
+            rows = list(
+                enumerate(csv.reader(io.StringIO(text, newline=None), delimiter=delimiter), start=1)
+            )
         except csv.Error as err:
             raise DataError(f"{self.file} is not a CSV file: {err}.") from err
         finally:
@@ -206,6 +214,10 @@ class CsvSource(EntrySource):
                 if shape.box is not None:
                     x0, y0, x1, y1 = shape.box
                     shape.box = [x0 * width, y0 * height, x1 * width, y1 * height]
+                elif shape.polygons:
+                    sides = width, height
+                    corners = shape.polygons[0]
+                    shape.polygons = [[v * sides[i % 2] for i, v in enumerate(corners)]]
                 elif shape.mask is not None:
                     counts = shape.mask["counts"]
                     rest = height * width - sum(counts)
@@ -249,6 +261,13 @@ def _shape(cells: Mapping[str, str], where: str) -> Shape | None:
         a, b, c, d = (float(text) for text in texts)
     except ValueError:
         return Shape(label, where=where, fault="malformed")
+    if "x2" in cells:
+        # Four corners, of a rotated box.
+        try:
+            others = [float(cells[key]) for key in ("x2", "y2", "x3", "y3")]
+        except (KeyError, ValueError):
+            return Shape(label, where=where, fault="malformed")
+        return Shape(label, polygons=[[a, b, c, d, *others]], where=where)
     box = [a, b, a + c, b + d]
     if keys[0] == "x0":
         box = [a, b, c, d]

@@ -71,7 +71,8 @@ def csv_kind(path: Path) -> str:
         return ""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
-    line = head.decode(_encoding(head), "replace").lstrip("\ufeff").partition("\n")[0].rstrip("\r")
+    text = head.decode(_encoding(head), "replace").lstrip("\ufeff\r\n ")
+    line = next(iter(text.splitlines()), "")
     if "region_shape_attributes" in line:
         return "via"
     cells = [cell.strip().strip('"') for cell in re.split(r"[,;\t]", line)]
