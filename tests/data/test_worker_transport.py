@@ -1,6 +1,10 @@
 """Batches of workers on machines with little shared memory or few open files."""
 
 import errno
+import multiprocessing
+import os
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from d2lite.data.loading import worker_transport
+from d2lite.data.loading import worker_signals, worker_transport
 from d2lite.data.loading.loader import ReportingLoader
 from d2lite.structures import Boxes, Instances
 from d2lite.utils.errors import DataError, StateError
@@ -85,6 +89,33 @@ def test_workers_deliver_where_few_files_may_be_open():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout.strip() == "60", done.stderr
+
+
+def begin_when_the_parent_is_gone():
+    """Body of a worker that starts more slowly than its parent is killed."""
+    parent = multiprocessing.parent_process().pid
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    worker_signals.leave_signals_to_parent()
+    time.sleep(60)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="no thread watches the parent")
+def test_worker_whose_parent_was_killed_before_it_had_started_ends(monkeypatch):
+    """It took the process that it was left to for its parent, and stayed for ever."""
+    monkeypatch.setattr(worker_signals, "_LOOK_PERIOD", 0.05)
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        context = multiprocessing.get_context("fork")
+        context.Process(target=begin_when_the_parent_is_gone).start()
+        os._exit(0)
+    os.waitpid(parent, 0)
+    os.close(writing)
+    # The pipe ends when no process has its other side any more.
+    ended, _, _ = select.select([reading], [], [], 20)
+    os.close(reading)
+    assert ended
 
 
 @pytest.mark.slow

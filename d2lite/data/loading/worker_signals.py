@@ -1,5 +1,6 @@
 """Signals in the worker processes of a loader, which stop when the process that trains says so."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -22,14 +23,26 @@ def leave_signals_to_parent() -> None:
         return
     # Only a thread that waits for the signal learns who sent it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_obey_parent, args=(os.getppid(),), daemon=True).start()
+    parent = multiprocessing.parent_process()
+    number = os.getppid() if parent is None or parent.pid is None else parent.pid
+    threading.Thread(target=_obey_parent, args=(number,), daemon=True).start()
 
 
 def _obey_parent(parent: int) -> None:
     # torch's workers watch their parent, too, but one whose last batch fills a pipe would then wait
-    # for ever for somebody to read it.
-    while os.getppid() == parent:
+    # for ever for somebody to read it, and one whose parent was killed before it had started takes
+    # the process that it was left to for its parent.
+    starter = os.getppid()  # the parent, or the fork server, which ends with it
+    while os.getppid() == starter and _runs(parent):
         told = signal.sigtimedwait({signal.SIGTERM}, _LOOK_PERIOD)
         if told is not None and told.si_pid == parent:
             break
     os._exit(0)
+
+
+def _runs(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
+    return True
