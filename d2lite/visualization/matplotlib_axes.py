@@ -58,7 +58,7 @@ class MatplotlibAxes:
         self.ax.set_xlim(0, width)
         self.ax.set_ylim(height, 0)
 
-        class Picture(AxesImage):  # type: ignore[misc]  # matplotlib is optional
+        class Picture(AxesImage):
             """The canvas as it is when it is drawn, which may be long after the axes are made."""
 
             def draw(self, renderer: Any) -> None:
