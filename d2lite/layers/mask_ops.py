@@ -13,6 +13,7 @@ from torch._jit_internal import is_scripting
 from torch.nn import functional as F
 
 from ..utils.errors import ArgumentError
+from ..utils.tracing import is_tracing
 
 __all__ = [
     "BYTES_PER_FLOAT",
@@ -82,6 +83,9 @@ def paste_masks_in_image(
     pasted = torch.full((len(masks), height, width), everywhere, dtype=dtype, device=masks.device)
     masks, corners = masks.float(), corners.float()
     if is_scripting():
+        return _levels(_stretch(masks, corners, (0, height, 0, width)), threshold)
+    if is_tracing():
+        # A trace would hold the number and the places of these boxes for ever.
         return _levels(_stretch(masks, corners, (0, height, 0, width)), threshold)
     # Automatic mixed precision would do the products below in half precision.
     with torch.autocast(masks.device.type, enabled=False):

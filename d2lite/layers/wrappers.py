@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,13 @@ __all__ = [
     "nonzero_tuple",
     "shapes_to_tensor",
 ]
+
+
+if TYPE_CHECKING:
+    Sizes = Sequence[int | Tensor]
+else:
+    # TorchScript, which knows no such unions, is given integers.
+    Sizes = list[int]
 
 
 class Conv2d(nn.Conv2d):
@@ -155,13 +162,19 @@ def empty_input_loss_func_wrapper(loss_func: Callable[..., Tensor]) -> Callable[
 cross_entropy = empty_input_loss_func_wrapper(F.cross_entropy)
 
 
-def shapes_to_tensor(x: Sequence[int | Tensor], device: torch.device | None = None) -> Tensor:
+def shapes_to_tensor(x: Sizes, device: torch.device | None = None) -> Tensor:
     """A list of sizes as one int64 vector.
 
     Args:
         x: integers, or scalar tensors as tracing gives for sizes.
         device: of the result; by default that of the first tensor in x, else the CPU.
     """
+    if is_scripting():
+        return torch.as_tensor(x, dtype=torch.int64, device=device)
+    return _stack_sizes(x, device)
+
+
+def _stack_sizes(x: Sizes, device: torch.device | None) -> Tensor:
     traced = [size for size in x if isinstance(size, Tensor)]
     if not traced:
         return torch.as_tensor(x, dtype=torch.int64, device=device)

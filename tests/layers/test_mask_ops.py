@@ -75,6 +75,19 @@ def test_full_mask_covers_just_its_box():
     assert pasted[2:6, 3:8].all()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_trace_pastes_any_number_of_masks():
+    """Where the boxes are is data, which a trace must not hold."""
+    traced = torch.jit.trace(
+        lambda masks, boxes: paste_masks_in_image(masks, boxes, (20, 30), 0.5),
+        case(2, 7, 0),
+        check_trace=False,
+    )
+    masks, boxes = case(3, 7, 1)
+    assert traced(masks, boxes).equal(paste_masks_in_image(masks, boxes, (20, 30), 0.5))
+
+
 def test_misfits_are_refused():
     with pytest.raises(ValueError, match=r"masks have shape \[1, 7, 6\]"):
         paste_masks_in_image(torch.ones(1, 7, 6), torch.zeros(1, 4), (9, 9))

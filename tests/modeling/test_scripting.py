@@ -16,6 +16,7 @@ from d2lite.layers import (
     nms_rotated,
     nonzero_tuple,
     paste_masks_in_image,
+    shapes_to_tensor,
 )
 from d2lite.modeling.anchor_generator import DefaultAnchorGenerator, RotatedAnchorGenerator
 from d2lite.modeling.backbone.resnet import BasicStem, ResNet
@@ -92,6 +93,10 @@ def test_small_functions():
     def shape(image: Tensor):
         return T.ResizeShortestEdge.get_output_shape(image.shape[1], image.shape[2], 48, 90)
 
+    def sides(image: Tensor):
+        return shapes_to_tensor([image.shape[1], image.shape[2]])
+
+    assert torch.jit.script(sides)(torch.zeros(3, 20, 25)).tolist() == [20, 25]
     rows, found = torch.jit.script(joined)([torch.eye(2), torch.zeros(1, 2)])
     assert rows.shape == (3, 2)
     assert found.tolist() == [0, 1]
