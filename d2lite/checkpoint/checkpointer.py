@@ -247,6 +247,16 @@ class Checkpointer:
                 "Set MODEL.WEIGHTS, or the MODEL.* keys that the file was trained with."
             )
         self.model.load_state_dict(fitting, strict=False)
+        lost = [name for name, w in fitting.items() if w.is_floating_point() and w.isnan().any()]
+        if lost:
+            self.logger.warning(
+                "%d of the %d weights in %s are not numbers (NaN), such as %r: with them a model "
+                "finds nothing. Use an earlier checkpoint.",
+                len(lost),
+                len(fitting),
+                self._loading,
+                lost[0],
+            )
         return report
 
     def _load_checkpointable(self, key: str, content: dict[str, Any], path: str) -> None:

@@ -187,6 +187,17 @@ def test_complete_load_is_reported_in_one_line(tmp_path, caplog):
     assert caplog.text.strip().endswith("9 of the model's 9 tensors")
 
 
+def test_weights_that_are_not_numbers_are_named(tmp_path, caplog):
+    """A model with them finds nothing and says nothing, and a resumed run blames the rate."""
+    state = Model().state_dict()
+    state["2.bias"][1] = torch.nan
+    torch.save(state, tmp_path / "lost.pth")
+    with caplog.at_level(logging.WARNING):
+        DetectionCheckpointer(Model()).load(str(tmp_path / "lost.pth"))
+    assert "1 of the 9 weights in" in caplog.text
+    assert "not numbers (NaN), such as '2.bias'" in caplog.text
+
+
 def test_no_weights_leave_the_model_as_it_is(caplog):
     model = _fill(Model(), 3)
     with caplog.at_level(logging.INFO):
