@@ -216,7 +216,7 @@ class Instances:
 def _pick(value: Any, item: slice | Tensor) -> Any:
     if isinstance(value, np.ndarray) and isinstance(item, Tensor):
         # numpy takes a tensor of one index for that index, and drops the axis.
-        item = item.cpu().numpy()
+        return value[item.cpu().numpy()]
     if not isinstance(value, (list, tuple)) or isinstance(item, slice):
         return value[item]
     # A list cannot be indexed by masks or by lists of indices.
