@@ -204,7 +204,7 @@ def test_signal_stops_two_processes_after_the_same_iteration(nursery, to_all):
     assert "model_0000004.pth, give the same command with --resume, before" in console
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_saves_the_iteration_says_how_to_go_on_and_the_resume_is_exact(nursery, number):
     expected = unbroken(nursery, ["DATALOADER.NUM_WORKERS", 2])
     name = f"signal_{int(number)}"
@@ -220,6 +220,13 @@ def test_signal_saves_the_iteration_says_how_to_go_on_and_the_resume_is_exact(nu
     assert nursery.run(name, options, resume=True) == 0
     assert "going on at iteration 18" in nursery.console(name)
     assert_equal_runs(nursery.folder / name, expected)
+
+
+def test_a_run_that_should_outlive_its_terminal_does(nursery):
+    child = nursery.start("nohup", pause_at=17, by_nohup=True)
+    wait_until((nursery.folder / "nohup" / "reached").exists)
+    os.kill(child, signal.SIGHUP)
+    assert nursery.wait() == 0, nursery.console("nohup")
 
 
 def test_second_ctrl_c_stops_at_once_without_saving(nursery):

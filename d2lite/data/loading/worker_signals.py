@@ -10,15 +10,17 @@ _LOOK_PERIOD = 5.0
 
 
 def leave_signals_to_parent() -> None:
-    """Let this worker outlive a Ctrl-C or SIGTERM that was meant for the whole program.
+    """Let this worker outlive a signal that was meant for the whole program.
 
-    A terminal sends Ctrl-C, and a scheduler SIGTERM, to every process of a program. The one that
-    trains finishes its step and saves, and needs its workers until then. SIGTERM from the parent
-    itself still ends a worker, and so does the parent's end.
+    A terminal sends Ctrl-C or, when it is closed, SIGHUP, and a scheduler SIGTERM, to every process
+    of a program. The one that trains finishes its step and saves, and needs its workers until then.
+    SIGTERM from the parent itself still ends a worker, and so does the parent's end.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if not hasattr(signal, "sigtimedwait"):
         return
     # Only a thread that waits for the signal learns who sent it.

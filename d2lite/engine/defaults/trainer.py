@@ -1,5 +1,6 @@
 """DefaultTrainer: a whole run, built from a config around the step of a SimpleTrainer."""
 
+import contextlib
 import datetime
 import logging
 import sys
@@ -307,7 +308,7 @@ class DefaultTrainer(RunParts, TrainerBase):
 
         Raises:
             UserError: if they are not those of TEST.EXPECTED_RESULTS.
-            RunInterrupted: if Ctrl-C or SIGTERM stopped the run, which has saved then.
+            RunInterrupted: if Ctrl-C, SIGTERM or SIGHUP stopped the run, which has saved then.
         """
         started = time.perf_counter()
         try:
@@ -349,8 +350,9 @@ class DefaultTrainer(RunParts, TrainerBase):
         )
 
     def _on_signal(self, number: int) -> None:
-        sys.stderr.write(f"\n{stop_notice(number)}\n")
         self.request_stop(number)
+        with contextlib.suppress(OSError):  # of a terminal that was closed
+            sys.stderr.write(f"\n{stop_notice(number)}\n")
 
     def before_step(self) -> None:
         """Run `before_step` of the hooks, with the inner trainer at the same iteration."""

@@ -83,12 +83,13 @@ def run_processes(job: Job, rendezvous: Rendezvous) -> None:
             _end(processes)
     if signal.SIGINT in received and INTERRUPTED in statuses:
         raise KeyboardInterrupt  # before there was something to save
-    if signal.SIGTERM in received and -signal.SIGTERM in statuses:
-        raise RunInterrupted(
-            "Stopped by SIGTERM before the first iteration or after the last one: there was "
-            "nothing to save.",
-            signal.SIGTERM,
-        )
+    for number in received:
+        if -number in statuses:
+            raise RunInterrupted(
+                f"Stopped by {signal.Signals(number).name} before the first iteration or after the "
+                "last one: there was nothing to save.",
+                number,
+            )
     files = [Path(file) for file in started.error_files]
     failure = _find_failure(job, rendezvous, statuses, files)
     for file in files:

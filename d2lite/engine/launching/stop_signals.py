@@ -1,4 +1,4 @@
-"""Stopping a run from outside: what Ctrl-C and SIGTERM do, and how all processes agree on it."""
+"""Stopping a run from outside: Ctrl-C, SIGTERM, SIGHUP, and how all processes agree on it."""
 
 import logging
 import os
@@ -18,10 +18,14 @@ from d2lite.utils.errors import RunInterrupted
 
 logger = logging.getLogger(__name__)
 
-# What schedulers and `kill` send, and what Ctrl-C sends.
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Seconds within which a second SIGTERM counts as the first one: a scheduler sends it to every
-# process of a job, and the launcher forwards its own as well.
+# What Ctrl-C sends, what schedulers and `kill` send, and what a terminal sends that is closed.
+_STOP_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),  # not on Windows
+)
+# Seconds within which a second signal counts as the first one: a scheduler sends it to every
+# process of a job, and the launcher forwards its own as well. Not Ctrl-C, which a person repeats.
 _REPEAT_WINDOW = 2.0
 
 
@@ -33,9 +37,10 @@ def stop_notice(signal_number: int) -> str:
 
 @contextmanager
 def listen_for_stop(stop: Callable[[int], None]) -> Iterator[None]:
-    """Inside, the first Ctrl-C or SIGTERM asks for a stop, and the second one stops at once.
+    """Inside, the first Ctrl-C, SIGTERM or SIGHUP asks for a stop, the second one stops at once.
 
-    Outside of the main thread, where Python handles no signals, nothing changes.
+    Outside of the main thread, where Python handles no signals, nothing changes; nor for a SIGHUP
+    that is ignored, as `nohup` wants it.
 
     Args:
         stop: called with the number of the first signal, between any two instructions of the
@@ -51,14 +56,18 @@ def listen_for_stop(stop: Callable[[int], None]) -> Iterator[None]:
         nonlocal asked_at
         now = time.monotonic()
         if asked_at is not None:
-            if number == signal.SIGTERM and now - asked_at < _REPEAT_WINDOW:
+            if number != signal.SIGINT and now - asked_at < _REPEAT_WINDOW:
                 return
             raise RunInterrupted("Stopped at once, without saving.", number)
         asked_at = now
         stop(number)
 
     # None means a handler that was not set from Python and could not be restored.
-    handled = [number for number in _STOP_SIGNALS if before[number] is not None]
+    handled = [
+        number
+        for number, handler in before.items()
+        if handler is not None and not _is_kept_away(number, handler)
+    ]
     for number in handled:
         signal.signal(number, handle)
     try:
@@ -68,9 +77,14 @@ def listen_for_stop(stop: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, before[number])
 
 
+def _is_kept_away(number: int, handler: Any) -> bool:
+    """Whether whoever started the program wants it to outlive its terminal."""
+    return number not in (signal.SIGINT, signal.SIGTERM) and handler == signal.SIG_IGN
+
+
 @contextmanager
 def pass_on_signals(process_ids: Iterable[int]) -> Iterator[list[int]]:
-    """Inside, this process forwards SIGTERM to others and ignores Ctrl-C itself.
+    """Inside, this process forwards signals to others and ignores Ctrl-C itself.
 
     A terminal sends Ctrl-C to every process of a program; `kill` sends a signal to one.
 
@@ -88,14 +102,18 @@ def pass_on_signals(process_ids: Iterable[int]) -> Iterator[list[int]]:
 
     def forward(number: int, _frame: FrameType | None) -> None:
         received.append(number)
-        if number == signal.SIGTERM:
+        if number != signal.SIGINT:
             for process_id in started:
                 try:
                     os.kill(process_id, number)
                 except ProcessLookupError:
                     continue
 
-    before = {number: signal.signal(number, forward) for number in _STOP_SIGNALS}
+    before = {
+        number: signal.signal(number, forward)
+        for number in _STOP_SIGNALS
+        if not _is_kept_away(number, signal.getsignal(number))
+    }
     try:
         yield received
     finally:
