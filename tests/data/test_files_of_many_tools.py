@@ -72,10 +72,15 @@ def test_box_of_coco_in_another_form_is_the_same_box(home, box):
 
 
 def test_boxes_of_coco_in_shares_of_the_image_are_refused_even_where_there_are_few(home):
-    edited(coco(home / "x.json", objects=[(0, 1)], files=["a.jpg"]), bbox=[0.1, 0.2, 0.5, 0.5])
+    path = coco(home / "x.json", objects=[(0, 1)], files=["a.jpg"])
+    edited(path, bbox=[0.1, 0.2, 0.5, 0.5])
     picture(home / "a.jpg")
+    assert len(objects(f"coco:{home}/x.json")) == 1  # in a small image it may be a speck
+    content = json.loads(path.read_text())
+    content["images"][0].update(height=480, width=640)
+    (home / "large.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="COCO has pixels; multiply"):
-        DatasetCatalog.get(f"coco:{home}/x.json")
+        DatasetCatalog.get(f"coco:{home}/large.json")
 
 
 @pytest.mark.parametrize("names", [

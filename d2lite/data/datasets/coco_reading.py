@@ -18,6 +18,7 @@ from .coco_file import coco_images
 logger = logging.getLogger(__name__)
 
 _FEW_BOXES = 10
+_SMALL_SIDE = 100
 PIXEL_CENTRE = 0.5
 """COCO counts keypoints by pixel number, d2lite by position: pixel i spans [i, i + 1)."""
 
@@ -80,9 +81,13 @@ def read_coco_objects(
 
 def _refuse_shares(records: Sequence[dict[str, Any]], json_file: Any) -> None:
     """Refuse boxes in shares of the image, which some converters write in place of pixels."""
-    boxes = [obj["bbox"] for record in records for obj in record["annotations"]]
-    # Of fewer whole numbers, all may be specks in a corner.
-    is_enough = len(boxes) >= _FEW_BOXES or any(value % 1 for box in boxes for value in box)
+    labelled = [record for record in records if record["annotations"]]
+    boxes = [obj["bbox"] for record in labelled for obj in record["annotations"]]
+    # Of fewer, all may be specks in a corner, if numbers are whole or images are small.
+    is_enough = len(boxes) >= _FEW_BOXES or (
+        any(value % 1 for box in boxes for value in box)
+        and all(min(record["height"], record["width"]) >= _SMALL_SIDE for record in labelled)
+    )
     if is_enough and all(max(box) <= 1 for box in boxes):
         raise DataError(
             f"{json_file}: no number of its {len(boxes)} boxes is above 1, for instance "
