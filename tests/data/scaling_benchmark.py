@@ -22,7 +22,7 @@ from d2lite.data import DatasetFromList, build_detection_train_loader
 from d2lite.data.samplers import TrainingSampler
 
 # Scoring holds truth and results as Python objects, in each library; larger ones fill the memory.
-MOST_SCORED = 100_000
+MOST_SCORED = 1_000_000
 
 
 class Records(Sequence):
