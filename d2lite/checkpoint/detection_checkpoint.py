@@ -31,7 +31,8 @@ class DetectionCheckpointer(Checkpointer):
     names, or names none of which is the model's), its names are translated, and each parameter
     takes the weight whose name is the longest ending of its own:
     `backbone.bottom_up.res2.0.conv1.weight` takes `res2.0.conv1.weight`. A path that ends in
-    `?matching_heuristics=True` asks for the latter.
+    `?matching_heuristics=True` asks for the latter. A file of another kind of model gives its
+    backbone, whether a feature pyramid is around it or not.
     """
 
     def _read(self, path: str) -> dict[str, Any]:
@@ -124,6 +125,27 @@ def translate_names(
     if content.get("__author__") == "Caffe2":
         weights, _ = convert_c2_detectron_names(weights)
     if own and not any(name in own for name in without_wrapper(weights)):
+        moved = _with_or_without_pyramid(without_wrapper(weights), own)
+        if moved is not None:
+            return moved, False
         # Not one name fits: a bare backbone, for instance of timm.
         by_ending = True
     return weights, by_ending
+
+
+def _with_or_without_pyramid(
+    weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor] | None:
+    """The weights, those of the backbone under the model's names; None if these do not fit either.
+
+    A model with a feature pyramid has one more word in the names of its backbone.
+    """
+    names = ("backbone.bottom_up.", "backbone.")
+    for theirs, ours in (names, names[::-1]):
+        moved = {
+            ours + name.removeprefix(theirs) if name.startswith(theirs) else name: weight
+            for name, weight in weights.items()
+        }
+        if moved.keys() & own.keys():
+            return moved
+    return None

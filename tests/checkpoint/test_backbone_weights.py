@@ -108,3 +108,25 @@ def test_file_of_timm_gives_the_same_maps_under_a_pyramid(tmp_path, name):
     by_size = {map_.shape[-1]: map_ for map_ in intermediates}
     for map_ in found.values():
         _close(map_, by_size[map_.shape[-1]])
+
+
+@pytest.mark.parametrize("from_pyramid", [True, False])
+def test_a_model_takes_the_backbone_of_one_with_or_without_a_feature_pyramid(
+    tmp_path, from_pyramid
+):
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.OUT_FEATURES = MAPS
+    cfg.MODEL.FPN.IN_FEATURES = MAPS
+    nets = {}
+    for name in ("build_resnet_backbone", "build_resnet_fpn_backbone"):
+        cfg.MODEL.BACKBONE.NAME = name
+        nets[name] = nn.Module()
+        nets[name].backbone = build_backbone(cfg)
+    theirs, ours = list(nets.values())[:: -1 if from_pyramid else 1]
+    torch.save({**theirs.state_dict(), "head.weight": torch.ones(1)}, tmp_path / "other.pth")
+    checkpointer = DetectionCheckpointer(ours)
+    checkpointer.load(str(tmp_path / "other.pth"))
+    plain = nets["build_resnet_backbone"].backbone.state_dict()
+    for name, value in nets["build_resnet_fpn_backbone"].backbone.bottom_up.state_dict().items():
+        assert torch.equal(value, plain[name]), name
+    assert all("fpn" in name for name in checkpointer.report.missing)
