@@ -157,8 +157,8 @@ def main() -> None:
 def be_child(order: dict) -> int:
     """Train as a program of its own would, and say how it ended."""
     os.setpgid(0, 0)
-    if order.get("by_nohup"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The tests themselves may run under nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if order.get("by_nohup") else signal.SIG_DFL)
     folder = Path(order["folder"])
     folder.mkdir(exist_ok=True)
     with open(folder / "console.txt", "a") as console:
