@@ -87,5 +87,7 @@ def test_workers_run_one_thread_for_each_library(monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda n: calls.append(("torch", n)))
     monkeypatch.setattr(cv2, "setNumThreads", lambda n: calls.append(("cv2", n)))
     monkeypatch.setattr("d2lite.data.loading.loader.seed_all_rng", lambda seed: None)
+    # It would change how this process, and those that it starts, take signals.
+    monkeypatch.setattr("d2lite.data.loading.loader.leave_signals_to_parent", lambda: None)
     worker_init_reset_seed(0)
     assert calls == [("torch", 1), ("cv2", 0)]

@@ -157,7 +157,7 @@ def main() -> None:
 def be_child(order: dict) -> int:
     """Train as a program of its own would, and say how it ended."""
     os.setpgid(0, 0)
-    # The tests themselves may run under nohup.
+    # Whatever the tests themselves were started with.
     signal.signal(signal.SIGHUP, signal.SIG_IGN if order.get("by_nohup") else signal.SIG_DFL)
     folder = Path(order["folder"])
     folder.mkdir(exist_ok=True)
