@@ -10,7 +10,6 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.garbage_collection import paused_garbage_collection
-from d2lite.utils.wording import counted
 
 from .catalog import DatasetCatalog, MetadataCatalog
 from .classes import ClassCounts, count_classes
@@ -189,8 +188,8 @@ def describe_sets(names: Sequence[str]) -> str:
     if counts is None:
         return ""
     text = (
-        f"{', '.join(names)}: {counted(counts.num_images, 'image')}, "
-        f"{counted(sum(counts.objects), 'object')} of {counted(len(counts.names), 'class')}"
+        f"{', '.join(names)}: {counts.num_images} images, {sum(counts.objects)} objects of "
+        f"{len(counts.names)} classes"
     )
     left_out = _left_out.get(tuple(names), 0)
     return f"{text}; {left_out} images left out" if left_out else text

@@ -11,7 +11,6 @@ from d2lite.data.datasets.by_string.splits import WHOLE
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.file_io import atomic_write, make_folder
 from d2lite.utils.live_line import live_line, on_terminal
-from d2lite.utils.wording import counted
 
 
 def show_progress(done: int, total: int) -> None:
@@ -55,7 +54,6 @@ def check_data(args: argparse.Namespace) -> int:
         content, root = cleaned_coco(sets[0])
         with atomic_write(args.fix) as file:
             json.dump(content, file)
-        numbers = (counted(len(content[f"{key}s"]), key) for key in ("image", "annotation"))
-        counts = ", ".join(numbers)
+        counts = f"{len(content['images'])} images, {len(content['annotations'])} objects"
         print(f"Wrote {counts}. Use it as coco:{args.fix}@{root}")
     return int(any(checked.faults.has_faults for checked in sets))

@@ -17,7 +17,6 @@ from d2lite.data.records.object_checks import drop_invalid, place_of
 from d2lite.data.records.plain_records import load_records
 from d2lite.data.records.set_checks import count_set_faults
 from d2lite.utils.errors import DataError, MissingFileError
-from d2lite.utils.wording import counted
 
 from .class_maps import map_fault
 from .image_files import check_images
@@ -155,9 +154,10 @@ def fault_table(checked: CheckedSet, *, action: str = "in_training") -> str:
         action: which of a `Fault`'s actions to show, "in_training" or "in_copy".
     """
     num_objects = sum(len(record.get("annotations", ())) for record in checked.records)
+    # Always in the plural: scripts look for these words.
     head = (
-        f"{checked.name}: {counted(len(checked.records), 'usable image')}, "
-        f"{counted(num_objects, 'usable object')}, {counted(len(checked.classes), 'class')}"
+        f"{checked.name}: {len(checked.records)} usable images, {num_objects} usable objects, "
+        f"{len(checked.classes)} classes"
     )
     kinds = [kind for kind in FAULTS if kind in checked.faults.counts]
     if not kinds:
