@@ -206,7 +206,7 @@ def test_image_inside_of_labelme_that_cannot_be_decoded_is_told(home):
 
 
 @pytest.mark.parametrize(("task", "why"), [
-    ({**TASK, "annotations": []}, "nobody has annotated any of its 1 task,"),
+    ({**TASK, "annotations": []}, "none of its tasks is annotated,"),
     ({**TASK, "annotations": [], "predictions": [{"result": []}]}, "predictions alone"),
     ({"id": 1, "data": {"text": "Hello"}, "annotations": [{"result": []}]}, "not about images"),
     ({**TASK, "annotations": [{"result": [{**REGION, "value": PLACE}]}]}, "without a label"),

@@ -20,7 +20,6 @@ from d2lite.data.datasets.label_files import read_json
 from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
-from d2lite.utils.wording import counted
 
 from .entries import MALFORMED, Entry, FileSource, Shape
 
@@ -140,18 +139,16 @@ def _why_nothing(content: list[dict[str, Any]]) -> str:
     if regions:
         kinds = ", ".join(sorted({str(region.get("type")) for region in regions}))
         return (
-            f"none of its {counted(len(regions), 'result')} ({kinds}) is an object with a "
-            "label. Choices and texts are about whole images, which detection has no use for; a "
-            "region without a label gets one in Label Studio."
+            f"none of its results ({kinds}) is an object with a label. Choices "
+            "and texts are about whole images, which detection has no use for; a region without a "
+            "label gets one in Label Studio."
         )
     if any(task.get("predictions") for task in tasks):
         return (
             "its tasks have predictions alone. Turn them into annotations in Label Studio (Data "
             "Manager, Actions, Create Annotations From Predictions) and export again."
         )
-    return (
-        f"nobody has annotated any of its {counted(len(tasks), 'task')}, so there are no classes."
-    )
+    return "none of its tasks is annotated, so there are no classes."
 
 
 def _time(version: dict[str, Any]) -> str:
