@@ -20,6 +20,7 @@ from d2lite.data.records.object_checks import (
     drop_invalid,
     is_valid_polygon,
     mask_fault,
+    place_of,
     unpack_runs,
 )
 from d2lite.structures import BoxMode
@@ -64,6 +65,12 @@ def config(*names, **loader):
 )
 def test_boxes_are_judged_by_size_and_place(box, fault):
     assert box_fault(box, 10, 20) == fault
+
+
+def test_a_box_is_named_to_hundredths_of_a_pixel():
+    obj = {"bbox": [201.32479999999998, -4.0, 7, 1e-9]}
+    assert place_of(obj, {"file_name": "a.jpg"}) == "a.jpg, box [201.32, -4.0, 7, 0.0]"
+    assert place_of({"bbox": "text"}, {}) == "None, box text"
 
 
 @pytest.mark.parametrize("polygon", [[], [1, 1, 2, 2], [1] * 7, [1] * 5 + [float("nan")], 5, "abc"])

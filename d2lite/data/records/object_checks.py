@@ -183,7 +183,11 @@ def _with_valid_mask(
 
 def place_of(obj: Record, record: Record) -> str:
     """Which object of which image, for messages."""
-    return f"{record.get('file_name')}, box {obj.get('bbox')}"
+    box = obj.get("bbox")
+    if isinstance(box, list | tuple):
+        # Hundredths of a pixel are enough to find an object; 201.32479999999998 is hard to read.
+        box = [round(v, 2) if isinstance(v, float) else v for v in box]
+    return f"{record.get('file_name')}, box {box}"
 
 
 def box_around(mask: Any) -> list[float] | None:

@@ -56,7 +56,10 @@ def log_summary(
     lines = [headline]
     lines += [f"{name}:\n{table}" for name, table in _result_tables(results)]
     lines.append(f"  weights       {weights}")
-    lines.append(f"  log           {log_file_path() or 'not written (no setup_logger)'}")
+    log = log_file_path()
+    if log is not None and log.parent == output_dir.resolve():
+        log = output_dir / log.name
+    lines.append(f"  log           {log or 'not written (no setup_logger)'}")
     lines.append(f"  metrics       {output_dir / 'metrics.json'}")
     lines += [f"  predictions   {picture}" for picture in pictures]
     if report is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from d2lite.utils.errors import DataError
+from d2lite.utils.logger import log_first_n
 
 from .advice import advice, file_advice, maps_alone, only_images
 from .cvat import cvat_subsets
@@ -53,7 +54,8 @@ def recognise(folder: Path) -> Splits:
         first = next(iter(splits.values()))
         why = os.path.relpath(first.path, folder) if first.path != folder else "what is in it"
         names = ", ".join(splits)
-        logger.info("%s: taken as %s, because of %s; splits: %s", folder, first.kind, why, names)
+        taken = f"{folder}: taken as {first.kind}, because of {why}; splits: {names}"
+        log_first_n(logging.INFO, taken, key="message")
         return splits
     if not folder.is_dir():
         raise DataError(

@@ -16,10 +16,9 @@ from d2lite.data.records.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, UserError
 from d2lite.utils.garbage_collection import paused_garbage_collection
+from d2lite.utils.logger import log_first_n
 
 from .source import find_path
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -163,7 +162,8 @@ class EntrySource:
                         "annotations": [obj for obj in objects if obj is not None],
                     }
                 )
-        logger.info("Loaded %d images (%s) from %s", len(records), self.layout, self.file)
+        loaded = f"Loaded {len(records)} images ({self.layout}) from {self.file}"
+        log_first_n(logging.INFO, loaded, key="message")
         # The names are small; entries would fill the memory, and the files may change.
         self._kept = None
         return records

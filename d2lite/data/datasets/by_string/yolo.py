@@ -17,6 +17,7 @@ from d2lite.data.records.faults import FaultLog, reading_faults
 from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
+from d2lite.utils.logger import log_first_n
 
 from .source import find_path
 from .text_boxes import DotaSource, fits_dota
@@ -86,7 +87,8 @@ class YoloSource:
             if records and reader.num_without >= len(records):
                 wanted = label_file(images[0])
                 faults.add("no_labels", f"{self._files.file}: looked for {wanted}, for instance")
-        logger.info("Loaded %d images in YOLO format from %s", len(records), self._files.file)
+        loaded = f"Loaded {len(records)} images in YOLO format from {self._files.file}"
+        log_first_n(logging.INFO, loaded, key="message")
         if reader.num_without:
             logger.info(
                 "%s: %d of %d images have no label file and count as images without objects.",
