@@ -66,7 +66,8 @@ CVAT_IMAGES = f"""<?xml version="1.0" encoding="utf-8"?>
 
 
 def test_cvat_for_images_gives_boxes_polygons_masks_and_skeletons(tmp_path):
-    (tmp_path / "annotations.xml").write_text(CVAT_IMAGES)
+    text = CVAT_IMAGES.replace("<annotations>", '<annotations xmlns="http://cvat.ai">')
+    (tmp_path / "annotations.xml").write_text(text)
     _image(tmp_path / "images/sub/a.jpg")
     _image(tmp_path / "images/b.jpg")
     source = CvatSource(str(tmp_path), None)

@@ -56,6 +56,8 @@ def test_an_image_that_the_others_folder_lacks_is_found_in_another(tmp_path):
         ("caf\u00e9.jpg", "cafe\u0301.jpg"),
         ("cafe\u0301.jpg", "caf\u00e9.jpg"),
         ("a%20caf%C3%A9.jpg", "a caf\u00e9.jpg"),
+        ("1", "00001.jpg"),
+        ("0", "000.jpg"),
     ],
 )
 def test_names_of_another_case_or_ending_are_found(tmp_path, name, file, root):

@@ -73,6 +73,10 @@ YOLO_BOX = [("cat", [12, 6, 28, 14], False)]
       "Validation.txt": "data/obj_Validation_data/a.jpg\n",
       "obj.data": "classes = 1\nValidation = data/Validation.txt\nnames = data/obj.names\n"},
      "@val"),
+    ({"images/a.jpg": None, "images/b.png": None, "labels/a.txt": LINE,
+      "data.yaml": "train: images/*.jpg\nnames: [cat]\n"}, "@train"),
+    ({"x/images/a.jpg": None, "x/labels/a.txt": LINE,
+      "data.yaml": "path: gone\ntrain: x\\*\\[ab].j*\nnames: [cat]\n"}, "@train"),
 ])  # fmt: skip
 def test_labels_of_yolo(folder, files, split):
     assert objects(f"auto:{folder(files)}{split}") == YOLO_BOX

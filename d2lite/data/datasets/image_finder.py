@@ -25,6 +25,8 @@ _ENDING = re.compile(r"\.[A-Za-z]{2,5}\d?")
 _LEFTOVER = re.compile(r"(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
 _LEFTOVER_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
 # Label Studio puts eight hexadecimal digits before the name of a file, in its storage or exports.
+# Before a number without its zeros, where images are looked up; no name of a file has it.
+_NUMBER = "\0"
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)(?=.)")
 
 
@@ -110,8 +112,9 @@ class ImageFinder:
     """Finds images by the names in label files.
 
     A name may be a path of another machine, have backslashes, another case, another ending or
-    none, or lack the folder that the image is in. The exact path comes first; then, among all
-    images below the folders, the one whose path ends like the name; an ambiguous name finds none.
+    none, another number of zeros in front, or lack the folder that the image is in. The exact path
+    comes first; then, among all images below the folders, the one whose path ends like the name;
+    an ambiguous name finds none.
     """
 
     def __init__(self, folders: Iterable[Path], *, is_deep: bool = True) -> None:
@@ -139,6 +142,8 @@ class ImageFinder:
         names += [without_upload_prefix(key) for key in keys]
         # Web tools write addresses: "a%20b.jpg".
         names += [_folded(unquote(key)) for key in keys]
+        # Tables of numbers lose the zeros in front: 1 for 00001.jpg.
+        names += [_NUMBER + key.lstrip("0") for key in keys if key.isdigit()]
         for key in dict.fromkeys(names):
             found = self._images.get(key, [])
             if len(found) > 1:
@@ -157,7 +162,9 @@ class ImageFinder:
                 if path in seen or not _is_image_name(path):
                     continue
                 seen.add(path)
-                for key in dict.fromkeys((_folded(path.name), _folded(path.stem))):
+                name, stem = _folded(path.name), _folded(path.stem)
+                number = [_NUMBER + stem.lstrip("0")] if stem.isdigit() else []
+                for key in dict.fromkeys((name, stem, *number)):
                     images.setdefault(key, []).append(path)
         return images
 

@@ -88,7 +88,7 @@ def no_json(path: str | os.PathLike[str], err: Exception, content: bytes) -> Dat
 
 
 def read_xml(path: str | os.PathLike[str], max_bytes: int | None = None) -> ElementTree.Element:
-    """The root of an XML file.
+    """The root of an XML file, its tags without their namespaces.
 
     Args:
         path: of the file.
@@ -103,9 +103,12 @@ def read_xml(path: str | os.PathLike[str], max_bytes: int | None = None) -> Elem
     text = decode(data, found[1].decode("ascii", "replace") if found else "")
     try:
         # The parser knows few encodings; a text needs none.
-        return ElementTree.fromstring(_XML_DECLARATION.sub("", text, count=1))
+        root = ElementTree.fromstring(_XML_DECLARATION.sub("", text, count=1))
     except (ElementTree.ParseError, ValueError) as err:
         raise DataError(f"{path} is not valid XML: {err}.") from err
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def _read_bytes(path: str | os.PathLike[str], max_bytes: int | None = None) -> bytes:

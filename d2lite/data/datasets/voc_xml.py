@@ -53,7 +53,7 @@ def _elements(root: ElementTree.Element) -> Iterator[ElementTree.Element]:
 
 
 def read_annotation(path: Path) -> ElementTree.Element:
-    """The root of one annotation file, its tags in lower case and without a namespace.
+    """The root of one annotation file, its tags in lower case.
 
     Raises:
         MissingFileError: if it is not there.
@@ -64,7 +64,7 @@ def read_annotation(path: Path) -> ElementTree.Element:
     except MissingFileError as err:
         raise missing_file("VOC annotations", path) from err
     for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2].lower()
+        element.tag = element.tag.lower()
     return root
 
 

@@ -7,6 +7,8 @@ and labels with a classes.txt (LabelImg, Label Studio, makesense); _darknet.labe
 import logging
 import re
 from dataclasses import dataclass, field
+from glob import glob
+from itertools import takewhile
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -77,7 +79,7 @@ class YoloFiles:
 
     def has(self, split: str) -> bool:
         """Whether the images of a split are there."""
-        return any(self._place(entry) is not None for entry in self.entries.get(split, ()))
+        return any(self._places(entry) for entry in self.entries.get(split, ()))
 
     def split_named(self, split: str | None) -> str:
         """The key of a split that is asked for by one of its names; "train" where None.
@@ -106,8 +108,8 @@ class YoloFiles:
         """
         found: list[Path] = []
         for entry in self.entries[split]:
-            place = self._place(entry)
-            if place is None:
+            places = self._places(entry)
+            if not places:
                 known = [name for name in self.splits() if name != split]
                 hint = f" The images of {', '.join(known)} are there." if known else ""
                 raise MissingFileError(
@@ -116,13 +118,25 @@ class YoloFiles:
                     f"(looked around {self.file.parent}).{hint} Correct the paths in "
                     f"{self.file.name}."
                 )
-            found += self._listed(place)
+            found += [image for place in places for image in self._listed(place)]
         if not found:
-            folders = (place for e in self.entries[split] if (place := self._place(e)))
+            folders = (place for e in self.entries[split] for place in self._places(e))
             other = unread_images(file for folder in folders for file in files_below(folder))
             listed = ", ".join(self.entries[split])
             raise DataError(f"{self.file}: no images in {listed}. {other}".rstrip())
         return found
+
+    def _places(self, entry: str) -> list[Path]:
+        """Where an entry is; several places of a pattern such as "images/*.jpg"."""
+        place = self._place(entry)
+        if place is not None:
+            return [place]
+        parts = entry.replace("\\", "/").split("/")
+        plain = list(takewhile(lambda part: not re.search(r"[*?[]", part), parts))
+        # The folder before a pattern is looked for as any other.
+        home = self._place("/".join(plain) or ".") if len(plain) < len(parts) else None
+        pattern = "/".join(parts[len(plain) :])
+        return sorted(home / name for name in glob(pattern, root_dir=home)) if home else []
 
     def _place(self, entry: str) -> Path | None:
         """Where an entry is; tools write paths from many folders, and of other machines."""
