@@ -59,6 +59,8 @@ KEYS = {
     "EfficientChannelAttention": "MODEL.RESNETS.PLUGIN",
     "ChannelAndSpatialAttention": "MODEL.RESNETS.PLUGIN",
     "DropBlock": "MODEL.RESNETS.PLUGIN",
+    "PoolPyramid": "MODEL.RESNETS.PLUGIN",
+    "ReceptiveFieldBlock": "MODEL.RESNETS.PLUGIN",
     "NASFPN": "MODEL.FPN.FUSION",
     "BiFPN": "MODEL.FPN.FUSION",
     "HighResolutionPyramid": "MODEL.FPN.FUSION",

@@ -339,8 +339,9 @@ MODEL.RESNETS.RES2_OUT_CHANNELS = 256
 MODEL.RESNETS.DEFORM_ON_PER_STAGE = [False, False, False, False]
 MODEL.RESNETS.DEFORM_MODULATED = False
 MODEL.RESNETS.DEFORM_NUM_GROUPS = 1
-# A layer on what each block adds, in these stages: "non_local", "global_context", "eca", "cbam" or
-# "drop_block"; "" for none. And the share of channels that its hidden layer has (d2lite).
+# A layer on what each block adds, in these stages: "non_local", "global_context" or "rfb", which
+# change nothing at the start, or "eca", "cbam", "spp" or "drop_block"; "" for none. And the share
+# of channels that the hidden layers of the first three and of "cbam" have (d2lite).
 MODEL.RESNETS.PLUGIN = ""
 MODEL.RESNETS.PLUGIN_ON_PER_STAGE = [False, True, True, True]
 MODEL.RESNETS.PLUGIN_RATIO = 0.0625

@@ -15,7 +15,7 @@ from .batch_norm import (
     WeightStandardNorm,
     get_norm,
 )
-from .blocks import CNNBlockBase, DepthwiseSeparableConv2d
+from .blocks import CNNBlockBase, ConvStep, DepthwiseSeparableConv2d
 from .box_fusion import FusedBoxes, weighted_box_fusion
 from .cosine import CosineConv2d, CosineLinear
 from .deform_conv import DeformConv, ModulatedDeformConv
@@ -40,6 +40,7 @@ from .losses import (
 )
 from .mask_ops import paste_masks_in_image
 from .nms import batched_nms, batched_nms_rotated, nms, nms_rotated
+from .receptive_field import PoolPyramid, ReceptiveFieldBlock
 from .roi_align import ROIAlign, roi_align
 from .roi_align_rotated import ROIAlignRotated, roi_align_rotated
 from .rotated_boxes import pairwise_iou_rotated
@@ -67,6 +68,7 @@ __all__ = [
     "CNNBlockBase",
     "ChannelAndSpatialAttention",
     "Conv2d",
+    "ConvStep",
     "ConvTranspose2d",
     "CosineConv2d",
     "CosineLinear",
@@ -86,8 +88,10 @@ __all__ = [
     "ModulatedDeformConv",
     "NaiveSyncBatchNorm",
     "NonLocal",
+    "PoolPyramid",
     "ROIAlign",
     "ROIAlignRotated",
+    "ReceptiveFieldBlock",
     "ShapeSpec",
     "SoftNMS",
     "WeightStandardNorm",

@@ -1,15 +1,16 @@
-"""Building blocks of convolutional networks: the block base class, depthwise separable conv."""
+"""Building blocks of convolutional networks: a base class, convolutions with norms."""
 
 from collections.abc import Callable
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .batch_norm import get_norm
+from .batch_norm import Norm, get_norm
 from .frozen_batch_norm import FrozenBatchNorm2d
 from .wrappers import Conv2d
 
-__all__ = ["CNNBlockBase", "DepthwiseSeparableConv2d"]
+__all__ = ["CNNBlockBase", "ConvStep", "DepthwiseSeparableConv2d"]
 
 
 class CNNBlockBase(nn.Module):
@@ -37,6 +38,35 @@ class CNNBlockBase(nn.Module):
         self.requires_grad_(False)
         FrozenBatchNorm2d.convert_frozen_batchnorm(self)
         return self
+
+
+class ConvStep(nn.Module):
+    """A convolution that keeps the size of its map (over the stride), a norm and an activation."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        size: int = 1,
+        *,
+        norm: Norm,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Callable[[Tensor], Tensor] = F.silu,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.conv = nn.Conv2d(
+            in_channels, channels, size, stride, size // 2, groups=groups, bias=norm == ""
+        )
+        self.bn = get_norm(norm, channels) or nn.Identity()
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""
+        return self.activation(self.bn(self.conv(x)))
 
 
 class DepthwiseSeparableConv2d(nn.Module):

@@ -55,6 +55,8 @@ _COMPONENTS = {
     "non_local": ("faster", ["MODEL.RESNETS.PLUGIN", "non_local"]),
     "eca": ("faster", ["MODEL.RESNETS.PLUGIN", "eca"]),
     "cbam": ("faster", ["MODEL.RESNETS.PLUGIN", "cbam"]),
+    "rfb": ("faster", ["MODEL.RESNETS.PLUGIN", "rfb"]),
+    "spp": ("faster", ["MODEL.RESNETS.PLUGIN", "spp"]),
 }
 
 

@@ -19,6 +19,8 @@ RECIPES = [
     "retinanet_R_50_BiFPN_1x.yaml",
     "mask_rcnn_R_50_FPN_1x_global_context.yaml",
     "mask_rcnn_R_50_FPN_1x_non_local.yaml",
+    "faster_rcnn_R_50_FPN_1x_rfb.yaml",
+    "faster_rcnn_R_50_FPN_1x_spp.yaml",
     "mask_rcnn_R_50_FPN_1x_seesaw.yaml",
     "rotated_faster_rcnn_R_50_FPN_iou.yaml",
 ]

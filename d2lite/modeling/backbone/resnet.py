@@ -14,6 +14,8 @@ from d2lite.layers import (
     EfficientChannelAttention,
     GlobalContext,
     NonLocal,
+    PoolPyramid,
+    ReceptiveFieldBlock,
     ShapeSpec,
 )
 from d2lite.layers.frozen_batch_norm import scales_at_once
@@ -52,12 +54,15 @@ BLOCKS_PER_STAGE = {
     152: (3, 8, 36, 3),
 }
 _PER_BLOCK = "_per_block"
-# Each makes a layer for a number of channels, and the share of them that its hidden layer has.
-_PLUGINS: dict[str, Callable[[int, float], nn.Module]] = {
-    "non_local": NonLocal,
-    "global_context": GlobalContext,
-    "cbam": ChannelAndSpatialAttention,
-    "eca": lambda channels, _: EfficientChannelAttention(channels),
+# Each makes a layer for a number of channels, the share of them that its hidden layer has, and a
+# norm.
+_PLUGINS: dict[str, Callable[[int, float, str], nn.Module]] = {
+    "non_local": lambda channels, ratio, _: NonLocal(channels, ratio),
+    "global_context": lambda channels, ratio, _: GlobalContext(channels, ratio),
+    "cbam": lambda channels, ratio, _: ChannelAndSpatialAttention(channels, ratio),
+    "eca": lambda channels, *_: EfficientChannelAttention(channels),
+    "rfb": lambda channels, ratio, _: ReceptiveFieldBlock(channels, ratio),
+    "spp": lambda channels, _, norm: PoolPyramid(channels, norm),
     "drop_block": lambda *_: DropBlock(),
 }
 
@@ -322,7 +327,9 @@ def _stages_from_config(node: CfgNode) -> list[list[CNNBlockBase]]:
         if node.PLUGIN and node.PLUGIN_ON_PER_STAGE[i]:
             for block in stages[-1]:
                 assert isinstance(block, ResidualBlock)
-                block.add_plugin(_PLUGINS[node.PLUGIN](out_channels, node.PLUGIN_RATIO))
+                # New layers have no statistics that could be frozen.
+                norm = "" if node.NORM == "FrozenBN" else node.NORM
+                block.add_plugin(_PLUGINS[node.PLUGIN](out_channels, node.PLUGIN_RATIO, norm))
         in_channels, out_channels, width = out_channels, 2 * out_channels, 2 * width
     return stages
 

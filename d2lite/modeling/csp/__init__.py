@@ -1,9 +1,7 @@
 """Layers of two branches (cross stage partial), and the pyramid of real-time detectors on them."""
 
 from .blocks import (
-    ConvStep,
     CSPLayer,
-    PoolPyramid,
     ResidualPair,
     SeparableConv,
     next_block,
@@ -13,8 +11,6 @@ from .pafpn import CSPPAFPN
 __all__ = [
     "CSPPAFPN",
     "CSPLayer",
-    "ConvStep",
-    "PoolPyramid",
     "ResidualPair",
     "SeparableConv",
     "next_block",

@@ -1,45 +1,17 @@
-"""Convolutions with norm and activation, and layers of two branches made of them.
+"""Separable convolutions, and layers of two branches made of convolutions.
 
 N images, maps of H x W cells.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2lite.layers import get_norm
+from d2lite.layers import ConvStep
 from d2lite.layers.batch_norm import Norm
-from d2lite.modeling.weight_init import msra_fill
-
-
-class ConvStep(nn.Module):
-    """A convolution that keeps the size of its map (over the stride), a norm and an activation."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        size: int = 1,
-        *,
-        norm: Norm,
-        stride: int = 1,
-        groups: int = 1,
-        activation: Callable[[Tensor], Tensor] = F.silu,
-    ) -> None:
-        super().__init__()
-        self.activation = activation
-        self.conv = nn.Conv2d(
-            in_channels, channels, size, stride, size // 2, groups=groups, bias=norm == ""
-        )
-        self.bn = get_norm(norm, channels) or nn.Identity()
-        msra_fill(self.conv)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""
-        return self.activation(self.bn(self.conv(x)))
 
 
 class SeparableConv(nn.Module):
@@ -146,22 +118,3 @@ class CSPLayer(nn.Module):
         """(N, in_channels, H, W) -> (N, channels, H, W)."""
         both = torch.cat([self.blocks(self.main_conv(x)), self.short_conv(x)], dim=1)
         return self.final_conv(self.attention(both))
-
-
-class PoolPyramid(nn.Module):
-    """Join a map with its maxima over windows of several sizes.
-
-    Source: He 2014, arXiv:1406.4729.
-    """
-
-    def __init__(self, channels: int, norm: Norm, windows: Sequence[int] = (5, 9, 13)) -> None:
-        super().__init__()
-        self.conv1 = ConvStep(channels, channels // 2, norm=norm)
-        self.conv2 = ConvStep(channels // 2 * (len(windows) + 1), channels, norm=norm)
-        self.windows = tuple(windows)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> the same shape."""
-        x = self.conv1(x)
-        pooled = [F.max_pool2d(x, size, 1, size // 2) for size in self.windows]
-        return self.conv2(torch.cat([x, *pooled], dim=1))

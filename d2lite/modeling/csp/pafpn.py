@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2lite.layers import ShapeSpec
+from d2lite.layers import ConvStep, ShapeSpec
 from d2lite.layers.batch_norm import Norm
 
 from ..backbone import Backbone
-from .blocks import ConvStep
 
 
 class CSPPAFPN(Backbone):

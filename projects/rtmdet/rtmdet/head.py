@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from d2lite.layers import ShapeSpec
+from d2lite.layers import ConvStep, ShapeSpec
 from d2lite.layers.batch_norm import Norm
-from d2lite.modeling.csp import ConvStep
 from d2lite.modeling.weight_init import normal_fill
 from d2lite.utils.errors import ConfigError
 

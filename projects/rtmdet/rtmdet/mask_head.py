@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2lite.layers import ConvStep
 from d2lite.layers.batch_norm import Norm
-from d2lite.modeling.csp import ConvStep
 from d2lite.modeling.dynamic_convs import run_dynamic, with_ways
 from d2lite.structures import BitMasks, Instances, PolygonMasks
 

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import FrozenBatchNorm2d, ShapeSpec
+from d2lite.layers import ConvStep, FrozenBatchNorm2d, ShapeSpec
 from d2lite.layers.batch_norm import Norm, norm_with
 from d2lite.modeling import BACKBONE_REGISTRY, Backbone
-from d2lite.modeling.csp import ConvStep, SeparableConv
+from d2lite.modeling.csp import SeparableConv
 
 # Factor of the inner width, channels, blocks and stride of the first block, of each stage.
 _STAGES = (

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import ShapeSpec
+from d2lite.layers import ConvStep, ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling import BACKBONE_REGISTRY, Backbone
 from d2lite.modeling.backbone.backbone import HalvingBackbone, check_maps
-from d2lite.modeling.csp import ConvStep, ResidualPair
+from d2lite.modeling.csp import ResidualPair
 
 # Channels of the first convolution and of the stages' maps, and blocks of the stages.
 _CHANNELS = (32, 64, 128, 256, 512, 1024)

@@ -13,18 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import ShapeSpec
+from d2lite.layers import ConvStep, PoolPyramid, ShapeSpec
 from d2lite.layers.batch_norm import Norm, norm_with
 from d2lite.modeling import BACKBONE_REGISTRY
 from d2lite.modeling.backbone.backbone import HalvingBackbone, check_maps
-from d2lite.modeling.csp import (
-    CSPPAFPN,
-    ConvStep,
-    CSPLayer,
-    PoolPyramid,
-    ResidualPair,
-    SeparableConv,
-)
+from d2lite.modeling.csp import CSPPAFPN, CSPLayer, ResidualPair, SeparableConv
 
 # Channels of the stem and of the stages' maps, and blocks of the stages, at factors of 1.
 _CHANNELS = (64, 128, 256, 512, 1024)

@@ -301,7 +301,9 @@ def test_the_first_stride_of_a_stage_can_be_given_as_in_old_code():
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-@pytest.mark.parametrize("name", ["non_local", "global_context", "eca", "cbam", "drop_block"])
+@pytest.mark.parametrize(
+    "name", ["non_local", "global_context", "eca", "cbam", "rfb", "spp", "drop_block"]
+)
 def test_plugins_are_on_what_the_blocks_of_their_stages_add(name, depth):
     cfg = get_cfg()
     node = cfg.MODEL.RESNETS
