@@ -126,7 +126,8 @@ MODEL.ROI_HEADS.IOU_LABELS = [0, 1]
 MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 512
 MODEL.ROI_HEADS.POSITIVE_FRACTION = 0.25
 # Which are sampled: "random", "instance_balanced" (evenly over objects), "iou_balanced" (background
-# evenly over its IoU with objects), "libra" (both), or "ohem" (of the largest loss) (d2lite).
+# evenly over its IoU with objects), "libra" (both), "ohem" (of the largest loss) or "score_hlr"
+# (background that is taken for an object, place by place) (d2lite).
 MODEL.ROI_HEADS.SAMPLER = "random"
 # Detections of a lower score are dropped.
 MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.05

@@ -1,9 +1,9 @@
-"""Draw the few positives and negatives that a loss is computed on."""
+"""Draw the few positives and negatives that a loss is computed on, and rank candidates."""
 
 import torch
 from torch import Tensor
 
-__all__ = ["overlap_bins", "subsample_labels"]
+__all__ = ["hierarchical_ranks", "overlap_bins", "subsample_labels"]
 
 
 def subsample_labels(
@@ -26,21 +26,21 @@ def subsample_labels(
         generator: draws from this one (on the device of `labels`) instead of torch's own.
         groups: (N,) integers >= 0; as far as possible, as many positives are drawn of each group
             as of another, and as many negatives.
-        priority: (N,) float; the largest come first. Random where it is left out.
+        priority: (N,) float; the largest come first, equal ones in random order.
 
     Returns:
-        the drawn positions: (P,) int64 of positives and (Q,) int64 of negatives, in random order.
+        the drawn positions: (P,) int64 of positives and (Q,) int64 of negatives, in random order
+        or that of their priority.
     """
     is_negative = labels == bg_label
     drawn: list[Tensor] = []
     limit = int(num_samples * positive_fraction)
     for candidates in ((labels != -1) & ~is_negative, is_negative):
         positions = torch.nonzero(candidates).flatten()
-        if priority is None:
-            order = torch.randperm(len(positions), device=positions.device, generator=generator)
-        else:
-            order = priority[positions].argsort(descending=True)
+        order = torch.randperm(len(positions), device=positions.device, generator=generator)
         positions = positions[order]
+        if priority is not None:
+            positions = positions[priority[positions].argsort(descending=True, stable=True)]
         count = min(len(positions), limit)
         if groups is not None and count:
             positions = positions[_by_turns(groups[positions], count)]
@@ -67,15 +67,40 @@ def overlap_bins(overlaps: Tensor, num_bins: int = 3) -> Tensor:
     return (share * num_bins).long().clamp(max=num_bins - 1)
 
 
+def hierarchical_ranks(scores: Tensor, groups: Tensor, kinds: Tensor | None = None) -> Tensor:
+    """Rank candidates: first the best of each group, by score, then the second ones, and so on.
+
+    Args:
+        scores: (N,) float.
+        groups: (N,) integers, such as the object that each one belongs to.
+        kinds: (N,) integers; each kind is ranked by itself, and a group has one kind.
+
+    Returns:
+        (N,) int64, 0 for the first of all, or of each kind.
+
+    Source: Cao 2019 (PISA), arXiv:1904.04821, section 3.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[_places(groups[order]).argsort(stable=True)]
+    ranks = torch.empty_like(order)
+    ranks[order] = _places(torch.zeros_like(order) if kinds is None else kinds[order])
+    return ranks
+
+
+def _places(groups: Tensor) -> Tensor:
+    """(N,) int64: how many members of its group come before each one."""
+    _, group, sizes = groups.unique(return_inverse=True, return_counts=True)
+    places = torch.empty_like(group)
+    first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    places[group.argsort(stable=True)] = torch.arange(len(groups), device=groups.device) - first
+    return places
+
+
 def _by_turns(groups: Tensor, count: int) -> Tensor:
     """An order of N members whose first `count` have an equal number of each group.
 
     Of a group that is too small all are first, and further ones of all groups fill up.
     """
-    _, group, sizes = groups.unique(return_inverse=True, return_counts=True)
-    by_group = group.argsort(stable=True)
-    rank = torch.arange(len(groups), device=groups.device)
-    rank = rank - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-    is_extra = torch.empty_like(groups, dtype=torch.bool)
-    is_extra[by_group] = rank >= -(-count // len(sizes))
-    return is_extra.to(torch.uint8).argsort(stable=True)
+    places = _places(groups)
+    num_groups = (places == 0).sum()
+    return (places >= -(-count // num_groups)).to(torch.uint8).argsort(stable=True)

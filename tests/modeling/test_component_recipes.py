@@ -12,6 +12,7 @@ from d2lite.utils.events import EventStorage
 RECIPES = [
     "faster_rcnn_R_50_FPN_1x_ohem.yaml",
     "libra_faster_rcnn_R_50_FPN_1x.yaml",
+    "pisa_faster_rcnn_R_50_FPN_1x.yaml",
     "faster_rcnn_R_50_PAFPN_1x.yaml",
     "faster_rcnn_R_50_HRFPN_1x.yaml",
     "retinanet_R_50_FPN_1x_ghm.yaml",

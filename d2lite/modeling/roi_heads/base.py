@@ -17,12 +17,14 @@ from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from ..sampling import overlap_bins, subsample_labels
 from .label_proposals import attach_targets, box_overlaps, classes_of_matches, match_boxes
 
-_SAMPLERS = ("random", "instance_balanced", "iou_balanced", "libra", "ohem")
+# These ask the heads which proposals are hard.
+RATED = ("ohem", "score_hlr")
+_SAMPLERS = ("random", "instance_balanced", "iou_balanced", "libra", *RATED)
 # The number of an image of the batch, its proposals and their classes -> (R,) how hard each is.
 Rate = Callable[[int, Instances, Tensor], Tensor]
 _NO_RATE = (
     "{} does not say which proposals are hard; set MODEL.ROI_HEADS.SAMPLER to another one than "
-    "'ohem'."
+    "'ohem' and 'score_hlr'."
 )
 
 
@@ -39,13 +41,14 @@ class ROIHeads(nn.Module):
         sampler: "random"; "instance_balanced", as many of each object as of another;
             "iou_balanced", background evenly over its overlap with objects; "libra", both of these
             (Pang 2019, arXiv:1904.02701); "ohem", those of the largest loss of classes
-            (Shrivastava 2016, arXiv:1604.03540).
+            (Shrivastava 2016, arXiv:1604.03540); "score_hlr", background that is taken for an
+            object, place by place (see `score_ranks`).
 
     Raises:
         ConfigError: for another sampler.
     """
 
-    # Whether the heads say which proposals are hard, which the sampler "ohem" asks.
+    # Whether the heads say which proposals are hard, which the samplers of `RATED` ask.
     knows_hard_proposals: bool = False
     # The image of the batch that draws are made for.
     _image: int | None = None
@@ -64,7 +67,7 @@ class ROIHeads(nn.Module):
         super().__init__()
         if sampler not in _SAMPLERS:
             raise ConfigError(f"MODEL.ROI_HEADS.SAMPLER={sampler!r}: use one of {list(_SAMPLERS)}.")
-        if sampler == "ohem" and not self.knows_hard_proposals:
+        if sampler in RATED and not self.knows_hard_proposals:
             raise ConfigError(_NO_RATE.format(type(self).__name__))
         self.num_classes = num_classes
         self.batch_size_per_image = batch_size_per_image
@@ -99,7 +102,7 @@ class ROIHeads(nn.Module):
         Args:
             proposals: of each image, with proposal_boxes and objectness_logits.
             targets: of each image, with gt_boxes, gt_classes and maybe more.
-            rate: says how hard proposals are, for the sampler "ohem".
+            rate: says how hard proposals are, for the samplers "ohem" and "score_hlr".
 
         Returns:
             of each image the drawn proposals, foreground first, with gt_classes (the number of
@@ -144,7 +147,7 @@ class ROIHeads(nn.Module):
         """`groups` or `priority` of `subsample_labels`; nothing for random draws."""
         if self.sampler == "random" or len(found) == 0:
             return {}
-        if self.sampler == "ohem":
+        if self.sampler in RATED:
             if rate is None or self._image is None:
                 raise ConfigError(_NO_RATE.format(type(self).__name__))
             classes = classes_of_matches(target.gt_classes, matches, match_labels, self.num_classes)

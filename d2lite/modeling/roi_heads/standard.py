@@ -16,13 +16,14 @@ from d2lite.utils.errors import ArgumentError, ExportError
 from ..backbone.backbone import check_maps
 from ..padded import PaddedBoxes, images_of_rows, rows_of
 from ..poolers import ROIPooler
-from .base import ROIHeads
+from .base import RATED, ROIHeads
 from .build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head
 from .fast_rcnn import FastRCNNOutputLayers
 from .label_proposals import (
     select_foreground_proposals,
     select_proposals_with_visible_keypoints,
 )
+from .prime_samples import score_priority
 
 Pooler = ROIPooler | None
 Features = dict[str, Tensor]
@@ -193,7 +194,7 @@ class StandardROIHeads(ROIHeads):
             return self.forward_with_given_boxes(features, detections), {}
         if targets is None:
             raise ArgumentError("In training the heads need targets, the instances of each image.")
-        more = {"rate": partial(self._hardness, features)} if self.sampler == "ohem" else {}
+        more = {"rate": partial(self._hardness, features)} if self.sampler in RATED else {}
         proposals = self.label_and_sample_proposals(proposals, targets, **more)
         losses = self._box_losses(features, proposals, targets)
         # All branches learn on the same proposals, in a cascade on those of the first stage.
@@ -209,10 +210,12 @@ class StandardROIHeads(ROIHeads):
     def _hardness(
         self, features: Features, image: int, found: Instances, classes: Tensor
     ) -> Tensor:
-        """(R,) the loss of classes of each proposal of one image."""
+        """(R,) what the sampler asks about each proposal of one image; the largest are drawn."""
         maps = [features[name][image : image + 1] for name in self.box_in_features]
-        scores, _ = self._predict_regions(maps, [found])
-        return self._first_predictor.losses_of_classes(scores, classes)
+        predictions, predictor = self._predict_regions(maps, [found]), self._first_predictor
+        if self.sampler == "score_hlr":
+            return score_priority(predictor, predictions, found, classes)
+        return predictor.losses_of_classes(predictions[0], classes)
 
     def forward_with_given_boxes(
         self, features: Features, instances: list[Instances]

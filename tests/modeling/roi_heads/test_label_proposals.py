@@ -167,8 +167,12 @@ def test_samplers_take_images_without_objects_or_proposals(sampler):
     assert len(_sample(proposals_of([]), targets_of([OBJECT], [0]), sampler=sampler)) == 0
 
 
-def test_unknown_samplers_are_refused_and_ohem_by_heads_that_rate_nothing():
-    with pytest.raises(ConfigError, match=r"SAMPLER='hard': use one of \['random', .*'ohem'\]"):
+def test_unknown_samplers_are_refused():
+    with pytest.raises(ConfigError, match=r"SAMPLER='hard': use one of \['random', .*'ohem', 's"):
         _heads(sampler="hard")
+
+
+@pytest.mark.parametrize("sampler", ["ohem", "score_hlr"])
+def test_samplers_that_ask_the_heads_are_refused_by_those_that_rate_nothing(sampler):
     with pytest.raises(ConfigError, match="ROIHeads does not say which proposals are hard"):
-        _heads(sampler="ohem")
+        _heads(sampler=sampler)
