@@ -11,6 +11,7 @@ are a page, JSON and CSV files. See docs/report.md.
 import argparse
 
 from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.number_arguments import whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--resamples",
-        type=int,
+        type=whole_number(0),
         metavar="N",
         help="draws of the images for ranges (500, fewer for many detections; 0 for no ranges)",
     )

@@ -20,6 +20,7 @@ data compares the loader with torchvision's transforms. See docs/benchmarks.md.
 import argparse
 
 from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
+from d2lite.utils.number_arguments import whole_number
 
 TASKS = ("train", "infer", "data", "coco-eval", "import", "end-to-end")
 
@@ -39,24 +40,35 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="what to compare with; exported files: one or more, with commas",
     )
-    add("--repeats", type=int, default=3, help="measurements (%(default)s)")
-    add("--warmup", type=int, default=1, help="runs before them that do not count (%(default)s)")
+    add("--repeats", type=whole_number(1), default=3, help="measurements (%(default)s)")
+    add(
+        "--warmup",
+        type=whole_number(0),
+        default=1,
+        help="runs before them that do not count (%(default)s)",
+    )
     add(
         "--size",
-        type=int,
+        type=whole_number(1),
         nargs=2,
         default=[480, 640],
         metavar=("H", "W"),
         help="of images (480 640)",
     )
-    add("--batch", type=int, default=2, help="images of a step (%(default)s)")
-    add("--objects", type=int, default=8, help="in each generated image (%(default)s)")
+    add("--batch", type=whole_number(1), default=2, help="images of a step (%(default)s)")
+    add("--objects", type=whole_number(0), default=8, help="in each generated image (%(default)s)")
     add("--own-data", action="store_true", help="train, infer: a batch of DATASETS.TRAIN instead")
     add("--device", help="cpu, cuda or mps; default: MODEL.DEVICE")
     add("--profile", metavar="DIR", help="train, infer: costs by module, and a trace in DIR")
     add("--json", metavar="FILE", help="write all samples, counts, machine and versions")
-    add("--num-images", type=int, default=100, metavar="N", help="data, coco-eval (%(default)s)")
-    add("--workers", type=int, nargs="+", default=[0, 2], help="data: processes (0 2)")
+    add(
+        "--num-images",
+        type=whole_number(1),
+        default=100,
+        metavar="N",
+        help="data, coco-eval (%(default)s)",
+    )
+    add("--workers", type=whole_number(0), nargs="+", default=[0, 2], help="data: processes (0 2)")
     add_config_options(parser, "opts")
     return parser
 

@@ -14,6 +14,7 @@ import argparse
 import os
 
 from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.number_arguments import whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole_number(1),
         default=min(8, os.cpu_count() or 1),
         help="images that are read at once (%(default)s)",
     )

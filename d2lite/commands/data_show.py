@@ -16,6 +16,7 @@ from d2lite.utils.arguments import (
     add_config_arguments,
     add_config_options,
 )
+from d2lite.utils.number_arguments import whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,7 +38,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder for the drawings (%(default)s)",
     )
     parser.add_argument(
-        "--num-images", type=int, default=50, metavar="N", help="0 for all (%(default)s)"
+        "--num-images",
+        type=whole_number(0),
+        default=50,
+        metavar="N",
+        help="0 for all (%(default)s)",
     )
     add_config_options(parser, "opts")
     return parser

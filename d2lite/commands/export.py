@@ -17,6 +17,7 @@ from d2lite.utils.arguments import (
     add_config_arguments,
     add_config_options,
 )
+from d2lite.utils.number_arguments import whole_number
 
 FORMATS = ("onnx", "torch", "openvino")
 
@@ -48,7 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", metavar="DATASET", help="images of the proof (DATASETS.TEST)")
     parser.add_argument(
-        "--num-images", type=int, default=20, metavar="N", help="of the proof (%(default)s)"
+        "--num-images",
+        type=whole_number(1),
+        default=20,
+        metavar="N",
+        help="of the proof (%(default)s)",
     )
     parser.add_argument(
         "--run-eval", action="store_true", help="evaluate the file on DATASETS.TEST as well"

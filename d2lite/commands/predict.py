@@ -18,6 +18,7 @@ from d2lite.utils.arguments import (
     add_config_arguments,
     add_config_options,
 )
+from d2lite.utils.number_arguments import whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,8 +67,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="a further model of the same classes, whose boxes are fused; may be repeated",
     )
     parser.add_argument("--track", action="store_true", help="number the objects of a video")
-    parser.add_argument("--max-frames", type=int, metavar="N", help="end a video or camera after N")
-    parser.add_argument("--batch-size", type=int, default=8, help="images at once (%(default)s)")
+    parser.add_argument(
+        "--max-frames", type=whole_number(1), metavar="N", help="end a video or camera after N"
+    )
+    parser.add_argument(
+        "--batch-size", type=whole_number(1), default=8, help="images at once (%(default)s)"
+    )
     parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
     add_config_options(parser, "--opts")
     return parser

@@ -16,6 +16,7 @@ from d2lite.utils.arguments import (
     add_config_options,
     add_import_argument,
 )
+from d2lite.utils.number_arguments import positive_number, whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,15 +31,25 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="T",
         help="lowest score, CLASS=T,... or report.json; default: the checkpoint's, else 0.5",
     )
-    parser.add_argument("--batch-size", type=int, default=8, help="images at once (%(default)s)")
     parser.add_argument(
-        "--queue", type=int, default=256, metavar="N", help="requests at a time (%(default)s)"
+        "--batch-size", type=whole_number(1), default=8, help="images at once (%(default)s)"
     )
     parser.add_argument(
-        "--max-mb", type=float, default=20, help="largest file in megabytes (%(default)s)"
+        "--queue",
+        type=whole_number(1),
+        default=256,
+        metavar="N",
+        help="requests at a time (%(default)s)",
     )
     parser.add_argument(
-        "--max-megapixels", type=float, default=50, metavar="MP", help="largest image (%(default)s)"
+        "--max-mb", type=positive_number, default=20, help="largest file in megabytes (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=positive_number,
+        default=50,
+        metavar="MP",
+        help="largest image (%(default)s)",
     )
     parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
     add_import_argument(parser)

@@ -1,6 +1,5 @@
 """Changes of a Python config by words of a command line: KEY=VALUE, +KEY=VALUE, ~KEY."""
 
-import ast
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from d2lite.utils.errors import ConfigError, UnknownNameError
 
 from .messages import near_names, refuse_flags
 from .optional_omegaconf import OmegaConf
+from .values import read_literal
 
 __all__ = ["apply_override"]
 
@@ -90,10 +90,8 @@ def _keys(cfg: Any, prefix: str) -> Iterator[str]:
 def _read(text: str) -> Any:
     """The value that a text means."""
     if text.startswith("(") and text.endswith(")"):
-        try:
-            return list(ast.literal_eval(text))
-        except (ValueError, SyntaxError, TypeError):
-            return text
+        value = read_literal(text)
+        return list(value) if isinstance(value, tuple) else text
     try:
         value = OmegaConf.from_dotlist([f"value={text}"])
     except yaml.YAMLError:

@@ -28,7 +28,8 @@ def _is_plain_dict(value: Any) -> bool:
 def read_literal(text: str) -> Any:
     """The Python literal that `text` spells, or `text` itself if it is not a literal."""
     try:
-        value = ast.literal_eval(text.strip())
+        # Names of files that are not UTF-8 reach Python with surrogates, which its parser refuses.
+        value = ast.literal_eval(text.strip().encode(errors="backslashreplace").decode())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
     return value if is_plain(value) or isinstance(value, dict) else text

@@ -80,6 +80,8 @@ def is_many(word: str) -> bool:
 
 def _inputs_of(word: str, stdin: BinaryIO | None) -> list[Input]:
     path = Path(word)
+    if not word:
+        raise MissingFileError("An input is an empty word; name a file or a folder.")
     if word == "-":
         return _from_stream(sys.stdin.buffer if stdin is None else stdin)
     if word.isdecimal() and not path.exists():

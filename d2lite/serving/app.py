@@ -32,6 +32,8 @@ _PICTURE_SIDE = 1600
 _UPLOAD_SECONDS = 60.0
 # What multipart adds to a file: its boundaries and heads.
 _MULTIPART_BYTES = 10_000
+# Of a value that is refused.
+_SHOWN_CHARACTERS = 100
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"type": "object", "properties": {"file": _BINARY["schema"]}, "required": ["file"]}
 _BODY = {"image/*": _BINARY, "multipart/form-data": {"schema": _FORM}}
@@ -156,7 +158,7 @@ async def _read_upload(request: Request, limits: Limits) -> bytes:
             limits.check_bytes(size - _MULTIPART_BYTES)
             yield chunk
 
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         content = b"".join([chunk async for chunk in body()])
     else:
         form = await MultiPartParser(request.headers, body(), max_files=1).parse()
@@ -221,7 +223,8 @@ def _explain_failures(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def bad_query(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return problem(422, f"{first['loc'][-1]}={first.get('input')}: {first['msg']}.")
+        found = str(first.get("input"))[:_SHOWN_CHARACTERS]
+        return problem(422, f"{first['loc'][-1]}={found}: {first['msg']}.")
 
     @app.exception_handler(TimeoutError)
     async def slow(_: Request, error: TimeoutError) -> JSONResponse:

@@ -32,6 +32,18 @@ _STALL_S, _STALL_BYTES = 60.0, 60 * 1024
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[^.-]+$")
 
 
+def split_address(url: str) -> urllib.parse.SplitResult:
+    """The parts of an address.
+
+    Raises:
+        MissingFileError: if it is none, as where a bracket is left open.
+    """
+    try:
+        return urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise MissingFileError(f"{url} is not an address that can be read: {error}.") from error
+
+
 def cached_path(url: str, folder: Path) -> Path:
     """Where a file is kept.
 
@@ -41,8 +53,11 @@ def cached_path(url: str, folder: Path) -> Path:
 
     Returns:
         The folder, then host and path of the address; a query becomes part of the name.
+
+    Raises:
+        MissingFileError: if it is no address.
     """
-    parts = urllib.parse.urlsplit(url)
+    parts = split_address(url)
     steps = [urllib.parse.unquote(step) for step in parts.path.split("/")]
     safe = [re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", step) for step in steps]
     safe = [step for step in safe if step not in ("", ".", "..")] or ["index"]
@@ -165,7 +180,7 @@ def _fetch_rest(url: str, part: Path) -> bool:
 
 def _quoted(url: str) -> str:
     """An address in ASCII: blanks and letters of other scripts are escaped."""
-    parts = urllib.parse.urlsplit(url)
+    parts = split_address(url)
     host = parts.netloc.encode("idna").decode() if not parts.netloc.isascii() else parts.netloc
     path = urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~")
     query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?[]")

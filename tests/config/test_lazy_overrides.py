@@ -28,6 +28,8 @@ def cfg():
         ("train.names.0=z", "train.names", ["z", "b"]),
         ("train={steps: 3}", "train", {"steps": 3, "names": ["a", "b"]}),
         ("train.names=(1, 2)", "train.names", [1, 2]),
+        ("train.names=('ab')", "train.names", "('ab')"),
+        (f"rate={'(' * 9000}1{')' * 9000}", "rate", f"{'(' * 9000}1{')' * 9000}"),
         ("rate=", "rate", ""),
         ("rate=detectron2://w.pth?matching_heuristics=True", "rate", None),
         ("rate=@x", "rate", "@x"),

@@ -25,6 +25,8 @@ from d2lite.utils.errors import ConfigError, UnknownKeyError
         ("SOLVER.WEIGHT_DECAY_BIAS", "0", 0),
         ("SOLVER.STEPS", "[3, 4]", (3, 4)),
         ("SOLVER.STEPS", "(5,)", (5,)),
+        # The bytes of a file name that is not UTF-8, as Python shows them.
+        ("DATASETS.TRAIN", "('coco:/a\udcff.json',)", ("coco:/a\udcff.json",)),
         ("MODEL.FPN.IN_FEATURES", "('res2', 'res3')", ["res2", "res3"]),
         ("OUTPUT_DIR", "2024", "2024"),
         ("OUTPUT_DIR", "a/b c", "a/b c"),

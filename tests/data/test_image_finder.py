@@ -10,7 +10,7 @@ import pytest
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.records.faults import collecting_faults
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from tests.data import spec_files as make
 
 
@@ -254,3 +254,8 @@ def test_auto_says_what_to_export_where_nothing_fits(tmp_path, file, words):
     with pytest.raises(DataError) as info:
         DatasetCatalog.get(f"auto:{tmp_path / 'd'}")
     assert words in str(info.value)
+
+
+def test_an_address_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match="is not an address"):
+        ImageFinder([tmp_path]).find("http://[x/a.png")

@@ -231,3 +231,19 @@ def test_mappers_that_open_images_themselves_can_turn_them_upright():
     assert detection_utils._apply_exif_orientation(image) is image
     image.getexif()[0x0112] = 6
     assert detection_utils._apply_exif_orientation(image).size == (2, 4)
+
+
+def test_postscript_is_not_run(tmp_path):
+    path = saved(tmp_path, Image.fromarray(picture()), "image.eps")
+    with pytest.raises(DataError, match="PostScript is a program"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("http://[::1/a.png", "not an address"), ("http://127.0.0.1:1/a.png", "cannot be fetched")],
+)
+def test_an_address_that_gives_no_image_says_why(address, why, monkeypatch):
+    monkeypatch.setattr("d2lite.utils.download.time.sleep", lambda seconds: None)
+    with pytest.raises(MissingFileError, match=why):
+        read_image(address)

@@ -90,6 +90,27 @@ def test_unreadable_image_is_named_and_the_others_are_predicted(
     assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "2.png", "3.png"]
 
 
+def test_broken_video_is_named_and_the_other_inputs_are_predicted(
+    predict, checkpoint, photos, tmp_path
+):
+    shutil.copytree(photos, tmp_path / "in")
+    (tmp_path / "in" / "a.mp4").write_bytes(b"broken")
+    status, text = predict(checkpoint, tmp_path / "in", "--output", tmp_path / "out")
+    assert status == 1
+    assert "1 of 5 inputs could not be read" in text
+    assert len(os.listdir(tmp_path / "out")) == 4
+
+
+def test_a_folder_for_the_results_in_json_is_refused_before_the_work(
+    predict, checkpoint, photos, tmp_path
+):
+    words = (checkpoint, photos, "--output", tmp_path / "out", "--save-json", tmp_path)
+    status, text = predict(*words)
+    assert status == 2
+    assert "--save-json" in text
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
 def test_images_of_one_name_from_two_folders_do_not_overwrite_each_other(
     predict, checkpoint, photos, tmp_path
 ):

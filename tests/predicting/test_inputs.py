@@ -27,6 +27,11 @@ def test_folder_gives_its_images_and_videos_in_order(folder):
     assert [one.is_video for one in find_inputs([str(folder)])] == [False, False, True]
 
 
+def test_an_empty_word_is_not_the_working_folder():
+    with pytest.raises(MissingFileError, match="empty word"):
+        names("")
+
+
 def test_globs_files_addresses_and_cameras(folder):
     assert names(folder / "**/*.jpg") == [str(folder / "b.jpg"), str(folder / "sub/d.jpg")]
     assert names(folder / "c.txt") == [str(folder / "c.txt")]

@@ -42,6 +42,18 @@ def test_form_and_body_give_the_same(client, photo):
     assert form.json() == bare.json()
 
 
+def test_kind_of_the_content_is_read_in_any_case(client, photo):
+    form = b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n%s\r\n--x--\r\n"
+    kind = {"Content-Type": "Multipart/Form-Data; boundary=x"}
+    assert client.post("/predict", content=form % photo, headers=kind).status_code == 200
+
+
+def test_a_long_value_is_not_sent_back_whole(client, photo):
+    answer = client.post("/predict", params={"threshold": "9" * 5000}, content=photo)
+    assert answer.status_code == 422
+    assert len(answer.text) < 300
+
+
 def test_answer_is_as_openapi_describes_it(client, photo):
     answer = client.post("/predict?picture=true", content=photo)
     Prediction.model_validate_json(answer.content, strict=False)

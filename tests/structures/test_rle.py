@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -87,3 +89,16 @@ def test_counts_that_end_within_a_number_are_refused(counts):
     """Pycocotools would read on behind them."""
     with pytest.raises(ValueError, match=r"not compressed|ascii"):
         rle.decode({"size": [10, 20], "counts": counts})
+
+
+@pytest.mark.slow
+def test_a_mask_is_decoded_where_warnings_are_errors():
+    """As by `python -W error`, which pytest's own handling of warnings would hide here."""
+    decode = (
+        "import numpy as np; from d2lite.structures.masks import rle; "
+        "print(rle.decode(rle.encode(np.eye(4))).sum())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", decode], capture_output=True, text=True
+    )
+    assert ended.stdout == "4\n", ended.stderr

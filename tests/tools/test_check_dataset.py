@@ -91,7 +91,7 @@ def test_training_on_a_spoilt_dataset_runs_to_the_end(run, folder):
     [
         (["coco:none.json"], "none.json does not exist"),
         (["coco:a.json", "coco:b.json", "--fix", "c.json"], "--fix takes one DATA"),
-        (["coco:a.json", "--threads", "0"], "--threads is 0"),
+        (["coco:a.json", "--threads", "0"], "--threads: 0 is not"),
     ],
 )
 def test_mistakes_end_with_2_and_say_why(run, folder, arguments, why):

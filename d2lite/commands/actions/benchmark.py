@@ -44,10 +44,6 @@ _MOST = 10
 def benchmark(args: argparse.Namespace) -> None:
     """Measure, print tables, and write the JSON file that was asked for."""
     setup_logger()
-    if min(args.num_images, args.repeats, args.batch, *args.size) < 1:
-        raise ConfigError("--num-images, --repeats, --batch and --size are 1 or more.")
-    if min(*args.workers, args.warmup, args.objects) < 0:
-        raise ConfigError("--workers, --warmup and --objects are 0 or more.")
     _check_peer(args)
     if args.json:
         make_folder(Path(args.json).parent, "--json")

@@ -36,8 +36,6 @@ def check_data(args: argparse.Namespace) -> int:
     """Check all sets, print one table each; return the exit status."""
     if args.fix and len(args.specs) > 1:
         raise ConfigError("--fix takes one DATA: each set needs a file of its own.")
-    if args.threads < 1:
-        raise ConfigError(f"--threads is {args.threads}; it must be 1 or more.")
     if args.fix:
         make_folder(Path(args.fix).parent, "--fix")
     sets = []

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -19,7 +20,6 @@ from d2lite.predicting.inputs import Input, find_inputs
 from d2lite.predicting.model_source import model_config
 from d2lite.predicting.progress import Progress, stamp_of
 from d2lite.predicting.saving import (
-    OF_FRAMES,
     OutputWriter,
     parse_formats,
     save_crops,
@@ -29,11 +29,11 @@ from d2lite.predicting.thresholds import Thresholds, lowest_of
 from d2lite.predicting.tracking import Tracker
 from d2lite.predicting.video import Video, VideoFile, write_video
 from d2lite.utils import comm
-from d2lite.utils.errors import ConfigError, DataError, OutputError
+from d2lite.utils.errors import DataError, MissingFileError, OutputError
 from d2lite.utils.file_io import make_folder
 from d2lite.utils.logger import setup_logger
 
-from .predict_words import parse_threshold, split_words, unique_stems
+from .predict_words import check_formats, parse_threshold, split_words, unique_stems
 
 DEFAULT_MODEL = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
 # How long processes that have finished their images wait for the others.
@@ -52,7 +52,7 @@ def predict(args: argparse.Namespace) -> int:
         args: of `d2lite predict`.
 
     Returns:
-        The exit status: 1 if some of several images could not be read.
+        The exit status: 1 if some of several inputs could not be read.
     """
     status: int = launch(_predict, 1, args=(args,), timeout=_PATIENCE)
     return status
@@ -68,7 +68,7 @@ def _predict(args: argparse.Namespace) -> int:
     cfg = model_config(source, opts, args.imports)
     formats = parse_formats(args.save_as)
     inputs = find_inputs(words)
-    _check_formats(formats, [one for one in inputs if one.is_video], args)
+    check_formats(formats, [one for one in inputs if one.is_video], args)
     _check_output(args, formats, inputs)
     threshold = parse_threshold(args.confidence_threshold)
     predictor = Predictor(
@@ -82,19 +82,6 @@ def _predict(args: argparse.Namespace) -> int:
     return _Prediction(args, predictor, formats, threshold).run(inputs)
 
 
-def _check_formats(formats: list[str], videos: list[Input], args: argparse.Namespace) -> None:
-    refused = [name for name in formats if name not in OF_FRAMES]
-    if videos and refused:
-        raise ConfigError(
-            f"--save-as {','.join(refused)} needs image files, and {videos[0].name} is a video. "
-            f"For videos there are {', '.join(OF_FRAMES)}."
-        )
-    if args.track and not videos:
-        raise ConfigError("--track follows objects through a video, and no input is a video.")
-    if videos and args.track:
-        Tracker()  # says at once if its package is missing
-
-
 def _check_output(args: argparse.Namespace, formats: list[str], inputs: list[Input]) -> None:
     """Make the folders of all results, and refuse a file where a folder is needed."""
     output = Path(args.output)
@@ -106,6 +93,8 @@ def _check_output(args: argparse.Namespace, formats: list[str], inputs: list[Inp
     is_folder = len(inputs) > 1 or not output.suffix
     make_folder(output if is_folder else output.parent, "--output")
     if args.save_json:
+        if os.path.isdir(args.save_json):
+            raise OutputError(f"--save-json {args.save_json} is a folder. Name a file.")
         make_folder(Path(args.save_json).parent, "--save-json")
 
 
@@ -149,14 +138,13 @@ class _Prediction:
             if len(inputs) <= _NAMED:
                 print(*drawn, sep="\n", end="\n" if drawn else "")
         for one in videos[self.first :: self.step]:
-            entries += self._video(one, self.output if is_file else None)
+            with self._left_out(one, is_alone=len(inputs) == 1):
+                entries += self._video(one, self.output if is_file else None)
         entries = self._gather(entries)
         if not comm.is_main_process():
             return 0
         self._finish(progress, entries, images)
-        if progress is not None:
-            progress.remove()
-        return self._report_failed(len(images))
+        return self._report_failed(f"{len(inputs)} {'inputs' if videos else 'images'}")
 
     def _gather(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Wait for all processes; the main one gets what they found and could not do."""
@@ -212,6 +200,15 @@ class _Prediction:
     def _content(self, result: Result) -> dict[str, Any]:
         return result.to_dict() if self.keeps_objects else {}
 
+    @contextmanager
+    def _left_out(self, video: Input, *, is_alone: bool) -> Iterator[None]:
+        try:
+            yield
+        except (DataError, MissingFileError) as error:
+            if is_alone:
+                raise
+            self._on_error(video.name, error)
+
     def _on_error(self, image: Any, error: Exception) -> None:
         self.failed.append(str(image))
         logger.error(f"Left out: {error}")
@@ -264,16 +261,17 @@ class _Prediction:
             write_coco_results(noted, Path(self.args.save_json), names)
         for kind, string in self.writer.strings.items():
             print(f"{self.output / kind} (read by {string})")
-        for what, count in self.writer.lost.items():
-            if count:
-                logger.warning(f"Not kept by every format of --save-as: {count} {what}")
+        for what, count in (+self.writer.lost).items():
+            logger.warning(f"Not kept by every format of --save-as: {count} {what}")
+        if progress is not None:
+            progress.remove()
 
-    def _report_failed(self, total: int) -> int:
+    def _report_failed(self, total: str) -> int:
         if not self.failed:
             return 0
         shown = ", ".join(self.failed[:_MORE_NAMES])
         more = f" and {len(self.failed) - _MORE_NAMES} more" if len(self.failed) > 3 else ""
-        logger.error(f"{len(self.failed)} of {total} images could not be read: {shown}{more}")
+        logger.error(f"{len(self.failed)} of {total} could not be read: {shown}{more}")
         # torchrun would take it for the end of a lost process, and begin everything again.
         return 0 if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) else 1
 

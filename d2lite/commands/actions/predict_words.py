@@ -1,11 +1,14 @@
-"""The words of `d2lite predict`: run and inputs, thresholds, names of output files."""
+"""The words of `d2lite predict`: run and inputs, formats, thresholds, names of output files."""
 
 import argparse
 from pathlib import Path
 
 from d2lite.export import EXPORTED_SUFFIXES
+from d2lite.predicting.inputs import Input
 from d2lite.predicting.model_source import WEIGHTS_SUFFIXES
+from d2lite.predicting.saving import OF_FRAMES
 from d2lite.predicting.thresholds import Thresholds, read_thresholds
+from d2lite.predicting.tracking import Tracker
 from d2lite.utils.errors import ConfigError
 
 
@@ -72,3 +75,26 @@ def unique_stems(names: list[str], *, drawings_alone: bool) -> dict[str, str]:
         taken.add(f"{stem.lower()}{ending}")
         stems[name] = stem
     return stems
+
+
+def check_formats(formats: list[str], videos: list[Input], args: argparse.Namespace) -> None:
+    """Refuse what videos cannot have, and --track without its package.
+
+    Args:
+        formats: of --save-as.
+        videos: among the inputs.
+        args: of `d2lite predict`.
+
+    Raises:
+        ConfigError: if the options do not fit the inputs.
+    """
+    refused = [name for name in formats if name not in OF_FRAMES]
+    if videos and refused:
+        raise ConfigError(
+            f"--save-as {','.join(refused)} needs image files, and {videos[0].name} is a video. "
+            f"For videos there are {', '.join(OF_FRAMES)}."
+        )
+    if args.track and not videos:
+        raise ConfigError("--track follows objects through a video, and no input is a video.")
+    if videos and args.track:
+        Tracker()  # says at once if its package is missing

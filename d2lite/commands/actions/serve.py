@@ -35,12 +35,9 @@ def serve(args: argparse.Namespace) -> None:
         args: of `d2lite serve`.
 
     Raises:
-        ConfigError: if a limit is not positive, or the address cannot be used.
+        ConfigError: if the address cannot be used.
     """
     setup_logger()
-    for name in ("batch_size", "queue", "max_mb", "max_megapixels"):
-        if getattr(args, name) <= 0:
-            raise ConfigError(f"--{name.replace('_', '-')} must be more than 0.")
     # Before the model, which takes longer to load.
     listener = _listen(args.host, args.port)
     with contextlib.closing(listener):

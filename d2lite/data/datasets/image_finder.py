@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
+
+from d2lite.utils.download import split_address
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy"),
@@ -129,7 +131,7 @@ class ImageFinder:
 
     def find(self, name: str) -> Path | None:
         """The image file of a name; None if there is none, or several fit equally."""
-        wanted = PureWindowsPath(urlsplit(name).path if "://" in name else name)
+        wanted = PureWindowsPath(split_address(name).path if "://" in name else name)
         for relative in dict.fromkeys((wanted.as_posix(), wanted.name)):
             for folder in self.folders:
                 path = folder / relative.lstrip("/")

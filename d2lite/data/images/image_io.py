@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from d2lite.utils.errors import ConfigError, DataError, MissingFileError
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError, UserError
 from d2lite.utils.file_heads import hint_on_content
 from d2lite.utils.file_io import PathManager
 
@@ -160,6 +160,8 @@ def _decode(
         return channels.read_tiff(file_name, content)
     try:
         with Image.open(io.BytesIO(content)) as image:
+            if image.format == "EPS":
+                raise OSError("PostScript is a program, which is not run to see its picture")
             # Before the tag is asked for: loading turns TIFFs itself and drops their tag.
             image.load()
             return image, _orientation(image)
@@ -193,6 +195,8 @@ def _read_bytes(file_name: str) -> bytes:
                 stream.seek(0)
             content: bytes = stream.read()
             return content
+    except UserError:
+        raise  # it says why an address cannot be fetched
     except FileNotFoundError as err:
         raise MissingFileError(
             f"There is no image file {file_name}. Check the dataset's image folder and the "

@@ -6,6 +6,7 @@ H x W pixels, N masks.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ import pycocotools.mask as coco_mask
 from numpy.typing import NDArray
 
 from d2lite.utils.errors import DataError
+
+# pycocotools hands its masks to numpy as before numpy 2.0; under `python -W error` each would fail.
+warnings.filterwarnings("ignore", "__array__ implementation doesn't", DeprecationWarning)
 
 RLE = dict[str, Any]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from d2lite.data.datasets.coco_file import coco_categories, read_coco_json
 from d2lite.data.datasets.coco_reading import read_coco_objects
 from d2lite.data.datasets.image_finder import ImageFinder, missing_images, without_upload_prefix
+from d2lite.utils.download import split_address
 from d2lite.utils.errors import MissingFileError
 from d2lite.utils.file_io import PathManager
 
@@ -230,14 +230,14 @@ def folders_around(json_file: Path) -> list[Path]:
 
 def _as_said(name: str) -> str:
     if "://" in name:
-        return urlsplit(name).path.lstrip("/")
+        return split_address(name).path.lstrip("/")
     # Label Studio on Windows writes backslashes.
     return name if "\\" not in name else PureWindowsPath(name).as_posix()
 
 
 def _last_part(name: str) -> str:
     # Of an address what follows the question mark is not of the name.
-    return PureWindowsPath(urlsplit(name).path if "://" in name else name).name
+    return PureWindowsPath(split_address(name).path if "://" in name else name).name
 
 
 def _without_prefix(name: str) -> str:

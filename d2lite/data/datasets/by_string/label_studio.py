@@ -106,7 +106,10 @@ def _image_name(data: dict[str, Any]) -> str:
     for text in texts:
         if not isinstance(text, str):
             continue
-        parts = urlsplit(text.replace("\\", "/"))
+        try:
+            parts = urlsplit(text.replace("\\", "/"))
+        except ValueError:
+            continue  # a text with an open bracket after //
         # Local storage: /data/local-files/?d=folder/name.jpg
         path = parse_qs(parts.query).get("d", [parts.path])[0]
         if "." in Path(path).name:
