@@ -177,6 +177,9 @@ MODEL.ROI_BOX_HEAD.CLASS_LOSS = ""
 # Above 0, scores of classes are cosines of features and weights times this; 20 with the seesaw
 # loss (d2lite).
 MODEL.ROI_BOX_HEAD.COSINE_SCALE = 0.0
+# Above 0, objects and background weigh in the loss of classes by their hierarchical local ranks, to
+# these powers; (2.0, 0.5) in PISA (d2lite).
+MODEL.ROI_BOX_HEAD.RANK_EXPONENTS = (0.0, 0.0)
 
 MODEL.ROI_BOX_CASCADE_HEAD = CN()
 # Box scales of each stage; the number of stages is the length.

@@ -27,6 +27,7 @@ from .class_losses import ClassLoss, build_class_loss
 from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
 from .fast_rcnn_outputs import FastRCNNOutputs, foreground_box_loss
 from .label_proposals import joined_targets
+from .prime_samples import ranked_class_loss
 
 __all__ = [
     "FastRCNNOutputLayers",
@@ -66,9 +67,12 @@ class FastRCNNOutputLayers(nn.Module):
         soft_nms: see `fast_rcnn_inference`.
         class_loss: in place of cross-entropy.
         cosine_scale: above 0, scores of classes are cosines times this; see `CosineLinear`.
+        rank_exponents: of the weights of objects and of background in the loss of classes; see
+            `ranked_class_loss`. Both 0 for equal weights.
 
     Raises:
-        ConfigError: if the federated loss is asked for without the sigmoid, or with `class_loss`.
+        ConfigError: if the federated loss is asked for without the sigmoid, or with `class_loss`;
+            for other exponents than two of at least 0, or exponents with either of these losses.
     """
 
     # What the deltas make of proposals: `Boxes`, or `RotatedBoxes` in a subclass.
@@ -95,8 +99,19 @@ class FastRCNNOutputLayers(nn.Module):
         soft_nms: SoftNMS | None = None,
         class_loss: ClassLoss | None = None,
         cosine_scale: float = 0.0,
+        rank_exponents: Sequence[float] = (0.0, 0.0),
     ) -> None:
         super().__init__()
+        if len(rank_exponents) != 2 or min(rank_exponents) < 0:
+            raise ConfigError(
+                f"MODEL.ROI_BOX_HEAD.RANK_EXPONENTS={list(rank_exponents)}: give two numbers of at "
+                "least 0, of objects and of background."
+            )
+        if any(rank_exponents) and (class_loss is not None or use_fed_loss):
+            raise ConfigError(
+                "MODEL.ROI_BOX_HEAD.RANK_EXPONENTS weighs cross-entropies; set CLASS_LOSS to '' "
+                "and USE_FED_LOSS to False."
+            )
         if class_loss is not None and (use_fed_loss or use_sigmoid_ce):
             raise ConfigError(
                 "MODEL.ROI_BOX_HEAD.CLASS_LOSS is used in place of USE_SIGMOID_CE and "
@@ -132,6 +147,7 @@ class FastRCNNOutputLayers(nn.Module):
         self.test_topk_per_image = test_topk_per_image
         self.soft_nms = soft_nms
         self.class_loss = class_loss
+        self.rank_exponents = tuple(rank_exponents)
         self.loss_weight = weights_by_name(loss_weight, "loss_cls", "loss_box_reg")
         self.use_fed_loss = use_fed_loss
         self.use_sigmoid_ce = use_sigmoid_ce
@@ -156,6 +172,8 @@ class FastRCNNOutputLayers(nn.Module):
             more["class_loss"] = build_class_loss(node.CLASS_LOSS, num_classes)
         if node.COSINE_SCALE:
             more["cosine_scale"] = node.COSINE_SCALE
+        if any(node.RANK_EXPONENTS):
+            more["rank_exponents"] = node.RANK_EXPONENTS
         return {
             "input_shape": input_shape,
             "box2box_transform": Box2BoxTransform(weights=node.BBOX_REG_WEIGHTS),
@@ -222,6 +240,10 @@ class FastRCNNOutputLayers(nn.Module):
         _log_classification_stats(shown, gt_classes)
         if self.class_loss is not None:
             loss_cls = self.class_loss(scores.float(), gt_classes)
+        elif any(self.rank_exponents) and len(gt_classes):
+            loss_cls = ranked_class_loss(
+                self, predictions, proposals, gt_classes, self.rank_exponents
+            )
         elif self.use_sigmoid_ce:
             loss_cls = self.sigmoid_cross_entropy_loss(scores, gt_classes)
         else:
@@ -243,6 +265,8 @@ class FastRCNNOutputLayers(nn.Module):
         scores = scores.float()
         if self.use_sigmoid_ce:
             return self._sigmoid_losses(scores, gt_classes).sum(dim=1)
+        if self.class_loss is None:
+            return F.cross_entropy(scores, gt_classes, reduction="none")
         probs = self._probs(scores)
         return -probs.gather(1, gt_classes[:, None]).squeeze(1).clamp(min=1e-12).log()
 

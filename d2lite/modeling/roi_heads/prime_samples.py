@@ -1,4 +1,4 @@
-"""Prime samples: which regions decide the result, by hierarchical local ranks.
+"""Prime samples: which regions decide the result, by hierarchical local ranks (HLR).
 
 R regions of one image or several, K classes; class K is the background.
 """
@@ -10,12 +10,20 @@ import torch
 from torch import Tensor
 
 from d2lite.layers import batched_nms, batched_nms_rotated, cat
-from d2lite.structures import Boxes, Instances, RotatedBoxes, split_rows
+from d2lite.layers.rotated_boxes import iou_of_pairs
+from d2lite.structures import Boxes, Instances, RotatedBoxes, matched_pairwise_iou, split_rows
 
 from ..sampling import hierarchical_ranks
 from .label_proposals import box_overlaps
 
-__all__ = ["overlap_groups", "score_priority", "score_ranks"]
+__all__ = [
+    "iou_ranks",
+    "overlap_groups",
+    "rank_weights",
+    "ranked_class_loss",
+    "score_priority",
+    "score_ranks",
+]
 
 # Scores and deltas of regions, as a predictor gives them.
 Predictions = tuple[Tensor, Tensor]
@@ -98,10 +106,99 @@ def score_priority(
     return priority
 
 
+@torch.no_grad()
+def iou_ranks(
+    predictor: Any, predictions: Predictions, proposals: Sequence[Instances]
+) -> tuple[Tensor, Tensor]:
+    """Ranks of the regions of objects: the nearer to their object, the earlier (IoU-HLR).
+
+    Args:
+        predictor: as `FastRCNNOutputLayers`.
+        predictions: what it gave for the regions.
+        proposals: of each image, with proposal_boxes, gt_boxes and gt_classes in [0, K).
+
+    Returns:
+        (R,) int64 ranks, 0 for the first of each class; (R,) int64 classes.
+
+    Source: Cao 2019, arXiv:1904.04821, section 3.
+    """
+    refined = cat(list(predictor.predict_boxes_for_gt_classes(predictions, proposals))).float()
+    truth = cat([found.gt_boxes.tensor for found in proposals])
+    classes = cat([found.gt_classes for found in proposals])
+    if truth.shape[1] == 5:
+        overlaps = iou_of_pairs(refined, truth)
+    else:
+        overlaps = matched_pairwise_iou(Boxes(refined), Boxes(truth))
+    images = cat([torch.full_like(f.gt_classes, i) for i, f in enumerate(proposals)])
+    is_same = (truth[:, None] == truth).all(dim=2)
+    for part in (images, classes):
+        is_same &= part[:, None] == part
+    # The first region of an object stands for the object.
+    objects = is_same.to(torch.uint8).argmax(dim=1) if len(truth) else classes
+    return hierarchical_ranks(overlaps, objects, classes), classes
+
+
+def rank_weights(ranks: Tensor, kinds: Tensor, losses: Tensor, exponent: float) -> Tensor:
+    """Weights that fall with the ranks and leave the sum of losses as it is.
+
+    Args:
+        ranks: (R,) int64, 0 for the first of each kind.
+        kinds: (R,) int64 >= 0, such as classes.
+        losses: (R,) float, what the weights are for.
+        exponent: how steep; 0 gives weights of 1.
+
+    Returns:
+        (R,) float; no gradient goes through them.
+
+    Source: Cao 2019, arXiv:1904.04821, section 4.1, with a bias of 0.
+    """
+    if len(ranks) == 0:
+        return torch.ones_like(losses)
+    losses, most = losses.detach(), kinds.bincount().max()
+    weights = ((most - ranks) / most) ** exponent
+    return weights * losses.sum() / (weights * losses).sum().clamp(min=1e-12)
+
+
+def ranked_class_loss(
+    predictor: Any,
+    predictions: Predictions,
+    proposals: Sequence[Instances],
+    gt_classes: Tensor,
+    exponents: Sequence[float],
+) -> Tensor:
+    """Mean loss of classes in which the regions that decide the result weigh more (ISR).
+
+    Args:
+        predictor: as `FastRCNNOutputLayers`.
+        predictions: what it gave for the regions.
+        proposals: of each image, with proposal_boxes, gt_boxes and gt_classes.
+        gt_classes: (R,) int64 in [0, K], of all of them.
+        exponents: of the weights of objects, by `iou_ranks`, and of background, by `score_ranks`;
+            see `rank_weights`.
+
+    Source: Cao 2019, arXiv:1904.04821, section 4.1.
+    """
+    losses = predictor.losses_of_classes(predictions[0], gt_classes)
+    is_object = gt_classes < predictor.num_classes
+    weights = torch.ones_like(losses)
+    of_objects, of_background = exponents
+    if of_objects > 0:
+        ranks, kinds = iou_ranks(predictor, *_chosen(predictions, proposals, is_object))
+        weights[is_object] = rank_weights(ranks, kinds, losses[is_object], of_objects)
+    if of_background > 0:
+        ranks = score_ranks(predictor, *_chosen(predictions, proposals, ~is_object))
+        own = losses[~is_object]
+        weights[~is_object] = rank_weights(ranks, torch.zeros_like(ranks), own, of_background)
+    return (weights * losses).sum() / max(len(losses), 1)
+
+
 def _chosen(
     predictions: Predictions, proposals: Sequence[Instances], is_chosen: Tensor
 ) -> tuple[Predictions, list[Instances]]:
-    """The predictions and proposals of some of R regions."""
-    masks = split_rows(is_chosen, proposals)
-    kept = [found[mask] for found, mask in zip(proposals, masks, strict=True)]
+    """The predictions and proposals of some of R regions, without masks and keypoints."""
+    kept = []
+    for found, mask in zip(proposals, split_rows(is_chosen, proposals), strict=True):
+        names = ("proposal_boxes", "gt_boxes", "gt_classes")
+        fields = {name: found.get(name)[mask] for name in names if found.has(name)}
+        kept.append(Instances(found.image_size, **fields))
     return (predictions[0][is_chosen], predictions[1][is_chosen]), kept
