@@ -1,12 +1,14 @@
 """TorchScript needs classes whose fields are known: a class of given fields for `Instances`."""
 
+import copy
 import itertools
 import linecache
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ class ScriptedInstances{number}:
 
     def __len__(self) -> int:
 {lengths}
-        return 0
+        raise NotImplementedError("Instances without fields have no length.")
 """
 _FIELD = """
     @property
@@ -75,22 +77,31 @@ def patch_instances(fields: Mapping[str, type]) -> Iterator[type]:
         fields: names and types, `Tensor` or `Boxes`.
 
     Yields:
-        The class. Its objects are made from an image size and are filled by attributes.
+        The class. Its objects are made from an image size and are filled by attributes, or by
+        its `from_instances` from `Instances` with some of the fields.
 
     Raises:
         ArgumentError: for a field of another type, or none at all.
     """
     made = _make_class(fields)
     torch.jit.script(made)
+    _forget_compiled()
     before = vars(Instances).get(_NAME)
     setattr(Instances, _NAME, torch.jit._state._get_script_class(made).qualified_name())
     try:
         yield made
     finally:
+        _forget_compiled()
         if before is None:
             delattr(Instances, _NAME)
         else:
             setattr(Instances, _NAME, before)
+
+
+def _forget_compiled() -> None:
+    """Make torch compile functions and modules again; it keeps them, with the class they knew."""
+    torch.jit._recursive.concrete_type_store.type_store.clear()
+    torch.jit._state._jit_caching_layer.clear()
 
 
 @contextmanager
@@ -147,5 +158,14 @@ def _read_class(name: str, text: str) -> type:
     # Where `inspect`, and so TorchScript, looks for the text.
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     sys.modules[module.__name__] = module
-    made: type = vars(module)[name]
-    return made
+    made: Any = vars(module)[name]
+    made.from_instances = staticmethod(partial(_from_instances, made))
+    return cast(type, made)
+
+
+def _from_instances(made: Any, instances: Instances) -> Any:
+    """The same fields, copied, as an object of a made class."""
+    scripted = made(instances.image_size)
+    for name, value in instances.get_fields().items():
+        setattr(scripted, name, copy.deepcopy(value))
+    return scripted

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from ..utils.errors import ArgumentError
+from ..utils.errors import ArgumentError, ShapeError
 from .deform_sampling import deform_conv2d
 
 __all__ = ["DeformConv", "ModulatedDeformConv", "deform_conv", "modulated_deform_conv"]
@@ -50,12 +50,11 @@ class _DeformableConv(nn.Module):
         activation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        for name, count in (("groups", groups), ("deformable_groups", deformable_groups)):
-            if in_channels % count:
-                raise ArgumentError(
-                    f"in_channels={in_channels} does not divide by {name}={count}; "
-                    f"choose {name} among the divisors of in_channels."
-                )
+        if in_channels % groups:
+            raise ArgumentError(
+                f"in_channels={in_channels} does not divide by groups={groups}; "
+                "choose groups among the divisors of in_channels."
+            )
         if out_channels % groups:
             raise ArgumentError(
                 f"out_channels={out_channels} does not divide by groups={groups}; "
@@ -78,9 +77,14 @@ class _DeformableConv(nn.Module):
         nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
 
     def _convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
+        if self.in_channels % self.deformable_groups:
+            raise ShapeError(
+                f"in_channels={self.in_channels} does not divide by deformable_groups="
+                f"{self.deformable_groups}; choose deformable_groups among the divisors."
+            )
         moved_taps = self.deformable_groups * self.kernel_size[0] * self.kernel_size[1]
         if offset.shape[1] != 2 * moved_taps:
-            raise ArgumentError(
+            raise ShapeError(
                 f"The offset has {offset.shape[1]} channels; {self.deformable_groups} "
                 f"deformable_groups of {self.kernel_size} taps need {2 * moved_taps}."
             )

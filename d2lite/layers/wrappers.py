@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from d2lite.utils.env import TORCH_VERSION
 
-from ..utils.errors import ArgumentError
+from ..utils.errors import ArgumentError, InputTypeError
 from .batch_norm import WeightStandardNorm
 from .frozen_batch_norm import FrozenBatchNorm2d
 
@@ -125,7 +125,8 @@ def cat(tensors: list[Tensor], dim: int = 0) -> Tensor:
         ArgumentError: if there is no tensor, since device and dtype would be unknown.
     """
     if not is_scripting() and not isinstance(tensors, (list, tuple)):
-        raise TypeError(f"cat() got a {type(tensors).__name__}; give a list or tuple of tensors.")
+        kind = type(tensors).__name__
+        raise InputTypeError(f"cat() got a {kind}; give a list or tuple of tensors.")
     if len(tensors) == 0:
         raise ArgumentError("cat() got no tensor; give at least one.")
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from d2lite.utils.errors import ArgumentError
 
-from ..layers.wrappers import cat
 from .box_mode import BoxMode
 
 __all__ = [
@@ -159,10 +158,11 @@ class Boxes:
         return self.tensor.device
 
     @classmethod
-    @torch.jit.unused
     def cat(cls, boxes_list: list["Boxes"]) -> "Boxes":
-        """All boxes of a list in one; no boxes on the CPU for an empty list."""
-        return cls(cat([b.tensor for b in boxes_list]) if boxes_list else torch.zeros(0))
+        """All boxes of a list in one, copied; no boxes on the CPU for an empty list."""
+        if len(boxes_list) == 0:
+            return cls(torch.zeros(0))
+        return cls(torch.cat([boxes.tensor for boxes in boxes_list]))
 
 
 def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._jit_internal import is_scripting
 
 from d2lite.utils.errors import ArgumentError
 
@@ -18,7 +19,7 @@ class ImageList:
 
     Attributes:
         tensor: (N, H, W) or (N, C, H, W), the padded images.
-        image_sizes: the N true sizes, (height, width) in pixels.
+        image_sizes: the N true sizes, (height, width) in pixels; (2,) tensors in a trace.
     """
 
     def __init__(self, tensor: Tensor, image_sizes: list[tuple[int, int]]) -> None:
@@ -38,8 +39,8 @@ class ImageList:
         """
         if not isinstance(idx, int):
             raise TypeError(f"ImageList takes one index, not {idx}; use .tensor for several.")
-        height, width = self.image_sizes[idx]
-        return self.tensor[idx, ..., :height, :width]
+        size = self.image_sizes[idx]
+        return self.tensor[idx, ..., : size[0], : size[1]]
 
     @torch.jit.unused
     def to(self, *args: Any, **kwargs: Any) -> "ImageList":
@@ -83,10 +84,11 @@ class ImageList:
                     f"Images of shapes {shapes} cannot be batched; only the last two axes may "
                     "differ."
                 )
-        # In a trace these are tensors, and int() would make them constants.
         sizes = [(image.shape[-2], image.shape[-1]) for image in tensors]
         height = max([size[0] for size in sizes])
         width = max([size[1] for size in sizes])
+        if not is_scripting() and isinstance(height, Tensor):
+            sizes, (height, width) = _traced_sizes(sizes)
         multiple = size_divisibility
         if padding_constraints is not None:
             wanted = padding_constraints.get("size_divisibility", 0)
@@ -103,3 +105,9 @@ class ImageList:
         for index, image in enumerate(tensors):
             batch[index, ..., : sizes[index][0], : sizes[index][1]].copy_(image)
         return ImageList(batch, sizes)
+
+
+def _traced_sizes(sizes: Any) -> Any:
+    """As tensors, and the greatest; max() would make a constant of them in a trace."""
+    stacked = torch.stack([torch.stack(size) for size in sizes])
+    return list(stacked.unbind()), stacked.amax(0).unbind()

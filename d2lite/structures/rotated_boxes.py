@@ -43,6 +43,13 @@ class RotatedBoxes(Boxes):
         """The same boxes on another device."""
         return self._like(self.tensor.to(device=device, non_blocking=non_blocking))
 
+    @classmethod
+    def cat(cls, boxes_list: list["RotatedBoxes"]) -> "RotatedBoxes":  # type: ignore[override]
+        """All boxes of a list in one, copied; no boxes on the CPU for an empty list."""
+        if len(boxes_list) == 0:
+            return cls(torch.zeros(0))
+        return cls(torch.cat([boxes.tensor for boxes in boxes_list]))
+
     def area(self) -> Tensor:
         """(N,) float32 areas in square pixels."""
         return self.tensor[:, 2] * self.tensor[:, 3]

@@ -50,6 +50,10 @@ class ArgumentError(ValueError, AssertionError):
     """An argument that does not fit, by a mistake of code; detectron2 asserts it."""
 
 
+class ShapeError(ArgumentError, RuntimeError):
+    """A tensor of a shape that a layer cannot take, at which torch's operators raise too."""
+
+
 class DeviceError(UserError, RuntimeError):
     """A device was asked for that this machine does not have."""
 

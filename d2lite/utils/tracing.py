@@ -164,6 +164,13 @@ def flatten(value: Any) -> tuple[list[Tensor], Schema]:
     return tensors, Schema(shape, build, constants)
 
 
+def flatten_to_tuple(value: Any) -> tuple[tuple[Any, ...], Schema]:
+    """As `flatten`, but numbers and texts are among the parts, in their places."""
+    parts: list[Any] = []
+    shape, build = _visit(value, parts, parts)
+    return tuple(parts), Schema(shape, build, [])
+
+
 def _visit(value: Any, tensors: list[Tensor], constants: list[Any]) -> tuple[Any, Build]:
     if isinstance(value, Tensor):
         tensors.append(value)
@@ -171,7 +178,7 @@ def _visit(value: Any, tensors: list[Tensor], constants: list[Any]) -> tuple[Any
     parts = _take_apart(value)
     if parts is None:
         constants.append(value)
-        return ("constant", value), lambda tensors: value
+        return ("part", next) if constants is tensors else (("constant", value), lambda _: value)
     key, inner, make = parts
     visited = [_visit(part, tensors, constants) for part in inner]
     shape = (type(value), key, [shape for shape, _ in visited])

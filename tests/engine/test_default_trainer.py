@@ -60,6 +60,15 @@ def test_run_leaves_weights_config_metrics_picture_and_results(toy_cfg, caplog):
         assert part in closing
 
 
+def test_model_optimizer_and_loader_can_be_replaced(toy_cfg):
+    trainer = DefaultTrainer(toy_cfg)
+    parts = nn.Linear(1, 1), torch.optim.SGD([torch.zeros(1)], lr=1.0), [[]]
+    trainer.model, trainer.optimizer, trainer.data_loader = parts
+    step = trainer._trainer
+    assert (step.model, step.optimizer, step.data_loader) == parts
+    assert trainer.model is parts[0]
+
+
 def test_checkpoint_holds_everything_that_a_resume_needs(toy_cfg):
     run(toy_cfg)
     content = saved(toy_cfg, "model_final.pth")

@@ -154,6 +154,28 @@ def test_instances_of_given_fields():
     assert not hasattr(Instances, "_jit_override_qualname")
 
 
+class Count(nn.Module):
+    def forward(self, found: Instances) -> int:
+        return len(found)
+
+
+def test_module_is_compiled_anew_for_other_fields_and_instances_become_such():
+    plain = Instances((30, 40), proposal_boxes=Boxes(torch.rand(3, 4)))
+    with patch_instances({"proposal_boxes": Boxes, "mask": Tensor}) as first:
+        made = first.from_instances(plain)
+        back = convert_scripted_instances(made)
+        assert torch.jit.script(Count())(made) == 3
+    assert back.image_size == (30, 40)
+    assert back.proposal_boxes.tensor.equal(plain.proposal_boxes.tensor)
+    with patch_instances({"proposal_boxes": Boxes}) as second:
+        counted = torch.jit.script(Count())
+        assert counted(second.from_instances(plain)) == 3
+        with pytest.raises(torch.jit.Error, match="without fields have no length"):
+            counted(second((3, 4)))
+    with pytest.raises(Exception, match="Instances"):
+        torch.jit.script(Count())
+
+
 class Moody(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:

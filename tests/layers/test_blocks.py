@@ -95,8 +95,11 @@ def test_deformable_conv_says_what_does_not_fit():
         DeformConv(4, 6, 3, groups=3)
     with pytest.raises(ValueError, match="out_channels=3 does not divide by groups=2"):
         DeformConv(4, 3, 3, groups=2)
-    with pytest.raises(ValueError, match="offset has 10 channels; 1 deformable_groups of"):
-        DeformConv(4, 6, 3)(torch.zeros(1, 4, 5, 5), torch.zeros(1, 10, 3, 3))
+    for kind in (ValueError, RuntimeError):
+        with pytest.raises(kind, match="offset has 10 channels; 1 deformable_groups of"):
+            DeformConv(4, 6, 3)(torch.zeros(1, 4, 5, 5), torch.zeros(1, 10, 3, 3))
+    with pytest.raises(RuntimeError, match="in_channels=3 does not divide by deformable_groups=2"):
+        DeformConv(3, 6, 3, deformable_groups=2)(torch.zeros(1, 3, 5, 5), torch.zeros(1, 36, 3, 3))
 
 
 def test_deformable_layers_show_their_options_as_detectron2_does():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from d2lite.structures import Boxes, ImageList
+from d2lite.structures import Boxes, ImageList, RotatedBoxes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
 
@@ -34,6 +34,20 @@ def test_boxes_give_the_same_in_a_script():
     assert count == 2
 
 
+@pytest.mark.parametrize(("kind", "width"), [(Boxes, 4), (RotatedBoxes, 5)])
+def test_boxes_are_joined_in_a_script_and_without_one(kind, width):
+    def join(values: torch.Tensor):
+        boxes = kind(values)
+        return boxes.cat([boxes, boxes]).tensor
+
+    values = torch.rand(3, width)
+    assert torch.jit.script(join)(values).equal(torch.cat([values, values]))
+    assert kind.cat([]).tensor.shape == (0, width)
+    alone = kind(values)
+    kind.cat([alone]).tensor.fill_(7)
+    assert alone.tensor.max() < 1
+
+
 def test_boxes_of_a_wrong_shape_are_refused_in_a_script():
     with pytest.raises(Exception, match=r"shape \[2, 3\]; give \(N, 4\)"):
         torch.jit.script(_use_boxes)(torch.zeros(2, 3))
@@ -47,3 +61,17 @@ def test_images_are_padded_alike_in_a_script():
     for ours, theirs in zip(scripted[:3], plain[:3], strict=True):
         assert ours.equal(theirs)
     assert scripted[3:] == plain[3:]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_trace_of_a_batch_pads_images_of_other_sizes():
+    def pad(images):
+        batch = ImageList.from_tensors(images, 4)
+        return batch.tensor, batch.image_sizes
+
+    shapes = [(3, 16, 10), (3, 13, 11)]
+    traced = torch.jit.trace(pad, ([torch.zeros(shape) for shape in shapes],))
+    batch, sizes = traced([torch.ones(3, 25, 20), torch.ones(3, 10, 10)])
+    assert batch.shape == (2, 3, 28, 20)
+    assert batch.sum() == 3 * (25 * 20 + 10 * 10)
+    assert [size.tolist() for size in sizes] == [[25, 20], [10, 10]]

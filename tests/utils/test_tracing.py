@@ -6,6 +6,7 @@ from torch import nn
 
 from d2lite.engine import setup_cfg
 from d2lite.export import TracingAdapter
+from d2lite.export.flatten import flatten_to_tuple
 from d2lite.modeling import GeneralizedRCNN, build_model
 from d2lite.structures import Boxes, Instances
 from d2lite.utils.errors import DataError
@@ -64,6 +65,16 @@ def test_values_that_are_not_tensors_are_taken_only_if_allowed(allowed):
         return
     adapter = TracingAdapter(Finder(), batch, allow_non_tensor=True)
     assert adapter.inputs_schema(adapter.flattened_inputs)[0][0]["height"] == 4
+
+
+def test_numbers_are_parts_too_of_what_is_flattened():
+    value = [3, ([5, 6], {"name": [7, "x"]}), inputs()[0]]
+    parts, schema = flatten_to_tuple(value)
+    assert parts[:5] == (3, 5, 6, 7, "x")
+    assert [tuple(part.shape) for part in parts[5:]] == [(3, 4, 6), (4, 4)]
+    again = schema((4, *parts[1:]))
+    assert again[:2] == [4, ([5, 6], {"name": [7, "x"]})]
+    assert flatten_to_tuple(again)[1] == schema
 
 
 def test_outputs_of_another_structure_are_refused():

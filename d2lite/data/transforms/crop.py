@@ -29,19 +29,13 @@ class RandomCrop(Augmentation):
             crop_size: two numbers.
 
         Raises:
-            ConfigError: for another type, or sizes that do not fit it.
+            ConfigError: for another type.
         """
         super().__init__()
         if crop_type not in _CROP_TYPES:
             raise ConfigError(
                 f"Unknown crop type {crop_type!r}; known are {', '.join(_CROP_TYPES)} "
                 "(INPUT.CROP.TYPE)."
-            )
-        first, second = crop_size
-        if crop_type.startswith("relative") and not (0 < first <= 1 and 0 < second <= 1):
-            raise ConfigError(
-                f"The crop size {tuple(crop_size)} is not a share of an image; both numbers of a "
-                "relative crop are in (0, 1] (INPUT.CROP.SIZE)."
             )
         self.crop_type = crop_type
         self.crop_size = crop_size
@@ -64,8 +58,15 @@ class RandomCrop(Augmentation):
             Height and width in pixels, from 1 to the image's.
 
         Raises:
-            ConfigError: for a range whose least size is greater than its greatest.
+            ConfigError: for a range whose least size is greater than its greatest, and for shares
+                that are not in (0, 1].
         """
+        first, second = self.crop_size
+        if self.crop_type.startswith("relative") and not (0 < first <= 1 and 0 < second <= 1):
+            raise ConfigError(
+                f"The crop size {tuple(self.crop_size)} is not a share of an image; both numbers "
+                "of a relative crop are in (0, 1] (INPUT.CROP.SIZE)."
+            )
         limit = np.asarray(image_size)
         size: Sequence[int] | np.ndarray
         if self.crop_type == "absolute_range":

@@ -199,15 +199,27 @@ class DefaultTrainer(RunParts, TrainerBase):
         """The model; in several processes the DDP wrapper around it."""
         return self._trainer.model
 
+    @model.setter
+    def model(self, value: nn.Module) -> None:
+        self._trainer.model = value
+
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimizer."""
         return self._trainer.optimizer
 
+    @optimizer.setter
+    def optimizer(self, value: torch.optim.Optimizer) -> None:
+        self._trainer.optimizer = value
+
     @property
     def data_loader(self) -> Iterable[Any]:
         """The training loader."""
         return self._trainer.data_loader
+
+    @data_loader.setter
+    def data_loader(self, value: Iterable[Any]) -> None:
+        self._trainer.data_loader = value
 
     def resume_or_load(self, resume: bool | str = True) -> None:
         """Continue from a checkpoint, or begin from MODEL.WEIGHTS.
