@@ -17,7 +17,13 @@ from .parts import (
 
 _STRIDES = [8, 16, 32, 64, 128]
 # The types of a head and of its losses that have a counterpart.
-_HEADS = {"ATSS": "ATSSHead", "GFL": "GFLHead", "VFNet": "VFNetHead", "FCOS": "FCOSHead"}
+_HEADS = {
+    "ATSS": "ATSSHead",
+    "GFL": "GFLHead",
+    "VFNet": "VFNetHead",
+    "FCOS": "FCOSHead",
+    "FSAF": "FSAFHead",
+}
 _CLASS_LOSSES = {"GFL": "QualityFocalLoss", "VFNet": "VarifocalLoss"}
 _BOX_LOSSES = {"IoULoss": "iou", "GIoULoss": "giou"}
 _ANCHOR_BOX_LOSSES = {
@@ -31,7 +37,7 @@ _RATIOS = 3
 
 
 def dense_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
-    """ATSS, GFL, VFNet or FCOS (our `ScaledFCOS`), and the file that the keys change."""
+    """ATSS, GFL, VFNet, FSAF or FCOS (our `ScaledFCOS`), and the file that the keys change."""
     kind, head = kind_of(model), model["bbox_head"]
     require_kind(head, "head", _HEADS[kind])
     keys = {
@@ -52,9 +58,13 @@ def dense_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         prefix = "VARIFOCAL" if kind == "VFNet" else "FOCAL_LOSS"
         keys[f"MODEL.DENSE.{prefix}_ALPHA"] = loss.get("alpha", 0.25)
         keys[f"MODEL.DENSE.{prefix}_GAMMA"] = loss.get("gamma", 2.0)
-    return keys | (_fcos(head) if kind == "FCOS" else _with_anchors(kind, head, model)), (
-        "Base-VFNet.yaml" if kind == "VFNet" else "Base-Dense.yaml"
-    )
+    if kind == "FCOS":
+        keys |= _fcos(head)
+    elif kind == "FSAF":
+        keys |= _fsaf(head, model, left_out)
+    else:
+        keys |= _with_anchors(kind, head, model)
+    return keys, "Base-VFNet.yaml" if kind == "VFNet" else "Base-Dense.yaml"
 
 
 def _fcos(head: Part) -> Keys:
@@ -71,6 +81,30 @@ def _fcos(head: Part) -> Keys:
             head.get("center_sample_radius", 1.5) if has_centers else 0.0
         ),
         "MODEL.DENSE.BOX_LOSS": _BOX_LOSSES[kind_of(loss)],
+    }
+
+
+def _fsaf(head: Part, model: Part, left_out: list[str]) -> Keys:
+    if norm_of(head):
+        raise ConfigError("A norm in the head of FSAF has no counterpart in its weights.")
+    if _sizes(head["anchor_generator"]) != [[float(stride)] for stride in _STRIDES]:
+        raise ConfigError("FSAF with anchors of one stride has a counterpart, no other.")
+    coder, loss = head["bbox_coder"], head.get("loss_bbox") or {}
+    require_kind(coder, "coder of boxes", "TBLRBBoxCoder")
+    require_kind(loss, "loss of boxes", "IoULoss")
+    assigner = (model.get("train_cfg") or {}).get("assigner") or {"type": "CenterRegionAssigner"}
+    require_kind(assigner, "assigner", "CenterRegionAssigner")
+    effective = assigner.get("pos_scale", 0.2)
+    left_out.append(
+        "An object's cells learn nothing of its class on the levels beside its own; in MMDetection "
+        "on all other levels."
+    )
+    return {
+        "MODEL.DENSE.NORM": "",
+        "MODEL.DENSE.NORMALIZER": float(coder.get("normalizer", 4.0)),
+        "MODEL.DENSE.BOX_WEIGHT": float(loss.get("loss_weight", 1.0)),
+        "MODEL.DENSE.EFFECTIVE_REGION": effective,
+        "MODEL.DENSE.IGNORED_REGION": assigner.get("neg_scale", effective),
     }
 
 

@@ -55,14 +55,15 @@ MODELS = {
         kind: (
             lambda kind=kind: dense.small_cfg(kind, "MODEL.FPN.OUT_CHANNELS", 64),
             dense.image,
-            {"loss_cls", "loss_bbox", third},
-            {"loss_bbox", third},
+            {"loss_cls", "loss_bbox", *third},
+            {"loss_bbox", *third},
         )
         for kind, third in (
-            ("ATSS", "loss_centerness"),
-            ("GFL", "loss_dfl"),
-            ("VFNet", "loss_bbox_refine"),
-            ("ScaledFCOS", "loss_centerness"),
+            ("ATSS", ["loss_centerness"]),
+            ("GFL", ["loss_dfl"]),
+            ("VFNet", ["loss_bbox_refine"]),
+            ("ScaledFCOS", ["loss_centerness"]),
+            ("FSAF", []),
         )
     },
 }

@@ -29,7 +29,13 @@ RTMDET = {
     "rtmdet_ins_l": 57.37e6,
     "rtmdet_ins_x": 102.7e6,
 }
-DENSE = {"ATSS": 32295322, "GFL": 32440537, "VFNet": 32891554, "ScaledFCOS": 32295322}
+DENSE = {
+    "ATSS": 32295322,
+    "GFL": 32440537,
+    "VFNet": 32891554,
+    "FSAF": 36419732,
+    "ScaledFCOS": 32295322,
+}
 # As published.
 DETR = {
     "detr_r50": 41e6,

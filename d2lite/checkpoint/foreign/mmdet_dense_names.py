@@ -21,7 +21,7 @@ _LAYERS = {
     "vfnet_reg_refine_dconv": "box_star",
     "vfnet_reg_refine": "box_refine",
     "vfnet_cls_dconv": "cls_star",
-    # Of RetinaNet.
+    # Of RetinaNet and FSAF.
     "retina_cls": "cls_score",
     "retina_reg": "bbox_pred",
 }
@@ -47,7 +47,7 @@ def _rules() -> list[tuple[str, str]]:
 
 
 def _retinanet_rules() -> list[tuple[str, str]]:
-    """Towers of convolutions alone, each before a ReLU."""
+    """Towers of convolutions alone, each before a ReLU; FSAF has the same."""
     return [
         (rf"bbox_head.{theirs}_convs.{i}.conv", f"head.{ours}_subnet.{2 * i}")
         for theirs, ours in (("cls", "cls"), ("reg", "bbox"))
@@ -60,7 +60,7 @@ _RETINANET_RULES = compiled([*_retinanet_rules(), *_rules()])
 
 
 def is_mmdet_dense(names: Mapping[str, object]) -> bool:
-    """Whether the names are those of ATSS, GFL, VFNet, FCOS or RetinaNet in MMDetection."""
+    """Whether the names are those of ATSS, GFL, VFNet, FSAF, FCOS or RetinaNet in MMDetection."""
     return has_pyramid(names, "fpn_convs.4.conv.weight") and any(
         f"bbox_head.{mark}.weight" in names for mark in _MARKS
     )

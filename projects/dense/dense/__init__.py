@@ -1,7 +1,8 @@
-"""ATSS, GFL, VFNet and FCOS with a learned factor for each level: dense detectors on a pyramid."""
+"""ATSS, GFL, VFNet, FSAF and FCOS with learned factors: dense detectors on a pyramid."""
 
 from .atss import ATSS
 from .config import add_dense_config
+from .fsaf import FSAF
 from .gfl import GFL
 from .head import DenseHead
 from .scaled_fcos import ScaledFCOS
@@ -10,6 +11,7 @@ from .vfnet_head import VFNetHead
 
 __all__ = [
     "ATSS",
+    "FSAF",
     "GFL",
     "DenseHead",
     "ScaledFCOS",

@@ -9,14 +9,15 @@ _KEYS = {
     "MODEL.DENSE.CHANNELS": 0,  # Of the towers; 0: those of the pyramid.
     "MODEL.DENSE.NUM_CONVS": 4,
     "MODEL.DENSE.NORM": "GN",
-    "MODEL.DENSE.CONV_BIAS": False,  # Beside a norm; without a norm there is always one.
-    "MODEL.DENSE.DEFORM_LAST": False,  # The last convolution of a tower moves its taps.
+    # Beside a norm; without a norm, and in FSAF, there is always one.
+    "MODEL.DENSE.CONV_BIAS": False,
+    "MODEL.DENSE.DEFORM_LAST": False,  # The last convolution of a tower moves its taps; not FSAF.
     "MODEL.DENSE.PRIOR_PROB": 0.01,
     # ATSS, GFL and VFNet: the side of an anchor in strides, and candidates of an object a level.
     "MODEL.DENSE.ANCHOR_SCALE": 8.0,
     "MODEL.DENSE.TOPK": 9,
     "MODEL.DENSE.BOX_WEIGHT": 2.0,
-    # ATSS and ScaledFCOS.
+    # ATSS, FSAF and ScaledFCOS.
     "MODEL.DENSE.FOCAL_LOSS_ALPHA": 0.25,
     "MODEL.DENSE.FOCAL_LOSS_GAMMA": 2.0,
     # ATSS.
@@ -28,6 +29,11 @@ _KEYS = {
     "MODEL.DENSE.VARIFOCAL_ALPHA": 0.75,
     "MODEL.DENSE.VARIFOCAL_GAMMA": 2.0,
     "MODEL.DENSE.FIRST_BOX_WEIGHT": 1.5,
+    # FSAF: shares of the sides of an object, its regions that learn it and that are ignored; and
+    # what distances, in strides, are divided by.
+    "MODEL.DENSE.EFFECTIVE_REGION": 0.2,
+    "MODEL.DENSE.IGNORED_REGION": 0.5,
+    "MODEL.DENSE.NORMALIZER": 4.0,
     # ScaledFCOS: "exp" (pixels) or "relu" (strides), what a predicted number means.
     "MODEL.DENSE.DISTANCES": "exp",
     "MODEL.DENSE.CENTERNESS_TOWER": "class",  # Or "box".
@@ -40,7 +46,7 @@ _KEYS = {
 
 
 def add_dense_config(cfg: CfgNode) -> None:
-    """Add the keys of ATSS, GFL, VFNet and ScaledFCOS, with their defaults.
+    """Add the keys of ATSS, GFL, VFNet, FSAF and ScaledFCOS, with their defaults.
 
     Args:
         cfg: changed in place; keys that it has already keep their value.

@@ -1,4 +1,4 @@
-"""What ATSS, GFL and VFNet share: one anchor a cell, and the assignment of ATSS.
+"""What the detectors with one anchor a cell share, and the assignment of ATSS, GFL and VFNet.
 
 N images, Ri cells of level i, R their sum, P cells that learn an object, C classes.
 """
@@ -53,8 +53,8 @@ class Learners(NamedTuple):
         return labels
 
 
-class StatisticsDetector(DenseDetector):
-    """A dense detector whose cells learn objects by the assignment of ATSS.
+class OneAnchorDetector(DenseDetector):
+    """A dense detector with one square anchor a cell.
 
     Args:
         backbone: see `Detector`.
@@ -63,7 +63,6 @@ class StatisticsDetector(DenseDetector):
         box2box_transform: predictions of boxes -> boxes.
         num_classes: C.
         anchor_scale: the side of the square anchor of a cell, in strides.
-        topk: see `assign_by_statistics`.
         box_weight: of the loss of boxes.
         test_score_thresh: detections must score higher.
         test_topk_candidates: detections of each level that NMS is given.
@@ -87,7 +86,6 @@ class StatisticsDetector(DenseDetector):
         box2box_transform: Box2BoxTransform | Box2BoxTransformLinear,
         num_classes: int,
         anchor_scale: float = 8.0,
-        topk: int = 9,
         box_weight: float = 2.0,
         test_score_thresh: float = 0.05,
         test_topk_candidates: int = 1000,
@@ -110,7 +108,6 @@ class StatisticsDetector(DenseDetector):
         )
         self.box2box_transform = box2box_transform
         self.num_classes = num_classes
-        self.topk = topk
         self.box_weight = box_weight
         self.test_score_thresh = test_score_thresh
         self.test_topk_candidates = test_topk_candidates
@@ -129,29 +126,27 @@ class StatisticsDetector(DenseDetector):
             **arguments,
             "box2box_transform": Box2BoxTransformLinear(normalize_by_size=False),
             "anchor_scale": node.ANCHOR_SCALE,
-            "topk": node.TOPK,
             "box_weight": node.BOX_WEIGHT,
         }
 
     @torch.no_grad()
-    def find_learners(self, features: list[Tensor], truth: Sequence[Instances]) -> Learners:
-        """Which cells learn an object, and what.
+    def learners_of(
+        self, anchors: Sequence[Tensor], owners: Sequence[Tensor], truth: Sequence[Instances]
+    ) -> Learners:
+        """The cells that learn an object, and what.
 
         Args:
-            features: one (N, channels, Hi, Wi) a level.
+            anchors: one (Ri, 4) float xyxy a level.
+            owners: one (R,) int64 an image: the number of the object of each cell, -1 for none.
             truth: of each image, with `gt_boxes` and `gt_classes`.
         """
-        levels = [boxes.tensor for boxes in self.anchor_generator(features)]
-        anchors = torch.cat(levels)
         strides = torch.cat(
-            [x.new_full((len(x),), s) for x, s in zip(levels, self.strides, strict=True)]
+            [x.new_full((len(x),), s) for x, s in zip(anchors, self.strides, strict=True)]
         )
-        rows, classes, boxes, images = [], [], [], []
-        for number, gt in enumerate(truth):
-            owner = assign_by_statistics(levels, gt.gt_boxes.tensor, topk=self.topk)
-            row = (owner >= 0).nonzero().squeeze(1)
-            rows.append(row)
-            images.append(torch.full_like(row, number))
+        rows = [(owner >= 0).nonzero().squeeze(1) for owner in owners]
+        images = [torch.full_like(row, number) for number, row in enumerate(rows)]
+        classes, boxes = [], []
+        for row, owner, gt in zip(rows, owners, truth, strict=True):
             classes.append(gt.gt_classes[owner[row]])
             boxes.append(gt.gt_boxes.tensor[owner[row]])
         cell = torch.cat(rows)
@@ -161,14 +156,45 @@ class StatisticsDetector(DenseDetector):
             cell,
             torch.cat(classes),
             torch.cat(boxes).float(),
-            anchors[cell],
+            torch.cat(list(anchors))[cell],
             strides[cell],
-            anchors.new_tensor([float(len(row)) for row in rows]),
+            strides.new_tensor([float(len(row)) for row in rows]),
         )
 
     def decoded(self, learners: Learners, deltas: Tensor) -> Tensor:
         """(P, 4) boxes, from (P, 4) predictions of the learners."""
         return self.box2box_transform.apply_deltas(deltas, learners.anchors)
+
+
+class StatisticsDetector(OneAnchorDetector):
+    """A dense detector whose cells learn objects by the assignment of ATSS.
+
+    Args:
+        topk: see `assign_by_statistics`.
+        **others: see `OneAnchorDetector`.
+    """
+
+    @configurable
+    def __init__(self, *, topk: int = 9, **others: Any) -> None:
+        super().__init__(**others)
+        self.topk = topk
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Arguments from `MODEL.DENSE` and `TEST.DETECTIONS_PER_IMAGE`, without `head`."""
+        return {**super().from_config(cfg), "topk": cfg.MODEL.DENSE.TOPK}
+
+    @torch.no_grad()
+    def find_learners(self, features: list[Tensor], truth: Sequence[Instances]) -> Learners:
+        """Which cells learn an object, and what.
+
+        Args:
+            features: one (N, channels, Hi, Wi) a level.
+            truth: of each image, with `gt_boxes` and `gt_classes`.
+        """
+        anchors = [boxes.tensor for boxes in self.anchor_generator(features)]
+        owners = [assign_by_statistics(anchors, gt.gt_boxes.tensor, topk=self.topk) for gt in truth]
+        return self.learners_of(anchors, owners, truth)
 
 
 def level_shapes(backbone: Backbone, names: Sequence[str]) -> list[ShapeSpec]:

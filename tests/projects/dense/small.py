@@ -25,6 +25,7 @@ RECIPES = {
     "ATSS": "atss_R_50_FPN_1x.yaml",
     "GFL": "gfl_R_50_FPN_1x.yaml",
     "VFNet": "vfnet_R_50_FPN_1x.yaml",
+    "FSAF": "fsaf_R_50_FPN_1x.yaml",
     "ScaledFCOS": "scaled_fcos_R_50_FPN_gn_1x.yaml",
 }
 
@@ -49,7 +50,7 @@ def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dic
 
 
 _BLOCK = r"backbone\.bottom_up\.res(\d)\.(\d)"
-_PREFIX = {"ATSS": "atss", "GFL": "gfl", "VFNet": "vfnet", "ScaledFCOS": "conv"}
+_PREFIX = {"ATSS": "atss", "FSAF": "retina", "GFL": "gfl", "VFNet": "vfnet", "ScaledFCOS": "conv"}
 
 
 def their_name(kind: str, name: str) -> str:
@@ -73,13 +74,18 @@ def their_name(kind: str, name: str) -> str:
         (r"head\.cls_tower\.(\d)", r"bbox_head.cls_convs.\1.conv"),
         (r"head\.box_tower\.(\d)\.norm", r"bbox_head.reg_convs.\1.gn"),
         (r"head\.box_tower\.(\d)", r"bbox_head.reg_convs.\1.conv"),
+        *(
+            (rf"head\.{ours}_subnet\.{2 * i}", f"bbox_head.{theirs}_convs.{i}.conv")
+            for ours, theirs in (("cls", "cls"), ("bbox", "reg"))
+            for i in range(4)
+        ),
         (r"head\.box_conv\.0\.norm", "bbox_head.vfnet_reg_conv.gn"),
         (r"head\.box_conv\.0", "bbox_head.vfnet_reg_conv.conv"),
         (r"head\.box_star", "bbox_head.vfnet_reg_refine_dconv"),
         (r"head\.box_refine", "bbox_head.vfnet_reg_refine"),
         (r"head\.cls_star", "bbox_head.vfnet_cls_dconv"),
         (r"head\.cls_score", f"bbox_head.{_PREFIX[kind]}_cls"),
-        (r"head\.box_pred", f"bbox_head.{_PREFIX[kind]}_reg"),
+        (r"head\.(?:box|bbox)_pred", f"bbox_head.{_PREFIX[kind]}_reg"),
         (r"head\.centerness", f"bbox_head.{_PREFIX[kind]}_centerness"),
         (r"head\.scales\.(\d)", r"bbox_head.scales.\1.scale"),
         (r"head\.refine_scales\.(\d)", r"bbox_head.scales_refine.\1.scale"),
