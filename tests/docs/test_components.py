@@ -41,6 +41,10 @@ def test_rows_name_paper_key_and_models(page):
         f"| `assign_by_statistics` | [1912.02424]({arxiv}/1912.02424) | `MODEL.DENSE.TOPK` | "
         "ATSS, GFL, VFNet |"
     ) in page
+    assert (
+        f"| `Box2BoxTransformTBLR` | [1903.00621]({arxiv}/1903.00621) | `MODEL.DENSE.NORMALIZER` | "
+        "FSAF |"
+    ) in page
     assert f"| `GFL` | [2006.04388]({arxiv}/2006.04388) | `MODEL.META_ARCHITECTURE` |" in page
 
 

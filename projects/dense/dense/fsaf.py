@@ -55,7 +55,8 @@ class FSAF(OneAnchorDetector):
         super().__init__(anchor_scale=1.0, **others)
         self.effective_region = effective_region
         self.ignored_region = ignored_region
-        self.focal = {"alpha": focal_loss_alpha, "gamma": focal_loss_gamma}
+        self.focal_loss_alpha = focal_loss_alpha
+        self.focal_loss_gamma = focal_loss_gamma
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -93,7 +94,7 @@ class FSAF(OneAnchorDetector):
         owners, left_out = self._assign(anchors, logits, cat(levels[1], dim=1), gt_instances)
         learners = self.learners_of(anchors, owners, gt_instances)
         normalizer = mean_over_processes(learners.counts.sum()).clamp(min=own_share())
-        each = sigmoid_focal_loss(logits, learners.labels(logits, 1.0), **self.focal)
+        each = self._class_losses(logits, learners.labels(logits, 1.0))
         boxes = self.decoded(learners, learners.of(levels[1]))
         box_loss = iou_loss(boxes, learners.boxes, reduction="sum")
         return {
@@ -120,7 +121,7 @@ class FSAF(OneAnchorDetector):
             is_learnable = learnable_cells(cells, boxes, self.effective_region)
             row, number = is_learnable.nonzero(as_tuple=True)
             one_hot = F.one_hot(gt.gt_classes, self.num_classes).to(logits.dtype)
-            each = sigmoid_focal_loss(logits_RC[row], one_hot[number], **self.focal)
+            each = self._class_losses(logits_RC[row], one_hot[number])
             found = self.box2box_transform.apply_deltas(deltas_R4[row], cells[row])
             losses = each.sum(dim=1) + iou_loss(found, boxes[number])
             best = best_levels(losses, number, levels[row], len(boxes), len(anchors))
@@ -138,6 +139,11 @@ class FSAF(OneAnchorDetector):
             left_out.append(classes)
         return owners, torch.stack(left_out)
 
+    def _class_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return sigmoid_focal_loss(
+            logits, labels, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
+        )
+
     def _by_cell(self, predictions: Sequence[list[Tensor]]) -> list[list[Tensor]]:
         return self._transpose_dense_predictions(predictions, [self.num_classes, 4])
 
@@ -150,7 +156,7 @@ class FSAF(OneAnchorDetector):
 
 def _make_head(cfg: CfgNode, shapes: list[ShapeSpec]) -> RetinaNetHead:
     given = head_arguments(cfg, shapes)
-    head = RetinaNetHead(
+    head: RetinaNetHead = RetinaNetHead(
         input_shape=shapes,
         num_classes=given["num_classes"],
         num_anchors=1,
