@@ -101,7 +101,7 @@ class Conv2d(nn.Conv2d):
         # A subclass may normalise differently, and a hook on the norm must see its input.
         if type(norm) is not FrozenBatchNorm2d or norm._forward_hooks or norm._forward_pre_hooks:
             return False
-        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+        if torch.compiler.is_dynamo_compiling():
             # The norm becomes a part of what is done to the map anyway, and a choice by the size
             # of the map would mean other code for other images.
             return False

@@ -19,12 +19,19 @@ from tests.tools.conftest import TINY
 quiet = pytest.mark.filterwarnings("ignore")
 
 
+class Stem(nn.Sequential):
+    def forward(self, x):
+        for layer in self:
+            x = layer(x)
+        return x
+
+
 class Small(nn.Module):
     """A model of others: only its backbone is known to compile."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.backbone = Stem(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
 
     def forward(self, x):
         """The map where it is positive: a shape that depends on values."""
