@@ -31,6 +31,9 @@ def subsample_labels(
     Returns:
         the drawn positions: (P,) int64 of positives and (Q,) int64 of negatives, in random order
         or that of their priority.
+
+    Source: by priority Shrivastava 2016 (OHEM), arXiv:1604.03540; by groups Pang 2019 (Libra
+    R-CNN), arXiv:1904.02701.
     """
     is_negative = labels == bg_label
     drawn: list[Tensor] = []

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from d2lite.modeling.assigning import (
+    assign_by_alignment,
     assign_by_sim_ota,
     assign_by_soft_labels,
     assign_by_statistics,
@@ -245,3 +246,69 @@ def test_in_cells_of_nothing_all_is_background(num, objects):
     found = assign_in_cells(torch.rand(objects, num), torch.ones(num, dtype=torch.bool))
     assert found.owner.tolist() == [-1] * num
     assert found.is_background.all()
+
+
+def _aligned_by_loops(points, logits, boxes, gt_boxes, gt_classes, topk):
+    """One object after the other: its best cells, then the contested ones, then the scale."""
+    num, wanted = len(points), [[] for _ in points]
+    aligned, ious = np.zeros((2, num, len(gt_boxes)))
+    for number, target in enumerate(gt_boxes):
+        for row, (x, y) in enumerate(points):
+            low, high = (
+                np.maximum(boxes[row, :2], target[:2]),
+                np.minimum(boxes[row, 2:], target[2:]),
+            )
+            shared = (high - low).clip(0).prod()
+            areas = [(box[2:] - box[:2]).prod() for box in (boxes[row], target)]
+            ious[row, number] = iou = shared / (sum(areas) - shared)
+            if target[0] < x < target[2] and target[1] < y < target[3]:
+                score = 1 / (1 + np.exp(-logits[row, gt_classes[number]]))
+                aligned[row, number] = score * iou**6
+        for row in np.argsort(-aligned[:, number])[:topk]:
+            if aligned[row, number] > 0:
+                wanted[row].append(number)
+    owner = [
+        max(some, key=lambda i: ious[row, i]) if some else -1 for row, some in enumerate(wanted)
+    ]
+    quality = np.zeros(num)
+    for number in range(len(gt_boxes)):
+        own = [row for row in range(num) if owner[row] == number]
+        for row in own:
+            scale = ious[own, number].max() / aligned[own, number].max()
+            quality[row] = aligned[row, number] * scale
+    return owner, quality
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_aligned_cells_are_those_whose_score_and_box_are_good(seed):
+    rng = np.random.RandomState(seed)
+    points, _, _ = (value.numpy() for value in _grid())
+    points = points + 4
+    boxes = np.concatenate([points - rng.rand(64, 2) * 20, points + rng.rand(64, 2) * 20], axis=1)
+    first = rng.rand(4, 2) * 30
+    gt_boxes = np.concatenate([first, first + 10 + rng.rand(4, 2) * 30], axis=1)
+    gt_classes, logits = rng.randint(0, 3, 4), rng.randn(64, 3) * 2
+    numbers = [points, logits, boxes, gt_boxes, gt_classes]
+    owner, quality = _aligned_by_loops(*numbers, topk=9)
+    found = assign_by_alignment(*(torch.from_numpy(part) for part in numbers), topk=9)
+    assert len({*owner} - {-1}) > 1
+    assert found.owner.tolist() == owner
+    np.testing.assert_allclose(found.quality, quality, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("num", "objects"), [(0, 2), (5, 0), (0, 0)])
+def test_nothing_is_aligned_with_nothing(num, objects):
+    boxes, labels = torch.rand(objects, 4), torch.zeros(objects, dtype=torch.int64)
+    found = assign_by_alignment(
+        torch.rand(num, 2), torch.rand(num, 3), torch.rand(num, 4), boxes, labels
+    )
+    assert found.owner.tolist() == [-1] * num
+    assert found.quality.tolist() == [0] * num
+
+
+def test_an_object_that_no_box_overlaps_is_learnt_by_none():
+    points, _, boxes = _grid()
+    far = torch.tensor([[20.0, 20, 44, 44]])
+    found = assign_by_alignment(points, torch.zeros(64, 1), boxes + 500, far, torch.tensor([0]))
+    assert (found.owner == -1).all()
+    assert (found.quality == 0).all()

@@ -13,7 +13,10 @@ _KEYS = {
     "MODEL.RTMDET.DISTANCES": "exp",
     "MODEL.RTMDET.NUM_MASK_CONVS": 4,  # With MODEL.MASK_ON.
     "MODEL.RTMDET.PROTOTYPES": 8,
-    "MODEL.RTMDET.TOPK": 13,  # An object is learnt by the sum of so many best IoUs.
+    # Which cells learn an object: "soft_label" or "task_aligned" (as in TOOD).
+    "MODEL.RTMDET.ASSIGNER": "soft_label",
+    # An object is learnt by the sum of so many best IoUs; if "task_aligned" by so many cells.
+    "MODEL.RTMDET.TOPK": 13,
     "MODEL.RTMDET.BOX_WEIGHT": 2.0,
     "MODEL.RTMDET.MASK_WEIGHT": 2.0,
     # Cells of an image whose masks a step computes, at most; 0: all that learn an object.

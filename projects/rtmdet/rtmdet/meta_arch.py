@@ -13,7 +13,7 @@ from torch import Tensor
 from d2lite.config import CfgNode, configurable
 from d2lite.layers import giou_loss, quality_focal_loss
 from d2lite.modeling import META_ARCH_REGISTRY
-from d2lite.modeling.assigning import Assignment, assign_by_soft_labels
+from d2lite.modeling.assigning import Assignment, assign_by_alignment, assign_by_soft_labels
 from d2lite.modeling.backbone.backbone import check_maps
 from d2lite.modeling.dense_predictions import cell_corners, cells_first
 from d2lite.modeling.dynamic_convs import kernel_sizes
@@ -21,6 +21,7 @@ from d2lite.modeling.meta_arch.cell_detector import CellDetector, without_cells
 from d2lite.modeling.meta_arch.detector import Batch, output_sizes
 from d2lite.modeling.padded import rows_of, take_rows
 from d2lite.structures import Instances
+from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import mean_over_processes, own_share
 
@@ -59,12 +60,17 @@ class RTMDet(CellDetector):
         head: maps -> predictions of each cell.
         mask_head: maps -> prototypes of masks; None for boxes alone.
         in_features: the maps, finest first.
-        topk: see `assign_by_soft_labels`.
+        assigner: "soft_label" or "task_aligned"; see `assign_by_soft_labels` and
+            `assign_by_alignment`.
+        topk: likewise.
         box_weight: of the loss of boxes.
         mask_weight: of the loss of masks.
         max_masks: cells of an image whose masks a training step compares, at most; 0 for all.
         mask_threshold: pixels of a mask have at least this probability.
         **others: see `CellDetector`.
+
+    Raises:
+        ConfigError: for another assigner.
 
     Source: Lyu 2022, arXiv:2212.07784.
     """
@@ -78,6 +84,7 @@ class RTMDet(CellDetector):
         head: RTMDetHead,
         mask_head: MaskFeatures | None = None,
         in_features: Sequence[str],
+        assigner: str = "soft_label",
         topk: int = 13,
         box_weight: float = 2.0,
         mask_weight: float = 2.0,
@@ -86,8 +93,13 @@ class RTMDet(CellDetector):
         **others: Any,
     ) -> None:
         super().__init__(head=head, **others)
+        if assigner not in ("soft_label", "task_aligned"):
+            raise ConfigError(
+                f'MODEL.RTMDET.ASSIGNER={assigner!r}: use "soft_label" or "task_aligned".'
+            )
         self.mask_head = mask_head
         self.in_features = list(in_features)
+        self.assigner = assigner
         self.topk = topk
         self.box_weight = box_weight
         self.mask_weight = mask_weight
@@ -127,6 +139,7 @@ class RTMDet(CellDetector):
             ),
             "mask_head": mask_head,
             "in_features": node.IN_FEATURES,
+            "assigner": node.ASSIGNER,
             "topk": node.TOPK,
             "box_weight": node.BOX_WEIGHT,
             "mask_weight": node.MASK_WEIGHT,
@@ -230,13 +243,15 @@ class RTMDet(CellDetector):
         return cells, None if self.mask_head is None else self.mask_head(features)
 
     def _assign(self, cells: Cells, number: int, gt: Instances, masks: Tensor | None) -> Assignment:
+        predicted = cells.logits[number], cells.boxes[number]
+        truth = gt.gt_boxes.tensor, gt.gt_classes
+        if self.assigner == "task_aligned":
+            return assign_by_alignment(cells.points, *predicted, *truth, topk=self.topk)
         return assign_by_soft_labels(
             cells.points,
             cells.strides,
-            cells.logits[number],
-            cells.boxes[number],
-            gt.gt_boxes.tensor,
-            gt.gt_classes,
+            *predicted,
+            *truth,
             None if masks is None else mask_centers(masks),
             topk=self.topk,
         )

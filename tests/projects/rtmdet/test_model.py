@@ -53,3 +53,12 @@ def test_frozen_stages_do_not_learn():
 def test_another_meaning_of_distances_is_refused_with_those_there_are():
     with pytest.raises(ConfigError, match='use "exp", "linear" or "relu"'):
         build_model(small_cfg("rtmdet_tiny.yaml", "MODEL.RTMDET.DISTANCES", "log"))
+
+
+def test_cells_can_be_assigned_by_the_alignment_of_score_and_box():
+    model = build_model(small_cfg("rtmdet_ins_tiny.yaml", "MODEL.RTMDET.ASSIGNER", "task_aligned"))
+    losses = model.losses([image(0, 3), image(1, 0)])
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    with pytest.raises(ConfigError, match=r"RTMDET.ASSIGNER='best': use .soft_label. or .task_ali"):
+        build_model(small_cfg("rtmdet_tiny.yaml", "MODEL.RTMDET.ASSIGNER", "best"))
