@@ -1,11 +1,16 @@
 """Messages that list values or choices list the right ones."""
 
 import pytest
+import torch
 from torch import nn
 
 from d2lite.config import get_cfg
-from d2lite.layers import ShapeSpec
-from d2lite.modeling.backbone import FeatureNetwork
+from d2lite.engine import setup_cfg
+from d2lite.layers import CosineLinear, ShapeSpec
+from d2lite.modeling import build_model
+from d2lite.modeling.backbone import FeatureNetwork, build_backbone
+from d2lite.modeling.backbone.fpn_additions import BalancedMaps
+from d2lite.modeling.backbone.stacked_pyramid import BiFPN
 from d2lite.modeling.meta_arch import RetinaNetHead
 from d2lite.modeling.poolers import ROIPooler
 from d2lite.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
@@ -54,3 +59,27 @@ def test_a_cascade_whose_first_thresholds_differ_shows_both():
     cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS = [0.6]
     with pytest.raises(ConfigError, match=r"IOUS starts with 0.5, .*IOU_THRESHOLDS \[0.6\]"):
         CascadeROIHeads._init_box_head(cfg, {})
+
+
+def test_numbers_with_which_a_part_would_do_nothing_or_harm_are_refused():
+    with pytest.raises(ConfigError, match=r"COSINE_SCALE=-1.0: give a factor above 0"):
+        CosineLinear(4, 2, -1.0)
+    with pytest.raises(ConfigError, match=r"FPN\.BALANCE_LEVEL=-1: give a map's number"):
+        BalancedMaps(4, level=-1)
+    shape = ShapeSpec(channels=4, stride=8)
+    with pytest.raises(ConfigError, match=r"FPN\.NUM_STAGES=0: give at least 1"):
+        BiFPN(Halved(), ["p3"], [shape], 4, 1, 0)
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.PLUGIN, cfg.MODEL.RESNETS.PLUGIN_RATIO = "rfb", 0.0
+    with pytest.raises(ConfigError, match=r"PLUGIN_RATIO=0.0: give a share above 0"):
+        build_backbone(cfg)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [("rtmdet_tiny.yaml", "MODEL.RTMDET.TOPK"), ("yolox_tiny.yaml", "MODEL.YOLOX.TOPK")],
+)
+def test_objects_that_no_cell_would_learn_are_refused(config, key):
+    cfg = setup_cfg(config, ["MODEL.DEVICE", "cpu", key, "0"])
+    with torch.device("meta"), pytest.raises(ConfigError, match=f"{key}=0: give at least 1"):
+        build_model(cfg)

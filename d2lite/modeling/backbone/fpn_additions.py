@@ -63,13 +63,17 @@ class BalancedMaps(nn.Module):
         level: the mean has the size of this map, counted from the finest as 0.
 
     Raises:
-        ConfigError: for another name.
+        ConfigError: for another name, or a level below 0.
 
     Source: Pang 2019 (Libra R-CNN), arXiv:1904.02701, section 3.2.
     """
 
     def __init__(self, channels: int, refine: str = "non_local", level: int = 2) -> None:
         super().__init__()
+        if level < 0:
+            raise ConfigError(
+                f"MODEL.FPN.BALANCE_LEVEL={level}: give a map's number, 0 for the finest."
+            )
         self.level = level
         if refine == "non_local":
             self.refine: nn.Module = NonLocal(channels, ratio=1.0, is_scaled=False)

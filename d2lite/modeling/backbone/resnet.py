@@ -260,6 +260,8 @@ def _check_resnets(node: CfgNode) -> None:
         wrong.append(f"DEFORM_ON_PER_STAGE={node.DEFORM_ON_PER_STAGE}: give 4 values, res2 to res5")
     if node.PLUGIN and node.PLUGIN not in _PLUGINS:
         wrong.append(f"PLUGIN={node.PLUGIN!r}: use one of {[*_PLUGINS]}, or '' for nothing")
+    if node.PLUGIN and not node.PLUGIN_RATIO > 0:
+        wrong.append(f"PLUGIN_RATIO={node.PLUGIN_RATIO}: give a share above 0")
     if len(node.PLUGIN_ON_PER_STAGE) != 4:
         wrong.append(f"PLUGIN_ON_PER_STAGE={node.PLUGIN_ON_PER_STAGE}: give 4 values, res2 to res5")
     if node.DEPTH < 50:

@@ -37,6 +37,9 @@ class StackedPyramid(PyramidBackbone):
         num_maps: maps in the end.
         num_stages: how often they are mixed.
         norm: see `get_norm`.
+
+    Raises:
+        ConfigError: for less than one stage.
     """
 
     _stage: ClassVar[type[nn.Module]]
@@ -52,6 +55,8 @@ class StackedPyramid(PyramidBackbone):
         norm: Norm = "",
     ) -> None:
         super().__init__()
+        if num_stages < 1:
+            raise ConfigError(f"MODEL.FPN.NUM_STAGES={num_stages}: give at least 1.")
         self.bottom_up = bottom_up
         self.in_features = tuple(in_features)
         self.lateral = nn.ModuleList(_conv(s.channels, out_channels, 1, norm) for s in shapes)

@@ -102,7 +102,8 @@ class FastRCNNOutputLayers(nn.Module):
         rank_exponents: Sequence[float] = (0.0, 0.0),
     ) -> None:
         super().__init__()
-        if len(rank_exponents) != 2 or min(rank_exponents) < 0:
+        is_number = [isinstance(power, (int, float)) and power >= 0 for power in rank_exponents]
+        if is_number != [True, True]:
             raise ConfigError(
                 f"MODEL.ROI_BOX_HEAD.RANK_EXPONENTS={list(rank_exponents)}: give two numbers of at "
                 "least 0, of objects and of background."
@@ -172,7 +173,7 @@ class FastRCNNOutputLayers(nn.Module):
             more["class_loss"] = build_class_loss(node.CLASS_LOSS, num_classes)
         if node.COSINE_SCALE:
             more["cosine_scale"] = node.COSINE_SCALE
-        if any(node.RANK_EXPONENTS):
+        if tuple(node.RANK_EXPONENTS) != (0.0, 0.0):
             more["rank_exponents"] = node.RANK_EXPONENTS
         return {
             "input_shape": input_shape,

@@ -70,7 +70,7 @@ class RTMDet(CellDetector):
         **others: see `CellDetector`.
 
     Raises:
-        ConfigError: for another assigner.
+        ConfigError: for another assigner, or topk below 1.
 
     Source: Lyu 2022, arXiv:2212.07784.
     """
@@ -97,6 +97,8 @@ class RTMDet(CellDetector):
             raise ConfigError(
                 f'MODEL.RTMDET.ASSIGNER={assigner!r}: use "soft_label" or "task_aligned".'
             )
+        if topk < 1:
+            raise ConfigError(f"MODEL.RTMDET.TOPK={topk}: give at least 1, else nothing is learnt.")
         self.mask_head = mask_head
         self.in_features = list(in_features)
         self.assigner = assigner

@@ -18,6 +18,7 @@ from d2lite.modeling.dense_predictions import cell_corners, cells_first
 from d2lite.modeling.meta_arch.cell_detector import CellDetector, without_cells
 from d2lite.modeling.meta_arch.detector import Batch
 from d2lite.structures import Boxes, Instances, matched_pairwise_iou
+from d2lite.utils.errors import ConfigError
 from d2lite.utils.events import get_event_storage, has_event_storage, log_scalars
 from d2lite.utils.process_means import mean_over_processes, own_share
 
@@ -58,6 +59,9 @@ class YOLOX(CellDetector):
         **others: see `CellDetector`; `pixel_mean` is the colour of the padding, and the network
             sees pixels as they are.
 
+    Raises:
+        ConfigError: for topk below 1.
+
     Source: Ge 2021, arXiv:2107.08430.
     """
 
@@ -79,6 +83,8 @@ class YOLOX(CellDetector):
             "test_nms_thresh": 0.65,
         }
         super().__init__(head=head, **{**published, **others})
+        if topk < 1:
+            raise ConfigError(f"MODEL.YOLOX.TOPK={topk}: give at least 1, else nothing is learnt.")
         self.in_features = list(in_features)
         self.topk = topk
         self.center_radius = center_radius

@@ -233,6 +233,8 @@ def test_exponents_that_cannot_be_used_are_refused():
         ConfigError, match=r"RANK_EXPONENTS=\[2.0\]: give two numbers of at least 0"
     ):
         _predictor(rank_exponents=(2.0,))
+    with pytest.raises(ConfigError, match=r"RANK_EXPONENTS=\['a', 1.0\]: give two numbers"):
+        _predictor(rank_exponents=("a", 1.0))
     with pytest.raises(ConfigError, match="RANK_EXPONENTS weighs cross-entropies; set CLASS_LOSS"):
         _predictor(rank_exponents=(2.0, 0.5), use_fed_loss=True, use_sigmoid_ce=True)
 
