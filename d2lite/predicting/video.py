@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from d2lite.utils.errors import DataError, OutputError
-from d2lite.utils.file_io import PathManager
+from d2lite.utils.file_io import PathManager, refuse_special_file
 from d2lite.visualization.opencv import load_cv2
 
 from .inputs import LIVE_PREFIXES, Input, find_inputs
@@ -35,6 +35,12 @@ class Video:
         what: Any = int(source.name) if source.is_camera else source.name
         if "://" in source.name and not source.name.startswith(LIVE_PREFIXES):
             what = PathManager.get_local_path(source.name)
+        try:
+            refuse_special_file(str(what))  # OpenCV would wait for a named pipe for ever
+        except OSError as error:
+            raise DataError(f"{source.name} cannot be read: {error.strerror}.") from error
+        if not _is_utf8(what):
+            raise DataError(f"{source.name}: the video needs a name in UTF-8; rename it.")
         self._capture = cv2.VideoCapture(what)
         if not self._capture.isOpened():
             kind = "camera" if source.is_camera else "video"
@@ -53,6 +59,11 @@ class Video:
                 yield frame
         finally:
             self._capture.release()
+
+
+def _is_utf8(name: str | int | Path) -> bool:
+    """Whether OpenCV can take a name; it crashes at others."""
+    return str(name).isascii() or str(name) == str(name).encode(errors="ignore").decode()
 
 
 def images_of(words: Iterable[str]) -> Iterator[Any]:
@@ -80,6 +91,7 @@ class VideoFile:
     def __init__(self, path: Path, frame_rate: float) -> None:
         self._path, self._frame_rate = path, frame_rate
         self._writer: Any = None
+        self._num_frames = 0
 
     def add(self, picture: np.ndarray) -> None:
         """Write the next frame.
@@ -88,6 +100,8 @@ class VideoFile:
             picture: (H, W, 3) uint8 RGB, as large as the others.
         """
         if self._writer is None:
+            if not _is_utf8(self._path):
+                raise OutputError(f"--output {self._path}: a video needs a name in UTF-8.")
             cv2 = load_cv2()
             size = (picture.shape[1], picture.shape[0])
             code = cv2.VideoWriter.fourcc(*"mp4v")
@@ -95,6 +109,7 @@ class VideoFile:
             if not self._writer.isOpened():
                 raise OutputError(f"--output {self._path}: OpenCV cannot write this video.")
         self._writer.write(np.ascontiguousarray(picture[:, :, ::-1]))
+        self._num_frames += 1
 
     def close(self) -> bool:
         """Finish the file; whether there was any frame."""
@@ -102,6 +117,14 @@ class VideoFile:
             return False
         self._writer.release()
         return True
+
+    def is_whole(self) -> bool:
+        """Whether the finished file has all frames: OpenCV does not say that a disk is full."""
+        cv2 = load_cv2()
+        written = cv2.VideoCapture(str(self._path))
+        count = written.get(cv2.CAP_PROP_FRAME_COUNT) if written.isOpened() else 0
+        written.release()
+        return bool(count >= self._num_frames)
 
 
 @contextmanager
@@ -113,7 +136,7 @@ def write_video(path: Path, frame_rate: float) -> Iterator[VideoFile]:
         frame_rate: frames in a second.
 
     Raises:
-        OutputError: if OpenCV cannot write it.
+        OutputError: if OpenCV cannot write it, or not all of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
@@ -121,6 +144,8 @@ def write_video(path: Path, frame_rate: float) -> Iterator[VideoFile]:
     try:
         yield video
         if video.close():
+            if not video.is_whole():
+                raise OutputError(f"--output {path}: not all was written; is the disk full?")
             os.replace(temporary, path)
     finally:
         video.close()

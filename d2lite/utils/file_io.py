@@ -175,7 +175,9 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     temporary = target.with_name(f".{target.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, mode.replace("w", "x"), encoding=encoding) as stream:
+        # Names of files that are not UTF-8 reach texts with surrogates, which are not either.
+        errors = "backslashreplace" if mode == "w" else None
+        with open(temporary, mode.replace("w", "x"), encoding=encoding, errors=errors) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

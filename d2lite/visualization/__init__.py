@@ -3,6 +3,7 @@
 from .canvas import VisImage, legible_scale
 from .colormap import colormap, random_color, random_colors
 from .generic_mask import GenericMask
+from .picture_file import write_picture
 from .video_visualizer import VideoVisualizer
 from .visualizer import ColorMode, Visualizer
 
@@ -16,4 +17,5 @@ __all__ = [
     "legible_scale",
     "random_color",
     "random_colors",
+    "write_picture",
 ]

@@ -5,17 +5,16 @@ itself may be larger or smaller by a factor. Colours are (r, g, b) in [0, 1].
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from d2lite.utils.errors import DataError, OutputError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.errors import DataError
 
 from .colormap import Color
 from .matplotlib_axes import MatplotlibAxes
 from .opencv import load_cv2
+from .picture_file import write_picture
 from .shapes import dashes, nonzero_window
 from .text import render_text
 
@@ -128,19 +127,7 @@ class VisImage:
         Raises:
             OutputError: if the ending is unknown or the file cannot be written.
         """
-        path = Path(filepath)
-        cv2 = load_cv2()
-        try:
-            done, encoded = cv2.imencode(path.suffix or ".?", self.get_image()[:, :, ::-1])
-        except cv2.error as err:
-            raise OutputError(
-                f"cannot write a picture as '{path}': the ending '{path.suffix}' names no format "
-                "that is known here. Use .jpg or .png."
-            ) from err
-        if not done:
-            raise OutputError(f"cannot turn the picture into the format of '{path}'.")
-        with atomic_write(path, "wb") as stream:
-            stream.write(encoded.tobytes())
+        write_picture(filepath, self.get_image())
 
     def stroke_width(self, thickness: float = 1.0) -> int:
         """Line width in canvas pixels: grows with the picture, so that it looks the same."""

@@ -1,6 +1,8 @@
 """Conversions keep what the format can hold, and count what it cannot."""
 
+import errno
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -306,6 +308,27 @@ def test_images_are_copied_linked_or_drawn(tmp_path, rich):
     data = LabelledSet(["x"], [record], [1])
     string = write_set(data, "coco", tmp_path / "drawn", "all", Counter())
     assert check_dataset(string).records[0]["file_name"].endswith(".png")
+
+
+@pytest.mark.parametrize("kind", ["coco", "voc", "yolo", "labelme", "masks"])
+def test_images_whose_names_are_not_utf8_get_others(tmp_path, kind):
+    make.coco(tmp_path / "work/a.json", objects=[(0, 1)], files=["a\udcff.jpg"])
+    make.picture(tmp_path / "work/a\udcff.jpg")
+    strings, _ = convert(["coco:a.json"], kind, tmp_path / "out")
+    (record,) = DatasetCatalog.get(strings["train"])
+    assert Path(record["file_name"]).name == "a_.jpg"
+    assert len(record["annotations"]) == 1
+
+
+def test_an_image_that_a_full_disk_cuts_off_is_taken_away(tmp_path, rich, monkeypatch):
+    def copy_half(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", copy_half)
+    with pytest.raises(OutputError, match="No space left"):
+        convert([rich], "coco", tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_mistakes_are_told_before_anything_is_written(tmp_path, rich):

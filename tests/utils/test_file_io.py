@@ -23,6 +23,12 @@ def test_written_file_holds_what_was_written_and_nothing_else_is_left(tmp_path, 
     assert os.listdir(path.parent) == ["file"]
 
 
+def test_bytes_of_names_that_are_not_utf8_are_written_as_escapes(tmp_path):
+    with atomic_write(tmp_path / "file") as stream:
+        stream.write(os.fsdecode(b"a\xff.jpg"))
+    assert (tmp_path / "file").read_text() == "a\\udcff.jpg"
+
+
 def test_failure_while_writing_keeps_the_old_file_and_removes_the_temporary_one(tmp_path):
     """A run killed in the middle of a save must not lose the checkpoint before it."""
     path = tmp_path / "file"

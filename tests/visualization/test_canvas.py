@@ -1,11 +1,12 @@
 import builtins
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from d2lite.utils.errors import OutputError
-from d2lite.visualization import VisImage
+from d2lite.visualization import VisImage, write_picture
 from d2lite.visualization.opencv import load_cv2
 
 RED = (1.0, 0.0, 0.0)
@@ -78,6 +79,12 @@ def test_dashed_line_has_gaps():
     canvas.draw_polyline(np.array([[0, 20.5], [60, 20.5]]), RED, 1, dashed=True)
     is_drawn = canvas.get_image()[20, :, 0] > 200
     assert 0.5 < is_drawn.mean() < 0.9
+
+
+def test_a_name_that_is_not_utf8_does_not_crash(tmp_path):
+    path = tmp_path / os.fsdecode(b"a\xff.png")
+    write_picture(path, np.zeros((4, 5, 3), np.uint8))
+    assert path.stat().st_size
 
 
 def test_saved_picture_is_red_where_it_was_drawn_red(tmp_path):

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import cv2
 from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
@@ -16,9 +15,9 @@ from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.engine.reports.nonfinite_report import read_report
 from d2lite.engine.reports.replay import load_reported_batch, measure_batch
 from d2lite.engine.reports.sample_pictures import draw_sample
-from d2lite.utils.errors import OutputError
 from d2lite.utils.file_io import make_folder
 from d2lite.utils.logger import setup_logger
+from d2lite.visualization import write_picture
 
 logger = logging.getLogger("d2lite.replay_batch")
 
@@ -42,8 +41,7 @@ def draw(cfg: CfgNode, batch: list[dict[str, Any]], folder: Path) -> None:
     for number, sample in enumerate(batch):
         picture = draw_sample(sample, cfg.INPUT.FORMAT, metadata)
         path = folder / f"{number}_{Path(str(sample.get('file_name', 'sample'))).stem}.png"
-        if not cv2.imwrite(str(path), picture[:, :, ::-1]):
-            raise OutputError(f"{path} cannot be written.")
+        write_picture(path, picture)
     logger.info(f"Drew {len(batch)} images into {folder}")
 
 

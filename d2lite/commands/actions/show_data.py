@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from d2lite.config import CfgNode
@@ -16,10 +15,10 @@ from d2lite.data.records.faults import collecting_faults
 from d2lite.data.records.object_checks import drop_invalid
 from d2lite.engine import setup_cfg
 from d2lite.engine.reports.sample_pictures import draw_sample
-from d2lite.utils.errors import ConfigError, DataError, MissingFileError, OutputError, UserError
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError, UserError
 from d2lite.utils.file_io import make_folder
 from d2lite.utils.logger import setup_logger
-from d2lite.visualization import Visualizer, legible_scale
+from d2lite.visualization import Visualizer, legible_scale, write_picture
 
 from .check_data import sets_of
 from .own_data import config_for_data
@@ -90,6 +89,5 @@ def show_data(args: argparse.Namespace) -> None:
     for count, (name, picture) in enumerate(islice(pictures, args.num_images or None), start=1):
         # Numbered: one image comes up again in the stream, and two folders may share a file name.
         path = folder / f"{count:05d}_{Path(name).stem}.jpg"
-        if not cv2.imwrite(str(path), np.ascontiguousarray(picture[:, :, ::-1])):
-            raise OutputError(f"--output {folder}: {path.name} could not be written.")
+        write_picture(path, picture)
     logger.info("%d images written to %s", count, folder)

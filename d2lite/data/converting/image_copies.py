@@ -1,8 +1,10 @@
 """The images of a converted dataset: their names, and the files themselves."""
 
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import ConfigError, MissingFileError, OutputError
 
 IMAGE_MODES = ("copy", "link")
+# As Python shows such bytes of file names.
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 
 def unique_names(records: Iterable[dict[str, Any]], taken: set[str]) -> list[str]:
@@ -22,11 +26,12 @@ def unique_names(records: Iterable[dict[str, Any]], taken: set[str]) -> list[str
         taken: stems, in lower case, that are used already; the new ones are added.
 
     Returns:
-        The images' own names; from the second of a kind on with a number.
+        The images' own names; from the second of a kind on with a number, and with _ for bytes
+        that are not UTF-8, which no format of annotations holds.
     """
     names = []
     for record in records:
-        path = Path(str(record["file_name"]).rpartition("://")[2])
+        path = Path(_NOT_UTF8.sub("_", str(record["file_name"]).rpartition("://")[2]))
         # Images that are drawn on the fly have no ending.
         suffix = path.suffix if "://" not in str(record["file_name"]) else ".png"
         stem, number = path.stem, 1
@@ -64,11 +69,23 @@ def place_image(source: str, target: Path, mode: str) -> None:
         if target.exists() and not is_drawn and target.samefile(source):
             return
         target.unlink(missing_ok=True)
-        if is_drawn:
-            Image.fromarray(read_image(source, "RGB")).save(target)
-        elif mode == "copy":
-            shutil.copyfile(source, target)
-        else:
-            target.symlink_to(os.path.abspath(source))
+        with _nothing_half_left(target):
+            if is_drawn:
+                Image.fromarray(read_image(source, "RGB")).save(target)
+            elif mode == "copy":
+                shutil.copyfile(source, target)
+            else:
+                target.symlink_to(os.path.abspath(source))
     except OSError as err:
         raise OutputError(f"Cannot write {target}: {err.strerror or err}.") from err
+
+
+@contextmanager
+def _nothing_half_left(target: Path) -> Iterator[None]:
+    """Take away what a full disk or Ctrl-C cut off; atomic_write would wait for each disk write."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            target.unlink()
+        raise
