@@ -93,7 +93,16 @@ class LayerNorm(nn.Module):
         return y.permute(0, 3, 1, 2)
 
 
+def _check_groups(name: str, channels: int) -> None:
+    if channels % 32:
+        raise ConfigError(
+            f"The norm {name!r} has 32 groups, into which {channels} channels do not divide. Use a "
+            'multiple of 32 channels, or another norm such as "BN".'
+        )
+
+
 def _group_norm(channels: int) -> nn.Module:
+    _check_groups("GN", channels)
     return nn.GroupNorm(32, channels)
 
 
@@ -109,6 +118,7 @@ class WeightStandardNorm(nn.GroupNorm):
     """
 
     def __init__(self, channels: int) -> None:
+        _check_groups("GN_WS", channels)
         super().__init__(32, channels)
         # Set by `Conv2d`; another layer would leave its weight as it is without a word.
         self.has_standard_weight = False

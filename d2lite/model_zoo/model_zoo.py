@@ -8,7 +8,7 @@ from torch import nn
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import LazyConfig, find_config_file, get_cfg, instantiate
 from d2lite.modeling import build_model
-from d2lite.projects import add_project_configs
+from d2lite.projects import add_project_configs, without_unused_project_keys
 from d2lite.utils.errors import UnknownModelError
 
 from .published import PREFIX, PUBLISHED
@@ -83,6 +83,8 @@ def get_config(config_path: str, trained: bool = False) -> Any:
     cfg = get_cfg()
     add_project_configs(cfg)
     cfg.merge_from_file(get_config_file(config_path))
+    # So that a plain get_cfg() reads what it is dumped as, where the model is no project's.
+    cfg = without_unused_project_keys(cfg, get_cfg())
     if trained:
         cfg.MODEL.WEIGHTS = get_checkpoint_url(config_path)
     return cfg

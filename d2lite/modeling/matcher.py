@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from d2lite.utils.errors import ArgumentError
+from d2lite.utils.errors import ConfigError
 
 __all__ = ["Matcher"]
 
@@ -24,7 +24,7 @@ class Matcher:
             that match it best, however badly. (Such a prediction keeps its own best ground truth.)
 
     Raises:
-        ArgumentError: if thresholds and labels do not fit together.
+        ConfigError: if thresholds and labels do not fit together.
 
     Source: Ren 2015, arXiv:1506.01497, section 3.1.2.
     """
@@ -40,9 +40,9 @@ class Matcher:
         bounds.extend(thresholds)
         bounds.append(math.inf)
         if len(thresholds) == 0 or thresholds[0] <= 0 or bounds != sorted(bounds):
-            raise ArgumentError(f"IOU_THRESHOLDS={thresholds}: give ascending, positive numbers.")
+            raise ConfigError(f"IOU_THRESHOLDS={thresholds}: give ascending, positive numbers.")
         if len(labels) != len(thresholds) + 1 or not all([x in (-1, 0, 1) for x in labels]):  # noqa: C419
-            raise ArgumentError(
+            raise ConfigError(
                 f"IOU_LABELS={labels} for the thresholds {thresholds}: give "
                 f"{len(thresholds) + 1} labels out of -1, 0 and 1."
             )

@@ -51,6 +51,12 @@ def test_flips_follow_from_the_names_where_none_are_stated(metadata):
     assert shared_metadata.create_keypoint_hflip_indices("h5_named") == [1, 0]
 
 
+def test_flips_of_unknown_keypoints_are_named(metadata):
+    metadata("h5_odd", keypoint_names=["l_eye", "r_eye"], keypoint_flip_map=[("l_eye", "eye_r")])
+    with pytest.raises(DataError, match="names 'eye_r', which keypoint_names do not have: l_eye"):
+        shared_metadata.create_keypoint_hflip_indices("h5_odd")
+
+
 def test_datasets_that_disagree_are_named_with_their_values(metadata):
     metadata("h5_a", thing_classes=["cat"])
     metadata("h5_b", thing_classes=["dog"])

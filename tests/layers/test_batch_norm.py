@@ -116,6 +116,12 @@ def test_unknown_norm_lists_the_known_ones():
         get_norm("GroupNorm", 64)
 
 
+@pytest.mark.parametrize("name", ["GN", "GN_WS"])
+def test_channels_that_the_groups_do_not_divide_are_named(name):
+    with pytest.raises(ConfigError, match=f"'{name}' has 32 groups, into which 40 channels"):
+        get_norm(name, 40)
+
+
 def test_layer_norm_normalises_each_cell_over_channels():
     x = torch.randn(2, 6, 3, 4)
     mean, variance = x.mean(1, keepdim=True), x.var(1, unbiased=False, keepdim=True)

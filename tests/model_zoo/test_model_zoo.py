@@ -9,7 +9,6 @@ from d2lite import model_zoo
 from d2lite.config import get_cfg
 from d2lite.model_zoo.model_zoo import _ModelZooUrls
 from d2lite.model_zoo.published import PUBLISHED
-from d2lite.projects import add_project_configs
 from d2lite.utils.errors import MissingFileError, UnknownNameError
 
 MASK_RCNN = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
@@ -58,9 +57,17 @@ def test_a_copy_of_the_folder_elsewhere_loads_to_the_same_values(tmp_path):
     shutil.copytree(known, copy)
     for name in [name for name in sorted(PUBLISHED) if "new_baselines" not in name][::6]:
         mine = get_cfg()
-        add_project_configs(mine)
         mine.merge_from_file(str(copy / f"{name}.yaml"))
         assert mine == model_zoo.get_config(f"{name}.yaml"), name
+
+
+def test_configuration_that_is_written_down_is_read_by_a_plain_one(tmp_path):
+    cfg = model_zoo.get_config(MASK_RCNN)
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 3
+    (tmp_path / "own.yaml").write_text(cfg.dump())
+    again = get_cfg()
+    again.merge_from_file(str(tmp_path / "own.yaml"))
+    assert again == cfg
 
 
 def test_code_that_lists_the_published_weights_finds_them():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from d2lite.modeling.matcher import Matcher
+from d2lite.utils.errors import ConfigError
 
 
 def match_by_loops(quality, thresholds, labels, allow_low):
@@ -67,5 +68,5 @@ def test_nothing_to_match_gives_the_lowest_label(shape, allow_low):
     ],
 )
 def test_thresholds_and_labels_that_do_not_fit_are_refused(thresholds, labels, text):
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises(ConfigError, match=text):
         Matcher(thresholds, labels)

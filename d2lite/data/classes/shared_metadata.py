@@ -18,7 +18,8 @@ def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[in
             keypoint_flip_map, it follows from the names; see `flip_pairs`.
 
     Raises:
-        DataError: if the keypoints have no names, or the datasets do not agree.
+        DataError: if the keypoints have no names, the map has others, or the datasets do not
+            agree.
     """
     names = [dataset_names] if isinstance(dataset_names, str) else list(dataset_names)
     for key in ("keypoint_names", "keypoint_flip_map"):
@@ -37,6 +38,12 @@ def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[in
     pairs = dict(flip_pairs(keypoints) if stated is None else stated)
     partner = pairs | {right: left for left, right in pairs.items()}
     place = {name: i for i, name in enumerate(keypoints)}
+    unknown = sorted(set(partner) - set(place))
+    if unknown:
+        raise DataError(
+            f"keypoint_flip_map of the dataset {names[0]!r} names {', '.join(map(repr, unknown))}, "
+            f"which keypoint_names do not have: {', '.join(keypoints)}."
+        )
     return [place[partner.get(name, name)] for name in keypoints]
 
 
