@@ -257,7 +257,7 @@ class COCOEvaluator(DatasetEvaluator):
             results,
             num_images=len(predictions),
             num_unknown_class=num_unknown,
-            gt_image_ids=(image["id"] for image in dataset["images"]),
+            gt_images=dataset["images"],
             gt_category_ids=(a["category_id"] for a in dataset["annotations"]),
         )
         if reasons:

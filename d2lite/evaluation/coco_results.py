@@ -65,7 +65,7 @@ def explain_poor_results(
     *,
     num_images: int,
     num_unknown_class: int,
-    gt_image_ids: Iterable[Any],
+    gt_images: Iterable[dict[str, Any]],
     gt_category_ids: Iterable[Any],
 ) -> str | None:
     """Say why predictions cannot score, if something is plainly wrong with them.
@@ -74,7 +74,7 @@ def explain_poor_results(
         results: COCO result dicts, after classes out of range were taken out.
         num_images: how many images the model saw.
         num_unknown_class: predictions whose class number the dataset does not have.
-        gt_image_ids: of the images in the ground truth.
+        gt_images: COCO's image dicts of the ground truth.
         gt_category_ids: of the categories that have ground truth.
 
     Returns:
@@ -88,7 +88,8 @@ def explain_poor_results(
             f"{num_unknown_class} predictions have a class number that the dataset does not have "
             "and were left out: were the model and its NUM_CLASSES made for other data?"
         )
-    known_images, known_categories = set(gt_image_ids), set(gt_category_ids)
+    known_images = {image["id"]: image for image in gt_images}
+    known_categories = set(gt_category_ids)
     if num_images and not known_categories:
         reasons.append("the dataset has no annotation to compare with, so AP is undefined (nan).")
     if num_images and not results and not num_unknown_class:
@@ -98,10 +99,19 @@ def explain_poor_results(
             "short training lower it, or train on."
         )
     if results:
+        first = next(iter(results))
+        image = known_images.get(first["image_id"], {})
+        size, mask = [image.get("height"), image.get("width")], first.get("segmentation")
+        if isinstance(mask, dict) and None not in size and list(mask["size"]) != size:
+            reasons.append(
+                "predicted masks have another size than their images (height and width "
+                f"{list(mask['size'])}, image {first['image_id']!r} has {size}), so "
+                "none can match; scale them to the image, as detector_postprocess does."
+            )
         if not any(r["image_id"] in known_images for r in results):
             reasons.append(
                 "no predicted image id is in the ground truth, for instance "
-                f"{next(iter(results))['image_id']!r}: are images and annotations of one dataset?"
+                f"{first['image_id']!r}: are images and annotations of one dataset?"
             )
         elif known_categories and not any(r["category_id"] in known_categories for r in results):
             predicted = sorted({r["category_id"] for r in results})[:5]

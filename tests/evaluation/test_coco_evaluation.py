@@ -87,6 +87,15 @@ def test_predictions_of_other_images_are_told(dataset, caplog):
     assert "no predicted image id is in the ground truth" in caplog.text
 
 
+def test_masks_of_another_size_than_the_image_are_told(dataset, caplog):
+    found = instances_of(PERFECT[7])
+    found.pred_masks = torch.ones(len(found), HEIGHT // 2, WIDTH // 2, dtype=torch.bool)
+    results = feed(COCOEvaluator(dataset), {7: found})
+    assert results["segm"]["AP"] == 0
+    assert f"height and width {[HEIGHT // 2, WIDTH // 2]}" in caplog.text
+    assert f"has {[HEIGHT, WIDTH]}" in caplog.text
+
+
 def test_categories_that_match_nothing_are_told(dataset, caplog):
     results = feed(COCOEvaluator(dataset), {7: instances_of([((1, 1, 9, 9), 2)])})
     assert results["bbox"]["AP"] == 0

@@ -75,7 +75,7 @@ def _analysed(path: Path, truth: Mapping[str, Any], args: argparse.Namespace) ->
         results,
         num_images=len(truth["images"]),
         num_unknown_class=0,
-        gt_image_ids=(image["id"] for image in truth["images"]),
+        gt_images=truth["images"],
         gt_category_ids=(a.get("category_id") for a in truth["annotations"]),
     )
     if reasons:
