@@ -73,6 +73,8 @@ def _plain_rgb(array: np.ndarray, array_format: str) -> np.ndarray:
             f"An array of shape {array.shape} is not an image; expected (height, width), "
             "(height, width, 1), (height, width, 3) or (height, width, 4)."
         )
+    if array.dtype.kind not in "buif":
+        raise DataError(f"An image has real numbers, not {array.dtype}.")
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     elif array.dtype != np.uint8:

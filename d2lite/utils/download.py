@@ -146,6 +146,7 @@ def _fetch(url: str, part: Path) -> None:
             # An address that is none; a length or a chunk that is not a number.
             reason = f"the address or the answer is malformed ({err})"
     kept = f" {_size(part.stat().st_size)} are kept." if part.is_file() else ""
+    reason = " ".join(reason.split())  # some messages of Python have several lines
     raise MissingFileError(
         f"{url} cannot be fetched: {reason}.{kept} Check the address and the network and start "
         "again, which goes on where it broke off; or fetch the file by other means and give its "
@@ -164,12 +165,15 @@ def _fetch_rest(url: str, part: Path) -> bool:
         request.add_header("If-Range", validator.read_text(encoding="utf-8"))
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
         is_rest = answer.status == 206
+        _refuse_encoded(answer, url)
         total = _total_length(answer, begin, validator)
         begin = begin if is_rest else 0
         part.parent.mkdir(parents=True, exist_ok=True)
         if not is_rest:
             _note_validator(answer, validator)
         have = _copy(answer, part, "ab" if is_rest else "wb", _progress(part.stem, begin, total))
+    if not begin + have:
+        raise _BadAnswer("the server sends an empty file")
     if total is not None and begin + have > total:
         raise _BadAnswer(f"the server sends {begin + have} bytes of a file of {total}")
     is_whole = total is None or begin + have == total
@@ -178,9 +182,23 @@ def _fetch_rest(url: str, part: Path) -> bool:
     return is_whole
 
 
+def _refuse_encoded(answer: HTTPResponse, url: str) -> None:
+    """Refuse a file that is sent compressed, though nobody asked for that.
+
+    Of a .gz file some servers say so as well; its own bytes are what comes.
+
+    Raises:
+        _BadAnswer: if it is compressed.
+    """
+    encoding = answer.headers.get("Content-Encoding", "identity").strip()
+    is_own = urllib.parse.urlsplit(url).path.endswith((".gz", ".tgz"))
+    if encoding not in ("", "identity") and not is_own:
+        raise _BadAnswer(f"the server sends it compressed ({encoding})")
+
+
 def _quoted(url: str) -> str:
     """An address in ASCII: blanks and letters of other scripts are escaped."""
-    parts = split_address(url)
+    parts = urllib.parse.urlsplit(url)
     host = parts.netloc.encode("idna").decode() if not parts.netloc.isascii() else parts.netloc
     path = urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~")
     query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?[]")

@@ -247,3 +247,8 @@ def test_an_address_that_gives_no_image_says_why(address, why, monkeypatch):
     monkeypatch.setattr("d2lite.utils.download.time.sleep", lambda seconds: None)
     with pytest.raises(MissingFileError, match=why):
         read_image(address)
+
+
+def test_a_name_with_a_null_character_is_refused():
+    with pytest.raises(DataError, match="null"):
+        read_image("a\0.png")

@@ -67,6 +67,8 @@ def test_exif_orientation_is_followed_in_files_and_in_pillow_images(tmp_path):
         (np.zeros((0, 6, 3), np.uint8), "is not an image"),
         (np.full((4, 6, 3), -1.5), "from -1.5 to -1.5"),
         (np.full((4, 6, 3), np.nan), "within"),
+        (np.zeros((4, 6, 3), complex), "real numbers, not complex128"),
+        (np.array([[object()]]), "real numbers, not object"),
         (torch.zeros(40, 60, 3), "permute"),
     ],
 )

@@ -232,6 +232,8 @@ def test_rest_that_is_not_what_was_asked_for_is_never_joined(wrong, raw_server, 
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "cannot be fetched"),
         (_answer(b"", "206 Partial Content"), "the server sends ''"),
         (_answer(b"", "302 Found", Location="/a.pth"), "redirect"),
+        (_answer(b""), "an empty file"),
+        (_answer(b"x", Content_Encoding="gzip"), "compressed .gzip."),
         (b"nonsense", "cannot be fetched"),
     ],
 )
@@ -240,6 +242,12 @@ def test_answer_that_is_broken_ends_in_one_message(answer, why, raw_server, tmp_
     with pytest.raises(MissingFileError, match=why):
         download(f"{raw_server.url}/a.pth", tmp_path / "a.pth")
     assert not (tmp_path / "a.pth").exists()
+
+
+def test_file_that_is_an_archive_may_be_said_to_be_compressed(raw_server, tmp_path):
+    raw_server.answer = lambda asked: _answer(b"x", Content_Encoding="x-gzip")
+    path = download(f"{raw_server.url}/a.tar.gz", tmp_path / "a.tar.gz")
+    assert path.read_bytes() == b"x"
 
 
 def test_server_that_trickles_is_given_up_and_what_came_is_kept(server, tmp_path, monkeypatch):

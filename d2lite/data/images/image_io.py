@@ -202,8 +202,9 @@ def _read_bytes(file_name: str) -> bytes:
             f"There is no image file {file_name}. Check the dataset's image folder and the "
             "file names in its annotations."
         ) from err
-    except OSError as err:
-        raise DataError(f"Cannot read the image file {file_name}: {err.strerror or err}.") from err
+    except (OSError, ValueError) as err:  # a name with a null character
+        reason = getattr(err, "strerror", None) or err
+        raise DataError(f"Cannot read the image file {file_name}: {reason}.") from err
 
 
 def _orientation(image: Image.Image) -> int:
