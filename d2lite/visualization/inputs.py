@@ -60,6 +60,21 @@ def to_array(values: Any) -> np.ndarray[Any, Any]:
     return array.reshape(0, 4) if array.size == 0 and array.ndim < 2 else array
 
 
+def fields_of(predictions: Any) -> dict[str, Any]:
+    """The fields of `Instances`.
+
+    Raises:
+        DataError: for the dict that a model gives for an image.
+    """
+    if isinstance(predictions, dict):
+        raise DataError(
+            f"draw a model's 'instances', not the whole dict of {', '.join(predictions)}: "
+            "draw_instance_predictions(outputs['instances'])."
+        )
+    fields: dict[str, Any] = predictions.get_fields()
+    return fields
+
+
 def to_list(values: torch.Tensor | None) -> list[Any] | None:
     """A tensor on any device as list of numbers; None stays None."""
     return None if values is None else values.tolist()

@@ -17,6 +17,7 @@ from .inputs import (
     annotation_keypoints,
     common_length,
     extents_of,
+    fields_of,
     has_area,
     pixels_inside,
     read_map,
@@ -75,9 +76,10 @@ class Visualizer(SegmentationDrawing):
                 picture's size, pred_keypoints (N, K, 3).
             jittering: whether instances of a class get shades of their own.
         """
-        if not predictions.get_fields():
+        fields = fields_of(predictions)
+        if not fields:
             return self.output
-        classes = to_list(predictions.get_fields().get("pred_classes"))
+        classes = to_list(fields.get("pred_classes"))
         colors = self._instance_colors(classes or [0] * len(predictions), jittering=jittering)
         return self.draw_instances(predictions, colors)
 

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from d2lite.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks, RotatedBoxes
+from d2lite.utils.errors import DataError
 from d2lite.visualization import ColorMode, Visualizer
 
 # pycocotools does not know yet how numpy 2.4 asks for an array.
@@ -72,6 +73,11 @@ def test_black_and_white_mode_keeps_colours_inside_objects_only():
     image = visualizer.draw_instance_predictions(_predictions()).get_image()
     assert len(set(image[5, 5].tolist())) == 1
     assert len(set(image[60, 45].tolist())) > 1
+
+
+def test_whole_output_of_a_model_in_place_of_its_instances_is_refused():
+    with pytest.raises(DataError, match=r"'instances', not the whole dict of instances, sem_seg"):
+        _draw({"instances": _predictions(), "sem_seg": None})
 
 
 def test_predictions_without_anything_leave_the_picture_alone():
