@@ -23,7 +23,10 @@ _HEADS = {
     "VFNet": "VFNetHead",
     "FCOS": "FCOSHead",
     "FSAF": "FSAFHead",
+    "RetinaNet": "SABLRetinaHead",
 }
+# What a model is called here, if not the same.
+_NAMES = {"FCOS": "ScaledFCOS", "RetinaNet": "SABLRetinaNet"}
 _CLASS_LOSSES = {"GFL": "QualityFocalLoss", "VFNet": "VarifocalLoss"}
 _BOX_LOSSES = {"IoULoss": "iou", "GIoULoss": "giou"}
 _ANCHOR_BOX_LOSSES = {
@@ -37,11 +40,11 @@ _RATIOS = 3
 
 
 def dense_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
-    """ATSS, GFL, VFNet, FSAF or FCOS (our `ScaledFCOS`), and the file that the keys change."""
+    """ATSS, GFL, VFNet, FSAF, FCOS or SABL on RetinaNet, and the file that the keys change."""
     kind, head = kind_of(model), model["bbox_head"]
     require_kind(head, "head", _HEADS[kind])
     keys = {
-        "MODEL.META_ARCHITECTURE": "ScaledFCOS" if kind == "FCOS" else kind,
+        "MODEL.META_ARCHITECTURE": _NAMES.get(kind, kind),
         **_body(model),
         "MODEL.DENSE.NUM_CLASSES": head["num_classes"],
         "MODEL.DENSE.CHANNELS": head.get("feat_channels", 256),
@@ -62,6 +65,8 @@ def dense_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         keys |= _fcos(head)
     elif kind == "FSAF":
         keys |= _fsaf(head, model, left_out)
+    elif kind == "RetinaNet":
+        keys |= _sabl(head, model)
     else:
         keys |= _with_anchors(kind, head, model)
     return keys, "Base-VFNet.yaml" if kind == "VFNet" else "Base-Dense.yaml"
@@ -108,6 +113,39 @@ def _fsaf(head: Part, model: Part, left_out: list[str]) -> Keys:
     }
 
 
+def _sabl(head: Part, model: Part) -> Keys:
+    coder, squares = head["bbox_coder"], _sizes(head["square_anchor_generator"])
+    around, offsets = head["approx_anchor_generator"], head.get("loss_bbox_reg") or {}
+    require_kind(coder, "coder of boxes", "BucketingBBoxCoder")
+    require_kind(offsets, "loss of offsets", "SmoothL1Loss")
+    assigner = (model.get("train_cfg") or {}).get("assigner") or {"type": "ApproxMaxIoUAssigner"}
+    require_kind(assigner, "assigner", "ApproxMaxIoUAssigner")
+    scales = [squares[0][0] / _STRIDES[0] * 2 ** (i / 3) for i in range(3)]
+    if (
+        len(squares[0]) != 1
+        or _sizes(around) != [[scale * stride for scale in scales] for stride in _STRIDES]
+        or list(around["ratios"]) != [0.5, 1.0, 2.0]
+    ):
+        raise ConfigError(
+            "SABL with one square a cell, assigned by three sizes an octave and the ratios 0.5, "
+            "1, 2, has a counterpart, no other."
+        )
+    if abs(offsets.get("beta", 1.0) - 1 / 9) > 1e-6:
+        raise ConfigError("The loss of offsets with `beta` 1 / 9 has a counterpart, no other.")
+    return {
+        "MODEL.DENSE.NORM": norm_of(head),
+        "MODEL.DENSE.ANCHOR_SCALE": float(scales[0]),
+        "MODEL.DENSE.NUM_BUCKETS": coder["num_buckets"],
+        "MODEL.DENSE.BUCKET_SCALE": float(coder["scale_factor"]),
+        "MODEL.DENSE.BUCKET_WEIGHT": float((head.get("loss_bbox_cls") or {}).get("loss_weight", 1)),
+        "MODEL.DENSE.BOX_WEIGHT": float(offsets.get("loss_weight", 1.0)),
+        "MODEL.DENSE.IOU_THRESHOLDS": [
+            assigner.get("neg_iou_thr", 0.4),
+            assigner.get("pos_iou_thr", 0.5),
+        ],
+    }
+
+
 def _with_anchors(kind: str, head: Part, model: Part) -> Keys:
     assigner = (model.get("train_cfg") or {}).get("assigner") or {"type": "ATSSAssigner"}
     require_kind(assigner, "assigner", "ATSSAssigner")
@@ -137,9 +175,11 @@ def _with_anchors(kind: str, head: Part, model: Part) -> Keys:
 
 
 def retinanet_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
-    """RetinaNet, and the file that the keys change."""
+    """RetinaNet, also with SABL, and the file that the keys change."""
     head = model["bbox_head"]
-    require_kind(head, "head", "RetinaHead")
+    if kind_of(head) == "SABLRetinaHead":
+        return dense_keys(model, left_out)
+    require_kind(head, "head", "RetinaHead", "SABLRetinaHead")
     require_kind(head.get("loss_cls") or {}, "loss of classes", "FocalLoss", "GHMC")
     if norm_of(head):
         raise ConfigError("A norm in the head of RetinaNet has no counterpart in its weights.")

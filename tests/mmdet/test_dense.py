@@ -46,6 +46,14 @@ HEADS = {
     "loss_bbox=dict(type='IoULoss', loss_weight=1.5), "
     "bbox_coder=dict(type='TBLRBBoxCoder', normalizer=3.0), "
     "anchor_generator=dict(anchors, octave_base_scale=1)",
+    "SABL": "type='SABLRetinaHead', stacked_convs=2, norm_cfg=dict(type='GN'), loss_cls=focal, "
+    "loss_bbox_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.25), "
+    "loss_bbox_reg=dict(type='SmoothL1Loss', beta=1 / 9, loss_weight=1.75), "
+    "bbox_coder=dict(type='BucketingBBoxCoder', num_buckets=10, scale_factor=2.5), "
+    "square_anchor_generator=dict(type='AnchorGenerator', ratios=[1.0], scales=[4], "
+    "strides=[8, 16, 32, 64, 128]), "
+    "approx_anchor_generator=dict(type='AnchorGenerator', ratios=[0.5, 1.0, 2.0], "
+    "octave_base_scale=4, scales_per_octave=3, strides=[8, 16, 32, 64, 128])",
     "RetinaNet": "type='RetinaHead', bbox_coder=deltas, loss_cls=focal, "
     "anchor_generator=dict(type='AnchorGenerator', ratios=[0.5, 1.0, 2.0], octave_base_scale=4, "
     "scales_per_octave=3, strides=[8, 16, 32, 64, 128]), loss_bbox=dict(type='L1Loss')",
@@ -58,15 +66,19 @@ EXPECTED = {
               "BOX_WEIGHT": 2.5, "TOPK": 7},
     "FCOS": {"DISTANCES": "relu", "CENTERNESS_TOWER": "box", "CENTER_SAMPLING_RADIUS": 1.5,
              "CONV_BIAS": True, "BOX_LOSS": "giou"},
+    "SABL": {"NUM_CONVS": 2, "NORM": "GN", "NUM_BUCKETS": 10, "BUCKET_SCALE": 2.5,
+             "BUCKET_WEIGHT": 1.25, "BOX_WEIGHT": 1.75, "ANCHOR_SCALE": 4.0,
+             "IOU_THRESHOLDS": [0.4, 0.5]},
     "FSAF": {"NUM_CONVS": 2, "NORM": "", "NORMALIZER": 3.0, "BOX_WEIGHT": 1.5,
              "EFFECTIVE_REGION": 0.2, "IGNORED_REGION": 0.2, "FOCAL_LOSS_ALPHA": 0.3},
 }  # fmt: skip
 
 
 def _content(kind, *changes, extra="'on_output'", stds="[0.1, 0.1, 0.2, 0.2]"):
-    train = "" if kind in ("FCOS", "FSAF", "RetinaNet") else "train_cfg=train_cfg, "
+    train = "" if kind in ("FCOS", "FSAF", "SABL", "RetinaNet") else "train_cfg=train_cfg, "
+    name = "RetinaNet" if kind == "SABL" else kind
     text = BODY.replace("EXTRA", extra).replace("STDS", stds) + (
-        f"model = dict(type='{kind}', backbone=backbone, neck=neck, test_cfg=test_cfg, {train}"
+        f"model = dict(type='{name}', backbone=backbone, neck=neck, test_cfg=test_cfg, {train}"
         f"bbox_head=dict(common, {HEADS[kind]}))"
     )
     for before, after in changes:
@@ -109,6 +121,10 @@ def test_each_setting_has_its_key(kind):
         ("FSAF", "'TBLRBBoxCoder'", "'DeltaXYWHBBoxCoder'", "coder of boxes 'DeltaXYWH"),
         ("FSAF", "octave_base_scale=1)", "octave_base_scale=4)", "anchors of one stride"),
         ("FSAF", "loss_cls=focal", "norm_cfg=dict(type='GN'), loss_cls=focal", "norm in"),
+        ("SABL", "'BucketingBBoxCoder'", "'TBLRBBoxCoder'", "coder of boxes 'TBLR"),
+        ("SABL", "scales_per_octave=3", "scales_per_octave=2", "three sizes an octave"),
+        ("SABL", "beta=1 / 9", "beta=0.5", "`beta` 1 / 9"),
+        ("SABL", "dict(type='SmoothL1Loss'", "dict(type='L1Loss'", "loss of offsets 'L1Loss'"),
         ("RetinaNet", "[0.5, 1.0, 2.0]", "[0.5, 1.0]", "2 ratios"),
         ("RetinaNet", "loss_cls=focal", "norm_cfg=dict(type='BN'), loss_cls=focal", "norm in"),
         ("RetinaNet", "type='nms'", "type='fast_nms'", "suppression 'fast_nms'"),

@@ -64,6 +64,7 @@ MODELS = {
             ("VFNet", ["loss_bbox_refine"]),
             ("ScaledFCOS", ["loss_centerness"]),
             ("FSAF", []),
+            ("SABLRetinaNet", ["loss_bucket"]),
         )
     },
 }

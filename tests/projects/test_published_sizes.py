@@ -34,6 +34,7 @@ DENSE = {
     "GFL": 32440537,
     "VFNet": 32891554,
     "FSAF": 36419732,
+    "SABLRetinaNet": 36539592,
     "ScaledFCOS": 32295322,
 }
 # As published.

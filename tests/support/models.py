@@ -57,7 +57,7 @@ SEMANTIC = [
     "DATASETS.TEST", "('shapes_val_sem_seg',)",
 ]  # fmt: skip
 SHAPES = ["DATASETS.TEST", "('shapes_val',)"]
-DENSE_KINDS = ("ATSS", "GFL", "VFNet", "FSAF")
+DENSE_KINDS = ("ATSS", "GFL", "VFNet", "FSAF", "SABLRetinaNet")
 RTDETR_FINE = [str(option) for option in small_opts("dfine")[2:]]
 
 MODELS = {

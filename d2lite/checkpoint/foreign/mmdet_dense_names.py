@@ -24,6 +24,9 @@ _LAYERS = {
     # Of RetinaNet and FSAF.
     "retina_cls": "cls_score",
     "retina_reg": "bbox_pred",
+    # Of SABL on RetinaNet.
+    "retina_bbox_cls": "bucket_score",
+    "retina_bbox_reg": "bucket_offset",
 }
 _RATIOS = 3
 
@@ -60,7 +63,7 @@ _RETINANET_RULES = compiled([*_retinanet_rules(), *_rules()])
 
 
 def is_mmdet_dense(names: Mapping[str, object]) -> bool:
-    """Whether the names are those of ATSS, GFL, VFNet, FSAF, FCOS or RetinaNet in MMDetection."""
+    """Whether the names are MMDetection's of ATSS, GFL, VFNet, FSAF, FCOS, RetinaNet or SABL."""
     return has_pyramid(names, "fpn_convs.4.conv.weight") and any(
         f"bbox_head.{mark}.weight" in names for mark in _MARKS
     )
@@ -78,7 +81,7 @@ def convert_mmdet_dense(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightsError: if the number of anchors does not divide by three.
     """
-    if "bbox_head.retina_cls.weight" not in weights:
+    if "bbox_head.retina_reg.weight" not in weights:
         return renamed(weights, _RULES)
     found = renamed(weights, _RETINANET_RULES)
     count = len(found["head.bbox_pred.bias"]) // 4

@@ -1,10 +1,12 @@
-"""ATSS, GFL, VFNet, FSAF and FCOS with learned factors: dense detectors on a pyramid."""
+"""ATSS, GFL, VFNet, FSAF, SABL and FCOS with learned factors: dense detectors on a pyramid."""
 
 from .atss import ATSS
 from .config import add_dense_config
 from .fsaf import FSAF
 from .gfl import GFL
 from .head import DenseHead
+from .sabl import SABLRetinaNet
+from .sabl_head import SABLHead
 from .scaled_fcos import ScaledFCOS
 from .vfnet import VFNet
 from .vfnet_head import VFNetHead
@@ -14,6 +16,8 @@ __all__ = [
     "FSAF",
     "GFL",
     "DenseHead",
+    "SABLHead",
+    "SABLRetinaNet",
     "ScaledFCOS",
     "VFNet",
     "VFNetHead",

@@ -13,11 +13,12 @@ _KEYS = {
     "MODEL.DENSE.CONV_BIAS": False,
     "MODEL.DENSE.DEFORM_LAST": False,  # The last convolution of a tower moves its taps; not FSAF.
     "MODEL.DENSE.PRIOR_PROB": 0.01,
-    # ATSS, GFL and VFNet: the side of an anchor in strides, and candidates of an object a level.
+    # ATSS, GFL, VFNet and SABLRetinaNet: the side of an anchor in strides.
     "MODEL.DENSE.ANCHOR_SCALE": 8.0,
+    # ATSS, GFL and VFNet: candidates of an object a level.
     "MODEL.DENSE.TOPK": 9,
     "MODEL.DENSE.BOX_WEIGHT": 2.0,
-    # ATSS, FSAF and ScaledFCOS.
+    # ATSS, FSAF, SABLRetinaNet and ScaledFCOS.
     "MODEL.DENSE.FOCAL_LOSS_ALPHA": 0.25,
     "MODEL.DENSE.FOCAL_LOSS_GAMMA": 2.0,
     # ATSS.
@@ -34,6 +35,13 @@ _KEYS = {
     "MODEL.DENSE.EFFECTIVE_REGION": 0.2,
     "MODEL.DENSE.IGNORED_REGION": 0.5,
     "MODEL.DENSE.NORMALIZER": 4.0,
+    # SABLRetinaNet: slices of an anchor along an axis, half of them for each side; what the anchor
+    # is scaled by before; the weight of their loss, where BOX_WEIGHT is that of offsets; and below
+    # which IoU a cell learns that there is nothing, and from which on that there is an object.
+    "MODEL.DENSE.NUM_BUCKETS": 14,
+    "MODEL.DENSE.BUCKET_SCALE": 3.0,
+    "MODEL.DENSE.BUCKET_WEIGHT": 1.5,
+    "MODEL.DENSE.IOU_THRESHOLDS": [0.4, 0.5],
     # ScaledFCOS: "exp" (pixels) or "relu" (strides), what a predicted number means.
     "MODEL.DENSE.DISTANCES": "exp",
     "MODEL.DENSE.CENTERNESS_TOWER": "class",  # Or "box".
@@ -46,7 +54,7 @@ _KEYS = {
 
 
 def add_dense_config(cfg: CfgNode) -> None:
-    """Add the keys of ATSS, GFL, VFNet, FSAF and ScaledFCOS, with their defaults.
+    """Add the keys of ATSS, GFL, VFNet, FSAF, SABLRetinaNet and ScaledFCOS, with their defaults.
 
     Args:
         cfg: changed in place; keys that it has already keep their value.

@@ -26,6 +26,7 @@ RECIPES = {
     "GFL": "gfl_R_50_FPN_1x.yaml",
     "VFNet": "vfnet_R_50_FPN_1x.yaml",
     "FSAF": "fsaf_R_50_FPN_1x.yaml",
+    "SABLRetinaNet": "sabl_retinanet_R_50_FPN_1x.yaml",
     "ScaledFCOS": "scaled_fcos_R_50_FPN_gn_1x.yaml",
 }
 
@@ -50,7 +51,14 @@ def image(seed: int, num_objects: int, height: int = 64, width: int = 96) -> dic
 
 
 _BLOCK = r"backbone\.bottom_up\.res(\d)\.(\d)"
-_PREFIX = {"ATSS": "atss", "FSAF": "retina", "GFL": "gfl", "VFNet": "vfnet", "ScaledFCOS": "conv"}
+_PREFIX = {
+    "ATSS": "atss",
+    "GFL": "gfl",
+    "VFNet": "vfnet",
+    "FSAF": "retina",
+    "SABLRetinaNet": "retina",
+    "ScaledFCOS": "conv",
+}
 
 
 def their_name(kind: str, name: str) -> str:
@@ -86,6 +94,8 @@ def their_name(kind: str, name: str) -> str:
         (r"head\.cls_star", "bbox_head.vfnet_cls_dconv"),
         (r"head\.cls_score", f"bbox_head.{_PREFIX[kind]}_cls"),
         (r"head\.(?:box|bbox)_pred", f"bbox_head.{_PREFIX[kind]}_reg"),
+        (r"head\.bucket_score", "bbox_head.retina_bbox_cls"),
+        (r"head\.bucket_offset", "bbox_head.retina_bbox_reg"),
         (r"head\.centerness", f"bbox_head.{_PREFIX[kind]}_centerness"),
         (r"head\.scales\.(\d)", r"bbox_head.scales.\1.scale"),
         (r"head\.refine_scales\.(\d)", r"bbox_head.scales_refine.\1.scale"),
