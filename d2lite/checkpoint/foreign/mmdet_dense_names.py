@@ -81,7 +81,7 @@ def convert_mmdet_dense(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightsError: if the number of anchors does not divide by three.
     """
-    if "bbox_head.retina_reg.weight" not in weights:
+    if "bbox_head.retina_reg.bias" not in weights:
         return renamed(weights, _RULES)
     found = renamed(weights, _RETINANET_RULES)
     count = len(found["head.bbox_pred.bias"]) // 4
