@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_subject("RUN", "a trained model, instead of --config-file")
     add_config_arguments(parser)
     parser.add_argument(
-        "--depth", type=whole_number(1), default=2, help="names deep to list (default: 2)"
+        "--depth", type=whole_number(0), default=2, help="names deep to list (default: 2)"
     )
     parser.add_argument(
         "--size",

@@ -92,7 +92,7 @@ def test_analyze_compares_two_files(files, capfd):
     ("words", "message"),
     [
         (["--errors"], "--errors needs --images FOLDER and --output FOLDER"),
-        (["--resamples", "-1"], "--resamples is -1; use 0 or more"),
+        (["--resamples", "-1"], "--resamples: -1 is not a whole number of 0 or more"),
         (["--results", "gt.json"], "it holds a JSON dict; expected a list of objects"),
         (["--results", "none.json"], "none.json cannot be read: No such file"),
         (["--gt", "a.json"], "is not a COCO annotation file"),

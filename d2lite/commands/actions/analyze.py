@@ -47,8 +47,6 @@ def analyze_files(args: argparse.Namespace) -> None:
     setup_logger()
     if args.errors and not (args.images and args.output):
         raise ConfigError("--errors needs --images FOLDER and --output FOLDER.")
-    if args.resamples is not None and args.resamples < 0:
-        raise ConfigError(f"--resamples is {args.resamples}; use 0 or more.")
     output = make_folder(args.output, "--output") if args.output else None
     truth = read_coco_json(args.gt)
     if "annotations" not in truth or "categories" not in truth:
