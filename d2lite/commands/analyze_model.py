@@ -20,7 +20,6 @@ from d2lite.utils.arguments import (
     add_config_options,
 )
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.number_arguments import whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,12 +27,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_subject("RUN", "a trained model, instead of --config-file")
     add_config_arguments(parser)
-    parser.add_argument(
-        "--depth", type=whole_number(0), default=2, help="names deep to list (default: 2)"
-    )
+    parser.add_argument("--depth", type=int, default=2, help="names deep to list (default: 2)")
     parser.add_argument(
         "--size",
-        type=whole_number(1),
+        type=int,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
         help="pixels of the image (default: INPUT.MIN_SIZE_TEST by 4/3 of it)",

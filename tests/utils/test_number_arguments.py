@@ -2,7 +2,7 @@
 
 import pytest
 
-from d2lite.commands import analyze_model, benchmark, export, predict, serve
+from d2lite.commands import benchmark, export, predict, serve
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,6 @@ from d2lite.commands import analyze_model, benchmark, export, predict, serve
         (serve, ["run", "--queue", "1.5"]),
         (serve, ["run", "--max-mb", "nan"]),
         (serve, ["run", "--max-megapixels", "inf"]),
-        (analyze_model, ["--size", "0", "64"]),
         (benchmark, ["--repeats", "0"]),
         (export, ["--num-images", "two"]),
     ],
