@@ -1,11 +1,14 @@
 """Gradient clipping as part of an optimizer's step, so that no training loop can forget it."""
 
+import math
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from d2lite.config import CfgNode
@@ -28,24 +31,55 @@ class GradientClipType(Enum):
 
 
 def _clip_values_(grads: list[Tensor], limit: float, norm_type: float) -> None:
-    torch._foreach_clamp_min_(grads, -limit)
-    torch._foreach_clamp_max_(grads, limit)
+    parts = _own_parts(grads)
+    torch._foreach_clamp_min_(parts, -limit)
+    torch._foreach_clamp_max_(parts, limit)
 
 
 def _clip_each_norm_(grads: list[Tensor], limit: float, norm_type: float) -> None:
-    norms = torch._foreach_norm(grads, norm_type)
+    norms = _norms(grads, norm_type)
     factors = [(limit / (norm + 1e-6)).clamp(max=1.0) for norm in norms]
-    torch._foreach_mul_(grads, factors)
+    torch._foreach_mul_(_own_parts(grads), factors)
 
 
 def _clip_common_norm_(grads: list[Tensor], limit: float, norm_type: float) -> None:
-    total = torch.nn.utils.get_total_norm(grads, norm_type)
+    total = torch.nn.utils.get_total_norm(_norms(grads, norm_type), norm_type)
     factor = (limit / (total + 1e-6)).clamp(max=1.0)
+    grads = _own_parts(grads)
     if total.device == grads[0].device and len({grad.device for grad in grads}) == 1:
         torch._foreach_mul_(grads, factor)
         return
     for grad in grads:
         grad.mul_(factor.to(grad.device))
+
+
+def _own_parts(grads: list[Tensor]) -> list[Tensor]:
+    """What this process has of each gradient: all of it, but for those of a sharded model."""
+    return [grad.to_local() if isinstance(grad, DTensor) else grad for grad in grads]
+
+
+def _norms(grads: list[Tensor], norm_type: float) -> list[Tensor]:
+    """() of each gradient, also of one whose parts lie in several processes."""
+    parts = _own_parts(grads)
+    # torch's own norm of a part that has nothing fails for the largest element, in one process.
+    norms = list(
+        torch._foreach_norm([p if p.numel() else p.new_zeros(1) for p in parts], norm_type)
+    )
+    sharded = [place for place, grad in enumerate(grads) if isinstance(grad, DTensor)]
+    if not sharded:
+        return norms
+    # By hand, as arithmetic on norms of parts is wrong in torch 2.8.
+    found = torch.stack([norms[place] for place in sharded])
+    group = grads[sharded[0]].device_mesh.get_group()  # type: ignore[attr-defined]
+    if norm_type == math.inf:
+        dist.all_reduce(found, dist.ReduceOp.MAX, group)
+    else:
+        found = found**norm_type
+        dist.all_reduce(found, dist.ReduceOp.SUM, group)
+        found = found ** (1 / norm_type)
+    for place, norm in zip(sharded, found.unbind(), strict=True):
+        norms[place] = norm
+    return norms
 
 
 _CLIPPERS: dict[GradientClipType, Callable[[list[Tensor], float, float], None]] = {

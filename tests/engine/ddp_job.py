@@ -1,5 +1,6 @@
 """What the processes of the distributed tests run; a module, so that it can be spawned."""
 
+import math
 import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,11 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from d2lite.config import CfgNode, get_cfg
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.engine import DefaultTrainer, SimpleTrainer, create_ddp_model, setup_cfg
 from d2lite.modeling import META_ARCH_REGISTRY
+from d2lite.solver.gradient_clipping import GradientClipType, _create_gradient_clipper
 from d2lite.utils import comm
 from d2lite.utils.env import seed_all_rng
 from d2lite.utils.process_means import mean_over_processes, mean_weight, sharing_means
@@ -121,6 +125,7 @@ def run_all(folder: Path) -> None:
     train_points(folder)
     if size > 1:
         torch.save(talk_of_means(), folder / f"means{comm.get_rank()}.pth")
+        torch.save(clip_in_parts(), folder / f"clipped{comm.get_rank()}.pth")
     for name, options in RUNS.items():
         out = folder / f"{name}{size}"
         out.mkdir(exist_ok=True)
@@ -148,6 +153,26 @@ def talk_of_means() -> dict[str, Any]:
         inside = float(mean_weight(count, like)), float(mean_over_processes(count))
         nothing = float(mean_weight(0, like))
     return {"inside": inside, "nothing": nothing, "outside": mean_weight(count, like)}
+
+
+def clip_in_parts() -> dict[str, tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    """Gradients clipped whole, and as parts in two processes, of which one may have nothing."""
+    mesh = init_device_mesh("cpu", (2,))
+    clipped = {}
+    for kind in GradientClipType:
+        for norm_type in (1.0, 2.0, math.inf):
+            dice = torch.Generator().manual_seed(0)
+            whole = [torch.randn(*size, generator=dice) for size in ((7, 3), (5,), (1,))]
+            parts = [distribute_tensor(grad.clone(), mesh, [Shard(0)]) for grad in whole]
+            node = get_cfg().SOLVER.CLIP_GRADIENTS
+            node.CLIP_TYPE, node.CLIP_VALUE, node.NORM_TYPE = kind.value, 0.5, norm_type
+            for grads in (whole, parts):
+                parameters = [nn.Parameter(torch.zeros_like(grad)) for grad in grads]
+                for parameter, grad in zip(parameters, grads, strict=True):
+                    parameter.grad = grad
+                _create_gradient_clipper(node)(parameters)
+            clipped[f"{kind.value} {norm_type}"] = whole, [part.full_tensor() for part in parts]
+    return clipped
 
 
 def train_points(folder: Path) -> None:

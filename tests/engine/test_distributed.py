@@ -109,6 +109,15 @@ def test_means_are_shared_inside_of_a_step_alone(runs):
     assert first["outside"] == second["outside"] == 1.0
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_gradients_in_parts_are_clipped_as_whole_ones(runs, rank):
+    clipped = load(runs / f"clipped{rank}.pth")
+    assert len(clipped) == 9
+    for name, (whole, parts) in clipped.items():
+        assert whole[0].abs().max() <= 0.5 + 1e-6, name
+        torch.testing.assert_close(parts, whole, msg=name)
+
+
 @pytest.mark.slow
 def test_mask_rcnn_in_two_processes_follows_that_of_one_for_fifty_steps(tmp_path):
     """Padding, sampling and the counts that losses are divided by must not hang on the split."""
