@@ -123,6 +123,8 @@ def read_tiff(file_name: str, content: bytes) -> tuple[np.ndarray, int]:
             if not 0 < series.nbytes <= _MOST_BYTES:
                 raise ValueError(f"it states {series.nbytes} bytes of pixels")
             array, axes = series.asarray(), series.axes
+            if array.size == 0:
+                raise ValueError("its pixels are missing")
             page = file.pages[0]
             tag = page.tags.get(ORIENTATION_TAG) if isinstance(page, tifffile.TiffPage) else None
             turn = int(tag.value) if tag is not None else 1
