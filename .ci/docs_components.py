@@ -1,13 +1,18 @@
-"""The page of components: what a config chooses by name, and the parts that models are made of."""
+"""The page of components: what a config chooses by name, and the parts that models are made of.
+
+`python .ci/docs_components.py` writes docs/components.md.
+"""
 
 import ast
 import functools
 import importlib
 import inspect
 import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "components.md"
 # Registry -> where it is, and the key that names one of its entries.
 REGISTRIES = {
     "META_ARCH_REGISTRY": ("d2lite.modeling", "MODEL.META_ARCHITECTURE"),
@@ -94,7 +99,7 @@ KEYS = {
     "ModulatedDeformConv": "MODEL.RESNETS.DEFORM_MODULATED",
 }
 # Parts that a command uses, and no registered component.
-COMMANDS = {"weighted_box_fusion": "`d2lite predict --ensemble`, `d2lite eval --ensemble`"}
+COMMANDS = {"weighted_box_fusion": "`--ensemble` of `d2lite predict` and `d2lite eval`"}
 
 _PAPER = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
@@ -225,3 +230,7 @@ def _papers(value: Any) -> str:
         if numbers:
             return ", ".join(f"[{n}](https://arxiv.org/abs/{n})" for n in numbers)
     return ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(components(), encoding="utf-8")

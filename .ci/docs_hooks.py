@@ -1,7 +1,6 @@
 """What mkdocs adds to docs/: pages made from the code, README files of projects, the changes."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +59,7 @@ def _is_whole(text: str) -> bool:
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are not files of docs/."""
-    # Beside this file, which mkdocs loads by its path.
-    sys.path.insert(0, str(Path(__file__).parent))
-    from docs_components import components
-
     files.append(File.generated(config, "config_keys.md", content=config_keys()))
-    files.append(File.generated(config, "components.md", content=components()))
     files.append(
         File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text("utf-8"))
     )

@@ -60,9 +60,10 @@ def shard_model_(model: nn.Module, *, min_params: int = 100_000) -> None:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     if device.type == "cpu":
-        for unit in (*blocks, model):
-            # With torch 2.8 Gloo gives sums where means are asked for, without a word.
-            unit.set_force_sum_reduction_for_comms(True)
+        for unit in model.modules():
+            if isinstance(unit, FSDPModule):
+                # With torch 2.8 Gloo gives sums where means are asked for, without a word.
+                unit.set_force_sum_reduction_for_comms(True)
     model.register_load_state_dict_pre_hook(_take_own_parts)
     apart = sum(_count(block) for block in blocks)
     logger.info(

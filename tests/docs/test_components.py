@@ -25,6 +25,10 @@ def page(page_maker):
     return page_maker.components()
 
 
+def test_the_page_is_that_of_the_code(page_maker, page):
+    assert page_maker.PAGE.read_text(encoding="utf-8") == page, "run python .ci/docs_components.py"
+
+
 def test_each_registered_component_has_a_row(page_maker, page):
     entries = page_maker.registered()
     assert {"ATSS", "GFL", "VFNet", "RetinaNet"} <= set(entries["MODEL.META_ARCHITECTURE"])
