@@ -43,7 +43,10 @@ def _clip_each_norm_(grads: list[Tensor], limit: float, norm_type: float) -> Non
 
 
 def _clip_common_norm_(grads: list[Tensor], limit: float, norm_type: float) -> None:
-    total = torch.nn.utils.get_total_norm(_norms(grads, norm_type), norm_type)
+    norms = _norms(grads, norm_type)
+    total = torch.linalg.vector_norm(
+        torch.stack([norm.to(norms[0].device) for norm in norms]), norm_type
+    )
     factor = (limit / (total + 1e-6)).clamp(max=1.0)
     grads = _own_parts(grads)
     if total.device == grads[0].device and len({grad.device for grad in grads}) == 1:
