@@ -83,7 +83,7 @@ def get_config(config_path: str, trained: bool = False) -> Any:
     cfg = get_cfg()
     add_project_configs(cfg)
     cfg.merge_from_file(get_config_file(config_path))
-    # So that a plain get_cfg() reads what it is dumped as, where the model is no project's.
+    # Keys of projects that the model does not use would stop its dump in a plain get_cfg().
     cfg = without_unused_project_keys(cfg, get_cfg())
     if trained:
         cfg.MODEL.WEIGHTS = get_checkpoint_url(config_path)

@@ -36,7 +36,7 @@ def split_address(url: str) -> urllib.parse.SplitResult:
     """The parts of an address.
 
     Raises:
-        MissingFileError: if it is none, as where a bracket is left open.
+        MissingFileError: if it is not an address, as with an open bracket.
     """
     try:
         return urllib.parse.urlsplit(url)
@@ -55,7 +55,7 @@ def cached_path(url: str, folder: Path) -> Path:
         The folder, then host and path of the address; a query becomes part of the name.
 
     Raises:
-        MissingFileError: if it is no address.
+        MissingFileError: if it is not an address.
     """
     parts = split_address(url)
     steps = [urllib.parse.unquote(step) for step in parts.path.split("/")]

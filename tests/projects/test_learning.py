@@ -23,6 +23,11 @@ pytestmark = pytest.mark.slow
             ["MODEL.META_ARCHITECTURE", "FSAF", "MODEL.DENSE.BOX_WEIGHT", 1.0],
             {"bbox/AP50": 80},
         ),
+        (
+            "gfl_quick_start.yaml",
+            ["MODEL.META_ARCHITECTURE", "SABLRetinaNet", "MODEL.DENSE.BOX_WEIGHT", 1.5],
+            {"bbox/AP50": 80},
+        ),
         ("dino_shapes.yaml", [], {"bbox/AP50": 80}),
         ("ssdlite_shapes.yaml", [], {"bbox/AP50": 80}),
         ("rtdetr_quick_start.yaml", [], {"bbox/AP50": 80}),

@@ -27,7 +27,7 @@ from .class_losses import ClassLoss, build_class_loss
 from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
 from .fast_rcnn_outputs import FastRCNNOutputs, foreground_box_loss
 from .label_proposals import joined_targets
-from .prime_samples import ranked_class_loss
+from .prime_samples import check_exponents, ranked_class_loss
 
 __all__ = [
     "FastRCNNOutputLayers",
@@ -102,17 +102,7 @@ class FastRCNNOutputLayers(nn.Module):
         rank_exponents: Sequence[float] = (0.0, 0.0),
     ) -> None:
         super().__init__()
-        is_number = [isinstance(power, (int, float)) and power >= 0 for power in rank_exponents]
-        if is_number != [True, True]:
-            raise ConfigError(
-                f"MODEL.ROI_BOX_HEAD.RANK_EXPONENTS={list(rank_exponents)}: give two numbers of at "
-                "least 0, of objects and of background."
-            )
-        if any(rank_exponents) and (class_loss is not None or use_fed_loss):
-            raise ConfigError(
-                "MODEL.ROI_BOX_HEAD.RANK_EXPONENTS weighs cross-entropies; set CLASS_LOSS to '' "
-                "and USE_FED_LOSS to False."
-            )
+        check_exponents(rank_exponents, is_entropy=class_loss is None and not use_fed_loss)
         if class_loss is not None and (use_fed_loss or use_sigmoid_ce):
             raise ConfigError(
                 "MODEL.ROI_BOX_HEAD.CLASS_LOSS is used in place of USE_SIGMOID_CE and "

@@ -12,11 +12,13 @@ from torch import Tensor
 from d2lite.layers import batched_nms, batched_nms_rotated, cat
 from d2lite.layers.rotated_boxes import iou_of_pairs
 from d2lite.structures import Boxes, Instances, RotatedBoxes, matched_pairwise_iou, split_rows
+from d2lite.utils.errors import ConfigError
 
 from ..sampling import hierarchical_ranks
 from .label_proposals import box_overlaps
 
 __all__ = [
+    "check_exponents",
     "iou_ranks",
     "overlap_groups",
     "rank_weights",
@@ -27,6 +29,29 @@ __all__ = [
 
 # Scores and deltas of regions, as a predictor gives them.
 Predictions = tuple[Tensor, Tensor]
+
+
+def check_exponents(exponents: Sequence[float], *, is_entropy: bool) -> None:
+    """Refuse what `ranked_class_loss` cannot weigh by.
+
+    Args:
+        exponents: of objects and of background; both 0 for equal weights.
+        is_entropy: whether the loss of classes is a cross-entropy without further weights.
+
+    Raises:
+        ConfigError: for other exponents than two of at least 0, or another loss.
+    """
+    is_number = [isinstance(power, (int, float)) and power >= 0 for power in exponents]
+    if is_number != [True, True]:
+        raise ConfigError(
+            f"MODEL.ROI_BOX_HEAD.RANK_EXPONENTS={list(exponents)}: give two numbers of at least 0, "
+            "of objects and of background."
+        )
+    if any(exponents) and not is_entropy:
+        raise ConfigError(
+            "MODEL.ROI_BOX_HEAD.RANK_EXPONENTS weighs cross-entropies; set CLASS_LOSS to '' and "
+            "USE_FED_LOSS to False."
+        )
 
 
 def overlap_groups(boxes: Boxes, scores: Tensor, threshold: float = 0.5) -> Tensor:
