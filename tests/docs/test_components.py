@@ -1,23 +1,15 @@
 """The page of components lists what there is, with papers and keys; nothing is there unused."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from d2lite.config import get_cfg
 from d2lite.projects import add_project_configs
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.docs.scripts import script
 
 
 @pytest.fixture(scope="module")
 def page_maker():
-    path = ROOT / ".ci" / "docs_components.py"
-    spec = importlib.util.spec_from_file_location("docs_components", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("docs_components")
 
 
 @pytest.fixture(scope="module")
