@@ -256,7 +256,14 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
                 f"{' '.join(map(str, cfg_list))}. A KEY has no VALUE, perhaps the last, "
                 f"{cfg_list[-1]!r}; or a value with spaces or brackets needs quotes."
             )
-        pairs = [(str(key), value) for key, value in zip(*[iter(cfg_list)] * 2, strict=True)]
+        pairs: list[tuple[str, Any]] = []
+        for key, value in zip(map(str, cfg_list[::2]), cfg_list[1::2], strict=True):
+            section, name = self._section_of(key)
+            target, content = (section or {}).get(name), _literal(value)
+            if isinstance(target, CfgNode) and isinstance(content, Mapping):
+                pairs += _flatten(content, target, f"{key}.")
+            else:
+                pairs.append((key, value))
         self._apply(self._plan(pairs, origin, unquote=True))
 
     def merge_from_other_cfg(self, cfg_other: Mapping[str, Any]) -> None:
@@ -286,8 +293,9 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
                 continue
             node, name = self._find(key, origin)
             if name not in node:
-                is_section = isinstance(value, Mapping)
-                fitted = CfgNode(value, new_allowed=True) if is_section else _literal(value)
+                fitted = _literal(value)
+                if isinstance(fitted, Mapping):
+                    fitted = CfgNode(fitted, new_allowed=True)
             else:
                 fitted = _fitted(node, name, key, value, origin, unquote=unquote)
             changes.append(_Change(node, name, fitted, origin))
@@ -404,11 +412,12 @@ def _fitted(node: CfgNode, name: str, key: str, value: Any, origin: str, *, unqu
     current = node[name]
     if isinstance(current, CfgNode):
         # A section with all its lines commented out reads as None and asks for nothing.
-        if value is None or (isinstance(value, Mapping) and not value):
+        if value is None:
             return current
+        names = f" (with {', '.join(list(current)[:4])}, ...)" if current else ""
         raise ConfigError(
-            f"{origin}: {key} is a section (with {', '.join(list(current)[:4])}, ...), "
-            f"found the value {describe(value)}."
+            f"{origin}: {key} is a section{names}, found the value {describe(value)}. Set one of "
+            "its keys, or give it a dict."
         )
     nullable = name in node.__dict__[_NULLABLE]
     try:

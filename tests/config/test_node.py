@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import yacs.config
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +139,33 @@ def test_option_without_a_value_names_the_lonely_word():
 def test_value_for_a_section_says_that_it_is_a_section():
     with pytest.raises(ConfigError, match=r"MODEL.FPN is a section"):
         get_cfg().merge_from_list(["MODEL.FPN", "3"])
+    with pytest.raises(ConfigError, match=r"OPTIONS is a section, found.*give it a dict"):
+        get_cfg().merge_from_list(["MODEL.ADAPTER.OPTIONS", "3"])
+
+
+@pytest.mark.parametrize("content", ["{'size': 8, 'more': {'depth': 2}}", {"size": 8}])
+def test_a_dict_on_the_command_line_is_merged_into_a_section_as_from_a_file(content):
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.ADAPTER.OPTIONS.depth", "3", "MODEL.ADAPTER.OPTIONS", content])
+    options = cfg.MODEL.ADAPTER.OPTIONS
+    assert (options.depth, options.size) == (3, 8)
+    assert cfg.origin("MODEL.ADAPTER.OPTIONS.size") == "command line"
+    assert isinstance(content, dict) or options.more.depth == 2
+    assert yaml.safe_load(cfg.dump())["MODEL"]["ADAPTER"]["OPTIONS"] == options
+    with pytest.raises(UnknownKeyError, match=r"SOLVER\.MAX_ITR\. Nearest: SOLVER\.MAX_ITER"):
+        cfg.merge_from_list(["SOLVER", "{'MAX_ITR': 3}"])
+
+
+def test_a_dict_for_a_new_key_of_the_command_line_is_a_section():
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.ADAPTER.OPTIONS.more", "{'depth': 2}"])
+    assert yaml.safe_load(cfg.dump())["MODEL"]["ADAPTER"]["OPTIONS"] == {"more": {"depth": 2}}
+
+
+def test_a_text_that_spells_a_dict_stays_a_text_where_a_text_is_expected():
+    cfg = get_cfg()
+    cfg.merge_from_list(["OUTPUT_DIR", "{'a': 1}"])
+    assert cfg.OUTPUT_DIR == "{'a': 1}"
 
 
 def test_section_with_all_lines_commented_out_asks_for_nothing(write):

@@ -103,7 +103,7 @@ def probe(net: nn.Module, in_channels: int, side: int = PROBE_SIZE) -> list[Tens
         raise ConfigError(
             f"The network of MODEL.BACKBONE.NAME does not take an image of {side} x {side} pixels: "
             f"{err} A detector needs one that takes any size. Some do with an option of their own, "
-            "for instance MODEL.ADAPTER.OPTIONS={'dynamic_img_size': True}."
+            "for instance MODEL.ADAPTER.OPTIONS.dynamic_img_size True."
         ) from err
     finally:
         net.train(was_training)

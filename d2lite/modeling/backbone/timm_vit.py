@@ -155,7 +155,7 @@ class TimmViT(Backbone):
         if hasattr(self.net, "neck"):
             raise ConfigError(
                 "MODEL.TIMM_VIT.WINDOW_SIZE is set, but this network has windows of its own; leave "
-                "the key 0, or set MODEL.ADAPTER.OPTIONS={'window_size': 14}."
+                "the key 0, or set MODEL.ADAPTER.OPTIONS.window_size 14."
             )
         # Hooks, since other modules around the blocks would change the names of the parameters.
         for i, block in enumerate(self.net.blocks):
