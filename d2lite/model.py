@@ -2,7 +2,8 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from d2lite.predicting import Predictor, Result
 from d2lite.predicting.model_source import model_config
 from d2lite.predicting.thresholds import Thresholds
 from d2lite.recipes import find_sets
+from d2lite.utils.argument_types import check_types
 from d2lite.utils.errors import InputTypeError, StateError
 from d2lite.utils.other_words import called_here
 
 __all__ = ["Model"]
 
+Data = str | Path | Sequence[str]
 Options = Mapping[str, Any]
 
 # Words of other libraries that are arguments here.
@@ -63,20 +66,21 @@ class Model:
         Raises:
             UserError: if there is no such model.
         """
+        check_types(Model.__init__, locals())
         self.cfg: CfgNode = model_config(source, needs_weights=False)
         self.trainer: DefaultTrainer | None = None
         self._device = device
-        self._threshold: Thresholds = None
+        self._threshold: Thresholds | str | Path = None
         if device is not None:
             self.cfg.MODEL.DEVICE = device
         _set(self.cfg, options)
 
     def train(
         self,
-        data: str | Sequence[str] | None = None,
+        data: Data | None = None,
         *,
-        test: str | Sequence[str] | None = None,
-        resume: bool | str = False,
+        test: Data | None = None,
+        resume: bool | str | Path = False,
         options: Options | None = None,
         **others: Any,
     ) -> Mapping[str, Any] | None:
@@ -97,9 +101,10 @@ class Model:
         Raises:
             UserError: if the configuration or the data do not fit.
         """
-        _refuse(self.train, others)
+        _refuse(Model.train, others)
+        check_types(Model.train, locals())
         if data is not None:
-            if _is_path(data) or (isinstance(data, str) and test is None):
+            if _is_path(data) or (isinstance(data, str | os.PathLike) and test is None):
                 data, own_test, _ = find_sets(str(data))
                 test = own_test if test is None else test
             _set(self.cfg, {"DATASETS.TRAIN": _names(data), "DATASETS.TEST": _names(test or ())})
@@ -109,7 +114,7 @@ class Model:
         _set(self.cfg, options)
         # The trainer derives values in its config, such as the number of classes.
         self.trainer = DefaultTrainer(copy.deepcopy(self.cfg))
-        self.trainer.resume_or_load(resume=resume)
+        self.trainer.resume_or_load(str(resume) if isinstance(resume, os.PathLike) else resume)
         results = self.trainer.train()
         weights = self.trainer.checkpointer.get_checkpoint_file()
         self.cfg = copy.deepcopy(self.trainer.cfg)
@@ -119,7 +124,7 @@ class Model:
 
     def evaluate(
         self,
-        data: str | Sequence[str] | None = None,
+        data: Data | None = None,
         *,
         options: Options | None = None,
         **others: Any,
@@ -137,7 +142,8 @@ class Model:
         Raises:
             UserError: if there are no data or no weights.
         """
-        _refuse(self.evaluate, others)
+        _refuse(Model.evaluate, others)
+        check_types(Model.evaluate, locals())
         cfg = copy.deepcopy(self._trained())
         if _is_path(data):
             data = find_sets(str(data)).test
@@ -147,7 +153,7 @@ class Model:
         return evaluate_checkpoint(cfg)
 
     def predict(
-        self, image: Any, *, threshold: Thresholds = None, **options: Any
+        self, image: Any, *, threshold: Thresholds | str | Path = None, **options: Any
     ) -> Result | list[Result]:
         """Predict one image or a list of images; for folders and videos there is `stream`.
 
@@ -159,12 +165,17 @@ class Model:
         Raises:
             UserError: if there are no weights, or an image cannot be read.
         """
-        _refuse(self.predict, options, Predictor.__call__)
+        _refuse(Model.predict, options, Predictor.__call__)
+        check_types(Model.predict, locals())
         found: Result | list[Result] = self._predictor_with(threshold)(image, **options)
         return found
 
     def stream(
-        self, images: Any, *, threshold: Thresholds = None, **options: Any
+        self,
+        images: Iterable[Any] | str | Path | int,
+        *,
+        threshold: Thresholds | str | Path = None,
+        **options: Any,
     ) -> Iterator[Result]:
         """Predict any number of images, one after the other.
 
@@ -177,10 +188,11 @@ class Model:
         Raises:
             UserError: if there are no weights, or an image cannot be read.
         """
-        _refuse(self.stream, options, Predictor.stream)
+        _refuse(Model.stream, options, Predictor.stream)
+        check_types(Model.stream, locals())
         return self._predictor_with(threshold).stream(images, **options)
 
-    def export(self, output: str, *, to: str = "onnx", **options: Any) -> dict[str, Any]:
+    def export(self, output: str | Path, *, to: str = "onnx", **options: Any) -> dict[str, Any]:
         """Write the present weights as a file for another library, and prove it.
 
         Args:
@@ -194,7 +206,7 @@ class Model:
         Raises:
             UserError: if there are no weights, or the model cannot be exported.
         """
-        _refuse(self.export, options, export_model)
+        _refuse(Model.export, options, export_model)
         return export_model(self._trained(), output, to=to, **options)
 
     @cached_property
@@ -202,7 +214,7 @@ class Model:
         """The present weights as a `Predictor`, with the threshold of the last prediction."""
         return Predictor(self._trained(), device=self._device, threshold=self._threshold)
 
-    def _predictor_with(self, threshold: Thresholds) -> Predictor:
+    def _predictor_with(self, threshold: Thresholds | str | Path) -> Predictor:
         if threshold != self._threshold:
             self._threshold = threshold
             self.__dict__.pop("predictor", None)
@@ -247,18 +259,18 @@ def _refuse(
         raise InputTypeError(text)
 
 
-def _is_path(data: str | Sequence[str] | None) -> bool:
+def _is_path(data: Data | None) -> bool:
     """Whether it is a folder or file rather than a dataset string or a name."""
-    return isinstance(data, str) and Path(data).exists()
+    return isinstance(data, str | os.PathLike) and Path(data).exists()
 
 
-def _names(data: str | Sequence[str]) -> tuple[str, ...]:
-    return (data,) if isinstance(data, str) else tuple(data)
+def _names(data: Data) -> tuple[str, ...]:
+    return (str(data),) if isinstance(data, str | os.PathLike) else tuple(map(str, data))
 
 
 def _set(cfg: CfgNode, options: Options | None) -> None:
     for key, value in (options or {}).items():
-        cfg.merge_from_list([key, value])
+        cfg.merge_from_list([key, value], origin="code")
 
 
 def _free_classes(cfg: CfgNode) -> None:

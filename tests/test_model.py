@@ -167,3 +167,34 @@ def test_argument_of_another_library_is_answered_with_its_name_here(call, why):
     with pytest.raises(InputTypeError, match=why) as caught:
         call(model)
     assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda m: m.train(5), r"Model.train\(\): data is 5 \(int\), expected a text or a path or"),
+        (lambda m: m.train("x", test={"x"}), r"test is \{'x'\} \(set\), expected"),
+        (lambda m: m.evaluate(options=["SEED", 3]), r"options is .* expected a dict or None"),
+        (lambda m: m.predict("a.jpg", threshold=[0.3]), "threshold is .* a number or a dict or"),
+        (lambda m: m.stream(0.5), "images is 0.5 .* expected a list or a text"),
+        (
+            lambda m: m.export(5),
+            r"export_model\(\): output is 5 \(int\), expected a text or a path",
+        ),
+        (lambda m: d2lite.Model(m.cfg, device=0), r"Model\(\): device is 0 .*a text or None"),
+    ],
+)
+def test_argument_of_another_type_is_answered_with_what_is_expected(call, why):
+    model = d2lite.Model("quick_start", options={"MODEL.WEIGHTS": "some.pth"})
+    with pytest.raises(InputTypeError, match=why):
+        call(model)
+
+
+def test_paths_are_taken_where_their_texts_are(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("d2lite.model.evaluate_checkpoint", seen.append)
+    model = d2lite.Model("quick_start", options={"MODEL.WEIGHTS": "some.pth"})
+    coco(tmp_path / "labels.json")
+    model.evaluate(tmp_path)
+    model.evaluate(str(tmp_path))
+    assert seen[0] == seen[1]

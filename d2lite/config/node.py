@@ -259,7 +259,8 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         pairs: list[tuple[str, Any]] = []
         for key, value in zip(map(str, cfg_list[::2]), cfg_list[1::2], strict=True):
             section, name = self._section_of(key)
-            target, content = (section or {}).get(name), _literal(value)
+            target = None if section is None else section.get(name)
+            content = _literal(value)
             if isinstance(target, CfgNode) and isinstance(content, Mapping):
                 pairs += _flatten(content, target, f"{key}.")
             else:

@@ -16,6 +16,7 @@ from d2lite.config import CfgNode
 from d2lite.data.dataset_mapper import build_augmentation
 from d2lite.engine import DefaultPredictor, DefaultTrainer
 from d2lite.engine.defaults import require_test_sets
+from d2lite.utils.argument_types import check_types
 from d2lite.utils.errors import ExportError, MissingPackageError
 from d2lite.utils.file_io import atomic_write, make_folder, whole_files
 
@@ -66,7 +67,7 @@ def export_model(
     half: bool = False,
     int8: str | None = None,
     method: str = "tracing",
-    sample_image: str | None = None,
+    sample_image: str | Path | None = None,
     run_eval: bool = False,
 ) -> dict[str, Any]:
     """Write a model as a file that takes 8-bit images and gives results, and prove it.
@@ -94,6 +95,7 @@ def export_model(
         UserError: if a dataset is not there, or the folder cannot be written.
         MissingPackageError: if a package of the format is not installed.
     """
+    check_types(export_model, locals())
     _check_options(to, with_runner=with_runner, half=half, int8=bool(int8))
     if num_images < 1:
         raise ExportError(f"--num-images is {num_images}; the proof needs 1 or more.")
@@ -112,7 +114,7 @@ def export_model(
     cfg, model = predictor.cfg, predictor.model
     if to == "torchscript":
         path = folder / "model.ts"
-        sample = sample_image or str(images[1][0]["file_name"])
+        sample = str(sample_image or images[1][0]["file_name"])
         exported: nn.Module = export_torchscript(cfg, model, path, method, sample)
     else:
         path = folder / _FILES[to][0]

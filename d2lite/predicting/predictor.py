@@ -18,6 +18,7 @@ from d2lite.data import Metadata
 from d2lite.data.images.image_io import convert_image_to_rgb
 from d2lite.engine import DefaultPredictor
 from d2lite.engine.resuming import DRAWING_KEYS, facts_of_weights
+from d2lite.utils.argument_types import check_types
 from d2lite.utils.env import resolve_device
 from d2lite.utils.errors import ArgumentError, DataError, MissingFileError
 
@@ -87,6 +88,7 @@ class Predictor:
         Raises:
             UserError: if the model cannot be found, read or built.
         """
+        check_types(Predictor.__init__, locals())
         if array_format not in ("BGR", "RGB"):
             raise ArgumentError(f"array_format is {array_format!r}; choose 'BGR' or 'RGB'.")
         if batch_size < 1:
@@ -180,6 +182,7 @@ class Predictor:
         Yields:
             The result of each image, in their order.
         """
+        check_types(Predictor.stream, locals())
         waiting: list[tuple[Any, np.ndarray, dict[str, Any]]] = []
         if isinstance(images, str | Path | int):
             images = images_of([str(images)])

@@ -30,14 +30,9 @@ def threshold_array(
     Raises:
         ConfigError: if a class is unknown, or a threshold is not in [0, 1].
     """
-    by_name = dict(threshold) if isinstance(threshold, Mapping) else {}
-    overall = default if threshold is None or by_name else threshold
-    overall = default if isinstance(overall, Mapping) else overall
-    for name, value in {"": overall, **by_name}.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
-            of = f" of {name!r}" if name else ""
-            raise ConfigError(f"The threshold{of} is {value!r}; it must be a number from 0 to 1.")
-        if name and name not in class_names:
+    overall, by_name = _checked(threshold, default)
+    for name in by_name:
+        if name not in class_names:
             raise ConfigError(
                 f"A threshold is given for {name!r}, which is not a class of the model. It has: "
                 f"{', '.join(class_names) or 'no known classes'}."
@@ -54,10 +49,23 @@ def threshold_array(
 
 
 def lowest_of(threshold: Thresholds, default: float = DEFAULT_THRESHOLD) -> float:
-    """The lowest score that counts for any class."""
-    if isinstance(threshold, Mapping):
-        return min([default, *threshold.values()])
-    return default if threshold is None else threshold
+    """The lowest score that counts for any class.
+
+    Raises:
+        ConfigError: if a threshold is not in [0, 1].
+    """
+    overall, by_name = _checked(threshold, default)
+    return min([overall, *by_name.values()])
+
+
+def _checked(threshold: Thresholds, default: float) -> tuple[float, dict[str, float]]:
+    """The threshold of all classes, and those by name."""
+    by_name = dict(threshold) if isinstance(threshold, Mapping) else {}
+    overall = default if threshold is None or isinstance(threshold, Mapping) else threshold
+    for of, value in [("", overall), *((f" of {name!r}", by_name[name]) for name in by_name)]:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+            raise ConfigError(f"The threshold{of} is {value!r}; it must be a number from 0 to 1.")
+    return overall, by_name
 
 
 def read_thresholds(path: str | Path) -> dict[str, float]:

@@ -38,6 +38,8 @@ def find_sets(subject: str) -> TrainAndTest:
         MissingFileError: if it is a path, and nothing is there.
         DataError: if no layout fits the folder.
     """
+    if not subject:
+        raise MissingFileError("The data are an empty word; name a folder, a file or a dataset.")
     path = subject.removeprefix("auto:")
     if not is_there(path):
         return _named(subject)

@@ -205,6 +205,7 @@ def test_names_of_keypoints_and_stuff_come_with_the_checkpoint(checkpoint, tmp_p
     [
         ({"dog": 0.5}, "'dog', which is not a class.*circle, square"),
         ({"star": 1.5}, "of 'star' is 1.5"),
+        ({"star": "low"}, "of 'star' is 'low'; it must be a number"),
         (-0.1, "is -0.1"),
     ],
 )

@@ -67,6 +67,8 @@ def test_a_string_of_one_set_is_trained_on_alone():
 def test_what_is_not_data_is_named(folder):
     with pytest.raises(MissingFileError, match="no/photos: there is no such folder"):
         find_sets("no/photos")
+    with pytest.raises(MissingFileError, match="empty word"):
+        find_sets("")
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="in no layout"):
         find_sets("empty")
