@@ -1,8 +1,11 @@
 """What several tests of the data floor need."""
 
+import json
+
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from tests.data.spec_files import picture
 
 
 @pytest.fixture
@@ -16,3 +19,21 @@ def own_folders(monkeypatch, tmp_path):
     for faults, names in zip((DatasetCatalog, MetadataCatalog), before, strict=True):
         for name in set(faults.list()) - names:
             faults.remove(name)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A function that writes files, of text or JSON, and images of 40 x 20 for names of images."""
+    home = tmp_path / "work" / "set"
+
+    def write(files):
+        for name, content in files.items():
+            path = home / name
+            if content is None:
+                picture(path, size=(40, 20))
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return home
+
+    return write

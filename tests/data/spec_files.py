@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
-from d2lite.structures import Boxes, Instances
+from d2lite.data.records.faults import collecting_faults
+from d2lite.structures import Boxes, BoxMode, Instances
 
 SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 8.0, 2.0, 8.0]
 
@@ -99,3 +101,20 @@ def detections(image_id, classes):
     instances.scores = torch.full((len(classes),), 0.9)
     instances.pred_classes = torch.tensor(classes)
     return [{"image_id": image_id}], [{"instances": instances}]
+
+
+def objects(string):
+    """(class, xyxy, has a mask) of each object, whose images are all there."""
+    with collecting_faults() as faults:
+        records = DatasetCatalog.get(string)
+    assert not {"missing_image", "malformed", "unknown_category"} & faults.counts.keys()
+    for record in records:
+        with Image.open(record["file_name"]) as image:
+            assert image.size == (record["width"], record["height"])
+    names = MetadataCatalog.get(string).thing_classes
+    found = [obj for record in records for obj in record["annotations"]]
+    boxes = [BoxMode.convert(list(o["bbox"]), o["bbox_mode"], BoxMode.XYXY_ABS) for o in found]
+    return [
+        (names[obj["category_id"]], np.round(box).tolist(), "segmentation" in obj)
+        for obj, box in zip(found, boxes, strict=True)
+    ]

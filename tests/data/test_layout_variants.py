@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import logging
 
 import numpy as np
@@ -11,9 +10,8 @@ from PIL import Image
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.records.faults import collecting_faults
-from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
-from tests.data.spec_files import picture
+from tests.data.spec_files import objects
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -21,41 +19,6 @@ LINE = "0 0.5 0.5 0.4 0.4\n"
 YAML = "train: images\nval: images\nnames: [cat]\n"
 RECTANGLE = {"x": 5, "y": 10, "width": 25, "height": 40, "rotation": 0}
 SIZE = {"original_width": 40, "original_height": 20}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A function that writes files, of text or JSON, and images of 40 x 20 for names of images."""
-    home = tmp_path / "work" / "set"
-
-    def write(files):
-        for name, content in files.items():
-            path = home / name
-            if content is None:
-                picture(path, size=(40, 20))
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return home
-
-    return write
-
-
-def objects(string):
-    """(class, xyxy, has a mask) of each object, whose images are all there."""
-    with collecting_faults() as faults:
-        records = DatasetCatalog.get(string)
-    assert not {"missing_image", "malformed", "unknown_category"} & faults.counts.keys()
-    for record in records:
-        with Image.open(record["file_name"]) as image:
-            assert image.size == (record["width"], record["height"])
-    names = MetadataCatalog.get(string).thing_classes
-    found = [obj for record in records for obj in record["annotations"]]
-    boxes = [BoxMode.convert(list(o["bbox"]), o["bbox_mode"], BoxMode.XYXY_ABS) for o in found]
-    return [
-        (names[obj["category_id"]], np.round(box).tolist(), "segmentation" in obj)
-        for obj, box in zip(found, boxes, strict=True)
-    ]
 
 
 YOLO_BOX = [("cat", [12, 6, 28, 14], False)]

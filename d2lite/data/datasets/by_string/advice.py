@@ -8,6 +8,7 @@ from pathlib import Path
 from d2lite.data.datasets.image_finder import IMAGE_ENDINGS, is_leftover
 
 from .file_kinds import json_kind, xml_kind
+from .text_boxes import is_icdar
 
 # So many files are looked at.
 _MAX_FILES = 5000
@@ -23,7 +24,9 @@ _BY_ENDING = {
     ".parquet": "Name the folder as hf:DIR.",
     ".mat": "Files of Matlab are not read: convert them to COCO.",
     ".lst": "RecordIO files of MXNet are not read: export as COCO.",
-    ".txt": "If the .txt files are labels of YOLO, add classes.txt, a name of a class a line.",
+    ".arrow": "If datasets of Hugging Face wrote the .arrow files (save_to_disk), name their "
+    "folder as hf:DIR; else export as COCO.",
+    ".datum": "Datumaro's binary files are not read: export as datumaro or coco.",
     ".json": "The .json files have neither the keys of COCO nor those of another tool that is "
     "known: export as COCO.",
     ".xml": "The .xml files are not of Pascal VOC or CVAT: export as COCO or Pascal VOC.",
@@ -35,7 +38,22 @@ _BY_ENDING = {
 _TABLES = (
     (("annotation_id", "annotator"), "is Label Studio's CSV: export its JSON."),
     (("Pixel Value",), "names the classes of maps, which are not read: export COCO Segmentation."),
+    (("MaskPath",), "lists images of masks, which are not read: name the table of the boxes."),
 )
+
+# Beginnings of the names of COCO's files that have no objects -> what they are.
+_COCO_WITHOUT_OBJECTS = {
+    "captions": "has captions alone: name the file of the instances",
+    "image_info": "lists images without labels: name images:DIR to predict on them",
+    "panoptic": "has no segments: export panoptic annotations again, or COCO instances",
+}
+
+# A folder of masks -> what to do, where nothing else is known.
+_MASK_FOLDERS = {
+    "SegmentationObject": "Masks of Pascal VOC (SegmentationObject) are not read: export COCO.",
+    "instances": "Masks of MOTS or KITTI (instances/) are not read: export COCO.",
+    "instance": "Masks of KITTI (instance/) are not read: export COCO.",
+}
 
 # Keys that tell the files of a tool whose own format is not read -> what to do.
 _OTHER_TOOLS = {
@@ -85,11 +103,8 @@ def other_tool(path: Path) -> str:
 def file_advice(path: Path) -> str:
     """What to do about one file, if it is known; begins with a blank."""
     ending = path.suffix.lower()
-    if ending == ".txt" and _begins_with_numbers(path):
-        return (
-            f" {path.name} has numbers with commas between them, as MOT and VisDrone have of "
-            "videos, which is not read: convert it to COCO or YOLO."
-        )
+    if ending == ".txt":
+        return _text_advice(path)
     if path.name in ("metadata.jsonl", "metadata.csv"):
         return f" {path.name} is of Hugging Face: name its folder or the one above as hf:DIR."
     if ending == ".xml" and xml_kind(path) == "voc":
@@ -103,7 +118,11 @@ def file_advice(path: Path) -> str:
         return next((f" {path.name} {text}" for text in found), "")
     if ending not in _JSON_ENDINGS:
         return f" {_BY_ENDING[ending]}" if ending in _ARCHIVES else ""
-    if kind := json_kind(path):
+    kind = json_kind(path)
+    others = (why for name, why in _COCO_WITHOUT_OBJECTS.items() if path.stem.startswith(name))
+    if kind == "coco" and (why := next(others, "")):
+        return f" {path.name} {why}."
+    if kind:
         return f" {path.name} is read when it is named itself: {kind}:{path}."
     tool = other_tool(path)
     if not tool and _has_scores(path):
@@ -141,15 +160,38 @@ def only_images(folder: Path) -> bool:
     return bool(endings) and endings <= set(IMAGE_ENDINGS)
 
 
+def brush_masks(folder: Path) -> str:
+    """What to do about a folder with Label Studio's export of brushes; "" for any other."""
+    if not any(re.match(r"task-\d+-annotation-", path.name) for path in _files(folder)):
+        return ""
+    return (
+        "The images task-... are masks as Label Studio exports them, which do not say whose they "
+        "are: export its JSON"
+    )
+
+
 def _files(folder: Path) -> list[Path]:
     below = (p for p in folder.rglob("*") if not is_leftover(p) and p.is_file())
     return list(islice(below, _MAX_FILES))
 
 
-def _begins_with_numbers(path: Path) -> bool:
+def _text_advice(path: Path) -> str:
+    """What to do about a text file, by its name and first line."""
     with path.open("rb") as stream:
         line = stream.readline(_HEAD_BYTES).strip()
-    return re.fullmatch(rb"-?[\d.]+(,-?[\d.]+){5,9},?", line) is not None
+    if is_icdar(path):
+        return (
+            f" {path.name} looks like ICDAR's, which has texts and no classes, and is not read: "
+            "convert it to COCO or YOLO with one class."
+        )
+    if re.fullmatch(rb"-?[\d.]+(,-?[\d.]+){5,9},?", line):
+        return (
+            f" {path.name} has numbers with commas between them, as MOT and VisDrone have of "
+            "videos, which is not read: convert it to COCO or YOLO."
+        )
+    if re.fullmatch(rb"\d+(\s+-?[\d.e-]+){4,}", line):
+        return " If the .txt files are labels of YOLO, add classes.txt, a name of a class a line."
+    return ""
 
 
 def advice(folder: Path) -> str:
@@ -171,7 +213,9 @@ def advice(folder: Path) -> str:
             f" Its images are all in {places}, as masks and maps of classes are; the images that "
             "they belong to are missing."
         )
+    folders = {part for path in files for part in path.relative_to(folder).parts[:-1]}
     files = [path for path in files if path.suffix.lower() in _PEEKED][:_MAX_PEEKS]
     hints = [text.strip() for path in files if (text := file_advice(path))][:1]
     hints = hints or [text for ending, text in _BY_ENDING.items() if ending in endings]
+    hints = hints or [text for name, text in _MASK_FOLDERS.items() if name in folders]
     return " ".join(["", f"Its files are {listed}.", *hints[:2]])

@@ -9,7 +9,7 @@ from pathlib import Path
 from d2lite.utils.errors import DataError
 from d2lite.utils.logger import log_first_n
 
-from .advice import advice, file_advice, maps_alone, only_images
+from .advice import advice, brush_masks, file_advice, maps_alone, only_images
 from .cvat import cvat_subsets
 from .file_kinds import csv_kind, json_kind, visible, visible_below, xml_kind
 from .hugging_face import hugging_face_tables
@@ -63,7 +63,7 @@ def recognise(folder: Path) -> Splits:
             f"{_KNOWN}. Name it by its own kind, or name the folder."
         )
     if only_images(folder) and not maps_alone(folder):
-        fix = (
+        fix = brush_masks(folder) or (
             f"Name {folder.parent}, which has them"
             if is_recognised(folder.parent)
             else "Export the labels into it as well, as COCO or YOLO where the tool can "

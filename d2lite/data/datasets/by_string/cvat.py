@@ -1,7 +1,8 @@
 """CVAT's own formats: "CVAT for images" and "CVAT for video", one annotations.xml.
 
 Boxes, polygons, ellipses, masks and skeletons become objects; a box's rotation is in degrees,
-clockwise about its centre. Of a video, each frame in which a track is visible counts.
+clockwise about its centre. Shapes of one group and label are one object, as in CVAT's own export to
+COCO. Of a video, each frame in which a track is visible counts.
 """
 
 import re
@@ -19,6 +20,7 @@ from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
+from .parts import join_parts
 from .source import find_path
 
 # Shapes without an area, which detection has no use for.
@@ -86,7 +88,8 @@ class CvatSource(EntrySource):
         entry = Entry(name, size=size)
         for place, child in enumerate(node):
             where = f"{self.file}: image {name}, shape {place}"
-            entry.shapes += _shapes(child, child.get("label", ""), where, size, faults)
+            entry.shapes += _shapes(child, child, where, size, faults)
+        entry.shapes = join_parts(entry.shapes)
         return entry
 
     def _frames(self, root: ElementTree.Element, faults: FaultLog) -> list[Entry]:
@@ -103,11 +106,10 @@ class CvatSource(EntrySource):
                 if node.get("outside") == "1":
                     continue
                 where = f"{self.file}: track {track.get('id')}, frame {frame}"
-                label = track.get("label", "")
-                frames[frame] += _shapes(node, label, where, (height, width), faults)
+                frames[frame] += _shapes(node, track, where, (height, width), faults)
         deleted = {_whole(node.text) for node in root.iterfind("./meta//deleted_frames/*")}
         return [
-            Entry(f"frame_{frame:06d}", shapes, size=(height, width))
+            Entry(f"frame_{frame:06d}", join_parts(shapes), size=(height, width))
             for frame, shapes in sorted(frames.items())
             if frame not in deleted
         ]
@@ -129,9 +131,14 @@ def _whole(text: str | None) -> int:
 
 
 def _shapes(
-    node: ElementTree.Element, label: str, where: str, size: tuple[int, int], faults: FaultLog
+    node: ElementTree.Element,
+    owner: ElementTree.Element,
+    where: str,
+    size: tuple[int, int],
+    faults: FaultLog,
 ) -> Iterator[Shape]:
-    """The object of an XML element, if it is one."""
+    """The object of an XML element, if it is one; its owner has the label and the group."""
+    label = owner.get("label", "")
     try:
         if node.tag in _NO_AREA:
             if node.tag != "tag":
@@ -139,6 +146,7 @@ def _shapes(
         elif node.tag in ("box", "polygon", "ellipse", "mask", "skeleton"):
             shape = _READERS[node.tag](node, size)
             shape.label, shape.where = label, where
+            shape.group = _whole(owner.get("group_id"))
             yield shape
     except MALFORMED as err:
         yield Shape(label, where=f"{where} ({err})", fault="malformed")

@@ -11,6 +11,7 @@ from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
+from .parts import join_parts
 from .source import find_path
 
 _NO_AREA = {"label", "caption", "polyline", "feature_vector", "cuboid_3d", "cuboid_2d", "tabular"}
@@ -74,8 +75,6 @@ class DatumaroSource(EntrySource):
         name = str(image.get("path") or item.get("id"))
         size = image.get("size")
         entry = Entry(name, size=(int(size[0]), int(size[1])) if size else None)
-        # A box, polygons and points of one group are one object.
-        parts: dict[tuple[int, str], Shape] = {}
         for place, annotation in enumerate(item.get("annotations") or ()):
             where = f"{self.file}: item {item.get('id')}, annotation {place}"
             kind = str(annotation.get("type")) if isinstance(annotation, dict) else ""
@@ -88,14 +87,12 @@ class DatumaroSource(EntrySource):
                 number = int(annotation["label_id"])
                 shape.label = self._labels[number]
                 shape.is_crowd = bool((annotation.get("attributes") or {}).get("is_crowd"))
-                group = int(annotation.get("group") or 0)
+                shape.group = int(annotation.get("group") or 0)
             except MALFORMED as err:
-                shape, group = Shape("", where=f"{where} ({err})", fault="malformed"), 0
+                shape = Shape("", where=f"{where} ({err})", fault="malformed")
             shape.where = shape.where or where
-            first = parts.get((group, shape.label)) if group else None
-            if first is None or not _join(first, shape):
-                entry.shapes.append(shape)
-                parts[group, shape.label] = shape
+            entry.shapes.append(shape)
+        entry.shapes = join_parts(entry.shapes)
         return entry
 
     def _shape(self, kind: str, annotation: dict[str, Any]) -> Shape:
@@ -129,17 +126,3 @@ class DatumaroSource(EntrySource):
             places = zip(names, values[0::2], values[1::2], visible, strict=False)
             return Shape("", keypoints={name: (x, y, int(v)) for name, x, y, v in places})
         raise ValueError(f"a shape of type {kind!r}")
-
-
-def _join(first: Shape, part: Shape) -> bool:
-    """Add a part to the object that it belongs to; False where both have the same part."""
-    has_both = any(
-        getattr(first, name) and getattr(part, name) for name in ("box", "mask", "keypoints")
-    )
-    if has_both or first.fault or part.fault or (first.mask and part.polygons):
-        return False
-    first.box = first.box or part.box
-    first.mask = first.mask or part.mask
-    first.polygons += part.polygons
-    first.keypoints |= part.keypoints
-    return True

@@ -40,6 +40,7 @@ class Shape:
         is_crowd: whether it stands for a group of objects.
         where: the place in the file, for messages.
         fault: kind of `FAULTS` where it cannot be used.
+        group: what `join_parts` makes one object of; 0 for an object of its own.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Shape:
     is_crowd: bool = False
     where: str = ""
     fault: str = ""
+    group: int = 0
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """COCO's panoptic format: a JSON of segments and a folder of PNGs; its things are the objects."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from d2lite.utils.errors import DataError, UserError
 from .coco import folders_around
 from .entries import MALFORMED, Entry, EntrySource, Shape
 from .source import find_path
+
+logger = logging.getLogger(__name__)
 
 
 class PanopticSource(EntrySource):
@@ -43,7 +46,7 @@ class PanopticSource(EntrySource):
         self._things: list[str] = []
 
     def class_names(self) -> Sequence[str]:
-        """The categories that are things; all where the file does not tell them from stuff."""
+        """The categories that are things; all where none is one, or nothing says it."""
         return self._things
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
@@ -52,6 +55,9 @@ class PanopticSource(EntrySource):
         known = coco_categories(content, self.file)
         entries = {as_id(c["id"]): c for c in content["categories"]}
         things = {n: name for n, name in known.items() if entries[n].get("isthing", 1)}
+        if not things:  # Datumaro marks all of them as stuff
+            logger.info("%s marks no category as a thing; all are taken for things.", self.file)
+            things = known
         self._things = list(things.values())
         images = {as_id(image.get("id")): image for image in content.get("images", ())}
 

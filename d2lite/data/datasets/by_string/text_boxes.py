@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from d2lite.data.datasets.image_finder import IMAGE_ENDINGS
 from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
 from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError
@@ -21,12 +22,14 @@ LABEL_FOLDERS = {
 }
 # KITTI marks regions that nobody has looked at.
 _IGNORED = "DontCare"
+_FACE = "face"  # the class of WIDER FACE
 
 
 def label_folder(folder: Path, kind: str) -> Path | None:
     """The folder of the text files of a layout, if its first line is of this layout."""
     for name in (*LABEL_FOLDERS[kind], "."):
-        for file in islice(visible(folder / name, "*.txt"), 20):
+        files = (path for path in visible(folder / name, "*.txt") if not is_icdar(path))
+        for file in islice(files, 20):
             lines = [words for line in _lines(file) if (words := _words(line))]
             lines = [words for words in lines if ":" not in words[0]]
             if lines:
@@ -51,6 +54,11 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_icdar(file: Path) -> bool:
+    """Whether a name is that of ICDAR's lists, whose lines end in a text and not in a class."""
+    return file.stem.startswith(("gt_", "res_"))
 
 
 def _fits_kitti(words: list[str]) -> bool:
@@ -213,31 +221,43 @@ class WiderFaceSource(EntrySource):
         super().__init__(file, images)
 
     def class_names(self) -> list[str]:
-        """One class."""
-        return ["face"]
+        """One class, unless the lines name their own."""
+        return sorted(self.labels()) or [_FACE]
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images in the order of the list; boxes marked invalid are left out."""
-        every = [(i, line) for i, line in enumerate(_lines(self.file), 1) if line.strip()]
-        lines = iter(every)
+        every = [(i, line.strip()) for i, line in enumerate(_lines(self.file), 1) if line.strip()]
         entries = []
-        for number, name in lines:
+        every.reverse()
+        while every:
+            number, name = every.pop()
             if _is_zeros(name):
                 continue  # what an image without a face has in place of a box, or has not
-            entry = Entry(name.strip())
+            entry = Entry(name)
             try:
-                count = int(next(lines)[1])
-                for _ in range(count):
-                    number, line = next(lines)
-                    x, y, w, h, *facts = (float(word) for word in line.split())
-                    is_invalid = len(facts) > 3 and facts[3] == 1
-                    if not is_invalid:
-                        where = f"{self.file}, line {number}"
-                        entry.shapes.append(Shape("face", [x, y, x + w, y + h], where=where))
-            except (StopIteration, ValueError) as err:
+                # Datumaro writes no number for an image without a box.
+                is_empty = not every or every[-1][1].lower().endswith(IMAGE_ENDINGS)
+                for _ in range(0 if is_empty else int(every.pop()[1])):
+                    number, line = every.pop()
+                    entry.shapes += _face(line, f"{self.file}, line {number}")
+            except (IndexError, ValueError) as err:
                 raise DataError(
                     f"{self.file}, line {number}: not a list of WIDER FACE: expected the name of "
                     f"an image, the number of boxes, and a line 'x y w h ...' for each ({err})."
                 ) from err
             entries.append(entry)
         return entries
+
+
+def _face(line: str, where: str) -> list[Shape]:
+    """The box of "x y w h blur expression illumination invalid ..."; none where it is invalid.
+
+    Datumaro writes the name of a class after the size.
+    """
+    words = line.split()
+    x, y, w, h = (float(word) for word in words[:4])
+    label = [word for word in words[4:] if not _is_number(word)]
+    facts = [float(word) for word in words[4:] if _is_number(word)]
+    is_invalid = len(facts) > 3 and facts[3] == 1
+    shape = Shape(" ".join(label) or _FACE, [x, y, x + w, y + h], where=where)
+    return [] if is_invalid else [shape]
