@@ -21,7 +21,12 @@ from d2lite.utils.file_io import atomic_write
 
 from .coco_ground_truth import check_ground_truth, coco_ground_truth, index_coco
 from .coco_inputs import plain_image_id, readable
-from .coco_results import explain_poor_results, instances_to_coco_json, without_classes
+from .coco_results import (
+    explain_poor_results,
+    instances_to_coco_json,
+    last_of_each_image,
+    without_classes,
+)
 from .coco_scoring import (
     COCOevalMaxDets,
     CocoScores,
@@ -196,7 +201,8 @@ class COCOEvaluator(DatasetEvaluator):
         parts = gather_parts(own, distributed=self._distributed)
         if parts is None:
             return {}
-        predictions = [prediction for part, _ in parts for prediction in part]
+        gathered = [prediction for part, _ in parts for prediction in part]
+        predictions = last_of_each_image(gathered, self._dataset_name)
         self._seen_tasks = set().union(*(tasks for _, tasks in parts))
         self._results = {}
         if self._output_dir is not None:
@@ -253,11 +259,12 @@ class COCOEvaluator(DatasetEvaluator):
         if not self._do_evaluation:
             self._logger.info("The dataset has no annotations: results were saved, not scored.")
             return
+        asked = None if img_ids is None else set(img_ids)
         reasons = explain_poor_results(
             results,
-            num_images=len(predictions),
+            predicted_images=[prediction["image_id"] for prediction in predictions],
             num_unknown_class=num_unknown,
-            gt_images=dataset["images"],
+            gt_images=[i for i in dataset["images"] if asked is None or i["id"] in asked],
             gt_category_ids=(a["category_id"] for a in dataset["annotations"]),
         )
         if reasons:

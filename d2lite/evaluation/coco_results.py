@@ -1,12 +1,15 @@
-"""Instances -> COCO result dicts, and why a set of predictions scores nothing."""
+"""Instances -> COCO result dicts, and why a set of predictions scores little or nothing."""
 
-from collections.abc import Collection, Iterable
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from d2lite.structures import BoxMode, Instances
 from d2lite.structures.masks import rle
+
+logger = logging.getLogger(__name__)
 
 
 def instances_to_coco_json(instances: Instances, img_id: int | str) -> list[dict[str, Any]]:
@@ -63,16 +66,16 @@ def _keypoint_rows(keypoints: torch.Tensor) -> list[list[float]]:
 def explain_poor_results(
     results: Collection[dict[str, Any]],
     *,
-    num_images: int,
+    predicted_images: Collection[Any],
     num_unknown_class: int,
     gt_images: Iterable[dict[str, Any]],
     gt_category_ids: Iterable[Any],
 ) -> str | None:
-    """Say why predictions cannot score, if something is plainly wrong with them.
+    """Say why predictions score too low, if something is plainly wrong with them.
 
     Args:
         results: COCO result dicts, after classes out of range were taken out.
-        num_images: how many images the model saw.
+        predicted_images: ids of the images that the model saw.
         num_unknown_class: predictions whose class number the dataset does not have.
         gt_images: COCO's image dicts of the ground truth.
         gt_category_ids: of the categories that have ground truth.
@@ -81,6 +84,7 @@ def explain_poor_results(
         The reasons, or None where predictions and ground truth fit each other.
     """
     reasons = []
+    num_images = len(predicted_images)
     if num_images == 0:
         reasons.append("no image was processed: is the dataset or the data loader empty?")
     if num_unknown_class:
@@ -90,6 +94,13 @@ def explain_poor_results(
         )
     known_images = {image["id"]: image for image in gt_images}
     known_categories = set(gt_category_ids)
+    missed = known_images.keys() - set(predicted_images)
+    if 0 < len(missed) < len(known_images):
+        reasons.append(
+            f"{len(missed)} of the {len(known_images)} images were not predicted, for instance "
+            f"{min(missed, key=str)!r}, so their objects count as missed. Predict all images, or "
+            "score some alone by evaluate(img_ids=...)."
+        )
     if num_images and not known_categories:
         reasons.append("the dataset has no annotation to compare with, so AP is undefined (nan).")
     if num_images and not results and not num_unknown_class:
@@ -99,28 +110,58 @@ def explain_poor_results(
             "short training lower it, or train on."
         )
     if results:
-        first = next(iter(results))
-        image = known_images.get(first["image_id"], {})
-        size, mask = [image.get("height"), image.get("width")], first.get("segmentation")
-        if isinstance(mask, dict) and None not in size and list(mask["size"]) != size:
-            reasons.append(
-                "predicted masks have another size than their images (height and width "
-                f"{list(mask['size'])}, image {first['image_id']!r} has {size}), so "
-                "none can match; scale them to the image, as detector_postprocess does."
-            )
-        if not any(r["image_id"] in known_images for r in results):
-            reasons.append(
-                "no predicted image id is in the ground truth, for instance "
-                f"{first['image_id']!r}: are images and annotations of one dataset?"
-            )
-        elif known_categories and not any(r["category_id"] in known_categories for r in results):
-            predicted = sorted({r["category_id"] for r in results})[:5]
-            reasons.append(
-                f"predicted categories (ids {predicted} ...) and those with ground truth (ids "
-                f"{sorted(known_categories)[:5]} ...) have none in common: does the order of "
-                "classes fit the model?"
-            )
+        reasons += _misfits(results, known_images, known_categories)
     return " Also: ".join(reasons) or None
+
+
+def _misfits(
+    results: Collection[dict[str, Any]],
+    images: Mapping[Any, dict[str, Any]],
+    category_ids: Collection[Any],
+) -> Iterator[str]:
+    """What of predictions is not as in the ground truth: sizes, images, categories."""
+    first = next(iter(results))
+    image = images.get(first["image_id"], {})
+    size, mask = [image.get("height"), image.get("width")], first.get("segmentation")
+    if isinstance(mask, dict) and None not in size and list(mask["size"]) != size:
+        yield (
+            "predicted masks have another size than their images (height and width "
+            f"{list(mask['size'])}, image {first['image_id']!r} has {size}), so "
+            "none can match; scale them to the image, as detector_postprocess does."
+        )
+    if not any(r["image_id"] in images for r in results):
+        yield (
+            "no predicted image id is in the ground truth, for instance "
+            f"{first['image_id']!r}: are images and annotations of one dataset?"
+        )
+    elif category_ids and not any(r["category_id"] in category_ids for r in results):
+        predicted = sorted({r["category_id"] for r in results})[:5]
+        yield (
+            f"predicted categories (ids {predicted} ...) and those with ground truth (ids "
+            f"{sorted(category_ids)[:5]} ...) have none in common: does the order of "
+            "classes fit the model?"
+        )
+
+
+def last_of_each_image(
+    predictions: Sequence[dict[str, Any]], dataset_name: str
+) -> list[dict[str, Any]]:
+    """One prediction of an image, as the objects of a second one would count as false.
+
+    Args:
+        predictions: with "image_id".
+        dataset_name: for the warning, where an image was predicted again.
+    """
+    last = {prediction["image_id"]: prediction for prediction in predictions}
+    if len(last) < len(predictions):
+        logger.warning(
+            "Evaluation of '%s': %d predictions are of images that were predicted again, and only "
+            "the last one of an image counts. A data loader that repeats images does this, and "
+            "process() after other predictions without reset().",
+            dataset_name,
+            len(predictions) - len(last),
+        )
+    return list(last.values())
 
 
 def without_classes(prediction: dict[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,27 @@ def test_no_image_at_all_gives_ap_0_and_says_why(dataset, caplog):
     assert "no image was processed" in caplog.text
 
 
+def test_image_predicted_again_counts_once(dataset, caplog):
+    """Samplers that give each process equally many images repeat some of them."""
+    evaluator = COCOEvaluator(dataset)
+    feed(evaluator, {**_perfect(), 7: instances_of([((0, 0, 5, 5), 0)])})
+    assert "predicted again" not in caplog.text
+    for image_id in (7, 7):
+        evaluator.process([{"image_id": image_id}], [{"instances": instances_of(PERFECT[7])}])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+    assert "2 predictions are of images that were predicted again" in caplog.text
+
+
+def test_images_that_were_not_predicted_are_counted(dataset, caplog):
+    evaluator = COCOEvaluator(dataset)
+    results = feed(evaluator, {7: instances_of(PERFECT[7])})
+    assert results["bbox"]["AP-dog"] == pytest.approx(100 * 51 / 101)
+    assert "2 of the 3 images were not predicted, for instance 8, so their objects" in caplog.text
+    caplog.clear()
+    assert evaluator.evaluate(img_ids=[7])["bbox"]["AP-dog"] == pytest.approx(100)
+    assert "not predicted" not in caplog.text
+
+
 def test_class_out_of_range_is_left_out_and_told(dataset, caplog):
     outputs = _perfect()
     outputs[8] = instances_of([((5, 5, 30, 40), 17)])

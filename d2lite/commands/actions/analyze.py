@@ -71,7 +71,7 @@ def _analysed(path: Path, truth: Mapping[str, Any], args: argparse.Namespace) ->
     results = read_results(path)
     reasons = explain_poor_results(
         results,
-        num_images=len(truth["images"]),
+        predicted_images=[image["id"] for image in truth["images"]],
         num_unknown_class=0,
         gt_images=truth["images"],
         gt_category_ids=(a.get("category_id") for a in truth["annotations"]),
