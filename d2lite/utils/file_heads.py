@@ -7,6 +7,7 @@ _LFS_POINTER = b"version https://git-lfs"
 _WEB_PAGE = (b"<!doctype html", b"<html")
 # The containers in which telephones write photographs, after four bytes of a length.
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
+_AVIF = (b"ftypavif", b"ftypavis")
 _HEAD_BYTES = 64
 
 
@@ -35,4 +36,6 @@ def hint_on_content(content: bytes) -> str:
         return " It is a web page: its address is not that of the file, or asks for a login."
     if head[4:12] in _HEIC:
         return " It is a HEIC photograph, which is not read: convert it to JPEG."
+    if head[4:12] in _AVIF:
+        return " It is an AVIF photograph: if it is whole, `pip install 'Pillow>=11.3'` reads it."
     return ""

@@ -353,6 +353,8 @@ def test_brush_stroke_decodes_to_what_was_packed():
         brush_mask(pack_bits(pixels.ravel().tolist()), 5, 5)
     with pytest.raises(ValueError, match="ends early"):
         brush_mask(pack_bits(pixels.ravel().tolist())[:100], H, W)
+    with pytest.raises(ValueError, match="range"):
+        brush_mask([-1, *pack_bits(pixels.ravel().tolist())[1:]], H, W)
 
 
 def _label_studio_objects(tmp_path, content):

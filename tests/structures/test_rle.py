@@ -37,6 +37,13 @@ def test_counts_as_a_list_are_read_as_those_that_are_compressed():
     assert rle.box_xywh(code) == [2, 1, 5, 3]
 
 
+@pytest.mark.parametrize("counts", [[-5, 59], np.array([-5, 59]), [2**32 + 54]])
+def test_counts_that_are_no_lengths_of_runs_are_refused(counts):
+    """They are taken modulo 2**32, by numpy 1 always and by numpy 2 where they come as an array."""
+    with pytest.raises(ValueError, match="not lengths of runs"):
+        rle.compressed({"size": [6, 9], "counts": counts})
+
+
 def test_an_empty_mask_has_no_area_and_a_box_of_zeros():
     code = rle.encode(MASKS[1])
     assert rle.area(code) == 0

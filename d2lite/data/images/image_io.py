@@ -164,6 +164,9 @@ def _decode(
                 raise OSError("PostScript is a program, which is not run to see its picture")
             # Before the tag is asked for: loading turns TIFFs itself and drops their tag.
             image.load()
+            if image.format == "PNG" and image.mode == "I":
+                # Old versions of Pillow give sixteen bits as 32.
+                return image.convert("I;16"), _orientation(image)
             return image, _orientation(image)
     except Image.DecompressionBombError as err:
         raise DataError(

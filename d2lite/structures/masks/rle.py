@@ -150,7 +150,11 @@ def compressed(code: RLE) -> RLE:
         if not raw or raw.translate(None, _CHARACTERS) or (raw[-1] - 48) & 32:
             raise ValueError("The counts of a mask are not compressed lengths of runs.")
         return code
-    code = {"size": code["size"], "counts": list(counts)}
+    runs = list(counts)
+    if runs and not (min(runs) >= 0 and max(runs) < 2**32):
+        # numpy 1, and numpy 2 where they come as an array, would take them modulo 2**32.
+        raise ValueError("The counts of a mask are not lengths of runs.")
+    code = {"size": code["size"], "counts": runs}
     packed: RLE = coco_mask.frPyObjects(code, *code["size"])
     return packed
 

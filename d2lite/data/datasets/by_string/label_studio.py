@@ -236,9 +236,11 @@ def brush_mask(packed: list[int], height: int, width: int) -> np.ndarray:
         (height, width) bool.
 
     Raises:
-        ValueError: if the code is not of this size, or ends early.
+        ValueError: if the code is not of this size, ends early, or has no bytes.
+        TypeError: if it has other things than whole numbers.
     """
-    bits = np.unpackbits(np.asarray(packed, np.uint8))
+    # Not an array of the numbers: numpy 1 takes -1 for 255.
+    bits = np.unpackbits(np.frombuffer(bytearray(iter(packed)), np.uint8))
     place = 0
 
     def take(count: int) -> int:
