@@ -94,7 +94,7 @@ def draw_svg(chart: Chart) -> str:
     settings |= {"font.family": "sans-serif", "font.size": 9, "text.parse_math": False}
     with mpl.rc_context(settings), warnings.catch_warnings():
         # The browser draws the texts, with its own fonts.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure = Figure(figsize=(4.7, 3.4), layout="constrained")
         axes = figure.add_subplot()
         for number, line in enumerate(chart.lines):
