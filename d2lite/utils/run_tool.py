@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from .errors import MissingFileError, RunInterrupted, UserError
+from .errors import MissingFileError, OutputError, RunInterrupted, UserError
 from .failure_log import log_failure
 from .interrupts import INTERRUPTED, handle_interrupts
 from .logger import log_file_path
@@ -53,7 +53,12 @@ def _require_working_folder() -> None:
     """End before torch is loaded, which ends a program without a word where there is none."""
     try:
         os.getcwd()
+        os.stat(os.path.join(os.curdir, os.curdir))
     except FileNotFoundError as error:
         raise MissingFileError(
             "The current folder was deleted. Go to another one (`cd`) and start again."
+        ) from error
+    except PermissionError as error:
+        raise OutputError(
+            "This user may not enter the current folder. Go to another one (`cd`) and start again."
         ) from error

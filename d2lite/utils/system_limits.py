@@ -35,8 +35,9 @@ _ADVICE = {
     errno.ENOMEM: _MEMORY,
     errno.EAGAIN: _PROCESSES,
 }
-# How torch's C++ and Python's threads say it, in a RuntimeError.
+# How torch's C++, Python's threads and the loader of libraries say it.
 _OUT_OF_MEMORY = (
+    "failed to map segment from shared object",
     *("can't allocate memory", "not enough memory", "std::bad_alloc"),
     "could not create a primitive",  # oneDNN
 )
@@ -80,4 +81,6 @@ def _of_system(error: BaseException) -> OSError | None:
 
 
 def _says(error: BaseException, *texts: str) -> bool:
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    return isinstance(error, RuntimeError | ImportError) and any(
+        text in str(error) for text in texts
+    )

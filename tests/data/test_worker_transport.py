@@ -64,14 +64,53 @@ def test_little_shared_memory_is_named_with_the_option_of_a_container(monkeypatc
     assert worker_transport.lack_of_means() == ""
 
 
-def test_process_that_may_open_no_more_files_says_what_to_raise():
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), r"Too many.*ulimit -n"),
+        (OSError(errno.EAGAIN, "Try again"), r"ulimit -u"),
+        (RuntimeError("can't start new thread"), r"new thread.*ulimit -u"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "Workers need /dev/shm"),
+        (OSError(errno.EROFS, "Read-only file system"), "Workers need /dev/shm"),
+    ],
+)
+def test_machine_that_refuses_workers_is_told_with_what_to_raise(error, words):
     with (
-        pytest.raises(StateError, match=r"2 workers.*ulimit -n.*NUM_WORKERS 0"),
+        pytest.raises(StateError, match=rf"2 workers.*{words}.*NUM_WORKERS 0"),
         worker_transport.naming_the_limit(2),
     ):
-        raise OSError(errno.EMFILE, "Too many open files")
-    with pytest.raises(PermissionError), worker_transport.naming_the_limit(2):
-        raise PermissionError(errno.EACCES, "no")
+        raise error
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no", "a file"), RuntimeError()])
+def test_other_errors_at_the_start_of_workers_stay(error):
+    with pytest.raises(type(error)), worker_transport.naming_the_limit(2):
+        raise error
+
+
+class NoThread:
+    def __init__(self, **_):
+        pass
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+
+def begin_without_threads():
+    worker_signals.threading.Thread = NoThread
+    worker_signals.leave_signals_to_parent()
+    time.sleep(60)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="no thread watches the parent")
+def test_worker_that_may_start_no_thread_ends():
+    """With SIGTERM blocked and nobody to wait for it, the program never ended."""
+    worker = multiprocessing.get_context("fork").Process(target=begin_without_threads, daemon=True)
+    worker.start()
+    worker.join(20)
+    code = worker.exitcode
+    worker.kill()
+    assert code == 1
 
 
 def test_workers_deliver_where_few_files_may_be_open():

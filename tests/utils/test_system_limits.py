@@ -31,6 +31,10 @@ def of_system(number, name="some/file"):
             RuntimeError("DefaultCPUAllocator: can't allocate memory"),
             "The memory is not",
         ),
+        (
+            ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+            "The memory is not",
+        ),
         (RuntimeError("can't start new thread"), "No further thread can be started."),
     ],
 )
@@ -79,3 +83,14 @@ def test_deleted_working_folder_is_named_before_anything_is_loaded(tmp_path, mon
         run_tool(lambda: pytest.fail("it began"))
     assert end.value.code == 2
     assert "The current folder was deleted" in capsys.readouterr().err
+
+
+def test_working_folder_of_another_user_is_named_before_anything_is_read(monkeypatch, capsys):
+    def refuse(path):
+        raise of_system(errno.EACCES, path)
+
+    monkeypatch.setattr("os.stat", refuse)  # root may enter every folder
+    with pytest.raises(SystemExit) as end:
+        run_tool(lambda: pytest.fail("it began"))
+    assert end.value.code == 2
+    assert "may not enter the current folder" in capsys.readouterr().err

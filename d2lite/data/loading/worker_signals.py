@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 
 # Seconds between two looks at the parent.
@@ -27,7 +28,13 @@ def leave_signals_to_parent() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     parent = multiprocessing.parent_process()
     number = os.getppid() if parent is None or parent.pid is None else parent.pid
-    threading.Thread(target=_obey_parent, args=(number,), daemon=True).start()
+    try:
+        threading.Thread(target=_obey_parent, args=(number,), daemon=True).start()
+    except RuntimeError as error:
+        # No thread would send batches, either, and SIGTERM, which ends a worker, stays blocked.
+        sys.stderr.write(f"A worker of the data loader ends: {error} (`ulimit -u`).\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def _obey_parent(parent: int) -> None:

@@ -8,7 +8,6 @@ thread that nobody waits for, so that the training would wait for ever.
 import errno
 import functools
 import logging
-import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -27,6 +26,17 @@ logger = logging.getLogger(__name__)
 _SHARED_MEMORY = "/dev/shm"
 _LEAST_MEMORY = 512 * 2**20
 _LEAST_FILES = 256
+_FILES = "Raise the limit with 'ulimit -n 4096'"
+_PROCESSES = "Raise the limit of processes and threads (`ulimit -u`, the container's)"
+# Workers share semaphores, which are files there.
+_SEMAPHORES = f"Workers need {_SHARED_MEMORY}: let this user write there"
+_ADVICE = {
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.EAGAIN: _PROCESSES,
+    **dict.fromkeys((errno.ENOENT, errno.EACCES, errno.EROFS, errno.ENOSPC), _SEMAPHORES),
+    errno.ENOMEM: "Free some memory",
+}
 
 
 class PackedBatch:
@@ -68,18 +78,26 @@ def log_pipes(reason: str) -> None:
 
 @contextmanager
 def naming_the_limit(num_workers: int) -> Iterator[None]:
-    """Replace the error of a process that may open no more files by one that says what to raise.
+    """Replace the error of a machine that refuses worker processes by one that says what to raise.
 
     Raises:
         StateError: in place of that error.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
+    except (OSError, RuntimeError) as error:
+        advice = _advice(error)
+        if not advice:
             raise
         raise StateError(
             f"The {num_workers} workers of a data loader cannot be started: "
-            f"{os.strerror(error.errno).lower()}. Raise the limit with 'ulimit -n 4096', or set "
+            f"{getattr(error, 'strerror', None) or error}. {advice}, or set "
             "DATALOADER.NUM_WORKERS 0."
         ) from error
+
+
+def _advice(error: OSError | RuntimeError) -> str:
+    """What to raise where workers could not be started; "" for an error of another kind."""
+    if isinstance(error, OSError):  # of a file that has a name, it is not a semaphore's
+        return "" if error.filename else _ADVICE.get(error.errno or 0, "")
+    return _PROCESSES if "can't start new thread" in str(error) else ""

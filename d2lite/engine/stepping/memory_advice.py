@@ -90,8 +90,9 @@ def dead_worker_advice() -> Iterator[None]:
                 time.sleep(_NOTICE_SECONDS)
         raise DataError(
             f"A worker process of the data loader was killed: {_first_sentence(error)} The system "
-            "usually does that when its memory, or the shared memory /dev/shm, is full. Lower "
-            "DATALOADER.NUM_WORKERS or DATALOADER.PREFETCH, then continue with --resume."
+            "usually does that when its memory, or the shared memory /dev/shm, is full, or threads "
+            "may not be started (`ulimit -u`). Lower DATALOADER.NUM_WORKERS or "
+            "DATALOADER.PREFETCH, then continue with --resume."
         ) from error
 
 
