@@ -1,12 +1,14 @@
 """What other tools' own writers make of a set: read as it was, or refused with what to do."""
 
+import io
 import json
+import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from d2lite.data import DatasetCatalog
+from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.utils.errors import DataError
 from tests.data.spec_files import objects
 
@@ -91,6 +93,71 @@ def test_panoptic_file_without_a_thing_has_all_segments_as_objects(folder):
     assert objects(f"auto:{home}@train") == [("cat", [2, 2, 12, 10], True)]
 
 
+OBJECTS = {"bbox": [[2, 2, 10, 8]], "categories": ["cat"]}
+ROW = json.dumps({"file_name": "a.jpg", "objects": OBJECTS})
+
+
+@pytest.mark.parametrize("place", ["", "train/", "validation/"])
+def test_images_with_a_metadata_jsonl_of_hugging_face_are_recognised(folder, monkeypatch, place):
+    pytest.importorskip("datasets")
+    home = folder({f"{place}a.jpg": None, f"{place}metadata.jsonl": ROW})
+    monkeypatch.setenv("D2LITE_CACHE", str(home.parent / "cache"))
+    split = "@val" if place == "validation/" else ""
+    assert objects(f"auto:{home}{split}") == [("cat", [2, 2, 12, 10], False)]
+
+
+@pytest.mark.parametrize("has_splits", [True, False])
+def test_what_save_to_disk_of_hugging_face_wrote_is_recognised(folder, monkeypatch, has_splits):
+    datasets = pytest.importorskip("datasets")
+    home = folder({"a.jpg": None})
+    monkeypatch.setenv("D2LITE_CACHE", str(home.parent / "cache"))
+    row = {"image": str(home / "a.jpg"), "objects": OBJECTS}
+    rows = datasets.Dataset.from_list([row]).cast_column("image", datasets.Image())
+    saved = datasets.DatasetDict(train=rows, validation=rows) if has_splits else rows
+    saved.save_to_disk(str(home / "saved"))
+    for split in ("@train", "@val") if has_splits else ("",):
+        assert objects(f"auto:{home / 'saved'}{split}") == [("cat", [2, 2, 12, 10], False)]
+
+
+def shard(path, label):
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 20)).save(stream, "PNG")
+    sizes = {"width": 40, "height": 20}
+    text = json.dumps({**sizes, "annotations": [{"category": label, "bbox": [2, 2, 10, 8]}]})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in (("a.png", stream.getvalue()), ("a.json", text.encode())):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("name", ["{}-{:04d}.tar", "{}/shard-{:04d}.tar"])
+def test_shards_of_webdataset_are_recognised_by_split(tmp_path, name):
+    home = tmp_path / "work/w"
+    for split, labels in {"train": ("cat", "dog"), "val": ("cat",)}.items():
+        for number, label in enumerate(labels):
+            shard(home / name.format(split, number), label)
+    assert labels_of("auto:w@train") == ["cat", "dog"]
+    assert labels_of("auto:w@val") == ["cat"]
+
+
+def test_shards_of_no_split_one_shard_and_a_pattern(tmp_path):
+    for number, label in enumerate(("cat", "dog")):
+        shard(tmp_path / f"work/w/s{number}.tar", label)
+    assert labels_of("auto:w") == labels_of("wds:w/s*.tar") == ["cat", "dog"]
+    assert labels_of("auto:w/s1.tar") == ["dog"]
+    with tarfile.open(tmp_path / "work/w/other.tar", "w") as archive:
+        archive.add(__file__, "a.py")
+    with pytest.raises(DataError, match="no kind that auto: knows"):
+        DatasetCatalog.get("auto:w/other.tar")
+
+
+def labels_of(string):
+    names = MetadataCatalog.get(string).thing_classes
+    return [names[o["category_id"]] for r in DatasetCatalog.get(string) for o in r["annotations"]]
+
+
 COCO = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}
 
 
@@ -104,7 +171,7 @@ COCO = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categor
     ({"SegmentationObject/a.txt": ""}, "Masks of Pascal VOC"),
     ({"train/instance/a.txt": "", "label_colors.txt": "0 0 0 cat\n"}, "Masks of KITTI"),
     ({"task-1-annotation-1-by-1-label-cat-0.png": None}, "Label Studio exports them"),
-    ({"datum-0.arrow": ""}, "as hf:DIR; else export as COCO"),
+    ({"datum-0.arrow": ""}, "what save_to_disk of Hugging Face wrote"),
     ({"a.datum": ""}, "export as datumaro or coco"),
     ({"x.txt": "0 0.5 0.5 0.1 0.1\n"}, "add classes.txt"),
 ])  # fmt: skip

@@ -223,7 +223,7 @@ def test_label_studio_without_objects_says_why(home, task, why):
 @pytest.mark.parametrize(("files", "why"), [
     ({"x.csv": "image,id,label,annotator,annotation_id\n"}, "Label Studio's CSV: export its JSON"),
     ({"train/_classes.csv": "Pixel Value, Class\n0, background\n"}, "COCO Segmentation"),
-    ({"train/metadata.jsonl": '{"file_name": "a.jpg", "objects": {"bbox": []}}'}, "hf:DIR"),
+    ({"train/metadata.jsonl": '{"file_name": "a.jpg", "text": "a cat"}'}, "hf:DIR"),
     ({"x.json": '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]'},
      "predictions in the form of COCO's results"),
     ({"annotation.odgt": '{"ID": "a", "gtboxes": [{"fbox": [1, 2, 3, 4]}]}'}, "CrowdHuman"),

@@ -24,8 +24,8 @@ _BY_ENDING = {
     ".parquet": "Name the folder as hf:DIR.",
     ".mat": "Files of Matlab are not read: convert them to COCO.",
     ".lst": "RecordIO files of MXNet are not read: export as COCO.",
-    ".arrow": "If datasets of Hugging Face wrote the .arrow files (save_to_disk), name their "
-    "folder as hf:DIR; else export as COCO.",
+    ".arrow": "Arrow files are read with what save_to_disk of Hugging Face wrote beside them: name "
+    "its folder, or export as COCO.",
     ".datum": "Datumaro's binary files are not read: export as datumaro or coco.",
     ".json": "The .json files have neither the keys of COCO nor those of another tool that is "
     "known: export as COCO.",
@@ -106,7 +106,10 @@ def file_advice(path: Path) -> str:
     if ending == ".txt":
         return _text_advice(path)
     if path.name in ("metadata.jsonl", "metadata.csv"):
-        return f" {path.name} is of Hugging Face: name its folder or the one above as hf:DIR."
+        return (
+            f" {path.name} is of Hugging Face: if it has 'objects' with boxes, name its folder or "
+            "the one above as hf:DIR."
+        )
     if ending == ".xml" and xml_kind(path) == "voc":
         return (
             f" {path.name} is of Pascal VOC: name the folder that holds it, as voc:{path.parent}."

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,9 @@ from d2lite.utils.logger import log_first_n
 from .advice import advice, brush_masks, file_advice, maps_alone, only_images
 from .cvat import cvat_subsets
 from .file_kinds import csv_kind, json_kind, visible, visible_below, xml_kind
-from .hugging_face import hugging_face_tables
+from .hugging_face_files import hugging_face_splits
+from .named_splits import by_split, one_file, split_named
+from .shards import is_shard, shard_patterns
 from .splits import SAME_SPLIT, UNSPLIT, WHOLE, Found, Splits
 from .supervisely import supervisely_datasets
 from .text_boxes import LABEL_FOLDERS, label_folder, widerface_files
@@ -23,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 # COCO's files of other tasks are in the same folder.
 _OTHER_TASKS = ("captions", "panoptic", "stuff", "image_info")
-_SPLIT_IN_NAME = re.compile(
-    r"(?<![a-z])(trainval|train|training|valid|validation|val|testing|test)(?![a-z])"
-)
 
 _KNOWN = (
     "COCO (annotations/*.json, *.json or one in each split's folder), its panoptic JSON, YOLO "
@@ -33,7 +31,7 @@ _KNOWN = (
     "JPEGImages, or an .xml beside each image), LabelMe (a .json beside each image), CVAT "
     "(annotations.xml), VIA, Create ML, Datumaro, Label Studio's JSON, Supervisely, tables of "
     "boxes in CSV, DOTA (labelTxt), KITTI (label_2), VisDrone, WIDER FACE, .parquet files of "
-    "Hugging Face"
+    "Hugging Face and what its save_to_disk wrote, .tar files of WebDataset"
 )
 
 
@@ -93,6 +91,8 @@ def _one_named(path: Path) -> Splits:
         return {SAME_SPLIT.get(name, name): Found(kind, path, name) for name in splits}
     if kind == "cvat":
         return _cvat_parts(path)
+    if ending == ".tar" and is_shard(path):
+        kind = "wds"
     # One file of these is one image.
     return {WHOLE: Found(kind, path)} if kind not in ("", "voc", "labelme") else {}
 
@@ -113,34 +113,6 @@ def _first_fit(folder: Path) -> Splits:
     return _first_fit(inside[0]) if len(inside) == 1 and inside[0].is_dir() else {}
 
 
-def _split_named(text: str) -> str:
-    match = _SPLIT_IN_NAME.search(re.sub(r"[\d_]+", " ", text.lower()))
-    return SAME_SPLIT.get(match[1], match[1]) if match else WHOLE
-
-
-def _subfolders(folder: Path) -> dict[str, Path]:
-    """Subfolders that have a split's name."""
-    inside = [p for p in visible(folder) if p.is_dir()]
-    return {
-        split: p for p in inside if (split := _split_named(p.name)) != WHOLE and p.name.isalpha()
-    }
-
-
-def _by_split(folder: Path, find: Callable[[Path], Found | None]) -> Splits:
-    """What is found in each split's folder, or in the folder itself."""
-    found = {split: find(path) for split, path in _subfolders(folder).items()}
-    splits = {split: where for split, where in found.items() if where is not None}
-    if splits:
-        return splits
-    whole = find(folder)
-    if whole is not None:
-        return {WHOLE: whole}
-    for path in filter(Path.is_dir, visible(folder)):  # as VisDrone2019-DET-train
-        if (split := _split_named(path.name)) != WHOLE and (inside := find(path)):
-            splits.setdefault(split, inside)
-    return splits
-
-
 def _json_files(folder: Path, kind: str) -> list[Path]:
     files = visible(folder, "*.json")
     others = () if kind == "panoptic" else _OTHER_TASKS
@@ -152,7 +124,7 @@ def _roboflow(folder: Path) -> Splits:
         path = place / "_annotations.coco.json"
         return Found("coco", path, str(place)) if path.is_file() else None
 
-    return _by_split(folder, find)
+    return by_split(folder, find)
 
 
 def _coco(folder: Path) -> Splits:
@@ -161,7 +133,7 @@ def _coco(folder: Path) -> Splits:
         splits: Splits = {}
         # Instances before keypoints, which are a part of them.
         for path in sorted(_json_files(home, "coco"), key=lambda p: not _is_instances(p)):
-            split = _split_named(path.stem)
+            split = split_named(path.stem)
             if split in splits:
                 logger.info(
                     "%s: %s is taken and %s left out; name it by coco: if it is the right one.",
@@ -177,7 +149,7 @@ def _coco(folder: Path) -> Splits:
         files = _json_files(place, "coco") or _json_files(place / "annotations", "coco")
         return Found("coco", files[0]) if files else None
 
-    return _by_split(folder, find)
+    return by_split(folder, find)
 
 
 def _is_instances(path: Path) -> bool:
@@ -201,7 +173,7 @@ def _voc(folder: Path) -> Splits:
     found = unlisted_voc(folder)
     if "" in found:
         return {WHOLE: Found("voc", folder)}
-    named = {_split_named(name): name for name in found if name.isalpha()}
+    named = {split_named(name): name for name in found if name.isalpha()}
     return {split: Found("voc", folder, name) for split, name in named.items() if split != WHOLE}
 
 
@@ -210,28 +182,11 @@ def _labelme(folder: Path) -> Splits:
         files = visible_below(place, ".json")
         return Found("labelme", place) if any(json_kind(p) == "labelme" for p in files) else None
 
-    return _by_split(folder, find)
-
-
-def _one_file(kind: str, files: Callable[[Path], list[Path]]) -> Callable[[Path], Splits]:
-    """A layout of one label file: in each split's folder, or several whose names say the split."""
-
-    def find(place: Path) -> Found | None:
-        inside = files(place)
-        return Found(kind, inside[0]) if inside else None
-
-    def layout(folder: Path) -> Splits:
-        splits: Splits = {}
-        for home in (folder / "annotations", folder):
-            for path in files(home):
-                splits.setdefault(_split_named(path.stem), Found(kind, path))
-        return splits or _by_split(folder, find)
-
-    return layout
+    return by_split(folder, find)
 
 
 def _one_json(kind: str) -> Callable[[Path], Splits]:
-    return _one_file(kind, lambda place: _json_files(place, kind))
+    return one_file(kind, lambda place: _json_files(place, kind))
 
 
 def _cvat_files(place: Path) -> list[Path]:
@@ -239,7 +194,7 @@ def _cvat_files(place: Path) -> list[Path]:
 
 
 def _cvat(folder: Path) -> Splits:
-    splits = _one_file("cvat", _cvat_files)(folder)
+    splits = one_file("cvat", _cvat_files)(folder)
     return _cvat_parts(splits[WHOLE].path) if set(splits) == {WHOLE} else splits
 
 
@@ -263,14 +218,14 @@ def _table(folder: Path) -> Splits:
     here: Splits = {}
     for home in (folder, folder / "annotations", folder / "labels"):
         for kind, path in tables(home):
-            here.setdefault(_split_named(path.stem), Found(kind, path))
-    return here or _by_split(folder, find)
+            here.setdefault(split_named(path.stem), Found(kind, path))
+    return here or by_split(folder, find)
 
 
 def _supervisely(folder: Path) -> Splits:
     splits: Splits = {}
     for name in supervisely_datasets(folder):
-        splits.setdefault(_split_named(name), Found("supervisely", folder, name or None))
+        splits.setdefault(split_named(name), Found("supervisely", folder, name or None))
     if len(splits) == 1 and WHOLE in splits:
         return {WHOLE: Found("supervisely", folder)}
     return splits
@@ -280,11 +235,19 @@ def _text(kind: str) -> Callable[[Path], Splits]:
     def find(place: Path) -> Found | None:
         return Found(kind, place) if label_folder(place, kind) else None
 
-    return lambda folder: _by_split(folder, find)
+    return lambda folder: by_split(folder, find)
 
 
-def _parquet(folder: Path) -> Splits:
-    return {SAME_SPLIT.get(s, s): Found("hf", folder, s) for s in hugging_face_tables(folder)}
+def _hugging_face(folder: Path) -> Splits:
+    return {SAME_SPLIT.get(s, s): Found("hf", folder, s) for s in hugging_face_splits(folder)}
+
+
+def _shards(folder: Path) -> Splits:
+    def find(place: Path) -> Found | None:
+        return Found("wds", place) if any(map(is_shard, visible(place, "*.tar"))) else None
+
+    here = {split: Found("wds", path) for split, path in shard_patterns(folder).items()}
+    return here or by_split(folder, find)
 
 
 def _widerface(folder: Path) -> Splits:
@@ -307,5 +270,6 @@ _LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _table,
     _widerface,
     *map(_text, LABEL_FOLDERS),
-    _parquet,
+    _hugging_face,
+    _shards,
 )

@@ -7,7 +7,6 @@ drawing read files as they do of every other set.
 
 import hashlib
 import io
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from d2lite.utils.errors import ConfigError, DataError, MissingFileError, Missin
 from d2lite.utils.file_io import cache_dir
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
-from .file_kinds import visible_below
+from .hugging_face_files import OBJECT_KEYS, hugging_face_tables
 from .kept_images import kept_image
 from .source import find_path, is_there
 
@@ -33,11 +32,9 @@ BOX_KINDS = ("xywh", "xyxy")
 """What the four numbers of a box are, in pixels."""
 
 _IMAGE_KEYS = ("image", "img", "picture")
-_OBJECT_KEYS = ("objects", "annotations", "faces")
 _BOX_KEYS = ("bbox", "bboxes", "boxes", "box")
 _CLASS_KEYS = ("category", "categories", "label", "labels", "class", "category_id", "name")
 _MASK_KEYS = ("segmentation", "segmentations", "mask", "masks", "polygon", "polygons")
-_SPLITS = ("train", "validation", "valid", "val", "test")
 _SAME_SPLIT = {"val": "validation", "valid": "validation"}
 # From this share of boxes beyond their image on, the boxes are not what they are taken for.
 _MAX_SHARE_BEYOND = 0.1
@@ -63,7 +60,7 @@ class HuggingFaceSource(EntrySource):
         self._rows, self._boxes = rows, boxes
         features = rows.features or dict.fromkeys(next(iter(rows), {}))
         self._image = next((key for key in _IMAGE_KEYS if key in features), "")
-        self._objects = next((key for key in _OBJECT_KEYS if key in features), "")
+        self._objects = next((key for key in OBJECT_KEYS if key in features), "")
         if not self._image or not self._objects:
             raise ConfigError(
                 f"{where} has the columns {', '.join(features)}; expected 'image', and 'objects' "
@@ -244,17 +241,6 @@ def _load(package: Any, path: str) -> Any:
         split: package.Dataset.from_parquet(list(map(str, files)), cache_dir=cache)
         for split, files in tables.items()
     }
-
-
-def hugging_face_tables(folder: Path) -> dict[str, list[Path]]:
-    """Split -> the .parquet files of a folder; "train" where their names say none."""
-    splits: dict[str, list[Path]] = {}
-    for table in [folder] if folder.is_file() else visible_below(folder, ".parquet"):
-        # train-00000-of-00002.parquet, or train/0000.parquet.
-        names = (re.split("[-_.]", table.stem)[0], table.parent.name)
-        split = next((name for name in names if name in _SPLITS), "train")
-        splits.setdefault(split, []).append(table)
-    return splits
 
 
 def register_hugging_face(name: str, rows: Any, *, boxes: str = "xywh") -> None:

@@ -10,6 +10,8 @@ import logging
 import re
 import tarfile
 from collections.abc import Iterator
+from itertools import islice
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,15 @@ from d2lite.utils.file_io import PathManager
 from d2lite.utils.tar_members import member_address
 
 from .entries import MALFORMED, Entry, EntrySource, Shape
+from .file_kinds import visible
+from .named_splits import split_named
 from .source import find_path
+from .splits import WHOLE
 
 logger = logging.getLogger(__name__)
 
+# So many members of an archive show what it holds.
+_NUM_PROBES = 20
 # shard-{0000..0127}.tar, as WebDataset writes it.
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -44,8 +51,9 @@ class ShardSource(EntrySource):
         """Find the archives.
 
         Args:
-            path: one archive, a folder of them, or names with a range, as in
-                train-{0000..0127}.tar; archives may be at addresses.
+            path: one archive, a folder of them, names with a range, as in
+                train-{0000..0127}.tar, or a pattern, as in train-*.tar; archives may be at
+                addresses, except for folders and patterns.
         """
         self._shards = _expanded(path)
         first = self._shards[0]
@@ -99,6 +107,31 @@ class ShardSource(EntrySource):
         return Entry(member.name, shapes, place, size)
 
 
+def is_shard(file: Path) -> bool:
+    """Whether a file is a tar archive that begins with images and JSON files."""
+    try:
+        with tarfile.open(file, "r:") as archive:
+            names = [member.name for member in islice(archive, _NUM_PROBES)]
+    except (tarfile.TarError, OSError, EOFError):
+        return False
+    return any(n.endswith(".json") for n in names) and any(map(has_image_ending, names))
+
+
+def shard_patterns(folder: Path) -> dict[str, Path]:
+    """Pattern of each split's shards in a folder; one of all where their names say no split."""
+    groups: dict[str, list[Path]] = {}
+    for file in filter(is_shard, visible(folder, "*.tar")):
+        groups.setdefault(split_named(file.stem), []).append(file)
+    if WHOLE in groups:
+        return {WHOLE: folder}
+    found = {}
+    for split, files in groups.items():
+        begin = commonprefix([file.stem for file in files])  # noqa: RUF071 (names, not paths)
+        if split_named(begin) == split:
+            found[split] = files[0] if len(files) == 1 else folder / f"{begin}*.tar"
+    return found
+
+
 def _expanded(path: str) -> list[str]:
     found = _RANGE.search(path)
     if found is not None:
@@ -108,10 +141,11 @@ def _expanded(path: str) -> list[str]:
         return [one for name in names for one in _expanded(name)]
     if "://" in path:
         return [path]
-    place = find_path(path)
+    folder, _, pattern = path.rpartition("/")
+    place = find_path(folder or ".") if "*" in pattern else find_path(path)
     if place.is_file():
         return [str(place)]
-    shards = sorted(map(str, place.glob("*.tar")))
+    shards = sorted(map(str, place.glob(pattern if "*" in pattern else "*.tar")))
     if not shards:
         raise MissingFileError(f"{place} has no .tar file; wds: reads shards of WebDataset.")
     return shards
