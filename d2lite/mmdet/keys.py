@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from d2lite.utils.errors import ConfigError
 
-from .dense import dense_keys, retinanet_keys
+from .dense_keys import dense_keys
 from .parts import (
     Keys,
     Part,
@@ -26,6 +26,7 @@ from .parts import (
     weight_keys,
 )
 from .query_keys import detr_keys, mask2former_keys, solov2_keys
+from .retinanet_keys import retinanet_keys
 from .ssd_keys import ssd_keys
 from .training import training_keys
 from .yolo_keys import yolov3_keys, yolox_keys
