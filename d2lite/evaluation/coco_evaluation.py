@@ -31,10 +31,9 @@ from .coco_scoring import (
     COCOevalMaxDets,
     CocoScores,
     _evaluate_predictions_on_coco,
-    detection_limits,
-    limits_for,
     score_coco,
 )
+from .detection_limits import detection_limits, limits_for
 from .evaluator import DatasetEvaluator
 from .fast_eval_api import COCOeval_opt
 from .gathering import gather_parts

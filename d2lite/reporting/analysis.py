@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from pycocotools import cocoeval
 
-from d2lite.evaluation.coco_scoring import DEFAULT_MAX_DETS, CocoScores, score_coco
+from d2lite.evaluation.coco_scoring import CocoScores, score_coco
+from d2lite.evaluation.detection_limits import DEFAULT_MAX_DETS
 
 from .bootstrap import (
     DEFAULT_RESAMPLES,

@@ -17,7 +17,7 @@ from d2lite.data.images.image_io import read_image
 from d2lite.data.records.faults import collecting_faults
 from d2lite.data.records.plain_records import load_records
 from d2lite.evaluation.coco_ground_truth import coco_ground_truth
-from d2lite.evaluation.coco_scoring import detection_limits, limits_for
+from d2lite.evaluation.detection_limits import detection_limits, limits_for
 from d2lite.evaluation.rotated_coco_evaluation import RotatedCOCOeval, RotatedCOCOEvaluator
 from d2lite.utils.errors import DataError, UserError
 

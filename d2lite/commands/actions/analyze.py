@@ -11,7 +11,7 @@ from typing import Any
 
 from d2lite.data.datasets.coco_file import read_coco_json
 from d2lite.evaluation.coco_results import explain_poor_results
-from d2lite.evaluation.coco_scoring import detection_limits, limits_for
+from d2lite.evaluation.detection_limits import detection_limits, limits_for
 from d2lite.evaluation.tables import format_table
 from d2lite.reporting import Analysis, analyze, csv_tables
 from d2lite.reporting.analysis import tasks_in
