@@ -138,14 +138,16 @@ def _with_or_without_pyramid(
 ) -> dict[str, torch.Tensor] | None:
     """The weights, those of the backbone under the model's names; None if these do not fit either.
 
-    A model with a feature pyramid has one more word in the names of its backbone.
+    A model with a feature pyramid has one more word in the names of its backbone: `bottom_up`, or
+    `net` under the simple pyramid of plain transformers.
     """
-    names = ("backbone.bottom_up.", "backbone.")
-    for theirs, ours in (names, names[::-1]):
-        moved = {
-            ours + name.removeprefix(theirs) if name.startswith(theirs) else name: weight
-            for name, weight in weights.items()
-        }
-        if moved.keys() & own.keys():
-            return moved
+    plain = "backbone."
+    for inner in ("backbone.bottom_up.", "backbone.net."):
+        for theirs, ours in ((inner, plain), (plain, inner)):
+            moved = {
+                ours + name.removeprefix(theirs) if name.startswith(theirs) else name: weight
+                for name, weight in weights.items()
+            }
+            if moved.keys() & own.keys():
+                return moved
     return None

@@ -8,7 +8,7 @@ from torch import nn
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import get_cfg
 from d2lite.layers import ShapeSpec
-from d2lite.modeling import build_backbone
+from d2lite.modeling import SimpleFeaturePyramid, ViT, build_backbone
 
 MAPS = ["res2", "res3", "res4", "res5"]
 
@@ -130,3 +130,22 @@ def test_a_model_takes_the_backbone_of_one_with_or_without_a_feature_pyramid(
     for name, value in nets["build_resnet_fpn_backbone"].backbone.bottom_up.state_dict().items():
         assert torch.equal(value, plain[name]), name
     assert all("fpn" in name for name in checkpointer.report.missing)
+
+
+@pytest.mark.parametrize("from_pyramid", [True, False])
+def test_a_plain_transformer_takes_the_weights_of_one_under_the_simple_pyramid(
+    tmp_path, from_pyramid
+):
+    def vit():
+        return ViT(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
+
+    plain, pyramid = nn.Module(), nn.Module()
+    plain.backbone = vit()
+    pyramid.backbone = SimpleFeaturePyramid(vit(), "last_feat", 8, scale_factors=(1.0,))
+    theirs, ours = (pyramid, plain) if from_pyramid else (plain, pyramid)
+    torch.save({**theirs.state_dict(), "head.weight": torch.ones(1)}, tmp_path / "other.pth")
+    checkpointer = DetectionCheckpointer(ours)
+    checkpointer.load(str(tmp_path / "other.pth"))
+    for name, value in pyramid.backbone.net.state_dict().items():
+        assert torch.equal(value, plain.backbone.state_dict()[name]), name
+    assert all("simfp" in name for name in checkpointer.report.missing)
