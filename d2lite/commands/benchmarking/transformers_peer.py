@@ -44,7 +44,9 @@ def make_transformers_model(cfg: CfgNode) -> tuple[nn.Module, nn.Module]:
         ) from error
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # has no types
     is_dfine = cfg.MODEL.BACKBONE.NAME == "build_hgnet_backbone"
-    theirs = _model("D-FINE" if is_dfine else cfg.MODEL.META_ARCHITECTURE, transformers)
+    name = "D-FINE" if is_dfine else cfg.MODEL.META_ARCHITECTURE
+    dropout = cfg.MODEL.DETR.DROPOUT if name in ("Detr", "DeformableDETR") else 0.0
+    theirs = _model(name, dropout, transformers)
     # Both learn all weights; transformers freezes the backbone of some models as a whole.
     theirs.to(cfg.MODEL.DEVICE).requires_grad_(True)
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +58,7 @@ def make_transformers_model(cfg: CfgNode) -> tuple[nn.Module, nn.Module]:
     return theirs, ours
 
 
-def _model(name: str, transformers: Any) -> Any:
+def _model(name: str, dropout: float, transformers: Any) -> Any:
     if name == "D-FINE":
         return transformers.DFineForObjectDetection(_dfine_config(transformers))
     if name == "RTDETR":
@@ -93,6 +95,8 @@ def _model(name: str, transformers: Any) -> Any:
     stages = _STAGES[2:] if name == "Detr" else _STAGES
     backbone = transformers.ResNetConfig(**_RESNET_18, out_features=stages)
     options = {"backbone_config": backbone, "auxiliary_loss": True, "num_labels": 80}
+    # As in the original: parts of the attention and of the hidden layers are dropped as well.
+    options |= dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), dropout)
     if name == "Detr":
         return transformers.DetrForObjectDetection(transformers.DetrConfig(**options))
     config = transformers.DeformableDetrConfig(
