@@ -13,8 +13,9 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import Distribution, DistributionFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,13 +23,36 @@ from typing import Any
 from .utils.streams import guard_streams
 
 PEER, OURS = "detectron2", "d2lite"
+# The release of detectron2 whose names d2lite has.
+_PEER_VERSION = "0.6"
 # Names the script in processes that this one starts by multiprocessing's spawn.
 _VARIABLE = "D2LITE_RUN"
 _USAGE = "usage: d2lite run SCRIPT.py [ARGS...] | -m MODULE [ARGS...]"
 
 
+class _PeerDistribution(Distribution):
+    """What packages read to learn whether detectron2 is installed, and which version."""
+
+    def read_text(self, filename: str) -> str | None:
+        """The text of METADATA; None for any other file."""
+        if filename != "METADATA":
+            return None
+        return f"Metadata-Version: 2.1\nName: {PEER}\nVersion: {_PEER_VERSION}\n"
+
+    def locate_file(self, path: str | os.PathLike[str]) -> Any:
+        """Where a file of d2lite is."""
+        return Path(__file__).parent.parent / path
+
+
 class _PeerFinder:
     """Answers imports of detectron2 and of its submodules with the modules of d2lite."""
+
+    def find_distributions(
+        self, context: DistributionFinder.Context | None = None
+    ) -> Iterator[Distribution]:
+        """Answer importlib.metadata, which packages ask before they import."""
+        if context is None or context.name in (None, PEER):
+            yield _PeerDistribution()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Take every name of detectron2; leave all others to the usual finders."""
@@ -66,8 +90,9 @@ def answer_detectron2_imports() -> None:
     if any(isinstance(finder, _PeerFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _PeerFinder())  # type: ignore[arg-type]
-    # Messages of loggers named detectron2.* go where those of d2lite go.
-    logging.getLogger(PEER).parent = logging.getLogger(OURS)
+    # One logger under both names: a level or a handler that a script gives to detectron2's counts
+    # for the messages of d2lite.
+    logging.Logger.manager.loggerDict[PEER] = logging.getLogger(OURS)
 
 
 def _code_of_script(name: str) -> tuple[Any, dict[str, Any]]:

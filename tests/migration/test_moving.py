@@ -103,6 +103,32 @@ def test_both_names_give_one_module_object_also_in_spawned_processes(tmp_path):
         assert done.stdout == "d2lite.structures.boxes Thing\n", done.stderr
 
 
+def test_packages_find_detectron2_installed_in_its_last_release(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "from importlib import metadata, util\n"
+        "assert util.find_spec('detectron2')\n"
+        "print(metadata.version('detectron2'), metadata.metadata('detectron2')['Name'])\n"
+        "names = [found.name for found in metadata.distributions()]\n"
+        "print(names.count('detectron2'), metadata.files('detectron2'))\n"
+    )
+    done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
+    assert done.stdout == "0.6 detectron2\n1 None\n", done.stderr
+
+
+def test_level_and_handlers_of_the_logger_of_detectron2_count_for_d2lite(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import logging, sys\n"
+        "logger = logging.getLogger('detectron2')\n"
+        "logger.addHandler(logging.StreamHandler(sys.stdout))\n"
+        "logger.setLevel(logging.WARNING)\n"
+        "logging.getLogger('d2lite.engine').info('silent')\n"
+        "logging.getLogger('d2lite.engine').warning('heard')\n"
+        "logging.getLogger('detectron2.mine').warning('mine')\n"
+    )
+    done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
+    assert done.stdout == "heard\nmine\n", done.stderr
+
+
 def test_missing_module_of_detectron2_is_named_with_what_to_do(tmp_path):
     (tmp_path / "script.py").write_text("import detectron2.nothing")
     done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
