@@ -121,6 +121,18 @@ class _Catalog(UserDict[str, T]):
 class _DatasetCatalog(_Catalog[Callable[[], list[dict[str, Any]]]]):
     """Names of datasets and, for each, the function that loads its list of dicts."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._given_up: set[str] = set()
+
+    def give_up(self, name: str) -> None:
+        """Let the next one register a name that is taken: one that detectron2 leaves free."""
+        self._given_up.add(name)
+
+    def remove(self, name: str) -> None:
+        super().remove(name)
+        self._given_up.discard(name)
+
     def register(self, name: str, func: Callable[[], list[dict[str, Any]]]) -> None:
         """Add a dataset.
 
@@ -137,7 +149,11 @@ class _DatasetCatalog(_Catalog[Callable[[], list[dict[str, Any]]]]):
                 f"Dataset {name!r} was registered with {type(func).__name__}; expected a function "
                 "that takes nothing and returns a list of dicts."
             )
-        if name in self.data:
+        if name in self._given_up:
+            self._given_up.remove(name)
+            MetadataCatalog.data.pop(name, None)
+            logger.info("The dataset %r is the one registered now, not d2lite's own.", name)
+        elif name in self.data:
             raise TakenNameError(
                 f"The dataset name {name!r} is already registered. Choose another name, or call "
                 f"DatasetCatalog.remove({name!r}) first."

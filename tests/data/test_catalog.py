@@ -33,6 +33,21 @@ def test_a_name_registers_once(name):
         DatasetCatalog.register(name, list)
 
 
+def test_a_name_that_detectron2_leaves_free_goes_to_the_first_user(monkeypatch):
+    """Mask2Former's code registers the sets with maps of classes, others call theirs shapes."""
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        monkeypatch.setattr(catalog, "data", dict(catalog.data))
+    monkeypatch.setattr(DatasetCatalog, "_given_up", set(DatasetCatalog._given_up))
+    for name in ("coco_2017_val_panoptic_with_sem_seg", "shapes_train"):
+        DatasetCatalog.register(name, lambda: [])
+        assert DatasetCatalog.get(name) == []
+        MetadataCatalog.get(name).set(thing_classes=["mine"], evaluator_type="mine")
+        with pytest.raises(TakenNameError):
+            DatasetCatalog.register(name, list)
+    with pytest.raises(TakenNameError):
+        DatasetCatalog.register("coco_2017_val", list)
+
+
 def test_what_cannot_be_called_is_refused(name):
     with pytest.raises(TypeError, match="registered with list"):
         DatasetCatalog.register(name, [])

@@ -306,6 +306,9 @@ def register_builtin_datasets() -> None:
     register_all_ade20k()
     register_all_pascal_voc()
     register_shapes()
+    for name in DatasetCatalog.list():
+        if name.startswith("shapes_") or name.endswith("_with_sem_seg"):
+            DatasetCatalog.give_up(name)
 
 
 register_builtin_datasets()
