@@ -127,7 +127,7 @@ def test_progress_is_reported_for_each_image_of_all_splits(rich, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "wanted"),
     [
-        ("voc", {"masks (boxes are kept)": 3, "classes without objects": 1}),
+        ("voc", {"masks (boxes are kept)": 3}),
         (
             "yolo",
             {

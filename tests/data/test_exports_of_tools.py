@@ -9,12 +9,32 @@ import pytest
 from PIL import Image
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.converting import convert
 from d2lite.utils.errors import DataError
 from tests.data.spec_files import objects
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
 LEFT, RIGHT = "2,2;8,2;8,10;2,10", "20,2;30,2;30,10;20,10"
+
+
+@pytest.mark.parametrize(("names", "read"), [
+    (["zebra", "cat", "ape"], ["zebra", "cat", "ape"]),
+    # CVAT's list of classes cannot hold these.
+    (["zebra", "cat: small", "ape"], ["cat: small", "zebra"]),
+])  # fmt: skip
+def test_classes_of_a_voc_copy_have_their_order_and_those_without_objects(folder, names, read):
+    boxes = [{"id": i, "image_id": 1, "category_id": i, "bbox": [2, 2, 10, 8]} for i in (1, 2)]
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 40, "height": 20}],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],
+        "annotations": boxes,
+    }
+    home = folder({"x.json": content, "a.jpg": None})
+    strings, lost = convert([f"coco:{home}/x.json"], "voc", home / "out")
+    assert MetadataCatalog.get(strings["train"]).thing_classes == read
+    assert dict(lost) == ({} if len(read) == 3 else {"classes without objects": 1})
+    assert (home / "out/labelmap.txt").is_file() == (len(read) == 3)
 
 
 def cvat(shapes):
@@ -91,6 +111,13 @@ def test_panoptic_file_without_a_thing_has_all_segments_as_objects(folder):
     ids[2:10, 2:12, 0] = 7
     Image.fromarray(ids).save(home / "annotations/panoptic_train/a.png")
     assert objects(f"auto:{home}@train") == [("cat", [2, 2, 12, 10], True)]
+
+
+@pytest.mark.parametrize("name", ["darknet.labels", "classes.txt"])
+def test_labels_of_yolo_beside_the_folder_of_images(folder, name):
+    """As V7 writes them."""
+    home = folder({"images/a.jpg": None, "a.txt": "0 0.5 0.5 0.4 0.4\n", name: "cat\n"})
+    assert objects(f"auto:{home}") == [("cat", [12, 6, 28, 14], False)]
 
 
 OBJECTS = {"bbox": [[2, 2, 10, 8]], "categories": ["cat"]}
@@ -171,6 +198,9 @@ COCO = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categor
     ({"SegmentationObject/a.txt": ""}, "Masks of Pascal VOC"),
     ({"train/instance/a.txt": "", "label_colors.txt": "0 0 0 cat\n"}, "Masks of KITTI"),
     ({"task-1-annotation-1-by-1-label-cat-0.png": None}, "Label Studio exports them"),
+    ({"masks/x.csv": "image_id,mask_id,class_name\n"}, "masks, which are not read: export COCO"),
+    ({"x.csv": "class_name,class_color\ncat,1 2 3\n"}, "colours of maps of classes"),
+    ({"a.json": '{"filename": "a", "itemMetadata": [], "annotations": []}'}, "Dataloop's own"),
     ({"datum-0.arrow": ""}, "what save_to_disk of Hugging Face wrote"),
     ({"a.datum": ""}, "export as datumaro or coco"),
     ({"x.txt": "0 0.5 0.5 0.1 0.1\n"}, "add classes.txt"),

@@ -56,7 +56,7 @@ def write_coco(
 def write_voc(
     data: LabelledSet, names: Sequence[str], folder: Path, split: str, lost: Counter[str]
 ) -> str:
-    """Annotations/NAME.xml and ImageSets/Main/SPLIT.txt; boxes alone."""
+    """Annotations/NAME.xml, ImageSets/Main/SPLIT.txt and labelmap.txt of CVAT; boxes alone."""
     used = set()
     for name, record in zip(names, data.records, strict=True):
         root = ElementTree.Element("annotation")
@@ -76,7 +76,12 @@ def write_voc(
         path = folder / "Annotations" / f"{Path(name).stem}.xml"
         with atomic_write(path) as file:
             file.write(ElementTree.tostring(root, encoding="unicode"))
-    lost["classes without objects"] += len(set(data.classes) - used)
+    # A line is name:colour:parts:actions, or begins with # and counts for nothing.
+    if any(":" in label or label.startswith("#") for label in data.classes):
+        lost["classes without objects"] += len(set(data.classes) - used)
+    else:
+        with atomic_write(folder / "labelmap.txt") as file:
+            file.write("".join(f"{label}:::\n" for label in data.classes))
     with atomic_write(folder / "ImageSets" / "Main" / f"{split}.txt") as file:
         file.write("".join(f"{Path(name).stem}\n" for name in names))
     return f"voc:{folder}@{split}"

@@ -38,6 +38,8 @@ _BY_ENDING = {
 _TABLES = (
     (("annotation_id", "annotator"), "is Label Studio's CSV: export its JSON."),
     (("Pixel Value",), "names the classes of maps, which are not read: export COCO Segmentation."),
+    (("mask_id",), "lists images of masks, which are not read: export COCO."),
+    (("class_color",), "names the colours of maps of classes, which are not read: export COCO."),
     (("MaskPath",), "lists images of masks, which are not read: name the table of the boxes."),
 )
 
@@ -63,6 +65,7 @@ _OTHER_TOOLS = {
         ("Labeled Data", "Label"),
     ),
     "V7 Darwin": (("bounding_box", "item"), ("bounding_box", "slot_names"), ("schema_ref",)),
+    "Dataloop": (("itemMetadata", "annotations"), ("datasetId", "coordinates")),
     "SuperAnnotate": (("metadata", "instances"), ("className", "pointLabels")),
     "ISAT": (("info", "objects", "layer"),),
     "Hasty": (("label_classes", "images"), ("class_name", "labels", "image_id")),

@@ -1,7 +1,8 @@
 """The files of a YOLO dataset: class names, splits and images, as many tools arrange them.
 
 data.yaml (Ultralytics, Roboflow, CVAT); obj.data and obj.names (Darknet, CVAT's YOLO 1.1); images
-and labels with a classes.txt (LabelImg, Label Studio, makesense); _darknet.labels (Roboflow).
+and labels with a classes.txt (LabelImg, Label Studio, makesense), _darknet.labels (Roboflow) or
+darknet.labels (V7).
 """
 
 import logging
@@ -41,6 +42,7 @@ _NAME_FILES = (
     "classes.txt",
     "obj.names",
     "_darknet.labels",
+    "darknet.labels",
     "labels.txt",
     "predefined_classes.txt",
 )
@@ -335,7 +337,7 @@ def _has_labels(folder: Path) -> bool:
 
 
 def label_file(image: Path) -> Path:
-    """The text of an image: in a folder "labels" in place of "images", or beside it.
+    """The text of an image: in a folder "labels" in place of "images", or beside it or that folder.
 
     The last folder "images" of the path counts first; where there is no such file, others that
     are called so. The first choice where none exists.
@@ -349,4 +351,6 @@ def label_file(image: Path) -> Path:
                 tried.append(Path(*changed).with_suffix(".txt"))
     beside = image.with_suffix(".txt")
     tried += [beside, image.parent / "labels" / beside.name]
+    if image.parent.name.lower() == "images":
+        tried.append(image.parent.parent / beside.name)
     return next((path for path in tried if path.is_file()), tried[0])
