@@ -103,15 +103,7 @@ class FastRCNNOutputLayers(nn.Module):
     ) -> None:
         super().__init__()
         check_exponents(rank_exponents, is_entropy=class_loss is None and not use_fed_loss)
-        if class_loss is not None and (use_fed_loss or use_sigmoid_ce):
-            raise ConfigError(
-                "MODEL.ROI_BOX_HEAD.CLASS_LOSS is used in place of USE_SIGMOID_CE and "
-                "USE_FED_LOSS; set both to False."
-            )
-        if use_fed_loss and not use_sigmoid_ce:
-            raise ConfigError(
-                "MODEL.ROI_BOX_HEAD.USE_FED_LOSS needs the sigmoid loss; set USE_SIGMOID_CE too."
-            )
+        _check_losses(class_loss, use_fed_loss=use_fed_loss, use_sigmoid_ce=use_sigmoid_ce)
         if isinstance(input_shape, int):
             input_shape = ShapeSpec(channels=input_shape)
         size = input_shape.channels * (input_shape.height or 1) * (input_shape.width or 1)
@@ -143,14 +135,7 @@ class FastRCNNOutputLayers(nn.Module):
         self.use_fed_loss = use_fed_loss
         self.use_sigmoid_ce = use_sigmoid_ce
         self.fed_loss_num_classes = fed_loss_num_classes
-        self.register_buffer("fed_loss_cls_weights", None, persistent=False)
-        self._get_fed_loss_cls_weights = None
-        if use_fed_loss and get_fed_loss_cls_weights is not None:
-            self.register_buffer("fed_loss_cls_weights", torch.zeros(num_classes))
-            try:
-                self.set_fed_loss_cls_weights(get_fed_loss_cls_weights())
-            except MissingFileError:
-                self._get_fed_loss_cls_weights = get_fed_loss_cls_weights
+        self._start_federated_loss(get_fed_loss_cls_weights if use_fed_loss else None)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -182,6 +167,16 @@ class FastRCNNOutputLayers(nn.Module):
             **soft_nms_arguments(cfg),
             **more,
         }
+
+    def _start_federated_loss(self, get_weights: Callable[[], Tensor] | None) -> None:
+        self.register_buffer("fed_loss_cls_weights", None, persistent=False)
+        self._get_fed_loss_cls_weights = None
+        if get_weights is not None:
+            self.register_buffer("fed_loss_cls_weights", torch.zeros(self.num_classes))
+            try:
+                self.set_fed_loss_cls_weights(get_weights())
+            except MissingFileError:
+                self._get_fed_loss_cls_weights = get_weights
 
     def set_fed_loss_cls_weights(self, weights: Tensor) -> None:
         """Set the chances with which the federated loss draws classes.
@@ -430,6 +425,20 @@ class FastRCNNOutputLayers(nn.Module):
         """
         moved = self.box2box_transform.apply_deltas(predictions[1], boxes)
         return moved, self._probs(predictions[0])
+
+
+def _check_losses(
+    class_loss: ClassLoss | None, *, use_fed_loss: bool, use_sigmoid_ce: bool
+) -> None:
+    if class_loss is not None and (use_fed_loss or use_sigmoid_ce):
+        raise ConfigError(
+            "MODEL.ROI_BOX_HEAD.CLASS_LOSS is used in place of USE_SIGMOID_CE and "
+            "USE_FED_LOSS; set both to False."
+        )
+    if use_fed_loss and not use_sigmoid_ce:
+        raise ConfigError(
+            "MODEL.ROI_BOX_HEAD.USE_FED_LOSS needs the sigmoid loss; set USE_SIGMOID_CE too."
+        )
 
 
 def _logit(probability: float) -> float:
