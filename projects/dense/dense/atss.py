@@ -9,15 +9,15 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2lite.config import CfgNode, configurable
-from d2lite.layers import cat, giou_loss, sigmoid_focal_loss
+from d2lite.config import CfgNode
+from d2lite.layers import cat, giou_loss
 from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.box_regression import Box2BoxTransform, Box2BoxTransformLinear
 from d2lite.modeling.meta_arch.fcos import centerness_of
 from d2lite.structures import Instances
 from d2lite.utils.process_means import mean_over_processes, own_share
 
-from .detector import StatisticsDetector, level_shapes
+from .detector import FocalDetector, StatisticsDetector, level_shapes
 from .head import DenseHead, head_arguments
 
 # A sum of centerness that losses are divided by is at least this; the value of published code.
@@ -51,24 +51,13 @@ def centerness_losses(
 
 
 @META_ARCH_REGISTRY.register()
-class ATSS(StatisticsDetector):
+class ATSS(FocalDetector, StatisticsDetector):
     """Class scores, deltas of one anchor and centerness of every cell.
 
-    Args:
-        focal_loss_alpha: weight of foreground in the focal loss.
-        focal_loss_gamma: how much easy examples are held back.
-        **others: see `StatisticsDetector`.
+    For the arguments see `FocalDetector` and `StatisticsDetector`.
 
     Source: Zhang 2019, arXiv:1912.02424.
     """
-
-    @configurable
-    def __init__(
-        self, *, focal_loss_alpha: float = 0.25, focal_loss_gamma: float = 2.0, **others: Any
-    ) -> None:
-        super().__init__(**others)
-        self.focal_loss_alpha = focal_loss_alpha
-        self.focal_loss_gamma = focal_loss_gamma
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -80,8 +69,6 @@ class ATSS(StatisticsDetector):
             **arguments,
             "head": DenseHead(**head_arguments(cfg, shapes), box_size=4, centerness_tower="box"),
             "box2box_transform": Box2BoxTransform(weights=tuple(node.BBOX_REG_WEIGHTS)),
-            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
-            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
         }
 
     def forward_training(
@@ -97,13 +84,7 @@ class ATSS(StatisticsDetector):
         # An image without objects counts as one with one cell, as published.
         normalizer = mean_over_processes(learners.counts.clamp(min=1).sum())
         logits = cat(levels[0], dim=1).float()
-        class_loss = sigmoid_focal_loss(
-            logits,
-            learners.labels(logits, 1.0),
-            alpha=self.focal_loss_alpha,
-            gamma=self.focal_loss_gamma,
-            reduction="sum",
-        )
+        class_loss = self.class_losses(logits, learners.labels(logits, 1.0)).sum()
         distances = Box2BoxTransformLinear().get_deltas(learners.anchors, learners.boxes)
         losses = centerness_losses(
             self.decoded(learners, learners.of(levels[1])),

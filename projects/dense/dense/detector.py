@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import ShapeSpec, SoftNMS
+from d2lite.layers import ShapeSpec, SoftNMS, sigmoid_focal_loss
 from d2lite.modeling import Backbone
 from d2lite.modeling.anchor_generator import DefaultAnchorGenerator
 from d2lite.modeling.assigning import assign_by_statistics
@@ -164,6 +164,40 @@ class OneAnchorDetector(DenseDetector):
     def decoded(self, learners: Learners, deltas: Tensor) -> Tensor:
         """(P, 4) boxes, from (P, 4) predictions of the learners."""
         return self.box2box_transform.apply_deltas(deltas, learners.anchors)
+
+
+class FocalDetector(OneAnchorDetector):
+    """A dense detector that learns classes by the focal loss.
+
+    Args:
+        focal_loss_alpha: weight of foreground in the focal loss.
+        focal_loss_gamma: how much easy examples are held back.
+        **others: see `OneAnchorDetector`.
+    """
+
+    @configurable
+    def __init__(
+        self, *, focal_loss_alpha: float = 0.25, focal_loss_gamma: float = 2.0, **others: Any
+    ) -> None:
+        super().__init__(**others)
+        self.focal_loss_alpha = focal_loss_alpha
+        self.focal_loss_gamma = focal_loss_gamma
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Arguments from `MODEL.DENSE` and `TEST.DETECTIONS_PER_IMAGE`, without `head`."""
+        node = cfg.MODEL.DENSE
+        return {
+            **super().from_config(cfg),
+            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
+            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
+        }
+
+    def class_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The focal losses of (..., C) logits and labels, of the same shape."""
+        return sigmoid_focal_loss(
+            logits, labels, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
+        )
 
 
 class StatisticsDetector(OneAnchorDetector):

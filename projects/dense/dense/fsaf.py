@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import ShapeSpec, cat, iou_loss, sigmoid_focal_loss
+from d2lite.layers import ShapeSpec, cat, iou_loss
 from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.box_sides import Box2BoxTransformTBLR
 from d2lite.modeling.meta_arch.retinanet_head import RetinaNetHead
@@ -19,7 +19,7 @@ from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.process_means import mean_over_processes, own_share
 
-from .detector import OneAnchorDetector, level_shapes
+from .detector import FocalDetector, level_shapes
 from .feature_selection import assign_on_levels, best_levels, cells_in_regions, learnable_cells
 from .head import head_arguments
 
@@ -29,34 +29,24 @@ _FIRST_DISTANCE = 0.25
 
 
 @META_ARCH_REGISTRY.register()
-class FSAF(OneAnchorDetector):
+class FSAF(FocalDetector):
     """Class scores and distances to the four sides of every cell; the branch without anchors.
 
     Args:
         effective_region: share of the sides of an object in which cells learn it.
         ignored_region: likewise in which they do not learn that it is absent.
-        focal_loss_alpha: weight of foreground in the focal loss.
-        focal_loss_gamma: how much easy examples are held back.
-        **others: see `OneAnchorDetector`.
+        **others: see `FocalDetector`.
 
     Source: Zhu 2019, arXiv:1903.00621.
     """
 
     @configurable
     def __init__(
-        self,
-        *,
-        effective_region: float = 0.2,
-        ignored_region: float = 0.5,
-        focal_loss_alpha: float = 0.25,
-        focal_loss_gamma: float = 2.0,
-        **others: Any,
+        self, *, effective_region: float = 0.2, ignored_region: float = 0.5, **others: Any
     ) -> None:
         super().__init__(anchor_scale=1.0, **others)
         self.effective_region = effective_region
         self.ignored_region = ignored_region
-        self.focal_loss_alpha = focal_loss_alpha
-        self.focal_loss_gamma = focal_loss_gamma
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -76,8 +66,6 @@ class FSAF(OneAnchorDetector):
             "box2box_transform": Box2BoxTransformTBLR(node.NORMALIZER),
             "effective_region": node.EFFECTIVE_REGION,
             "ignored_region": node.IGNORED_REGION,
-            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
-            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
         }
 
     def forward_training(
@@ -94,7 +82,7 @@ class FSAF(OneAnchorDetector):
         owners, left_out = self._assign(anchors, logits, cat(levels[1], dim=1), gt_instances)
         learners = self.learners_of(anchors, owners, gt_instances)
         normalizer = mean_over_processes(learners.counts.sum()).clamp(min=own_share())
-        each = self._class_losses(logits, learners.labels(logits, 1.0))
+        each = self.class_losses(logits, learners.labels(logits, 1.0))
         boxes = self.decoded(learners, learners.of(levels[1]))
         box_loss = iou_loss(boxes, learners.boxes, reduction="sum")
         return {
@@ -121,7 +109,7 @@ class FSAF(OneAnchorDetector):
             is_learnable = learnable_cells(cells, boxes, self.effective_region)
             row, number = is_learnable.nonzero(as_tuple=True)
             one_hot = F.one_hot(gt.gt_classes, self.num_classes).to(logits.dtype)
-            each = self._class_losses(logits_RC[row], one_hot[number])
+            each = self.class_losses(logits_RC[row], one_hot[number])
             found = self.box2box_transform.apply_deltas(deltas_R4[row], cells[row])
             losses = each.sum(dim=1) + iou_loss(found, boxes[number])
             best = best_levels(losses, number, levels[row], len(boxes), len(anchors))
@@ -138,11 +126,6 @@ class FSAF(OneAnchorDetector):
             owners.append(owner)
             left_out.append(classes)
         return owners, torch.stack(left_out)
-
-    def _class_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return sigmoid_focal_loss(
-            logits, labels, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
-        )
 
     def _by_cell(self, predictions: Sequence[list[Tensor]]) -> list[list[Tensor]]:
         return self._transpose_dense_predictions(predictions, [self.num_classes, 4])

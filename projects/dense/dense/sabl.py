@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import cat, sigmoid_focal_loss, smooth_l1_loss
+from d2lite.layers import cat, smooth_l1_loss
 from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.anchor_generator import DefaultAnchorGenerator
 from d2lite.modeling.box_buckets import BucketTransform, bucket_confidence
@@ -19,7 +19,7 @@ from d2lite.structures import Boxes, Instances, pairwise_iou
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.process_means import mean_over_processes
 
-from .detector import OneAnchorDetector, level_shapes
+from .detector import FocalDetector, level_shapes
 from .head import head_arguments
 from .sabl_head import SABLHead
 
@@ -59,16 +59,14 @@ def assign_by_overlap(quality: Tensor, low: float, high: float) -> tuple[Tensor,
 
 
 @META_ARCH_REGISTRY.register()
-class SABLRetinaNet(OneAnchorDetector):
+class SABLRetinaNet(FocalDetector):
     """Class scores, buckets of the four sides and offsets of every cell, from one square.
 
     Args:
         iou_thresholds: see `assign_by_overlap`; a cell's IoU is that of its best anchor of
             RetinaNet.
         bucket_weight: of the loss of buckets; `box_weight` is that of offsets.
-        focal_loss_alpha: weight of foreground in the focal loss.
-        focal_loss_gamma: how much easy examples are held back.
-        **others: see `OneAnchorDetector`.
+        **others: see `FocalDetector`.
 
     Source: Wang 2020, arXiv:1912.04260.
     """
@@ -82,8 +80,6 @@ class SABLRetinaNet(OneAnchorDetector):
         iou_thresholds: Sequence[float] = (0.4, 0.5),
         anchor_scale: float = 4.0,
         bucket_weight: float = 1.5,
-        focal_loss_alpha: float = 0.25,
-        focal_loss_gamma: float = 2.0,
         **others: Any,
     ) -> None:
         super().__init__(anchor_scale=anchor_scale, **others)
@@ -96,8 +92,6 @@ class SABLRetinaNet(OneAnchorDetector):
         )
         self.low, self.high = iou_thresholds
         self.bucket_weight = bucket_weight
-        self.focal_loss_alpha = focal_loss_alpha
-        self.focal_loss_gamma = focal_loss_gamma
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -122,8 +116,6 @@ class SABLRetinaNet(OneAnchorDetector):
             "box2box_transform": transform,
             "iou_thresholds": thresholds,
             "bucket_weight": node.BUCKET_WEIGHT,
-            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
-            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
         }
 
     def forward_training(
@@ -141,12 +133,8 @@ class SABLRetinaNet(OneAnchorDetector):
         learners = self.learners_of(anchors, owners, gt_instances)
         # An image without objects counts as one with one cell, as published.
         normalizer = mean_over_processes(learners.counts.clamp(min=1).sum())
-        class_loss = sigmoid_focal_loss(
-            logits,
-            learners.labels(logits, 1.0),
-            alpha=self.focal_loss_alpha,
-            gamma=self.focal_loss_gamma,
-        ).masked_fill(left_out[..., None], 0.0)
+        class_loss = self.class_losses(logits, learners.labels(logits, 1.0))
+        class_loss = class_loss.masked_fill(left_out[..., None], 0.0)
         targets = self.box2box_transform.find_targets(learners.anchors, learners.boxes)
         scores, offsets = (
             learners.of(x).unflatten(1, (4, self.box2box_transform.side_buckets))
