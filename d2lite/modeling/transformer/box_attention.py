@@ -51,9 +51,7 @@ class BoxAttention(nn.Module):
         if channels % heads:
             raise ConfigError(f"{channels} channels do not divide over {heads} heads.")
         if method not in METHODS:
-            raise ConfigError(
-                f"MODEL.RTDETR.DECODER.METHOD={method!r}: use one of {list(METHODS)}."
-            )
+            raise ConfigError(f"DECODER.METHOD={method!r}: use one of {list(METHODS)}.")
         self.heads, self.points = heads, list(points)
         self.is_discrete = method == "discrete"
         self.offset_scale = offset_scale

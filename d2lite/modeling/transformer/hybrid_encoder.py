@@ -105,7 +105,7 @@ class HybridEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if blocks not in BLOCKS:
-            raise ConfigError(f"MODEL.RTDETR.ENCODER.BLOCKS={blocks!r}: use one of {list(BLOCKS)}.")
+            raise ConfigError(f"ENCODER.BLOCKS={blocks!r}: use one of {list(BLOCKS)}.")
         self.attended = list(attended) if layers else []
         self.input_proj = nn.ModuleList(
             nn.ModuleDict(

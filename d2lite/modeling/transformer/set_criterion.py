@@ -102,9 +102,7 @@ class SetCriterion(nn.Module):
     ) -> None:
         super().__init__()
         if class_loss not in CLASS_LOSSES:
-            raise ConfigError(
-                f"MODEL.RTDETR.LOSS.CLASS={class_loss!r}: use one of {list(CLASS_LOSSES)}."
-            )
+            raise ConfigError(f"LOSS.CLASS={class_loss!r}: use one of {list(CLASS_LOSSES)}.")
         self.num_classes = num_classes
         self.matcher = matcher
         self.weights = dict(weights)
