@@ -558,6 +558,7 @@ def test_name_of_two_images_means_the_one_whose_folders_agree_or_none(tmp_path):
     finder = ImageFinder([tmp_path])
     assert finder.find("/elsewhere/y/a.jpg") == tmp_path / "y/a.jpg"
     assert finder.find("A.jpg") is None
+    assert ImageFinder([tmp_path / "z", tmp_path / "y", tmp_path]).find("a") == tmp_path / "y/a.jpg"
 
 
 def test_files_that_systems_leave_behind_are_no_images(tmp_path):

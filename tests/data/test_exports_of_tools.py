@@ -113,6 +113,33 @@ def test_panoptic_file_without_a_thing_has_all_segments_as_objects(folder):
     assert objects(f"auto:{home}@train") == [("cat", [2, 2, 12, 10], True)]
 
 
+MIT_LABELME = (
+    "<annotation><filename>a.jpg</filename><folder>{}</folder><object><name>{}</name><polygon>"
+    "<pt><x>2</x><y>2</y></pt><pt><x>12</x><y>2</y></pt><pt><x>12</x><y>10</y></pt></polygon>"
+    "</object></annotation>"
+)
+OPEN_IMAGES = "ImageID,LabelName,XMin,XMax,YMin,YMax\n{},{},0.05,0.3,0.1,0.5\n"
+
+
+def test_images_of_one_name_in_two_splits_are_those_of_the_split(folder):
+    """Datumaro writes them so, and Open Images' tables name images without an ending."""
+    sets = {"train": "cat", "val": "dog"}
+    homes = [f"{home}/{split}" for split in sets for home in ("mit/Images", "open/images")]
+    home = folder({
+        **{f"{place}/a.jpg": None for place in homes},
+        **{f"open/images/{split}/sub/a.jpg": None for split in sets},
+        **{f"mit/Annotations/{s}/a.xml": MIT_LABELME.format(s, name) for s, name in sets.items()},
+        **{f"open/annotations/{s}-annotations-bbox.csv": OPEN_IMAGES.format(name, label)
+           for (s, label), name in zip(sets.items(), ("a", "sub/a"), strict=True)},
+    })  # fmt: skip
+    for split, label in sets.items():
+        assert [name for name, *_ in objects(f"auto:{home}/mit@{split}")] == [label]
+        assert [name for name, *_ in objects(f"auto:{home}/open@{split}")] == [label]
+        for layout in ("mit", "open"):
+            (record,) = DatasetCatalog.get(f"auto:{home}/{layout}@{split}")
+            assert f"/{split}/" in record["file_name"]
+
+
 @pytest.mark.parametrize("name", ["darknet.labels", "classes.txt"])
 def test_labels_of_yolo_beside_the_folder_of_images(folder, name):
     """As V7 writes them."""

@@ -115,8 +115,8 @@ class ImageFinder:
 
     A name may be a path of another machine, have backslashes, another case, another ending or
     none, another number of zeros in front, or lack the folder that the image is in. The exact path
-    comes first; then, among all images below the folders, the one whose path ends like the name;
-    an ambiguous name finds none.
+    comes first; then, among all images below the folders, the one whose path ends like the name,
+    or that is in the nearest folder itself; an ambiguous name finds none.
     """
 
     def __init__(self, folders: Iterable[Path], *, is_deep: bool = True) -> None:
@@ -150,9 +150,17 @@ class ImageFinder:
             found = self._images.get(key, [])
             if len(found) > 1:
                 found = _most_alike(found, wanted)
+            if len(found) > 1:
+                found = self._nearest(found, wanted)
             if len(found) == 1:
                 return found[0]
         return None
+
+    def _nearest(self, paths: list[Path], wanted: PureWindowsPath) -> list[Path]:
+        """Those in the nearest folder, or where the name says in it; all if there is none."""
+        below = wanted.parent.as_posix().lstrip("/")
+        inside = ([p for p in paths if p.parent in (f / below, f)] for f in self.folders)
+        return next(filter(None, inside), paths)
 
     @cached_property
     def _images(self) -> dict[str, list[Path]]:

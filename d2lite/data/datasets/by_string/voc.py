@@ -20,6 +20,7 @@ from .splits import SAME_SPLIT
 
 # So many files of a folder decide whether its XML is VOC's.
 _NUM_PEEKS = 20
+_IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
 # Names of the folder of XML files, in any case.
 _FOLDERS = ("annotations", "annotation", "labels", "xml", "xmls")
 
@@ -171,8 +172,10 @@ class VocSource:
         paths = self._unlisted[self._split]
         home = paths[0].parent
         base = home.parent if home.name.lower() == "annotations" else home
-        below = [base / name for name in ("JPEGImages", "images", "Images")]
-        finder = ImageFinder([home, *below, base, self._root])
+        below = [base / name for name in _IMAGE_FOLDERS]
+        # Images/train beside Annotations/train, as Datumaro writes LabelMe's of MIT.
+        beside = [self._root / name / self._split for name in _IMAGE_FOLDERS if self._split]
+        finder = ImageFinder([home, *below, *beside, base, self._root])
         # Named where it belongs in this layout if it is not there.
         likely = below[0] if base != home else home
         files = [
