@@ -22,9 +22,14 @@ def own_folders(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def home(tmp_path):
+    """The folder of a dataset, below the working folder of `own_folders`; not made yet."""
+    return tmp_path / "work" / "set"
+
+
+@pytest.fixture
+def folder(home):
     """A function that writes files, of text or JSON, and images of 40 x 20 for names of images."""
-    home = tmp_path / "work" / "set"
 
     def write(files):
         for name, content in files.items():

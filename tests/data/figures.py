@@ -10,6 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from d2lite.data.augmenting.labelled_image import LabelledImage
 from d2lite.data.images.image_io import register_image_source
 from d2lite.structures import BoxMode, polygons_to_bitmask
 from d2lite.utils.errors import DataError
@@ -87,6 +88,17 @@ def record(picture, *, rle=False, with_masks=True, with_labels=True):
     if with_labels:
         made["sem_seg_file_name"] = f"figures://{picture}/labels"
     return made
+
+
+def labelled(picture, rle=False):
+    """What augmentations are given of an image."""
+    made = record(picture, rle=rle)
+    return LabelledImage(
+        read(made["file_name"]),
+        [dict(anno) for anno in made["annotations"]],
+        read(made["sem_seg_file_name"]),
+        hflip_indices=np.array([1, 0]),
+    )
 
 
 def shrunk(mask, by=2):

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2lite.data.augmenting.albumentations_bridge import Albumentations
-from d2lite.data.augmenting.labelled_image import LabelledImage
 from d2lite.data.augmenting.mixing import WholeImageAugmentation
 from d2lite.data.augmenting.parsing import read_augmentation
 from d2lite.utils.errors import ConfigError
@@ -16,21 +15,11 @@ from d2lite.utils.keyed_rng import keyed_draws
 from tests.data import figures
 
 
-def labelled(number, rle=False):
-    made = figures.record(number, rle=rle)
-    return LabelledImage(
-        figures.read(made["file_name"]),
-        [dict(anno) for anno in made["annotations"]],
-        figures.read(made["sem_seg_file_name"]),
-        hflip_indices=np.array([1, 0]),
-    )
-
-
 def apply(text, number, key=0, rle=False):
     step = read_augmentation(f"Albumentations({text})")
     assert isinstance(step, WholeImageAugmentation)
     with keyed_draws(key):
-        return step(labelled(number, rle), lambda: pytest.fail("no partner is needed"))
+        return step(figures.labelled(number, rle), lambda: pytest.fail("no partner is needed"))
 
 
 MOVING = [
@@ -53,7 +42,7 @@ def test_objects_lie_on_their_pixels(key, rle, text):
 
 def test_a_mirror_exchanges_left_and_right_and_a_turn_does_not():
     pytest.importorskip("albumentations")
-    before = labelled(2).annotations[0]["keypoints"]
+    before = figures.labelled(2).annotations[0]["keypoints"]
     mirrored = apply("HorizontalFlip(p=1)", 2).annotations[0]["keypoints"]
     width = figures.SIZE[1]
     np.testing.assert_allclose(mirrored[0], [width - before[3], before[4], 2])
@@ -88,7 +77,7 @@ def test_objects_outside_are_dropped_and_points_outside_forgotten():
 
 def test_colours_alone_move_nothing_and_warn_of_nothing():
     pytest.importorskip("albumentations")
-    made, before = apply("RandomGamma(p=1)", 2), labelled(2)
+    made, before = apply("RandomGamma(p=1)", 2), figures.labelled(2)
     boxes = [[np.asarray(a["bbox"]) for a in p.annotations] for p in (made, before)]
     np.testing.assert_allclose(boxes[0], boxes[1], atol=1e-3)
 
@@ -115,7 +104,7 @@ def test_anything_that_is_called_like_it_will_do():
 
     step = Albumentations(compose=flip)
     for rle in (False, True):
-        made = step(labelled(3, rle), lambda: None)
+        made = step(figures.labelled(3, rle), lambda: None)
         figures.check(made)
         lost = np.asarray(made.annotations[-1]["keypoints"])
         assert (lost[0] == 0).all()

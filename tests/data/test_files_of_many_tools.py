@@ -9,7 +9,7 @@ from d2lite.data.checking import check_dataset
 from d2lite.data.records.faults import collecting_faults
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError
-from tests.data.spec_files import coco, picture, voc
+from tests.data.spec_files import coco, picture, voc, write
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -20,17 +20,6 @@ VOC = (
 TASK = {"id": 1, "data": {"image": "a.jpg"}}
 REGION = {"type": "rectanglelabels", "original_width": 20, "original_height": 10}
 PLACE = {"x": 10, "y": 10, "width": 50, "height": 50, "rotation": 0}
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "work" / "set"
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 def objects(string):

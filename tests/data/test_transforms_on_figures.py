@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from d2lite.data import transforms as T
 from d2lite.data.annotations import transform_instance_annotations
-from d2lite.data.augmenting.labelled_image import LabelledImage
 from d2lite.data.augmenting.parsing import read_augmentation
 from d2lite.data.transforms.affine import affine_matrix
 from d2lite.data.transforms.labels import transform_labels, transform_mask
@@ -38,23 +37,13 @@ MOVING = [
 ]
 
 
-def labelled(number, rle=False):
-    made = figures.record(number, rle=rle)
-    return LabelledImage(
-        figures.read(made["file_name"]),
-        [dict(anno) for anno in made["annotations"]],
-        figures.read(made["sem_seg_file_name"]),
-        hflip_indices=np.array([1, 0]),
-    )
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 10**6), st.booleans(), st.lists(st.sampled_from(MOVING), min_size=1, max_size=2)
 )
 def test_labels_stay_on_the_pixels(key, rle, texts):
     steps = T.AugmentationList([read_augmentation(text) for text in texts])
-    made = labelled(key % figures.COUNT, rle)
+    made = figures.labelled(key % figures.COUNT, rle)
     with keyed_draws(key):
         made.carry_objects(made.augment(steps))
     # Two enlargements by 1.7 mix colours over 2 * 1.7 pixels of the edge, one of them over fewer.

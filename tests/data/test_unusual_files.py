@@ -18,7 +18,7 @@ from d2lite.data.records.object_checks import valid_object
 from d2lite.predicting.inputs import find_inputs
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError, OutputError, WeightsError
-from tests.data.spec_files import coco, picture
+from tests.data.spec_files import coco, picture, write
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -26,17 +26,6 @@ LINE = "0 0.5 0.5 0.4 0.4\n"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40
 AVIF = HEIC.replace(b"heic", b"avif")
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "work" / "set"
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 def yolo(home, names="[cat, owl]", images=("a.jpg",), line=LINE):

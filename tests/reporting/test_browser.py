@@ -1,47 +1,25 @@
 """The page in a real browser: no error, tables that sort, pictures that toggle, no wide phone."""
 
 import itertools
-import os
-from pathlib import Path
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium")
+from tests.browsers import open_browser, watched_pages
 
 UNDEFINED = "\N{EN DASH}"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+    with open_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def open_page(browser, report):
     """A function that opens the report, and checks at the end that nothing was wrong in it."""
-    complaints, contexts = [], []
-
-    def open_it(width=1280, scheme="light", path=report):
-        context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("requestfailed", lambda request: complaints.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
+    with watched_pages(browser, report.as_uri(), offline=True) as (open_it, complaints):
+        yield open_it
     assert complaints == []
 
 

@@ -2,19 +2,15 @@
 
 import io
 import os
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi")
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium")
 
-from d2lite.serving import Limits, ModelQueue, build_app  # noqa: E402
+from d2lite.serving import Limits, ModelQueue, build_app
+from tests.browsers import open_browser, watched_pages
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 # Chromium notes each answer that is not a success.
 EXPECTED = "Failed to load resource: the server responded with a status of 4"
 
@@ -27,28 +23,14 @@ def address(predictor, serving):
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+    with open_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def open_page(browser, address):
-    complaints, contexts = [], []
-
-    def open_it(width=1280, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address)
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
+    with watched_pages(browser, address) as (open_it, complaints):
+        yield open_it
     assert [text for text in complaints if not text.startswith(EXPECTED)] == []
 
 
