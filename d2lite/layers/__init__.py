@@ -27,16 +27,11 @@ from .losses import (
     bounded_iou_loss,
     ciou_loss,
     diou_loss,
-    distribution_focal_loss,
     eiou_loss,
     giou_loss,
-    heatmap_focal_loss,
     iou_loss,
-    quality_focal_loss,
     rotated_iou_loss,
-    sigmoid_focal_loss,
     smooth_l1_loss,
-    varifocal_loss,
 )
 from .mask_ops import paste_masks_in_image
 from .nms import batched_nms, batched_nms_rotated, nms, nms_rotated
@@ -44,6 +39,13 @@ from .receptive_field import PoolPyramid, ReceptiveFieldBlock
 from .roi_align import ROIAlign, roi_align
 from .roi_align_rotated import ROIAlignRotated, roi_align_rotated
 from .rotated_boxes import pairwise_iou_rotated
+from .score_losses import (
+    distribution_focal_loss,
+    heatmap_focal_loss,
+    quality_focal_loss,
+    sigmoid_focal_loss,
+    varifocal_loss,
+)
 from .shape_spec import ShapeSpec
 from .soft_nms import SoftNMS, soft_nms
 from .sync_batch_norm import sync_on_cpu_

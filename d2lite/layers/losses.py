@@ -1,14 +1,11 @@
-"""Losses of boxes and of scores: pure functions of tensors, zero (not NaN) on empty input."""
+"""Losses of boxes: pure functions of tensors, zero (not NaN) on empty input."""
 
 import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import (
-    complete_box_iou_loss,
-    distance_box_iou_loss,
-)
+from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss
 
 from ..utils.errors import ArgumentError
 from .rotated_boxes import iou_of_pairs
@@ -18,20 +15,16 @@ __all__ = [
     "bounded_iou_loss",
     "ciou_loss",
     "diou_loss",
-    "distribution_focal_loss",
     "eiou_loss",
     "giou_loss",
-    "heatmap_focal_loss",
     "iou_loss",
-    "quality_focal_loss",
     "rotated_iou_loss",
-    "sigmoid_focal_loss",
     "smooth_l1_loss",
-    "varifocal_loss",
 ]
 
 
-def _reduced(loss: Tensor, reduction: str) -> Tensor:
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    """Losses as they are ("none"), or their "sum" or "mean"; the mean of none is 0."""
     if reduction == "none":
         return loss
     if reduction == "sum":
@@ -57,7 +50,7 @@ def iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float
     shared = (high - low).clamp(min=0).prod(dim=1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (boxes1, boxes2)]
     iou = shared / (areas[0] + areas[1] - shared).clamp(min=eps)
-    return _reduced(-iou.clamp(min=eps).log(), reduction)
+    return reduced(-iou.clamp(min=eps).log(), reduction)
 
 
 def giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
@@ -82,7 +75,7 @@ def giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: floa
     low2, high2 = boxes2.split(2, dim=1)
     hull = _area(torch.maximum(high1, high2) - torch.minimum(low1, low2))
     giou = shared / (union + eps) - (hull - union) / (hull + eps)
-    return _reduced(1 - giou, reduction)
+    return reduced(1 - giou, reduction)
 
 
 def _area(sides: Tensor) -> Tensor:
@@ -98,7 +91,7 @@ def diou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: floa
 
     Source: Zheng 2020, arXiv:1911.08287.
     """
-    return _reduced(distance_box_iou_loss(boxes1, boxes2, eps=eps), reduction)
+    return reduced(distance_box_iou_loss(boxes1, boxes2, eps=eps), reduction)
 
 
 def ciou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
@@ -108,7 +101,7 @@ def ciou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: floa
 
     Source: Zheng 2020, arXiv:1911.08287.
     """
-    return _reduced(complete_box_iou_loss(boxes1, boxes2, eps=eps), reduction)
+    return reduced(complete_box_iou_loss(boxes1, boxes2, eps=eps), reduction)
 
 
 def eiou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: float = 1e-7) -> Tensor:
@@ -121,7 +114,7 @@ def eiou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", eps: floa
     hull = torch.maximum(boxes1[:, 2:], boxes2[:, 2:]) - torch.minimum(boxes1[:, :2], boxes2[:, :2])
     sizes = [boxes[:, 2:] - boxes[:, :2] for boxes in (boxes1, boxes2)]
     shape = ((sizes[0] - sizes[1]) ** 2 / (hull**2 + eps)).sum(dim=1)
-    return _reduced(distance_box_iou_loss(boxes1, boxes2, eps=eps) + shape, reduction)
+    return reduced(distance_box_iou_loss(boxes1, boxes2, eps=eps) + shape, reduction)
 
 
 def rotated_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
@@ -134,7 +127,7 @@ def rotated_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") ->
 
     Source: Zhou 2019, arXiv:1908.03851.
     """
-    return _reduced(1 - iou_of_pairs(boxes1, boxes2), reduction)
+    return reduced(1 - iou_of_pairs(boxes1, boxes2), reduction)
 
 
 def bounded_iou_loss(
@@ -161,7 +154,7 @@ def bounded_iou_loss(
     place = ((true_size - shift) / (true_size + shift + eps)).clamp(min=0)
     scale = torch.minimum(true_size / (size + eps), size / (true_size + eps))
     missing = 1 - torch.cat([place, scale], dim=1)
-    return _reduced(smooth_l1_loss(missing, torch.zeros_like(missing), beta).sum(dim=1), reduction)
+    return reduced(smooth_l1_loss(missing, torch.zeros_like(missing), beta).sum(dim=1), reduction)
 
 
 def balanced_l1_loss(
@@ -195,7 +188,7 @@ def balanced_l1_loss(
     grow = math.exp(gamma / alpha) - 1
     low = alpha * ((distance + 1 / grow) * (grow * distance / beta + 1).log() - distance)
     high = gamma * (distance + 1 / grow) - alpha * beta
-    return _reduced(torch.where(distance < beta, low, high), reduction)
+    return reduced(torch.where(distance < beta, low, high), reduction)
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, beta: float, reduction: str = "none") -> Tensor:
@@ -211,114 +204,5 @@ def smooth_l1_loss(input: Tensor, target: Tensor, beta: float, reduction: str = 
     """
     # A tiny beta counts as 0, as in the reference; the loss differs by less than beta / 2.
     if beta < 1e-5:
-        return _reduced(F.l1_loss(input, target, reduction="none"), reduction)
-    return _reduced(F.smooth_l1_loss(input, target, reduction="none", beta=beta), reduction)
-
-
-def sigmoid_focal_loss(
-    inputs: Tensor,
-    targets: Tensor,
-    alpha: float = -1,
-    gamma: float = 2,
-    reduction: str = "none",
-) -> Tensor:
-    """Binary cross entropy, weighted down where the prediction is already right.
-
-    Args:
-        inputs: logits of any shape.
-        targets: float of the same shape, 0 or 1.
-        alpha: weight of the positives in [0, 1] (negatives get 1 - alpha); < 0 for none.
-        gamma: how strongly easy examples are weighted down, >= 0.
-        reduction: "none" (elementwise), "mean" or "sum".
-
-    Source: Lin 2017, arXiv:1708.02002.
-    """
-    # 1 - p of the true answer, from the logit of the wrong one: never 1 - 1, and never 0, where a
-    # power below 1 has an infinite slope.
-    missing = inputs.sigmoid() * (1 - targets) + (-inputs).sigmoid() * targets
-    weight = missing.clamp(min=torch.finfo(missing.dtype).tiny) ** gamma
-    if alpha >= 0:
-        weight = weight * (alpha * targets + (1 - alpha) * (1 - targets))
-    entropy = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
-    return _reduced(weight * entropy, reduction)
-
-
-def quality_focal_loss(
-    logits: Tensor, quality: Tensor, beta: float = 2.0, reduction: str = "none"
-) -> Tensor:
-    """Binary cross-entropy with a quality as label, weighted down where the score is near it.
-
-    Args:
-        logits: of any shape.
-        quality: float of the same shape in [0, 1]: of the box at the class of its object, such as
-            its IoU; 0 elsewhere.
-        beta: how strongly scores near their label are weighted down, >= 0.
-        reduction: "none" (elementwise), "mean" or "sum".
-
-    Source: Li 2020, arXiv:2006.04388, section 3.1.
-    """
-    entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-    return _reduced(entropy * (quality - logits.sigmoid()).abs() ** beta, reduction)
-
-
-def varifocal_loss(
-    logits: Tensor,
-    quality: Tensor,
-    alpha: float = 0.75,
-    gamma: float = 2.0,
-    reduction: str = "none",
-) -> Tensor:
-    """Binary cross-entropy with a quality as label, weighted by it; background as in focal loss.
-
-    Args:
-        logits: of any shape.
-        quality: float of the same shape in [0, 1]: of the box at the class of its object, such as
-            its IoU; 0 elsewhere.
-        alpha: weight of the background.
-        gamma: how strongly easy background is weighted down, >= 0.
-        reduction: "none" (elementwise), "mean" or "sum".
-
-    Source: Zhang 2020, arXiv:2008.13367, section 3.2.
-    """
-    weight = torch.where(quality > 0, quality, alpha * logits.sigmoid() ** gamma)
-    entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-    return _reduced(weight * entropy, reduction)
-
-
-def distribution_focal_loss(logits: Tensor, values: Tensor, reduction: str = "none") -> Tensor:
-    """Cross-entropy with the two whole numbers around a value, weighted by how near they are.
-
-    Args:
-        logits: (N, B + 1) float, of a distribution over 0 ... B.
-        values: (N,) float in [0, B).
-        reduction: "none" (N losses), "mean" or "sum".
-
-    Source: Li 2020, arXiv:2006.04388, section 3.1.
-    """
-    below = values.floor()
-    share = values - below
-    surprise = -logits.log_softmax(dim=1)
-    pair = torch.stack([below, below + 1], dim=1).long()
-    near, far = surprise.gather(1, pair).unbind(dim=1)
-    return _reduced((1 - share) * near + share * far, reduction)
-
-
-def heatmap_focal_loss(
-    logits: Tensor, heights: Tensor, alpha: float = 2.0, beta: float = 4.0, reduction: str = "none"
-) -> Tensor:
-    """Focal loss of cells that are a keypoint or not, milder for those near a keypoint.
-
-    Args:
-        logits: of any shape.
-        heights: float of the same shape in [0, 1]: 1 at the cell of a keypoint, less around it.
-        alpha: how strongly easy cells are weighted down, >= 0.
-        beta: how strongly other cells are weighted down for their height, >= 0.
-        reduction: "none" (elementwise), "mean" or "sum".
-
-    Source: Law 2018 (CornerNet), arXiv:1808.01244, section 3.2.
-    """
-    is_peak = (heights == 1).to(logits.dtype)
-    missing = torch.where(heights == 1, -logits, logits).sigmoid()
-    weight = missing**alpha * torch.where(heights == 1, 1.0, (1 - heights) ** beta)
-    entropy = F.binary_cross_entropy_with_logits(logits, is_peak, reduction="none")
-    return _reduced(weight * entropy, reduction)
+        return reduced(F.l1_loss(input, target, reduction="none"), reduction)
+    return reduced(F.smooth_l1_loss(input, target, reduction="none", beta=beta), reduction)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from d2lite.layers.losses import giou_loss
+from d2lite.layers import giou_loss
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.process_means import mean_over_processes, own_share
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou
 
-from d2lite.layers.losses import sigmoid_focal_loss
+from d2lite.layers import sigmoid_focal_loss
 
 from .boxes import cxcywh_to_xyxy
 
