@@ -12,7 +12,7 @@ from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.garbage_collection import paused_garbage_collection
 
 from .catalog import DatasetCatalog, MetadataCatalog
-from .classes import ClassCounts, count_classes
+from .classes import ClassCounts, count_classes, join_by_class_name
 from .records.faults import collecting_faults
 from .records.object_checks import drop_invalid
 from .records.plain_records import plain_records
@@ -131,7 +131,7 @@ def get_detection_dataset_dicts(
         datasets = _with_repeats(datasets, names, repeats)
     has_objects = any("annotations" in record for record in itertools.chain(*datasets))
     if check_consistency and has_objects:
-        datasets = _join_by_class_name(names, datasets)
+        datasets = join_by_class_name(names, datasets)
     records = list(itertools.chain(*datasets))
     if has_objects:
         num_loaded = len(records)
@@ -253,57 +253,6 @@ def _filtered(
             + (" and MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE 0." if min_keypoints else ".")
         )
     return kept
-
-
-def _join_by_class_name(names: Sequence[str], datasets: list[Records]) -> list[Records]:
-    """Give all sets the class numbers of the first one."""
-    lists = [MetadataCatalog.get(name).get("thing_classes") for name in names]
-    first = lists[0]
-    joined = []
-    for name, classes, records in zip(names, lists, datasets, strict=True):
-        if classes is None and first is None:
-            joined.append(records)
-            continue
-        if classes is None or first is None or sorted(classes) != sorted(first):
-            raise DataError(_classes_differ(names[0], first, name, classes))
-        if list(classes) != list(first):
-            logger.info(
-                "Dataset %s lists its classes in another order than %s; its category ids are "
-                "translated by name.",
-                name,
-                names[0],
-            )
-            number = {label: i for i, label in enumerate(first)}
-            records = _renumbered(records, [number[label] for label in classes])
-        joined.append(records)
-    return joined
-
-
-def _classes_differ(
-    first_name: str, first: Sequence[str] | None, name: str, classes: Sequence[str] | None
-) -> str:
-    only_first = sorted(set(first or ()) - set(classes or ()))
-    only_other = sorted(set(classes or ()) - set(first or ()))
-    return (
-        f"Datasets {first_name!r} and {name!r} cannot be trained on together: their classes "
-        f"differ. Only in {first_name!r}: {', '.join(only_first) or 'none'}. "
-        f"Only in {name!r}: {', '.join(only_other) or 'none'}. "
-        "Register both with the same class names (the order may differ)."
-    )
-
-
-def _renumbered(records: Records, number_of: Sequence[int]) -> Records:
-    """Copies of the records whose category id c became number_of[c]."""
-    return [
-        {
-            **record,
-            "annotations": [
-                {**obj, "category_id": number_of[obj["category_id"]]}
-                for obj in record.get("annotations", ())
-            ],
-        }
-        for record in records
-    ]
 
 
 def print_instances_class_histogram(dataset_dicts: Records, class_names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """The classes of datasets: their names, order and counts."""
 
 from .class_counts import ClassCounts, count_classes
+from .class_join import join_by_class_name
 from .class_order import OrderedLoader, follow_class_order, select_classes
 from .shared_metadata import (
     check_metadata_consistency,
@@ -16,5 +17,6 @@ __all__ = [
     "create_keypoint_hflip_indices",
     "follow_class_order",
     "get_fed_loss_cls_weights",
+    "join_by_class_name",
     "select_classes",
 ]

@@ -16,9 +16,7 @@ import torch
 from torch import nn
 
 from d2lite.config import CfgNode, PythonRunConfig, as_run_config
-from d2lite.evaluation import (
-    verify_results,
-)
+from d2lite.evaluation import verify_results
 from d2lite.modeling.compiling import compile_parts_
 from d2lite.utils import comm
 from d2lite.utils.comm import unwrap
@@ -42,10 +40,7 @@ from ..derived_config import (
     name_classes,
     resolve_seed,
 )
-from ..evaluating import (
-    augmented_model,
-    evaluate_augmented,
-)
+from ..evaluating import augmented_model, evaluate_augmented
 from ..launching.stop_signals import listen_for_stop, stop_notice
 from ..reports import (
     describe_run,
