@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from fvcore.transforms.transform import HFlipTransform, VFlipTransform
 from torch import Tensor
 
 from d2lite.utils.errors import ArgumentError
@@ -57,6 +58,17 @@ class ViewTransform:
                 "masks. Let tta_mapper resize, crop and mirror, and nothing else."
             )
         return cls(tuple(scale.tolist()), tuple(shift.tolist()))
+
+    @property
+    def transforms(self) -> list[Any]:
+        """Its steps, as a data transform lists them: upright, then the mirrorings.
+
+        Code for detectron2 looks for an `HFlipTransform` there to turn maps back.
+        """
+        (x, y), (right, down) = self.scale, self.shift
+        upright = ViewTransform((abs(x), abs(y)), (0.0 if x < 0 else right, 0.0 if y < 0 else down))
+        mirrors = [HFlipTransform(right)] if x < 0 else []
+        return [upright, *mirrors, *([VFlipTransform(down)] if y < 0 else [])]
 
     def apply_coords(self, coords: Array) -> Array:
         """(..., 2) points of the original, x and y -> points of the view."""

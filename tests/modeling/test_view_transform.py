@@ -46,6 +46,18 @@ def test_a_data_transform_is_read_from_what_it_does(steps):
     )
 
 
+@pytest.mark.parametrize("scale", [(2.0, 0.5), (-2.0, 0.5), (2.0, -0.5), (-2.0, -0.5)])
+def test_its_steps_name_the_mirrorings_and_lead_to_the_same_points(scale):
+    view = ViewTransform(scale, (90.0, 30.0))
+    points = BOXES.numpy().astype(float)[:, :2]
+    expected = view.apply_coords(points)
+    for step in view.transforms:
+        points = step.apply_coords(points)
+    np.testing.assert_allclose(points, expected)
+    kinds = [isinstance(step, T.HFlipTransform) for step in view.transforms]
+    assert any(kinds) == (scale[0] < 0)
+
+
 def test_a_turn_is_refused():
     with pytest.raises(ValueError, match="resize, crop and mirror"):
         ViewTransform.of(T.RotationTransform(48, 64, 10), (48, 64))
