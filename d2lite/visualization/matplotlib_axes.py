@@ -66,9 +66,14 @@ class MatplotlibAxes:
                     self.set_data(picture())
                 super().draw(renderer)
 
-        extent = (0, width, height, 0)
+        pixels = picture()
+        # The canvas's pixels and not a fraction more, which matplotlib before 3.11 would round up
+        # to another pixel and spread the picture over it.
+        right = width * (pixels.shape[1] - 1e-3) / (size[0] * _DPI)
+        bottom = height * (pixels.shape[0] - 1e-3) / (size[1] * _DPI)
+        extent = (0, right, bottom, 0)
         self._picture = Picture(self.ax, extent=extent, interpolation="nearest", zorder=-1)
-        self._picture.set_data(picture())
+        self._picture.set_data(pixels)
         self.ax.add_image(self._picture)
 
     def lay_over(self, image: np.ndarray) -> np.ndarray:
