@@ -17,7 +17,7 @@ from torch import nn
 from d2lite.engine import AMPTrainer, CallbackHook, DefaultTrainer, SimpleTrainer
 from d2lite.engine.reports.nonfinite_report import read_report
 from d2lite.engine.reports.replay import load_reported_batch
-from d2lite.engine.stepping import LossGuard, StepRecord
+from d2lite.engine.stepping import LossGuard, StepRecord, dead_worker_advice
 from d2lite.utils.errors import (
     ConfigError,
     DataError,
@@ -389,3 +389,14 @@ class TestMemory:
         monkeypatch.setattr(trainer.model, "forward", too_much)
         with pytest.raises(OutOfMemoryError, match=r"evaluation of 'toy_val'.*TEST\.IMS_PER_BATCH"):
             DefaultTrainer.test(toy_cfg, trainer.model)
+
+
+@pytest.mark.parametrize(("method", "is_told"), [("fork", False), ("forkserver", True)])
+def test_a_worker_that_would_run_the_script_again_leads_to_its_main_guard(
+    method, is_told, monkeypatch
+):
+    """Python 3.14 starts workers by forkserver: a script without the guard trains in them, too."""
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: method)
+    with pytest.raises(DataError) as caught, dead_worker_advice():
+        raise RuntimeError("DataLoader worker (pid 7) exited unexpectedly with exit code 1.")
+    assert ("if __name__ == '__main__'" in str(caught.value)) == is_told

@@ -1,5 +1,6 @@
 """Messages for exhausted memory: the batch, and the keys that reduce what it needs."""
 
+import multiprocessing
 import re
 import time
 from collections.abc import Iterator, Mapping, Sized
@@ -92,8 +93,18 @@ def dead_worker_advice() -> Iterator[None]:
             f"A worker process of the data loader was killed: {_first_sentence(error)} The system "
             "usually does that when its memory, or the shared memory /dev/shm, is full, or threads "
             "may not be started (`ulimit -u`). Lower DATALOADER.NUM_WORKERS or "
-            "DATALOADER.PREFETCH, then continue with --resume."
+            "DATALOADER.PREFETCH, then continue with --resume." + _advice_on_the_script()
         ) from error
+
+
+def _advice_on_the_script() -> str:
+    """What a script needs whose worker processes are not copies of the process (fork)."""
+    if multiprocessing.get_start_method() == "fork":
+        return ""
+    return (
+        " If it happens at the start of a script of your own: worker processes run the script "
+        "again, so all that starts the training has to stand below `if __name__ == '__main__':`."
+    )
 
 
 def _first_sentence(error: BaseException) -> str:
