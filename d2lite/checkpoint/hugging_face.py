@@ -3,13 +3,13 @@
 `hf://ORG/NAME` is a folder in the cache of huggingface_hub; it is fetched where it is not there.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from d2lite.utils.errors import ConfigError, MissingFileError, MissingPackageError, WeightsError
+from d2lite.utils.file_io import read_json_file
 
 PREFIX = "hf://"
 WEIGHTS = "model.safetensors"
@@ -64,7 +64,7 @@ def hugging_face_config(path: str) -> dict[str, Any] | None:
     if folder is None:
         return None
     try:
-        content = json.loads((folder / CONFIG).read_text("utf-8"))
+        content = read_json_file(folder / CONFIG)
     except (OSError, ValueError) as err:
         raise WeightsError(f"{folder / CONFIG} cannot be read: {err}") from err
     return content if isinstance(content, dict) else None

@@ -201,7 +201,9 @@ def is_python_config_file(path: str | Path) -> bool:
     if path.suffix == ".py":
         return True
     # The sections of the other configs are written in capitals.
-    return any(line.startswith("model:") for line in path.read_text("utf-8").splitlines())
+    return any(
+        line.startswith("model:") for line in path.read_text("utf-8", "replace").splitlines()
+    )
 
 
 def load_run_config(path: str | Path, overrides: list[str]) -> PythonRunConfig:
@@ -210,6 +212,13 @@ def load_run_config(path: str | Path, overrides: list[str]) -> PythonRunConfig:
     Args:
         path: the file.
         overrides: see `LazyConfig.apply_overrides`.
+
+    Raises:
+        ConfigError: if it, or a file that it imports, is not Python.
     """
-    parts = LazyConfig.load(str(path))
+    try:
+        parts = LazyConfig.load(str(path))
+    except SyntaxError as error:
+        place = f"{error.filename or path}, line {error.lineno or 1}"
+        raise ConfigError(f"{place} is not Python: {error.msg}.") from error
     return PythonRunConfig.read(LazyConfig.apply_overrides(parts, overrides))

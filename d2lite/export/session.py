@@ -1,5 +1,6 @@
 """An exported file, run as a function of arrays by the library of its format."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from d2lite.utils.errors import MissingFileError, MissingPackageError, WeightsError
+from d2lite.utils.errors import MissingFileError, MissingPackageError, UserError, WeightsError
 
 from .metadata import KEY, read_description
 
@@ -77,6 +78,8 @@ class _OpenVinoSession(Session):
 
 class _TorchSession(Session):
     def __init__(self, path: Path, threads: int) -> None:
+        if not zipfile.is_zipfile(path):  # torch would log a trace of its own
+            raise zipfile.BadZipFile("it is not a zip archive")
         texts = {f"{KEY}.json": ""}
         program = torch.export.load(path, extra_files=texts)
         self.facts = read_description(texts[f"{KEY}.json"], path)
@@ -101,14 +104,26 @@ def open_session(path: str | Path, *, threads: int = 0) -> Session:
     Raises:
         MissingFileError: if it is not there.
         MissingPackageError: if the library of the format is not installed.
-        WeightsError: for a file that was not written by `d2lite export`.
+        WeightsError: for a file that was not written by `d2lite export`, or is damaged.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"There is no exported file {path}.")
     if path.suffix not in _KINDS:
         raise WeightsError(f"{path}: exported files end in {', '.join(EXPORTED_SUFFIXES)}.")
-    return _KINDS[path.suffix](path, threads)
+    try:
+        return _KINDS[path.suffix](path, threads)
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:  # each library has errors of its own
+        raise WeightsError(
+            f"{path} is damaged, cut off or not an exported file: {_first_line(error)}. Export the "
+            "model again: d2lite export RUN."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).partition("\n")[0][:300].rstrip(".")
 
 
 def _missing(package: str) -> MissingPackageError:

@@ -1,6 +1,5 @@
 """Thresholds: the lowest scores that count, for all classes or for each."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2lite.utils.errors import ConfigError, MissingFileError
+from d2lite.utils.file_io import read_json_file
 
 Thresholds = float | Mapping[str, float] | None
 
@@ -83,7 +83,7 @@ def read_thresholds(path: str | Path) -> dict[str, float]:
         ConfigError: if it does not hold thresholds.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except FileNotFoundError as error:
         raise MissingFileError(f"There is no file of thresholds {path}.") from error
     except (OSError, ValueError) as error:

@@ -1,6 +1,5 @@
 """The evaluated set of a run: its truth, its result file, its images, and the analysis of them."""
 
-import json
 import logging
 import math
 from collections import Counter
@@ -20,6 +19,7 @@ from d2lite.evaluation.coco_ground_truth import coco_ground_truth
 from d2lite.evaluation.detection_limits import detection_limits, limits_for
 from d2lite.evaluation.rotated_coco_evaluation import RotatedCOCOeval, RotatedCOCOEvaluator
 from d2lite.utils.errors import DataError, UserError
+from d2lite.utils.file_io import read_json_file
 
 from .analysis import Analysis, analyze, tasks_in
 from .bootstrap import suitable_resamples
@@ -103,7 +103,7 @@ def load_evaluated_set(folder: Path, facts: RunFacts) -> EvaluatedSet | str:
                 "take too much time and memory. Analyse a part: d2lite analyze "
                 f"--results {file.as_posix()} --gt PART.json"
             )
-        results = json.loads((folder / file).read_text(encoding="utf-8"))
+        results = read_json_file(folder / file)
         analyses = [
             analyze(
                 truth,
@@ -226,7 +226,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
         DataError: if it is not one.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from d2lite.utils.errors import DataError, MissingFileError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, read_json_file
 
 FACTS_FILE = "report_facts.json"
 # Runs of a folder, in a message.
@@ -74,7 +74,7 @@ def read_facts(folder: Path) -> RunFacts:
     path = folder / FACTS_FILE
     if path.is_file():
         try:
-            facts = RunFacts(**json.loads(path.read_text(encoding="utf-8")))
+            facts = RunFacts(**read_json_file(path))
             for name, value in facts.results.items():
                 facts.results[name] = math.nan if value is None else value
             return facts
@@ -92,11 +92,11 @@ def read_facts(folder: Path) -> RunFacts:
                 f"{give}."
             )
         return RunFacts()
-    text = config.read_text(encoding="utf-8")
+    text = config.read_text(encoding="utf-8", errors="replace")
     try:
         content = yaml.safe_load(text)
         sets, test = content["DATASETS"], content["TEST"]
-    except (yaml.YAMLError, KeyError, TypeError):
+    except (yaml.YAMLError, KeyError, TypeError, RecursionError):
         # A Python config, or a file that another program wrote.
         return RunFacts(config=text)
     return RunFacts(
@@ -130,7 +130,7 @@ def read_scalars(folder: Path) -> Scalars:
         try:
             record = json.loads(line)
             iteration = int(record.pop("iteration"))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
         for name, value in record.items():
             if value is None or isinstance(value, (int, float)):

@@ -1,6 +1,7 @@
 """Files: addresses that resolve to local paths, and writing that leaves a file whole or absent."""
 
 import errno
+import json
 import os
 import secrets
 import shutil
@@ -25,6 +26,7 @@ __all__ = [
     "atomic_write",
     "cache_dir",
     "make_folder",
+    "read_json_file",
     "refuse_special_file",
     "whole_files",
 ]
@@ -107,6 +109,23 @@ _SPECIAL_FILES = {
     stat.S_ISSOCK: "socket",
     stat.S_ISDIR: "folder",
 }
+
+
+def read_json_file(path: str | os.PathLike[str]) -> Any:
+    """The content of a local JSON file.
+
+    Args:
+        path: of the file; with or without a byte order mark.
+
+    Raises:
+        OSError: if it cannot be read, or is not a file.
+        ValueError: if it is not JSON in UTF-8, or is nested too deeply.
+    """
+    refuse_special_file(path)
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 class _CarefulPathManager(_PathManager):  # type: ignore[misc]  # iopath ships no types

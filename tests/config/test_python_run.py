@@ -88,3 +88,14 @@ def test_the_other_kind_of_config_passes_as_it_is_or_out_of_omegaconf(tmp_path):
     assert as_run_config(OmegaConf.create(cfg.dump())) == cfg
     (tmp_path / "config.yaml").write_text(cfg.dump())
     assert not is_python_config_file(tmp_path / "config.yaml")
+
+
+def test_file_that_is_not_text_is_not_a_python_config(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"\xff\x81\0")
+    assert not is_python_config_file(tmp_path / "a.yaml")
+
+
+def test_python_config_that_is_not_python_is_named_with_the_line(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\ny = (\n")
+    with pytest.raises(ConfigError, match=r"a\.py, line 2 is not Python: .*never closed"):
+        load_run_config(tmp_path / "a.py", [])

@@ -123,6 +123,12 @@ class TestUserCode:
             import_user_code(str(path))
         assert "d2lite_test_broken" not in sys.modules
 
+    def test_file_that_is_not_python_is_named_with_the_line(self, tmp_path):
+        path = tmp_path / "d2lite_test_torn.py"
+        path.write_text("x = 1\ny = (\n")
+        with pytest.raises(ConfigError, match=r"_torn\.py, line 2 is not Python: .*never closed"):
+            import_user_code(str(path))
+
 
 class TestDefaultSetup:
     def test_evaluation_leaves_the_record_of_the_training_alone(self, toy_cfg):

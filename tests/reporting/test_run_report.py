@@ -10,6 +10,7 @@ import pytest
 from d2lite.engine import DefaultTrainer, default_setup, evaluate_checkpoint, setup_cfg
 from d2lite.engine.reports import report_run, run_report
 from d2lite.reporting import RunFacts, read_facts
+from d2lite.reporting.run_files import read_scalars
 
 from ..tools.conftest import TINY
 
@@ -67,3 +68,10 @@ def test_a_result_that_is_not_a_number_is_null_in_the_facts_and_comes_back(tmp_p
     found = read_facts(tmp_path).results
     assert found["bbox/AP"] == 12.5
     assert math.isnan(found["bbox/APl"])
+
+
+def test_run_with_files_of_another_kind_has_no_facts(tmp_path):
+    (tmp_path / "config.yaml").write_bytes(b"\xff\x81" + b"[" * 10_000)
+    (tmp_path / "metrics.json").write_text("[" * 100_000 + '\n{"iteration": 1, "loss": 2.0}\n')
+    assert read_facts(tmp_path).test_sets == []
+    assert read_scalars(tmp_path).series == {"loss": ([1], [2.0])}

@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from d2lite.utils.errors import MissingFileError, OutputError
-from d2lite.utils.file_io import PathManager, atomic_write, cache_dir, make_folder, whole_files
+from d2lite.utils.file_io import (
+    PathManager,
+    atomic_write,
+    cache_dir,
+    make_folder,
+    read_json_file,
+    whole_files,
+)
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "größe\n"), ("wb", b"\x00\xff")])
@@ -187,3 +194,20 @@ class TestWholeFiles:
     def test_mistakes_of_other_kinds_pass(self, tmp_path):
         with pytest.raises(MissingFileError, match="an image"), whole_files(tmp_path):
             raise MissingFileError("an image is gone")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"\xff\x81", "decode"), (b"[" * 100_000, "deeply"), (b"", "Expecting")]
+)
+def test_json_file_that_cannot_be_read_is_a_value_error(tmp_path, content, words):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        read_json_file(tmp_path / "a.json")
+
+
+def test_json_file_may_begin_with_a_mark_and_is_not_a_pipe(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"cat": 0.5}')
+    assert read_json_file(tmp_path / "a.json") == {"cat": 0.5}
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="named pipe"):
+        read_json_file(tmp_path / "pipe")

@@ -10,6 +10,7 @@ from d2lite.checkpoint.reading import read_checkpoint
 from d2lite.checkpoint.writing import write_weights
 from d2lite.config import CfgNode
 from d2lite.data.datasets.builtin_meta import COCO_CATEGORIES
+from d2lite.data.datasets.label_files import read_lines
 from d2lite.engine import setup_cfg
 from d2lite.engine.derived_config.classes import get_class_names
 from d2lite.modeling import build_model
@@ -22,8 +23,7 @@ _TORCHVISION_COCO_CLASSES = 90
 def class_names_for(args: argparse.Namespace) -> list[str]:
     """The names to write into the file; none where nothing is known."""
     if args.classes and Path(args.classes).is_file():
-        lines = Path(args.classes).read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return read_lines(args.classes)
     if args.classes:
         return get_class_names(args.classes) or []
     content = read_checkpoint(args.source)

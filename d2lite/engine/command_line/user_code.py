@@ -24,7 +24,7 @@ def import_user_code(path_or_module: str) -> ModuleType:
 
     Raises:
         MissingFileError: if there is no such file.
-        ConfigError: if there is no such module.
+        ConfigError: if there is no such module, or the file is not Python.
     """
     if path_or_module.endswith(".py") or "/" in path_or_module:
         return _import_file(Path(os.path.expanduser(path_or_module)))
@@ -61,9 +61,12 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         # A half-made module must not be found by the next import.
         del sys.modules[name]
+        if isinstance(error, SyntaxError):
+            place = f"{error.filename or path}, line {error.lineno or 1}"
+            raise ConfigError(f"--import {path}: {place} is not Python: {error.msg}.") from error
         raise
     return module
 

@@ -10,7 +10,7 @@ from torch import nn
 from d2lite.checkpoint.serializable import to_serializable
 from d2lite.utils import comm
 from d2lite.utils.errors import DataError, MissingFileError, OutputError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, read_json_file
 
 from ..stepping import StepRecord
 
@@ -78,7 +78,7 @@ def read_report(path: Path) -> dict[str, Any]:
         DataError: if it is not such a report.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json_file(path)
     except OSError as error:
         raise MissingFileError(
             f"{path} cannot be read: {error.strerror}. A report is in the OUTPUT_DIR of its run "

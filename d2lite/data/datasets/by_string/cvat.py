@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from d2lite.data.datasets.geometry import box_around_points, ellipse, empty_mask, rectangle
-from d2lite.data.datasets.label_files import read_xml
+from d2lite.data.datasets.label_files import read_text, read_xml
 from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
@@ -29,8 +29,8 @@ _NO_AREA = {"polyline", "points", "cuboid", "tag"}
 
 def cvat_subsets(path: Path) -> list[str]:
     """The subsets of a project's images, in order: an attribute of each <image> of its export."""
-    found = re.findall(rb'<image [^>]*?\bsubset="([^"]*)"', path.read_bytes())
-    return list(dict.fromkeys(name.decode("utf-8", "replace") for name in found if name))
+    found = re.findall(r'<image [^>]*?\bsubset="([^"]*)"', read_text(path))
+    return list(dict.fromkeys(name for name in found if name))
 
 
 class CvatSource(EntrySource):
