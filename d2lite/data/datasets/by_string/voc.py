@@ -150,6 +150,11 @@ class VocSource:
             ids = {i for split in voc_splits(self._root) for i in voc_split_ids(self._root, split)}
             # The test images of some years have no annotations.
             files = [path for i in sorted(ids) if (path := folder / f"{i}.xml").is_file()]
+        if not files and (self._root / "SegmentationObject").is_dir():
+            raise DataError(
+                f"{self._root} has no .xml file in Annotations; masks in SegmentationObject are "
+                "not read: export COCO, or polygons."
+            )
         broken: list[str] = []
         found = {label for path in files for label in _labels(path, broken)}
         listed = _listed_classes(self._root)
