@@ -90,6 +90,21 @@ def find_config_file(name: str) -> Path:
     )
 
 
+def config_of_detectron2(path: str) -> Path | None:
+    """The carried config for a path into a folder of detectron2's, None for any other path.
+
+    Scripts name files of a checkout (`detectron2_repo/configs/...`) or of the installed package
+    (`.../model_zoo/configs/...`), which need not be there.
+    """
+    into = r"(?:^|/)(?:detectron2[^/]*|model_zoo)/((?:projects/[^/]+/)?configs/.+)"
+    found = re.search(into, Path(path).as_posix())
+    if found is None:
+        return None
+    wanted = _published(found[1].lower())
+    named = (file for key, file in carried_configs().items() if _published(key.lower()) == wanted)
+    return next(named, None)
+
+
 def _fitting(name: str, addresses: list[str]) -> list[str]:
     """Addresses that the name fits best: the first rule that fits any decides."""
     wanted = Path(name).as_posix().removeprefix("./").lower()

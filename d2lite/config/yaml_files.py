@@ -11,7 +11,10 @@ from d2lite.utils.errors import ConfigError, MissingFileError, UserError
 from d2lite.utils.file_io import PathManager
 from d2lite.utils.nested import MAX_TEXT, refuse_repetition
 
+from .locate import config_of_detectron2
 from .safe_eval import safe_eval
+
+logger = logging.getLogger(__name__)
 
 BASE_KEY = "_BASE_"
 _EVAL_TAG = "tag:yaml.org,2002:python/object/apply:eval"
@@ -27,7 +30,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = getattr(key_node, "value", None)
             if isinstance(key, str) and key in seen and key != "<<":
-                logging.getLogger(__name__).warning(
+                logger.warning(
                     "%s, line %d: %s stands twice in one section; the later one counts",
                     node.start_mark.name,
                     key_node.start_mark.line + 1,
@@ -100,7 +103,8 @@ def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
     """A file and everything it inherits from, the most general first.
 
     Args:
-        path: a YAML file, local or an address that `PathManager` knows.
+        path: a YAML file, local or an address that `PathManager` knows; for a file of detectron2's
+            that is missing, the one that d2lite carries is read.
 
     Returns:
         (file, its own content without `_BASE_`) for each file of the chain.
@@ -109,7 +113,11 @@ def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
         MissingFileError: if a file is missing; the text names the chain that led there.
         ConfigError: if a file cannot be read or inherits from itself.
     """
-    return _layers(os.fspath(path), ())
+    path = os.fspath(path)
+    carried = None if os.path.exists(path) else config_of_detectron2(path)
+    if carried is not None:
+        logger.info(f"Config file {path}: no such file; d2lite's own {carried} is taken.")
+    return _layers(str(carried or path), ())
 
 
 def _layers(path: str, chain: tuple[str, ...]) -> list[Layer]:

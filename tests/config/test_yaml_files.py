@@ -46,6 +46,29 @@ def test_missing_file_is_named(tmp_path):
         _merged(str(tmp_path / "nothing.yaml"))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "./detectron2_repo/configs/COCO-Detection/retinanet_R_50_FPN_1x.yaml",
+        "/none/d2lite/model_zoo/configs/COCO-Detection/retinanet_R_50_FPN_1x.yaml",
+    ],
+)
+def test_missing_file_of_a_folder_of_detectron2_is_the_carried_one(path):
+    assert _merged(path).MODEL.META_ARCHITECTURE == "RetinaNet"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "mine/configs/COCO-Detection/retinanet_R_50_FPN_1x.yaml",
+        "detectron2/configs/COCO-Detection/none.yaml",
+    ],
+)
+def test_missing_file_of_another_folder_or_name_stays_missing(path):
+    with pytest.raises(MissingFileError, match="no such file"):
+        _merged(path)
+
+
 def test_missing_base_names_the_chain_that_led_to_it(write):
     write("b.yaml", "_BASE_: c.yaml\n")
     with pytest.raises(MissingFileError, match=r"a\.yaml -> .*b\.yaml -> .*c\.yaml"):
