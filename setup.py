@@ -132,22 +132,23 @@ setup(
     entry_points={"console_scripts": ["d2lite = d2lite.commands:main"]},
     python_requires=">=3.10",
     install_requires=[
+        # The oldest versions that are stated here are tested, with the oldest Python: .ci/oldest.
         "torch>=2.8",
-        "torchvision",
-        "numpy",
-        "pycocotools",
+        "torchvision>=0.23",
+        "numpy>=1.26",
+        "pycocotools>=2.0.8",
         "fvcore",
         "iopath",
         "yacs",
         # Mappers without an importable name, such as lambdas, reach started worker processes by it.
         "cloudpickle",
-        "opencv-python",
+        "opencv-python>=4.10",
         "Pillow>=10.1",
         "tensorboard",
         "tqdm",
         # The report of a run.
         "jinja2",
-        "matplotlib",
+        "matplotlib>=3.8",
         # Scripts for the completion of words in a shell.
         "shtab",
     ],
