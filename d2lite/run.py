@@ -69,7 +69,8 @@ class _PeerFinder:
                 "`d2lite migrate PATH` lists what has no counterpart, and what to do.",
                 name=name,
             )
-        return ModuleSpec(name, self, is_package=found.submodule_search_locations is not None)
+        is_package = found.submodule_search_locations is not None
+        return ModuleSpec(name, self, is_package=is_package)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Import the module of d2lite; the import system stores it under the other name too."""
@@ -89,7 +90,7 @@ def answer_detectron2_imports() -> None:
     """From now on, `import detectron2...` in this process gives d2lite's modules."""
     if any(isinstance(finder, _PeerFinder) for finder in sys.meta_path):
         return
-    sys.meta_path.insert(0, _PeerFinder())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _PeerFinder())
     # One logger under both names: a level or a handler that a script gives to detectron2's counts
     # for the messages of d2lite.
     logging.Logger.manager.loggerDict[PEER] = logging.getLogger(OURS)
