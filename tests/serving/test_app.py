@@ -13,8 +13,10 @@ pytest.importorskip("fastapi")
 pytest.importorskip("python_multipart")
 httpx = pytest.importorskip("httpx")
 
+from d2lite.commands.actions.serve import _listen  # noqa: E402
 from d2lite.serving import Limits, ModelQueue, build_app  # noqa: E402
 from d2lite.serving.app import Prediction  # noqa: E402
+from d2lite.utils.errors import ConfigError  # noqa: E402
 
 from .conftest import encoded  # noqa: E402
 
@@ -276,3 +278,8 @@ def test_200_requests_at_a_time_are_all_answered_in_steady_memory(predictor, ser
     # The clients are in this process too, and the allocator keeps memory for each thread: up to
     # 150 MB were seen, and then no more in eight rounds.
     assert grown < 250_000, f"{grown} kB more"
+
+
+def test_empty_host_does_not_open_the_server_to_every_machine():
+    with pytest.raises(ConfigError, match="--host is empty"):
+        _listen("", 0)

@@ -62,6 +62,8 @@ def serve(args: argparse.Namespace) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not host:  # the system would take all its addresses
+        raise ConfigError("--host is empty. Use 127.0.0.1, or 0.0.0.0 to let other machines in.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
