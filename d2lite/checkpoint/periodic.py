@@ -47,7 +47,7 @@ class PeriodicCheckpointer:
         """
         if (iteration + 1) % self.period == 0:
             self.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration, **kwargs)
-            self._delete_old()
+            self._delete_old(iteration)
         if self.max_iter is not None and iteration + 1 >= self.max_iter:
             self.save(f"{self.file_prefix}_final", iteration=iteration, **kwargs)
 
@@ -55,14 +55,16 @@ class PeriodicCheckpointer:
         """Save under any name."""
         self.checkpointer.save(name, **kwargs)
 
-    def _delete_old(self) -> None:
+    def _delete_old(self, saved: int) -> None:
         if self.max_to_keep is None or not self.checkpointer.save_to_disk:
             return
         pattern = re.compile(re.escape(self.file_prefix) + r"_\d{7,}\.pth")
         files = map(Path, self.checkpointer.get_all_checkpoint_files())
         periodic = [path for path in files if pattern.fullmatch(path.name)]
-        # An older run in the folder may have higher numbers.
-        periodic.sort(key=lambda p: (p.stat().st_mtime_ns, int(p.stem.rpartition("_")[2])))
+        number = {path: int(path.stem.rpartition("_")[2]) for path in periodic}
+        # An older run in the folder may have higher numbers; what was just saved is the newest,
+        # also where the clock was set back.
+        periodic.sort(key=lambda p: (number[p] == saved, p.stat().st_mtime_ns, number[p]))
         for path in periodic[: -self.max_to_keep]:
             with suppress(FileNotFoundError):
                 path.unlink()

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -502,3 +503,12 @@ def test_note_with_a_path_means_the_file_of_that_name(tmp_path):
     checkpointer.save("model_final")
     (tmp_path / "last_checkpoint").write_text("/before/it/moved/model_final.pth\n")
     assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_final.pth")
+
+
+def test_checkpoint_just_written_stays_where_the_clock_was_set_back(tmp_path):
+    periodic = PeriodicCheckpointer(Checkpointer(Model(), str(tmp_path)), 1, max_to_keep=1)
+    periodic.step(0)
+    later = time.time() + 3600
+    os.utime(tmp_path / "model_0000000.pth", (later, later))
+    periodic.step(1)
+    assert [path.name for path in tmp_path.glob("*.pth")] == ["model_0000001.pth"]

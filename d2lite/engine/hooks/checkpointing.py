@@ -74,7 +74,7 @@ class PeriodicCheckpointer(PeriodicSaver, HookBase):
         self.step(iteration)
         if self.trainer.is_stopping and self.saved_iter != iteration:
             self.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration)
-            self._delete_old()
+            self._delete_old(iteration)
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Save as NAME.pth."""

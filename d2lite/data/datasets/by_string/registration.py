@@ -4,6 +4,7 @@ Forms: coco:ANNOTATIONS.json@IMAGES_DIR, voc:ROOT@SPLIT, yolo:DATA.yaml@SPLIT, l
 masks:DIR, images:DIR, auto:DIR@SPLIT, with options after a question mark: ?classes=cat,dog.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -154,7 +155,7 @@ class _SpecLoader:
         return facts.get(key)
 
     def _chosen(self, own: list[str]) -> list[str]:
-        repeated = sorted({label for label in own if own.count(label) > 1})
+        repeated = sorted(label for label, count in Counter(own).items() if count > 1)
         if repeated:
             raise DataError(
                 f"{self.spec.name}: the classes {', '.join(map(repr, repeated))} are defined more "
