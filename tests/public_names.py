@@ -82,8 +82,8 @@ PUBLIC_NAMES: dict[str, str] = {
     "data.transforms.transform": "Transform TransformList BlendTransform",
     "engine": """AMPTrainer DefaultPredictor DefaultTrainer HookBase SimpleTrainer TrainerBase
         create_ddp_model default_argument_parser default_setup default_writers hooks launch""",
-    "engine.defaults": """DefaultPredictor DefaultTrainer create_ddp_model default_argument_parser
-        default_setup default_writers""",
+    "engine.defaults": """AMPTrainer DefaultPredictor DefaultTrainer SimpleTrainer TrainerBase
+        create_ddp_model default_argument_parser default_setup default_writers""",
     "engine.hooks": """BestCheckpointer CallbackHook EvalHook HookBase IterationTimer LRScheduler
         PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler""",
     "engine.launch": "DEFAULT_TIMEOUT launch",

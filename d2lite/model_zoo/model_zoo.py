@@ -57,9 +57,10 @@ def get_checkpoint_url(config_path: str) -> str:
     """
     name = config_path.removesuffix(".yaml").removesuffix(".py")
     if name not in PUBLISHED:
-        near = difflib.get_close_matches(name, PUBLISHED, n=5, cutoff=0.3) or sorted(PUBLISHED)
+        near = difflib.get_close_matches(name, PUBLISHED, n=5, cutoff=0.3) or sorted(PUBLISHED)[:5]
         raise UnknownModelError(
-            f"No weights were published for {config_path!r}. There are some for: {', '.join(near)}."
+            f"No weights were published for {config_path!r}, but for {len(PUBLISHED)} others, "
+            f"such as {', '.join(near)}."
         )
     return f"{PREFIX}{name}/{PUBLISHED[name]}"
 
