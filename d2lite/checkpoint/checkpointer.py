@@ -21,11 +21,8 @@ from d2lite.utils.file_io import PathManager, atomic_write
 
 from .folder import LAST_CHECKPOINT, checkpoints_by_age, read_mark
 from .matching import LoadReport, fit_to_model
-from .reading import local_weights_file, read_checkpoint, tensors_of
+from .reading import OWN_KEY, local_weights_file, read_checkpoint, tensors_of
 from .serializable import to_serializable
-from .torch_scan import refuse_damaged_archive
-
-_OWN_KEY = "d2lite"
 
 # What a load_state_dict raises of a state that has other parts or other types than it expects.
 MISFIT_ERRORS = (ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError)
@@ -112,7 +109,7 @@ class Checkpointer:
             TakenNameError: if the key is taken.
             InputTypeError: if the object has no state.
         """
-        if key in self.checkpointables or key in ("model", _OWN_KEY):
+        if key in self.checkpointables or key in ("model", OWN_KEY):
             raise TakenNameError(f"A checkpoint already holds {key!r}; use another key.")
         if not all(hasattr(checkpointable, name) for name in ("state_dict", "load_state_dict")):
             raise InputTypeError(
@@ -153,7 +150,7 @@ class Checkpointer:
             raise error
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
-        data[_OWN_KEY] = {"version": __version__, **self._model_facts(), **self.extra}
+        data[OWN_KEY] = {"version": __version__, **self._model_facts(), **self.extra}
         path = self._folder / f"{name}.pth"
         plain = to_serializable(data)
         with atomic_write(path, "wb") as stream:
@@ -205,7 +202,7 @@ class Checkpointer:
         for key in wanted:
             self._load_checkpointable(key, content, path)
         content.pop("model", None)
-        own = content.get(_OWN_KEY)
+        own = content.get(OWN_KEY)
         self.loaded_extra = dict(own) if isinstance(own, Mapping) else {}
         return content
 
@@ -317,7 +314,6 @@ class Checkpointer:
                 if not path.is_file():
                     # The noted one is the first: the text says what is left.
                     self.get_checkpoint_file()
-                refuse_damaged_archive(path)
                 content = self._read(str(path))
                 if check is not None and self._is_whole(content):
                     check(str(path), content)

@@ -20,10 +20,16 @@ from d2lite.utils.pickle_limits import DamagedPickle, RefusedPickle
 from d2lite.utils.safe_pickle import read_pickle, without_stand_ins
 
 from .hugging_face import WEIGHTS, hugging_face_classes, hugging_face_folder
-from .torch_scan import NUMPY_FOR_TORCH, READ_ERRORS, damaged, refuse_harmful_file
+from .torch_scan import (
+    NUMPY_FOR_TORCH,
+    READ_ERRORS,
+    damaged,
+    refuse_damaged_archive,
+    refuse_harmful_file,
+)
 
-# Entry of the metadata of a .safetensors file that holds what is not a tensor, as JSON.
-NOTE_IN_SAFETENSORS = "d2lite"
+# Entry of our own files beside the weights; in a .safetensors file, of its metadata, as JSON.
+OWN_KEY = "d2lite"
 # Other trainers' names for the entry that holds the weights.
 _MODEL_KEYS = ("model", "state_dict", "model_state", "model_state_dict")
 
@@ -135,6 +141,9 @@ def _read_torch(path: Path) -> Any:
         raise WeightsError(f"{path} {_refusal(str(err))}") from err
     except READ_ERRORS as err:
         raise damaged(path, err) from err
+    if isinstance(content, Mapping) and OWN_KEY in content:
+        # Other programs may leave the checksums out.
+        refuse_damaged_archive(path)
     return without_stand_ins(content)
 
 
@@ -149,7 +158,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt", device="cpu") as stream:
             weights = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            noted = (stream.metadata() or {}).get(NOTE_IN_SAFETENSORS)
+            noted = (stream.metadata() or {}).get(OWN_KEY)
         content: dict[str, Any] = json.loads(noted) if noted else {}
     except (SafetensorError, OSError, ValueError) as err:
         raise damaged(path, err) from err
@@ -176,7 +185,7 @@ def read_note(path: Path) -> dict[str, Any]:
         return {}
     try:
         with safe_open(path, framework="pt", device="cpu") as stream:
-            note = json.loads((stream.metadata() or {}).get(NOTE_IN_SAFETENSORS, "{}"))
+            note = json.loads((stream.metadata() or {}).get(OWN_KEY, "{}"))
     except (SafetensorError, OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}

@@ -12,7 +12,7 @@ import torch
 from d2lite.utils.errors import ConfigError, WeightsError
 from d2lite.utils.file_io import atomic_write
 
-from .reading import NOTE_IN_SAFETENSORS
+from .reading import OWN_KEY
 from .serializable import to_serializable
 
 # Digits of the SHA-256 in a file name, as torchvision has them.
@@ -77,5 +77,5 @@ def _safetensors_bytes(content: Mapping[str, Any]) -> bytes:
     weights = {
         name: value.detach().clone().contiguous() for name, value in content["model"].items()
     }
-    data: bytes = save(weights, metadata={NOTE_IN_SAFETENSORS: note})
+    data: bytes = save(weights, metadata={OWN_KEY: note})
     return data

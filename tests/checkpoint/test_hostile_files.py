@@ -57,6 +57,17 @@ def test_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
     assert "damaged" not in str(caught.value)
 
 
+def test_weights_of_which_one_bit_has_changed_since_they_were_saved_are_refused(tmp_path):
+    model = nn.Linear(4, 4)
+    DetectionCheckpointer(model, str(tmp_path)).save("mine")
+    path = tmp_path / "mine.pth"
+    content = bytearray(path.read_bytes())
+    content[content.index(model.weight.detach().numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"mine\.pth is damaged: the checksum"):
+        DetectionCheckpointer(nn.Linear(4, 4)).load(str(path))
+
+
 def test_looking_for_class_names_does_not_open_it_either(bomb, monkeypatch):
     """This look comes first, before anything is loaded."""
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was opened"))

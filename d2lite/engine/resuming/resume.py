@@ -10,8 +10,7 @@ import torch
 from d2lite.checkpoint import Checkpointer
 from d2lite.checkpoint.folder import remove_leftovers
 from d2lite.checkpoint.matching import LoadReport
-from d2lite.checkpoint.reading import local_weights_file, read_checkpoint, stored_class_names
-from d2lite.checkpoint.torch_scan import refuse_damaged_archive
+from d2lite.checkpoint.reading import read_checkpoint, stored_class_names
 from d2lite.config import CfgNode
 from d2lite.solver import LRMultiplier, LRScheduler
 from d2lite.utils import comm
@@ -81,7 +80,6 @@ def _read_fitting(
     own = {key: state.state_dict() for key, state in checkpointer.checkpointables.items()}
     if not isinstance(resume, str):
         return checkpointer.read_newest(lambda path, content: check_run_state(path, content, own))
-    refuse_damaged_archive(local_weights_file(resume))
     content = read_checkpoint(resume)
     if "trainer" not in content:
         raise WeightsError(
