@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import OutputError
+from .file_io import refuse_special_file
 
 try:
     import fcntl
@@ -34,19 +35,20 @@ class FolderLock:
             folder: it exists, and can be written.
 
         Raises:
-            OutputError: if another process holds it; the text names that process.
+            OutputError: if another process holds it; the text names that process. Also if there is
+                something in its place that is not a file, or is not ours to write.
         """
         self.path = Path(folder) / _NAME
         self._file: IO[str] | None = None
         if fcntl is None:
             return
-        file = open(self.path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - kept
+        file = self._open()
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             while not is_still_at(self.path, file):
                 # Its owner took the file away between our opening and our locking it.
                 file.close()
-                file = open(self.path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
+                file = self._open()
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as err:
             file.seek(0)
@@ -65,6 +67,17 @@ class FolderLock:
         with suppress(OSError):  # a full disk: the lock holds, and does not name its owner
             os.truncate(file.fileno(), 0)
             os.write(file.fileno(), json.dumps(facts).encode())
+
+    def _open(self) -> IO[str]:
+        try:
+            refuse_special_file(self.path)
+            return open(self.path, "a+", encoding="utf-8", errors="replace")
+        except OSError as err:
+            raise OutputError(
+                f"Cannot open {self.path}, by which a run keeps others out of its folder: "
+                f"{err.strerror or err}. Choose another OUTPUT_DIR, or remove it if no run is "
+                "writing there."
+            ) from err
 
     def release(self) -> None:
         """Let another run begin; the file goes too."""

@@ -1,5 +1,6 @@
 """Logging for people: a console that stays readable, a log file that holds everything."""
 
+import errno
 import logging
 import os
 import sys
@@ -177,6 +178,8 @@ def _attach_log_file(logger: logging.Logger, path: Path) -> None:
     if path not in _log_files:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_fifo():  # to open it would wait for a reader, deaf to SIGTERM
+                raise OSError(errno.EINVAL, "it is a named pipe and not a file")
             _log_files[path] = _LogFile(path)
         except OSError as err:
             raise OutputError(

@@ -108,6 +108,13 @@ def test_metrics_that_cannot_be_written_name_the_file_and_the_key(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own imports
+def test_metrics_are_not_written_to_a_pipe_nor_read_from_a_device(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(OutputError, match="it is a device and not a file"):
+        JSONWriter(path)
+
+
 def test_tensorboard_gets_scalars_images_and_histograms(tmp_path):
     writer = TensorboardXWriter(str(tmp_path))
     with EventStorage(7) as storage:

@@ -80,3 +80,12 @@ def test_file_of_a_lock_that_cannot_be_read_is_still_a_lock(holder, tmp_path):
     (tmp_path / "run.lock").write_bytes(b"\xff{")
     with pytest.raises(OutputError, match=r"see run\.lock there"):
         FolderLock(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "put", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path)], ids=["pipe", "folder", "loop"]
+)
+def test_what_is_no_file_in_place_of_the_lock_is_named(put, tmp_path):
+    put(tmp_path / "run.lock")
+    with pytest.raises(OutputError, match=r"Cannot open .*run\.lock.*another OUTPUT_DIR"):
+        FolderLock(tmp_path)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import resource
 
 import pytest
@@ -90,6 +91,14 @@ def test_a_log_that_cannot_be_opened_names_the_file_and_the_key(name, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"log\.txt.*OUTPUT_DIR"):
         setup_logger(tmp_path / "file", name=name)
+
+
+def test_a_log_that_is_a_pipe_is_refused_and_not_waited_for(name, tmp_path):
+    os.mkfifo(tmp_path / "log.txt")
+    reader = os.open(tmp_path / "log.txt", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OutputError, match=r"log\.txt: it is a named pipe"):
+        setup_logger(tmp_path, name=name)
+    os.close(reader)
 
 
 def test_a_trace_can_be_added_to_the_log_file_alone(name, tmp_path, capsys):

@@ -220,8 +220,8 @@ def too_much_is_bad(word: str, bad: int, total: int, max_share: float, why: str)
     """The error that ends a training on bad data."""
     return DataError(
         f"{bad} of {total} {word} of the training data cannot be used, and DATALOADER."
-        f"MAX_BAD_SHARE allows a share of {max_share:g}: {why}. See all faults with "
-        "`d2lite data check DATASET`, write a valid copy with its --fix OUT.json, or "
+        f"MAX_BAD_SHARE allows a share of {max_share:g}: {why.removesuffix('.')}. See all "
+        "faults with `d2lite data check DATASET`, write a valid copy with its --fix OUT.json, or "
         "raise the key."
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from d2lite.utils.errors import OutputError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, refuse_special_file
 
 from .storage import EventStorage, get_event_storage, has_event_storage
 
@@ -143,6 +143,7 @@ class JSONWriter(ScalarWriter):
 
     def _open(self) -> io.FileIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_special_file(self._path)
         return self._path.open("ab", buffering=0)
 
     def _last_line(self) -> int:
