@@ -1,5 +1,6 @@
 """A detector's function as a file of torch.export (.pt2)."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,12 @@ def export_torch(function: DetectorFunction, path: str | Path, facts: Mapping[st
         function: in evaluation mode, called before.
         path: of the file.
         facts: what the file says about itself, see `describe`.
+
+    Raises:
+        OSError: if it cannot be written.
     """
     program = record_program(function, int(facts["input"]["count"]))
-    torch.export.save(program, path, extra_files={f"{KEY}.json": json.dumps(facts)})
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={f"{KEY}.json": json.dumps(facts)})
+    # By Python: torch's own writer ends the process where the disk is full.
+    Path(path).write_bytes(content.getbuffer())

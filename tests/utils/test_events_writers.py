@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import sys
 
 import pytest
@@ -113,6 +114,16 @@ def test_metrics_are_not_written_to_a_pipe_nor_read_from_a_device(tmp_path):
     path.symlink_to("/dev/zero")
     with pytest.raises(OutputError, match="it is a device and not a file"):
         JSONWriter(path)
+
+
+def test_lines_that_are_run_again_are_not_moved_to_a_pipe(tmp_path):
+    path = tmp_path / "metrics.json"
+    run_writer(JSONWriter(path), range(3), x=1)
+    os.mkfifo(tmp_path / "metrics.json.replaced")
+    reader = os.open(tmp_path / "metrics.json.replaced", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OSError, match="it is a named pipe and not a file"):
+        run_writer(JSONWriter(path), range(2, 4), x=1)
+    os.close(reader)
 
 
 def test_tensorboard_gets_scalars_images_and_histograms(tmp_path):

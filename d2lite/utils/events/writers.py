@@ -160,6 +160,7 @@ class JSONWriter(ScalarWriter):
         if len(kept) == len(lines):
             return
         replaced = self._path.with_name(self._path.name + ".replaced")
+        refuse_special_file(replaced)
         with replaced.open("ab") as file:
             for line in lines:
                 if not _is_line_before(line, start_iter):
