@@ -24,8 +24,8 @@ from .coco_inputs import plain_image_id, readable
 from .coco_results import (
     explain_poor_results,
     instances_to_coco_json,
-    last_of_each_image,
     without_classes,
+    without_repeats,
 )
 from .coco_scoring import (
     COCOevalMaxDets,
@@ -201,7 +201,7 @@ class COCOEvaluator(DatasetEvaluator):
         if parts is None:
             return {}
         gathered = [prediction for part, _ in parts for prediction in part]
-        predictions = last_of_each_image(gathered, self._dataset_name)
+        predictions = without_repeats(gathered, self._dataset_name)
         self._seen_tasks = set().union(*(tasks for _, tasks in parts))
         self._results = {}
         if self._output_dir is not None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from d2lite.structures import BoxMode, Instances
@@ -143,25 +144,50 @@ def _misfits(
         )
 
 
-def last_of_each_image(
+def without_repeats(
     predictions: Sequence[dict[str, Any]], dataset_name: str
 ) -> list[dict[str, Any]]:
-    """One prediction of an image, as the objects of a second one would count as false.
+    """Leave out what was predicted again for an image, as it would count as false.
+
+    Other objects of an image that was predicted before stay: parts of an image may be predicted
+    one after another.
 
     Args:
-        predictions: with "image_id".
+        predictions: with "image_id", and "instances" (COCO result dicts) where there are some.
         dataset_name: for the warning, where an image was predicted again.
     """
-    last = {prediction["image_id"]: prediction for prediction in predictions}
-    if len(last) < len(predictions):
+    kept: dict[Any, list[dict[str, Any]]] = {}
+    for prediction in predictions:
+        before = kept.setdefault(prediction["image_id"], [])
+        if not any(_are_alike(prediction, other) for other in before):
+            before.append(prediction)
+    found = [prediction for of_image in kept.values() for prediction in of_image]
+    num_repeats, num_further = len(predictions) - len(found), len(found) - len(kept)
+    if num_repeats:
         logger.warning(
-            "Evaluation of '%s': %d predictions are of images that were predicted again, and only "
-            "the last one of an image counts. A data loader that repeats images does this, and "
-            "process() after other predictions without reset().",
+            "Evaluation of '%s': %d predictions are repeats of an image, and are left out. A data "
+            "loader that repeats images does this.",
             dataset_name,
-            len(predictions) - len(last),
+            num_repeats,
         )
-    return list(last.values())
+    if num_further:
+        logger.warning(
+            "Evaluation of '%s': %d predictions are of images that were predicted before with "
+            "other objects; all of them count. Call reset() before a new evaluation.",
+            dataset_name,
+            num_further,
+        )
+    return found
+
+
+def _are_alike(prediction: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the objects are the same up to what another batch changes."""
+    pairs = zip(prediction.get("instances", ()), other.get("instances", ()), strict=False)
+    return len(prediction.get("instances", ())) == len(other.get("instances", ())) and all(
+        a["category_id"] == b["category_id"]
+        and np.allclose([*a["bbox"], a["score"]], [*b["bbox"], b["score"]], rtol=1e-3, atol=1e-2)
+        for a, b in pairs
+    )
 
 
 def without_classes(prediction: dict[str, Any]) -> dict[str, Any]:

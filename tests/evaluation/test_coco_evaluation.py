@@ -76,12 +76,24 @@ def test_no_image_at_all_gives_ap_0_and_says_why(dataset, caplog):
 def test_image_predicted_again_counts_once(dataset, caplog):
     """Samplers that give each process equally many images repeat some of them."""
     evaluator = COCOEvaluator(dataset)
-    feed(evaluator, {**_perfect(), 7: instances_of([((0, 0, 5, 5), 0)])})
-    assert "predicted again" not in caplog.text
+    feed(evaluator, _perfect())
+    assert "repeats" not in caplog.text
     for image_id in (7, 7):
         evaluator.process([{"image_id": image_id}], [{"instances": instances_of(PERFECT[7])}])
     assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
-    assert "2 predictions are of images that were predicted again" in caplog.text
+    assert "2 predictions are repeats of an image" in caplog.text
+    assert "other objects" not in caplog.text
+
+
+def test_parts_of_an_image_that_are_predicted_one_after_another_all_count(dataset, caplog):
+    evaluator = COCOEvaluator(dataset)
+    parts = {image_id: PERFECT[image_id][:1] for image_id in PERFECT}
+    feed(evaluator, {key: instances_of(part) for key, part in parts.items()})
+    for key, part in PERFECT.items():
+        if part[1:]:
+            evaluator.process([{"image_id": key}], [{"instances": instances_of(part[1:])}])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+    assert "of images that were predicted before with other objects" in caplog.text
 
 
 def test_images_that_were_not_predicted_are_counted(dataset, caplog):
