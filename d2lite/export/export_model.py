@@ -28,6 +28,7 @@ from .metadata import describe
 from .preprocessing import Resize, resize_of
 from .program import example_inputs
 from .proof import as_given, find_images, prove
+from .session import EXPORTED_SUFFIXES
 from .smaller import CALIBRATION_IMAGES, calibration_images, halve_weights, quantize
 from .to_onnx import export_onnx
 from .to_openvino import export_openvino
@@ -96,7 +97,7 @@ def export_model(
         MissingPackageError: if a package of the format is not installed.
     """
     check_types(export_model, locals())
-    _check_options(to, with_runner=with_runner, half=half, int8=bool(int8))
+    _check_options(to, Path(output), with_runner=with_runner, half=half, int8=bool(int8))
     if num_images < 1:
         raise ExportError(f"--num-images is {num_images}; the proof needs 1 or more.")
     cfg = _export_config(cfg, to, resize=resize)
@@ -167,9 +168,14 @@ def _writer(to: str, precision: str, cfg: CfgNode, ranges: list[Any], *, resize:
     return write
 
 
-def _check_options(to: str, *, with_runner: bool, half: bool, int8: bool) -> None:
+def _check_options(to: str, folder: Path, *, with_runner: bool, half: bool, int8: bool) -> None:
     if to not in (*FORMATS, "torchscript"):
         raise ExportError(f"There is no format {to!r}; choose one of {', '.join(FORMATS)}.")
+    if folder.suffix in EXPORTED_SUFFIXES:
+        raise ExportError(
+            f"--output is the folder of several files, and {folder} looks like one of them. Use "
+            f"--output {folder.with_suffix('')}."
+        )
     if with_runner and to.startswith("torch"):
         raise ExportError(
             f"--with-runner makes a folder that needs no torch, and a file of {to} needs it. "

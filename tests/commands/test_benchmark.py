@@ -20,6 +20,7 @@ from d2lite.config import get_cfg
 from d2lite.engine import setup_cfg
 from d2lite.layers import FrozenBatchNorm2d
 from d2lite.modeling import build_model
+from d2lite.utils.errors import OutputError
 from tests.tools.conftest import TINY
 
 SMALL = ["--size", "64", "96", "--batch", "1", "--objects", "2", "--repeats", "2", "--warmup", "0"]
@@ -200,6 +201,14 @@ def test_a_python_config_is_measured_too_and_not_compared_by_keys(bench):
     status, text = bench("--task", "infer", "--against", "torchvision", *SMALL, *config)
     assert status == 2
     assert "Give the .yaml file" in text
+
+
+def test_a_trace_that_finds_no_room_is_said(tmp_path, monkeypatch):
+    """Torch writes nothing on a full disk, and says nothing."""
+    monkeypatch.setattr("torch.profiler.profile.export_chrome_trace", lambda *_: None)
+    (tmp_path / "trace.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"Cannot write .*trace\.json: is its disk full"):
+        profile_step(lambda: None, nn.Identity(), tmp_path / "trace.json")
 
 
 def test_a_profile_names_modules_and_writes_a_trace(tmp_path):

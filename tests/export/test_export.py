@@ -59,6 +59,13 @@ def test_model_that_cannot_be_exported_is_refused_before_anything_is_written(tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml", "model.pt2"])
+def test_output_that_is_named_like_a_file_is_refused_at_once(tmp_path, name):
+    with pytest.raises(ExportError, match=r"is the folder of several files.*--output .*/model\.$"):
+        export_model(small_config("faster"), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_unknown_format_is_refused(tmp_path):
     with pytest.raises(ExportError, match="no format 'caffe'; choose one of onnx, torch, openvino"):
         export_model(small_config("faster"), tmp_path, to="caffe")

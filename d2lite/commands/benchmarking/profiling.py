@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from d2lite.utils.errors import OutputError
+
 from .counting import entering_modules
 
 __all__ = ["Cost", "profile_step"]
@@ -47,6 +49,9 @@ def profile_step(
 
     Returns:
         All costs, the largest first.
+
+    Raises:
+        OutputError: if the trace cannot be written.
     """
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
     with profile(activities=activities):
@@ -64,7 +69,11 @@ def profile_step(
     with entering_modules(model, enter, leave), profile(activities=activities) as recording:
         action()
     trace.parent.mkdir(parents=True, exist_ok=True)
+    trace.unlink(missing_ok=True)
     recording.export_chrome_trace(str(trace))
+    if not trace.is_file():
+        # torch says nothing where there is no room.
+        raise OutputError(f"Cannot write {trace}: is its disk full? Choose another --profile DIR.")
     return _costs(list(recording.events() or ()), is_cuda)
 
 
