@@ -72,7 +72,7 @@ def profile_step(
     trace.unlink(missing_ok=True)
     recording.export_chrome_trace(str(trace))
     if not trace.is_file():
-        # torch says nothing where there is no room.
+        # On a full disk torch writes nothing and raises nothing.
         raise OutputError(f"Cannot write {trace}: is its disk full? Choose another --profile DIR.")
     return _costs(list(recording.events() or ()), is_cuda)
 
