@@ -3,10 +3,11 @@
 import importlib
 from typing import Any
 
-from .utils.threads import limit_spinning
+from .utils.threads import limit_number, limit_spinning
 
 __version__ = "0.1.0"
 
+limit_number()
 limit_spinning()
 
 

@@ -11,9 +11,9 @@ are faults, 2 if a set is not there.
 """
 
 import argparse
-import os
 
 from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.cores import usable_cores
 from d2lite.utils.number_arguments import whole_number
 
 
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads",
         type=whole_number(1),
-        default=min(8, os.cpu_count() or 1),
+        default=min(8, usable_cores()),
         help="images that are read at once (%(default)s)",
     )
     return parser

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from d2lite.config import CfgNode, PythonRunConfig, configurable
-from d2lite.utils.env import usable_cores
+from d2lite.utils.cores import usable_cores
 from d2lite.utils.errors import ConfigError, DataError
 
 from .catalog import MetadataCatalog

@@ -13,7 +13,7 @@ from d2lite.data import MetadataCatalog, get_detection_dataset_dicts
 from d2lite.data.records.image_sizes import image_size
 from d2lite.data.rotated_boxes import fill_of_corners
 from d2lite.structures import BoxMode
-from d2lite.utils.env import usable_cores
+from d2lite.utils.cores import usable_cores
 from d2lite.utils.errors import DataError
 
 # Outlines are rotated boxes where nearly all of them have four corners and fill a rectangle.

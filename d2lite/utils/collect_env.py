@@ -10,6 +10,8 @@ import torch
 
 from d2lite import __version__
 
+from .cores import usable_cores
+
 __all__ = ["collect_env_info"]
 
 _LIBRARIES = (
@@ -40,11 +42,11 @@ def collect_env_info() -> str:
 
 def _system_rows() -> list[tuple[str, str]]:
     python = f"{platform.python_version()} ({sys.executable})"
-    threads = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+    cores = f"{usable_cores()} of {os.cpu_count()} cores"
     package = Path(__file__).resolve().parents[1]
     return [
         ("system", platform.platform()),
-        ("processor", threads),
+        ("processor", f"{cores}, torch uses {torch.get_num_threads()} threads"),
         ("python", python),
         ("d2lite", f"{__version__} ({package})"),
         ("torch", f"{torch.__version__} (debug build: {torch.version.debug})"),

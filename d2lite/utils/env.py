@@ -20,7 +20,6 @@ __all__ = [
     "seed_all_rng",
     "setup_custom_environment",
     "setup_environment",
-    "usable_cores",
 ]
 
 _set_up: set[str] = set()
@@ -47,13 +46,6 @@ def seed_all_rng(seed: int | None = None) -> int:
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     return seed
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def resolve_device(requested: str, *, was_set: bool) -> torch.device:

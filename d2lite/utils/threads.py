@@ -1,6 +1,8 @@
-"""How torch's worker threads wait for each other."""
+"""How many worker threads torch has, and how they wait for each other."""
 
 import os
+
+from .cores import bound_cores, usable_cores
 
 
 def limit_spinning() -> None:
@@ -18,3 +20,19 @@ def limit_spinning() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def limit_number() -> None:
+    """Let OpenMP start no more threads than a container's quota has cores.
+
+    A number in the environment stays. OpenMP counts the cores that the process may run on. Where it
+    gets less of their time, all threads stand still for the rest of a period that some used up.
+    """
+    if usable_cores() < bound_cores():
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+
+
+def is_number_chosen() -> bool:
+    """Whether the environment says how many threads a process has, other than by our limit."""
+    limit = str(usable_cores()) if usable_cores() < bound_cores() else None
+    return os.environ.get("OMP_NUM_THREADS") not in (None, limit)

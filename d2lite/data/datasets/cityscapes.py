@@ -15,6 +15,7 @@ from PIL import Image
 
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
+from d2lite.utils.cores import usable_cores
 from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
 
@@ -99,7 +100,7 @@ def load_cityscapes_instances(
     files = find_cityscapes_files(image_dir, gt_dir)
     read = partial(_cityscapes_files_to_dict, from_json=from_json, to_polygons=to_polygons)
     # Decoding and drawing leave Python's lock, so threads share the work.
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+    with ThreadPoolExecutor(max_workers=min(usable_cores(), 8)) as pool:
         records = list(pool.map(read, files))
     logger.info("%s: %d images of Cityscapes", image_dir, len(records))
     return records

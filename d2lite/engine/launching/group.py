@@ -1,6 +1,5 @@
 """join_group: give a process its device and make it a member of the group of all processes."""
 
-import os
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import torch
 import torch.distributed as dist
 
 from d2lite.utils import comm
+from d2lite.utils.threads import is_number_chosen
 
 
 class Place(NamedTuple):
@@ -65,6 +65,6 @@ def choose_device(local_rank: int, local_size: int) -> None:
     if torch.cuda.is_available():
         # Slurm may show each process its own GPU alone, which is then number 0.
         torch.cuda.set_device(local_rank if torch.cuda.device_count() > 1 else 0)
-    elif "OMP_NUM_THREADS" not in os.environ:
+    elif not is_number_chosen():
         # Else each process starts a thread for every core, and together they are slow.
         torch.set_num_threads(max(1, torch.get_num_threads() // local_size))
