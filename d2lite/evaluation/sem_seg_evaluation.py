@@ -26,6 +26,8 @@ __all__ = ["SemSegEvaluator", "load_image_into_numpy_array"]
 logger = logging.getLogger(__name__)
 
 _MAX_CLASSES_OF_BORDERS = 255
+# Half the width of a border, as a share of the picture's diagonal.
+_BORDER = 0.02
 
 
 def load_image_into_numpy_array(
@@ -226,7 +228,7 @@ class SemSegEvaluator(DatasetEvaluator):
             for number, code in zip(classes, codes, strict=True)
         ]
 
-    def _mask_to_boundary(self, mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarray:
+    def _mask_to_boundary(self, mask: np.ndarray) -> np.ndarray:
         """How much each pixel's class number is above the smallest one around it.
 
         This is how the published boundary IoU is computed: the map is eroded as if it were a grey
@@ -234,9 +236,8 @@ class SemSegEvaluator(DatasetEvaluator):
 
         Args:
             mask: (H, W) class numbers.
-            dilation_ratio: half the width of the border, as a share of the picture's diagonal.
         """
-        reach = max(round(dilation_ratio * float(np.hypot(*mask.shape))), 1)
+        reach = max(round(_BORDER * float(np.hypot(*mask.shape))), 1)
         grey = torch.from_numpy(mask.astype(np.int64)).float()[None, None]
         padded = F.pad(grey, [reach] * 4)
         smallest = -F.max_pool2d(-padded, kernel_size=2 * reach + 1, stride=1)

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+# Classes in a line of `class_table`.
+_COLUMNS = 3
+
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
     """Lay out rows under a header.
@@ -30,15 +33,14 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
     return format_table(list(metrics), [list(metrics.values())])
 
 
-def class_table(values: Mapping[str, float], metric: str = "AP", columns: int = 3) -> str:
+def class_table(values: Mapping[str, float], metric: str = "AP") -> str:
     """Show one number for each class, several classes in a line.
 
     Args:
         values: of each class.
         metric: what the numbers are.
-        columns: classes in a line; fewer where there are fewer classes.
     """
-    columns = max(min(columns, len(values)), 1)
+    columns = max(min(_COLUMNS, len(values)), 1)
     items: list[tuple[str, str | float]] = list(values.items())
     items += [("", "")] * (-len(items) % columns)
     rows: list[list[str | float]] = []

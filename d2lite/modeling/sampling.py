@@ -5,6 +5,9 @@ from torch import Tensor
 
 __all__ = ["hierarchical_ranks", "overlap_bins", "subsample_labels"]
 
+# Groups of negatives, as published.
+_NUM_BINS = 3
+
 
 def subsample_labels(
     labels: Tensor,
@@ -52,22 +55,21 @@ def subsample_labels(
     return drawn[0], drawn[1]
 
 
-def overlap_bins(overlaps: Tensor, num_bins: int = 3) -> Tensor:
+def overlap_bins(overlaps: Tensor) -> Tensor:
     """Groups of candidates by their overlap, for negatives that are drawn evenly over it.
 
     Args:
         overlaps: (N,) float >= 0, such as the largest IoU with an object.
-        num_bins: into how many parts the range from 0 to the largest overlap is divided.
 
     Returns:
-        (N,) int64 in [0, num_bins).
+        (N,) int64, the third of the range from 0 to the largest overlap: 0, 1 or 2.
 
     Source: Pang 2019 (Libra R-CNN), arXiv:1904.02701, section 3.1.
     """
     if len(overlaps) == 0:
         return overlaps.long()
     share = overlaps / overlaps.max().clamp(min=1e-6)
-    return (share * num_bins).long().clamp(max=num_bins - 1)
+    return (share * _NUM_BINS).long().clamp(max=_NUM_BINS - 1)
 
 
 def hierarchical_ranks(scores: Tensor, groups: Tensor, kinds: Tensor | None = None) -> Tensor:

@@ -48,13 +48,13 @@ def threshold_array(
     return lowest
 
 
-def lowest_of(threshold: Thresholds, default: float = DEFAULT_THRESHOLD) -> float:
+def lowest_of(threshold: Thresholds) -> float:
     """The lowest score that counts for any class.
 
     Raises:
         ConfigError: if a threshold is not in [0, 1].
     """
-    overall, by_name = _checked(threshold, default)
+    overall, by_name = _checked(threshold, DEFAULT_THRESHOLD)
     return min([overall, *by_name.values()])
 
 

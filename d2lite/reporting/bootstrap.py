@@ -114,7 +114,7 @@ def interval(values: np.ndarray) -> Interval:
 
 
 def average_precision_difference(
-    first: Matches, second: Matches, *, num_resamples: int = DEFAULT_RESAMPLES, seed: int = 0
+    first: Matches, second: Matches, *, num_resamples: int = DEFAULT_RESAMPLES
 ) -> Interval:
     """AP of the second minus AP of the first, both on the same draws of images.
 
@@ -123,6 +123,6 @@ def average_precision_difference(
     """
     if first.image_ids != second.image_ids:
         raise ValueError("the two results were not scored on the same images.")
-    weights = image_weights(len(first.image_ids), num_resamples, seed)
+    weights = image_weights(len(first.image_ids), num_resamples)
     before, after = (resampled_average_precision(m, weights) for m in (first, second))
     return interval(after - before)

@@ -18,6 +18,8 @@ from d2lite.utils.file_io import atomic_write, read_json_file
 FACTS_FILE = "report_facts.json"
 # Runs of a folder, in a message.
 _SHOWN = 3
+# Different warnings, in a report.
+_MOST_WARNINGS = 40
 _WARNING = re.compile(r"^\[[\d/]+ [\d:]+ [\w.]+\]: (WARNING|ERROR|CRITICAL) (.*)$")
 
 
@@ -140,14 +142,14 @@ def read_scalars(folder: Path) -> Scalars:
     return Scalars(series)
 
 
-def logged_warnings(folder: Path, most: int = 40) -> list[tuple[str, str, int]]:
-    """Level, text and number of times of the different warnings and errors in log.txt."""
+def logged_warnings(folder: Path) -> list[tuple[str, str, int]]:
+    """Level, text and number of times of the first different warnings and errors in log.txt."""
     path = folder / "log.txt"
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", errors="replace") as lines:
         counts = Counter(_warnings(lines))
-    return [(level, text, count) for (level, text), count in counts.items()][:most]
+    return [(level, text, count) for (level, text), count in counts.items()][:_MOST_WARNINGS]
 
 
 def _warnings(lines: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -40,12 +40,7 @@ def require_test_sets(cfg: CfgNode) -> None:
         load_test_classes(cfg.DATASETS.TEST)
 
 
-def evaluate_checkpoint(
-    cfg: CfgNode,
-    *,
-    resume: bool | str = False,
-    trainer_class: type[DefaultTrainer] = DefaultTrainer,
-) -> dict[str, Any]:
+def evaluate_checkpoint(cfg: CfgNode, *, resume: bool | str = False) -> dict[str, Any]:
     """Build the model of a config, load its weights and evaluate it on DATASETS.TEST.
 
     Args:
@@ -53,10 +48,9 @@ def evaluate_checkpoint(
             names in that file, or from the data if it has none.
         resume: load the last checkpoint of OUTPUT_DIR instead, if there is one; or the one whose
             path this is.
-        trainer_class: whose build methods and `test` are used.
 
     Returns:
-        What `trainer_class.test` returns.
+        What `DefaultTrainer.test` returns.
 
     Raises:
         ConfigError: if there is no dataset to evaluate on.
@@ -64,7 +58,7 @@ def evaluate_checkpoint(
     """
     cfg = as_run_config(cfg)
     require_test_sets(cfg)
-    if trainer_class is DefaultTrainer and not isinstance(cfg, PythonRunConfig):
+    if not isinstance(cfg, PythonRunConfig):
         for name in cfg.DATASETS.TEST:
             evaluator_type(name)
     # The file is found before the model is built, since it may say how many classes that has.
@@ -74,16 +68,16 @@ def evaluate_checkpoint(
     weights = last or cfg.MODEL.WEIGHTS
     class_names = class_names_of_weights(weights)
     ClassKey.of(cfg).follow(class_names, weights)
-    model = trainer_class.build_model(cfg)
+    model = DefaultTrainer.build_model(cfg)
     name_classes(model, class_names)
     if cfg.MODEL.COMPILE:
         compile_parts_(model)
     DetectionCheckpointer(model).load(weights)
     if not weights:
         logger.warning("The weights that are evaluated are random; set MODEL.WEIGHTS")
-    results = trainer_class.test(cfg, model)
+    results = DefaultTrainer.test(cfg, model)
     if cfg.TEST.AUG.ENABLED:
-        results.update(evaluate_augmented(trainer_class, cfg, model))
+        results.update(evaluate_augmented(DefaultTrainer, cfg, model))
     if comm.is_main_process():
         report = report_run(cfg, results, is_eval=True)
         if report is not None:

@@ -122,9 +122,6 @@ def draw_predictions(
     model: nn.Module,
     data_loader: Any,
     dataset_name: str,
-    *,
-    num_images: int = _NUM_IMAGES,
-    min_score: float = _MIN_SCORE,
 ) -> np.ndarray | None:
     """Draw ground truth (left) beside predictions (right) for images spread over a set.
 
@@ -132,8 +129,6 @@ def draw_predictions(
         model: its mode is put back afterwards.
         data_loader: an evaluation loader; samples come from its `dataset`.
         dataset_name: where annotations and class names are looked up.
-        num_images: at most so many.
-        min_score: predictions below are not drawn, in [0, 1].
 
     Returns:
         (H, W, 3) uint8 RGB; None if the model gives no instances.
@@ -141,7 +136,7 @@ def draw_predictions(
     metadata = MetadataCatalog.get(dataset_name)
     truth = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
     samples = data_loader.dataset
-    count = min(num_images, len(samples))
+    count = min(_NUM_IMAGES, len(samples))
     chosen = np.linspace(0, len(samples) - 1, count).round().astype(int)
     pairs = []
     with inference_context(model), torch.no_grad():
@@ -153,7 +148,7 @@ def draw_predictions(
             image = read_image(sample["file_name"], "RGB")
             found = output["instances"].to("cpu")
             if found.has("scores"):
-                found = found[found.scores >= min_score]
+                found = found[found.scores >= _MIN_SCORE]
             record = _comparable(truth[sample["file_name"]], found)
             # Drawn at the size of a tile: lines and names enlarged afterwards would blur.
             scale = _TILE_WIDTH / image.shape[1]
@@ -162,7 +157,7 @@ def draw_predictions(
             pairs.append((left.get_image(), right.get_image()))
     if not pairs:
         return None
-    return _compose(pairs, f"predictions (score >= {min_score:g})")
+    return _compose(pairs, f"predictions (score >= {_MIN_SCORE:g})")
 
 
 def _comparable(record: dict[str, Any], found: Instances) -> dict[str, Any]:

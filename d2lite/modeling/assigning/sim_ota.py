@@ -12,6 +12,8 @@ from .dynamic import Assignment, best_per_object
 
 # Avoids an infinite logarithm; the value of published code.
 _EPS = 1e-8
+# Of the cost of a box.
+_IOU_WEIGHT = 3.0
 # Added where a cell is outside the box or far from the centre, so that the others come first.
 _FAR = 1e5
 
@@ -28,7 +30,6 @@ def assign_by_sim_ota(
     *,
     topk: int = 10,
     radius: float = 2.5,
-    iou_weight: float = 3.0,
 ) -> Assignment:
     """Give objects to the predictions whose class and box fit them best.
 
@@ -43,7 +44,6 @@ def assign_by_sim_ota(
         gt_classes: (M,) int64.
         topk: see `best_per_object`.
         radius: cells are near a centre if both coordinates differ by less, in strides.
-        iou_weight: of the cost of a box.
 
     Source: Ge 2021, arXiv:2107.08430, section 2.1.
     """
@@ -63,7 +63,7 @@ def assign_by_sim_ota(
     log_rest = torch.log1p(-log_scores.exp().clamp(max=1 - _EPS))
     # Binary cross-entropy over all classes: 1 at the object's class, 0 elsewhere.
     costs = -log_rest.sum(dim=1, keepdim=True) + (log_rest - log_scores)[:, gt_classes]
-    costs = costs - iou_weight * (ious + _EPS).log()
+    costs = costs - _IOU_WEIGHT * (ious + _EPS).log()
     costs = costs + _FAR * ~(is_inside & is_near)[rows]
     found = best_per_object(costs, ious, topk)
     return Assignment(

@@ -12,6 +12,10 @@ from .dynamic import Assignment, best_per_object
 
 # Avoids an infinite logarithm; the value of published code.
 _EPS = 1e-7
+# Of the cost of a box.
+_IOU_WEIGHT = 3.0
+# In strides; a cell costs ten times more for each stride that it is further from the centre.
+_RADIUS = 3.0
 
 
 @torch.no_grad()
@@ -25,8 +29,6 @@ def assign_by_soft_labels(
     gt_centers: Tensor | None = None,
     *,
     topk: int = 13,
-    radius: float = 3.0,
-    iou_weight: float = 3.0,
 ) -> Assignment:
     """Give objects to the predictions whose class, box and place fit them best.
 
@@ -40,8 +42,6 @@ def assign_by_soft_labels(
         gt_classes: (M,) int64.
         gt_centers: (M, 2) float (x, y), such as the centres of masks; those of boxes without it.
         topk: see `best_per_object`.
-        radius: in strides; cells further from the centre cost tenfold more for each.
-        iou_weight: of the cost of a box.
 
     Source: Lyu 2022, arXiv:2212.07784, section 3.2.
     """
@@ -61,7 +61,7 @@ def assign_by_soft_labels(
     # Of one class at a time: the soft label is the IoU at the object's class, 0 elsewhere.
     others = _soft_cost(logits, torch.zeros_like(logits)).sum(dim=1, keepdim=True)
     at_class = _soft_cost(scores, ious) - _soft_cost(scores, torch.zeros_like(scores))
-    costs = others + at_class - iou_weight * (ious + _EPS).log() + 10 ** (distances - radius)
+    costs = others + at_class - _IOU_WEIGHT * (ious + _EPS).log() + 10 ** (distances - _RADIUS)
     found = best_per_object(costs, ious, topk)
     return Assignment(
         owner.index_copy(0, rows, found.owner), quality.index_copy(0, rows, found.quality)

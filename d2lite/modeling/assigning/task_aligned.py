@@ -19,10 +19,8 @@ def assign_by_alignment(
     gt_classes: Tensor,
     *,
     topk: int = 13,
-    alpha: float = 1.0,
-    beta: float = 6.0,
 ) -> Assignment:
-    """Give each object the predictions of the largest score ** alpha * IoU ** beta.
+    """Give each object the predictions of the largest score * IoU ** 6.
 
     Args:
         points: (R, 2) float (x, y) of each prediction's cell, in pixels. Only cells in the box of
@@ -33,8 +31,6 @@ def assign_by_alignment(
         gt_classes: (M,) int64.
         topk: predictions of an object, at most. One that several objects want goes to that of the
             largest IoU.
-        alpha: see above.
-        beta: see above.
 
     Returns:
         The owners; as quality that product, scaled so that the largest one of an object is the
@@ -46,7 +42,7 @@ def assign_by_alignment(
     low, high = gt_boxes[:, :2], gt_boxes[:, 2:]
     is_inside = ((points[:, None] > low) & (points[:, None] < high)).all(dim=2)
     scores = logits.float().sigmoid()[:, gt_classes]
-    aligned = (scores**alpha * ious**beta).where(is_inside, 0)
+    aligned = (scores * ious**6).where(is_inside, 0)
     if aligned.numel() == 0:
         return Assignment(gt_classes.new_full((len(points),), -1), ious.new_zeros(len(points)))
     best, rows = aligned.topk(min(topk, len(points)), dim=0)

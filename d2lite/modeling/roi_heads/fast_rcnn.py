@@ -446,9 +446,7 @@ def _logit(probability: float) -> float:
 
 
 @torch.no_grad()
-def _log_classification_stats(
-    pred_logits: Tensor, gt_classes: Tensor, prefix: str = "fast_rcnn"
-) -> None:
+def _log_classification_stats(pred_logits: Tensor, gt_classes: Tensor) -> None:
     """Report how many regions, and how many foreground regions, are classified right."""
     if not has_event_storage() or gt_classes.numel() == 0:
         return
@@ -461,8 +459,8 @@ def _log_classification_stats(
     is_missed = is_foreground & (pred_classes == background)
     log_scalars(
         {
-            f"{prefix}/cls_accuracy": is_right.float().mean(),
-            f"{prefix}/fg_cls_accuracy": (is_right & is_foreground).sum() / num_foreground,
-            f"{prefix}/false_negative": is_missed.sum() / num_foreground,
+            "fast_rcnn/cls_accuracy": is_right.float().mean(),
+            "fast_rcnn/fg_cls_accuracy": (is_right & is_foreground).sum() / num_foreground,
+            "fast_rcnn/false_negative": is_missed.sum() / num_foreground,
         }
     )

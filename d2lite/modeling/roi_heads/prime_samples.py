@@ -27,6 +27,9 @@ __all__ = [
     "score_ranks",
 ]
 
+# The IoU above which a box belongs to a better one.
+_OVERLAP = 0.5
+
 # Scores and deltas of regions, as a predictor gives them.
 Predictions = tuple[Tensor, Tensor]
 
@@ -54,13 +57,12 @@ def check_exponents(exponents: Sequence[float], *, is_entropy: bool) -> None:
         )
 
 
-def overlap_groups(boxes: Boxes, scores: Tensor, threshold: float = 0.5) -> Tensor:
+def overlap_groups(boxes: Boxes, scores: Tensor) -> Tensor:
     """Group boxes by the best one that they overlap, as non-maximum suppression finds it.
 
     Args:
         boxes: R boxes, upright or rotated.
         scores: (R,) float.
-        threshold: the IoU above which a box belongs to a better one.
 
     Returns:
         (R,) int64 in [0, number of groups), that of the best box first.
@@ -68,12 +70,12 @@ def overlap_groups(boxes: Boxes, scores: Tensor, threshold: float = 0.5) -> Tens
     Source: Cao 2019, arXiv:1904.04821, section 3.
     """
     suppress = batched_nms_rotated if isinstance(boxes, RotatedBoxes) else batched_nms
-    kept = suppress(boxes.tensor, scores, torch.zeros_like(scores, dtype=torch.int64), threshold)
+    kept = suppress(boxes.tensor, scores, torch.zeros_like(scores, dtype=torch.int64), _OVERLAP)
     if len(kept) == 0:
         return kept
     overlaps = box_overlaps(boxes[kept], boxes)
     # Of several, the first is the one that suppressed it.
-    groups = (overlaps > threshold).to(torch.uint8).argmax(dim=0)
+    groups = (overlaps > _OVERLAP).to(torch.uint8).argmax(dim=0)
     # A box without an area does not even overlap itself.
     groups[kept] = torch.arange(len(kept), device=kept.device)
     return groups

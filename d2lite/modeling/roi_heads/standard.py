@@ -106,8 +106,8 @@ class StandardROIHeads(ROIHeads):
     box_pooler: ROIPooler
     box_head: Any
     box_predictor: Any
-    # Makes the box predictor, from the configuration and the shape of a region's features.
     knows_hard_proposals = True
+    # Makes the box predictor, from the configuration and the shape of a region's features.
     _predictor: type[FastRCNNOutputLayers] = FastRCNNOutputLayers
 
     @configurable

@@ -14,19 +14,16 @@ from .position_encoding import cell_centers
 _FIRST_SIDE = 0.05
 # Cells whose centre is nearer to the border than this are not chosen, as published weights expect.
 _BORDER = 0.01
+# How far values are kept from 0 and 1 before their logits are taken.
+_LEAST = 1e-5
 # The logit of a box at a cell that cannot be chosen: its sigmoid is 1.
 _FAR = 1e4
 
 
-def inverse_sigmoid(values: Tensor, eps: float = 1e-5) -> Tensor:
-    """The logits of values in [0, 1], which are kept `eps` away from both ends.
-
-    Args:
-        values: float of any shape.
-        eps: in (0, 0.5).
-    """
+def inverse_sigmoid(values: Tensor) -> Tensor:
+    """The logits of values in [0, 1], float of any shape; those of 0 and 1 are finite."""
     values = values.clamp(0, 1)
-    return torch.log(values.clamp(min=eps) / (1 - values).clamp(min=eps))
+    return torch.log(values.clamp(min=_LEAST) / (1 - values).clamp(min=_LEAST))
 
 
 def refine_boxes(boxes: Tensor, changes: Tensor) -> Tensor:

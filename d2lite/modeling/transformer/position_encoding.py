@@ -8,6 +8,9 @@ from torch import Tensor
 
 from d2lite.utils.errors import ConfigError
 
+# Ratio of the longest wave to the shortest, in all published encodings.
+_TEMPERATURE = 10000.0
+
 
 def cell_centers(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
     """The centres of the cells of a map, row by row.
@@ -33,7 +36,7 @@ def sine_position_encoding(
     width: int,
     channels: int,
     device: torch.device | str | None = None,
-    temperature: float = 10000.0,
+    temperature: float = _TEMPERATURE,
     offset: float = 0.0,
     visible: Tensor | None = None,
 ) -> Tensor:
@@ -84,19 +87,17 @@ def grid_position_encoding(
     width: int,
     channels: int,
     device: torch.device | str | None = None,
-    temperature: float = 10000.0,
 ) -> Tensor:
     """Sines and cosines of the numbers of a cell's row and column, counted from 0.
 
     The quarters are the sines and the cosines of the row, and then those of the column; wave k of
-    a quarter has the angle number / temperature^(4k / channels).
+    a quarter has the angle number / 10000^(4k / channels).
 
     Args:
         height: rows of the map.
         width: columns of the map.
         channels: a multiple of 4.
         device: of the result.
-        temperature: ratio of the longest wave to the shortest.
 
     Returns:
         (height * width, channels) float32, row by row.
@@ -113,7 +114,7 @@ def grid_position_encoding(
     halves = []
     for side in (height, width):
         numbers = torch.arange(side, device=device, dtype=torch.float32)
-        angles = numbers[:, None] / temperature**exponents
+        angles = numbers[:, None] / _TEMPERATURE**exponents
         halves.append(torch.cat([angles.sin(), angles.cos()], dim=1))
     rows, columns = halves
     cells = torch.cat(
@@ -122,7 +123,7 @@ def grid_position_encoding(
     return cells.flatten(0, 1)
 
 
-def sine_box_encoding(boxes: Tensor, channels: int, temperature: float = 10000.0) -> Tensor:
+def sine_box_encoding(boxes: Tensor, channels: int, temperature: float = _TEMPERATURE) -> Tensor:
     """Sines and cosines of each number of a box, of ever longer waves.
 
     The number x is the angle 2 pi x; channel 2k of its part is the sine of the angle over
