@@ -59,24 +59,10 @@ def shifted(obj):
     "label_me", "cvat",
 ])  # fmt: skip
 def test_datumaro(tmp_path, layout):
-    datumaro = pytest.importorskip("datumaro")
+    pytest.importorskip("datumaro")
     from datumaro.components.annotation import Bbox
-    from datumaro.components.media import Image as Media
 
-    items = [
-        datumaro.DatasetItem(
-            id=stem,
-            subset="train",
-            media=Media.from_numpy(data=np.full((20, 40, 3), 9, np.uint8)),
-            annotations=[
-                Bbox(x0, y0, x1 - x0, y1 - y0, label=CLASSES.index(label), id=i, group=i)
-                for i, (label, (x0, y0, x1, y1)) in enumerate(found, start=1)
-            ],
-        )
-        for stem, found in OBJECTS.items()
-    ]
-    dataset = datumaro.Dataset.from_iterable(items, categories=CLASSES)
-    dataset.export(str(tmp_path / "work/d"), layout, save_media=True)
+    write_datumaro(tmp_path / "work/d", layout, lambda box, **more: Bbox(*xywh(box), **more))
     found, masks = read("auto:d@train")
     if layout == "voc_detection":
         found = {stem: sorted(map(shifted, of)) for stem, of in found.items()}
@@ -85,6 +71,51 @@ def test_datumaro(tmp_path, layout):
     assert found == expected(with_empty=layout not in lacking)
     # LabelMe of MIT has polygons alone.
     assert masks == {list if layout == "label_me" else type(None)}
+
+
+@pytest.mark.parametrize("layout", [
+    "voc", "voc_segmentation", "mots_png", "kitti_segmentation", "open_images",
+])  # fmt: skip
+def test_datumaro_masks(tmp_path, layout):
+    pytest.importorskip("datumaro")
+    from datumaro.components.annotation import Mask
+
+    def mask(box, **more):
+        x0, y0, x1, y1 = box
+        pixels = np.zeros((20, 40), bool)
+        pixels[y0:y1, x0:x1] = True
+        return Mask(pixels, attributes={"track_id": more["id"]}, **more)
+
+    write_datumaro(tmp_path / "work/d", layout, mask)
+    found, masks = read("auto:d@train")
+    assert found == expected(with_empty=layout.startswith("voc"))
+    assert masks == {dict}
+
+
+def xywh(box):
+    x0, y0, x1, y1 = box
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def write_datumaro(home, layout, annotation):
+    """Let Datumaro write the objects, each by a function of its box."""
+    import datumaro
+    from datumaro.components.media import Image as Media
+
+    items = [
+        datumaro.DatasetItem(
+            id=stem,
+            subset="train",
+            media=Media.from_numpy(data=np.full((20, 40, 3), 9, np.uint8)),
+            annotations=[
+                annotation(box, label=CLASSES.index(label), id=i, group=i)
+                for i, (label, box) in enumerate(found, start=1)
+            ],
+        )
+        for stem, found in OBJECTS.items()
+    ]
+    dataset = datumaro.Dataset.from_iterable(items, categories=CLASSES)
+    dataset.export(str(home), layout, save_media=True)
 
 
 @pytest.mark.parametrize("layout", ["coco", "yolo", "pascal_voc"])

@@ -40,7 +40,6 @@ _TABLES = (
     (("Pixel Value",), "names the classes of maps, which are not read: export COCO Segmentation."),
     (("mask_id",), "lists images of masks, which are not read: export COCO."),
     (("class_color",), "names the colours of maps of classes, which are not read: export COCO."),
-    (("MaskPath",), "lists images of masks, which are not read: name the table of the boxes."),
 )
 
 # Beginnings of the names of COCO's files that have no objects -> what they are.
@@ -48,13 +47,6 @@ _COCO_WITHOUT_OBJECTS = {
     "captions": "has captions alone: name the file of the instances",
     "image_info": "lists images without labels: name images:DIR to predict on them",
     "panoptic": "has no segments: export panoptic annotations again, or COCO instances",
-}
-
-# A folder of masks -> what to do, where nothing else is known.
-_MASK_FOLDERS = {
-    "SegmentationObject": "Masks of Pascal VOC (SegmentationObject) are not read: export COCO.",
-    "instances": "Masks of MOTS or KITTI (instances/) are not read: export COCO.",
-    "instance": "Masks of KITTI (instance/) are not read: export COCO.",
 }
 
 # Keys that tell the files of a tool whose own format is not read -> what to do.
@@ -219,9 +211,7 @@ def advice(folder: Path) -> str:
             f" Its images are all in {places}, as masks and maps of classes are; the images that "
             "they belong to are missing."
         )
-    folders = {part for path in files for part in path.relative_to(folder).parts[:-1]}
     files = [path for path in files if path.suffix.lower() in _PEEKED][:_MAX_PEEKS]
     hints = [text.strip() for path in files if (text := file_advice(path))][:1]
     hints = hints or [text for ending, text in _BY_ENDING.items() if ending in endings]
-    hints = hints or [text for name, text in _MASK_FOLDERS.items() if name in folders]
     return " ".join(["", f"Its files are {listed}.", *hints[:2]])

@@ -12,7 +12,9 @@ from .advice import advice, brush_masks, file_advice, maps_alone, only_images
 from .cvat import cvat_subsets
 from .file_kinds import csv_kind, json_kind, visible, visible_below, xml_kind
 from .hugging_face_files import hugging_face_splits
+from .masks import mask_splits
 from .named_splits import by_split, one_file, split_named
+from .object_maps import segmentation_splits
 from .shards import is_shard, shard_patterns
 from .splits import SAME_SPLIT, UNSPLIT, WHOLE, Found, Splits
 from .supervisely import supervisely_datasets
@@ -25,12 +27,15 @@ logger = logging.getLogger(__name__)
 # COCO's files of other tasks are in the same folder.
 _OTHER_TASKS = ("captions", "panoptic", "stuff", "image_info")
 
+_LEFT_OUT = "%s: %s is taken and %s left out; name it by %s: if it is the right one."
+
 _KNOWN = (
     "COCO (annotations/*.json, *.json or one in each split's folder), its panoptic JSON, YOLO "
     "(data.yaml; classes.txt with labels/; obj.data of Darknet), Pascal VOC (Annotations and "
     "JPEGImages, or an .xml beside each image), LabelMe (a .json beside each image), CVAT "
     "(annotations.xml), VIA, Create ML, Datumaro, Label Studio's JSON, Supervisely, tables of "
-    "boxes in CSV, DOTA (labelTxt), KITTI (label_2), VisDrone, WIDER FACE, .parquet files of "
+    "boxes in CSV, DOTA (labelTxt), KITTI (label_2), VisDrone, WIDER FACE, masks in PNGs "
+    "(SegmentationObject of Pascal VOC, instances/ of MOTS, instance/ of KITTI), .parquet files of "
     "Hugging Face and what its save_to_disk wrote, .tar files of WebDataset"
 )
 
@@ -135,12 +140,7 @@ def _coco(folder: Path) -> Splits:
         for path in sorted(_json_files(home, "coco"), key=lambda p: not _is_instances(p)):
             split = split_named(path.stem)
             if split in splits:
-                logger.info(
-                    "%s: %s is taken and %s left out; name it by coco: if it is the right one.",
-                    folder,
-                    splits[split].path.name,
-                    path.name,
-                )
+                logger.info(_LEFT_OUT, folder, splits[split].path.name, path.name, "coco")
             splits.setdefault(split, Found("coco", path))
         if splits:
             return splits
@@ -167,6 +167,10 @@ def _yolo(folder: Path) -> Splits:
 
 
 def _voc(folder: Path) -> Splits:
+    if segmentation_splits(folder):
+        if next((folder / "Annotations").rglob("*.xml"), None) is None:
+            return {}
+        logger.info("%s: boxes are taken; masks:%s has masks.", folder, folder)
     if (folder / "Annotations").is_dir() and (splits := voc_splits(folder)):
         names = {s: WHOLE if s in UNSPLIT else SAME_SPLIT.get(s, s) for s in splits}
         return {name: Found("voc", folder, s) for s, name in names.items()}
@@ -218,7 +222,9 @@ def _table(folder: Path) -> Splits:
     here: Splits = {}
     for home in (folder, folder / "annotations", folder / "labels"):
         for kind, path in tables(home):
-            here.setdefault(split_named(path.stem), Found(kind, path))
+            taken = here.setdefault(split_named(path.stem), Found(kind, path)).path
+            if taken != path:
+                logger.info(_LEFT_OUT, folder, taken.name, path.name, kind)
     return here or by_split(folder, find)
 
 
@@ -236,6 +242,11 @@ def _text(kind: str) -> Callable[[Path], Splits]:
         return Found(kind, place) if label_folder(place, kind) else None
 
     return lambda folder: by_split(folder, find)
+
+
+def _masks(folder: Path) -> Splits:
+    names = {s: WHOLE if s in ("", *UNSPLIT) else SAME_SPLIT.get(s, s) for s in mask_splits(folder)}
+    return {name: Found("masks", folder, s or None) for s, name in names.items()}
 
 
 def _hugging_face(folder: Path) -> Splits:
@@ -270,6 +281,7 @@ _LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _table,
     _widerface,
     *map(_text, LABEL_FOLDERS),
+    _masks,
     _hugging_face,
     _shards,
 )

@@ -1,4 +1,4 @@
-"""Tables of boxes or masks in CSV, one a line: Roboflow, TensorFlow's tutorials, VoTT, Kaggle ...
+"""Tables of boxes or masks in CSV, one a line: Roboflow, VoTT, Kaggle, Open Images ...
 
 Columns are known by their names, whatever their order; a few tables without names, such as path,
 x1, y1, x2, y2, class, by what is in their first line. Boxes are in pixels, or in shares of the
@@ -21,6 +21,7 @@ from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, EntrySource, Shape
+from .pixel_maps import scaled_mask
 from .source import find_path
 
 # What a column holds -> the names that tools give it, in lower case without _ and blanks.
@@ -52,6 +53,7 @@ _NAMES = {
     "cy": ("ycenter", "ycentre", "cy", "centery", "yc", "bboxycenter"),
     "box": ("bbox", "box", "boundingbox"),
     "rle": ("encodedpixels", "rle"),
+    "mask": ("maskpath",),
     "w": ("w", "boxwidth", "bboxwidth", "bboxw"),
     "h": ("h", "boxheight", "bboxheight", "bboxh"),
     "width": ("width", "imagewidth", "imgwidth"),
@@ -67,7 +69,10 @@ _NAMELESS = (
     ("", "image", "label", "x0", "y0", "", "", "x1", "y1", "", ""),
 )
 _NUMBERS = frozenset(["x0", "y0", "x1", "y1", "x", "y", "w", "h", "width", "height"])
-_BOXES = ({"x0", "y0", "x1", "y1"}, {"x", "y", "w", "h"}, {"cx", "cy", "w", "h"}, {"box"}, {"rle"})
+_KEYS = (
+    *(("x0", "y0", "x1", "y1"), ("cx", "cy", "w", "h"), ("x", "y", "w", "h")),
+    *(("box",), ("rle",), ("mask",)),
+)
 
 
 def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -> dict[str, int]:
@@ -91,7 +96,7 @@ def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -
     if is_cornered and {"width", "height"} <= found.keys() and not {"x0", "w"} & found.keys():
         # x, y, width, height: the last two are the box's.
         found["w"], found["h"] = found.pop("width"), found.pop("height")
-    return found if "image" in found and any(box <= found.keys() for box in _BOXES) else {}
+    return found if "image" in found and any(found.keys() >= {*box} for box in _KEYS) else {}
 
 
 def _plain(name: str) -> str:
@@ -143,6 +148,7 @@ class CsvSource(EntrySource):
         around = [top / name for top in tops for name in names]
         super().__init__(file, [*folders, *around])
         self._renamed = columns
+        self._masks = ImageFinder([*(top / "masks" for top in tops), home])
         # Open Images writes classes as /m/01g317 and their names into a file of their own.
         self._name_of = _names_of_classes(home)
 
@@ -218,12 +224,25 @@ class CsvSource(EntrySource):
                     sides = width, height
                     corners = shape.polygons[0]
                     shape.polygons = [[v * sides[i % 2] for i, v in enumerate(corners)]]
+                elif shape.mask is not None and "path" in shape.mask:
+                    self._read_mask(shape, (height, width))
                 elif shape.mask is not None:
                     counts = shape.mask["counts"]
                     rest = height * width - sum(counts)
                     shape.fault = "bad_mask" if rest < 0 else ""
                     code = {"size": [height, width], "counts": [*counts, max(rest, 0)]}
                     shape.mask = rle.compressed(code)
+
+    def _read_mask(self, shape: Shape, size: tuple[int, int]) -> None:
+        """Put the mask of an image file in place of its name."""
+        name = str((shape.mask or {})["path"])
+        path = self._masks.find(name)
+        try:
+            if path is None:
+                raise DataError(f"the mask {name} is not there")
+            shape.mask = scaled_mask(path, size)
+        except DataError as err:
+            shape.where, shape.fault = f"{shape.where}: {err}", "bad_mask"
 
 
 def _names_of_classes(folder: Path) -> dict[str, str]:
@@ -254,6 +273,8 @@ def _shape(cells: Mapping[str, str], where: str) -> Shape | None:
         texts = number_texts(texts[0])
     if all(text.lower() in ("", "nan") for text in texts):
         return None
+    if keys == ("mask",):
+        return Shape(label, mask={"path": texts[0]}, where=where)
     try:
         if keys == ("rle",):
             counts = _counts(texts[0])
@@ -296,6 +317,3 @@ def _counts(text: str) -> list[int]:
     if min(counts) < 0:
         raise ValueError("runs that overlap")
     return counts
-
-
-_KEYS = (("x0", "y0", "x1", "y1"), ("cx", "cy", "w", "h"), ("x", "y", "w", "h"), ("box",), ("rle",))

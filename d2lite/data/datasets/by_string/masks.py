@@ -1,4 +1,4 @@
-"""A folder of masks: for each image a folder of PNGs, one per object, white on black.
+"""Masks in PNGs: of d2lite itself one an object, white on black; of others one an image.
 
 images/NAME.jpg, masks/NAME/OBJECT_CLASS.png and classes.txt, whose lines name the classes from 0.
 """
@@ -14,9 +14,19 @@ from d2lite.data.records.faults import FaultLog, reading_faults
 from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import ConfigError, DataError
 
-from .source import find_path, no_such_path
+from .file_kinds import visible
+from .object_maps import (
+    MotsListSource,
+    NumberedSource,
+    SegmentationSource,
+    mots_lists,
+    numbered_layout,
+    segmentation_splits,
+)
+from .source import Source, find_path, no_such_path
+from .splits import SAME_SPLIT
 
 logger = logging.getLogger(__name__)
 
@@ -26,22 +36,63 @@ def _lacking(folder: Path) -> list[str]:
     return [part for part in ("images", "masks", "classes.txt") if not (folder / part).exists()]
 
 
+def mask_splits(folder: Path) -> list[str]:
+    """The splits of a folder in one of the layouts of masks; [""] where there are none of them."""
+    if not folder.is_dir():
+        return []
+    if not _lacking(folder) and all(map(Path.is_dir, visible(folder / "masks"))):
+        return [""]
+    if names := segmentation_splits(folder):
+        return names
+    if _of_numbers(folder):
+        return [""]
+    return [path.name for path in visible(folder) if path.is_dir() and _of_numbers(path)]
+
+
+def _of_numbers(folder: Path) -> bool:
+    return numbered_layout(folder) is not None or bool(mots_lists(folder))
+
+
+def find_masks(path: str, split: str | None) -> Source:
+    """The files of a folder with masks.
+
+    Args:
+        path: the folder.
+        split: a list in ImageSets/Segmentation, or a folder in it; where None, "trainval", "train"
+            or the only one.
+
+    Raises:
+        MissingFileError, ConfigError: if there are no masks, or not such a split.
+    """
+    root = find_path(path, suits=lambda place: bool(mask_splits(place)))
+    known = mask_splits(root)
+    if not known:
+        if lacking := _lacking(root):
+            places = [root / part for part in (*lacking, "SegmentationObject", "instances")]
+            raise no_such_path(f"A part of masks:{path} ({', '.join(lacking)})", places)
+        raise DataError(f"{root / 'masks'} has no folder of an image: see docs/datasets.md.")
+    wanted = [split] if split else ["trainval", "train", *known[: len(known) == 1]]
+    same = [k for w in wanted for k in known if SAME_SPLIT.get(k, k) == SAME_SPLIT.get(w, w)]
+    if not same:
+        shown = ", ".join(filter(None, known)) or "no splits"
+        raise ConfigError(f"masks:{path} has {shown}; name one as in masks:DIR@SPLIT, or none.")
+    chosen = same[0]
+    if segmentation_splits(root):
+        return SegmentationSource(root, chosen)
+    if not _lacking(root):
+        return MasksSource(root)
+    is_map = numbered_layout(root / chosen) is not None
+    return NumberedSource(root / chosen) if is_map else MotsListSource(root / chosen)
+
+
 class MasksSource:
     """A folder with images/, masks/ and classes.txt."""
 
     evaluator_type = "coco"
 
-    def __init__(self, path: str) -> None:
-        """Find the folder.
-
-        Args:
-            path: the folder.
-        """
-        self._folder = find_path(path, suits=lambda place: not _lacking(place))
-        lacking = _lacking(self._folder)
-        if lacking:
-            places = [self._folder / p for p in lacking]
-            raise no_such_path(f"A part of masks:{path} ({', '.join(lacking)})", places)
+    def __init__(self, folder: Path) -> None:
+        """Take the folder."""
+        self._folder = folder
         self._classes = read_lines(self._folder / "classes.txt")
 
     def metadata(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from .hugging_face import find_hugging_face
 from .images import ImagesSource
 from .label_studio import LabelStudioSource
 from .labelme import LabelMeSource
-from .masks import MasksSource
+from .masks import find_masks
 from .panoptic import PanopticSource
 from .shards import ShardSource
 from .source import Source, find_path, is_there
@@ -61,7 +61,7 @@ _SOURCES: dict[str, Callable[..., Source]] = {
     "widerface": WiderFaceSource,
     "hf": find_hugging_face,
     "wds": ShardSource,
-    "masks": MasksSource,
+    "masks": find_masks,
     "images": ImagesSource,
 }
 

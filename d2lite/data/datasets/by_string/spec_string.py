@@ -36,7 +36,7 @@ KINDS = {
     "voc": Kind("voc:ROOT@SPLIT", options=("classes", "year", *_SUBSET)),
     "yolo": Kind("yolo:DATA.yaml@SPLIT"),
     "labelme": Kind("labelme:DIR", has_part=False),
-    "masks": Kind("masks:DIR", has_part=False),
+    "masks": Kind("masks:DIR@SPLIT"),
     "cvat": Kind("cvat:ANNOTATIONS.xml@IMAGES_DIR"),
     "via": Kind("via:FILE.json@IMAGES_DIR"),
     "csv": Kind("csv:TABLE.csv@IMAGES_DIR", options=("classes", "columns", *_SUBSET)),

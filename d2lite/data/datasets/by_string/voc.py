@@ -15,6 +15,7 @@ from d2lite.data.datasets.voc_xml import voc_labels
 from d2lite.utils.errors import ConfigError, DataError
 
 from .file_kinds import visible, xml_kind
+from .pixel_maps import read_labelmap
 from .source import find_path, no_such_path
 from .splits import SAME_SPLIT
 
@@ -66,11 +67,8 @@ def _annotation_files(folder: Path) -> list[Path]:
 def _listed_classes(root: Path) -> list[str]:
     """The classes of labelmap.txt, a line "name:colour:parts:actions" each; [] without it."""
     file = root / "labelmap.txt"
-    if not file.is_file():
-        return []
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    names = [line.split(":")[0].strip() for line in lines if not line.startswith("#")]
-    return [name for name in dict.fromkeys(names) if name and name != "background"]
+    names = [name for name, _ in read_labelmap(file)] if file.is_file() else []
+    return [name for name in dict.fromkeys(names) if name != "background"]
 
 
 def _labels(path: Path, broken: list[str]) -> set[str]:
@@ -153,7 +151,7 @@ class VocSource:
         if not files and (self._root / "SegmentationObject").is_dir():
             raise DataError(
                 f"{self._root} has no .xml file in Annotations; masks in SegmentationObject are "
-                "not read: export COCO, or polygons."
+                f"read by masks:{self._root}."
             )
         broken: list[str] = []
         found = {label for path in files for label in _labels(path, broken)}

@@ -1,0 +1,222 @@
+"""Images whose pixels name a class or an object: by numbers, a palette or colours.
+
+H x W pixels.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from d2lite.data.datasets.label_files import read_json, read_lines, read_text
+from d2lite.data.datasets.pascal_voc import CLASS_NAMES
+from d2lite.data.images.image_io import read_image
+from d2lite.structures.masks import rle
+from d2lite.utils.errors import DataError
+
+NO_CLASS = 255
+"""The number of pixels at borders, and of those that nobody labelled."""
+
+BACKGROUND = (
+    "background",
+    "_background_",
+    "__ignore__",
+    "unlabeled",
+    "unlabelled",
+    "void",
+    "ignored",
+)
+"""What tools call the class of pixels without an object."""
+
+
+@dataclass
+class PixelClasses:
+    """The classes of maps.
+
+    Attributes:
+        names: in the order of the numbers; the background is among them.
+        colours: code of a colour, see `colour_code`, for some numbers; VOC's colours without it.
+        file: where it is written; None for those of VOC.
+    """
+
+    names: list[str]
+    colours: dict[int, int] = field(default_factory=dict)
+    file: Path | None = None
+
+    @property
+    def objects(self) -> list[str]:
+        """The names without that of the background."""
+        return [name for name in self.names if name.lower() not in BACKGROUND]
+
+    @cached_property
+    def number_of(self) -> dict[int, int]:
+        """Code of a colour -> number of the class."""
+        unlabelled = {voc_colour(NO_CLASS): NO_CLASS, 0: NO_CLASS}
+        return unlabelled | {
+            self.colours.get(i, voc_colour(i)): i for i in reversed(range(len(self.names)))
+        }
+
+    def numbers(self, path: Path) -> np.ndarray:
+        """(H, W) int64 class numbers of a map; `NO_CLASS` where a pixel has none.
+
+        Raises:
+            DataError: if it has a number or a colour of no class.
+        """
+        pixels, is_colour = _pixels(path)
+        colours = _palette_colours(path) if pixels.max(initial=0) <= NO_CLASS else None
+        # Programs that make files smaller give a palette other numbers and keep its colours.
+        if colours is not None and self.number_of.keys() >= set(np.unique(colours).tolist()):
+            pixels, is_colour = colours, True
+        values, places = np.unique(pixels, return_inverse=True)
+        known = self.number_of if is_colour else {*range(len(self.names)), NO_CLASS}
+        unknown = [value for value in values.tolist() if value not in known]
+        if unknown:
+            what = f"the colour {_colour_text(unknown[0])}" if is_colour else f"{unknown[0]}"
+            raise DataError(
+                f"{path} has pixels of {what}, which is no class of {self.file or 'Pascal VOC'}. "
+                "Add labelmap.txt with a line 'name:red,green,blue::' for each class."
+            )
+        if is_colour:
+            values = np.array([self.number_of[value] for value in values.tolist()])
+        numbers: np.ndarray = values[places].reshape(pixels.shape)
+        return numbers
+
+
+def pixel_classes(folders: Iterable[Path]) -> PixelClasses:
+    """The classes that the first list in some folders has; the twenty of VOC without any.
+
+    Known are labelmap.txt of CVAT and Datumaro ("name:r,g,b:parts:actions"), label_colors.txt of
+    CamVid and KITTI ("r g b name"), class_dict.csv (name,r,g,b) and Roboflow's _classes.csv
+    (number, name), and Datumaro's dataset_meta.json.
+    """
+    for folder in folders:
+        for name, read in _LISTS.items():
+            if (folder / name).is_file():
+                rows = [(label.strip(), _code(colour)) for label, colour in read(folder / name)]
+                is_plain = all(code < 0 for _, code in rows) and name.startswith("label")
+                if is_plain and all(label.lower() not in BACKGROUND for label, _ in rows):
+                    rows.insert(0, (BACKGROUND[0], -1))  # it is implied by these tools
+                colours = {i: code for i, (_, code) in enumerate(rows) if code >= 0}
+                return PixelClasses([label for label, _ in rows], colours, folder / name)
+    return PixelClasses(["background", *CLASS_NAMES])
+
+
+def read_labelmap(file: Path) -> list[tuple[str, list[str]]]:
+    """The (name, colour as text) of each line of labelmap.txt."""
+    rows = [line.split(":") for line in read_lines(file) if not line.startswith("#")]
+    return [(row[0].strip(), "".join(row[1:2]).split(",")) for row in rows if row[0].strip()]
+
+
+def read_label_colours(file: Path) -> list[tuple[str, list[str]]]:
+    """The (name, colour as text) of each line of label_colors.txt."""
+    rows = []
+    for line in read_lines(file):
+        words = line.split()
+        has_colour = len(words) > 3 and all(word.isdecimal() for word in words[:3])
+        rows.append((" ".join(words[3:] if has_colour else words), words[:3] * has_colour))
+    return rows
+
+
+def _read_table(file: Path) -> list[tuple[str, list[str]]]:
+    """Either "name,r,g,b" or "number,name"."""
+    rows = [row for row in csv.reader(io.StringIO(read_text(file))) if len(row) > 1][1:]
+    if all(row[0].strip().isdecimal() for row in rows):
+        return [(row[1], []) for row in sorted(rows, key=lambda row: int(row[0]))]
+    return [(row[0], row[1:4]) for row in rows]
+
+
+def _read_meta(file: Path) -> list[tuple[str, list[str]]]:
+    content = read_json(file)
+    names = content.get("label_map") or dict(enumerate(content.get("labels") or ()))
+    colours = content.get("segmentation_colors") or [[]] * len(names)
+    texts = [list(map(str, colour)) for colour in colours]
+    return list(zip(map(str, names.values()), texts, strict=False))
+
+
+_LISTS = {
+    "labelmap.txt": read_labelmap,
+    "label_colors.txt": read_label_colours,
+    "class_dict.csv": _read_table,
+    "_classes.csv": _read_table,
+    "dataset_meta.json": _read_meta,
+}
+
+
+def voc_colour(number: int) -> int:
+    """The code of the colour that VOC's palette has for a number."""
+    # Bits 0, 3, 6 of the number are the upper bits of red; 1, 4, 7 of green; 2, 5 of blue.
+    red, green, blue = (
+        sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3))
+        for channel in range(3)
+    )
+    return red << 16 | green << 8 | blue
+
+
+def _code(colour: list[str]) -> int:
+    """One number for a colour as text; -1 where it is none."""
+    try:
+        red, green, blue = (int(part) for part in colour)
+    except ValueError:
+        return -1
+    return red << 16 | green << 8 | blue
+
+
+def _colour_text(code: int) -> str:
+    return f"{code >> 16},{code >> 8 & 255},{code & 255}"
+
+
+def _colours(pixels: np.ndarray) -> np.ndarray:
+    red, green, blue = np.moveaxis(pixels[:, :, :3].astype(np.int64), 2, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _pixels(path: Path) -> tuple[np.ndarray, bool]:
+    """(H, W) int64 numbers, or codes of colours, and whether it is these."""
+    pixels = read_image(str(path))
+    if pixels.ndim == 3 and pixels.shape[2] > 2:
+        return _colours(pixels), True
+    return (pixels if pixels.ndim == 2 else pixels[:, :, 0]).astype(np.int64), False
+
+
+def _palette_colours(path: Path) -> np.ndarray | None:
+    """(H, W) codes of the colours of a palette; None where the image is grey."""
+    rgb = read_image(str(path), "RGB")
+    return _colours(rgb) if np.ptp(rgb, axis=2).any() else None
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """(H, W) int64 of a map of numbers, up to 16 bits.
+
+    Raises:
+        DataError: if it is a picture in colours.
+    """
+    numbers, is_colour = _pixels(path)
+    if is_colour:
+        raise DataError(f"{path} is in colours, where numbers of 8 or 16 bits are expected.")
+    return numbers
+
+
+def object_masks(path: Path) -> list[np.ndarray]:
+    """A (H, W) bool mask for each number, or colour, of a map of objects; borders are left out."""
+    values, is_colour = _pixels(path)
+    no_object = (0, voc_colour(NO_CLASS) if is_colour else NO_CLASS)
+    return [values == value for value in np.unique(values).tolist() if value not in no_object]
+
+
+def scaled_mask(path: Path, size: tuple[int, int]) -> rle.RLE:
+    """The mask of one object in an image of its own, whatever is not black.
+
+    Args:
+        path: of the image, which may have another size, as those of Open Images have.
+        size: (height, width) of the mask.
+    """
+    pixels = read_image(str(path), "L")[:, :, 0] > 0
+    rows, columns = (
+        ((np.arange(side) + 0.5) * own / side).astype(np.int64)
+        for side, own in zip(size, pixels.shape, strict=True)
+    )
+    return rle.encode(pixels[rows][:, columns])
