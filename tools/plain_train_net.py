@@ -94,8 +94,7 @@ def run(args: argparse.Namespace) -> None:
         evaluate_checkpoint(cfg, resume=args.resume)
         return
     model = build_model(cfg)
-    model_in_training = create_ddp_model(model) if comm.get_world_size() > 1 else model
-    train(cfg, model_in_training, resume=args.resume)
+    train(cfg, create_ddp_model(model), resume=args.resume)
     evaluate(cfg, model)
 
 

@@ -205,9 +205,7 @@ class SimpleTrainer(TrainerBase):
         shares = [share for _, share in parts]
         if len(parts) == 1:
             return PassMeans(shares)
-        model = self.model
-        if isinstance(model, DistributedDataParallel):
-            model = model.module
+        model = comm.unwrap(self.model)
         padded_sides = getattr(model, "padded_sides", None)
         sides = padded_sides(batch) if callable(padded_sides) else (0, 0)
         passes = PassMeans(shares, sides)

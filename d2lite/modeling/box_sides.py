@@ -28,30 +28,11 @@ class Box2BoxTransformTBLR(Box2BoxTransformLinear):
         self.normalizer = normalizer
 
     def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
-        """Find the distances to top, bottom, left and right.
-
-        Args:
-            src_boxes: (R, 4) float, xyxy in pixels, width and height > 0.
-            target_boxes: (R, 4) float, xyxy in pixels; should hold the source's centre.
-
-        Returns:
-            (R, 4) float; negative where the centre is outside the target.
-        """
+        """Find the distances to top, bottom, left and right; see `Box2BoxTransformLinear`."""
         distances = super().get_deltas(src_boxes, target_boxes)
         return distances[:, _FROM_LTRB] / self.normalizer
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
-        """Put the sides at the predicted distances; negative ones count as 0.
-
-        Args:
-            deltas: (R, 4 * K) float, top, bottom, left, right of each of K predictions.
-            boxes: (R, 4) float, xyxy in pixels.
-
-        Returns:
-            (R, 4 * K) float32, xyxy in pixels, not clipped to the image.
-
-        Raises:
-            ArgumentError: if the two first axes differ.
-        """
+        """Put the sides at (R, 4 * K) distances in this order; see `Box2BoxTransformLinear`."""
         distances = deltas.float().unflatten(1, (-1, 4))[..., _TO_LTRB] * self.normalizer
         return super().apply_deltas(distances.flatten(1), boxes)

@@ -30,6 +30,7 @@ from ..amp_trainer import AMPTrainer
 from ..derived_config import ClassKey, auto_scale_workers, find_data_classes
 from ..evaluating import build_validation_loader, evaluate_datasets
 from ..hooks import WeightAverage
+from ..reports.start import count_parameters
 from ..resuming import names_for_drawing
 from ..sharding import gather_state, is_sharded
 from ..simple_trainer import SimpleTrainer
@@ -155,12 +156,7 @@ class RunParts:
             class_names, source = find_data_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
             ClassKey.of(cfg).follow(class_names, f"the dataset {source}")
         model = build_model(cfg)
-        total = sum(parameter.numel() for parameter in model.parameters())
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        logger.info(
-            f"Model: {type(model).__name__} of {total / 1e6:.2f} million parameters, "
-            f"{trained / 1e6:.2f} of them trained"
-        )
+        logger.info(f"Model: {type(model).__name__} of {count_parameters(model)}")
         # Hundreds of lines, which on the console would hide the others.
         append_to_log_file(f"{model}\n")
         return model

@@ -69,11 +69,15 @@ def _peak_of_process() -> str:
     return f"process: {now:.1f} GiB, {most:.1f} at most"
 
 
-def _model(model: nn.Module) -> str:
+def count_parameters(model: nn.Module) -> str:
+    """How many parameters a model has, and how many of them are trained, in words."""
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    text = f"{type(model).__name__}, {total / 1e6:.2f} million parameters, {trained / 1e6:.2f} "
-    return text + "of them trained" + "".join(_strides(model))
+    return f"{total / 1e6:.2f} million parameters, {trained / 1e6:.2f} of them trained"
+
+
+def _model(model: nn.Module) -> str:
+    return f"{type(model).__name__}, {count_parameters(model)}{''.join(_strides(model))}"
 
 
 def _strides(model: nn.Module) -> Iterator[str]:

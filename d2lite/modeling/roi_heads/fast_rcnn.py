@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode, configurable
-from d2lite.layers import CosineLinear, ShapeSpec, SoftNMS, cat, cross_entropy
+from d2lite.layers import CosineLinear, ShapeSpec, SoftNMS, cross_entropy
 from d2lite.structures import Boxes, Instances, split_rows
 from d2lite.utils.errors import ConfigError, MissingFileError
 from d2lite.utils.events import has_event_storage, log_scalars
@@ -25,7 +25,7 @@ from ..padded import PaddedBoxes, region_detections
 from ..weight_init import normal_fill
 from .class_losses import ClassLoss, build_class_loss
 from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
-from .fast_rcnn_outputs import FastRCNNOutputs, foreground_box_loss
+from .fast_rcnn_outputs import FastRCNNOutputs, foreground_box_loss, moved_boxes
 from .label_proposals import joined_targets
 from .prime_samples import check_exponents, ranked_class_loss
 
@@ -367,11 +367,7 @@ class FastRCNNOutputLayers(nn.Module):
         self, predictions: Predictions, proposals: Sequence[Instances]
     ) -> tuple[Tensor, ...]:
         """The boxes of each image: (Ri, K * D) or (Ri, D)."""
-        if not proposals:
-            return ()
-        boxes = cat([p.proposal_boxes.tensor for p in proposals])
-        predicted = self.box2box_transform.apply_deltas(predictions[1], boxes)
-        return split_rows(predicted, proposals)
+        return moved_boxes(self.box2box_transform, predictions[1], proposals)
 
     def predict_boxes_for_gt_classes(
         self, predictions: Predictions, proposals: Sequence[Instances]

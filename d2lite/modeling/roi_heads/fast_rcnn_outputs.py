@@ -44,6 +44,16 @@ def foreground_box_loss(
     return loss / max(gt_classes.numel(), 1)
 
 
+def moved_boxes(
+    transform: Any, deltas: Tensor, proposals: Sequence[Instances]
+) -> tuple[Tensor, ...]:
+    """What (R, K * D) or (R, D) deltas make of the proposals of each image; as many columns."""
+    if not proposals:
+        return ()
+    boxes = cat([found.proposal_boxes.tensor for found in proposals])
+    return split_rows(transform.apply_deltas(deltas, boxes), proposals)
+
+
 class FastRCNNOutputs:
     """What detectron2 up to 0.5 made of the predictions of a batch; teacher-student code has it.
 
@@ -102,11 +112,7 @@ class FastRCNNOutputs:
 
     def predict_boxes(self) -> tuple[Tensor, ...]:
         """The boxes of each image: (Ri, K * D) or (Ri, D)."""
-        if not self._instances:
-            return ()
-        boxes = cat([found.proposal_boxes.tensor for found in self._instances])
-        moved = self.box2box_transform.apply_deltas(self.pred_proposal_deltas, boxes)
-        return split_rows(moved, self._instances)
+        return moved_boxes(self.box2box_transform, self.pred_proposal_deltas, self._instances)
 
     def predict_probs(self) -> tuple[Tensor, ...]:
         """The probabilities of each image: (Ri, K + 1), the background last."""

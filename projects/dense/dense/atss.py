@@ -97,11 +97,5 @@ class ATSS(FocalDetector, StatisticsDetector):
         losses["loss_bbox"] = losses["loss_bbox"] * self.box_weight
         return {"loss_cls": class_loss / normalizer, **losses}
 
-    def _scores_and_deltas(
-        self, predictions: Sequence[list[Tensor]]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        levels = self._transpose_dense_predictions(predictions[:2], [self.num_classes, 4])
-        return [x.sigmoid() for x in levels[0]], levels[1]
-
     def _score_factors(self, predictions: Sequence[list[Tensor]]) -> list[Tensor]:
         return [x.flatten(1).sigmoid() for x in predictions[2]]

@@ -56,6 +56,9 @@ class Learners(NamedTuple):
 class OneAnchorDetector(DenseDetector):
     """A dense detector with one square anchor a cell.
 
+    Of what the head gives, the first is taken for logits of classes and the second for four numbers
+    of a box; a subclass with others overrides `_by_cell` and `_scores_and_deltas`.
+
     Args:
         backbone: see `Detector`.
         head: maps -> predictions of each.
@@ -164,6 +167,15 @@ class OneAnchorDetector(DenseDetector):
     def decoded(self, learners: Learners, deltas: Tensor) -> Tensor:
         """(P, 4) boxes, from (P, 4) predictions of the learners."""
         return self.box2box_transform.apply_deltas(deltas, learners.anchors)
+
+    def _by_cell(self, predictions: Sequence[list[Tensor]]) -> list[list[Tensor]]:
+        return self._transpose_dense_predictions(predictions, [self.num_classes, 4])
+
+    def _scores_and_deltas(
+        self, predictions: Sequence[list[Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        logits, deltas = self._by_cell(predictions[:2])
+        return [x.sigmoid() for x in logits], deltas
 
 
 class FocalDetector(OneAnchorDetector):

@@ -127,15 +127,6 @@ class FSAF(FocalDetector):
             left_out.append(classes)
         return owners, torch.stack(left_out)
 
-    def _by_cell(self, predictions: Sequence[list[Tensor]]) -> list[list[Tensor]]:
-        return self._transpose_dense_predictions(predictions, [self.num_classes, 4])
-
-    def _scores_and_deltas(
-        self, predictions: Sequence[list[Tensor]]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        logits, deltas = self._by_cell(predictions)
-        return [x.sigmoid() for x in logits], deltas
-
 
 def _make_head(cfg: CfgNode, shapes: list[ShapeSpec]) -> RetinaNetHead:
     given = head_arguments(cfg, shapes)

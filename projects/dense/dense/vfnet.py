@@ -101,9 +101,3 @@ class VFNet(StatisticsDetector):
         ious = ious.clamp(min=_LEAST_IOU)
         total = mean_over_processes(ious.sum()).clamp(min=own_share())
         return (giou_loss(boxes, learners.boxes) * ious).sum() / total, ious
-
-    def _scores_and_deltas(
-        self, predictions: Sequence[list[Tensor]]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        levels = self._transpose_dense_predictions(predictions[:2], [self.num_classes, 4])
-        return [x.sigmoid() for x in levels[0]], levels[1]
