@@ -91,9 +91,16 @@ def answer_detectron2_imports() -> None:
     if any(isinstance(finder, _PeerFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _PeerFinder())
-    # One logger under both names: a level or a handler that a script gives to detectron2's counts
-    # for the messages of d2lite.
-    logging.Logger.manager.loggerDict[PEER] = logging.getLogger(OURS)
+    manager = logging.Logger.manager
+    get_logger = manager.getLogger
+
+    def get_ours(name: str) -> logging.Logger:
+        root, dot, rest = name.partition(".") if isinstance(name, str) else (name, "", "")
+        return get_logger(OURS + dot + rest if root == PEER else name)
+
+    # One logger under both names: a level, filter or handler that a script gives to detectron2's,
+    # or to one of its modules', counts for the messages of d2lite.
+    manager.getLogger = get_ours  # type: ignore[method-assign]
 
 
 def _code_of_script(name: str) -> tuple[Any, dict[str, Any]]:

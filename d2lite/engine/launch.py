@@ -41,7 +41,8 @@ def launch(
 
     Args:
         main_func: a function of a module (not a lambda), since new processes must import it.
-        num_gpus_per_machine: processes on this machine, each with a GPU of its own.
+        num_gpus_per_machine: processes on this machine, each with a GPU of its own. 0 on one
+            machine is one process too, on the device that MODEL.DEVICE names.
         num_machines: machines; launch is called on each.
         machine_rank: number of this machine, from 0.
         dist_url: where the processes find each other, such as "tcp://host:port" (of machine 0).
@@ -65,6 +66,8 @@ def launch(
         started = started if num_machines == 1 and dist_url in (None, "auto") else None
     if started is not None:
         return _run_here(started, main_func, args, num_gpus_per_machine, timeout)
+    if (num_gpus_per_machine, num_machines, machine_rank) == (0, 1, 0):
+        num_gpus_per_machine = 1
     _check(num_gpus_per_machine, num_machines, machine_rank, dist_url)
     if num_machines * num_gpus_per_machine == 1:
         return main_func(*args)

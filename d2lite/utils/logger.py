@@ -154,7 +154,7 @@ def setup_logger(
     logger = logging.getLogger(name)
     logger.setLevel(logging.DEBUG)
     logger.propagate = enable_propagation
-    _Formatter.short_names[name] = abbrev_name or name
+    _Formatter.short_names[logger.name] = abbrev_name or name
 
     has_console = any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers)
     if configure_stdout and distributed_rank == 0 and not has_console:

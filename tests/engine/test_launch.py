@@ -305,11 +305,21 @@ def test_tasks_of_slurm_run_as_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("numbers", "text"),
-    [((0,), "--num-gpus 0"), ((1, 0), "--num-machines 0"), ((1, 2, 2), "--machine-rank 2")],
+    [
+        ((-1,), "--num-gpus -1"),
+        ((0, 2), "--num-gpus 0"),
+        ((1, 0), "--num-machines 0"),
+        ((1, 2, 2), "--machine-rank 2"),
+    ],
 )
 def test_impossible_numbers_are_named(numbers, text):
     with pytest.raises(ConfigError, match=text):
         launch(print, *numbers, dist_url="tcp://127.0.0.1:1")
+
+
+def test_no_gpu_on_one_machine_is_one_process():
+    """Commands for machines without a GPU say --num-gpus 0, which detectron2 takes."""
+    assert launch(lambda a, b: a + b, 0, args=(1, 2)) == 3
 
 
 @pytest.mark.parametrize("dist_url", [None, "auto"])

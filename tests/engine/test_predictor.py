@@ -50,6 +50,20 @@ def test_empty_weights_are_warned_about(toy_cfg, caplog):
     assert "MODEL.WEIGHTS is empty" in caplog.text
 
 
+def test_subclass_may_replace_the_constructor_and_keep_the_call(toy_cfg):
+    """Code written for detectron2 does so, to bring a model of its own."""
+
+    class Own(DefaultPredictor):
+        def __init__(self, base):
+            self.cfg, self.model, self.aug = base.cfg, base.model, base.aug
+            self.input_format = "RGB"
+
+    predictor = Own(DefaultPredictor(toy_cfg))
+    seen = sees(predictor)
+    assert predictor(image())["instances"].image_size == (40, 60)
+    assert seen[0]["image"][0].unique().tolist() == [10]
+
+
 def test_missing_weights_file_is_named(toy_cfg):
     toy_cfg.MODEL.WEIGHTS = "nowhere/model.pth"
     with pytest.raises(MissingFileError, match=r"nowhere/model\.pth"):

@@ -124,9 +124,22 @@ def test_level_and_handlers_of_the_logger_of_detectron2_count_for_d2lite(tmp_pat
         "logging.getLogger('d2lite.engine').info('silent')\n"
         "logging.getLogger('d2lite.engine').warning('heard')\n"
         "logging.getLogger('detectron2.mine').warning('mine')\n"
+        "logging.getLogger('detectron2.data.common').setLevel(logging.ERROR)\n"
+        "logging.getLogger('d2lite.data.common').warning('silent')\n"
+        "logging.getLogger('detectron2_of_mine').error('silent')\n"
+        "assert logging.getLogger().name == logging.getLogger('root').name == 'root'\n"
     )
     done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
     assert done.stdout == "heard\nmine\n", done.stderr
+
+
+def test_name_given_to_the_logger_of_detectron2_is_printed(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "from detectron2.utils.logger import setup_logger\n"
+        "setup_logger(name='detectron2', abbrev_name='d2').info('text')\n"
+    )
+    done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
+    assert done.stdout.endswith("d2]: text\n"), done.stderr
 
 
 def test_missing_module_of_detectron2_is_named_with_what_to_do(tmp_path):

@@ -79,6 +79,13 @@ def test_values_carry_the_iteration_they_were_put_in():
     assert storage.iteration == 9
 
 
+def test_loggers_written_for_detectron2_find_the_scalars_under_its_private_names():
+    storage = EventStorage()
+    storage.put_scalars(a=1.0, b=torch.tensor(2.0))
+    assert storage._latest_scalars == {"a": (1.0, 0), "b": (2.0, 0)}
+    assert storage._history["b"].avg(20) == 2.0
+
+
 def test_several_numbers_are_read_in_one_transfer():
     storage = EventStorage(3)
     values = {"a": torch.tensor(0.1), "b": torch.tensor(2.0**60 + 2**10, dtype=torch.float64)}

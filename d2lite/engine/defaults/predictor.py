@@ -37,8 +37,7 @@ class DefaultPredictor:
         model: in evaluation mode.
         metadata: of the first set of DATASETS.TEST, with the class names that came with the
             weights where they are known.
-        image_format: of the images that it takes: "BGR" for a model of RGB or BGR, else
-            INPUT.FORMAT.
+        input_format: channels that the model takes, INPUT.FORMAT.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -62,10 +61,16 @@ class DefaultPredictor:
         steps = build_augmentation(self.cfg, is_train=False)
         self.aug = steps[0] if len(steps) == 1 else T.AugmentationList(steps)
         self.input_format = self.cfg.INPUT.FORMAT
-        # What __call__ takes: as OpenCV reads it, unless the model looks at other channels.
-        is_colour = self.input_format in ("RGB", "BGR")
-        self.image_format = "BGR" if is_colour else self.input_format
-        self._num_channels = num_channels(self.image_format)
+        num_channels(self.image_format)  # refuses a format now, not at the first image
+
+    @property
+    def image_format(self) -> str:
+        """Channels of the images that it takes.
+
+        "BGR", as OpenCV reads them, for a model of RGB or BGR, else INPUT.FORMAT.
+        """
+        # Not set in __init__, which subclasses written for detectron2 replace.
+        return "BGR" if self.input_format in ("RGB", "BGR") else self.input_format
 
     def _stored_class_names(self, weights: str) -> list[str] | None:
         return class_names_of_weights(weights)
@@ -136,7 +141,7 @@ class DefaultPredictor:
     def _as_input(self, image: np.ndarray) -> np.ndarray:
         """(H, W, C) in `image_format`."""
         is_array = isinstance(image, np.ndarray)
-        count = self._num_channels
+        count = num_channels(self.image_format)
         if is_array and image.ndim == 2 and count == 1:
             return image[:, :, None]
         if is_array and image.ndim == 3 and image.shape[2] == count and image.size:

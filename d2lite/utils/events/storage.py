@@ -224,6 +224,16 @@ class EventStorage:
         return list(self._images)
 
     @property
+    def _history(self) -> dict[str, History]:
+        """`histories()`, under the name that hooks and loggers of others read."""
+        return self.histories()
+
+    @property
+    def _latest_scalars(self) -> dict[str, tuple[float, int]]:
+        """`latest()`, likewise."""
+        return self.latest()
+
+    @property
     def images(self) -> tuple[LoggedImage, ...]:
         """The pictures put since the last `clear_images`, oldest first."""
         return tuple(self._images)
