@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,7 @@ from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
 from .coco_results import masks_to_rle
 from .evaluator import DatasetEvaluator
-from .gathering import gather_parts
+from .gathering import gather_parts, warn_of_coverage
 from .tables import metrics_table
 
 __all__ = ["CityscapesEvaluator", "CityscapesInstanceEvaluator", "CityscapesSemSegEvaluator"]
@@ -178,6 +179,10 @@ class CityscapesInstanceEvaluator(CityscapesEvaluator):
             return None
         scripts, _ = _scripts()
         truth = self._truth_files()
+        repeats, missing = "the last prediction counts", "their objects count as missed"
+        warn_of_coverage(
+            self._dataset_name, Counter(list(predictions)), truth, repeats=repeats, missing=missing
+        )
         with tempfile.TemporaryDirectory(prefix="cityscapes_") as folder, _quietly():
             args = copy.copy(scripts.args)
             args.predictionPath = os.path.abspath(folder)

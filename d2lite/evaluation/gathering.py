@@ -1,10 +1,14 @@
-"""The predictions of all processes in one place."""
+"""The predictions of all processes in one place, and which images they are of."""
 
-from typing import TypeVar
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
 
 from d2lite.utils.comm import gather, is_main_process, synchronize
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 def gather_parts(part: T, *, distributed: bool = True) -> list[T] | None:
@@ -22,3 +26,42 @@ def gather_parts(part: T, *, distributed: bool = True) -> list[T] | None:
     synchronize()
     parts = gather(part, dst=0)
     return parts if is_main_process() else None
+
+
+def warn_of_coverage(
+    dataset_name: str,
+    times: Mapping[Any, int],
+    known: Collection[Any],
+    *,
+    repeats: str,
+    missing: str,
+) -> None:
+    """Say which images were predicted more than once, and which never.
+
+    Args:
+        dataset_name: for the warnings.
+        times: how often each image was predicted.
+        known: the images of the truth.
+        repeats: what is done with further predictions of an image.
+        missing: what images without a prediction cost.
+    """
+    repeated = [image for image, count in times.items() if count > 1]
+    if repeated:
+        logger.warning(
+            "Evaluation of '%s': %d images were predicted more than once, for instance %r; %s. A "
+            "data loader that repeats images does this.",
+            dataset_name,
+            len(repeated),
+            repeated[0],
+            repeats,
+        )
+    unseen = [image for image in known if image not in times]
+    if unseen:
+        logger.warning(
+            "Evaluation of '%s': %d of the %d images were not predicted, for instance %r; %s.",
+            dataset_name,
+            len(unseen),
+            len(known),
+            unseen[0],
+            missing,
+        )

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.file_io import atomic_write
 
 from .evaluator import DatasetEvaluator
-from .gathering import gather_parts
+from .gathering import gather_parts, warn_of_coverage
 from .panoptic_ground_truth import PanopticGroundTruth, panoptic_ground_truth
 from .panoptic_quality import SegmentCounts, match_segments
 from .tables import class_table, format_table
@@ -31,7 +32,8 @@ logger = logging.getLogger(__name__)
 class COCOPanopticEvaluator(DatasetEvaluator):
     """Panoptic quality, with the truth of COCO's panoptic files or of the dataset's dicts.
 
-    Each image is compared when it comes in; only counts are kept and gathered.
+    Each image is compared when it comes in; only counts are kept and gathered. Of an image that
+    is predicted again, the last prediction counts.
     """
 
     def __init__(self, dataset_name: str, output_dir: str | os.PathLike[str] | None = None) -> None:
@@ -56,7 +58,7 @@ class COCOPanopticEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         """Forget all predictions."""
-        self._counts = SegmentCounts()
+        self._counts: dict[Any, SegmentCounts] = {}
         self._predictions: list[dict[str, Any]] = []
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
@@ -113,7 +115,7 @@ class COCOPanopticEvaluator(DatasetEvaluator):
 
     def _count(self, image_id: Any, pred_ids: np.ndarray, segments: list[dict[str, Any]]) -> None:
         truth = self._truth.segment_ids(image_id), self._truth.segments[image_id]
-        self._counts.add(match_segments(*truth, pred_ids, segments))
+        self._counts[image_id] = match_segments(*truth, pred_ids, segments)
 
     def _from_labels(self, labels: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Read a map of class number * divisor + number, -1 for void."""
@@ -169,32 +171,26 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         if parts is None:
             return None
         counts = SegmentCounts()
-        predictions: list[dict[str, Any]] = []
-        for part_of_counts, part in parts:
-            counts.add(part_of_counts)
-            predictions.extend(part)
-        self._add_unseen(counts, {prediction["image_id"] for prediction in predictions})
+        for of_image in {k: v for part, _ in parts for k, v in part.items()}.values():
+            counts.add(of_image)
+        times = Counter(p["image_id"] for _, part in parts for p in part)
+        predictions = list({p["image_id"]: p for _, part in parts for p in part}.values())
+        self._add_unseen(counts, times)
         if self._output_dir is not None:
             with atomic_write(self._output_dir / "predictions.json") as stream:
                 json.dump({**self._truth.json_content, "annotations": predictions}, stream)
         metrics = self._metrics(counts)
         return {"panoptic_seg": metrics}
 
-    def _add_unseen(self, counts: SegmentCounts, seen: set[Any]) -> None:
-        unseen = [image_id for image_id in self._truth.segments if image_id not in seen]
-        for image_id in unseen:
+    def _add_unseen(self, counts: SegmentCounts, times: Mapping[Any, int]) -> None:
+        for image_id in self._truth.segments.keys() - times.keys():
             segments = [s for s in self._truth.segments[image_id] if not s.get("iscrowd", 0)]
             for segment in segments:
                 counts.add(SegmentCounts(missed={segment["category_id"]: 1}))
-        if unseen:
-            logger.warning(
-                "%d of %d images of '%s' have no prediction, for instance %r; their segments "
-                "count as missed.",
-                len(unseen),
-                len(self._truth.segments),
-                self._dataset_name,
-                unseen[0],
-            )
+        repeats, missing = "the last prediction counts", "their segments count as missed"
+        warn_of_coverage(
+            self._dataset_name, times, self._truth.segments, repeats=repeats, missing=missing
+        )
 
     def _metrics(self, counts: SegmentCounts) -> dict[str, float]:
         things = [c["id"] for c in self._truth.categories if c["isthing"]]

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager, atomic_write
 
 from .evaluator import DatasetEvaluator
-from .gathering import gather_parts
+from .gathering import gather_parts, warn_of_coverage
 from .tables import class_table, metrics_table
-from .voc_scoring import match_detections, truth_of_class, voc_ap
+from .voc_scoring import lines_without_repeats, match_detections, truth_of_class, voc_ap
 
 __all__ = ["PascalVOCDetectionEvaluator", "parse_rec", "voc_ap", "voc_eval"]
 
@@ -157,7 +157,7 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
         """Forget all predictions."""
         # Class number -> lines of VOC's result files: image, score, corners that count from 1.
         self._predictions: dict[int, list[str]] = defaultdict(list)
-        self._num_images = 0
+        self._times: Counter[str] = Counter()
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Take in one batch.
@@ -168,7 +168,7 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
         """
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to(self._cpu_device)
-            self._num_images += 1
+            self._times[str(image["image_id"])] += 1
             boxes = (instances.pred_boxes.tensor + torch.tensor([1, 1, 0, 0])).tolist()
             classes, scores = instances.pred_classes.tolist(), instances.scores.tolist()
             for number, score, corners in zip(classes, scores, boxes, strict=True):
@@ -183,7 +183,7 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
             On the main process {"bbox": {"AP", "AP50", "AP75", "AP-<class>" ...}} in percent; {}
             on the others. A class without ground truth is nan and does not count in the means.
         """
-        parts = gather_parts((self._num_images, self._predictions))
+        parts = gather_parts((self._times, self._predictions))
         if parts is None:
             return {}
         lines: dict[int, list[str]] = defaultdict(list)
@@ -191,9 +191,14 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
             for index, of_class in of_classes.items():
                 lines[index] += of_class
         objects = self._truth()
+        times = sum((part for part, _ in parts), Counter())
+        if times:
+            repeats, missing = "what was found again alike is left out", "their objects are missed"
+            warn_of_coverage(self._dataset_name, times, objects, repeats=repeats, missing=missing)
+        lines = {index: lines_without_repeats(of_class, times) for index, of_class in lines.items()}
         number = {image: i for i, image in enumerate(objects)}
         found = {index: _read_results(of_class, number) for index, of_class in lines.items()}
-        self._warn_of_misfits(sum(count for count, _ in parts), found)
+        self._warn_of_misfits(len(times), found)
         if self._output_dir is not None:
             self._save(list(objects), found, self._output_dir / "coco_instances_results.json")
         table = np.full((len(self._class_names), len(_THRESHOLDS)), np.nan)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from d2lite.utils.errors import ConfigError, DataError
 from d2lite.utils.file_io import atomic_write
 
 from .evaluator import DatasetEvaluator
-from .gathering import gather_parts
+from .gathering import gather_parts, warn_of_coverage
 from .tables import metrics_table
 
 __all__ = ["SemSegEvaluator", "load_image_into_numpy_array"]
@@ -107,9 +108,10 @@ class SemSegEvaluator(DatasetEvaluator):
         self._conf_matrix = np.zeros((side, side), dtype=np.int64)
         self._b_conf_matrix = np.zeros((side, side), dtype=np.int64)
         self._predictions: list[dict[str, Any]] = []
+        self._times: Counter[str] = Counter()
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Take in one batch.
+        """Take in one batch; an image that this process took in before is left out.
 
         Args:
             inputs: with "file_name".
@@ -122,6 +124,9 @@ class SemSegEvaluator(DatasetEvaluator):
                     "the dataset is evaluated as semantic segmentation. Choose another model "
                     "(MODEL.META_ARCHITECTURE) or another dataset (DATASETS.TEST)."
                 )
+            self._times[image["file_name"]] += 1
+            if self._times[image["file_name"]] > 1:
+                continue
             pred = output["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int64)
             truth = self._truth(image["file_name"])
             if truth.shape != pred.shape:
@@ -165,13 +170,20 @@ class SemSegEvaluator(DatasetEvaluator):
             "IoU-<name>", "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>", "ACC-<name>"}} in
             percent, nan for classes without pixels; None on the others.
         """
-        own = self._conf_matrix, self._b_conf_matrix, self._predictions
+        own = self._conf_matrix, self._b_conf_matrix, self._predictions, self._times
         parts = gather_parts(own, distributed=self._distributed)
         if parts is None:
             return None
-        pixels = np.sum([pixels for pixels, _, _ in parts], axis=0)
-        border_pixels = np.sum([borders for _, borders, _ in parts], axis=0)
-        predictions = [p for _, _, part in parts for p in part]
+        pixels = np.sum([part[0] for part in parts], axis=0)
+        border_pixels = np.sum([part[1] for part in parts], axis=0)
+        predictions = [p for part in parts for p in part[2]]
+        times = sum((part[3] for part in parts), Counter())
+        if times:  # empty where a subclass counts by itself
+            repeats = "repeats count only where another process predicted them"
+            missing = "their pixels do not count"
+            warn_of_coverage(
+                self._dataset_name, times, self._records, repeats=repeats, missing=missing
+            )
         if not pixels.any():
             self._logger.warning("No image was processed: is the dataset or the data loader empty?")
         metrics = self._metrics(pixels, border_pixels)

@@ -1,6 +1,6 @@
 """Average precision of boxes from arrays, by the rules of Pascal VOC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,3 +127,20 @@ def truth_of_class(
         images=np.array([image for image, _, _ in rows], dtype=np.int64),
         is_difficult=np.array([is_hard for _, is_hard, _ in rows], dtype=bool),
     )
+
+
+def lines_without_repeats(lines: Sequence[str], times: Mapping[str, int]) -> list[str]:
+    """Leave out equal lines of images that were predicted more than once.
+
+    Args:
+        lines: of a VOC results file, "image score x0 y0 x1 y1".
+        times: how often each image was predicted.
+    """
+    seen: set[str] = set()
+    kept = []
+    for line in lines:
+        is_repeat = line in seen and times.get(line.rsplit(maxsplit=5)[0], 0) > 1
+        seen.add(line)
+        if not is_repeat:
+            kept.append(line)
+    return kept

@@ -131,7 +131,7 @@ class TextDrawing:
         corner = rect[0] + padding, rect[1] + padding // 4
         self.output.paint_coverage(letters, corner, contrast_color(color))
 
-    def _draw_text_in_mask(self, binary_mask: np.ndarray, text: str, color: Color) -> None:
+    def _draw_text_in_mask(self, binary_mask: np.ndarray, text: str, color: ColorLike) -> None:
         """Write at the place of a (H, W) mask that is farthest from its border."""
         cv2 = load_cv2()
         padded = np.pad(np.asarray(binary_mask, dtype=np.uint8), 1)
@@ -141,9 +141,8 @@ class TextDrawing:
         letters = render_text(text, size)
         half_width = letters.shape[1] / 2 / self.output.scale
         half_height = letters.shape[0] / 2 / self.output.scale
-        self._draw_label(
-            text, [x - half_width, y - half_height, x + half_width, y + half_height], color
-        )
+        box = [x - half_width, y - half_height, x + half_width, y + half_height]
+        self._draw_label(text, box, parse_color(color))
 
 
 def _brightened(color: Color) -> Color:

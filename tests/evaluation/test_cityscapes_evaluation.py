@@ -71,11 +71,12 @@ class TestWithThePackage:
         assert metrics == pytest.approx({"AP": 100, "AP50": 100})
         assert [path.name for path in tmp_path.iterdir()] == ["gtFine"]
 
-    def test_a_mask_that_covers_three_quarters_is_right_at_five_thresholds(self, truth):
+    def test_a_mask_that_covers_three_quarters_is_right_at_five_thresholds(self, truth, caplog):
         """IoU is 22 / 30 = 0.733: right at 0.5, 0.55 ... 0.7."""
         evaluator = CityscapesInstanceEvaluator(truth)
         evaluator.process([image(0)], [{"instances": cars([(20, 42)])}])
         assert evaluator.evaluate()["segm"] == pytest.approx({"AP": 50, "AP50": 100})
+        assert f"1 of the 2 images were not predicted, for instance '{NAMES[1]}'" in caplog.text
 
     def test_a_class_that_cityscapes_lacks_is_refused(self, truth):
         evaluator = CityscapesInstanceEvaluator(truth)

@@ -99,7 +99,19 @@ def test_images_without_prediction_count_as_missed(dataset, caplog):
     metrics = evaluator.evaluate()["panoptic_seg"]
     assert metrics["PQ_th"] == 0
     assert metrics["RQ_st"] == pytest.approx(100 / 1.5)
-    assert "1 of 2 images" in caplog.text
+    assert "1 of the 2 images were not predicted" in caplog.text
+
+
+def test_last_prediction_of_an_image_counts(dataset, caplog, tmp_path):
+    """Samplers of others repeat images, so that all processes get as many."""
+    evaluator = COCOPanopticEvaluator(dataset, output_dir=tmp_path / "out")
+    predict(evaluator, 0, np.zeros((8, 10), int), [])
+    for number in (0, 1, 1):
+        predict(evaluator, number, *perfect(number))
+    assert evaluator.evaluate()["panoptic_seg"]["PQ"] == 100
+    assert "2 images were predicted more than once, for instance 0" in caplog.text
+    saved = json.loads((tmp_path / "out/predictions.json").read_text())["annotations"]
+    assert [row["image_id"] for row in saved] == [0, 1]
 
 
 def test_a_reset_forgets(dataset):

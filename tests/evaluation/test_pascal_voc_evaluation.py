@@ -91,6 +91,16 @@ def test_second_detection_of_an_object_is_wrong(dataset):
     assert _evaluate(dataset, twice)["AP-cat"] == pytest.approx(expected)
 
 
+def test_image_predicted_twice_alike_counts_once_and_missing_images_are_told(dataset, caplog):
+    evaluator = PascalVOCDetectionEvaluator(dataset)
+    found = _predictions(PERFECT)["one"]
+    for _ in range(2):
+        evaluator.process([{"image_id": "one"}], [{"instances": found}])
+    assert evaluator.evaluate()["bbox"]["AP-dog"] == pytest.approx(100)
+    assert "1 images were predicted more than once, for instance 'one'" in caplog.text
+    assert "1 of the 2 images were not predicted, for instance 'two'" in caplog.text
+
+
 def test_no_prediction_gives_ap_0_and_says_why(dataset, caplog):
     results = _evaluate(dataset, [])
     assert results["AP"] == 0

@@ -18,8 +18,8 @@ def dataset(tmp_path):
     truth[:4] = 255
     Image.fromarray(truth).save(tmp_path / "gt.png")
     name = "two_halves"
-    record = {"file_name": "a.jpg", "sem_seg_file_name": str(tmp_path / "gt.png")}
-    DatasetCatalog.register(name, lambda: [record])
+    records = [{"file_name": "a.jpg", "sem_seg_file_name": str(tmp_path / "gt.png")}]
+    DatasetCatalog.register(name, lambda: records)
     MetadataCatalog.get(name).set(stuff_classes=["left", "right", "none"], ignore_label=255)
     yield name
     DatasetCatalog.remove(name)
@@ -62,6 +62,19 @@ def test_predictions_are_written_as_run_length_codes(dataset, tmp_path):
     (row,) = json.loads((tmp_path / "out" / "sem_seg_predictions.json").read_text())
     assert row["category_id"] == 1
     assert row["segmentation"]["size"] == [40, 60]
+
+
+def test_image_counts_once_and_missing_images_are_told(dataset, caplog):
+    record = DatasetCatalog.get(dataset)[0]
+    DatasetCatalog.get(dataset).append({**record, "file_name": "b.jpg"})
+    evaluator = SemSegEvaluator(dataset)
+    wrong, right = np.full((40, 60), 2), np.zeros((40, 60), dtype=np.int64)
+    right[:, 30:] = 1
+    evaluator.process([{"file_name": "a.jpg"}], [{"sem_seg": _scores(right)}])
+    evaluator.process([{"file_name": "a.jpg"}], [{"sem_seg": _scores(wrong)}])
+    assert evaluator.evaluate()["sem_seg"]["pACC"] == 100
+    assert "1 images were predicted more than once, for instance 'a.jpg'" in caplog.text
+    assert "1 of the 2 images were not predicted, for instance 'b.jpg'" in caplog.text
 
 
 def test_no_image_is_told(dataset, caplog):

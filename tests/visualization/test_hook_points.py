@@ -294,3 +294,12 @@ def test_without_matplotlib_its_axes_say_what_to_install(monkeypatch):
 def test_instances_without_any_field_leave_the_picture_as_it_is():
     drawn = Visualizer(GREY, METADATA).draw_instance_predictions(Instances((120, 160)))
     assert (drawn.get_image() == GREY).all()
+
+
+def test_text_in_a_mask_takes_a_colour_by_name():
+    drawn = Visualizer(GREY, METADATA)
+    drawn._draw_text_in_mask(mask_of(), "dog", "red")
+    by_number = Visualizer(GREY, METADATA)
+    by_number._draw_text_in_mask(mask_of(), "dog", (1.0, 0.0, 0.0))
+    assert (drawn.output.get_image() == by_number.output.get_image()).all()
+    assert (drawn.output.get_image() != GREY).any()
