@@ -1,5 +1,6 @@
 """ImageFinder: the image file that a label file means, under the names that tools write."""
 
+import logging
 import os
 import re
 import unicodedata
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from d2lite.utils.download import split_address
+from d2lite.utils.logger import log_first_n
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy"),
@@ -43,9 +45,12 @@ def is_leftover(path: Path) -> bool:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files of a folder and its subfolders, also of those that links lead to, each once."""
+    """All files of a folder and its subfolders, also of those that links lead to, each once.
+
+    A folder that this user may not list is named in a warning.
+    """
     seen = set()
-    for home, folders, names in os.walk(folder, followlinks=True):
+    for home, folders, names in os.walk(folder, onerror=_warn, followlinks=True):
         facts = os.stat(home)
         if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above would never end
             folders.clear()
@@ -53,6 +58,11 @@ def files_below(folder: Path) -> Iterator[Path]:
         seen.add((facts.st_dev, facts.st_ino))
         folders.sort()
         yield from (Path(home, name) for name in names)
+
+
+def _warn(error: OSError) -> None:
+    text = f"{error.filename} is left out, for it cannot be listed: {error.strerror}"
+    log_first_n(logging.WARNING, text, key="message")
 
 
 def images_below(folder: Path) -> list[Path]:

@@ -43,6 +43,33 @@ def datasets_root() -> str:
     return "datasets"
 
 
+def barred(path: str | os.PathLike[str]) -> MissingFileError | None:
+    """The error for what is in a folder that this user may not enter, and so seems not to exist.
+
+    Args:
+        path: of the local file system.
+
+    Returns:
+        The error, which names that folder; None if there is no such folder above.
+    """
+    try:
+        os.stat(path)
+    except PermissionError as err:
+        above = reversed(Path(os.path.abspath(path)).parents)
+        # The rights of the user that the program runs as, where the system can tell.
+        is_effective = os.access in os.supports_effective_ids
+        closed = (f for f in above if not os.access(f, os.X_OK, effective_ids=is_effective))
+        error = MissingFileError(
+            f"{os.fspath(path)} cannot be reached: this user may not enter "
+            f"{next(closed, 'its folder')}. Give yourself the right to, or name another place."
+        )
+        error.__cause__ = err
+        return error
+    except (OSError, ValueError):
+        pass
+    return None
+
+
 def missing_file(what: str, path: str | os.PathLike[str]) -> MissingFileError:
     """The error for a dataset's file that is not there.
 
@@ -51,6 +78,8 @@ def missing_file(what: str, path: str | os.PathLike[str]) -> MissingFileError:
         path: where it was looked for.
     """
     full = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    if closed := barred(full):
+        return closed
     text = f"The {what} {os.fspath(path)} do not exist (looked for {full}). "
     root = os.path.abspath(datasets_root())
     if not full.startswith(root + os.sep):

@@ -126,7 +126,7 @@ def read_voc_files(
             try:
                 root = read_annotation(file.path)
             except (MissingFileError, DataError) as err:
-                faults.refuse("unreadable_annotations", str(file.path), err)
+                faults.refuse("unreadable_annotations", str(err), err)
                 continue
             image = _image_of(root, file, finder)
             size = stated_size(root) or size_or_record_fault(_local(image), faults)

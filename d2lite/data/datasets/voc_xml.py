@@ -56,13 +56,15 @@ def read_annotation(path: Path) -> ElementTree.Element:
     """The root of one annotation file, its tags in lower case.
 
     Raises:
-        MissingFileError: if it is not there.
+        MissingFileError: if it is not there or cannot be read.
         DataError: if it is not XML.
     """
     try:
         root = read_xml(path, MAX_IMAGE_LABELS)
     except MissingFileError as err:
-        raise missing_file("VOC annotations", path) from err
+        if isinstance(err.__cause__, FileNotFoundError):
+            raise missing_file("VOC annotations", path) from err
+        raise
     for element in root.iter():
         element.tag = element.tag.lower()
     return root

@@ -12,6 +12,7 @@ from typing import Any
 from d2lite.data.datasets.coco_file import coco_categories, read_coco_json
 from d2lite.data.datasets.coco_reading import read_coco_objects
 from d2lite.data.datasets.image_finder import ImageFinder, missing_images, without_upload_prefix
+from d2lite.data.datasets.location import barred
 from d2lite.utils.download import split_address
 from d2lite.utils.errors import MissingFileError
 from d2lite.utils.file_io import PathManager
@@ -174,6 +175,8 @@ class CocoSource:
         if is_other or self._said_root is not None or not names:
             # Each missing image is named when it is read.
             return (folders or [self._json.parent])[0], _RENAMES[0]
+        if closed := next(filter(None, (barred(f / names[0]) for f in folders)), None):
+            raise closed
         raise MissingFileError(
             f"The image {names[0]} of {self._json} is in none of the folders where it was looked "
             f"for: {', '.join(map(str, folders))}. Name the folder of the images after an @, as "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from d2lite.data.datasets.image_finder import is_leftover
-from d2lite.data.datasets.location import datasets_root
+from d2lite.data.datasets.location import barred, datasets_root
 from d2lite.utils.errors import MissingFileError
 
 from .archives import unpacked
@@ -112,6 +112,9 @@ def is_there(path: str) -> bool:
 
 def no_such_path(what: str, tried: Iterable[Path]) -> MissingFileError:
     """The error for something that is at none of several places."""
+    tried = list(tried)
+    if closed := next(filter(None, map(barred, tried)), None):
+        return closed
     root = os.path.abspath(datasets_root())
     return MissingFileError(
         f"{what} does not exist; looked for {', '.join(map(str, tried))}. Relative paths are "

@@ -16,7 +16,7 @@ from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
 from d2lite.data.records.faults import FaultLog, reading_faults
 from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.logger import log_first_n
 
 from .source import find_path
@@ -75,13 +75,16 @@ class YoloSource:
                 size = size_or_record_fault(image, faults)
                 if size is None:
                     continue
+                objects = reader.read(label_file(image), *size)
+                if objects is None:
+                    continue
                 records.append(
                     {
                         "file_name": str(image),
                         "image_id": number,
                         "height": size[0],
                         "width": size[1],
-                        "annotations": reader.read(label_file(image), *size),
+                        "annotations": objects,
                     }
                 )
             if records and reader.num_without >= len(records):
@@ -114,11 +117,14 @@ class _LabelReader:
         }
         self._file, self._keypoints, self._faults = files.file, files.keypoints, faults
 
-    def read(self, path: Path, height: int, width: int) -> list[dict[str, Any]]:
-        """The objects of one image."""
+    def read(self, path: Path, height: int, width: int) -> list[dict[str, Any]] | None:
+        """The objects of one image; None if its file is there and cannot be read."""
         try:
             lines = read_text(self._of_any_case(path), MAX_IMAGE_LABELS).splitlines()
-        except FileNotFoundError:
+        except MissingFileError as err:
+            if not isinstance(err.__cause__, FileNotFoundError):
+                self._faults.refuse("unreadable_annotations", str(err), err)
+                return None
             self.num_without += 1
             return []
         objects = []
