@@ -207,11 +207,11 @@ def transform_proposals(
         torch.as_tensor(transform_boxes(as_one_transform(transforms), xyxy), dtype=torch.float32)
     )
     boxes.clip(image_shape)
-    keep = torch.nonzero(boxes.nonempty(threshold=min_box_size)).flatten()[:proposal_topk]
-    proposals = Instances(image_shape)
-    proposals.proposal_boxes = boxes[keep]
-    proposals.objectness_logits = torch.as_tensor(logits)[keep]
-    dataset_dict["proposals"] = proposals
+    proposals = Instances(
+        image_shape, proposal_boxes=boxes, objectness_logits=torch.as_tensor(logits)
+    )
+    large = torch.nonzero(boxes.nonempty(threshold=min_box_size)).flatten()
+    dataset_dict["proposals"] = proposals[large[:proposal_topk]]
 
 
 def annotations_to_instances(
@@ -313,14 +313,11 @@ def filter_empty_instances(
     """
     if not (by_box or by_mask):
         raise DataError("filter_empty_instances needs by_box or by_mask; both are False.")
-    checks = []
-    if by_box:
-        checks.append(instances.gt_boxes.nonempty(threshold=box_threshold))
-    if by_mask and instances.has("gt_masks"):
-        checks.append(instances.gt_masks.nonempty())
     keep = torch.ones(len(instances), dtype=torch.bool)
-    for check in checks:
-        keep = keep & check
+    if by_box:
+        keep &= instances.gt_boxes.nonempty(threshold=box_threshold)
+    if by_mask and instances.has("gt_masks"):
+        keep &= instances.gt_masks.nonempty()
     # Picking all would copy every bitmap.
     kept = instances if bool(keep.all()) else instances[keep]
     return (kept, keep) if return_mask else kept

@@ -87,7 +87,7 @@ class DatasetMapper:
             off_at_end: names of further augmentations that are left out with the mixing ones.
 
         Raises:
-            ConfigError: if boxes shall follow masks that are not used, if rotated boxes are to
+            ConfigError: if boxes are to follow masks that are not used, if rotated boxes are to
                 come with masks, keypoints or mixed images, or for an unknown format.
         """
         if recompute_boxes and not use_instance_mask:

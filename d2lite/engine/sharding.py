@@ -62,7 +62,7 @@ def shard_model_(model: nn.Module, *, min_params: int = 100_000) -> None:
     if device.type == "cpu":
         for unit in model.modules():
             if isinstance(unit, FSDPModule):
-                # With torch 2.8 Gloo gives sums where means are asked for, without a word.
+                # With torch 2.8 Gloo silently gives sums where means are asked for.
                 unit.set_force_sum_reduction_for_comms(True)
     model.register_load_state_dict_pre_hook(_take_own_parts)
     apart = sum(_count(block) for block in blocks)
@@ -150,13 +150,13 @@ def shard_like(value: Tensor, like: Tensor) -> Tensor:
 
     Args:
         value: the same in all processes.
-        like: the tensor whose parts lie where the new ones shall lie; one that is not spread
+        like: the tensor that is spread as the new one is to be; one that is not spread
             leaves `value` as it is.
     """
     if not isinstance(like, DTensor) or isinstance(value, DTensor):
         return value
     value = value.to(like.device)
-    # Cut here, without a word to the others: all of them read the same file.
+    # Each process cuts its own part without communication: all of them read the same file.
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
 

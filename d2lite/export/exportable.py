@@ -23,7 +23,7 @@ __all__ = ["export_fault"]
 
 
 def export_fault(cfg: CfgNode, *, resize: bool = True) -> str | None:
-    """Why a model cannot be exported; None where nothing speaks against it.
+    """Why a model cannot be exported; None where it can be.
 
     Args:
         cfg: MODEL and INPUT are read.

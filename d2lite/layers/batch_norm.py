@@ -107,7 +107,7 @@ def _group_norm(channels: int) -> nn.Module:
 
 
 class WeightStandardNorm(nn.GroupNorm):
-    """Group norm in 32 groups, behind a `Conv2d` that standardises its weight because of it.
+    """Group norm in 32 groups, after a `Conv2d` that standardises its weight because of it.
 
     The weight of each output channel gets the mean 0 and the deviation 1.
 
@@ -120,14 +120,14 @@ class WeightStandardNorm(nn.GroupNorm):
     def __init__(self, channels: int) -> None:
         _check_groups("GN_WS", channels)
         super().__init__(32, channels)
-        # Set by `Conv2d`; another layer would leave its weight as it is without a word.
+        # Set by `Conv2d`; another layer would silently leave its weight as it is.
         self.has_standard_weight = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, C, H, W).
 
         Raises:
-            ConfigError: behind another layer than `Conv2d`.
+            ConfigError: after another layer than `Conv2d`.
         """
         if not self.has_standard_weight:
             raise ConfigError(

@@ -6,7 +6,7 @@ from torch._jit_internal import is_scripting
 from torchvision.ops import roi_align
 
 from ..utils.errors import ArgumentError
-from .separable_roi_align import pays_separable, separable_roi_align
+from .separable_roi_align import separable_is_faster, separable_roi_align
 
 __all__ = ["ROIAlign", "roi_align"]
 
@@ -89,7 +89,7 @@ class ROIAlign(BinPooling):
         # TorchScript compiles the operator alone.
         if is_scripting():
             pooled = roi_align(maps, boxes, self.num_bins, scale, ratio, self.aligned)
-        elif pays_separable(input):
+        elif separable_is_faster(input):
             pooled = separable_roi_align(maps, boxes, self.num_bins, scale, ratio, self.aligned)
         else:
             pooled = roi_align(maps, boxes, self.num_bins, scale, ratio, self.aligned)

@@ -20,7 +20,7 @@ _MAX_CELLS = 8192
 _BOXES_AT_A_TIME = 128
 
 
-def pays_separable(features: Tensor) -> bool:
+def separable_is_faster(features: Tensor) -> bool:
     """Whether the products beat torchvision's kernel for (N, C, H, W) features."""
     is_on_cpu = features.device.type == "cpu"
     needs_grad = torch.is_grad_enabled() and features.requires_grad

@@ -3,6 +3,7 @@
 Level i has Hi x Wi cells of a stride and A anchors a cell. Anchors are ordered (Hi, Wi, A).
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -41,12 +42,9 @@ def _base_sizes(
     sizes: Sequence[float], aspect_ratios: Sequence[float]
 ) -> list[tuple[float, float]]:
     """(width, height) of each anchor: area size**2, height / width the ratio; sizes outermost."""
-    pairs = []
-    for size in sizes:
-        for ratio in aspect_ratios:
-            width = math.sqrt(size**2.0 / ratio)
-            pairs.append((width, ratio * width))
-    return pairs
+    shapes = itertools.product(sizes, aspect_ratios)
+    widths = [(math.sqrt(size**2.0 / ratio), ratio) for size, ratio in shapes]
+    return [(width, ratio * width) for width, ratio in widths]
 
 
 @ANCHOR_GENERATOR_REGISTRY.register()

@@ -43,7 +43,7 @@ class BufferList(nn.Module):
 class GridOfAnchors(nn.Module):
     """What upright and rotated anchors share: the anchors of a cell, repeated on cached grids.
 
-    A subclass has `box_dim` numbers a box, the class `_boxes`, makes the anchors of one cell in
+    A subclass has `box_dim` numbers a box, makes the anchors of one cell in
     `generate_cell_anchors`, and returns from `_shift_columns` what to add to them for a shift by
     (x, y).
 
@@ -69,7 +69,6 @@ class GridOfAnchors(nn.Module):
         super().__init__()
         self._cache: OrderedDict[tuple[Any, ...], list[Tensor]] = OrderedDict()
         if strides is None:
-            # A subclass that skips the constructor of its base sets all parts by itself.
             return
         if not 0.0 <= offset < 1.0:
             raise ConfigError(f"MODEL.ANCHOR_GENERATOR.OFFSET={offset}: use 0 or more, below 1.")

@@ -28,7 +28,7 @@ _RATIOS = ([1.0], [0.5, 1.0, 2.0], [0.25, 0.5, 1.0, 2.0, 4.0])
 
 
 def model_size(facts: Facts, keys: Keys, recipe: str) -> Setting:
-    """Take the network that the recipe pays for; all but "accurate" are trained from scratch.
+    """Take the network that the recipe names; all but "accurate" are trained from scratch.
 
     "fast" is the network of quick_start.yaml, which on BCCD reaches in the same time 58.6 AP where
     a ResNet-18 of full width with batch norm reaches 52.3 (docs/results.md).

@@ -102,7 +102,7 @@ def at_position(position: int) -> Iterator[None]:
 def stream_position() -> int | None:
     """The place in the stream of the sample that is being made; None outside of a training loader.
 
-    What shall change in the course of a training follows from it and not from a count of calls,
+    What changes in the course of a training follows from it and not from a count of calls,
     which would be another one in each worker and after a resume.
     """
     return _positions[-1] if _positions else None

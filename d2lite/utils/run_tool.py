@@ -50,7 +50,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _require_working_folder() -> None:
-    """End before torch is loaded, which ends a program without a word where there is none."""
+    """End before torch is loaded, which ends a program without a message where there is none."""
     try:
         os.getcwd()
         os.stat(os.path.join(os.curdir, os.curdir))

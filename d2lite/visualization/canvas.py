@@ -281,7 +281,9 @@ class VisImage:
         window = nonzero_window(coverage)
         if window is None:
             return
-        opacity = coverage[window].astype(np.float32)[:, :, None] * (alpha / 255)
+        self._mix(window, color, coverage[window].astype(np.float32)[:, :, None] * (alpha / 255))
+
+    def _mix(self, window: tuple[slice, slice], color: Color, opacity: np.ndarray | float) -> None:
         part = self._canvas[window].astype(np.float32)
         part += (np.array(_to_255(color), dtype=np.float32) - part) * opacity
         self._canvas[window] = part.round().astype(np.uint8)
@@ -289,9 +291,7 @@ class VisImage:
     def paint_rect(self, rect: tuple[int, int, int, int], color: Color, alpha: float) -> None:
         """Fill a rectangle given in canvas pixels (x0, y0, x1, y1; the last two outside)."""
         x0, y0, x1, y1 = (max(v, 0) for v in rect)
-        part = self._canvas[y0:y1, x0:x1].astype(np.float32)
-        part += (np.array(_to_255(color), dtype=np.float32) - part) * alpha
-        self._canvas[y0:y1, x0:x1] = part.round().astype(np.uint8)
+        self._mix((slice(y0, y1), slice(x0, x1)), color, alpha)
 
     def paint_text(self, text: str, corner: tuple[int, int], size: int, color: Color) -> None:
         """Write text whose upper left corner is given in canvas pixels; the rest is cut off."""
@@ -309,12 +309,9 @@ class VisImage:
         height, width = self.canvas_size
         x0, y0 = max(x, 0), max(y, 0)
         x1, y1 = min(x + coverage.shape[1], width), min(y + coverage.shape[0], height)
-        if x0 >= x1 or y0 >= y1:
-            return
-        opacity = coverage[y0 - y : y1 - y, x0 - x : x1 - x, None]
-        part = self._canvas[y0:y1, x0:x1].astype(np.float32)
-        part += (np.array(_to_255(color), dtype=np.float32) - part) * opacity
-        self._canvas[y0:y1, x0:x1] = part.round().astype(np.uint8)
+        if x0 < x1 and y0 < y1:
+            opacity = coverage[y0 - y : y1 - y, x0 - x : x1 - x, None]
+            self._mix((slice(y0, y1), slice(x0, x1)), color, opacity)
 
 
 def _to_255(color: Color) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ import torch
 from torchvision.ops import roi_align
 
 from d2lite.layers import ROIAlign
-from d2lite.layers.separable_roi_align import pays_separable, separable_roi_align
+from d2lite.layers.separable_roi_align import separable_is_faster, separable_roi_align
 
 
 def boxes(count: int, *, images: int = 2) -> torch.Tensor:
@@ -43,11 +43,11 @@ def test_no_box_gives_an_empty_result_with_a_gradient():
 def test_layer_takes_the_products_only_where_a_gradient_is_wanted():
     """Inference keeps torchvision's numbers to the bit."""
     features = torch.randn(1, 4, 20, 20)
-    assert not pays_separable(features)
-    assert pays_separable(features.requires_grad_())
+    assert not separable_is_faster(features)
+    assert separable_is_faster(features.requires_grad_())
     rois = boxes(50, images=1)
     with torch.no_grad():
-        assert not pays_separable(features)
+        assert not separable_is_faster(features)
         wanted = roi_align(features, rois, (7, 7), 0.25, 0, True)
         assert torch.equal(ROIAlign(7, 0.25, 0)(features, rois), wanted)
     torch.testing.assert_close(ROIAlign(7, 0.25, 0)(features, rois), wanted, atol=1e-4, rtol=1e-4)

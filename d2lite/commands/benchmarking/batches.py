@@ -43,7 +43,7 @@ def count_classes_of(model: nn.Module) -> int:
 def fit_frozen_norms(model: nn.Module, predict: Callable[[], object]) -> None:
     """Give frozen batch norms the statistics of the maps that they get.
 
-    Behind norms that change nothing, the maps of a deep network with random weights grow from block
+    After norms that change nothing, the maps of a deep network with random weights grow from block
     to block, until boxes and scores are infinite and nothing is found.
 
     Args:

@@ -156,7 +156,7 @@ def _decode(
     if channels.is_array_file(file_name):
         return channels.read_npy(file_name, content), 1
     if channels.is_tiff(content) and channels.is_channel_list(format):
-        # Pillow leaves out what is more than three bands of eight bits, without a word.
+        # Pillow silently leaves out what is more than three bands of eight bits.
         return channels.read_tiff(file_name, content)
     try:
         with Image.open(io.BytesIO(content)) as image:

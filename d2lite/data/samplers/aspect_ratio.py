@@ -53,9 +53,10 @@ class AspectRatioGroupedDataset(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         for sample in self.dataset:
-            bucket = self._buckets[shape_group(sample)]
-            bucket.append(sample)
-            if len(bucket) == self.batch_size:
-                batch = bucket[:]
-                bucket.clear()  # before the yield, after which a loop may be left for good
+            group = shape_group(sample)
+            batch = self._buckets[group]
+            batch.append(sample)
+            if len(batch) == self.batch_size:
+                # Before the yield, after which a loop may be left for good.
+                self._buckets[group] = []
                 yield batch

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def seed_of(cfg: CfgNode) -> int | None:
-    """SEED, or None where each run shall draw another."""
+    """SEED, or None where each run draws another."""
     return cfg.SEED if cfg.SEED >= 0 else None
 
 

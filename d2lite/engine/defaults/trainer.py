@@ -160,7 +160,7 @@ class DefaultTrainer(RunParts, TrainerBase):
         if cfg.MODEL_EMA.ENABLED:
             decay, warmup = cfg.MODEL_EMA.DECAY, cfg.MODEL_EMA.WARMUP
             self.weight_average = hooks.WeightAverage(unwrap(wrapped), decay, warmup=warmup)
-        # A part that held the trainer itself would keep it alive in a circle.
+        # A part that held the trainer itself would make a reference cycle.
         weak = weakref.proxy(self)
         self._trainer = make_step(
             cfg.SOLVER,
@@ -248,7 +248,7 @@ class DefaultTrainer(RunParts, TrainerBase):
             Hooks; None stands for one that this run or this process does not need.
         """
         cfg, checkpointer = self.cfg, self.checkpointer
-        # A hook that held the trainer itself would keep it alive in a circle.
+        # As above: no reference cycle.
         weak = weakref.proxy(self)
         return [
             *step_hooks(

@@ -63,13 +63,13 @@ class EarlyStopping(MetricHook):
 
     def before_train(self) -> None:
         """End a resumed run that had ended already."""
-        self._end_if_hopeless(self.trainer.iter)
+        self._end_if_out_of_patience(self.trainer.iter)
 
     def after_step(self) -> None:
         """Compare a new measurement."""
         if period_ends(self.trainer, self._period):
             self._compare()
-            self._end_if_hopeless(self.trainer.iter + 1)
+            self._end_if_out_of_patience(self.trainer.iter + 1)
 
     def _compare(self) -> None:
         # Every process counts, so that none waits in a step that the others do not make.
@@ -89,7 +89,7 @@ class EarlyStopping(MetricHook):
             f"after {self._patience - self.num_bad} more such evaluations"
         )
 
-    def _end_if_hopeless(self, steps_made: int) -> None:
+    def _end_if_out_of_patience(self, steps_made: int) -> None:
         planned = self.trainer.max_iter
         if self.num_bad < self._patience or steps_made >= planned:
             return

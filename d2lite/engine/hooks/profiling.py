@@ -22,7 +22,7 @@ class TorchProfiler(HookBase):
     """Runs torch.profiler over the steps that a predicate names and writes their traces.
 
     A trace opens in chrome://tracing, in Perfetto, or in TensorBoard's profiler plug-in. The
-    dearest operations are also listed in the log. Recording slows a step down.
+    most expensive operations are also listed in the log. Recording slows a step down.
 
         TorchProfiler(lambda trainer: 10 <= trainer.iter < 13, cfg.OUTPUT_DIR)
     """

@@ -24,7 +24,7 @@ DRAWING_KEYS = (
     "keypoint_connection_rules",
 )
 
-# Keys that may differ from one part of a run to the next without a word.
+# Keys that may differ from one part of a run to the next without a warning.
 _FREE = (
     "OUTPUT_DIR",
     "VERSION",

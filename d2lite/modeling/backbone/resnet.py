@@ -210,17 +210,8 @@ class ResNet(StagedBackbone):
             options = dict(kwargs)
             if issubclass(block_class, BottleneckBlock):
                 options.setdefault("bottleneck_channels", widths[i + 1] // 4)
-            first_stride = 1 if i == 0 else 2
-            stages.append(
-                ResNet.make_stage(
-                    block_class,
-                    num_blocks,
-                    in_channels=widths[i],
-                    out_channels=widths[i + 1],
-                    stride_per_block=[first_stride, *[1] * (num_blocks - 1)],
-                    **options,
-                )
-            )
+            options |= {"in_channels": widths[i], "out_channels": widths[i + 1]}
+            stages.append(make_stage(block_class, num_blocks, 1 if i == 0 else 2, **options))
         return stages
 
 
@@ -230,7 +221,7 @@ def make_stage(
     first_stride: int | None = None,
     **kwargs: Any,
 ) -> list[CNNBlockBase]:
-    """The old address of `ResNet.make_stage`; further arguments see there.
+    """`ResNet.make_stage`, to which the stride of the first block alone can be given.
 
     Args:
         block_class: what to make.
@@ -296,8 +287,9 @@ def _stages_from_config(node: CfgNode) -> list[list[CNNBlockBase]]:
         dilation = node.RES5_DILATION if i == 3 else 1
         first_stride = 1 if i == 0 or dilation == 2 else 2
         options: dict[str, Any] = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
             "norm": node.NORM,
-            "stride_per_block": [first_stride, *[1] * (num_blocks - 1)],
         }
         if node.AVG_DOWN:
             options["avg_down"] = True
@@ -317,15 +309,7 @@ def _stages_from_config(node: CfgNode) -> list[list[CNNBlockBase]]:
             block_class = DeformBottleneckBlock
             options["deform_modulated"] = node.DEFORM_MODULATED
             options["deform_num_groups"] = node.DEFORM_NUM_GROUPS
-        stages.append(
-            ResNet.make_stage(
-                block_class,
-                num_blocks,
-                in_channels=in_channels,
-                out_channels=out_channels,
-                **options,
-            )
-        )
+        stages.append(make_stage(block_class, num_blocks, first_stride, **options))
         if node.PLUGIN and node.PLUGIN_ON_PER_STAGE[i]:
             for block in stages[-1]:
                 assert isinstance(block, ResidualBlock)

@@ -6,6 +6,7 @@ N samples, D channels; between them any number of axes of positions.
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -33,9 +34,8 @@ class DropPath(nn.Module):
         """(N, ...) -> the same shape, whole samples zeroed."""
         if not self.training or self.drop_prob == 0.0:
             return x
-        kept = 1.0 - self.drop_prob
-        per_sample = x.new_empty(x.shape[0], *[1] * (x.dim() - 1)).bernoulli_(kept)
-        return x * per_sample.div_(kept)
+        one_per_sample = x.new_ones(x.shape[0], *[1] * (x.dim() - 1))
+        return x * F.dropout(one_per_sample, self.drop_prob)
 
     def extra_repr(self) -> str:
         """The options that repr() shows."""
@@ -86,10 +86,11 @@ def init_transformer(module: nn.Module) -> None:
     """
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.LayerNorm) and module.elementwise_affine:
         nn.init.ones_(module.weight)
+    else:
+        return
+    if module.bias is not None:
         nn.init.zeros_(module.bias)
 
 

@@ -5,7 +5,7 @@ from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
 from ..backbone import BACKBONE_REGISTRY
-from ..backbone.resnet import BLOCKS_PER_STAGE, BasicStem, BottleneckBlock, ResNet
+from ..backbone.resnet import BLOCKS_PER_STAGE, BasicStem, BottleneckBlock, ResNet, make_stage
 from ..backbone.resnet_blocks import DeepStem
 
 _DEPTHS = (50, 101, 152)
@@ -40,13 +40,13 @@ def build_resnet_deeplab_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNe
         grid = node.RES5_MULTI_GRID if number == 5 else [1] * num_blocks
         is_strided = number > 2 and dilation == 1
         stages.append(
-            ResNet.make_stage(
+            make_stage(
                 BottleneckBlock,
                 num_blocks,
+                2 if is_strided else 1,
                 in_channels=in_channels,
                 out_channels=out_channels,
                 bottleneck_channels=width,
-                stride_per_block=[2 if is_strided else 1, *[1] * (num_blocks - 1)],
                 dilation_per_block=[dilation * factor for factor in grid],
                 num_groups=node.NUM_GROUPS,
                 norm=node.NORM,

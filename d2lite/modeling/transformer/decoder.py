@@ -57,9 +57,9 @@ class Gate(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Two (..., C) -> (..., C)."""
-        shares = self.gate(torch.cat([first, second], dim=-1)).sigmoid()
-        own, other = shares.chunk(2, dim=-1)
-        return self.norm(own * first + other * second)
+        both = torch.cat([first, second], dim=-1)
+        counted = self.gate(both).sigmoid() * both
+        return self.norm(counted.unflatten(-1, (2, -1)).sum(dim=-2))
 
 
 class DecoderLayer(nn.Module):

@@ -33,9 +33,12 @@ def focal_class_costs(
     Source: Zhu 2020, arXiv:2010.04159, with Lin 2017, arXiv:1708.02002.
     """
     chance = logits[:, labels].sigmoid()
-    if_object = alpha * (1 - chance) ** gamma * -(chance + _EPS).log()
-    if_other = (1 - alpha) * chance**gamma * -(1 - chance + _EPS).log()
-    return if_object - if_other
+    other = 1 - chance
+
+    def loss(weight: float, right: Tensor, wrong: Tensor) -> Tensor:
+        return weight * wrong**gamma * -(right + _EPS).log()
+
+    return loss(alpha, chance, other) - loss(1 - alpha, other, chance)
 
 
 def softmax_class_costs(logits: Tensor, labels: Tensor) -> Tensor:

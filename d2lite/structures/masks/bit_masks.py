@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Maps(Protocol):
-    """What `ROIMasks` has; naming the class itself here would close a circle of imports."""
+    """What `ROIMasks` has; naming the class itself here would make the imports circular."""
 
     tensor: Tensor
 

@@ -1,6 +1,6 @@
 """The built-in images, first half: which figures lie where, and what of each can be seen.
 
-A scene is a pure function of (split, index). Figures are laid one upon the other, and one that
+A scene is a pure function of (split, index). Figures are laid on top of each other, and one that
 would hide too much of an earlier one, or punch a hole into it, is drawn again elsewhere: so every
 figure has a visible part that polygons can describe.
 """
