@@ -242,7 +242,7 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
 
         Args:
             cfg_list: dotted keys and their values; texts are read as Python literals where they
-                spell one.
+                spell one, those for a section also as YAML.
             origin: what to note as the origin of the values.
 
         Raises:
@@ -261,6 +261,9 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
             section, name = self._section_of(key)
             target = None if section is None else section.get(name)
             content = _literal(value)
+            is_section = isinstance(target, CfgNode)
+            if is_section and isinstance(content, str) and content.startswith("{"):
+                content = parse_yaml(content, f"{origin}: {key}")
             if isinstance(target, CfgNode) and isinstance(content, Mapping):
                 pairs += _flatten(content, target, f"{key}.")
             else:

@@ -141,9 +141,14 @@ def test_value_for_a_section_says_that_it_is_a_section():
         get_cfg().merge_from_list(["MODEL.FPN", "3"])
     with pytest.raises(ConfigError, match=r"OPTIONS is a section, found.*give it a dict"):
         get_cfg().merge_from_list(["MODEL.ADAPTER.OPTIONS", "3"])
+    with pytest.raises(ConfigError, match=r"ADAPTER.OPTIONS is not valid YAML"):
+        get_cfg().merge_from_list(["MODEL.ADAPTER.OPTIONS", "{depth: 3"])
 
 
-@pytest.mark.parametrize("content", ["{'size': 8, 'more': {'depth': 2}}", {"size": 8}])
+@pytest.mark.parametrize(
+    "content",
+    ["{'size': 8, 'more': {'depth': 2}}", "{size: 8, more: {depth: 2}}", {"size": 8}],
+)
 def test_a_dict_on_the_command_line_is_merged_into_a_section_as_from_a_file(content):
     cfg = get_cfg()
     cfg.merge_from_list(["MODEL.ADAPTER.OPTIONS.depth", "3", "MODEL.ADAPTER.OPTIONS", content])
