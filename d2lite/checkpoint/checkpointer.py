@@ -1,6 +1,7 @@
 """Checkpointer: save and load a model with the rest of the state of a run."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -300,7 +301,7 @@ class Checkpointer:
                 WeightsError for one that cannot be used.
 
         Returns:
-            Its path and its content, for `load`; None if `save_dir` notes no checkpoint.
+            Its path and its content, for `load`; None if no run has saved in `save_dir`.
 
         Raises:
             MissingFileError: if the file that is noted as the last one is gone, with all others.
@@ -337,7 +338,7 @@ class Checkpointer:
         return not self.checkpointables or any(key in content for key in self.checkpointables)
 
     def has_checkpoint(self) -> bool:
-        """Whether `save_dir` notes a last checkpoint."""
+        """Whether `save_dir` notes a last checkpoint, or has those that a run saves."""
         return bool(self.save_dir) and read_mark(self._folder) is not None
 
     def get_checkpoint_file(self) -> str:
@@ -351,12 +352,13 @@ class Checkpointer:
             return ""
         if not path.is_file():
             mark = Path(self.save_dir) / LAST_CHECKPOINT
-            is_name = path != mark.parent
-            found = f"names {path.name}, which is gone" if is_name else "does not name a file there"
+            found = "does not name a file there" if os.path.lexists(mark) else "is missing"
+            if path != mark.parent:
+                found = f"names {path.name}, which is gone"
             raise MissingFileError(
                 f"{mark} {found}. Write the name of another checkpoint into it "
                 f"({', '.join(_names(self.get_all_checkpoint_files())) or 'none left'}) "
-                "or delete it to start from scratch."
+                "or leave --resume out to start from scratch."
             )
         return str(path)
 

@@ -1,6 +1,7 @@
 """The folder of a run's checkpoints: which is the newest, and unfinished files in it."""
 
 import logging
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ LAST_CHECKPOINT = "last_checkpoint"
 _MAX_MARK_BYTES = 4096
 _MAX_NAME_BYTES = 255
 
+# The names that PeriodicCheckpointer gives.
+_OF_RUN = re.compile(r"model_(\d{7,}|final)\.pth")
+
 # How `atomic_write` names a file that it has not finished.
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
@@ -25,12 +29,14 @@ def read_mark(folder: str | Path) -> Path | None:
         folder: of a run.
 
     Returns:
-        Its path; the folder itself where the note is not the name of a file in it; None where
-        nothing is noted.
+        Its path; the folder itself where the note is not the name of a file in it, or is missing
+        beside the checkpoints of a run; None where no run has saved anything.
     """
     mark = Path(folder) / LAST_CHECKPOINT
     if not mark.is_file():
-        return None
+        # A run was there, also if its note was lost: a new run would replace its checkpoints.
+        was_here = os.path.lexists(mark) or any(map(_OF_RUN.fullmatch, _file_names(mark.parent)))
+        return mark.parent if was_here else None
     try:
         with mark.open("rb") as stream:
             text = stream.read(_MAX_MARK_BYTES).decode("utf-8").strip()
@@ -42,6 +48,12 @@ def read_mark(folder: str | Path) -> Path | None:
         return mark.parent
     path = mark.with_name(name)
     return path if name == text or path.is_file() else mark.parent
+
+
+def _file_names(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(folder)
+    return []
 
 
 def checkpoints_by_age(folder: str | Path) -> list[Path]:

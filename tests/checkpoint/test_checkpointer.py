@@ -438,6 +438,37 @@ def test_last_checkpoint_that_is_gone_is_named_and_the_one_before_taken(tmp_path
         checkpointer.resume_or_load("", resume=True)
 
 
+@pytest.mark.parametrize("lost", ["gone", "a pipe", "a folder", "leads nowhere", "leads to itself"])
+def test_a_note_of_the_last_checkpoint_that_was_lost_does_not_begin_the_run_from_scratch(
+    tmp_path, caplog, lost
+):
+    checkpointer = Checkpointer(Model(), str(tmp_path), counter=Counter())
+    checkpointer.save("model_0000004", iteration=4)
+    checkpointer.save("model_final", iteration=5)
+    mark = tmp_path / "last_checkpoint"
+    mark.unlink()
+    make = {
+        "gone": lambda: None,
+        "a pipe": lambda: os.mkfifo(mark),
+        "a folder": mark.mkdir,
+        "leads nowhere": lambda: mark.symlink_to("nowhere"),
+        "leads to itself": lambda: mark.symlink_to(mark.name),
+    }
+    make[lost]()
+    assert checkpointer.has_checkpoint()
+    assert checkpointer.resume_or_load("", resume=True)["iteration"] == 5
+    wanted = "is missing" if lost == "gone" else "does not name a file there"
+    assert f"last_checkpoint {wanted}" in caplog.text
+    assert "Using" in caplog.text
+
+
+def test_other_weights_in_a_folder_are_not_the_checkpoints_of_a_run(tmp_path):
+    torch.save({"model": Model().state_dict()}, tmp_path / "start.pth")
+    checkpointer = Checkpointer(Model(), str(tmp_path), counter=Counter())
+    assert not checkpointer.has_checkpoint()
+    assert checkpointer.resume_or_load("", resume=True) == {}
+
+
 # ---------------------------------------------------------------------------- periodic
 
 

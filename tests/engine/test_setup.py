@@ -199,6 +199,11 @@ class TestDefaultSetup:
         with pytest.raises(OutputError, match="is an address"):
             prepare_output_dir("s3://bucket/out")
 
+    def test_a_folder_in_place_of_the_note_of_the_last_checkpoint_is_refused(self, tmp_path):
+        (tmp_path / "last_checkpoint").mkdir()
+        with pytest.raises(OutputError, match="last_checkpoint is a folder and not the file"):
+            prepare_output_dir(str(tmp_path))
+
     def test_three_writers_by_default(self, tmp_path):
         writers = default_writers(str(tmp_path), 10)
         names = [type(writer).__name__ for writer in writers]

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from d2lite.checkpoint.folder import LAST_CHECKPOINT
 from d2lite.config import CfgNode, LazyConfig, PythonRunConfig, get_cfg
 from d2lite.projects import without_unused_project_keys
 from d2lite.utils import comm
@@ -45,6 +46,13 @@ def prepare_output_dir(output_dir: str) -> None:
             f"OUTPUT_DIR {output_dir!r} cannot be written: {error.strerror or error}. Choose a "
             "folder of yours by OUTPUT_DIR /path/to/folder at the end of the command."
         ) from error
+    mark = Path(output_dir) / LAST_CHECKPOINT
+    if mark.is_dir():
+        # No save could put a file in its place.
+        raise OutputError(
+            f"{mark} is a folder and not the file in which a run notes its last checkpoint. "
+            "Remove it, or choose another OUTPUT_DIR."
+        )
 
 
 def local_output_dir(output_dir: str, *, fetch: bool = False) -> Path:
