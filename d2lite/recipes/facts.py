@@ -138,7 +138,10 @@ def gather_facts(
             kinds["points"] += bool(obj.get("keypoints"))
             num_keypoints = max(num_keypoints, len(obj.get("keypoints") or ()) // 3)
     if not boxes:
-        raise DataError(f"{', '.join(names)} has no object with a box, so there is no recipe.")
+        has_maps = any("sem_seg_file_name" in record for record in records)
+        fix = " It has maps of classes: name a model for them, as in --config-file " * has_maps
+        fix += "configs/Misc/semantic_R_50_FPN_1x.yaml." * has_maps
+        raise DataError(f"{', '.join(names)} has no object with a box, so there is no recipe.{fix}")
     return Facts(
         sizes,
         np.maximum(np.array(boxes, dtype=float), 1e-3),

@@ -37,7 +37,10 @@ _BY_ENDING = {
 # Words of the first line of a table that is not one of boxes -> what to do.
 _TABLES = (
     (("annotation_id", "annotator"), "is Label Studio's CSV: export its JSON."),
-    (("Pixel Value",), "names the classes of maps, which are not read: export COCO Segmentation."),
+    (
+        ("Pixel Value",),
+        "names the classes of maps, which are not beside it: export COCO Segmentation.",
+    ),
     (("mask_id",), "lists images of masks, which are not read: export COCO."),
     (("class_color",), "names the colours of maps of classes, which are not read: export COCO."),
 )

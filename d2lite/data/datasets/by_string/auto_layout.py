@@ -15,6 +15,7 @@ from .hugging_face_files import hugging_face_splits
 from .masks import mask_splits
 from .named_splits import by_split, one_file, split_named
 from .object_maps import segmentation_splits
+from .semantic import split_names, unnamed_maps
 from .shards import is_shard, shard_patterns
 from .splits import SAME_SPLIT, UNSPLIT, WHOLE, Found, Splits
 from .supervisely import supervisely_datasets
@@ -35,7 +36,8 @@ _KNOWN = (
     "JPEGImages, or an .xml beside each image), LabelMe (a .json beside each image), CVAT "
     "(annotations.xml), VIA, Create ML, Datumaro, Label Studio's JSON, Supervisely, tables of "
     "boxes in CSV, DOTA (labelTxt), KITTI (label_2), VisDrone, WIDER FACE, masks in PNGs "
-    "(SegmentationObject of Pascal VOC, instances/ of MOTS, instance/ of KITTI), .parquet files of "
+    "(SegmentationObject of Pascal VOC, instances/ of MOTS, instance/ of KITTI), maps of classes "
+    "(images/ and masks/ with classes.txt, SegmentationClass, CamVid), .parquet files of "
     "Hugging Face and what its save_to_disk wrote, .tar files of WebDataset"
 )
 
@@ -65,6 +67,8 @@ def recognise(folder: Path) -> Splits:
             f"{folder} is a file of no kind that auto: knows.{file_advice(folder)} Known are "
             f"{_KNOWN}. Name it by its own kind, or name the folder."
         )
+    if why := unnamed_maps(folder):
+        raise DataError(f"{folder} is in no layout that auto: knows. {why}")
     if only_images(folder) and not maps_alone(folder):
         fix = brush_masks(folder) or (
             f"Name {folder.parent}, which has them"
@@ -244,9 +248,12 @@ def _text(kind: str) -> Callable[[Path], Splits]:
     return lambda folder: by_split(folder, find)
 
 
-def _masks(folder: Path) -> Splits:
-    names = {s: WHOLE if s in ("", *UNSPLIT) else SAME_SPLIT.get(s, s) for s in mask_splits(folder)}
-    return {name: Found("masks", folder, s or None) for s, name in names.items()}
+def _named(kind: str, names: Callable[[Path], list[str]]) -> Callable[[Path], Splits]:
+    def layout(folder: Path) -> Splits:
+        known = {s: WHOLE if s in ("", *UNSPLIT) else SAME_SPLIT.get(s, s) for s in names(folder)}
+        return {name: Found(kind, folder, s or None) for s, name in known.items()}
+
+    return layout
 
 
 def _hugging_face(folder: Path) -> Splits:
@@ -281,7 +288,8 @@ _LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _table,
     _widerface,
     *map(_text, LABEL_FOLDERS),
-    _masks,
+    _named("masks", mask_splits),
+    _named("semantic", split_names),
     _hugging_face,
     _shards,
 )

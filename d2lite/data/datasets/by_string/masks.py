@@ -14,7 +14,7 @@ from d2lite.data.records.faults import FaultLog, reading_faults
 from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import DataError
 
 from .file_kinds import visible
 from .object_maps import (
@@ -26,7 +26,7 @@ from .object_maps import (
     segmentation_splits,
 )
 from .source import Source, find_path, no_such_path
-from .splits import SAME_SPLIT
+from .splits import own_split
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,11 @@ def mask_splits(folder: Path) -> list[str]:
     """The splits of a folder in one of the layouts of masks; [""] where there are none of them."""
     if not folder.is_dir():
         return []
-    if not _lacking(folder) and all(map(Path.is_dir, visible(folder / "masks"))):
-        return [""]
+    if not _lacking(folder):
+        inside = list(visible(folder / "masks"))
+        # Folders of splits hold maps of classes.
+        if all(p.is_dir() and not (folder / "images" / p.name).is_dir() for p in inside):
+            return [""]
     if names := segmentation_splits(folder):
         return names
     if _of_numbers(folder):
@@ -70,13 +73,11 @@ def find_masks(path: str, split: str | None) -> Source:
         if lacking := _lacking(root):
             places = [root / part for part in (*lacking, "SegmentationObject", "instances")]
             raise no_such_path(f"A part of masks:{path} ({', '.join(lacking)})", places)
-        raise DataError(f"{root / 'masks'} has no folder of an image: see docs/datasets.md.")
-    wanted = [split] if split else ["trainval", "train", *known[: len(known) == 1]]
-    same = [k for w in wanted for k in known if SAME_SPLIT.get(k, k) == SAME_SPLIT.get(w, w)]
-    if not same:
-        shown = ", ".join(filter(None, known)) or "no splits"
-        raise ConfigError(f"masks:{path} has {shown}; name one as in masks:DIR@SPLIT, or none.")
-    chosen = same[0]
+        raise DataError(
+            f"{root / 'masks'} has no folder of an image, as masks: expects. semantic:{path} reads "
+            "maps of classes."
+        )
+    chosen = own_split(known, split, f"masks:{path}")
     if segmentation_splits(root):
         return SegmentationSource(root, chosen)
     if not _lacking(root):

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
-from d2lite.data.datasets.image_finder import has_image_ending, images_below
+from d2lite.data.datasets.image_finder import images_below
 from d2lite.data.datasets.label_files import read_lines
 from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
@@ -18,6 +18,7 @@ from .entries import Entry, EntrySource, Shape
 from .pixel_maps import (
     BACKGROUND,
     NO_CLASS,
+    image_key,
     object_masks,
     pixel_classes,
     read_label_colours,
@@ -69,13 +70,13 @@ class SegmentationSource(EntrySource):
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images of the list in its order, also those without a map, which have no object."""
         objects, classes = (
-            {_key(path.relative_to(home).as_posix()): path for path in images_below(home)}
+            {image_key(path.relative_to(home).as_posix()): path for path in images_below(home)}
             for home in (self.file / "SegmentationObject", self.file / "SegmentationClass")
         )
         names = sorted(objects)
         if self._split:
             lines = read_lines(self.file / "ImageSets/Segmentation" / f"{self._split}.txt")
-            names = list(dict.fromkeys(_key(line) for line in lines))
+            names = list(dict.fromkeys(image_key(line) for line in lines))
             # A line may be the path of an image.
             names = [n if n in objects else n.rpartition("/")[2] for n in names]
         if objects.keys().isdisjoint(names):
@@ -115,12 +116,6 @@ class SegmentationSource(EntrySource):
             else:
                 where += f", which has no class in {classes.parent.name}"
                 entry.shapes.append(Shape("", where=where, fault="malformed"))
-
-
-def _key(name: str) -> str:
-    """The path of a file without the ending of an image, with slashes."""
-    path = PureWindowsPath(name)
-    return (path.with_suffix("") if has_image_ending(name) else path).as_posix()
 
 
 class _Layout(NamedTuple):

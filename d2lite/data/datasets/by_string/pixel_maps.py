@@ -5,16 +5,18 @@ H x W pixels.
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
+from PIL import Image
 
+from d2lite.data.datasets.image_finder import has_image_ending
 from d2lite.data.datasets.label_files import read_json, read_lines, read_text
 from d2lite.data.datasets.pascal_voc import CLASS_NAMES
-from d2lite.data.images.image_io import read_image
+from d2lite.data.images.image_io import DECODING_ERRORS, read_image
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
@@ -61,37 +63,53 @@ class PixelClasses:
         }
 
     def numbers(self, path: Path) -> np.ndarray:
-        """(H, W) int64 class numbers of a map; `NO_CLASS` where a pixel has none.
+        """(H, W) class numbers of a map; `NO_CLASS` where a pixel has none.
 
         Raises:
             DataError: if it has a number or a colour of no class.
         """
         pixels, is_colour = _pixels(path)
-        colours = _palette_colours(path) if pixels.max(initial=0) <= NO_CLASS else None
+        rgb = read_image(str(path), "RGB")
+        codes, is_grey = _colours(rgb), not np.ptp(rgb, axis=2).any()
         # Programs that make files smaller give a palette other numbers and keep its colours.
-        if colours is not None and self.number_of.keys() >= set(np.unique(colours).tolist()):
-            pixels, is_colour = colours, True
-        values, places = np.unique(pixels, return_inverse=True)
-        known = self.number_of if is_colour else {*range(len(self.names)), NO_CLASS}
-        unknown = [value for value in values.tolist() if value not in known]
-        if unknown:
-            what = f"the colour {_colour_text(unknown[0])}" if is_colour else f"{unknown[0]}"
+        if (is_colour or not is_grey) and (self._table[codes] >= 0).all():
+            pixels, is_colour = codes, True
+        elif is_grey and is_colour:  # numbers that were saved as three equal channels
+            pixels, is_colour = rgb[:, :, 0], False
+        known = np.arange(NO_CLASS + 1)
+        known[len(self.names) : NO_CLASS] = -1
+        table = self._table if is_colour else known
+        numbers: np.ndarray = table[pixels.clip(0, len(table) - 1)]
+        is_known = (numbers >= 0) & (pixels < len(table))
+        if not is_known.all():
+            value = int(pixels[~is_known][0])
+            what = f"the colour {_colour_text(value)}" if is_colour else f"{value}"
             raise DataError(
                 f"{path} has pixels of {what}, which is no class of {self.file or 'Pascal VOC'}. "
                 "Add labelmap.txt with a line 'name:red,green,blue::' for each class."
             )
-        if is_colour:
-            values = np.array([self.number_of[value] for value in values.tolist()])
-        numbers: np.ndarray = values[places].reshape(pixels.shape)
         return numbers
 
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """(2**24) int16 of the numbers of all colours, -1 of those of no class."""
+        table = np.full(2**24, -1, np.int16)
+        for code, number in self.number_of.items():
+            table[code] = number
+        return table
 
-def pixel_classes(folders: Iterable[Path]) -> PixelClasses:
-    """The classes that the first list in some folders has; the twenty of VOC without any.
+
+def pixel_classes(folders: Iterable[Path], *, has_default: bool = True) -> PixelClasses:
+    """The classes that the first list in some folders has.
 
     Known are labelmap.txt of CVAT and Datumaro ("name:r,g,b:parts:actions"), label_colors.txt of
     CamVid and KITTI ("r g b name"), class_dict.csv (name,r,g,b) and Roboflow's _classes.csv
-    (number, name), and Datumaro's dataset_meta.json.
+    (number, name), Datumaro's dataset_meta.json, Supervisely's obj_class_to_machine_color.json and
+    classes.txt, a name a line.
+
+    Args:
+        folders: nearest first.
+        has_default: whether it is the twenty of VOC without a list, and not none.
     """
     for folder in folders:
         for name, read in _LISTS.items():
@@ -102,7 +120,7 @@ def pixel_classes(folders: Iterable[Path]) -> PixelClasses:
                     rows.insert(0, (BACKGROUND[0], -1))  # it is implied by these tools
                 colours = {i: code for i, (_, code) in enumerate(rows) if code >= 0}
                 return PixelClasses([label for label, _ in rows], colours, folder / name)
-    return PixelClasses(["background", *CLASS_NAMES])
+    return PixelClasses(["background", *CLASS_NAMES] if has_default else [])
 
 
 def read_labelmap(file: Path) -> list[tuple[str, list[str]]]:
@@ -137,13 +155,26 @@ def _read_meta(file: Path) -> list[tuple[str, list[str]]]:
     return list(zip(map(str, names.values()), texts, strict=False))
 
 
-_LISTS = {
+def _read_machine_colours(file: Path) -> list[tuple[str, list[str]]]:
+    rows = [(str(name), list(map(str, colour))) for name, colour in read_json(file).items()]
+    return [(BACKGROUND[0], ["0", "0", "0"]), *rows]
+
+
+_LISTS: dict[str, Callable[[Path], list[tuple[str, list[str]]]]] = {
     "labelmap.txt": read_labelmap,
     "label_colors.txt": read_label_colours,
     "class_dict.csv": _read_table,
     "_classes.csv": _read_table,
     "dataset_meta.json": _read_meta,
+    "obj_class_to_machine_color.json": _read_machine_colours,
+    "classes.txt": lambda file: [(name, []) for name in read_lines(file)],
 }
+
+
+def image_key(name: str) -> str:
+    """The path of a file without the ending of an image, with slashes."""
+    path = PureWindowsPath(name)
+    return (path.with_suffix("") if has_image_ending(name) else path).as_posix()
 
 
 def voc_colour(number: int) -> int:
@@ -182,10 +213,21 @@ def _pixels(path: Path) -> tuple[np.ndarray, bool]:
     return (pixels if pixels.ndim == 2 else pixels[:, :, 0]).astype(np.int64), False
 
 
-def _palette_colours(path: Path) -> np.ndarray | None:
-    """(H, W) codes of the colours of a palette; None where the image is grey."""
-    rgb = read_image(str(path), "RGB")
-    return _colours(rgb) if np.ptp(rgb, axis=2).any() else None
+def is_of_numbers(path: Path, classes: PixelClasses) -> bool:
+    """Whether the pixels of an image are numbers as they are; only its head is read.
+
+    Raises:
+        DataError: if it is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode != "P":
+                return image.mode in ("L", "I", "I;16")
+            palette = np.array(image.getpalette("RGB") or []).reshape(-1, 1, 3)
+            codes = _colours(palette).reshape(-1).tolist()[: len(classes.names)]
+            return all(classes.number_of.get(code) == i for i, code in enumerate(codes))
+    except DECODING_ERRORS as err:
+        raise DataError(f"{path} is not an image that can be read: {err}.") from err
 
 
 def read_numbers(path: Path) -> np.ndarray:

@@ -30,6 +30,7 @@ from .label_studio import LabelStudioSource
 from .labelme import LabelMeSource
 from .masks import find_masks
 from .panoptic import PanopticSource
+from .semantic import SemanticSource
 from .shards import ShardSource
 from .source import Source, find_path, is_there
 from .spec_string import KINDS, DatasetSpec, parse_spec
@@ -62,6 +63,7 @@ _SOURCES: dict[str, Callable[..., Source]] = {
     "hf": find_hugging_face,
     "wds": ShardSource,
     "masks": find_masks,
+    "semantic": SemanticSource,
     "images": ImagesSource,
 }
 
@@ -70,6 +72,7 @@ _ID_MAP = "thing_dataset_id_to_contiguous_id"
 # What evaluators look for in a set's metadata, and only the files can tell.
 _COCO_KEYS = ("json_file", "image_root", _ID_MAP)
 _VOC_KEYS = ("dirname", "split")
+_PIXEL_KEYS = ("stuff_classes", "ignore_label")
 _KEYPOINT_KEYS = ("keypoint_names", "keypoint_flip_map")
 
 
@@ -130,10 +133,11 @@ class _SpecLoader:
         """The value of a metadata key that is in the files; None if it does not apply."""
         source = self.source
         if key == "evaluator_type":
-            return "coco" if self.is_altered else source.evaluator_type
+            own = source.evaluator_type
+            return "coco" if self.is_altered and own != "sem_seg" else own
         if key == "year":
             return self.spec.year if source.evaluator_type == "pascal_voc" else None
-        if self.is_altered and key not in ("image_root", *_KEYPOINT_KEYS):
+        if self.is_altered and key not in ("image_root", *_PIXEL_KEYS, *_KEYPOINT_KEYS):
             return None
         return source.metadata().get(key)
 
@@ -216,7 +220,8 @@ def register_spec(name: str) -> None:
         "coco": (*_COCO_KEYS, *_KEYPOINT_KEYS),
         "voc": (*_VOC_KEYS, "year", "evaluator_type"),
         "images": ("image_root",),
-        "auto": (*_COCO_KEYS, *_VOC_KEYS, *_KEYPOINT_KEYS, "year", "evaluator_type"),
+        "semantic": (*_PIXEL_KEYS, "evaluator_type"),
+        "auto": (*_COCO_KEYS, *_VOC_KEYS, *_PIXEL_KEYS, *_KEYPOINT_KEYS, "year", "evaluator_type"),
     }.get(loader.spec.kind, _KEYPOINT_KEYS)
     DatasetCatalog.register(name, OrderedLoader(loader))
     metadata = MetadataCatalog.get(name).set_deferred(

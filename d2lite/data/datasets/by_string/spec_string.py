@@ -37,6 +37,7 @@ KINDS = {
     "yolo": Kind("yolo:DATA.yaml@SPLIT"),
     "labelme": Kind("labelme:DIR", has_part=False),
     "masks": Kind("masks:DIR@SPLIT"),
+    "semantic": Kind("semantic:DIR@SPLIT", options=_SUBSET),
     "cvat": Kind("cvat:ANNOTATIONS.xml@IMAGES_DIR"),
     "via": Kind("via:FILE.json@IMAGES_DIR"),
     "csv": Kind("csv:TABLE.csv@IMAGES_DIR", options=("classes", "columns", *_SUBSET)),

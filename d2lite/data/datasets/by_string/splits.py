@@ -1,5 +1,6 @@
 """The splits that were found in a folder, and the one that an auto: string means."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,3 +70,23 @@ def choose_split(
     )
     whole = " Without an @ the string means all images." if WHOLE in splits else ""
     raise ConfigError(f"{name}: there is no split {split!r}; the data have {shown}.{whole}{fix}")
+
+
+def own_split(known: Sequence[str], split: str | None, name: str) -> str:
+    """Which of a folder's own names of splits is meant.
+
+    Args:
+        known: the names; "" where the folder is one set.
+        split: what follows the @; None for "trainval", "train" or the only one.
+        name: of the string before the @, for messages.
+
+    Raises:
+        ConfigError: if there is no such split.
+    """
+    wanted = [split] if split else ["trainval", "train", *known[: len(known) == 1]]
+    same = [k for w in wanted for k in known if SAME_SPLIT.get(k, k) == SAME_SPLIT.get(w, w)]
+    if not same:
+        shown = ", ".join(filter(None, known))
+        fix = f"name one as in {name}@{shown.split(',')[0]}" if shown else "leave the @ out"
+        raise ConfigError(f"{name} has {shown or 'no splits'}; {fix}.")
+    return same[0]
