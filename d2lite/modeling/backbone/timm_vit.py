@@ -42,6 +42,7 @@ class TimmViT(Backbone):
 
     Args:
         net: made by timm, without its classifier; it has `blocks`.
+        in_channels: of the images.
         stride: of the map, in pixels; None for the side of a patch. Images are resized so that a
             patch covers so much of the original, for parts that need powers of two.
         window_size: side of the windows, in patches; 0 for none. Tokens that belong to no cell
@@ -59,6 +60,7 @@ class TimmViT(Backbone):
         self,
         net: Any,
         *,
+        in_channels: int = 3,
         stride: int | None = None,
         window_size: int = 0,
         global_blocks: Sequence[int] = (),
@@ -78,8 +80,7 @@ class TimmViT(Backbone):
         if window_size:
             self._add_windows(global_blocks)
         self._fixed = freeze_blocks(net, net.blocks, freeze_at, last=("norm", "neck"))
-        channels = int(net.patch_embed.proj.in_channels)
-        map_ = probe(self, channels, side=4 * stride)[0]
+        map_ = probe(self, in_channels, side=4 * stride)[0]
         self._out_feature_channels = {out_feature: map_.shape[1]}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -208,7 +209,8 @@ def _patch_side(net: Any) -> int:
             'which it is not: it lacks square patches and a list of blocks. Write "timm:NAME" '
             "for networks of several strides."
         )
-    return int(patch[0])
+    # Of hybrids, a patch is of the map of a convolutional network.
+    return int(net.patch_embed.feat_ratio())
 
 
 def _without_classifier(create: Callable[..., Any], options: dict[str, object]) -> Any:
@@ -240,6 +242,7 @@ def _build(cfg: CfgNode, input_shape: ShapeSpec, *, is_pyramid: bool) -> TimmViT
     patch = _patch_side(net)
     return TimmViT(
         net,
+        in_channels=input_shape.channels or 3,
         stride=2 ** round(math.log2(patch)) if is_pyramid else patch,
         window_size=node.WINDOW_SIZE,
         global_blocks=node.GLOBAL_BLOCKS,

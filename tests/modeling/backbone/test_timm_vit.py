@@ -32,7 +32,15 @@ KINDS = {
     "vit_base_patch32_clip_224": 32,
     "vit_small_patch16_rope_mixed_224": 16,
     "vit_base_patch8_224": 8,
+    # Patches of the map of a convolutional network, of stride 4.
+    "vit_tiny_r_s16_p8_224": 32,
+    "vitamin_small_224": 16,
 }
+
+
+def small(name):
+    # The width of ViTamin is that of its convolutions.
+    return {"depth": 2} if "vitamin" in name else SMALL
 
 
 def config(name, freeze_at=0, **keys):
@@ -40,7 +48,7 @@ def config(name, freeze_at=0, **keys):
     cfg.MODEL.BACKBONE.NAME = name
     cfg.MODEL.BACKBONE.FREEZE_AT = freeze_at
     cfg.MODEL.FPN.OUT_CHANNELS = 8
-    cfg.MODEL.ADAPTER.OPTIONS.update(SMALL)
+    cfg.MODEL.ADAPTER.OPTIONS.update(small(name))
     for key, value in keys.items():
         cfg.MODEL.TIMM_VIT[key] = value
     return cfg
@@ -53,7 +61,7 @@ def backbone(name, **options):
 @pytest.mark.parametrize("name", KINDS)
 def test_map_is_that_of_timms_own_pass_with_its_weights(name):
     net = randomised(backbone(f"timm_vit:{name}")).eval()
-    theirs = timm.create_model(name, pretrained=False, num_classes=0, **SMALL).eval()
+    theirs = timm.create_model(name, pretrained=False, num_classes=0, **small(name)).eval()
     own = net.net.state_dict()
     assert theirs.load_state_dict(own, strict=False).unexpected_keys == []
     side = theirs.pretrained_cfg["input_size"][-1] if "sam" not in name else 224
