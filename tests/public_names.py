@@ -88,8 +88,8 @@ PUBLIC_NAMES: dict[str, str] = {
         PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler""",
     "engine.launch": "DEFAULT_TIMEOUT launch",
     "engine.train_loop": "AMPTrainer HookBase SimpleTrainer TrainerBase",
-    "export": """STABLE_ONNX_OPSET_VERSION TracingAdapter add_export_config dump_torchscript_IR
-        scripting_with_instances""",
+    "export": """Caffe2Model Caffe2Tracer STABLE_ONNX_OPSET_VERSION TracingAdapter
+        add_export_config dump_torchscript_IR scripting_with_instances""",
     "export.api": "Caffe2Model Caffe2Tracer add_export_config",
     "export.flatten": "Schema TracingAdapter flatten_to_tuple",
     "export.torchscript": "dump_torchscript_IR scripting_with_instances",

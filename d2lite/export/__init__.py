@@ -1,6 +1,6 @@
 """Models as files for other libraries, with a proof that they give the same results."""
 
-from .api import add_export_config
+from .api import Caffe2Model, Caffe2Tracer, add_export_config
 from .export_model import FORMATS, export_model
 from .exported_model import ExportedModel
 from .flatten import TracingAdapter
@@ -13,6 +13,8 @@ __all__ = [
     "EXPORTED_SUFFIXES",
     "FORMATS",
     "STABLE_ONNX_OPSET_VERSION",
+    "Caffe2Model",
+    "Caffe2Tracer",
     "DetectorFunction",
     "ExportedModel",
     "Session",

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from d2lite.engine.test_support import convert_scripted_instances, reload_script_model
 from d2lite.export import (
+    Caffe2Model,
+    Caffe2Tracer,
     add_export_config,
     dump_torchscript_IR,
     export_model,
     scripting_with_instances,
 )
-from d2lite.export.api import Caffe2Model, Caffe2Tracer
 from d2lite.export.comparison import Tolerance, compare_results
 from d2lite.export.torchscript_patch import freeze_training_mode, patch_instances
 from d2lite.modeling import build_model
