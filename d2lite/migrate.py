@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .run import OURS, PEER
+from .run import OURS, PEER, find_home
 from .utils.file_io import atomic_write
 from .utils.streams import guard_streams, report_failed_output
 
@@ -46,6 +46,7 @@ _ADVICE = {
     "tracking": "tracking is left out; use a tracker library on the predicted boxes",
     "config.compat": "configs of version 1 are converted when they are loaded; delete the call",
 }
+_UNKNOWN = "not in d2lite; write it in your project"
 
 
 class Missing(NamedTuple):
@@ -177,9 +178,10 @@ def find_missing(text: str) -> list[Missing]:
         absent = _find(name)
         if absent and absent not in found:
             advice = next((text for start, text in _ADVICE.items() if absent.startswith(start)), "")
-            found[absent] = Missing(
-                line, absent, advice or "not in d2lite; write it in your project"
-            )
+            if not advice:
+                home = find_home(absent.rpartition(".")[2])
+                advice = f"it is {home}" if home else _UNKNOWN
+            found[absent] = Missing(line, absent, advice)
     return sorted(found.values())
 
 

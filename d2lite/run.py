@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import Distribution, DistributionFinder
 from pathlib import Path
@@ -27,7 +28,48 @@ PEER, OURS = "detectron2", "d2lite"
 _PEER_VERSION = "0.6"
 # Names the script in processes that this one starts by multiprocessing's spawn.
 _VARIABLE = "D2LITE_RUN"
+# Modules whose public names detectron2's other modules import, and so offer too.
+_HOMES = (
+    "structures", "layers", "config", "data", "data.transforms", "modeling", "modeling.backbone",
+    "modeling.roi_heads", "modeling.box_regression", "modeling.matcher", "modeling.poolers",
+    "modeling.sampling", "solver", "checkpoint", "evaluation", "engine", "engine.hooks",
+    "utils.comm", "utils.env", "utils.events", "utils.file_io", "utils.logger", "utils.memory",
+    "utils.registry",
+)  # fmt: skip
+_MODULES = {
+    "T": "data.transforms",
+    "comm": "utils.comm",
+    "hooks": "engine.hooks",
+    "utils": "data.detection_utils",
+}
 _USAGE = "usage: d2lite run SCRIPT.py [ARGS...] | -m MODULE [ARGS...]"
+
+
+def find_home(name: str) -> str:
+    """The dotted address of a name that detectron2's modules import from each other.
+
+    Args:
+        name: of a class or function, such as "Boxes", or "comm", "hooks", "T", "utils".
+
+    Returns:
+        For instance "d2lite.structures.Boxes"; "" where there is no such public name.
+    """
+    if name in _MODULES:
+        return f"{OURS}.{_MODULES[name]}"
+    for home in (f"{OURS}.{home}" for home in _HOMES):
+        if name in importlib.import_module(home).__all__:
+            return f"{home}.{name}"
+    return ""
+
+
+def _answer_from_home(module: ModuleType, name: str) -> Any:
+    """What a module's `__getattr__` does: code imports names where detectron2 merely uses them."""
+    home = "" if name.startswith("_") else find_home(name)
+    if not home:
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+    if name in _MODULES:
+        return importlib.import_module(home)
+    return getattr(importlib.import_module(home.rpartition(".")[0]), name)
 
 
 class _PeerDistribution(Distribution):
@@ -75,6 +117,8 @@ class _PeerFinder:
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Import the module of d2lite; the import system stores it under the other name too."""
         module = importlib.import_module(OURS + spec.name[len(PEER) :])
+        if not hasattr(module, "__getattr__"):
+            module.__getattr__ = partial(_answer_from_home, module)  # type: ignore[method-assign]
         # The import system is about to replace this with the spec of the other name.
         spec.loader_state = module.__spec__
         return module

@@ -142,6 +142,21 @@ def test_name_given_to_the_logger_of_detectron2_is_printed(tmp_path):
     assert done.stdout.endswith("d2]: text\n"), done.stderr
 
 
+def test_names_are_found_also_in_modules_of_detectron2_that_merely_import_them(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "from detectron2.modeling.roi_heads.roi_heads import Matcher, configurable\n"
+        "from detectron2.engine.defaults import comm, hooks, verify_results\n"
+        "from detectron2.data.dataset_mapper import T, utils\n"
+        "from detectron2.modeling.poolers import nonzero_tuple\n"
+        "import detectron2.layers as L, detectron2.modeling.poolers as P\n"
+        "assert nonzero_tuple is L.nonzero_tuple and utils.annotations_to_instances\n"
+        "assert comm.__name__ == 'd2lite.utils.comm' and T.RandomFlip and hooks.EvalHook\n"
+        "print(hasattr(P, 'nothing'), hasattr(P, '_Boxes'))\n"
+    )
+    done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
+    assert done.stdout == "False False\n", done.stderr
+
+
 def test_missing_module_of_detectron2_is_named_with_what_to_do(tmp_path):
     (tmp_path / "script.py").write_text("import detectron2.nothing")
     done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
@@ -198,9 +213,15 @@ def test_names_without_counterpart_are_listed_with_what_to_do():
         "L.Conv2d\n"
         "L.other\n"
         "DatasetCatalog.get('x')\n"
+        "from detectron2.modeling.poolers import nonzero_tuple\n"
     )
     found = {missing.name: missing for missing in migrate.find_missing(source)}
-    assert list(found) == ["_C", "data.no_such_name", "layers.other"]
+    assert list(found) == [
+        "_C", "data.no_such_name", "layers.other", "modeling.poolers.nonzero_tuple",
+    ]  # fmt: skip
+    assert "write it in your project" in found["layers.other"].advice
+    advice = found["modeling.poolers.nonzero_tuple"].advice
+    assert advice == "it is d2lite.layers.nonzero_tuple"
     assert "pure torch" in found["_C"].advice
     assert found["layers.other"].line == 5
 
