@@ -5,6 +5,7 @@ coordinates, masks arrays or run-length codes. What is in the usual form already
 is, without a copy.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -142,7 +143,7 @@ def as_mask(value: Any) -> Any:
     Args:
         value: polygons as flat lists, one flat list, points as pairs or as {"x", "y"}; a code with
             "counts" and "size", alone or in a list; an (H, W) array or tensor, or the lists of its
-            rows.
+            rows; or JSON of one of these as text.
 
     Returns:
         A list of flat lists x0, y0, x1, y1, ... (or of flat arrays), a dict, a 2-D array, or None
@@ -161,9 +162,12 @@ def as_mask(value: Any) -> Any:
         return _as_code(value) if value else None
     if hasattr(value, "detach"):
         return _as_bitmap(value.detach().cpu().numpy())
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        if value == "":
-            return None
+    if isinstance(value, str):  # as tables and databases keep it
+        try:
+            return as_mask(json.loads(value)) if value else None
+        except json.JSONDecodeError as err:
+            raise TypeError("neither polygons nor RLE") from err
+    if not isinstance(value, Sequence):
         raise TypeError("neither polygons nor RLE")
     parts = [part for part in value if not (isinstance(part, Sequence) and len(part) == 0)]
     if not parts:

@@ -142,6 +142,28 @@ def test_colour_of_no_class_is_a_fault_that_names_it(tmp_path):
     assert "the colour 7,8,9, which is no class of" in faults.examples["unreadable_annotations"][0]
 
 
+def test_map_of_another_size_than_its_image_is_a_fault(tmp_path):
+    home = tmp_path / "work/s"
+    camvid(home, "train")
+    pair(home / "train/b.jpg", home / "trainannot/b.png", coloured().swapaxes(0, 1))
+    with collecting_faults() as faults:
+        assert list(maps("auto:s")) == ["s/train/a.jpg"]
+    assert "b.jpg has 20 x 10 pixels and its map" in faults.examples["size_differs"][0]
+
+
+def test_folder_around_masks_of_objects_is_not_taken_for_maps_of_classes(tmp_path):
+    home = tmp_path / "work/s/x/VOC2012"
+    for name in ("SegmentationClass", "SegmentationObject"):
+        pair(home / "JPEGImages/a.jpg", home / f"{name}/a.png", LABELS)
+    assert len(DatasetCatalog.get("auto:s")[0]["annotations"]) == 2
+
+
+def test_classes_are_not_chosen_of_maps(tmp_path):
+    camvid(tmp_path / "work/s", "train")
+    with pytest.raises(ConfigError, match="classes= is for sets of objects"):
+        DatasetCatalog.get("auto:s?classes=cat")
+
+
 def test_a_recipe_for_maps_names_a_model_for_them(tmp_path):
     camvid(tmp_path / "work/s", "train")
     with pytest.raises(DataError, match="semantic_R_50_FPN_1x"):

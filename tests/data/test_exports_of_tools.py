@@ -227,6 +227,7 @@ COCO = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categor
     ({"a.json": '{"filename": "a", "itemMetadata": [], "annotations": []}'}, "Dataloop's own"),
     ({"datum-0.arrow": ""}, "what save_to_disk of Hugging Face wrote"),
     ({"a.datum": ""}, "export as datumaro or coco"),
+    ({"x.xlsx": ""}, "save the table as CSV"),
     ({"x.txt": "0 0.5 0.5 0.1 0.1\n"}, "add classes.txt"),
 ])  # fmt: skip
 def test_exports_that_are_not_read_are_told_with_what_to_do(folder, files, why):

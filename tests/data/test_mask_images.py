@@ -152,6 +152,15 @@ def test_mots_png(tmp_path, has_list):
     assert found("auto:m") == {"m/train/images/02/000003.jpg": objects}
 
 
+def test_mots_png_of_plain_numbers_is_not_taken_for_images_without_objects(tmp_path):
+    home = tmp_path / "work/m"
+    png(home / "instances/1.png", pixels((CAT, 1), (DOG, 2)))
+    picture(home / "images/1.jpg")
+    with collecting_faults() as faults:
+        assert found("auto:m") == {"m/images/1.jpg": []}
+    assert "value 1 is not the number of a class * 1000" in faults.examples["malformed"][0]
+
+
 @pytest.mark.parametrize("place", ["instances_txt/02.txt", "train/02/gt/gt.txt"])
 def test_mots_text(tmp_path, place):
     home = tmp_path / "work/m"

@@ -185,6 +185,40 @@ def test_lines_of_yolo_as_unusual_programs_write_them(home):
     assert faults.counts == {"unknown_category": 2}
 
 
+def test_pixels_in_place_of_shares_are_told_with_the_line(home):
+    yolo(home, line="0 10 5 8 4")
+    (record,), faults = loaded(f"yolo:{home}")
+    assert record["annotations"] == []
+    assert "a.txt, line 1: x and y are shares of the image's" in faults.examples["box_outside"][0]
+
+
+def test_labels_named_with_the_ending_of_their_image_are_read(home):
+    yolo(home)
+    (home / "labels/a.txt").rename(home / "labels/a.jpg.txt")
+    assert num_objects(f"auto:{home}") == [1]
+
+
+def test_masks_of_coco_as_text_are_read(home):
+    picture(home / "a.jpg")
+    obj = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [2, 2, 6, 6]}
+    masks = ["[[2, 2, 8, 2, 8, 8]]", '{"counts": [0, 200], "size": [10, 20]}']
+    objects = [{**obj, "id": i, "segmentation": mask} for i, mask in enumerate(masks)]
+    coco(home / "x.json", files=("a.jpg",), annotations=objects)
+    (record,), faults = loaded(f"auto:{home}")
+    kinds = [type(obj["segmentation"]) for obj in record["annotations"]]
+    assert (kinds, faults.counts) == ([list, dict], {})
+
+
+def test_xml_with_an_ampersand_as_scripts_write_it_is_read(home):
+    picture(home / "a&b.jpg")
+    box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>8</xmax><ymax>8</ymax></bndbox>"
+    names = "<name>cat &amp; owl</name>"
+    text = f"<filename>a&b.jpg</filename><object>{names}{box}</object>"
+    write(home / "1.xml", f"<annotation>{text}</annotation>")
+    assert num_objects(f"auto:{home}") == [1]
+    assert MetadataCatalog.get(f"auto:{home}").thing_classes == ["cat & owl"]
+
+
 def test_poses_without_an_order_for_flips_are_read(home):
     yolo(home, names="[cat]\nkpt_shape: [1, 3]\nflip_idx: []", line="0 .5 .5 .4 .4 .5 .5 2\n")
     assert num_objects(f"yolo:{home}") == [1]
@@ -228,7 +262,7 @@ def test_boxes_of_coco_in_shares_of_the_image_are_refused(home):
 
 def test_why_there_are_no_classes_is_told(home):
     picture(home / "a.jpg")
-    write(home / "a.xml", "<annotation><object><name>a & b</name></object></annotation>")
+    write(home / "a.xml", "<annotation><object><name>a < b</name></object></annotation>")
     with pytest.raises(DataError, match=r"found 1, of which 1 are broken: .*a\.xml is not valid"):
         DatasetCatalog.get(f"voc:{home}")
     tasks = [{"id": 1, "data": {"text": "a"}, "annotations": [{"result": []}]}]

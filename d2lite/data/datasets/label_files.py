@@ -13,6 +13,7 @@ from d2lite.utils.file_io import refuse_special_file
 from d2lite.utils.garbage_collection import paused_garbage_collection
 
 _XML_DECLARATION = re.compile(r"\s*<\?xml.*?\?>", re.DOTALL)
+_LONE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
 _XML_ENCODING = re.compile(rb"[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
 _HEAD_BYTES = 400
 # Largest file of text or XML with the labels of one image. Parsed it takes up to 40 times as much.
@@ -102,8 +103,9 @@ def read_xml(path: str | os.PathLike[str], max_bytes: int | None = None) -> Elem
     found = _XML_ENCODING.match(data[:_HEAD_BYTES].replace(b"\0", b""))
     text = decode(data, found[1].decode("ascii", "replace") if found else "")
     try:
-        # The parser knows few encodings; a text needs none.
-        root = ElementTree.fromstring(_XML_DECLARATION.sub("", text, count=1))
+        # The parser knows few encodings; a text needs none. Scripts write "a&b.jpg" as it is.
+        text = _LONE_AMPERSAND.sub("&amp;", _XML_DECLARATION.sub("", text, count=1))
+        root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as err:
         raise DataError(f"{path} is not valid XML: {err}.") from err
     for element in root.iter():

@@ -32,6 +32,7 @@ _BY_ENDING = {
     ".xml": "The .xml files are not of Pascal VOC or CVAT: export as COCO or Pascal VOC.",
     ".csv": "The columns of the .csv file are not known: name them as in "
     "csv:TABLE.csv?columns=image:FILE,label:KIND.",
+    ".xlsx": "Excel's .xlsx is not read: save the table as CSV.",
     ".jsonl": "The .jsonl files are not of a known tool: export as COCO.",
 }
 # Words of the first line of a table that is not one of boxes -> what to do.

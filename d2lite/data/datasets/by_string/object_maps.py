@@ -131,8 +131,9 @@ _NUMBERED = (
     _Layout("instances", 1000, ("images", "image_02", "training/image_02"), "MOTS"),
     _Layout("instance", 256, ("image_2", "images"), "masks of KITTI"),
 )
-# The classes of MOTS; regions that do not count, 10, are none.
 _MOTS_NAMES = {1: "car", 2: "pedestrian"}
+# The class of regions that do not count.
+_MOTS_IGNORED = 10
 _MOTS_LINE = re.compile(r"(\d+\s+){5}\S+$")
 
 
@@ -209,6 +210,9 @@ class NumberedSource(EntrySource):
                 is_crowd = number == 0 and self._layout.divisor == 256
                 mask = rle.encode(numbers == value)
                 yield Shape(label, mask=mask, where=f"{path}: value {value}", is_crowd=is_crowd)
+            elif value and not label and self._layout.divisor == 1000 and kind != _MOTS_IGNORED:
+                where = f"{path}: value {value} is not the number of a class * 1000 + an object"
+                yield Shape("", where=where, fault="malformed")
 
 
 def mots_lists(root: Path) -> list[Path]:

@@ -144,6 +144,10 @@ class _SpecLoader:
     def class_fact(self, key: str) -> Any:
         """Class names, or the map from the files' ids to them; noted in the metadata."""
         own, ids = self.source.classes(), self.source.category_ids()
+        if own is None and self.spec.classes:
+            raise ConfigError(
+                f"{self.spec.name}: classes= is for sets of objects; these have none."
+            )
         if own is None:
             return None
         chosen = self._chosen(own)
@@ -178,6 +182,8 @@ class _SpecLoader:
         with collecting_faults(self.spec.name):
             records = self.source.load()
         own = self.source.classes()
+        if own is None and self.spec.classes:
+            raise ConfigError(f"{self.spec.name}: classes= is for sets of objects; it has none.")
         if own is not None:
             metadata = MetadataCatalog.get(self.spec.name)
             wanted = metadata.thing_classes

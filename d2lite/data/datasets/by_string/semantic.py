@@ -14,15 +14,16 @@ from PIL import Image
 from d2lite.data.datasets.image_finder import images_below
 from d2lite.data.datasets.label_files import read_lines
 from d2lite.data.records.faults import reading_faults
-from d2lite.data.records.image_sizes import size_or_record_fault
+from d2lite.data.records.image_sizes import image_size, size_or_record_fault
 from d2lite.utils.errors import DataError, OutputError
 from d2lite.utils.file_io import atomic_write, cache_dir
 from d2lite.utils.logger import log_first_n
 
 from .file_kinds import visible
+from .named_splits import split_named
 from .pixel_maps import NO_CLASS, PixelClasses, image_key, is_of_numbers, pixel_classes
 from .source import find_path, no_such_path
-from .splits import own_split
+from .splits import WHOLE, own_split
 
 # Folders of images and of maps, as tools name them; Roboflow has both in one.
 _IMAGES = ("images", "image", "imgs", "img", "image_2", "JPEGImages", "Images")
@@ -69,7 +70,9 @@ def _places(folder: Path) -> dict[str, _Place]:
                 found[path.name] = _Place(path, folder / f"{path.name}{ending}")
         if (path / "_classes.csv").is_file() and any(path.glob("*_mask.png")):  # Roboflow
             found[path.name] = _Place(path, path)
-    homes = {"": folder, **({} if names & {*_IMAGES, *_MAPS} else {p.name: p for p in below})}
+    is_project = (folder / "obj_class_to_machine_color.json").is_file()  # of Supervisely
+    is_split = {p.name: is_project or split_named(p.name) != WHOLE for p in below}
+    homes = {"": folder, **{p.name: p for p in below if is_split[p.name]}}
     for split, home in homes.items():
         images, maps = (
             next((home / name for name in known if (home / name).is_dir()), None)
@@ -185,9 +188,14 @@ class SemanticSource:
         with reading_faults(str(self._folder)) as faults, ThreadPoolExecutor(_THREADS) as pool:
             made = pool.map(partial(_as_numbers, self._classes), (path for _, path in pairs))
             for number, ((image, _), labels) in enumerate(zip(pairs, made, strict=True), start=1):
+                size = size_or_record_fault(image, faults)
                 if isinstance(labels, DataError):
                     faults.refuse("unreadable_annotations", str(labels), labels)
-                elif (size := size_or_record_fault(image, faults)) is not None:
+                elif size is not None and (other := image_size(labels)) != size:
+                    text = f"{image} has {size[1]} x {size[0]} pixels and its map {labels} "
+                    text += f"{other[1]} x {other[0]}"
+                    faults.refuse("size_differs", text, DataError(f"{text}."))
+                elif size is not None:
                     records.append(
                         {
                             "file_name": str(image),

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Of a class, also as some tools write it: "1.0".
 _CLASS_NUMBER = re.compile(r"(\d{1,9})(\.0*)?")
+# A box or polygon that begins further out is not in shares of the image.
+_MAX_SHARE = 2.0
 
 
 class YoloSource:
@@ -160,6 +162,10 @@ class _LabelReader:
             values = [float(number) for number in words[1:]]
         except ValueError:
             self._faults.add("malformed", f"{where}: values that are not numbers")
+            return None
+        if max(values[:2], default=0) > _MAX_SHARE:
+            why = "x and y are shares of the image's width and height, from 0 to 1, not pixels"
+            self._faults.add("box_outside", f"{where}: {why}")
             return None
         if self._keypoints is not None:
             return self._pose(index, values, height, width, where)

@@ -340,7 +340,7 @@ def label_file(image: Path) -> Path:
     """The text of an image: in a folder "labels" in place of "images", or beside it or that folder.
 
     The last folder "images" of the path counts first; where there is no such file, others that
-    are called so. The first choice where none exists.
+    are called so, and NAME.jpg.txt. The first choice where none exists.
     """
     parts = list(image.parts)
     tried = []
@@ -353,4 +353,5 @@ def label_file(image: Path) -> Path:
     tried += [beside, image.parent / "labels" / beside.name]
     if image.parent.name.lower() == "images":
         tried.append(image.parent.parent / beside.name)
+    tried += [path.with_name(f"{image.name}.txt") for path in tried]
     return next((path for path in tried if path.is_file()), tried[0])
