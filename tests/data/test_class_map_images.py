@@ -168,3 +168,23 @@ def test_a_recipe_for_maps_names_a_model_for_them(tmp_path):
     camvid(tmp_path / "work/s", "train")
     with pytest.raises(DataError, match="semantic_R_50_FPN_1x"):
         gather_facts(["auto:s"], has_test=False)
+
+
+@pytest.mark.parametrize("list_of", ["classes.txt", "labelmap.txt"])
+def test_black_and_white_maps_are_of_two_classes(tmp_path, list_of):
+    home = tmp_path / "work/s"
+    white = np.where(LABELS == 1, np.uint8(255), np.uint8(0))
+    pair(home / "images/a.jpg", home / "masks/a.png", white)
+    pair(home / "images/b.jpg", home / "masks/b.png", white[..., None].repeat(3, axis=2))
+    colours = "background:0,0,0::\ncat:255,255,255::\n"
+    write(home / list_of, colours if "map" in list_of else "background\ncat\n")
+    for labels in maps("auto:s").values():
+        np.testing.assert_array_equal(labels, LABELS == 1)
+
+
+def test_255_is_no_class_where_other_maps_have_numbers(tmp_path):
+    home = tmp_path / "work/s"
+    pair(home / "images/a.jpg", home / "masks/a.png", (LABELS == 1).astype(np.uint8))
+    pair(home / "images/b.jpg", home / "masks/b.png", np.where(LABELS == 1, 255, 0).astype("u1"))
+    write(home / "classes.txt", "background\ncat\n")
+    assert maps("auto:s")["s/images/b.jpg"].max() == 255

@@ -1,5 +1,7 @@
 """Masks that come as images: of Pascal VOC, CVAT, MOTS, KITTI and Open Images."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -201,3 +203,33 @@ def test_open_images_masks_have_sizes_of_their_own(tmp_path):
     with collecting_faults() as faults:
         assert found("auto:o@train") == {"o/images/train/1.jpg": [seen("cat", CAT)]}
     assert "line 3: the mask 2_m01_9.png is not there" in faults.examples["bad_mask"][0]
+
+
+def test_mapillary_vistas_names_its_classes_in_its_config(tmp_path):
+    home = tmp_path / "work/m"
+    parts = [(CAT, 2 * 256), (DOG, 2 * 256 + 1), (np.s_[:1], 256)]
+    png(home / "training/instances/1.png", pixels(*parts, dtype=np.uint16))
+    picture(home / "training/images/1.jpg")
+    labels = [{"readable": n, "instances": n == "Car"} for n in ("Bird", "Curb", "Car")]
+    write(home / "config.json", json.dumps({"labels": labels}))
+    objects = [seen("Car", CAT), seen("Car", DOG)]
+    assert found("auto:m@train") == {"m/training/images/1.jpg": objects}
+
+
+def test_folder_an_image_with_masks_has_objects_of_one_class(tmp_path):
+    """As the Data Science Bowl of 2018 has it."""
+    home = tmp_path / "work/d/stage1_train"
+    for name, parts in (("a", [CAT, DOG]), ("b", [])):
+        picture(home / f"{name}/images/{name}.png")
+        for number, part in enumerate(parts):
+            png(home / f"{name}/masks/{number}.png", pixels((part, 255)))
+    objects = [seen("object", CAT), seen("object", DOG)]
+    names = ("d/stage1_train/a/images/a.png", "d/stage1_train/b/images/b.png")
+    assert found("auto:d") == found("masks:d") == {names[0]: objects, names[1]: []}
+
+
+def test_labelme_conversion_to_voc_is_read(tmp_path):
+    home = tmp_path / "work/l"
+    voc(home, pixels((CAT, 1), (DOG, 2)), pixels((CAT, 1), (DOG, 2)), palette=PALETTE)
+    write(home / "class_names.txt", "_background_\ncat\ndog\n")
+    assert found("auto:l") == {"l/JPEGImages/a.jpg": BOTH}

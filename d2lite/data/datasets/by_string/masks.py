@@ -16,6 +16,7 @@ from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
+from .entries import Entry, EntrySource, Shape
 from .file_kinds import visible
 from .object_maps import (
     MotsListSource,
@@ -53,7 +54,20 @@ def mask_splits(folder: Path) -> list[str]:
 
 
 def _of_numbers(folder: Path) -> bool:
-    return numbered_layout(folder) is not None or bool(mots_lists(folder))
+    has_maps = numbered_layout(folder) is not None or bool(mots_lists(folder))
+    return has_maps or _is_of_folders(folder)
+
+
+def _is_of_folders(folder: Path) -> bool:
+    """Whether each image has a folder, with images/ and masks/ in it, as in Kaggle's Data Bowl."""
+    inside = next(filter(Path.is_dir, visible(folder)), None)
+    if inside is None or not (inside / "masks").is_dir():
+        return False
+    return len(list(visible(inside / "images"))) == 1 and inside.name == _first_stem(inside)
+
+
+def _first_stem(folder: Path) -> str:
+    return next((path.stem for path in visible(folder / "images")), "")
 
 
 def find_masks(path: str, split: str | None) -> Source:
@@ -82,8 +96,10 @@ def find_masks(path: str, split: str | None) -> Source:
         return SegmentationSource(root, chosen)
     if not _lacking(root):
         return MasksSource(root)
-    is_map = numbered_layout(root / chosen) is not None
-    return NumberedSource(root / chosen) if is_map else MotsListSource(root / chosen)
+    home = root / chosen
+    if numbered_layout(home) is not None:
+        return NumberedSource(home)
+    return FoldersSource(home) if _is_of_folders(home) else MotsListSource(home)
 
 
 class MasksSource:
@@ -158,3 +174,36 @@ class MasksSource:
             "bbox_mode": BoxMode.XYWH_ABS,
             "segmentation": code,
         }
+
+
+class FoldersSource(EntrySource):
+    """NAME/images/NAME.png and NAME/masks/*.png, one an object of the one class "object"."""
+
+    layout = "folders of masks"
+
+    def __init__(self, root: Path) -> None:
+        """Take the folder of the folders.
+
+        Args:
+            root: that has a folder an image.
+        """
+        super().__init__(root, [root])
+
+    def read_entries(self, faults: FaultLog) -> list[Entry]:
+        """The images by name; those without masks/ have no objects."""
+        entries = []
+        for place in filter(Path.is_dir, visible(self.file)):
+            for image in images_below(place / "images"):
+                size = size_or_record_fault(image, faults)
+                if size is None:
+                    continue
+                entry = Entry(image.name, path=image, size=size)
+                entries.append(entry)
+                for file in images_below(place / "masks"):
+                    shape = Shape("object", where=str(file))
+                    entry.shapes.append(shape)
+                    try:
+                        shape.mask = rle.encode(read_image(str(file), "L")[:, :, 0] > 0)
+                    except DataError as err:
+                        shape.where, shape.fault = str(err), "bad_mask"
+        return entries

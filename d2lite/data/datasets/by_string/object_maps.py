@@ -1,4 +1,4 @@
-"""Masks of objects in one PNG an image: Pascal VOC's segmentation, MOTS and KITTI."""
+"""Masks of objects in one PNG an image: Pascal VOC, MOTS, Mapillary Vistas and KITTI."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from d2lite.data.datasets.image_finder import images_below
-from d2lite.data.datasets.label_files import read_lines
+from d2lite.data.datasets.label_files import read_json, read_lines
 from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, UserError
@@ -131,6 +131,7 @@ _NUMBERED = (
     _Layout("instances", 1000, ("images", "image_02", "training/image_02"), "MOTS"),
     _Layout("instance", 256, ("image_2", "images"), "masks of KITTI"),
 )
+_VISTAS = _Layout("instances", 256, ("images", "../images"), "Mapillary Vistas")
 _MOTS_NAMES = {1: "car", 2: "pedestrian"}
 # The class of regions that do not count.
 _MOTS_IGNORED = 10
@@ -139,6 +140,8 @@ _MOTS_LINE = re.compile(r"(\d+\s+){5}\S+$")
 
 def numbered_layout(root: Path) -> _Layout | None:
     """The layout whose folder of maps a folder has."""
+    if (root / _VISTAS.folder).is_dir() and _vistas_names(root):
+        return _VISTAS
 
     def fits(layout: _Layout) -> bool:
         return next((root / layout.folder).rglob("*.png"), None) is not None
@@ -146,8 +149,19 @@ def numbered_layout(root: Path) -> _Layout | None:
     return next((layout for layout in _NUMBERED if fits(layout)), None)
 
 
+def _vistas_names(root: Path) -> dict[int, str]:
+    """The classes of Mapillary Vistas that have objects, of its config beside or above a folder."""
+    for home in (root, *root.resolve().parents[:2]):
+        for file in sorted(home.glob("config*.json")):
+            content = read_json(file)
+            labels = content.get("labels") if isinstance(content, dict) else None
+            if isinstance(labels, list) and all("instances" in label for label in labels):
+                return {i: str(c["readable"]) for i, c in enumerate(labels) if c["instances"]}
+    return {}
+
+
 class NumberedSource(EntrySource):
-    """16-bit maps of MOTS and KITTI, and of CVAT and Datumaro in their layouts."""
+    """16-bit maps of MOTS, Mapillary Vistas and KITTI, also as CVAT and Datumaro write them."""
 
     def __init__(self, root: Path) -> None:
         """Take the folder.
@@ -168,6 +182,8 @@ class NumberedSource(EntrySource):
 
     def _class_of_number(self) -> dict[int, str]:
         """Number of a class -> name; KITTI's are those of Cityscapes."""
+        if self._layout is _VISTAS:
+            return _vistas_names(self.file)
         labels = self._maps / "labels.txt"
         if labels.is_file():
             return dict(enumerate(read_lines(labels), start=1))
@@ -206,8 +222,8 @@ class NumberedSource(EntrySource):
             kind, number = divmod(value, self._layout.divisor)
             label = self._name_of.get(kind, "")
             if value and label and label.lower() not in BACKGROUND:
-                # Tracks of MOTS are counted from 0.
-                is_crowd = number == 0 and self._layout.divisor == 256
+                # The others count objects from 0.
+                is_crowd = number == 0 and self._layout.folder == "instance"
                 mask = rle.encode(numbers == value)
                 yield Shape(label, mask=mask, where=f"{path}: value {value}", is_crowd=is_crowd)
             elif value and not label and self._layout.divisor == 1000 and kind != _MOTS_IGNORED:

@@ -76,9 +76,7 @@ class PixelClasses:
             pixels, is_colour = codes, True
         elif is_grey and is_colour:  # numbers that were saved as three equal channels
             pixels, is_colour = rgb[:, :, 0], False
-        known = np.arange(NO_CLASS + 1)
-        known[len(self.names) : NO_CLASS] = -1
-        table = self._table if is_colour else known
+        table = self._table if is_colour else self.greys
         numbers: np.ndarray = table[pixels.clip(0, len(table) - 1)]
         is_known = (numbers >= 0) & (pixels < len(table))
         if not is_known.all():
@@ -89,6 +87,20 @@ class PixelClasses:
                 "Add labelmap.txt with a line 'name:red,green,blue::' for each class."
             )
         return numbers
+
+    @cached_property
+    def greys(self) -> np.ndarray:
+        """(256,) int16 of the numbers of the values of grey maps, -1 of those of no class.
+
+        They are these values, unless the list has a shade of grey for each class.
+        """
+        levels = {c & 255: i for i, c in self.colours.items() if c == (c & 255) * 0x10101}
+        if len(levels) < len(self.names):
+            levels = {number: number for number in range(len(self.names))}
+        table = np.full(NO_CLASS + 1, -1, np.int16)
+        table[NO_CLASS] = NO_CLASS
+        table[list(levels)] = list(levels.values())
+        return table
 
     @cached_property
     def _table(self) -> np.ndarray:
@@ -104,8 +116,8 @@ def pixel_classes(folders: Iterable[Path], *, has_default: bool = True) -> Pixel
 
     Known are labelmap.txt of CVAT and Datumaro ("name:r,g,b:parts:actions"), label_colors.txt of
     CamVid and KITTI ("r g b name"), class_dict.csv (name,r,g,b) and Roboflow's _classes.csv
-    (number, name), Datumaro's dataset_meta.json, Supervisely's obj_class_to_machine_color.json and
-    classes.txt, a name a line.
+    (number, name), Datumaro's dataset_meta.json, Supervisely's obj_class_to_machine_color.json,
+    classes.txt and LabelMe's class_names.txt, a name a line.
 
     Args:
         folders: nearest first.
@@ -155,6 +167,11 @@ def _read_meta(file: Path) -> list[tuple[str, list[str]]]:
     return list(zip(map(str, names.values()), texts, strict=False))
 
 
+def _read_names(file: Path) -> list[tuple[str, list[str]]]:
+    # LabelMe's example of a conversion gives the name __ignore__ the number -1.
+    return [(name, []) for name in read_lines(file) if name != "__ignore__"]
+
+
 def _read_machine_colours(file: Path) -> list[tuple[str, list[str]]]:
     rows = [(str(name), list(map(str, colour))) for name, colour in read_json(file).items()]
     return [(BACKGROUND[0], ["0", "0", "0"]), *rows]
@@ -167,7 +184,8 @@ _LISTS: dict[str, Callable[[Path], list[tuple[str, list[str]]]]] = {
     "_classes.csv": _read_table,
     "dataset_meta.json": _read_meta,
     "obj_class_to_machine_color.json": _read_machine_colours,
-    "classes.txt": lambda file: [(name, []) for name in read_lines(file)],
+    "classes.txt": _read_names,
+    "class_names.txt": _read_names,
 }
 
 
@@ -222,7 +240,8 @@ def is_of_numbers(path: Path, classes: PixelClasses) -> bool:
     try:
         with Image.open(path) as image:
             if image.mode != "P":
-                return image.mode in ("L", "I", "I;16")
+                is_same = classes.greys[: len(classes.names)] == np.arange(len(classes.names))
+                return image.mode in ("L", "I", "I;16") and bool(is_same.all())
             palette = np.array(image.getpalette("RGB") or []).reshape(-1, 1, 3)
             codes = _colours(palette).reshape(-1).tolist()[: len(classes.names)]
             return all(classes.number_of.get(code) == i for i, code in enumerate(codes))

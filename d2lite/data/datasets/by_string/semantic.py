@@ -4,6 +4,8 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +15,10 @@ from PIL import Image
 
 from d2lite.data.datasets.image_finder import images_below
 from d2lite.data.datasets.label_files import read_lines
+from d2lite.data.images.class_map_files import read_class_map
 from d2lite.data.records.faults import reading_faults
 from d2lite.data.records.image_sizes import image_size, size_or_record_fault
-from d2lite.utils.errors import DataError, OutputError
+from d2lite.utils.errors import DataError, MissingFileError, OutputError
 from d2lite.utils.file_io import atomic_write, cache_dir
 from d2lite.utils.logger import log_first_n
 
@@ -26,14 +29,19 @@ from .source import find_path, no_such_path
 from .splits import WHOLE, own_split
 
 # Folders of images and of maps, as tools name them; Roboflow has both in one.
-_IMAGES = ("images", "image", "imgs", "img", "image_2", "JPEGImages", "Images")
+_IMAGES = (
+    *("images", "image", "imgs", "img", "image_2", "JPEGImages", "Images"),
+    *("img_dir", "data"),
+)
 _MAPS = (
     *("SegmentationClass", "masks_machine", "masks", "mask", "semantic", "annotations"),
-    *("labels", "label", "gt"),
+    *("labels", "label", "gt", "ann_dir"),
 )
 # What follows the name of the image in that of its map.
 _ENDINGS = ("", "_mask", "_label", "_labels", "_seg", "_L", "_labelIds")
 _THREADS = 8
+# Of the maps that tell whether all are black and white.
+_NUM_SAMPLES = 10
 
 
 class _Place(NamedTuple):
@@ -116,7 +124,8 @@ def unnamed_maps(folder: Path) -> str:
             return (
                 f"{place.maps} has masks or maps of classes, and there is no list of the classes. "
                 f"Write {folder / 'classes.txt'}, a name a line in the order of the pixels' "
-                "numbers from 0, or labelmap.txt, a line 'name:red,green,blue::' for each colour."
+                "numbers from 0 (often background; 0 and 255 are two classes, too), or "
+                "labelmap.txt, a line 'name:red,green,blue::' for each colour."
             )
     return ""
 
@@ -186,7 +195,8 @@ class SemanticSource:
                 raise DataError(f"No image that {self._list} names has a map of classes.")
         records = []
         with reading_faults(str(self._folder)) as faults, ThreadPoolExecutor(_THREADS) as pool:
-            made = pool.map(partial(_as_numbers, self._classes), (path for _, path in pairs))
+            classes = _of_black_and_white(self._classes, [path for _, path in pairs])
+            made = pool.map(partial(_as_numbers, classes), (path for _, path in pairs))
             for number, ((image, _), labels) in enumerate(zip(pairs, made, strict=True), start=1):
                 size = size_or_record_fault(image, faults)
                 if isinstance(labels, DataError):
@@ -208,6 +218,17 @@ class SemanticSource:
         loaded = f"{self._folder}: {len(records)} images with maps of classes"
         log_first_n(logging.INFO, loaded, key="message")
         return records
+
+
+def _of_black_and_white(classes: PixelClasses, maps: list[Path]) -> PixelClasses:
+    """The same classes, white for the second of two where the first maps have no other values."""
+    if len(classes.names) != 2 or classes.colours:
+        return classes
+    values = set()
+    for path in maps[:_NUM_SAMPLES]:
+        with suppress(DataError, MissingFileError):
+            values |= set(np.unique(read_class_map(str(path))).tolist())
+    return replace(classes, colours={0: 0, 1: 0xFFFFFF}) if values == {0, NO_CLASS} else classes
 
 
 def _as_numbers(classes: PixelClasses, path: Path) -> Path | DataError:
