@@ -12,6 +12,7 @@ from d2lite.utils.errors import OutputError
 from d2lite.utils.live_line import live_line, on_terminal
 
 from .repeated_logs import log_every_n, log_every_n_seconds, log_first_n
+from .streams import visible
 
 __all__ = [
     "append_to_log_file",
@@ -51,7 +52,7 @@ class _Formatter(logging.Formatter):
             stamp = f"{_TIME_COLOR}{stamp}{_RESET}"
             color = _LEVEL_COLORS.get(record.levelno, "")
             level = f"{color}{level}{_RESET}" if color else level
-        return " ".join(part for part in (stamp, level, record.message) if part)
+        return " ".join(part for part in (stamp, level, visible(record.message)) if part)
 
 
 class _ConsoleHandler(logging.Handler):

@@ -2,8 +2,28 @@
 
 import io
 import os
+import re
 import sys
 from typing import Any
+
+# Not tab, line feed and carriage return, nor what colours text or draws a line of progress again.
+_CONTROLS = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[[\d;]{0,20}[mKA])")
+
+
+def visible(text: str) -> str:
+    """A text with escapes for characters that command a terminal, as names of files may have them.
+
+    Colours stay, and what draws a line again.
+    """
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+class _Terminal(io.TextIOWrapper):
+    """A stream to a terminal, which none of its texts commands."""
+
+    def write(self, text: str, /) -> int:
+        super().write(visible(text))
+        return len(text)
 
 
 class _LenientFile(io.FileIO):
@@ -26,7 +46,7 @@ def guard_streams() -> None:
     """Let this program go on when its output is closed, full, or a pipe that has ended.
 
     Descriptors that are closed are opened to nowhere, so that no file of ours gets their number.
-    Characters that the encoding of the terminal lacks are written as escapes.
+    Characters that the encoding of the terminal lacks, or that command it, are written as escapes.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -58,7 +78,7 @@ def _lenient(number: int, stream: Any) -> io.TextIOWrapper:
     except OSError as error:
         lenient.error = error
     is_direct = number == 2 or stream.isatty()
-    return io.TextIOWrapper(
+    return (_Terminal if stream.isatty() else io.TextIOWrapper)(
         io.BufferedWriter(lenient),
         encoding=stream.encoding,
         errors="backslashreplace",

@@ -182,6 +182,14 @@ def test_a_small_table_aligns_names_and_values():
     assert create_small_table({}) == ""
 
 
+def test_a_name_in_a_message_commands_no_terminal_that_shows_the_log(name, tmp_path, capsys):
+    logger = setup_logger(tmp_path, name=name)
+    logger.warning("Skipping %s", "a\x1b[2J.png")
+    expected = "Skipping a\\x1b[2J.png\n"
+    assert capsys.readouterr().out.endswith(expected)
+    assert (tmp_path / "log.txt").read_text().endswith(expected)
+
+
 def test_letters_that_the_console_cannot_show_are_escaped(name, monkeypatch):
     """Names of classes on a Windows console; without this each line ends in logging's trace."""
     written = io.BytesIO()

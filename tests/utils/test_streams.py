@@ -1,5 +1,6 @@
 """A program whose output is closed, full, or a pipe that has ended does its work."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,15 @@ def test_full_output_is_a_note_where_a_log_file_has_the_lines(tmp_path):
 def test_characters_that_the_terminal_lacks_are_escaped(tmp_path):
     result = run(tmp_path, "", encoding="ascii")
     assert r"line 2999 \u2603 \udcff" in result.stdout
+
+
+def test_a_name_does_not_command_the_terminal_and_colours_stay(tmp_path):
+    program = "from d2lite.utils.streams import guard_streams; guard_streams(); print("
+    program += r"'a\x1b[2J\x1b]0;title\x07\x9b5n.png', '\x1b[31mred\x1b[0m', 'b\tc\r\x1b[Kd')"
+    reader, writer = os.openpty()
+    env = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, env=env, stdout=writer, check=True, timeout=60)
+    shown = os.read(reader, 1000).decode()
+    os.close(reader), os.close(writer)
+    assert shown == ("a\\x1b[2J\\x1b]0;title\\x07\\x9b5n.png \x1b[31mred\x1b[0m b\tc\r\x1b[Kd\r\n")
