@@ -15,12 +15,13 @@ from typing import Any
 
 from d2lite.utils.errors import ConfigError, MissingFileError, UnknownNameError
 from d2lite.utils.file_io import PathManager, atomic_write
+from d2lite.utils.registry import address_of
 
 from .optional_omegaconf import DictConfig, ListConfig
 from .overrides import apply_override
 from .python_file import as_config, run_config_file
 from .python_text import python_text
-from .python_yaml import address_of, dump_python_config, load_python_yaml
+from .python_yaml import dump_python_config, load_python_yaml
 
 __all__ = ["LazyCall", "LazyConfig"]
 

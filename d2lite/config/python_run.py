@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.registry import locate
+from d2lite.utils.registry import address_of, locate
 
 from .defaults import _C
 from .instantiate import instantiate, own_address
 from .lazy import LazyConfig
 from .node import CfgNode
 from .optional_omegaconf import DictConfig, OmegaConf
-from .python_yaml import address_of, dump_python_config
+from .python_yaml import dump_python_config
 
 __all__ = ["PythonRunConfig", "as_run_config", "is_python_config_file", "load_run_config"]
 

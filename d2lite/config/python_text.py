@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from d2lite.utils.registry import address_of
+
 from .optional_omegaconf import OmegaConf
-from .python_yaml import address_of
 
 __all__ = ["python_text"]
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-from d2lite.utils.errors import ConfigError, UnknownNameError
+from d2lite.utils.errors import ConfigError
 from d2lite.utils.nested import refuse_repetition
-from d2lite.utils.registry import locate
+from d2lite.utils.registry import address_of, locate
 
 from .instantiate import own_address
 from .optional_omegaconf import DictConfig, OmegaConf, SCMode
 
-__all__ = ["Unsaved", "address_of", "dump_python_config", "load_python_yaml"]
+__all__ = ["Unsaved", "dump_python_config", "load_python_yaml"]
 
 _NAME_TAG = "tag:yaml.org,2002:python/name:"
 _PLAIN = (str, int, float, bool, type(None))
@@ -41,23 +41,6 @@ class Unsaved:
 
 class _Address(str):
     """Dotted address of an object that is written as !!python/name."""
-
-
-def address_of(value: Any) -> str | None:
-    """The shortest dotted address from which `locate` gets this class or function, if any."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not module or not name:
-        return None
-    parts = module.split(".")
-    for length in range(1, len(parts) + 1):
-        address = ".".join([*parts[:length], name])
-        try:
-            # Equal but not identical: a method is another object at each access.
-            if locate(address) == value:
-                return address
-        except (UnknownNameError, ImportError):
-            continue
-    return None
 
 
 def dump_python_config(cfg: Any) -> tuple[str, list[str]]:

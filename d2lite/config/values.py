@@ -60,7 +60,8 @@ def fit_value(value: Any, current: Any, *, nullable: bool, unquote: bool) -> Any
             return None if nullable else ""
         return literal if isinstance(literal, str) else value
     if isinstance(value, str):
-        value = _read_as(value, bool if isinstance(current, bool) else None)
+        is_truth = isinstance(current, bool) and value.strip().lower() in ("true", "false")
+        value = value.strip().lower() == "true" if is_truth else read_literal(value)
     if not is_plain(value):
         raise MisfitError("a value" if current is None else f"{_a(type(current))}, plain")
     if nullable:
@@ -68,17 +69,11 @@ def fit_value(value: Any, current: Any, *, nullable: bool, unquote: bool) -> Any
     return _fit_type(value, current)
 
 
-def _read_as(text: str, wanted: type | None) -> Any:
-    if wanted is bool and text.strip().lower() in ("true", "false"):
-        return text.strip().lower() == "true"
-    return read_literal(text)
-
-
 def _fit_type(value: Any, current: Any) -> Any:
     kind = type(current)
     if isinstance(current, list | tuple):
         if not isinstance(value, list | tuple):
-            raise MisfitError(f"{_a(kind)}, for instance {_example(value, kind)}")
+            raise MisfitError(f"{_a(kind)}, for instance {kind([value])!r}")
         return _shape_like(value, current)
     if type(value) is kind:
         return value
@@ -99,10 +94,6 @@ def _shape_like(value: Any, like: Any) -> Any:
     item_like = like[0] if isinstance(like, list | tuple) and len(like) else []
     kind = tuple if isinstance(like, tuple) else list
     return kind(_shape_like(item, item_like) for item in value)
-
-
-def _example(value: Any, kind: type) -> str:
-    return repr(kind([value]))
 
 
 def _a(kind: type) -> str:

@@ -124,13 +124,10 @@ def _local_number(variable: str, of_group: Callable[[Group], int], *, alone: int
 
 def synchronize() -> None:
     """Wait until all processes have called this."""
-    if get_world_size() == 1:
-        return
-    if dist.get_backend() == "nccl":
+    if get_world_size() > 1:
         # Without the device, nccl guesses it from the rank and may take another process's.
-        dist.barrier(device_ids=[torch.cuda.current_device()])
-    else:
-        dist.barrier()
+        devices = [torch.cuda.current_device()] if dist.get_backend() == "nccl" else None
+        dist.barrier(device_ids=devices)
 
 
 def get_host_group() -> Group | None:
@@ -161,15 +158,12 @@ def all_gather(data: T, group: Group | None = None) -> list[T]:
     Returns:
         The data of each process, in the order of ranks.
     """
-    if get_world_size() == 1:
+    members = _members(group)
+    if members is None:
         return [data]
-    group = group or get_host_group()
-    size = dist.get_world_size(group)
-    if size == 1:
-        return [data]
-    gathered: list[T | None] = [None] * size
-    dist.all_gather_object(gathered, data, group=group)
-    return gathered  # type: ignore[return-value]
+    received: list[Any] = [None] * dist.get_world_size(members)
+    dist.all_gather_object(received, data, group=members)
+    return received
 
 
 def gather(data: T, dst: int = 0, group: Group | None = None) -> list[T]:
@@ -183,15 +177,20 @@ def gather(data: T, dst: int = 0, group: Group | None = None) -> list[T]:
     Returns:
         In process `dst` the data of each process, in the order of ranks; elsewhere an empty list.
     """
+    members = _members(group)
+    if members is None:
+        return [data]
+    received: list[Any] = [None] * dist.get_world_size(members) if get_rank() == dst else []
+    dist.gather_object(data, received or None, dst=dst, group=members)
+    return received
+
+
+def _members(group: Group | None) -> Group | None:
+    """The processes that exchange data; None where this one is alone."""
     if get_world_size() == 1:
-        return [data]
-    group = group or get_host_group()
-    size = dist.get_world_size(group)
-    if size == 1:
-        return [data]
-    gathered: list[T | None] | None = [None] * size if dist.get_rank() == dst else None
-    dist.gather_object(data, gathered, dst=dst, group=group)
-    return gathered or []  # type: ignore[return-value]
+        return None
+    members = group or get_host_group() or dist.group.WORLD
+    return None if dist.get_world_size(members) == 1 else members
 
 
 def shared_random_seed() -> int:

@@ -30,12 +30,11 @@ def retry_if_cuda_oom(func: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @functools.wraps(func)
     def patient(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with _ignore_torch_cuda_oom():
-            return func(*args, **kwargs)
-        # Outside of the block the traceback no longer holds the failed call's tensors.
-        torch.cuda.empty_cache()
-        with _ignore_torch_cuda_oom():
-            return func(*args, **kwargs)
+        for _ in range(2):
+            with _ignore_torch_cuda_oom():
+                return func(*args, **kwargs)
+            # Outside of the block the traceback no longer holds the failed call's tensors.
+            torch.cuda.empty_cache()
         name = getattr(func, "__name__", repr(func))
         logging.getLogger(__name__).warning("CUDA memory is full: running %s on the CPU", name)
         return func(*_on_cpu(args), **_on_cpu(kwargs))

@@ -10,7 +10,7 @@ from fvcore.common.registry import Registry as _BaseRegistry
 
 from .errors import TakenNameError, UnknownImportError, UnknownNameError
 
-__all__ = ["Registry", "locate"]
+__all__ = ["Registry", "address_of", "locate"]
 
 T = TypeVar("T")
 
@@ -123,18 +123,23 @@ def locate(name: str) -> Any:
     raise UnknownImportError(f"{name!r} is not a module or object that can be imported.")
 
 
-def _convert_target_to_string(t: Any) -> str:
-    """The address of a class or function by which `locate` finds it, as short as possible.
-
-    Args:
-        t: with `__module__` and `__qualname__`.
-    """
-    *packages, name = f"{t.__module__}.{t.__qualname__}".split(".")
-    for depth in range(1, len(packages)):
-        shorter = ".".join([*packages[:depth], name])
+def address_of(value: Any) -> str | None:
+    """The shortest dotted address from which `locate` gets this class or function, if any."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not module or not name:
+        return None
+    parts = module.split(".")
+    for length in range(1, len(parts) + 1):
+        address = ".".join([*parts[:length], name])
         try:
-            if locate(shorter) is t:
-                return shorter
-        except ImportError:
+            # Equal but not identical: a method is another object at each access.
+            if locate(address) == value:
+                return address
+        except (UnknownNameError, ImportError):
             continue
-    return ".".join([*packages, name])
+    return None
+
+
+def _convert_target_to_string(t: Any) -> str:
+    """As `address_of`; where there is none, the module and the name."""
+    return address_of(t) or f"{t.__module__}.{t.__qualname__}"
