@@ -1,7 +1,7 @@
 """Results as text that is easy to copy, and the check of results against expected ones."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,13 @@ def print_csv_format(results: Mapping[str, Any]) -> None:
     if not isinstance(results, Mapping):
         raise InputTypeError(f"results are a dict of tasks, not {type(results).__name__}.")
     for task, metrics in results.items():
-        if not isinstance(metrics, Mapping):
-            logger.info("copypaste: %s=%s", task, metrics)
-            continue
-        main = {name: value for name, value in metrics.items() if "-" not in name}
-        logger.info("copypaste: Task: %s", task)
-        logger.info("copypaste: %s", ",".join(main))
-        logger.info("copypaste: %s", ",".join(f"{value:.4f}" for value in main.values()))
+        lines = [f"{task}={metrics}"]
+        if isinstance(metrics, Mapping):
+            main = {name: value for name, value in metrics.items() if "-" not in name}
+            numbers = [f"{value:.4f}" for value in main.values()]
+            lines = [f"Task: {task}", ",".join(main), ",".join(numbers)]
+        for line in lines:
+            logger.info("copypaste: %s", line)
 
 
 def verify_results(cfg: Any, results: Mapping[str, Any]) -> bool:
@@ -77,10 +77,12 @@ def flatten_results_dict(results: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         {"task/metric": value}.
     """
-    flat: dict[str, Any] = {}
-    for key, value in results.items():
+    return dict(_flat(results, ""))
+
+
+def _flat(results: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in results.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}/{name}": v for name, v in flatten_results_dict(value).items()}
+            yield from _flat(value, f"{prefix}{name}/")
         else:
-            flat[key] = value.item() if isinstance(value, np.generic) else value
-    return flat
+            yield f"{prefix}{name}", value.item() if isinstance(value, np.generic) else value

@@ -160,9 +160,8 @@ class Boxes:
     @classmethod
     def cat(cls, boxes_list: list["Boxes"]) -> "Boxes":
         """All boxes of a list in one, copied; no boxes on the CPU for an empty list."""
-        if len(boxes_list) == 0:
-            return cls(torch.zeros(0))
-        return cls(torch.cat([boxes.tensor for boxes in boxes_list]))
+        tensors = [boxes.tensor for boxes in boxes_list]
+        return cls(torch.cat(tensors) if len(tensors) > 0 else torch.zeros(0))
 
 
 def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:

@@ -1,6 +1,6 @@
 """Instances: what is known about the objects of one image, in fields of one common length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeGuard
 
@@ -47,10 +47,8 @@ class Instances:
 
     def __setattr__(self, name: str, val: Any) -> None:
         """Set a field; names with a leading underscore are ordinary attributes."""
-        if name.startswith("_"):
-            super().__setattr__(name, val)
-        else:
-            self.set(name, val)
+        keep = super().__setattr__ if name.startswith("_") else self.set
+        keep(name, val)
 
     def __getattr__(self, name: str) -> Any:
         """Read a field.
@@ -121,10 +119,13 @@ class Instances:
 
     def to(self, *args: Any, **kwargs: Any) -> "Instances":
         """New instances whose fields went through their own `to`; a field without one is kept."""
-        moved = Instances(self._image_size)
-        for name, value in self._fields.items():
-            moved.set(name, value.to(*args, **kwargs) if hasattr(value, "to") else value)
-        return moved
+        return self._with_each(
+            lambda value: value.to(*args, **kwargs) if hasattr(value, "to") else value
+        )
+
+    def _with_each(self, change: Callable[[Any], Any]) -> "Instances":
+        changed = {name: change(value) for name, value in self._fields.items()}
+        return Instances(self._image_size, **changed)
 
     def __getitem__(self, item: int | slice | Tensor) -> "Instances":
         """Pick objects by an integer (one object), a slice, a bool mask or indices.
@@ -140,10 +141,7 @@ class Instances:
         elif self._is_mask(item):
             # Searched once and not for each field: a GPU is waited for at each search.
             item = item.nonzero()[:, 0]
-        picked = Instances(self._image_size)
-        for name, value in self._fields.items():
-            picked.set(name, _pick(value, item))
-        return picked
+        return self._with_each(lambda value: _pick(value, item))
 
     def _is_mask(self, item: Any) -> TypeGuard[Tensor]:
         is_bool = isinstance(item, Tensor) and item.dtype == torch.bool
@@ -155,9 +153,11 @@ class Instances:
         Raises:
             NotImplementedError: if no field is set yet, so that nothing says how many.
         """
-        for value in self._fields.values():
-            return len(value)
-        raise NotImplementedError("Instances without a field have no length; set a field first.")
+        if not self._fields:
+            raise NotImplementedError(
+                "Instances without a field have no length; set a field first."
+            )
+        return len(next(iter(self._fields.values())))
 
     def __iter__(self) -> Iterator[Any]:
         """Refused: it is not plain whether fields or objects should come.
@@ -195,10 +195,10 @@ class Instances:
                     f"Instances with fields [{', '.join(first._fields)}] and "
                     f"[{', '.join(other._fields)}] cannot be joined; set or remove fields."
                 )
-        joined = Instances(first.image_size)
-        for name in first._fields:
-            joined.set(name, _join(name, [each.get(name) for each in instance_lists]))
-        return joined
+        joined = {
+            name: _join(name, [each.get(name) for each in instance_lists]) for name in first._fields
+        }
+        return Instances(first.image_size, **joined)
 
     def __str__(self) -> str:
         """Numbers and fields; it works without fields too."""
