@@ -242,16 +242,18 @@ class CascadeROIHeads(StandardROIHeads):
         self, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
         """The boxes of one stage as proposals of the next; no gradient goes through them."""
-        proposals = []
-        for boxes_per_image, size in zip(boxes, image_sizes, strict=True):
-            clipped = Boxes(boxes_per_image.detach())
-            clipped.clip(size)
-            if self.training:
-                # An empty box cannot be trained on. In inference every box has to stay, since
-                # the scores of all stages are averaged row by row.
-                clipped = clipped[clipped.nonempty()]
-            proposals.append(Instances(size, proposal_boxes=clipped))
-        return proposals
+
+        def clipped(of_image: Tensor, size: tuple[int, int]) -> Boxes:
+            inside = Boxes(of_image.detach())
+            inside.clip(size)
+            # An empty box cannot be trained on. In inference every box has to stay, since the
+            # scores of all stages are averaged row by row.
+            return inside[inside.nonempty()] if self.training else inside
+
+        return [
+            Instances(size, proposal_boxes=clipped(of_image, size))
+            for of_image, size in zip(boxes, image_sizes, strict=True)
+        ]
 
     @torch.no_grad()
     def _match_and_label_boxes(

@@ -317,11 +317,11 @@ class FastRCNNOutputLayers(nn.Module):
         Source: Zhou 2021, arXiv:2103.07461.
         """
         present = gt_classes.unique()
-        chance = gt_classes.new_ones((num_classes + 1,), dtype=torch.float32)
-        if weight is not None:
-            chance[:num_classes] = weight.float()
-        chance[num_classes] = 0
-        chance[present] = 0
+        if weight is None:
+            weight = torch.ones(num_classes)
+        weight = weight.to(gt_classes.device, torch.float32)
+        # The last place is that of background, which is never drawn.
+        chance = F.pad(weight, (0, 1)).index_fill(0, present, 0.0)
         missing = min(num_fed_loss_classes - len(present), int((chance > 0).sum()))
         if missing <= 0:
             return present

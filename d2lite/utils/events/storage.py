@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -335,13 +336,8 @@ class EventStorage:
         """
         values = self.history(name).values()
         first = values[-1][1] - window_size + 1
-        count = 0
         # From the newest backwards: the window is short, the history may be long.
-        for _, iteration in reversed(values):
-            if iteration < first:
-                break
-            count += 1
-        return count
+        return sum(1 for _ in takewhile(lambda pair: pair[1] >= first, reversed(values)))
 
     def _read(self) -> None:
         """Move what waits into the histories, with one transfer per device and number type."""
