@@ -77,18 +77,14 @@ class Augmentation:
 
     def __repr__(self) -> str:
         """Class name and the arguments that differ from their defaults."""
-        shown = []
-        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
-            if name == "self":
-                continue
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                return super().__repr__()
-            if not hasattr(self, name):
-                return super().__repr__()
-            value = getattr(self, name)
-            if value is not parameter.default:
-                text = repr(value)
-                shown.append(f"{name}={text if len(text) <= 80 else '...'}")
+        _, *parameters = inspect.signature(type(self).__init__).parameters.values()
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+            return super().__repr__()
+        if not all(hasattr(self, p.name) for p in parameters):
+            return super().__repr__()
+        given = {p.name: getattr(self, p.name) for p in parameters}
+        texts = {p.name: repr(given[p.name]) for p in parameters if given[p.name] is not p.default}
+        shown = [f"{name}={text if len(text) <= 80 else '...'}" for name, text in texts.items()]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     __str__ = __repr__

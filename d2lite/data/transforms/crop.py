@@ -128,10 +128,10 @@ class RandomCrop_CategoryAreaConstraint(Augmentation):
         return crop
 
     def _is_mixed(self, sem_seg: np.ndarray) -> bool:
-        labels, counts = np.unique(sem_seg, return_counts=True)
         if self.ignored_category is not None:
-            counts = counts[labels != self.ignored_category]
-        return len(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area
+            sem_seg = sem_seg[sem_seg != self.ignored_category]
+        _, counts = np.unique(sem_seg, return_counts=True)
+        return len(counts) > 1 and counts.max() < sem_seg.size * self.single_category_max_area
 
 
 class FixedSizeCrop(Augmentation):

@@ -139,9 +139,7 @@ class ResizeTransform(Transform):
         """Scale (N, 2) coordinates: float ones in place, integers into a new float64 array."""
         if not np.issubdtype(coords.dtype, np.floating):
             coords = coords.astype(np.float64)
-        coords[:, 0] *= self.new_w / self.w
-        coords[:, 1] *= self.new_h / self.h
-        return coords
+        return coords * np.array([self.new_w / self.w, self.new_h / self.h], dtype=coords.dtype)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Resize a map of labels; no label appears that was not there."""
@@ -278,15 +276,16 @@ def Resize_rotated_box(  # noqa: N802 - the reference's name
     """
     if not np.issubdtype(rotated_boxes.dtype, np.floating):
         rotated_boxes = rotated_boxes.astype(np.float64)
-    scale_x, scale_y = transform.new_w / transform.w, transform.new_h / transform.h
-    angle = np.deg2rad(rotated_boxes[:, 4])
-    cos, sin = np.cos(angle), np.sin(angle)
-    rotated_boxes[:, 0] *= scale_x
-    rotated_boxes[:, 1] *= scale_y
-    rotated_boxes[:, 2] *= np.hypot(scale_x * cos, scale_y * sin)
-    rotated_boxes[:, 3] *= np.hypot(scale_x * sin, scale_y * cos)
-    rotated_boxes[:, 4] = np.rad2deg(np.arctan2(scale_x * sin, scale_y * cos))
-    return rotated_boxes
+    scale = [transform.new_w / transform.w, transform.new_h / transform.h]
+    stretch = np.array(scale, dtype=rotated_boxes.dtype)
+    centres, sizes, degrees = np.split(rotated_boxes, [2, 4], axis=1)
+    turn = np.deg2rad(degrees)
+    # Where a width and a height of 1 come to, in x and y.
+    across = stretch * np.hstack([np.cos(turn), np.sin(turn)])
+    along = stretch * np.hstack([np.sin(turn), np.cos(turn)])
+    lengths = np.column_stack([np.hypot(*across.T), np.hypot(*along.T)])
+    angles = np.rad2deg(np.arctan2(*along.T))
+    return np.column_stack([centres * stretch, sizes * lengths, angles])
 
 
 def _rotated_box_by_points(transform: Transform, rotated_boxes: np.ndarray) -> np.ndarray:
