@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from d2lite.utils.errors import ConfigError, InputTypeError
+from d2lite.utils.errors import ConfigError, InputTypeError, UserError
 
 __all__ = ["flatten_results_dict", "print_csv_format", "verify_results"]
 
@@ -42,10 +42,10 @@ def verify_results(cfg: Any, results: Mapping[str, Any]) -> bool:
         results: {task: {metric: value}}.
 
     Returns:
-        Whether all expected values were met (also where none are expected); what was missed is
-        logged as an error.
+        True.
 
     Raises:
+        UserError: if an expected value was not met.
         ConfigError: if an entry has another form.
     """
     misses = []
@@ -61,8 +61,10 @@ def verify_results(cfg: Any, results: Mapping[str, Any]) -> bool:
         if found is None or not abs(found - expected) <= tolerance:
             misses.append(f"{task}/{metric}: {found}, expected {expected} +- {tolerance}")
     if misses:
-        logger.error("Results differ from TEST.EXPECTED_RESULTS:\n  %s", "\n  ".join(misses))
-        return False
+        raise UserError(
+            "The results are not those of TEST.EXPECTED_RESULTS:\n  " + "\n  ".join(misses) + "\n"
+            "Find out what changed, or write the new values there."
+        )
     if cfg.TEST.EXPECTED_RESULTS:
         logger.info("All of TEST.EXPECTED_RESULTS were met.")
     return True
