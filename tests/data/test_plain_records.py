@@ -77,6 +77,17 @@ def test_numbers_arrays_and_masks_of_any_kind_train_and_are_scored(register, cha
     assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
 
 
+@pytest.mark.parametrize("answer", [None, 5, ({} for _ in range(3))])
+def test_function_that_gives_no_list_is_told(answer):
+    """`return` is forgotten more often than one thinks."""
+    DatasetCatalog.register("own_odd", lambda: answer)
+    try:
+        with pytest.raises(TypeError, match=rf"'own_odd' returned {type(answer).__name__}; expect"):
+            get_detection_dataset_dicts("own_odd")
+    finally:
+        DatasetCatalog.remove("own_odd")
+
+
 def test_images_without_ids_are_numbered(register):
     assert load_records(register(without=["image_id"]))[0]["image_id"] == 0
 

@@ -67,6 +67,24 @@ class TestEvalHook:
         trainer.train(0, 4)
         assert seen == [1, 3]
 
+    def test_interrupted_training_may_start_again_and_a_finished_one_is_refused(self):
+        """In a notebook, people press stop and then run train() once more."""
+        seen, errors = [], [KeyboardInterrupt]
+
+        def stop_once(trainer) -> None:
+            if errors:
+                raise errors.pop()
+
+        evaluate = EvalHook(0, lambda: seen.append(trainer.iter))
+        trainer = make_trainer([CallbackHook(after_step=stop_once), evaluate])
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train(0, 2)
+        trainer.train(0, 2)
+        assert seen == [2]
+        with pytest.raises(RuntimeError, match="Make a new trainer for the next one"):
+            trainer.train(0, 2)
+        assert trainer.iter == 0
+
     def test_broken_training_is_not_evaluated(self):
         seen = []
 

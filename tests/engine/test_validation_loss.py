@@ -287,6 +287,13 @@ def test_loss_on_sets_without_annotations_is_refused(toy_cfg, register, tmp_path
         DefaultTrainer(toy_cfg)
 
 
+def test_finished_training_is_not_measured_again(toy_cfg):
+    toy_cfg.TEST.LOSS_PERIOD = 4
+    trainer = train(toy_cfg)
+    with pytest.raises(RuntimeError, match="This training is finished"):
+        trainer.train()
+
+
 def test_negative_period_is_refused(toy_cfg):
     toy_cfg.TEST.LOSS_PERIOD = -1
     with pytest.raises(ConfigError, match=r"TEST\.LOSS_PERIOD=-1"):

@@ -4,14 +4,14 @@ Ids, sizes and classes may be scalars of numpy or text, boxes and masks arrays o
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from d2lite.structures import BoxMode
-from d2lite.utils.errors import DataError, MissingFileError
+from d2lite.utils.errors import DataError, InputTypeError, MissingFileError
 
 from ..catalog import DatasetCatalog
 from ..classes import OrderedLoader
@@ -51,9 +51,16 @@ def plain_records(name: str, records: Sequence[Any]) -> Records:
         The records that needed no change, and copies of the others.
 
     Raises:
+        InputTypeError: if it gave None, or something that has no length.
         DataError: if there are no images, or an entry is not a dataset dict; for an object that
             cannot be understood only where nobody collects faults.
     """
+    if not isinstance(records, Sized):
+        raise InputTypeError(
+            f"The function registered for dataset {name!r} returned {type(records).__name__}; "
+            "expected a list of dicts, one for each image. None: is its `return` missing? A "
+            "generator: put list(...) around it, since the data are read more than once."
+        )
     if not len(records):
         raise DataError(
             f"Dataset {name!r} has no images. Check the file or folder that it is registered with."

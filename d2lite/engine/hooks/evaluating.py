@@ -6,7 +6,7 @@ from typing import Any
 from d2lite.engine.trainer_base import HookBase
 from d2lite.evaluation.testing import flatten_results_dict
 from d2lite.utils import comm
-from d2lite.utils.errors import InputTypeError
+from d2lite.utils.errors import InputTypeError, StateError
 
 from .period import is_last_step, period_ends
 
@@ -38,6 +38,14 @@ class EvalHook(HookBase):
         self._eval_after_train = eval_after_train
         self._evaluated_steps: int | None = None
 
+    def before_train(self) -> None:
+        """Refuse a second training, before its steps are made for nothing."""
+        if self._func is None:
+            raise StateError(
+                "This training is finished, and its EvalHook with it. Make a new trainer for the "
+                "next one; resume_or_load(resume=True) continues with the weights of this one."
+            )
+
     def after_step(self) -> None:
         """Evaluate when the period is over; the last step is left to `after_train`."""
         is_left_to_the_end = self._eval_after_train and is_last_step(self.trainer)
@@ -51,12 +59,13 @@ class EvalHook(HookBase):
         # A run that was stopped early has just evaluated its last weights.
         if self._eval_after_train and is_finished and self._evaluated_steps != self.trainer.iter:
             self._do_eval()
-        # The function usually holds the trainer, and this breaks the circle of references.
-        self._func = None
+        if is_finished:
+            # The function usually holds the trainer, and this breaks the circle of references. A
+            # run that was interrupted may go on: people press stop in a notebook, then train().
+            self._func = None
 
     def _do_eval(self) -> None:
-        if self._func is None:
-            raise RuntimeError("An EvalHook works for one training; make a new one for the next")
+        assert self._func is not None
         results = self._func()
         if results:
             for name, value in _checked_numbers(results).items():

@@ -14,7 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from d2lite.engine.trainer_base import HookBase
 from d2lite.utils import comm
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import DataError, StateError
 from d2lite.utils.events import EventStorage
 from d2lite.utils.keyed_rng import DrawPurpose, draw_key, keyed_draws
 from d2lite.utils.modes import restored_modes
@@ -51,20 +51,26 @@ class ValidationLoss(HookBase):
         self._period = period
         self._measure: Callable[[], Mapping[str, Mapping[str, float]]] | None = measure
 
+    def before_train(self) -> None:
+        """Refuse a second training."""
+        if self._measure is None:
+            raise StateError(
+                "This training is finished, and its ValidationLoss with it. Make a new trainer for "
+                "the next one."
+            )
+
     def after_step(self) -> None:
         """Measure when the period is over, and after the last step."""
         if period_ends(self.trainer, self._period) or is_last_step(self.trainer):
             self._report()
 
     def after_train(self) -> None:
-        """Drop the function, which usually holds the trainer."""
-        self._measure = None
+        """Drop the function, which usually holds the trainer, if the training is finished."""
+        if self.trainer.iter >= self.trainer.max_iter:
+            self._measure = None
 
     def _report(self) -> None:
-        if self._measure is None:
-            raise RuntimeError(
-                "A ValidationLoss works for one training; make a new one for the next"
-            )
+        assert self._measure is not None
         started = time.perf_counter()
         found = self._measure()
         comm.synchronize()
