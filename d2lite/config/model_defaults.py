@@ -373,6 +373,10 @@ MODEL.TIMM_VIT.USE_ACT_CHECKPOINT = False
 MODEL.TIMM_VIT.PYRAMID_NORM = "LN"
 # Pad images to a square of at least this side; 0 pads to a multiple of the stride only.
 MODEL.TIMM_VIT.SQUARE_PAD = 0
+# A convolutional network of timm, such as "resnet18d", whose map of this stride is read in place of
+# patches, for trainings from scratch; "" for none.
+MODEL.TIMM_VIT.STEM = ""
+MODEL.TIMM_VIT.STEM_STRIDE = 8
 
 # build_swin_backbone, build_swin_fpn_backbone; the values make Swin-T.
 MODEL.SWIN = CN()

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, UnknownNameError
 
 from .adapter import adapter_options, make_network, timm_network
 from .backbone import Backbone
@@ -217,6 +217,11 @@ def _without_classifier(create: Callable[..., Any], options: dict[str, object]) 
     try:
         net = create(**{"dynamic_img_size": True, **options})
     except TypeError as err:
+        if "embed_layer" in str(err):
+            raise ConfigError(
+                "This network cannot begin with convolutions (MODEL.TIMM_VIT.STEM); those of "
+                "timm's VisionTransformer can, such as timm_vit:vit_small_patch16_224."
+            ) from err
         # Those that take any size in any case, such as SAM's, do not know the option.
         if "dynamic_img_size" not in str(err):
             raise
@@ -227,10 +232,35 @@ def _without_classifier(create: Callable[..., Any], options: dict[str, object]) 
     return net
 
 
+def _stem(library: Any, node: CfgNode, in_channels: int) -> Callable[..., Any]:
+    """What makes tokens of the map of a convolutional network, for timm's transformers.
+
+    Source: Xiao 2021, arXiv:2106.14881.
+    """
+    name, stride = node.STEM, node.STEM_STRIDE
+    if not library.is_model(name):
+        raise UnknownNameError(f"MODEL.TIMM_VIT.STEM is {name!r}, which timm does not have.")
+    options = {"pretrained": False, "features_only": True, "in_chans": in_channels}
+    facts = library.create_model(name, **options).feature_info
+    numbers = dict(zip(facts.reduction(), facts.out_indices, strict=True))
+    if stride not in numbers:
+        raise ConfigError(
+            f"MODEL.TIMM_VIT.STEM_STRIDE is {stride}; {name} has maps of the strides "
+            f"{list(numbers)}."
+        )
+    net = library.create_model(name, **options, out_indices=(numbers[stride],))
+    return partial(library.layers.HybridEmbed, backbone=net)
+
+
 def _build(cfg: CfgNode, input_shape: ShapeSpec, *, is_pyramid: bool) -> TimmViT:
     node = cfg.MODEL.TIMM_VIT
     library, name = timm_network(cfg, _EXAMPLE)
     options = adapter_options(cfg, "pretrained", "features_only", "num_classes", "in_chans")
+    if node.STEM:
+        stem = _stem(library, node, input_shape.channels)
+        # Positions of any image size are made of those of this one, whose cells are whole.
+        side = 32 * node.STEM_STRIDE
+        options = {"img_size": side, **options, "patch_size": 1, "embed_layer": stem}
     create = partial(
         library.create_model,
         name,

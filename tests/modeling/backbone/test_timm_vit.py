@@ -202,6 +202,32 @@ def test_channels_of_the_image_and_options_reach_the_network():
     assert net(images(1, 5, 28, 28))["last_feat"].shape == (1, 48, 2, 2)
 
 
+@pytest.mark.parametrize(("stem", "stride"), [("resnet18d", 8), ("convnext_atto", 16)])
+def test_a_stem_puts_the_map_of_a_network_in_place_of_patches(stem, stride):
+    options = {"STEM": stem, "STEM_STRIDE": stride}
+    net = backbone("timm_vit:vit_small_patch14_reg4_dinov2", **options)
+    assert net.output_shape()["last_feat"].stride == net.size_divisibility == stride
+    check_shapes(net, 3 * stride, 5 * stride)
+    theirs = timm.create_model(stem, features_only=True, pretrained=False).eval()
+    ours = net.eval().net.patch_embed.backbone
+    # What comes after this map is not made.
+    assert not theirs.load_state_dict(ours.state_dict(), strict=False).unexpected_keys
+    assert len(ours.state_dict()) < len(theirs.state_dict())
+    x = images(1, 3, 64, 96)
+    index = theirs.feature_info.reduction().index(stride)
+    torch.testing.assert_close(ours(x)[0], theirs(x)[index])
+    pyramid = randomised(backbone("timm_vit_fpn:vit_small_patch14_reg4_dinov2", **options))
+    check_gradient_reaches_all(pyramid, 64, 96)
+
+
+def test_a_frozen_stem_keeps_its_weights_and_statistics():
+    net = backbone("timm_vit:vit_small_patch16_224", freeze_at=1, STEM="resnet18d").train()
+    before = copy.deepcopy(net.net.patch_embed.state_dict())
+    net(images(2, 3, 32, 32))["last_feat"].sum().backward()
+    assert all(p.grad is None for p in net.net.patch_embed.parameters())
+    torch.testing.assert_close(net.net.patch_embed.state_dict(), before, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("name", "keys", "error", "message"),
     [
@@ -213,6 +239,15 @@ def test_channels_of_the_image_and_options_reach_the_network():
         ("timm_vit:samvit_base_patch16", {"WINDOW_SIZE": 7}, ConfigError, "windows of its own"),
         ("timm_vit:vit_small_patch14_dinov2", {"freeze_at": 4}, ConfigError, "has 2 blocks"),
         ("timm_vit_fpn:vit_small_patch14_dinov2", {"OUT": ["res4"]}, ConfigError, "has the maps"),
+        ("timm_vit:vit_small_patch16_224", {"STEM": "resnet18x"}, UnknownNameError, "'resnet18x'"),
+        (
+            *("timm_vit:vit_small_patch16_224", {"STEM": "resnet18d", "STEM_STRIDE": 6}),
+            *(ConfigError, r"STEM_STRIDE is 6; .* strides \[2, 4, 8, 16, 32\]"),
+        ),
+        (
+            *("timm_vit:vit_small_patch16_dinov3", {"STEM": "resnet18d"}),
+            *(ConfigError, "cannot begin with convolutions"),
+        ),
     ],
 )
 def test_wrong_choices_are_refused(name, keys, error, message):
