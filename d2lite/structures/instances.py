@@ -123,7 +123,8 @@ class Instances:
             lambda value: value.to(*args, **kwargs) if hasattr(value, "to") else value
         )
 
-    def _with_each(self, change: Callable[[Any], Any]) -> "Instances":
+    # Not Callable[[Any], Any]: TorchScript reads the annotations and fails at the list.
+    def _with_each(self, change: Callable[..., Any]) -> "Instances":
         changed = {name: change(value) for name, value in self._fields.items()}
         return Instances(self._image_size, **changed)
 

@@ -130,7 +130,8 @@ def test_flip_probability_zero_and_one_are_never_and_always():
     [
         (lambda: T.RandomFlip(horizontal=True, vertical=True), "both directions"),
         (lambda: T.RandomFlip(horizontal=False), "no direction"),
-        (lambda: T.ResizeShortestEdge((1, 2, 3)), "two numbers"),
+        (lambda: T.ResizeShortestEdge((1, 2, 3)), "two ascending numbers"),
+        (lambda: T.ResizeShortestEdge((64, 32)), "two ascending numbers"),
         (lambda: T.ResizeShortestEdge((), sample_style="choice"), "MIN_SIZE_TRAIN"),
         (lambda: T.ResizeShortestEdge(3, sample_style="any"), "'range' or 'choice'"),
         (lambda: T.RandomCrop("square", (1, 1)), "absolute_range"),

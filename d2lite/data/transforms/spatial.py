@@ -138,9 +138,11 @@ class ResizeShortestEdge(Augmentation):
         _check_sample_style(sample_style)
         if isinstance(short_edge_length, int):
             short_edge_length = (short_edge_length, short_edge_length)
-        if sample_style == "range" and len(short_edge_length) != 2:
+        is_range = len(short_edge_length) == 2 and short_edge_length[0] <= short_edge_length[1]
+        if sample_style == "range" and not is_range:
             raise ConfigError(
-                f"A range of short side lengths needs two numbers, found {short_edge_length} "
+                "A range of short side lengths needs two ascending numbers, found "
+                f"{short_edge_length} "
                 "(INPUT.MIN_SIZE_TRAIN with MIN_SIZE_TRAIN_SAMPLING 'range')."
             )
         if len(short_edge_length) == 0:

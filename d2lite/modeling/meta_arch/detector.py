@@ -18,6 +18,7 @@ from d2lite.utils.process_means import num_sharing, padded_alike
 
 from ..backbone import Backbone, build_backbone
 from ..postprocessing import detector_postprocess, whole_side
+from .checked_inputs import image_of
 
 Batch = Sequence[dict[str, Any]]
 
@@ -153,18 +154,11 @@ class Detector(nn.Module):
             (N, C, H, W) float32, with zeros (the mean colour) right of and below each image.
 
         Raises:
-            DataError: if an image has another number of channels than the model.
+            DataError: if an element has no image, or one of another number of channels.
         """
         images = []
         for item in batched_inputs:
-            image = item["image"]
-            if image.dim() != 3 or len(image) != len(self.pixel_mean):
-                raise DataError(
-                    f"An image of shape {tuple(image.shape)} ({item.get('file_name', 'no name')}) "
-                    f"for a model of {len(self.pixel_mean)} channels; expected "
-                    f"({len(self.pixel_mean)}, height, width). MODEL.PIXEL_MEAN and PIXEL_STD need "
-                    "one number for each channel of INPUT.FORMAT."
-                )
+            image = image_of(item, len(self.pixel_mean))
             # Moving uint8 takes a quarter of the time of float32. YUV comes as float64.
             image = image.float() if image.dtype == torch.float64 else image
             image = self._move_to_current_device(image)

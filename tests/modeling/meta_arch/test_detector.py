@@ -65,6 +65,22 @@ def test_images_are_normalised_and_padded_with_the_mean():
     assert not images.tensor[0, :, :, 6:].any()
 
 
+@pytest.mark.parametrize(
+    ("batch", "found"),
+    [
+        (torch.zeros(1, 3, 8, 8), "is Tensor"),
+        ([torch.zeros(3, 8, 8)], "is Tensor"),
+        ({"image": torch.zeros(3, 8, 8)}, "is str"),
+        ([{"image": [1]}], "a dict whose 'image' is list"),
+        ([{"file_name": "a.jpg"}], "a dict whose 'image' is NoneType"),
+    ],
+)
+def test_what_is_no_batch_is_told_with_its_form(batch, found):
+    """Models of torchvision and timm take one tensor."""
+    with pytest.raises(DataError, match=rf"{found}\. A model takes a list with a dict for each"):
+        Draws().preprocess_image(batch)
+
+
 def test_layout_in_memory_changes_no_value():
     images = [{"image": torch.randint(0, 255, (3, 12, 10), dtype=torch.uint8)}]
     plain = Draws().preprocess_image(images).tensor
