@@ -4,13 +4,16 @@ M ground-truth boxes, N predictions.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.memory import retry_if_cuda_oom
 
-__all__ = ["Matcher"]
+__all__ = ["Matcher", "match_anchors"]
 
 
 class Matcher:
@@ -82,3 +85,24 @@ class Matcher:
             return
         best_M1 = match_quality_matrix.amax(dim=1, keepdim=True)
         match_labels.masked_fill_((match_quality_matrix == best_M1).any(dim=0), 1)
+
+
+def match_anchors(
+    matcher: Matcher, overlap: Callable[[Any, Any], Tensor], objects: Any, anchors: Any
+) -> tuple[Tensor, Tensor]:
+    """Match anchors with the objects of an image, where need be on the CPU.
+
+    The overlaps, which with many objects are the largest tensor of a step, end with this call.
+
+    Args:
+        matcher: what decides.
+        overlap: gives the (M, N) overlaps of objects and anchors.
+        objects: M boxes, of any class that `overlap` takes.
+        anchors: N boxes.
+
+    Returns:
+        What the matcher returns, on the device of the objects.
+    """
+    quality = retry_if_cuda_oom(overlap)(objects, anchors)
+    matched, labels = retry_if_cuda_oom(matcher)(quality)
+    return matched.to(objects.device), labels.to(objects.device)

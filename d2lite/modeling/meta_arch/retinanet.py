@@ -13,14 +13,13 @@ from d2lite.config import CfgNode, configurable
 from d2lite.layers import HarmonizedBoxLoss, HarmonizedClassLoss, SoftNMS
 from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.memory import retry_if_cuda_oom
 
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone
 from ..backbone.backbone import check_maps
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
 from ..dense_predictions import permute_to_N_HWA_K
-from ..matcher import Matcher
+from ..matcher import Matcher, match_anchors
 from .build import META_ARCH_REGISTRY
 from .dense_detector import DenseDetector
 from .retinanet_head import RetinaNetHead
@@ -231,22 +230,17 @@ class RetinaNet(DenseDetector):
             float, the box (arbitrary for background).
         """
         everything = Boxes.cat(anchors)
-        labels_per_image, boxes_per_image = [], []
-        for gt in gt_instances:
-            quality = retry_if_cuda_oom(pairwise_iou)(gt.gt_boxes, everything)
-            matched, labels = self.anchor_matcher(quality)
-            matched, labels = matched.to(self.device), labels.to(self.device)
-            del quality
-            if len(gt):
-                classes = gt.gt_classes[matched]
-                classes = classes.masked_fill(labels == 0, self.num_classes)
-                boxes = gt.gt_boxes.tensor[matched]
-            else:
-                classes = torch.full_like(matched, self.num_classes)
-                boxes = everything.tensor
-            labels_per_image.append(classes.masked_fill(labels == -1, -1))
-            boxes_per_image.append(boxes)
-        return labels_per_image, boxes_per_image
+        of_images = [self._label_image(everything, gt) for gt in gt_instances]
+        return [labels for labels, _ in of_images], [boxes for _, boxes in of_images]
+
+    def _label_image(self, anchors: Boxes, gt: Instances) -> tuple[Tensor, Tensor]:
+        matched, labels = match_anchors(self.anchor_matcher, pairwise_iou, gt.gt_boxes, anchors)
+        is_ignored = labels == -1
+        if len(gt) == 0:
+            background = torch.full_like(matched, self.num_classes)
+            return background.masked_fill(is_ignored, -1), anchors.tensor
+        classes = gt.gt_classes[matched].masked_fill(labels == 0, self.num_classes)
+        return classes.masked_fill(is_ignored, -1), gt.gt_boxes.tensor[matched]
 
     def _scores_and_deltas(
         self, predictions: Sequence[list[Tensor]]

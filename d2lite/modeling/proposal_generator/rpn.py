@@ -17,14 +17,13 @@ from d2lite.structures import Boxes, ImageList, Instances, pairwise_iou
 from d2lite.utils.errors import ArgumentError
 from d2lite.utils.events import log_scalars
 from d2lite.utils.keyed_rng import DrawPurpose, image_generator
-from d2lite.utils.memory import retry_if_cuda_oom
 
 from ..anchor_generator import build_anchor_generator
 from ..backbone.backbone import check_maps
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
 from ..dense_predictions import permute_to_N_HWA_K
 from ..loss_weights import weighted, weights_by_name
-from ..matcher import Matcher
+from ..matcher import Matcher, match_anchors
 from ..padded import propose_padded, top_padded
 from ..sampling import subsample_labels
 from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_rpn_head
@@ -194,24 +193,20 @@ class RPN(nn.Module):
             (R, D) float, the box it should give (arbitrary where it is not foreground).
         """
         everything = type(anchors[0]).cat(anchors)
-        labels_per_image, boxes_per_image = [], []
-        for i, gt in enumerate(gt_instances):
-            quality = retry_if_cuda_oom(self._match_quality)(gt.gt_boxes, everything)
-            matched, labels = retry_if_cuda_oom(self.anchor_matcher)(quality)
-            # With many objects this is the largest tensor of the step.
-            del quality
-            labels = labels.to(gt.gt_boxes.device)
-            if self.anchor_boundary_thresh >= 0:
-                inside = everything.inside_box(gt.image_size, self.anchor_boundary_thresh)
-                labels = labels.masked_fill(~inside, -1)
-            self._image = i
-            labels_per_image.append(self._subsample_labels(labels))
-            truth = gt.gt_boxes.tensor
-            boxes_per_image.append(
-                truth[matched.to(truth.device)] if len(truth) else everything.tensor
-            )
+        of_images = [self._label_image(everything, *image) for image in enumerate(gt_instances)]
+        return [labels for labels, _ in of_images], [boxes for _, boxes in of_images]
+
+    def _label_image(self, anchors: Boxes, number: int, gt: Instances) -> tuple[Tensor, Tensor]:
+        matched, labels = match_anchors(
+            self.anchor_matcher, self._match_quality, gt.gt_boxes, anchors
+        )
+        if self.anchor_boundary_thresh >= 0:
+            inside = anchors.inside_box(gt.image_size, self.anchor_boundary_thresh)
+            labels = labels.masked_fill(~inside, -1)
+        self._image = number
+        drawn = self._subsample_labels(labels)
         self._image = None
-        return labels_per_image, boxes_per_image
+        return drawn, gt.gt_boxes.tensor[matched] if len(gt.gt_boxes) else anchors.tensor
 
     def _match_quality(self, gt_boxes: Boxes, anchors: Boxes) -> Tensor:
         """(M, R) float."""
