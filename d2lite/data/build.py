@@ -100,37 +100,7 @@ def _train_loader_from_config(
     if not 0 <= max_bad_share <= 1:
         raise ConfigError(f"DATALOADER.MAX_BAD_SHARE is {max_bad_share}; it is a share, 0 to 1.")
     if dataset is None:
-        if not len(cfg.DATASETS.TRAIN):
-            raise ConfigError(
-                "DATASETS.TRAIN is empty, so there is nothing to train on. Name a registered set, "
-                "for instance DATASETS.TRAIN \"('shapes_train',)\"."
-            )
-        keypoints = cfg.MODEL.KEYPOINT_ON
-        dataset = get_detection_dataset_dicts(
-            cfg.DATASETS.TRAIN,
-            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-            min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if keypoints else 0,
-            proposal_files=_proposal_files(cfg, cfg.DATASETS.PROPOSAL_FILES_TRAIN),
-            max_bad_share=max_bad_share,
-            repeats=cfg.DATASETS.TRAIN_REPEATS,
-            # Mappers of people's own may find masks and images by other means.
-            mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON and mapper is None else None,
-        )
-        has_usual_mapper = mapper is None or isinstance(mapper, DatasetMapper)
-        if keypoints and has_usual_mapper and isinstance(dataset, list):
-            count = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
-            check_keypoints(dataset, cfg.DATASETS.TRAIN, count)
-        # Others may find images by other means.
-        if mapper is None and isinstance(dataset, list):
-            check_is_annotated(dataset, cfg.DATASETS.TRAIN)
-            check_image_files(dataset, max_bad_share)
-            check_grey_levels(dataset, cfg.INPUT.FORMAT)
-            if cfg.MODEL.META_ARCHITECTURE in _LEARN_MAPS:
-                head = cfg.MODEL.SEM_SEG_HEAD
-                # A number that does not fit the classes is reported later, with their names.
-                known = [MetadataCatalog.get(n).get("stuff_classes") for n in cfg.DATASETS.TRAIN]
-                count = len(known[0]) if known and known[0] else head.NUM_CLASSES
-                check_class_maps(dataset, count, head.IGNORE_VALUE)
+        dataset = _training_records(cfg, mapper)
     return {
         "dataset": dataset,
         "sampler": training_sampler(cfg, dataset) if sampler is None else sampler,
@@ -146,12 +116,44 @@ def _train_loader_from_config(
     }
 
 
+def _training_records(cfg: CfgNode, mapper: Mapper | None) -> Any:
+    """What `DATASETS.TRAIN` names, checked for what the model learns from it."""
+    names, keypoints = cfg.DATASETS.TRAIN, cfg.MODEL.KEYPOINT_ON
+    if not len(names):
+        raise ConfigError(
+            "DATASETS.TRAIN is empty, so there is nothing to train on. Name a registered set, "
+            "for instance DATASETS.TRAIN \"('shapes_train',)\"."
+        )
+    dataset = get_detection_dataset_dicts(
+        names,
+        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+        min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if keypoints else 0,
+        proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
+        max_bad_share=cfg.DATALOADER.MAX_BAD_SHARE,
+        repeats=cfg.DATASETS.TRAIN_REPEATS,
+        # Mappers of people's own may find masks and images by other means.
+        mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON and mapper is None else None,
+    )
+    if not isinstance(dataset, list):
+        return dataset
+    if keypoints and (mapper is None or isinstance(mapper, DatasetMapper)):
+        check_keypoints(dataset, names, cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS)
+    if mapper is None:
+        check_is_annotated(dataset, names)
+        check_image_files(dataset, cfg.DATALOADER.MAX_BAD_SHARE)
+        check_grey_levels(dataset, cfg.INPUT.FORMAT)
+        if cfg.MODEL.META_ARCHITECTURE in _LEARN_MAPS:
+            head = cfg.MODEL.SEM_SEG_HEAD
+            # A number that does not fit the classes is reported later, with their names.
+            known = [MetadataCatalog.get(name).get("stuff_classes") for name in names]
+            check_class_maps(
+                dataset, len(known[0]) if known[0] else head.NUM_CLASSES, head.IGNORE_VALUE
+            )
+    return dataset
+
+
 def _is_on_cuda(cfg: CfgNode) -> bool:
     return str(cfg.MODEL.DEVICE).startswith("cuda") and torch.cuda.is_available()
-
-
-def _proposal_files(cfg: CfgNode, files: Sequence[str]) -> Sequence[str] | None:
-    return files if cfg.MODEL.LOAD_PROPOSALS else None
 
 
 @configurable(from_config=_train_loader_from_config)  # type: ignore[untyped-decorator]
