@@ -1,7 +1,8 @@
 """ConvFCHead: a few numbers about each box from its features, such as a coarse mask."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from d2lite.layers import Conv2d, ShapeSpec
 from d2lite.modeling.weight_init import msra_fill, normal_fill, xavier_fill
 
 # What weights of the first release are called -> now.
-_OLD_NAME = "coarse_mask_fc"
+_NAMES = {"coarse_mask_fc": "fc"}
 
 
 class ConvFCHead(nn.Module):
@@ -58,7 +59,7 @@ class ConvFCHead(nn.Module):
         msra_fill(self.reduce_spatial_dim_conv)
         for name in self.fc_names:
             xavier_fill(getattr(self, name))
-        self.register_load_state_dict_pre_hook(_rename_old_weights_)
+        self.register_load_state_dict_pre_hook(partial(rename_old_weights_, _NAMES))
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -87,9 +88,17 @@ CoarseMaskHead = ConvFCHead
 """The name that the head had in the first release."""
 
 
-def _rename_old_weights_(
-    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any
+def rename_old_weights_(
+    names: Mapping[str, str], module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any
 ) -> None:
-    """Give weights of the first release today's names, in place."""
-    for key in [key for key in state_dict if key.startswith(prefix + _OLD_NAME)]:
-        state_dict[prefix + "fc" + key[len(prefix + _OLD_NAME) :]] = state_dict.pop(key)
+    """Give weights of the first release today's names, in place.
+
+    Args:
+        names: what names below `prefix` begin with -> what takes its place.
+        module: that is loaded.
+        state_dict: changed.
+        prefix: of the module's own names.
+    """
+    for old, new in names.items():
+        for key in [key for key in state_dict if key.startswith(prefix + old)]:
+            state_dict[prefix + new + key[len(prefix + old) :]] = state_dict.pop(key)

@@ -128,21 +128,20 @@ class PointRendMaskHead(nn.Module):
         Returns:
             In training `loss_mask` and `loss_mask_point`; else the instances, with pred_masks.
         """
-        if not self.training:
-            boxes = [found.pred_boxes for found in instances]
-            coarse = self._represent(self._roi_pooler(features, boxes))
-            if self.point_head is not None:
-                return self._subdivision_inference(features, coarse, instances)
-            mask_rcnn_inference(coarse, instances)
-            return instances
-        boxes = [found.proposal_boxes for found in instances]
+        name = "proposal_boxes" if self.training else "pred_boxes"
+        boxes = [found.get(name) for found in instances]
         coarse = self._represent(self._roi_pooler(features, boxes))
-        losses = {"loss_mask": mask_rcnn_loss(coarse, instances)}
+        if self.training:
+            losses = {"loss_mask": mask_rcnn_loss(coarse, instances)}
+            if self.point_head is not None:
+                points, labels = self._sample_train_points(coarse, instances)
+                logits = self._get_point_logits(features, boxes, points, coarse)
+                losses["loss_mask_point"] = roi_mask_point_loss(logits, instances, labels)
+            return losses
         if self.point_head is not None:
-            points, labels = self._sample_train_points(coarse, instances)
-            logits = self._get_point_logits(features, boxes, points, coarse)
-            losses["loss_mask_point"] = roi_mask_point_loss(logits, instances, labels)
-        return losses
+            return self._subdivision_inference(features, coarse, instances)
+        mask_rcnn_inference(coarse, instances)
+        return instances
 
     def predict_regions(
         self, features: Features, rois: Tensor, classes: Tensor

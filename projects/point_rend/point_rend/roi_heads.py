@@ -1,10 +1,11 @@
 """PointRendROIHeads: StandardROIHeads that read weights of PointRend's first release."""
 
+from functools import partial
 from typing import Any
 
-from torch import nn
-
 from d2lite.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
+
+from .coarse_head import rename_old_weights_
 
 # What parts of the mask head are called in the first release -> now.
 _NAMES = {
@@ -19,13 +20,4 @@ class PointRendROIHeads(StandardROIHeads):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register_load_state_dict_pre_hook(_rename_old_weights_)
-
-
-def _rename_old_weights_(
-    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any
-) -> None:
-    """Give weights of the first release today's names, in place."""
-    for old, new in _NAMES.items():
-        for key in [key for key in state_dict if key.startswith(prefix + old)]:
-            state_dict[prefix + new + key[len(prefix + old) :]] = state_dict.pop(key)
+        self.register_load_state_dict_pre_hook(partial(rename_old_weights_, _NAMES))
