@@ -45,6 +45,49 @@ def test_labels_of_yolo(folder, files, split):
     assert objects(f"auto:{folder(files)}{split}") == YOLO_BOX
 
 
+KITTI_LINE = "cat 0 0 0 {} 6 28 14 0 0 0 0 0 0 0\n"
+VOC_TEXT = (
+    "<annotation><object><name>cat</name><bndbox><xmin>{}</xmin><ymin>7</ymin>"
+    "<xmax>28</xmax><ymax>14</ymax></bndbox></object></annotation>"
+)
+
+
+@pytest.mark.parametrize(("labels", "images", "text"), [
+    ("label_2/{}.txt", "image_2/{}.jpg", KITTI_LINE),
+    ("Annotations/{}.xml", "JPEGImages/{}.png", VOC_TEXT),
+    ("Annotations/train/{}.xml", "Images/train/{}.jpg", VOC_TEXT),
+])  # fmt: skip
+def test_labels_in_folders_below_belong_to_the_images_there(folder, labels, images, text):
+    names = ("a", "x/b", "y/b")
+    files = {images.format(name): None for name in names}
+    for number, name in enumerate(names):
+        files[labels.format(name)] = text.format(12 + number)
+    home = folder(files)
+    found = {
+        record["file_name"]: record["annotations"][0]["bbox"][0]
+        for record in DatasetCatalog.get(f"auto:{home}")
+    }
+    shift = 0 if text == KITTI_LINE else 1  # VOC counts from 1
+    wanted = {str(home / images.format(n)): 12 + i - shift for i, n in enumerate(names)}
+    assert found == wanted
+
+
+def test_wider_face_of_datumaro_with_marks_before_the_class(folder):
+    text = "0--P/a.jpg\n1\n12 6 16 8 - - - False - - cat\n"
+    files = {"WIDER_train/images/0--P/a.jpg": None}
+    home = folder({**files, "wider_face_split/wider_face_train_bbx_gt.txt": text})
+    assert objects(f"auto:{home}") == YOLO_BOX
+
+
+def test_empty_folders_of_maps_are_not_taken_for_masks(folder):
+    """Datumaro makes them for boxes, too."""
+    home = folder({"JPEGImages/a.jpg": None, "ImageSets/Main/train.txt": "a\n"})
+    for name in ("Annotations", "SegmentationObject", "SegmentationClass"):
+        (home / name).mkdir()
+    with pytest.raises(DataError, match=r"No annotation of .* has an object"):
+        DatasetCatalog.get(f"auto:{home}")
+
+
 def test_lists_of_classes_that_differ_between_splits_are_refused(folder):
     """The same number would mean two classes."""
     files = {f"{split}/a.jpg": None for split in ("train", "valid")}

@@ -193,7 +193,7 @@ def _image_of(root: ElementTree.Element, file: VocFile, finder: ImageFinder | No
     """The path of the image; the likely one where none is found."""
     if finder is None or os.path.isfile(file.image):
         return file.image
-    own = file.image_id if isinstance(file.image_id, str) else file.path.stem
+    own = file.image_id if isinstance(file.image_id, str) else file.image.removesuffix(".jpg")
     names = (own, root.findtext("filename"), root.findtext("path"))
     found = (finder.find(name.strip()) for name in names if name and name.strip())
     return next((str(image) for image in found if image is not None), file.image)

@@ -30,7 +30,7 @@ _VOC_IMAGES = ("JPEGImages", "images", "Images")
 
 def segmentation_splits(root: Path) -> list[str]:
     """The lists in ImageSets/Segmentation of a folder with maps of objects; [""] without any."""
-    if not (root / "SegmentationObject").is_dir():
+    if next((root / "SegmentationObject").rglob("*.*"), None) is None:
         return []
     return sorted(p.stem for p in (root / "ImageSets/Segmentation").glob("*.txt")) or [""]
 

@@ -10,7 +10,7 @@ from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, EntrySource, Shape
-from .file_kinds import visible
+from .file_kinds import visible, visible_below
 from .source import find_path, no_such_path
 
 _IMAGE_FOLDERS = ("images", "image_2", "img", "JPEGImages")
@@ -97,7 +97,9 @@ class _TextSource(EntrySource):
         if found is None:
             places = [root / name for name in LABEL_FOLDERS[self.kind]]
             raise no_such_path(f"A folder of {self.layout} labels below {inside}", places)
-        self._labels = found
+        # Other folders below that of the images are no labels.
+        is_deep = found != root
+        self._files = visible_below(found, ".txt") if is_deep else list(visible(found, "*.txt"))
         # KITTI has maps of classes under the same names in other folders.
         images = [root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()]
         super().__init__(found, images or [found, root])
@@ -105,8 +107,8 @@ class _TextSource(EntrySource):
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """One image a label file, by name."""
         entries = []
-        for file in visible(self._labels, "*.txt"):
-            entry = Entry(file.stem)
+        for file in self._files:
+            entry = Entry(file.relative_to(self.file).with_suffix("").as_posix())
             for number, line in enumerate(_lines(file), start=1):
                 words = _words(line)
                 if not words or ":" in words[0]:
@@ -252,11 +254,12 @@ class WiderFaceSource(EntrySource):
 def _face(line: str, where: str) -> list[Shape]:
     """The box of "x y w h blur expression illumination invalid ..."; none where it is invalid.
 
-    Datumaro writes the name of a class after the size.
+    Datumaro writes the name of a class after the size, or behind marks such as "- False".
     """
     words = line.split()
     x, y, w, h = (float(word) for word in words[:4])
-    label = [word for word in words[4:] if not _is_number(word)]
+    marks = ("-", "True", "False")
+    label = [word for word in words[4:] if not _is_number(word) and word not in marks]
     facts = [float(word) for word in words[4:] if _is_number(word)]
     is_invalid = len(facts) > 3 and facts[3] == 1
     shape = Shape(" ".join(label) or _FACE, [x, y, x + w, y + h], where=where)

@@ -14,7 +14,8 @@ from d2lite.data.datasets.pascal_voc import (
 from d2lite.data.datasets.voc_xml import voc_labels
 from d2lite.utils.errors import ConfigError, DataError
 
-from .file_kinds import visible, xml_kind
+from .file_kinds import visible, visible_below, xml_kind
+from .object_maps import segmentation_splits
 from .pixel_maps import read_labelmap
 from .source import find_path, no_such_path
 from .splits import SAME_SPLIT
@@ -43,7 +44,8 @@ def unlisted_voc(root: Path) -> dict[str, list[Path]]:
         return {}
     homes = [p for p in visible(root) if p.is_dir() and p.name.lower() in _FOLDERS]
     for home in (*homes, root):
-        if found := _annotation_files(home):
+        # Other sets may be below a folder that has the images as well.
+        if found := _annotation_files(home, is_deep=home != root):
             return {"": found}
     for home in (*homes, root):
         below = [p for p in visible(home) if p.is_dir()]
@@ -58,10 +60,12 @@ def _files_inside(folder: Path) -> list[Path]:
     return next((files for home in homes if (files := _annotation_files(home))), [])
 
 
-def _annotation_files(folder: Path) -> list[Path]:
-    """The XML files of a folder, if one of the first is VOC's."""
+def _annotation_files(folder: Path, *, is_deep: bool = True) -> list[Path]:
+    """The XML files of a folder, if one of the first is VOC's, and perhaps those below it."""
     files = [p for p in visible(folder) if p.suffix.lower() == ".xml" and p.is_file()]
-    return files if any(xml_kind(path) == "voc" for path in files[:_NUM_PEEKS]) else []
+    if not any(xml_kind(path) == "voc" for path in files[:_NUM_PEEKS]):
+        return []
+    return visible_below(folder, ".xml") if is_deep else files
 
 
 def _listed_classes(root: Path) -> list[str]:
@@ -148,7 +152,7 @@ class VocSource:
             ids = {i for split in voc_splits(self._root) for i in voc_split_ids(self._root, split)}
             # The test images of some years have no annotations.
             files = [path for i in sorted(ids) if (path := folder / f"{i}.xml").is_file()]
-        if not files and (self._root / "SegmentationObject").is_dir():
+        if not files and segmentation_splits(self._root):
             raise DataError(
                 f"{self._root} has no .xml file in Annotations; masks in SegmentationObject are "
                 f"read by masks:{self._root}."
@@ -173,7 +177,7 @@ class VocSource:
         if not self._unlisted:
             return load_voc_instances(str(self._root), self._split, self.classes())
         paths = self._unlisted[self._split]
-        home = paths[0].parent
+        home = min((path.parent for path in paths), key=lambda place: len(place.parts))
         base = home.parent if home.name.lower() == "annotations" else home
         below = [base / name for name in _IMAGE_FOLDERS]
         # Images/train beside Annotations/train, as Datumaro writes LabelMe's of MIT.
@@ -182,7 +186,7 @@ class VocSource:
         # Named where it belongs in this layout if it is not there.
         likely = below[0] if base != home else home
         files = [
-            VocFile(number, path, str(likely / f"{path.stem}.jpg"))
+            VocFile(number, path, str(likely / path.relative_to(home).with_suffix(".jpg")))
             for number, path in enumerate(paths, start=1)
         ]
         return read_voc_files(files, self.classes(), str(home), finder)
