@@ -159,3 +159,16 @@ def test_pictures_show_the_truth_as_a_rotated_model_learns_it():
     assert shown["bbox_mode"] == BoxMode.XYWHA_ABS
     found = Instances((9, 9), pred_boxes=Boxes(torch.zeros(0, 4)))
     assert _comparable(record, found)["annotations"][0]["bbox"] == [0, 0, 8, 8]
+
+
+def test_resizing_changes_float_arrays_in_place_and_copies_integers():
+    resize = T.ResizeTransform(10, 20, 5, 40)
+    for change, row in (
+        (resize.apply_coords, [4.0, 6.0]),
+        (resize.apply_rotated_box, [4.0, 6.0, 2.0, 3.0, 0.0]),
+    ):
+        floats = np.array([row], dtype=np.float32)
+        assert change(floats) is floats
+        integers = np.array([row], dtype=np.int64)
+        np.testing.assert_allclose(change(integers), floats, rtol=1e-6)
+        np.testing.assert_array_equal(integers, [row])

@@ -139,7 +139,8 @@ class ResizeTransform(Transform):
         """Scale (N, 2) coordinates: float ones in place, integers into a new float64 array."""
         if not np.issubdtype(coords.dtype, np.floating):
             coords = coords.astype(np.float64)
-        return coords * np.array([self.new_w / self.w, self.new_h / self.h], dtype=coords.dtype)
+        coords *= np.array([self.new_w / self.w, self.new_h / self.h], dtype=coords.dtype)
+        return coords
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Resize a map of labels; no label appears that was not there."""
@@ -285,7 +286,8 @@ def Resize_rotated_box(  # noqa: N802 - the reference's name
     along = stretch * np.hstack([np.sin(turn), np.cos(turn)])
     lengths = np.column_stack([np.hypot(*across.T), np.hypot(*along.T)])
     angles = np.rad2deg(np.arctan2(*along.T))
-    return np.column_stack([centres * stretch, sizes * lengths, angles])
+    rotated_boxes[:] = np.column_stack([centres * stretch, sizes * lengths, angles])
+    return rotated_boxes
 
 
 def _rotated_box_by_points(transform: Transform, rotated_boxes: np.ndarray) -> np.ndarray:
