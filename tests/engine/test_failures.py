@@ -104,6 +104,18 @@ class TestFullDisk:
         with pytest.raises(OutputError, match=r"Cannot write .*model_final\.pth"):
             run(cfg, at={5: lambda: limit_files(4000)})
 
+    def test_a_finished_training_is_kept_where_its_folder_has_no_room(self, cfg, monkeypatch):
+        out = Path(cfg.OUTPUT_DIR)
+        other = out.with_name("temporary")
+        other.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(other))
+        (out / "model_final.pth").mkdir(parents=True)
+        with pytest.raises(OutputError, match=r"The trained model is in .*temporary/") as caught:
+            run(cfg)
+        (saved,) = other.glob("*/model_final.pth")
+        assert f"--resume {saved} goes on from it" in str(caught.value)
+        assert torch.load(saved, weights_only=True)["trainer"]["iteration"] == 5
+
     def test_metrics_wait_for_space(self, cfg, caplog):
         cfg.SOLVER.MAX_ITER = 60
         cfg.SOLVER.CHECKPOINT_PERIOD = 100

@@ -1,7 +1,10 @@
 """Hooks that save: PeriodicCheckpointer at a period, BestCheckpointer at the best metric."""
 
+import copy
 import logging
 import math
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from d2lite.checkpoint import Checkpointer
@@ -88,14 +91,32 @@ class PeriodicCheckpointer(PeriodicSaver, HookBase):
         """Save the final weights if another hook ended the run early, or if saving them failed.
 
         Raises:
-            OutputError: if the final weights cannot be saved.
+            OutputError: if the final weights cannot be saved there. The text names the file in the
+                folder of temporary files that has them, if there is room.
         """
         trainer = self.trainer
         is_finished = trainer.iter >= trainer.max_iter
         is_ended_early = self.max_iter is not None and trainer.max_iter < self.max_iter
         if is_finished and (is_ended_early or self._is_final_missing):
             self.stops_run = True
-            self.save(f"{self.file_prefix}_final", iteration=trainer.max_iter - 1)
+            try:
+                self.save(f"{self.file_prefix}_final", iteration=trainer.max_iter - 1)
+            except OutputError as error:
+                raise self._saved_elsewhere(error) from error
+
+    def _saved_elsewhere(self, error: OutputError) -> OutputError:
+        """The error, with the place where the weights are instead, so that no training is lost."""
+        other, name = copy.copy(self.checkpointer), f"{self.file_prefix}_final"
+        try:
+            other.save_dir = tempfile.mkdtemp(prefix="d2lite_")
+            other.save(name, iteration=self.trainer.max_iter - 1)
+        except (OSError, OutputError):
+            return error
+        path = Path(other.save_dir) / f"{name}.pth"
+        return OutputError(
+            f"{error} The trained model is in {path} instead: move it before that folder of "
+            f"temporary files is emptied; --resume {path} goes on from it."
+        )
 
 
 class BestCheckpointer(MetricHook):
