@@ -13,7 +13,8 @@ from PIL import Image
 from d2lite.data import DatasetCatalog
 from d2lite.data.datasets.by_string.auto_layout import recognise
 from d2lite.data.datasets.by_string.createml import CreateMLSource
-from d2lite.data.datasets.by_string.csv_table import CsvSource, table_columns
+from d2lite.data.datasets.by_string.csv_columns import table_columns
+from d2lite.data.datasets.by_string.csv_table import CsvSource
 from d2lite.data.datasets.by_string.cvat import CvatSource
 from d2lite.data.datasets.by_string.datumaro import DatumaroSource
 from d2lite.data.datasets.by_string.label_studio import LabelStudioSource, brush_mask

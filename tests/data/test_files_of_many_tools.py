@@ -217,6 +217,9 @@ def test_label_studio_without_objects_says_why(home, task, why):
      "predictions in the form of COCO's results"),
     ({"annotation.odgt": '{"ID": "a", "gtboxes": [{"fbox": [1, 2, 3, 4]}]}'}, "CrowdHuman"),
     ({"x.jsonl": '{"imageGcsUri": "gs://b/a.jpg"}'}, "Google Vertex AI"),
+    ({"x.json": '{"videos": [{"file_names": ["a.jpg"]}], "annotations": []}'}, "YouTube-VIS"),
+    ({"labels/a.txt": "dog 2.0 2.0 12.0 10.0\n"}, "has a class and the numbers of a box"),
+    ({"x.csv": "image,x1,y1,w,h,label\na.jpg,2,2,6,6,cat\n"}, "columns of the .csv file"),
     ({"labels.json": '{"classes": [], "labels": {"a": [{"bounding_box": []}]}}'}, "FiftyOne"),
     ({f"{name}/a.json": '{"images": [], "annotations": [], "categories": []}' for name in "cd"},
      r"a.json is read when it is named itself: coco:.*/a.json"),
@@ -253,6 +256,9 @@ BOX = "filename,class,xmin,ymin,xmax,ymax\n"
 
 
 @pytest.mark.parametrize(("table", "has_mask"), [
+    ("a.jpg,2,2,8,8,cat,20,10", False),
+    ("image,x0,y0,x1,y1,label\na.jpg,2,2,8,8,cat", False),
+    ("frame,xmin,xmax,ymin,ymax,tag\na.jpg,2,8,2,8,cat", False),
     (f"{CORNERS}a.jpg,cat,2,5,5,2,8,5,5,8\n", True),
     (f"{CORNERS}a.jpg,cat,0.1,0.5,0.25,0.2,0.4,0.5,0.25,0.8\n", True),
     (f"{BOX}https://store/x/a.jpg?token=a.b,cat,2,2,8,8\n", False),

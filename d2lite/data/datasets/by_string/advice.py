@@ -82,6 +82,9 @@ _OTHER_TOOLS = {
     "Visual Genome": (("image_url", "objects"),),
     "COCO-Text": (("imgs", "anns", "imgToAnns"),),
     "PaliGemma": (("prefix", "suffix"),),
+    "YouTube-VIS": (("videos", "segmentations"), ("videos", "file_names")),
+    "nuImages": (("category_token", "sample_data_token"),),
+    "Lightly": (("file_name", "predictions"),),
 }
 _JSON_ENDINGS = (".json", ".ndjson", ".jsonl", ".manifest", ".geojson", ".odgt")
 _PEEKED = (*_JSON_ENDINGS, ".txt", ".csv", ".xml")
@@ -190,6 +193,11 @@ def _text_advice(path: Path) -> str:
         return (
             f" {path.name} has numbers with commas between them, as MOT and VisDrone have of "
             "videos, which is not read: convert it to COCO or YOLO."
+        )
+    if re.fullmatch(rb"[^\W\d]\w*(\s+-?\d[\d.]*){4,5}", line):
+        return (
+            f" {path.name} has a class and the numbers of a box in a line, which is not read: "
+            "convert it to YOLO, or name the columns of a table as csv: has them."
         )
     if re.fullmatch(rb"\d+(\s+-?[\d.e-]+){4,}", line):
         return " If the .txt files are labels of YOLO, add classes.txt, a name of a class a line."

@@ -7,12 +7,11 @@ image where no number is above 1.
 
 import csv
 import io
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from d2lite.data.datasets.image_finder import ImageFinder, has_image_ending
+from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.datasets.label_files import read_text
 from d2lite.data.normal_forms import number_texts
 from d2lite.data.records.faults import FaultLog
@@ -20,108 +19,13 @@ from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
+from .csv_columns import KEYS, nameless_columns, table_columns
 from .entries import Entry, EntrySource, Shape
 from .pixel_maps import scaled_mask
 from .source import find_path
 
-# What a column holds -> the names that tools give it, in lower case without _ and blanks.
-_NAMES = {
-    "image": ("filename", "image", "imagename", "imagepath", "path", "file", "imageid", "img"),
-    "label": (
-        "class",
-        "label",
-        "labelname",
-        "classname",
-        "category",
-        "name",
-        "classlabel",
-        "classid",
-        "categoryid",
-        "labelid",
-    ),
-    "x0": ("xmin", "x1", "left", "bboxxmin", "xtl", "roix1"),
-    "y0": ("ymin", "y1", "top", "bboxymin", "ytl", "roiy1"),
-    "x1": ("xmax", "x2", "right", "bboxxmax", "xbr", "roix2"),
-    "y1": ("ymax", "y2", "bottom", "bboxymax", "ybr", "roiy2"),
-    "x2": ("x3",),
-    "y2": ("y3",),
-    "x3": ("x4",),
-    "y3": ("y4",),
-    "x": ("x", "bboxx"),
-    "y": ("y", "bboxy"),
-    "cx": ("xcenter", "xcentre", "cx", "centerx", "xc", "bboxxcenter"),
-    "cy": ("ycenter", "ycentre", "cy", "centery", "yc", "bboxycenter"),
-    "box": ("bbox", "box", "boundingbox"),
-    "rle": ("encodedpixels", "rle"),
-    "mask": ("maskpath",),
-    "w": ("w", "boxwidth", "bboxwidth", "bboxw"),
-    "h": ("h", "boxheight", "bboxheight", "bboxh"),
-    "width": ("width", "imagewidth", "imgwidth"),
-    "height": ("height", "imageheight", "imgheight"),
-    "group": ("isgroupof", "iscrowd"),
-}
 # A cell that is a number with a decimal comma.
 _DECIMAL_COMMA = re.compile(r"^(\s*-?\d+),(\d+\s*)$")
-# Tables without a line of names: RetinaNet (also of Roboflow), makesense, AutoML of Google.
-_NAMELESS = (
-    ("image", "x0", "y0", "x1", "y1", "label"),
-    ("label", "x", "y", "w", "h", "image", "width", "height"),
-    ("", "image", "label", "x0", "y0", "", "", "x1", "y1", "", ""),
-)
-_NUMBERS = frozenset(["x0", "y0", "x1", "y1", "x", "y", "w", "h", "width", "height"])
-_KEYS = (
-    *(("x0", "y0", "x1", "y1"), ("cx", "cy", "w", "h"), ("x", "y", "w", "h")),
-    *(("box",), ("rle",), ("mask",)),
-)
-
-
-def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -> dict[str, int]:
-    """What each column of a table holds.
-
-    Args:
-        header: the first line.
-        renamed: what a column holds -> its name, where it is none of those known.
-
-    Returns:
-        "image", "label", "x0" ... -> number of the column; empty if these are other columns.
-    """
-    plain = [_plain(name) for name in header]
-    found = {}
-    for what, names in _NAMES.items():
-        wanted = [_plain((renamed or {}).get(what, "")), *names]
-        places = [plain.index(name) for name in wanted if name and name in plain]
-        if places:
-            found[what] = places[0]
-    is_cornered = {"x", "y"} <= found.keys() or {"cx", "cy"} <= found.keys()
-    if is_cornered and {"width", "height"} <= found.keys() and not {"x0", "w"} & found.keys():
-        # x, y, width, height: the last two are the box's.
-        found["w"], found["h"] = found.pop("width"), found.pop("height")
-    return found if "image" in found and any(found.keys() >= {*box} for box in _KEYS) else {}
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_.#\ufeff-]", "", name).lower()
-
-
-def nameless_columns(row: list[str]) -> dict[str, int]:
-    """What each column of a table without a line of names holds; empty if it is not known."""
-    cells = [cell.strip() for cell in row]
-    for columns in _NAMELESS:
-        place = {what: i for i, what in enumerate(columns) if what}
-        if len(cells) != len(columns) or not has_image_ending(cells[place["image"]]):
-            continue
-        numbers = [cells[i] for what, i in place.items() if what in _NUMBERS]
-        # An image without objects has only a path.
-        if not any(numbers) or all(map(_is_number, numbers)):
-            return place
-    return {}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 class CsvSource(EntrySource):
@@ -265,7 +169,7 @@ def _size(cells: Mapping[str, str]) -> tuple[int, int] | None:
 def _shape(cells: Mapping[str, str], where: str) -> Shape | None:
     """The object of a line; None for an image that is listed without one."""
     label = cells.get("label") or "object"
-    keys = next((keys for keys in _KEYS if keys[0] in cells), None)
+    keys = next((keys for keys in KEYS if keys[0] in cells), None)
     if keys is None:  # a line that is cut off
         return Shape(label, where=where, fault="malformed")
     texts = [cells.get(key, "") for key in keys]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from d2lite.data.datasets.image_finder import files_below, is_leftover
 
-from .csv_table import nameless_columns, table_columns
+from .csv_columns import nameless_columns, table_columns
 
 # XML has its root near the beginning, and JSON the keys by which one tool's list is known.
 _HEAD_BYTES = 2**16
