@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from .parts import Keys, Part, kind_of
+from .parts import Keys, Part, kind_of, loader_of
 
 # Datasets that hold another one.
 _WRAPPERS = ("MultiImageMixDataset", "RepeatDataset", "ClassBalancedDataset")
@@ -38,7 +38,7 @@ def dataset_keys(content: Part, left_out: list[str]) -> Keys:
         names = [name for one in found for name in _strings(one, content, left_out)]
         if names:
             keys[key] = names
-    loader = content.get("train_dataloader") or content.get("data") or {}
+    loader = loader_of(content)
     workers = loader.get("num_workers", loader.get("workers_per_gpu"))
     if workers is not None:
         keys["DATALOADER.NUM_WORKERS"] = workers

@@ -6,8 +6,10 @@ from .five_levels import STRIDES, anchor_sizes, body_keys, choice_keys
 from .parts import (
     Keys,
     Part,
+    assigner_of,
     delta_weights,
     kind_of,
+    loss_weight,
     norm_of,
     note_class_weight,
     require_kind,
@@ -86,7 +88,7 @@ def _fsaf(head: Part, model: Part, left_out: list[str]) -> Keys:
     coder, loss = head["bbox_coder"], head.get("loss_bbox") or {}
     require_kind(coder, "coder of boxes", "TBLRBBoxCoder")
     require_kind(loss, "loss of boxes", "IoULoss")
-    assigner = (model.get("train_cfg") or {}).get("assigner") or {"type": "CenterRegionAssigner"}
+    assigner = assigner_of(model) or {"type": "CenterRegionAssigner"}
     require_kind(assigner, "assigner", "CenterRegionAssigner")
     effective = assigner.get("pos_scale", 0.2)
     left_out.append(
@@ -107,7 +109,7 @@ def _sabl(head: Part, model: Part) -> Keys:
     around, offsets = head["approx_anchor_generator"], head.get("loss_bbox_reg") or {}
     require_kind(coder, "coder of boxes", "BucketingBBoxCoder")
     require_kind(offsets, "loss of offsets", "SmoothL1Loss")
-    assigner = (model.get("train_cfg") or {}).get("assigner") or {"type": "ApproxMaxIoUAssigner"}
+    assigner = assigner_of(model) or {"type": "ApproxMaxIoUAssigner"}
     require_kind(assigner, "assigner", "ApproxMaxIoUAssigner")
     scales = [squares[0][0] / STRIDES[0] * 2 ** (i / 3) for i in range(3)]
     if (
@@ -126,7 +128,7 @@ def _sabl(head: Part, model: Part) -> Keys:
         "MODEL.DENSE.ANCHOR_SCALE": float(scales[0]),
         "MODEL.DENSE.NUM_BUCKETS": coder["num_buckets"],
         "MODEL.DENSE.BUCKET_SCALE": float(coder["scale_factor"]),
-        "MODEL.DENSE.BUCKET_WEIGHT": float((head.get("loss_bbox_cls") or {}).get("loss_weight", 1)),
+        "MODEL.DENSE.BUCKET_WEIGHT": float(loss_weight(head, "bbox_cls")),
         "MODEL.DENSE.BOX_WEIGHT": float(offsets.get("loss_weight", 1.0)),
         "MODEL.DENSE.IOU_THRESHOLDS": [
             assigner.get("neg_iou_thr", 0.4),
@@ -136,7 +138,7 @@ def _sabl(head: Part, model: Part) -> Keys:
 
 
 def _with_anchors(kind: str, head: Part, model: Part) -> Keys:
-    assigner = (model.get("train_cfg") or {}).get("assigner") or {"type": "ATSSAssigner"}
+    assigner = assigner_of(model) or {"type": "ATSSAssigner"}
     require_kind(assigner, "assigner", "ATSSAssigner")
     if kind == "VFNet" and not head.get("use_atss", True):
         raise ConfigError("VFNet with the assignment of FCOS (`use_atss=False`) is not here.")
@@ -158,6 +160,5 @@ def _with_anchors(kind: str, head: Part, model: Part) -> Keys:
         keys["MODEL.DENSE.BBOX_REG_WEIGHTS"] = delta_weights(head["bbox_coder"])
     else:
         keys["MODEL.DENSE.MAX_DISTANCE"] = head.get("reg_max", 16)
-        share = (head.get("loss_dfl") or {}).get("loss_weight", 0.25)
-        keys["MODEL.DENSE.DISTRIBUTION_WEIGHT"] = share
+        keys["MODEL.DENSE.DISTRIBUTION_WEIGHT"] = loss_weight(head, "dfl", 0.25)
     return keys

@@ -13,6 +13,7 @@ from .dense_keys import dense_keys
 from .parts import (
     Keys,
     Part,
+    assigner_of,
     delta_weights,
     kind_of,
     nms_keys,
@@ -54,6 +55,17 @@ MODELS = {
 
 _SAMPLERS = {"RandomSampler": "random", "OHEMSampler": "ohem"}
 _CLASS_LOSSES = {"SeesawLoss": "seesaw", "EQLV2Loss": "equalized"}
+_BOX_LOSSES = {
+    "": "smooth_l1",  # L1, as the loss of a head that names none
+    "L1Loss": "smooth_l1",
+    "SmoothL1Loss": "smooth_l1",
+    "BalancedL1Loss": "balanced_l1",
+    "IoULoss": "iou",
+    "BoundedIoULoss": "bounded_iou",
+    "GIoULoss": "giou",
+    "DIoULoss": "diou",
+    "CIoULoss": "ciou",
+}
 
 
 class Converted(NamedTuple):
@@ -147,7 +159,7 @@ def _rtmdet(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     }
     keys |= weight_keys(head, {"bbox": "RTMDET.BOX_WEIGHT", "mask": "RTMDET.MASK_WEIGHT"})
     note_class_weight(head, left_out)
-    assigner = (model.get("train_cfg") or {}).get("assigner") or {}
+    assigner = assigner_of(model)
     if "topk" in assigner:
         keys["MODEL.RTMDET.TOPK"] = assigner["topk"]
     return keys, "Base-RTMDet-Ins.yaml" if has_masks else "Base-RTMDet.yaml"
@@ -170,8 +182,8 @@ def _two_stages(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "MODEL.MASK_ON": has_masks,
     }
     if has_masks:
-        heads = roi["mask_head"]
-        mask = heads[0] if isinstance(heads, Sequence) else heads
+        masks = roi["mask_head"]
+        mask = masks[0] if isinstance(masks, Sequence) else masks
         require_kind(mask, "mask head", "FCNMaskHead")
         keys |= {
             "MODEL.ROI_MASK_HEAD.NUM_CONV": mask.get("num_convs", 4),
@@ -196,7 +208,7 @@ def _proposals(part: Part, model: Part, left_out: list[str]) -> Keys:
     scales, strides = anchors.get("scales"), list(anchors["strides"])
     if scales is None or len(scales) != 1 or strides != [4, 8, 16, 32, 64]:
         raise ConfigError("Anchors of one scale at strides 4 to 64 have a counterpart, no others.")
-    train, test = _parts(model, "train_cfg"), _parts(model, "test_cfg")
+    train, test = model.get("train_cfg") or {}, model.get("test_cfg") or {}
     keys: Keys = {
         "MODEL.ANCHOR_GENERATOR.SIZES": [[scales[0] * stride] for stride in strides],
         "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(anchors["ratios"])],
@@ -266,19 +278,21 @@ def _box_heads(roi: Part, heads: Sequence[Part], left_out: list[str]) -> Keys:
 
 
 def _cosine(head: Part, name: str, prefix: str, cosine: str, plain: str) -> Keys:
-    """The last layer of a head, with or without lengths of features and weights."""
+    """The scale of a head's last layer if it compares directions; none for a plain layer."""
     layer = head.get(name) or {"type": plain}
     require_kind(layer, f"{prefix} layer `{name}`", cosine, plain, "Conv")
     if kind_of(layer) != cosine:
         return {}
     if layer.get("power", 1.0) != 1.0 or layer.get("norm_over_kernel", False):
-        raise ConfigError(f"{cosine} with power=1 has a counterpart, and without more settings.")
+        raise ConfigError(
+            f"{cosine} with power=1 and without norm_over_kernel has a counterpart, no other."
+        )
     return {f"{prefix}.COSINE_SCALE": float(layer.get("tempearture", 20))}
 
 
 def _regions(model: Part, is_cascade: bool) -> Keys:
     """How proposals are sampled in training and chosen in tests."""
-    train, test = _parts(model, "train_cfg").get("rcnn"), _parts(model, "test_cfg")["rcnn"]
+    train, test = (model.get("train_cfg") or {}).get("rcnn"), model["test_cfg"]["rcnn"]
     keys: Keys = {
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": test["score_thr"],
         **nms_keys(test, "MODEL.ROI_HEADS.NMS_THRESH_TEST"),
@@ -306,36 +320,25 @@ def _sampler(part: Part) -> str:
         raise ConfigError(f"There is no counterpart of a sampler of {' and '.join(both)}.")
     floor, bins = part["neg_sampler"].get("floor_thr", -1), part["neg_sampler"].get("num_bins", 3)
     if (floor, bins) != (-1, 3):
-        raise ConfigError("IoUBalancedNegSampler with floor_thr=-1 and num_bins=3 is here.")
+        raise ConfigError(
+            "IoUBalancedNegSampler has a counterpart with floor_thr=-1 and num_bins=3 alone."
+        )
     return "libra"
-
-
-def _parts(model: Part, name: str) -> Part:
-    return model.get(name) or {}
 
 
 def _box_loss(part: Part, prefix: str) -> Keys:
     kind = kind_of(part)
-    names = {
-        "SmoothL1Loss": "smooth_l1",
-        "BalancedL1Loss": "balanced_l1",
-        "IoULoss": "iou",
-        "BoundedIoULoss": "bounded_iou",
-        "GIoULoss": "giou",
-        "DIoULoss": "diou",
-        "CIoULoss": "ciou",
-    }
-    weight = float(part.get("loss_weight", 1.0))
-    if kind in ("", "L1Loss", "SmoothL1Loss", "BalancedL1Loss"):
-        is_plain = kind in ("", "L1Loss")
-        return {
-            f"{prefix}.BBOX_REG_LOSS_TYPE": names.get(kind, "smooth_l1"),
-            f"{prefix}.SMOOTH_L1_BETA": 0.0 if is_plain else float(part.get("beta", 1.0)),
-            f"{prefix}.BBOX_REG_LOSS_WEIGHT": weight,
-        }
-    if kind not in names:
+    if kind not in _BOX_LOSSES:
         raise ConfigError(f"There is no counterpart of the loss of boxes {kind!r}.")
-    return {f"{prefix}.BBOX_REG_LOSS_TYPE": names[kind], f"{prefix}.BBOX_REG_LOSS_WEIGHT": weight}
+    keys: Keys = {
+        f"{prefix}.BBOX_REG_LOSS_TYPE": _BOX_LOSSES[kind],
+        f"{prefix}.BBOX_REG_LOSS_WEIGHT": float(part.get("loss_weight", 1.0)),
+    }
+    if kind in ("", "L1Loss"):
+        keys[f"{prefix}.SMOOTH_L1_BETA"] = 0.0
+    elif kind in ("SmoothL1Loss", "BalancedL1Loss"):
+        keys[f"{prefix}.SMOOTH_L1_BETA"] = float(part.get("beta", 1.0))
+    return keys
 
 
 # Each gives the keys of a model and our file that they change.

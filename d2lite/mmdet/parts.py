@@ -69,6 +69,36 @@ def weight_keys(head: Part, names: Mapping[str, str]) -> Keys:
     }
 
 
+def loss_weight(head: Part, name: str, default: float = 1.0) -> float:
+    """The weight of the loss `loss_NAME` of a head; `default` where the head does not say it."""
+    weight: float = (head.get(f"loss_{name}") or {}).get("loss_weight", default)
+    return weight
+
+
+def assigner_of(model: Part) -> Part:
+    """How predictions are assigned to objects in training; empty where a model does not say it."""
+    assigner: Part = (model.get("train_cfg") or {}).get("assigner") or {}
+    return assigner
+
+
+def loader_of(content: Part) -> Part:
+    """The loader of training images, of version 3 or 2."""
+    loader: Part = content.get("train_dataloader") or content.get("data") or {}
+    return loader
+
+
+def outer_set_of(content: Part) -> Any:
+    """The training set, which may hold others; None if there is none."""
+    loader = loader_of(content)
+    return loader.get("dataset") or loader.get("train")
+
+
+def loop_of(content: Part) -> Part:
+    """How long a training is, of version 3 or 2."""
+    loop: Part = content.get("train_cfg") or content.get("runner") or {}
+    return loop
+
+
 def note_class_weight(head: Part, left_out: list[str], of: str = "") -> None:
     """Say that the loss of classes of a head has another weight here.
 
@@ -77,7 +107,7 @@ def note_class_weight(head: Part, left_out: list[str], of: str = "") -> None:
         left_out: gets the sentence.
         of: the head in words, where there are several.
     """
-    if (head.get("loss_cls") or {}).get("loss_weight", 1.0) != 1.0:
+    if loss_weight(head, "cls") != 1.0:
         left_out.append(f"The loss of classes{f' of the {of}' if of else ''} has the weight 1.")
 
 

@@ -258,10 +258,9 @@ class _File:
 
     def _combined(self, node: ast.AST, sign: type, left: Any, right: Any) -> Any:
         if sign is ast.Mult:
-            sizes = [len(x) if isinstance(x, str | list | tuple) else x for x in (left, right)]
-            if not isinstance(left, float) and not isinstance(right, float):
-                is_long = sizes[0] * sizes[1] > _MOST_ITEMS
-                if is_long and not all(isinstance(x, int) for x in (left, right)):
+            for items, times in ((left, right), (right, left)):
+                is_repeated = isinstance(items, str | list | tuple) and isinstance(times, int)
+                if is_repeated and len(items) * times > _MOST_ITEMS:
                     raise self._fault(node, "a list is repeated too often")
         if sign is ast.Pow and not (abs(left) <= _LARGEST and abs(right) <= _LARGEST):
             raise self._fault(node, "a power is too large")
@@ -275,14 +274,9 @@ class _File:
 
 def _merged(base: Any, own: Any) -> Any:
     """A value of a file over that of its base: dicts join key by key, all else is replaced."""
-    if not isinstance(base, Mapping) or not isinstance(own, Mapping):
+    if not isinstance(base, Mapping) or not isinstance(own, Mapping) or own.get(_DELETE):
         return _without_marks(own)
-    if own.get(_DELETE):
-        return _without_marks(own)
-    joined = dict(base)
-    for key, value in own.items():
-        joined[key] = _merged(joined.get(key), value) if key in joined else _without_marks(value)
-    return joined
+    return {**base, **{key: _merged(base.get(key), value) for key, value in own.items()}}
 
 
 def _without_marks(value: Any) -> Any:

@@ -2,7 +2,17 @@
 
 from d2lite.utils.errors import ConfigError
 
-from .parts import Keys, Part, kind_of, norm_of, pyramid_keys, require_kind, resnet_keys
+from .parts import (
+    Keys,
+    Part,
+    assigner_of,
+    kind_of,
+    loss_weight,
+    norm_of,
+    pyramid_keys,
+    require_kind,
+    resnet_keys,
+)
 
 # Of `match_costs`, whatever loss the costs follow.
 _COSTS = {
@@ -30,7 +40,7 @@ def solov2_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     if masks.get("start_level", 0) != 0 or masks.get("end_level", 3) != 3:
         raise ConfigError("The masks of SOLOv2 are made of the maps of strides 4 to 32 here.")
     width = model["neck"]["out_channels"]
-    dice, focal = head.get("loss_mask") or {}, head.get("loss_cls") or {}
+    focal = head.get("loss_cls") or {}
     keys = {
         **resnet_keys(model["backbone"]),
         **pyramid_keys(model["neck"]),
@@ -55,8 +65,8 @@ def solov2_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "MODEL.SOLOV2.NMS_KERNEL": test.get("kernel", "gaussian"),
         "MODEL.SOLOV2.NMS_SIGMA": test.get("sigma", 2.0),
         "MODEL.SOLOV2.MAX_PER_IMG": test.get("max_per_img", 100),
-        "MODEL.SOLOV2.LOSS.DICE_WEIGHT": dice.get("loss_weight", 3.0),
-        "MODEL.SOLOV2.LOSS.FOCAL_WEIGHT": focal.get("loss_weight", 1.0),
+        "MODEL.SOLOV2.LOSS.DICE_WEIGHT": loss_weight(head, "mask", 3.0),
+        "MODEL.SOLOV2.LOSS.FOCAL_WEIGHT": loss_weight(head, "cls"),
         "MODEL.SOLOV2.LOSS.FOCAL_ALPHA": focal.get("alpha", 0.25),
         "MODEL.SOLOV2.LOSS.FOCAL_GAMMA": focal.get("gamma", 2.0),
     }
@@ -85,11 +95,6 @@ def _swin(part: Part) -> Keys:
     }
 
 
-def _assigner(model: Part) -> Part:
-    assigner: Part = (model.get("train_cfg") or {}).get("assigner") or {}
-    return assigner
-
-
 def detr_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     """DETR, Deformable DETR or DINO, and the file that the keys change."""
     kind, head, neck = kind_of(model), model["bbox_head"], model["neck"]
@@ -113,8 +118,8 @@ def detr_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         f"{prefix}.POSITION_TEMPERATURE": float(position.get("temperature", 10000)),
         f"{prefix}.POSITION_OFFSET": float(position.get("offset", 0.0)),
         f"{prefix}.CLASS_WEIGHT": loss.get("loss_weight", 1.0),
-        f"{prefix}.L1_WEIGHT": (head.get("loss_bbox") or {}).get("loss_weight", 5.0),
-        f"{prefix}.GIOU_WEIGHT": (head.get("loss_iou") or {}).get("loss_weight", 2.0),
+        f"{prefix}.L1_WEIGHT": loss_weight(head, "bbox", 5.0),
+        f"{prefix}.GIOU_WEIGHT": loss_weight(head, "iou", 2.0),
         "TEST.DETECTIONS_PER_IMAGE": (model.get("test_cfg") or {}).get("max_per_img", 100),
     }
     if kind == "DETR":
@@ -137,7 +142,7 @@ def detr_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         )
         keys[f"{prefix}.DENOISING.LABEL_NOISE"] = noise.get("label_noise_scale", 0.5)
         keys[f"{prefix}.DENOISING.BOX_NOISE"] = noise.get("box_noise_scale", 1.0)
-    for cost in _assigner(model).get("match_costs") or ():
+    for cost in assigner_of(model).get("match_costs") or ():
         require_kind(cost, "cost", *_COSTS)
         keys[f"{prefix}.MATCHER.{_COSTS[kind_of(cost)]}"] = cost.get("weight", 1.0)
     return keys, _BASES[kind]
@@ -173,8 +178,8 @@ def mask2former_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         f"{prefix}.DEC_LAYERS": decoder["num_layers"] + 1,
         "TEST.DETECTIONS_PER_IMAGE": (model.get("test_cfg") or {}).get("max_per_image", 100),
     }
-    for name, part in (("CLASS", "loss_cls"), ("MASK", "loss_mask"), ("DICE", "loss_dice")):
-        keys[f"{prefix}.{name}_WEIGHT"] = (head.get(part) or {}).get("loss_weight", 1.0)
+    for name, part in (("CLASS", "cls"), ("MASK", "mask"), ("DICE", "dice")):
+        keys[f"{prefix}.{name}_WEIGHT"] = loss_weight(head, part)
     for ours, theirs in (
         ("TRAIN_NUM_POINTS", "num_points"),
         ("OVERSAMPLE_RATIO", "oversample_ratio"),

@@ -7,6 +7,7 @@ from .five_levels import anchor_sizes, body_keys, choice_keys
 from .parts import (
     Keys,
     Part,
+    assigner_of,
     delta_weights,
     kind_of,
     norm_of,
@@ -63,8 +64,7 @@ def retinanet_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "MODEL.RETINANET.CLIP_CANDIDATES": True,
         **choice_keys(model, "MODEL.RETINANET"),
     }
-    assigner = (model.get("train_cfg") or {}).get("assigner") or {}
-    if assigner:
+    if assigner := assigner_of(model):
         require_kind(assigner, "assigner", "MaxIoUAssigner")
         thresholds = [assigner["neg_iou_thr"], assigner["pos_iou_thr"]]
         keys["MODEL.RETINANET.IOU_THRESHOLDS"] = thresholds

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .parts import Keys, Part, kind_of
+from .parts import Keys, Part, kind_of, loop_of, outer_set_of
 
 _SCORES = {"": "AP", "_50": "AP50", "_75": "AP75", "_s": "APs", "_m": "APm", "_l": "APl"}
 
@@ -30,8 +30,7 @@ def run_keys(content: Part, left_out: list[str]) -> Keys:
         "MODEL.WEIGHTS": content.get("load_from"),
     }
     left_out += _unused(content)
-    loop = content.get("train_cfg") or content.get("runner") or {}
-    is_by_epoch = saving.get("by_epoch", "max_iters" not in loop)
+    is_by_epoch = saving.get("by_epoch", "max_iters" not in loop_of(content))
     if saving.get("interval", 0) > 0:
         unit = ("EPOCHS", float) if is_by_epoch else ("PERIOD", int)
         keys[f"SOLVER.CHECKPOINT_{unit[0]}"] = unit[1](saving["interval"])
@@ -93,8 +92,7 @@ def _metric(name: str, section: str, left_out: list[str]) -> str | None:
 
 def _nested(content: Part) -> Iterator[Part]:
     """The training set and the sets that it holds."""
-    holder = content.get("train_dataloader") or content.get("data") or {}
-    waiting: list[Any] = [holder.get("dataset") or holder.get("train")]
+    waiting: list[Any] = [outer_set_of(content)]
     while waiting:
         part = waiting.pop()
         if isinstance(part, list | tuple):

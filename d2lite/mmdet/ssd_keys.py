@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from d2lite.utils.errors import ConfigError
 
-from .parts import Keys, Part, delta_weights, kind_of, nms_keys, norm_of, require_kind
+from .parts import Keys, Part, assigner_of, delta_weights, kind_of, nms_keys, norm_of, require_kind
 
 # Least sizes of the finest map, as shares of the image in percent: by image size and the least
 # share of the other maps. Those of published configs, for which no setting exists.
@@ -54,13 +54,12 @@ def ssd_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
     if is_lite and any(size != 3 or padding != 1 for _, size, _, padding in extra):
         raise ConfigError("Further layers of SSDLite have a counterpart with 3 x 3 cells alone.")
     train, test = model.get("train_cfg") or {}, model.get("test_cfg") or {}
-    assigner = train.get("assigner") or {}
     keys: Keys = {
         "MODEL.SSD.NUM_CLASSES": head["num_classes"],
         "MODEL.SSD.STRIDES": strides,
         "MODEL.SSD.EXTRA_LAYERS": extra,
         "MODEL.SSD.BBOX_REG_WEIGHTS": delta_weights(head["bbox_coder"]),
-        "MODEL.SSD.IOU_THRESHOLD": assigner.get("pos_iou_thr", 0.5),
+        "MODEL.SSD.IOU_THRESHOLD": assigner_of(model).get("pos_iou_thr", 0.5),
         "MODEL.SSD.NEGATIVES_PER_POSITIVE": train.get("neg_pos_ratio", 3),
         "MODEL.SSD.SMOOTH_L1_BETA": train.get("smoothl1_beta", 1.0),
         "MODEL.SSD.SCORE_THRESH_TEST": test.get("score_thr", 0.02),

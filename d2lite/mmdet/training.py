@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from .augmentation import augmentation_keys, test_size_keys
 from .dataset_strings import dataset_keys, datasets_of
-from .parts import Keys, Part, kind_of
+from .parts import Keys, Part, kind_of, loader_of, loop_of, outer_set_of
 from .run_keys import early_stopping_keys, run_keys
 
 # Keys that count epochs, beside the steps of the schedule.
@@ -49,9 +49,7 @@ def training_keys(content: Part, left_out: list[str]) -> Keys:
 
 def _repeated(keys: Keys, content: Part) -> Keys:
     """What counts epochs, where an epoch there shows each image several times."""
-    holder = content.get("train_dataloader") or content.get("data") or {}
-    outer = holder.get("dataset") or holder.get("train")
-    times = 1
+    outer, times = outer_set_of(content), 1
     while isinstance(outer, Mapping):
         times *= outer.get("times", 1) if kind_of(outer) == "RepeatDataset" else 1
         outer = outer.get("dataset")
@@ -65,7 +63,7 @@ def _optimizer(content: Part, left_out: list[str]) -> Keys:
     wrapper = content.get("optim_wrapper") or {}
     part = wrapper.get("optimizer") or content.get("optimizer") or {}
     keys: Keys = {}
-    kind = str(part.get("type", "")).rsplit(".", 1)[-1]
+    kind = kind_of(part)
     if kind in ("SGD", "Adam", "AdamW"):
         decay = part.get("weight_decay", 0.0)
         keys = {
@@ -125,34 +123,46 @@ def _accumulated(keys: Keys, content: Part) -> Keys:
 
 
 def _schedule(content: Part, left_out: list[str]) -> Keys:
-    loader = content.get("train_dataloader") or content.get("data") or {}
+    keys = _length(content)
+    epochs = keys.get("SOLVER.MAX_EPOCHS")
+    return keys | _rates(content, epochs, left_out) | _hooks(content, epochs, left_out)
+
+
+def _length(content: Part) -> Keys:
+    """Images of a step, steps or epochs, and how often the model is evaluated."""
+    loader, loop = loader_of(content), loop_of(content)
     each = loader.get("batch_size", loader.get("samples_per_gpu"))
     whole = (content.get("auto_scale_lr") or {}).get("base_batch_size")
     keys: Keys = {}
     if whole or each:
         # Recipes are for 8 GPUs; `base_batch_size` was often left at 16 where a GPU has more.
         keys["SOLVER.IMS_PER_BATCH"] = max(whole or 0, 8 * (each or 0))
-    loop = content.get("train_cfg") or content.get("runner") or {}
     epochs = loop.get("max_epochs") or content.get("total_epochs")
+    interval = loop.get("val_interval") or (content.get("evaluation") or {}).get("interval")
     if epochs:
         keys["SOLVER.MAX_EPOCHS"] = float(epochs)
-        each = loop.get("val_interval") or (content.get("evaluation") or {}).get("interval") or 1
-        keys["SOLVER.CHECKPOINT_EPOCHS"] = keys["TEST.EVAL_EPOCHS"] = float(each)
+        keys["SOLVER.CHECKPOINT_EPOCHS"] = keys["TEST.EVAL_EPOCHS"] = float(interval or 1)
     elif loop.get("max_iters"):
         keys["SOLVER.MAX_ITER"] = loop["max_iters"]
-        each = loop.get("val_interval") or (content.get("evaluation") or {}).get("interval")
-        if each:
-            keys["TEST.EVAL_PERIOD"] = each
+        if interval:
+            keys["TEST.EVAL_PERIOD"] = interval
+    return keys
+
+
+def _rates(content: Part, epochs: float | None, left_out: list[str]) -> Keys:
+    """The learning rate over the training; `epochs` is None for one that counts steps."""
     rules = content.get("param_scheduler")
     rules = [rules] if isinstance(rules, Mapping) else list(rules or _version_2(content))
+    keys: Keys = {}
     warmup_epochs = 0.0
     for rule in rules:
-        kind = str(rule.get("type", "")).rsplit(".", 1)[-1]
+        kind = kind_of(rule)
         if kind in ("LinearLR", "QuadraticWarmupLR"):
-            unit = "EPOCHS" if rule.get("by_epoch") else "ITERS"
             length = rule.get("end", 0)
-            keys[f"SOLVER.WARMUP_{unit}"] = float(length) if unit == "EPOCHS" else length
-            warmup_epochs = float(length) if unit == "EPOCHS" else 0.0
+            if rule.get("by_epoch"):
+                keys["SOLVER.WARMUP_EPOCHS"] = warmup_epochs = float(length)
+            else:
+                keys["SOLVER.WARMUP_ITERS"], warmup_epochs = length, 0.0
             start = rule.get("start_factor", 1 / 3 if kind == "LinearLR" else 0.001)
             keys["SOLVER.WARMUP_FACTOR"] = start
         elif kind == "MultiStepLR":
@@ -173,13 +183,18 @@ def _schedule(content: Part, left_out: list[str]) -> Keys:
                 keys["SOLVER.FLAT_PART"] = flat
         elif kind != "ConstantLR" or rule.get("factor", 1 / 3) != 1:
             left_out.append(f"The schedule {kind}: see SOLVER.LR_SCHEDULER_NAME.")
+    return keys
+
+
+def _hooks(content: Part, epochs: float | None, left_out: list[str]) -> Keys:
+    keys: Keys = {}
     for hook in content.get("custom_hooks") or ():
-        kind = str(hook.get("type", "")).rsplit(".", 1)[-1]
+        kind = kind_of(hook)
         if "EMA" in kind:
             keys["MODEL_EMA.ENABLED"] = True
             keys["MODEL_EMA.DECAY"] = 1 - hook.get("momentum", 0.0002)
         elif kind == "PipelineSwitchHook" and epochs and "switch_epoch" in hook:
-            keys["INPUT.MIXING_OFF_LAST_EPOCHS"] = float(epochs - hook["switch_epoch"])
+            keys["INPUT.MIXING_OFF_LAST_EPOCHS"] = epochs - hook["switch_epoch"]
         elif kind == "YOLOXModeSwitchHook":
             keys["INPUT.MIXING_OFF_LAST_EPOCHS"] = float(hook.get("num_last_epochs", 15))
         elif kind == "EarlyStoppingHook":

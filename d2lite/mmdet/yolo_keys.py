@@ -5,7 +5,10 @@ from d2lite.utils.errors import ConfigError
 from .parts import (
     Keys,
     Part,
+    assigner_of,
     kind_of,
+    loop_of,
+    loss_weight,
     nms_keys,
     norm_of,
     note_class_weight,
@@ -47,8 +50,7 @@ def yolox_keys(model: Part, content: Part, left_out: list[str]) -> tuple[Keys, s
         norm = part.get("norm_cfg") or {}
         if norm.get("eps", 1e-3) != 1e-3 or norm.get("momentum", 0.03) != 0.03:
             raise ConfigError("Norms have eps=0.001 and momentum=0.03, as published.")
-    test = model.get("test_cfg") or {}
-    assigner = (model.get("train_cfg") or {}).get("assigner") or {}
+    test, assigner = model.get("test_cfg") or {}, assigner_of(model)
     keys: Keys = {
         "MODEL.CSPDARKNET.DEPTH": float(depth),
         "MODEL.CSPDARKNET.WIDTH": float(width),
@@ -67,7 +69,7 @@ def yolox_keys(model: Part, content: Part, left_out: list[str]) -> tuple[Keys, s
         **weight_keys(head, {"bbox": "YOLOX.BOX_WEIGHT"}),
     }
     note_class_weight(head, left_out)
-    loop = content.get("train_cfg") or content.get("runner") or {}
+    loop = loop_of(content)
     for hook in content.get("custom_hooks") or ():
         if kind_of(hook) == "YOLOXModeSwitchHook" and loop.get("max_epochs"):
             share = hook.get("num_last_epochs", 15) / loop["max_epochs"]
@@ -94,9 +96,8 @@ def yolov3_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         raise ConfigError("YOLOv3 has a counterpart over Darknet-53 with its channels alone.")
     anchors = head["anchor_generator"]
     require_kind(anchors, "anchor generator", "YOLOAnchorGenerator")
-    assigner = (model.get("train_cfg") or {}).get("assigner") or {}
-    test = model.get("test_cfg") or {}
-    weights = [(head.get(f"loss_{part}") or {}).get("loss_weight", 1.0) for part in _LOSSES]
+    test, assigner = model.get("test_cfg") or {}, assigner_of(model)
+    weights = [loss_weight(head, part) for part in _LOSSES]
     is_published = weights[:2] == [1.0, 1.0] and weights[2] == weights[3]
     if head.get("one_hot_smoother") or not is_published:
         raise ConfigError(
