@@ -107,10 +107,7 @@ def comparison_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
         c.task: {
             "results": dict(zip(c.names, map(as_json, c.analyses), strict=True)),
             "differences": {
-                name: {
-                    **finite(dataclasses.asdict(d)),
-                    "is_sure": is_sure(d),
-                }
+                name: {**finite(dataclasses.asdict(d)), "is_sure": is_sure(d)}
                 for name, d in zip(c.names[1:], c.differences, strict=True)
             },
         }
@@ -164,8 +161,8 @@ def _part(comparison: Comparison) -> dict[str, Any]:
                 f"{difference.lower:+.1f} to {difference.upper:+.1f}",
                 "yes" if is_sure(difference) else "no",
             ]
-        rows.append([name, analysis.metrics["AP"], *found])
-        rows[-1] += [analysis.metrics[metric] for metric in metrics[1:]]
+        ap, *others = (analysis.metrics[metric] for metric in metrics)
+        rows.append([name, ap, *found, *others])
     columns = [Column("Result"), Column("AP", 1), Column("Difference"), Column("95% range")]
     columns += [Column("Sure"), *(Column(metric, 1) for metric in metrics[1:])]
     names = [Column(name, 1) for name in comparison.names]
@@ -223,7 +220,7 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
             return names
-    return [f"{'/'.join(part[-1:])} ({n})" for n, part in enumerate(parts, 1)]
+    return [f"{part[-1]} ({n})" for n, part in enumerate(parts, 1)]
 
 
 def _overlaid(names: Sequence[str], scalars: Sequence[Scalars]) -> list[Chart]:

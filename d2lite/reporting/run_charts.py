@@ -1,6 +1,7 @@
 """The charts of a report: what is drawn, from scalars and analyses."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from .run_files import Scalars
 # More lines than colours and dashes tell apart.
 _MOST_LINES = 12
 _PERCENT = (-2.0, 102.0)
+# Among the colours of charts.
+_GREY = 6
 
 
 def training_charts(scalars: Scalars) -> list[Chart]:
@@ -57,22 +60,15 @@ def result_charts(analysis: Analysis) -> list[Chart]:
     """Precision against recall, and F1 against the threshold, at IoU 0.5."""
     labels = [k for k, curve in enumerate(analysis.class_curves) if curve.num_objects]
     few = labels if len(labels) <= _MOST_LINES else []
-    recall, precision = precision_recall_points(analysis.curve)
-    curves = [Line("all classes", 100 * recall, 100 * precision, style=6)]
-    for number, k in enumerate(few):
-        points = precision_recall_points(analysis.class_curves[k])
-        name = analysis.matches.class_names[k]
-        curves.append(Line(name, 100 * points[0], 100 * points[1], False, _style(number)))
-    f1 = [Line("all classes", *_f1_points(analysis.curve), style=6)]
-    f1 += [
-        Line(
-            analysis.matches.class_names[k],
-            *_f1_points(analysis.class_curves[k]),
-            False,
-            _style(number),
+    names = analysis.matches.class_names
+
+    def lines(points: Callable[[Curve], tuple[np.ndarray, np.ndarray]]) -> list[Line]:
+        of_classes = (
+            Line(names[k], *points(analysis.class_curves[k]), False, _style(number))
+            for number, k in enumerate(few)
         )
-        for number, k in enumerate(few)
-    ]
+        return [Line("all classes", *points(analysis.curve), style=_GREY), *of_classes]
+
     best = analysis.threshold
     has_best = math.isfinite(best)
     end = 100 * float(analysis.curve.recall[-1])
@@ -83,7 +79,7 @@ def result_charts(analysis: Analysis) -> list[Chart]:
             f"Precision and recall, {TITLES[analysis.task].lower()}",
             "recall, percent",
             "precision, percent",
-            curves,
+            lines(_percent_points),
             f"Precision against recall at IoU 0.5. All classes together reach recall {end:.0f}%.",
             _PERCENT,
             _PERCENT,
@@ -92,7 +88,7 @@ def result_charts(analysis: Analysis) -> list[Chart]:
             f"F1 and threshold, {TITLES[analysis.task].lower()}",
             "threshold on the score",
             "F1, percent",
-            f1,
+            lines(_f1_points),
             f"F1 against the threshold at IoU 0.5. It is highest, {value:.1f}%, at {best:.3f}."
             if has_best
             else "F1 against the threshold at IoU 0.5. No detection is right.",
@@ -104,8 +100,13 @@ def result_charts(analysis: Analysis) -> list[Chart]:
 
 
 def _style(number: int) -> int:
-    # Grey, number 6, is that of all classes together.
-    return number if number < 6 else number + 1
+    """The number of a colour and dash for a class; grey is that of all classes together."""
+    return number if number < _GREY else number + 1
+
+
+def _percent_points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    recall, precision = precision_recall_points(curve)
+    return 100 * recall, 100 * precision
 
 
 def _f1_points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
