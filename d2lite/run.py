@@ -112,7 +112,8 @@ class _PeerFinder:
                 name=name,
             )
         is_package = found.submodule_search_locations is not None
-        return ModuleSpec(name, self, is_package=is_package)  # type: ignore[arg-type]
+        loader: Any = self
+        return ModuleSpec(name, loader, origin=found.origin, is_package=is_package)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Import the module of d2lite; the import system stores it under the other name too."""
@@ -122,6 +123,12 @@ class _PeerFinder:
         # The import system is about to replace this with the spec of the other name.
         spec.loader_state = module.__spec__
         return module
+
+    def get_code(self, name: str) -> Any:
+        """The code of a module that is run, as by `-m detectron2.utils.collect_env`."""
+        real = OURS + name[len(PEER) :]
+        loader: Any = importlib.util.find_spec(real).loader  # type: ignore[union-attr]
+        return loader.get_code(real)
 
     def exec_module(self, module: ModuleType) -> None:
         """The module was executed under its own name; give it its own spec back."""

@@ -77,3 +77,7 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(collect_env_info() + "\n")

@@ -142,6 +142,7 @@ def test_name_given_to_the_logger_of_detectron2_is_printed(tmp_path):
     assert done.stdout.endswith("d2]: text\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_names_are_found_also_in_modules_of_detectron2_that_merely_import_them(tmp_path):
     (tmp_path / "script.py").write_text(
         "from detectron2.modeling.roi_heads.roi_heads import Matcher, configurable\n"
@@ -155,6 +156,13 @@ def test_names_are_found_also_in_modules_of_detectron2_that_merely_import_them(t
     )
     done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
     assert done.stdout == "False False\n", done.stderr
+
+
+@pytest.mark.slow
+def test_module_of_detectron2_runs_by_its_name(tmp_path):
+    """Reports of issues begin with the output of this one."""
+    done = _python("-m", "d2lite.run", "-m", "detectron2.utils.collect_env", cwd=tmp_path)
+    assert "torch" in done.stdout, done.stderr
 
 
 def test_missing_module_of_detectron2_is_named_with_what_to_do(tmp_path):
