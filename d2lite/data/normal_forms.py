@@ -6,6 +6,7 @@ is, without a copy.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 # Larger than any image that can be decoded, in pixels.
 _LONGEST_SIDE = 10**6
+# Of arrays of integers; larger ones have no type.
+_LARGEST_INT = 2**63 - 1
 _MASK_VALUES = {0, 1, 255}
 # Keys of boxes that are dicts.
 _SIDES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
@@ -68,6 +71,8 @@ def as_number(value: Any) -> float:
     """
     if isinstance(value, bool):
         raise TypeError("a truth value, not a number")
+    if type(value) is int and not -_LARGEST_INT <= value <= _LARGEST_INT:
+        raise ValueError("a number of too many digits")
     return value if type(value) in (int, float) else float(value)
 
 
@@ -116,7 +121,10 @@ def number_texts(text: str) -> list[str]:
 def _is_all_numbers(values: list[Any]) -> bool:
     try:
         # The fastest question. Sums of numpy's numbers are of its types.
-        return type(sum(values)) in (int, float)
+        total = sum(values)
+        if type(total) is int:
+            return min(values) >= -_LARGEST_INT and max(values) <= _LARGEST_INT
+        return type(total) is float
     except (TypeError, ValueError, OverflowError):
         return False
 
@@ -134,6 +142,8 @@ def as_flag(value: Any) -> int:
         if flag is None:
             raise ValueError(f"{value!r} is neither 0 nor 1")
         return flag
+    if value in (math.inf, -math.inf):
+        raise ValueError(f"{value!r} is neither 0 nor 1")
     return int(bool(as_number(int(value))))
 
 

@@ -1,6 +1,7 @@
 """COCO files as different tools write them: all are read the same, by all who read them."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -182,3 +183,25 @@ def test_a_polygon_that_no_memory_holds_is_counted(write, far):
     assert faults.counts["far_polygon"] == 1
     assert record["annotations"][0]["segmentation"] == [SQUARE]
     assert average_precision(name) == pytest.approx(100)
+
+
+_DIGITS = int("1" + "0" * 400)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"bbox": [2, 2, _DIGITS, 6]}, "malformed"),
+        ({"bbox": [2.0, 2, _DIGITS, 6]}, "malformed"),
+        ({"iscrowd": math.inf}, "malformed"),
+        ({"iscrowd": -math.inf}, "malformed"),
+        ({"segmentation": [[2, 2, 8, 2, 8, _DIGITS]]}, "bad_mask"),
+        ({"area": _DIGITS}, None),
+        ({"area": math.inf}, None),
+    ],
+)
+def test_numbers_that_no_array_holds_are_faults_or_left_out(change, kind):
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 6, 6], **change}
+    fault = normalise_annotation(annotation)
+    assert (fault and fault[0]) == kind
+    assert "area" not in annotation

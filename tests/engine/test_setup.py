@@ -188,6 +188,24 @@ class TestDefaultSetup:
         finally:
             torch.use_deterministic_algorithms(False)
 
+    @pytest.mark.parametrize(
+        ("key", "value", "limit"),
+        [
+            ("SOLVER.CHECKPOINT_PERIOD", 0, "1 or more"),
+            ("SOLVER.IMS_PER_BATCH", 2**64, "1048576 or less"),
+            ("DATALOADER.NUM_WORKERS", -1, "0 or more"),
+            ("DATALOADER.NUM_WORKERS", 10**6, "1024 or less"),
+            ("SEED", 2**80, f"{2**63 - 1} or less"),
+        ],
+    )
+    def test_a_number_out_of_its_range_is_refused_by_the_name_of_its_key(
+        self, toy_cfg, key, value, limit
+    ):
+        toy_cfg.merge_from_list([key, value])
+        for begin in (lambda: default_setup(toy_cfg, None), lambda: DefaultTrainer(toy_cfg)):
+            with pytest.raises(ConfigError, match=f"{key} is {value}; it must be {limit}"):
+                begin()
+
     def test_folder_without_the_right_to_write_is_named(self, tmp_path):
         if os.geteuid() == 0:
             pytest.skip("root may write everywhere")

@@ -93,7 +93,7 @@ def normalise_annotation(annotation: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _normalise_area(annotation: dict[str, Any]) -> None:
-    if type(annotation["area"]) in (int, float) and annotation["area"] >= 0:
+    if type(annotation["area"]) in (int, float) and 0 <= annotation["area"] < 2**63:
         return
     try:
         area = as_number(annotation["area"])

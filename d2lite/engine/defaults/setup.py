@@ -33,7 +33,7 @@ from d2lite.utils.logger import setup_logger
 from d2lite.utils.output_mirror import address_of
 from d2lite.utils.provenance import command_line
 
-from ..derived_config import resolve_seed, scale_learning_rate
+from ..derived_config import check_numbers, resolve_seed, scale_learning_rate
 from ..resuming import seed_of_checkpoint
 from ..sharding import is_sharded
 from .output_dir import follow_output_address, prepare_output_dir, write_config
@@ -51,7 +51,7 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
 
     Raises:
         OutputError: if OUTPUT_DIR cannot be written.
-        ConfigError: if FLOAT32_PRECISION is not known.
+        ConfigError: if FLOAT32_PRECISION is not known, or a number is out of its range.
     """
     given, cfg = cfg, as_run_config(cfg)
     is_eval = getattr(args, "eval_only", False)
@@ -59,6 +59,7 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     if given is not cfg and address_of(cfg.OUTPUT_DIR) != cfg.OUTPUT_DIR:
         LazyConfig.apply_overrides(given, [f"++train.output_dir={cfg.OUTPUT_DIR}"])
     prepare_output_dir(cfg.OUTPUT_DIR)
+    check_numbers(cfg)
     rank = comm.get_rank()
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)

@@ -29,6 +29,7 @@ from d2lite.utils.logger import setup_logger
 from .. import hooks
 from ..derived_config import (
     ClassKey,
+    check_numbers,
     check_predictions,
     check_solver,
     check_test_keypoints,
@@ -115,6 +116,7 @@ class DefaultTrainer(RunParts, TrainerBase):
         # Derive: first from the machine, then from the data, which the loader knows.
         world_size = comm.get_world_size()
         self.cfg = cfg = self.auto_scale_workers(as_run_config(cfg), world_size)
+        check_numbers(cfg)
         check_solver(cfg.SOLVER, world_size)
         if not cfg.is_default("MODEL.DEVICE"):
             # Data of many images take long to read, and the model is made after them.

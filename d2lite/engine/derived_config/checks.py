@@ -17,6 +17,33 @@ from .classes import ClassKey, get_class_names
 logger = logging.getLogger(__name__)
 
 
+# Key -> the least and the largest number; of a missing one there is no limit.
+_RANGES = {
+    "SOLVER.IMS_PER_BATCH": (1, 2**20),
+    "SOLVER.CHECKPOINT_PERIOD": (1, None),
+    "DATALOADER.NUM_WORKERS": (0, 1024),
+    "SEED": (None, 2**63 - 1),
+}
+
+
+def check_numbers(cfg: CfgNode) -> None:
+    """Check numbers that would end in a trace later, or start processes without end.
+
+    Args:
+        cfg: the whole config.
+
+    Raises:
+        ConfigError: naming the key and its limit.
+    """
+    for key, (least, largest) in _RANGES.items():
+        section, _, name = key.rpartition(".")
+        value = (cfg[section] if section else cfg)[name]
+        if least is not None and value < least:
+            raise ConfigError(f"{key} is {value}; it must be {least} or more.")
+        if largest is not None and value > largest:
+            raise ConfigError(f"{key} is {value}; it must be {largest} or less.")
+
+
 def check_solver(solver: CfgNode, world_size: int) -> None:
     """Check that batches can be split as asked.
 

@@ -113,7 +113,7 @@ def save_pictures(
         except Exception as error:
             # Broad on purpose: it may run through a user's loader, model and drawing.
             logger.warning(f"No picture of predictions on {name}: {type(error).__name__}: {error}")
-            logger.debug("The trace of it", exc_info=True)
+            logger.debug("The trace of it", exc_info=True, extra={"hidden_on_console": True})
             continue
         yield target
 
