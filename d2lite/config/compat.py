@@ -5,6 +5,8 @@ functions by themselves.
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import getitem
 from typing import ClassVar
 
 from d2lite.utils.errors import ConfigError
@@ -107,10 +109,6 @@ def _step(version: int) -> type[_RenameConverter]:
 def _rename(cfg: CfgNode, old: str, new: str) -> None:
     if not cfg.has_key(old):
         return
-    section, _, name = old.rpartition(".")
-    node = cfg
-    for part in section.split("."):
-        node = node[part]
-    value = node[name]
+    value = reduce(getitem, old.split("."), cfg)
     cfg.remove(old)
     add_new_keys(cfg, {new: value})

@@ -1,5 +1,7 @@
 """Keys: the values of a config by dotted names, as they are and as they were before the rules."""
 
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from d2lite.config import CfgNode
@@ -29,7 +31,4 @@ class Keys:
 
 
 def _value(cfg: CfgNode, key: str) -> Any:
-    value: Any = cfg
-    for part in key.split("."):
-        value = value[part]
-    return value
+    return reduce(getitem, key.split("."), cfg)

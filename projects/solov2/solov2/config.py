@@ -1,10 +1,13 @@
 """The configuration keys of SOLOv2, as AdelaiDet's files write them."""
 
-from d2lite.config import CfgNode
+from functools import reduce
+from operator import getitem
+
+from d2lite.config import CfgNode, add_new_keys
 from d2lite.layers import ShapeSpec
 from d2lite.utils.errors import ConfigError
 
-# Key -> default; comments say what it means.
+# Key of MODEL.SOLOV2 -> default; comments say what it means.
 _SOLOV2 = {
     # Size range of an object, sqrt(w * h) of its box in pixels of the network input, for every
     # level. Ranges overlap: an object may be learnt on two levels.
@@ -47,14 +50,11 @@ _SOLOV2 = {
     "PASTE_AS_PUBLISHED": True,
     # Predict from each image and its mirror image together: twice the time.
     "TEST_FLIP": False,
-}
-
-_LOSS = {
-    "FOCAL_USE_SIGMOID": True,  # The only form; False is refused.
-    "FOCAL_ALPHA": 0.25,
-    "FOCAL_GAMMA": 2.0,
-    "FOCAL_WEIGHT": 1.0,
-    "DICE_WEIGHT": 3.0,
+    "LOSS.FOCAL_USE_SIGMOID": True,  # The only form; False is refused.
+    "LOSS.FOCAL_ALPHA": 0.25,
+    "LOSS.FOCAL_GAMMA": 2.0,
+    "LOSS.FOCAL_WEIGHT": 1.0,
+    "LOSS.DICE_WEIGHT": 3.0,
 }
 
 # Keys that AdelaiDet's files may carry for its other models and its loader. They are known so
@@ -85,21 +85,8 @@ def add_solov2_config(cfg: CfgNode) -> None:
     Args:
         cfg: changed in place; keys that it has already keep their value.
     """
-    if "SOLOV2" not in cfg.MODEL:
-        cfg.MODEL.SOLOV2 = CfgNode({**_SOLOV2, "LOSS": CfgNode(dict(_LOSS))})
-    for name, default in _ADELAIDET.items():
-        node, key = _place(cfg, name)
-        if key not in node:
-            node[key] = default
-
-
-def _place(cfg: CfgNode, name: str) -> tuple[CfgNode, str]:
-    """The node and the last part of a key's full name."""
-    *path, key = name.split(".")
-    node = cfg
-    for part in path:
-        node = node[part]
-    return node, key
+    add_new_keys(cfg, {f"MODEL.SOLOV2.{name}": default for name, default in _SOLOV2.items()})
+    add_new_keys(cfg, _ADELAIDET)
 
 
 def check_solov2_config(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> None:
@@ -151,10 +138,10 @@ def check_solov2_config(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> None:
 def _check_adelaidet(cfg: CfgNode) -> None:
     """Refuse options of AdelaiDet that would change a training there and do nothing here."""
     for name, fix in _FIXES.items():
-        node, key = _place(cfg, name)
-        if node.get(key, _ADELAIDET[name]) != _ADELAIDET[name]:
-            raise ConfigError(f"{name} is {node[key]!r}, an option of AdelaiDet. {fix}")
-    if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.get("CROP_INSTANCE", False):
+        value = reduce(getitem, name.split("."), cfg)
+        if value != _ADELAIDET[name]:
+            raise ConfigError(f"{name} is {value!r}, an option of AdelaiDet. {fix}")
+    if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.CROP_INSTANCE:
         raise ConfigError(
             "INPUT.CROP.ENABLED with CROP_INSTANCE True keeps an object in each crop, as AdelaiDet "
             "does; here a crop is taken anywhere. Set INPUT.CROP.CROP_INSTANCE False for that."
