@@ -115,44 +115,38 @@ def gather_facts(
         raise DataError(f"{', '.join(names)} is not a list of dataset dicts; name a --config-file.")
     sizes = np.array([_size(record) for record in records], dtype=float).reshape(-1, 2)
     classes = MetadataCatalog.get(names[0]).get("thing_classes") or ()
-    boxes, owners = [], []
-    images_of: Counter[int] = Counter()
-    kinds: Counter[str] = Counter()
-    fills = []
-    num_keypoints = 0
-    for number, record in enumerate(records):
-        objects = [obj for obj in record.get("annotations", ()) if not obj.get("iscrowd", 0)]
-        images_of.update({obj["category_id"] for obj in objects})
-        for obj in objects:
-            is_rotated = len(obj["bbox"]) == 5
-            x0, y0, x1, y1 = (0.0, 0.0, *obj["bbox"][2:4]) if is_rotated else _corners(obj)
-            boxes.append((x1 - x0, y1 - y0))
-            owners.append(number)
-            kinds["rotated"] += is_rotated
-            fills.append(fill_of_corners(obj))
-            mask = obj.get("segmentation")
-            # A map of pixels is an array, which has no truth value.
-            is_bitmap = mask is not None and not isinstance(mask, list)
-            kinds["bitmap"] += is_bitmap
-            kinds["mask"] += is_bitmap or bool(mask)
-            kinds["points"] += bool(obj.get("keypoints"))
-            num_keypoints = max(num_keypoints, len(obj.get("keypoints") or ()) // 3)
-    if not boxes:
-        has_maps = any("sem_seg_file_name" in record for record in records)
-        fix = " It has maps of classes: name a model for them, as in --config-file " * has_maps
-        fix += "configs/Misc/semantic_R_50_FPN_1x.yaml." * has_maps
+    objects = [
+        (number, obj)
+        for number, record in enumerate(records)
+        for obj in record.get("annotations", ())
+        if not obj.get("iscrowd", 0)
+    ]
+    if not objects:
+        fix = ""
+        if any("sem_seg_file_name" in record for record in records):
+            fix = (
+                " It has maps of classes: name a model for them, as in --config-file "
+                "configs/Misc/semantic_R_50_FPN_1x.yaml."
+            )
         raise DataError(f"{', '.join(names)} has no object with a box, so there is no recipe.{fix}")
+    owners = np.array([number for number, _ in objects])
+    images_of = Counter(label for _, label in {(i, obj["category_id"]) for i, obj in objects})
+    masks = [obj.get("segmentation") for _, obj in objects]
+    # A map of pixels is an array, which has no truth value.
+    is_bitmap = [mask is not None and not isinstance(mask, list) for mask in masks]
+    points = [obj.get("keypoints") or () for _, obj in objects]
+    is_rotated = [len(obj["bbox"]) == 5 for _, obj in objects]
     return Facts(
         sizes,
-        np.maximum(np.array(boxes, dtype=float), 1e-3),
-        np.array(owners),
+        np.maximum(np.array([_box_size(obj) for _, obj in objects], dtype=float), 1e-3),
+        owners,
         tuple(classes),
-        tuple(images_of.get(index, 0) for index in range(len(classes))),
-        with_masks=kinds["mask"] / len(boxes),
-        with_bitmaps=kinds["bitmap"] / len(boxes),
-        with_keypoints=kinds["points"] / len(boxes),
-        num_keypoints=num_keypoints,
-        rotated=kinds["rotated"] / len(boxes) or _turned(fills),
+        tuple(images_of[index] for index in range(len(classes))),
+        with_masks=_share([bitmap or bool(m) for m, bitmap in zip(masks, is_bitmap, strict=True)]),
+        with_bitmaps=_share(is_bitmap),
+        with_keypoints=_share([bool(of_object) for of_object in points]),
+        num_keypoints=max(len(of_object) // 3 for of_object in points),
+        rotated=_share(is_rotated) or _turned([fill_of_corners(obj) for _, obj in objects]),
         has_test=has_test,
         cores=usable_cores(),
         processes=processes,
@@ -163,6 +157,10 @@ def gather_facts(
         ],
         measure_memory=measure_memory,
     )
+
+
+def _share(found: Sequence[bool]) -> float:
+    return sum(found) / len(found)
 
 
 def _turned(fills: Sequence[tuple[float, float] | None]) -> float:
@@ -182,11 +180,11 @@ def _size(record: dict[str, Any]) -> tuple[int, int]:
     return image_size(Path(str(record["file_name"])))
 
 
-def _corners(obj: dict[str, Any]) -> Sequence[float]:
-    corners: Sequence[float] = BoxMode.convert(
-        list(obj["bbox"]), obj["bbox_mode"], BoxMode.XYXY_ABS
-    )
-    return corners
+def _box_size(obj: dict[str, Any]) -> tuple[float, float]:
+    if len(obj["bbox"]) == 5:
+        return obj["bbox"][2], obj["bbox"][3]
+    x0, y0, x1, y1 = BoxMode.convert(list(obj["bbox"]), obj["bbox_mode"], BoxMode.XYXY_ABS)
+    return x1 - x0, y1 - y0
 
 
 def _gpu_memory() -> float:
