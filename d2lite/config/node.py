@@ -78,6 +78,8 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         """Set a key, or add one; the origin of a key that was there becomes "code"."""
         if name in _SET_NAMES and isinstance(value, str) and isinstance(self.get(name), tuple):
             value = (value,)
+        if type(self.get(name)) is int and isinstance(value, float) and value.is_integer():
+            value = int(value)  # of a division, as in cfg.SOLVER.IMS_PER_BATCH = 16 / 2
         self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:
