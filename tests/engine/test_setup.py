@@ -193,6 +193,9 @@ class TestDefaultSetup:
         [
             ("SOLVER.CHECKPOINT_PERIOD", 0, "1 or more"),
             ("SOLVER.IMS_PER_BATCH", 2**64, "1048576 or less"),
+            ("SOLVER.BASE_LR", -0.5, "0 or more"),
+            ("DATALOADER.PREFETCH", 0, "1 or more"),
+            ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 0, "1 or more"),
             ("DATALOADER.NUM_WORKERS", -1, "0 or more"),
             ("DATALOADER.NUM_WORKERS", 10**6, "1024 or less"),
             ("SEED", 2**80, f"{2**63 - 1} or less"),

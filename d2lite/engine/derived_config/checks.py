@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 from d2lite.config import CfgNode
@@ -21,7 +22,13 @@ logger = logging.getLogger(__name__)
 _RANGES = {
     "SOLVER.IMS_PER_BATCH": (1, 2**20),
     "SOLVER.CHECKPOINT_PERIOD": (1, None),
+    "SOLVER.BASE_LR": (0, None),
+    "SOLVER.WEIGHT_DECAY": (0, None),
     "DATALOADER.NUM_WORKERS": (0, 1024),
+    "DATALOADER.PREFETCH": (1, 1024),
+    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": (1, None),
+    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": (1, None),
+    "MODEL.ROI_KEYPOINT_HEAD.POOLER_RESOLUTION": (1, None),
     "SEED": (None, 2**63 - 1),
 }
 
@@ -36,8 +43,7 @@ def check_numbers(cfg: CfgNode) -> None:
         ConfigError: naming the key and its limit.
     """
     for key, (least, largest) in _RANGES.items():
-        section, _, name = key.rpartition(".")
-        value = (cfg[section] if section else cfg)[name]
+        value = reduce(getattr, key.split("."), cfg)
         if least is not None and value < least:
             raise ConfigError(f"{key} is {value}; it must be {least} or more.")
         if largest is not None and value > largest:
