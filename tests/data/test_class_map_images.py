@@ -133,6 +133,20 @@ def test_maps_without_a_list_of_classes_are_told(tmp_path, kind):
         DatasetCatalog.get(f"{kind}:s")
 
 
+@pytest.mark.parametrize(("name", "content"), [
+    ("dataset_meta.json", "[1]"),
+    ("dataset_meta.json", '{"label_map": ["cat"]}'),
+    ("dataset_meta.json", '{"label_map": {"0": "cat"}, "segmentation_colors": 5}'),
+    ("obj_class_to_machine_color.json", '{"cat": 5}'),
+])  # fmt: skip
+def test_lists_of_classes_of_other_content_are_named(tmp_path, name, content):
+    pair(tmp_path / "work/s/images/a.jpg", tmp_path / "work/s/masks/a.png", LABELS)
+    write(tmp_path / f"work/s/{name}", content)
+    for kind in ("auto", "semantic"):
+        with pytest.raises(DataError, match=f"{name} has other content than such lists"):
+            DatasetCatalog.get(f"{kind}:s")
+
+
 def test_colour_of_no_class_is_a_fault_that_names_it(tmp_path):
     home = tmp_path / "work/s"
     camvid(home, "train")

@@ -216,6 +216,15 @@ def test_mapillary_vistas_names_its_classes_in_its_config(tmp_path):
     assert found("auto:m@train") == {"m/training/images/1.jpg": objects}
 
 
+@pytest.mark.parametrize("content", ["no JSON", "[]", '{"labels": [3]}', '{"labels": {}}'])
+def test_a_config_of_somebody_else_does_not_hide_masks_of_mots(tmp_path, content):
+    write(tmp_path / "work/config.json", content)
+    home = tmp_path / "work/m"
+    png(home / "instances/1.png", pixels((CAT, 1001), dtype=np.uint16))
+    picture(home / "images/1.jpg")
+    assert found("auto:m") == {"m/images/1.jpg": [seen("car", CAT)]}
+
+
 def test_folder_an_image_with_masks_has_objects_of_one_class(tmp_path):
     """As the Data Science Bowl of 2018 has it."""
     home = tmp_path / "work/d/stage1_train"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, UserError
 
-from .entries import Entry, EntrySource, Shape
+from .entries import MALFORMED, Entry, EntrySource, Shape
 from .pixel_maps import (
     BACKGROUND,
     NO_CLASS,
@@ -153,9 +154,9 @@ def _vistas_names(root: Path) -> dict[int, str]:
     """The classes of Mapillary Vistas that have objects, of its config beside or above a folder."""
     for home in (root, *root.resolve().parents[:2]):
         for file in sorted(home.glob("config*.json")):
-            content = read_json(file)
-            labels = content.get("labels") if isinstance(content, dict) else None
-            if isinstance(labels, list) and all("instances" in label for label in labels):
+            # A file of this name may be anybody's.
+            with suppress(UserError, *MALFORMED):
+                labels = read_json(file)["labels"]
                 return {i: str(c["readable"]) for i, c in enumerate(labels) if c["instances"]}
     return {}
 

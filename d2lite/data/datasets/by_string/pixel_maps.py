@@ -20,6 +20,8 @@ from d2lite.data.images.image_io import DECODING_ERRORS, read_image
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
+from .entries import MALFORMED
+
 NO_CLASS = 255
 """The number of pixels at borders, and of those that nobody labelled."""
 
@@ -70,7 +72,7 @@ class PixelClasses:
         """
         pixels, is_colour = _pixels(path)
         rgb = read_image(str(path), "RGB")
-        codes, is_grey = _colours(rgb), not np.ptp(rgb, axis=2).any()
+        codes, is_grey = _colours(rgb), all((rgb[..., 0] == rgb[..., i]).all() for i in (1, 2))
         # Programs that make files smaller give a palette other numbers and keep its colours.
         if (is_colour or not is_grey) and (self._table[codes] >= 0).all():
             pixels, is_colour = codes, True
@@ -126,7 +128,14 @@ def pixel_classes(folders: Iterable[Path], *, has_default: bool = True) -> Pixel
     for folder in folders:
         for name, read in _LISTS.items():
             if (folder / name).is_file():
-                rows = [(label.strip(), _code(colour)) for label, colour in read(folder / name)]
+                try:
+                    rows = [(label.strip(), _code(colour)) for label, colour in read(folder / name)]
+                except MALFORMED as err:
+                    raise DataError(
+                        f"{folder / name} has other content than such lists of classes have "
+                        f"({type(err).__name__}: {err}). Export it again, or replace it by "
+                        "labelmap.txt with a line 'name:red,green,blue::' for each class."
+                    ) from err
                 is_plain = all(code < 0 for _, code in rows) and name.startswith("label")
                 if is_plain and all(label.lower() not in BACKGROUND for label, _ in rows):
                     rows.insert(0, (BACKGROUND[0], -1))  # it is implied by these tools

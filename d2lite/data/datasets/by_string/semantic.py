@@ -103,7 +103,7 @@ def semantic_splits(folder: Path) -> dict[str, _Place]:
     return {
         split: place
         for split, place in _places(folder).items()
-        if _classes(folder, place).names and place.has_maps
+        if place.has_maps and _classes(folder, place).names
     }
 
 
