@@ -23,6 +23,8 @@ _DASHES = ["-", "--", "-.", ":"]
 # Written into the SVG, and replaced there by colours of the page.
 _TEXT, _GRID = "#010203", "#040506"
 _MOST_POINTS = 500
+# Letters of a name in the legend, which has three of them in a row.
+_LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,15 @@ def draw_svg(chart: Chart) -> str:
 
 def _draw_line(axes: Any, line: Line, style: int) -> None:
     x, y = (np.asarray(values, dtype=np.float64) for values in (line.x, line.y))
+    # A name of 100,000 letters would hold up the end of a run.
+    is_long = len(line.name) > _LONGEST_NAME
+    name = f"{line.name[: _LONGEST_NAME - 3]}..." if is_long else line.name
     kept = thinned(len(x))
     x, y = x[kept], y[kept]
     axes.plot(
         x,
         y,
-        label=line.name or "_nolegend_",
+        label=name or "_nolegend_",
         color=_COLORS[style % len(_COLORS)],
         linestyle=_DASHES[style // len(_COLORS) % len(_DASHES)],
         linewidth=2.2 if line.is_main else 1.2,

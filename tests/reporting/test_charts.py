@@ -35,6 +35,12 @@ def test_name_of_a_line_is_text(name):
     assert name in texts
 
 
+def test_a_long_name_of_a_line_is_cut():
+    svg = draw_svg(chart("y" * 100_000))
+    assert f"{'y' * 37}...<" in svg
+    assert len(svg) < 100_000
+
+
 def test_the_same_chart_is_the_same_text():
     assert draw_svg(chart()) == draw_svg(chart())
 
