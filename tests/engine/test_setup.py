@@ -209,6 +209,12 @@ class TestDefaultSetup:
             with pytest.raises(ConfigError, match=f"{key} is {value}; it must be {limit}"):
                 begin()
 
+    def test_text_in_place_of_a_number_is_refused_by_the_name_of_its_key(self, toy_cfg):
+        """Code that fills a config from a form sets texts, which merging would have read."""
+        toy_cfg.SOLVER.BASE_LR = "0.001"
+        with pytest.raises(ConfigError, match=r"SOLVER\.BASE_LR is the text '0\.001'"):
+            DefaultTrainer(toy_cfg)
+
     def test_folder_without_the_right_to_write_is_named(self, tmp_path):
         if os.geteuid() == 0:
             pytest.skip("root may write everywhere")

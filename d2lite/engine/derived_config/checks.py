@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any
 
-from d2lite.config import CfgNode
+from d2lite.config import CfgNode, get_cfg
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import follow_class_order
 from d2lite.data.records.faults import collecting_faults
@@ -42,12 +42,22 @@ def check_numbers(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the key and its limit.
     """
+    numbers = {key for key, value in get_cfg().keys_and_values() if _is_number(value)}
+    for key, value in cfg.keys_and_values():
+        if key in numbers and isinstance(value, str):
+            raise ConfigError(
+                f"{key} is the text {value!r}, set by code; it must be a number, without quotes."
+            )
     for key, (least, largest) in _RANGES.items():
         value = reduce(getattr, key.split("."), cfg)
         if least is not None and value < least:
             raise ConfigError(f"{key} is {value}; it must be {least} or more.")
         if largest is not None and value > largest:
             raise ConfigError(f"{key} is {value}; it must be {largest} or less.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_solver(solver: CfgNode, world_size: int) -> None:
