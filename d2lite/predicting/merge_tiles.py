@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from d2lite.utils.errors import ArgumentError, ConfigError
 from .result import Result
 from .tile_detection import (
     NEAR,
+    WHOLE,
     TileDetection,
     agreement,
     area,
@@ -68,20 +70,20 @@ def merge_tiles(
             "--tiles out, or use a model of objects."
         )
     shifted = [_shifted(part, *window[:2]) for part, window in zip(parts, windows, strict=True)]
-    height, width = size
+    places = list(enumerate(windows))
     if whole is not None:
         shifted.append(replace(whole, image=None))
-        windows = [*windows, (0, 0, width, height)]
+        places.append((WHOLE, (0, 0, size[1], size[0])))
     joined = _concatenated(shifted, size)
-    tiles = np.repeat(np.arange(len(shifted)), [len(part) for part in shifted])
-    detections = [
-        detection_in(joined, index, tile, windows[tile], size)
-        for index, tile in enumerate(tiles.tolist())
+    place_of = [
+        place for place, part in zip(places, shifted, strict=True) for _ in range(len(part))
     ]
-    groups = _group(detections)
-    has_whole = whole is not None
-    objects = [(group, _one_of(group, windows, has_whole)) for group in groups]
-    kept = _without_pieces([one for g, one in objects if _credible(g, one, windows, has_whole)])
+    detections = [
+        detection_in(joined, index, tile, window, size)
+        for index, (tile, window) in enumerate(place_of)
+    ]
+    objects = [(group, _one_of(group)) for group in _group(detections)]
+    kept = _without_pieces([one for group, one in objects if _credible(group, one, windows)])
     picked = joined[[one.index for one in kept]]
     masks = [one.mask for one in kept if one.mask is not None]
     result = replace(
@@ -162,19 +164,15 @@ def _may_join(
     )
 
 
-def _one_of(
-    group: Sequence[TileDetection], windows: Sequence[Window], has_whole: bool
-) -> TileDetection:
+def _one_of(group: Sequence[TileDetection]) -> TileDetection:
     """The object that the detections of a group are."""
     if len(group) == 1:
         return group[0]
-    box = group[0].box
-    for one in group[1:]:
-        box = around(box, one.box)
+    box = reduce(around, (one.box for one in group))
     complete = [one for one in group if not one.is_cut and area(one.box) >= _COMPLETE * area(box)]
     if complete:
         # A tile sees more detail than the whole image does.
-        of_tiles = [one for one in complete if not has_whole or one.tile < len(windows) - 1]
+        of_tiles = [one for one in complete if one.tile != WHOLE]
         return max(of_tiles or complete, key=lambda one: one.score)
     best = max(group, key=lambda one: one.score)
     mask = best.mask
@@ -189,13 +187,12 @@ def _one_of(
 
 
 def _credible(
-    group: Sequence[TileDetection], one: TileDetection, windows: Sequence[Window], has_whole: bool
+    group: Sequence[TileDetection], one: TileDetection, windows: Sequence[Window]
 ) -> bool:
     """Whether to believe an object that tiles with a better view did not find."""
     width, height = one.box[2] - one.box[0], one.box[3] - one.box[1]
-    tiles = windows[:-1] if has_whole else windows
-    side = max(tiles[0][2] - tiles[0][0], tiles[0][3] - tiles[0][1])
-    if has_whole and all(member.tile == len(windows) - 1 for member in group):
+    side = max(windows[0][2] - windows[0][0], windows[0][3] - windows[0][1])
+    if all(member.tile == WHOLE for member in group):
         # Tiles show smaller objects larger than the whole image does.
         return max(width, height) > _LARGE * side
     if not all(member.is_cut for member in group):
@@ -203,10 +200,10 @@ def _credible(
     # Cut in all tiles that found it: another one saw all of it, and what is around it.
     seen_by = {member.tile for member in group}
     near = 2 * NEAR * side
-    right, bottom = (max(window[edge] for window in tiles) for edge in (2, 3))
+    right, bottom = (max(window[edge] for window in windows) for edge in (2, 3))
     return not any(
         number not in seen_by and _is_inside(one.box, window, near, (right, bottom))
-        for number, window in enumerate(tiles)
+        for number, window in enumerate(windows)
     )
 
 

@@ -1,5 +1,6 @@
 """read_outputs: what a model returns for one image, as a `Result`."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -62,9 +63,8 @@ def enlarged(result: Result, size: tuple[int, int]) -> Result:
     maps = [result.segment_map, result.semantic]
     large = [None if one is None else one[rows][:, columns] for one in maps]
     if segments is not None and large[0] is not None:
-        ids, areas = np.unique(large[0], return_counts=True)
-        area = dict(zip(ids.tolist(), areas.tolist(), strict=True))
-        segments = [segment._replace(area=area.get(segment.id, 0)) for segment in segments]
+        areas = _areas(large[0])
+        segments = [segment._replace(area=areas[segment.id]) for segment in segments]
     return replace(
         result,
         size=size,
@@ -136,32 +136,11 @@ def read_outputs(
             f"This model predicts {', '.join(outputs) or 'nothing'}, which is neither objects nor "
             "segments. Choose a detection or segmentation model."
         )
-    more: dict[str, Any] = {}
-    if outputs.get("panoptic_seg") is not None:
-        segment_map, infos = outputs["panoptic_seg"]
-        segment_map = segment_map.cpu().numpy().astype(np.int32)
-        if infos is None:
-            # Labels of Panoptic-DeepLab, -1 for none: they become the numbers of a list.
-            labels, place = np.unique(segment_map, return_inverse=True)
-            segment_map = place.reshape(segment_map.shape).astype(np.int32) + (labels[0] >= 0)
-            infos = [
-                {**info, "id": number}
-                for number, info in enumerate(segments_from_ids(labels.tolist(), metadata), 1)
-            ]
-        more["segment_map"] = segment_map
-        more["segments"] = _segments(segment_map, infos, metadata)
-    if outputs.get("sem_seg") is not None:
-        more["semantic"] = outputs["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int32)
+    more = _of_pixels(outputs, metadata)
     instances = outputs.get("instances")
     if instances is None:
-        return Result(
-            size,
-            np.zeros((0, 4), np.float32),
-            np.zeros(0, np.float32),
-            np.zeros(0, np.int64),
-            metadata,
-            **more,
-        )
+        none = np.zeros(0, np.float32)
+        return Result(size, none.reshape(0, 4), none, none.astype(np.int64), metadata, **more)
     masks = outputs.get("cropped_masks")
     scores = instances.scores.float().cpu().numpy()
     classes = instances.pred_classes.cpu().numpy().astype(np.int64)
@@ -183,11 +162,36 @@ def read_outputs(
     return Result(size, upright, scores[order], classes[order], metadata, **more)
 
 
+def _of_pixels(outputs: Mapping[str, Any], metadata: Metadata) -> dict[str, Any]:
+    """What a result holds of segments and of classes of pixels."""
+    found: dict[str, Any] = {}
+    if outputs.get("panoptic_seg") is not None:
+        segment_map, infos = outputs["panoptic_seg"]
+        segment_map = segment_map.cpu().numpy().astype(np.int32)
+        if infos is None:
+            # Labels of Panoptic-DeepLab, -1 for none: they become the numbers of a list.
+            labels, place = np.unique(segment_map, return_inverse=True)
+            segment_map = place.reshape(segment_map.shape).astype(np.int32) + (labels[0] >= 0)
+            infos = [
+                {**info, "id": number}
+                for number, info in enumerate(segments_from_ids(labels.tolist(), metadata), 1)
+            ]
+        found = {"segment_map": segment_map, "segments": _segments(segment_map, infos, metadata)}
+    if outputs.get("sem_seg") is not None:
+        found["semantic"] = outputs["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int32)
+    return found
+
+
+def _areas(segment_map: np.ndarray) -> Counter[int]:
+    """Pixels of each segment."""
+    ids, counts = np.unique(segment_map, return_counts=True)
+    return Counter(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+
+
 def _segments(
     segment_map: np.ndarray, infos: Sequence[Mapping[str, Any]], metadata: Metadata
 ) -> list[Segment]:
-    ids, areas = np.unique(segment_map, return_counts=True)
-    area = dict(zip(ids.tolist(), areas.tolist(), strict=True))
+    areas = _areas(segment_map)
     things, stuff = (metadata.get(f"{kind}_classes") or () for kind in ("thing", "stuff"))
     segments = []
     for info in infos:
@@ -202,7 +206,7 @@ def _segments(
                 number,
                 bool(info["isthing"]),
                 None if score is None else float(score),
-                area.get(int(info["id"]), 0),
+                areas[int(info["id"])],
             )
         )
     return segments

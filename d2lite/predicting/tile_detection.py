@@ -9,6 +9,8 @@ from .cropped_mask import CroppedMask
 from .result import Result
 from .tile_windows import Window
 
+WHOLE = -1
+"""The number, in place of that of a tile, of what the whole image showed."""
 # A detection this near to the edge of its tile, as a share of the tile's side, is cut by it.
 NEAR = 0.01
 # A smaller strip than this share of the two detections within it says nothing about them.
@@ -37,7 +39,7 @@ def detection_in(
     Args:
         joined: the detections of all tiles, in pixels of the image.
         index: of the detection.
-        tile: number of its tile.
+        tile: number of its tile, or WHOLE.
         window: of the tile.
         size: (height, width) of the image.
     """
