@@ -209,10 +209,12 @@ class Detector(nn.Module):
         """
         for item in batched_inputs:
             if key not in item:
+                fix = "Use a training loader, or call model.eval() to predict."
+                if {"sem_seg", "instances"} & item.keys():
+                    fix = "Choose a model for what the set has, or a set for this model."
                 raise DataError(
                     f"Training needs {key!r} for each image; "
-                    f"{item.get('file_name', 'one of the batch')} has only {sorted(item)}. "
-                    "Use a training loader, or call model.eval() to predict."
+                    f"{item.get('file_name', 'one of the batch')} has only {sorted(item)}. {fix}"
                 )
         return [_on_device(item[key], self.device) for item in batched_inputs]
 

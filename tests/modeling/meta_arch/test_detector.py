@@ -120,6 +120,8 @@ def test_the_mode_picks_the_verb():
 def test_truth_that_is_missing_is_named():
     with pytest.raises(DataError, match=r"needs 'instances' for each image; b.jpg has only"):
         Draws().truth_of([{"image": torch.zeros(3, 1, 1), "file_name": "b.jpg"}])
+    with pytest.raises(DataError, match="Choose a model for what the set has"):
+        Draws().truth_of([{"image": torch.zeros(3, 1, 1), "sem_seg": torch.zeros(1, 1)}])
 
 
 def test_pixel_statistics_and_training_state_are_no_weights():
