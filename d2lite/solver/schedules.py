@@ -22,10 +22,14 @@ _logger = logging.getLogger(__name__)
 
 def multi_step(solver: CfgNode) -> ParamScheduler:
     """A fall by GAMMA at each of STEPS."""
-    steps = [step for step in solver.STEPS if step < solver.MAX_ITER]
-    if any(later <= step for step, later in zip([0, *steps], steps, strict=False)):
+    given = solver.STEPS
+    is_list = isinstance(given, list | tuple) and all(isinstance(s, int | float) for s in given)
+    steps = [step for step in given if step < solver.MAX_ITER] if is_list else []
+    limits = zip([0.99, *steps], steps, strict=False)
+    if not is_list or any(later <= step for step, later in limits):
         raise ConfigError(
-            f"SOLVER.STEPS is {tuple(solver.STEPS)}; steps must be positive and ascend."
+            f"SOLVER.STEPS is {given}; expected iterations from 1 on in ascending order, such as "
+            "(60000, 80000)."
         )
     if len(steps) < len(solver.STEPS):
         _logger.warning(

@@ -137,6 +137,7 @@ def test_what_cannot_be_understood_is_counted_and_the_rest_is_scored(write, edit
 
 @pytest.mark.parametrize(("edit", "message"), [
     (lambda c: c.update(images=None), "has no list 'images'"),
+    (lambda c: c["images"][0].update(annotations=c.pop("annotations")), "its objects in the entr"),
     (lambda c: c.update(annotations={}), "'annotations' is of type dict"),
     (lambda c: c["categories"][0].pop("name"), "entry 0 of 'categories'"),
     (lambda c: c.update(categories=["ant"]), "entry 0 of 'categories' is ant"),

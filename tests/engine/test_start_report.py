@@ -159,9 +159,10 @@ def test_hooks_are_named_by_address_or_refused():
     cfg.HOOKS = ("NoSuchHook",)
     with pytest.raises(UnknownNameError, match="NoSuchHook"):
         build_hooks_by_name(cfg)
-    cfg.HOOKS = ("collections.OrderedDict",)
-    with pytest.raises(InputTypeError, match="not a HookBase"):
-        build_hooks_by_name(cfg)
+    for name in ("collections.OrderedDict", "os.sep", "os.getcwdb"):
+        cfg.HOOKS = (name,)
+        with pytest.raises(InputTypeError, match="not a HookBase"):
+            build_hooks_by_name(cfg)
 
 
 def test_evaluators_of_a_key_run_besides_the_usual_one(toy_cfg):

@@ -45,8 +45,14 @@ def read_coco_json(json_file: str | os.PathLike[str]) -> dict[str, Any]:
                 f"{json_file} is not a COCO annotation file: its {key!r} is of type "
                 f"{type(content[key]).__name__}. {expected}"
             )
-    for image in content["images"]:
-        if isinstance(image, dict) and not image.get("file_name") and (name := _other_name(image)):
+    images = [image for image in content["images"] if isinstance(image, dict)]
+    if not content.get("annotations") and any(image.get("annotations") for image in images):
+        raise DataError(
+            f"{json_file} has its objects in the entries of 'images', where COCO has none, and its "
+            "list 'annotations' is empty. Move them there, each with the 'image_id' of its image."
+        )
+    for image in images:
+        if not image.get("file_name") and (name := _other_name(image)):
             image["file_name"] = name
     return content
 

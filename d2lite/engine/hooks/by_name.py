@@ -1,6 +1,6 @@
 """HOOK_REGISTRY and build_hooks_by_name: hooks of a user's own, added by the key HOOKS."""
 
-from inspect import signature
+from inspect import isbuiltin, isclass, signature
 
 from d2lite.config import CfgNode
 from d2lite.engine.trainer_base import HookBase
@@ -24,7 +24,7 @@ def build_hooks_by_name(cfg: CfgNode) -> list[HookBase]:
 
     Raises:
         UnknownNameError: if one is neither registered nor a dotted address.
-        InputTypeError: if what was made is not a hook.
+        InputTypeError: if one is not a hook, and does not make one.
     """
     return [_made(name, cfg) for name in dict.fromkeys(cfg.HOOKS)]
 
@@ -32,6 +32,10 @@ def build_hooks_by_name(cfg: CfgNode) -> list[HookBase]:
 def _made(name: str, cfg: CfgNode) -> HookBase:
     is_address = "." in name and name not in HOOK_REGISTRY
     kind = locate(name) if is_address else HOOK_REGISTRY.get(name)
+    is_other_class = isclass(kind) and not issubclass(kind, HookBase)
+    if is_other_class or isbuiltin(kind) or not callable(kind):
+        # Not called: a config of somebody else may name anything.
+        raise InputTypeError(f"HOOKS: {name} is not a HookBase, nor a function that makes one.")
     try:
         takes_cfg = len(signature(kind).parameters) > 0
     except (TypeError, ValueError):
