@@ -196,6 +196,8 @@ class TestDefaultSetup:
             ("SOLVER.BASE_LR", -0.5, "0 or more"),
             ("DATALOADER.PREFETCH", 0, "1 or more"),
             ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 0, "1 or more"),
+            ("MODEL.RPN.BATCH_SIZE_PER_IMAGE", 0, "1 or more"),
+            ("MODEL.ROI_HEADS.POSITIVE_FRACTION", 5.0, "1 or less"),
             ("DATALOADER.NUM_WORKERS", -1, "0 or more"),
             ("DATALOADER.NUM_WORKERS", 10**6, "1024 or less"),
             ("SEED", 2**80, f"{2**63 - 1} or less"),

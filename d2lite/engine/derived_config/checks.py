@@ -29,12 +29,16 @@ _RANGES = {
     "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": (1, None),
     "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": (1, None),
     "MODEL.ROI_KEYPOINT_HEAD.POOLER_RESOLUTION": (1, None),
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": (1, None),
+    "MODEL.RPN.POSITIVE_FRACTION": (0, 1),
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": (1, None),
+    "MODEL.ROI_HEADS.POSITIVE_FRACTION": (0, 1),
     "SEED": (None, 2**63 - 1),
 }
 
 
 def check_numbers(cfg: CfgNode) -> None:
-    """Check numbers that would end in a trace later, or start processes without end.
+    """Check numbers that would end in a trace later, start processes without end, or train nothing.
 
     Args:
         cfg: the whole config.
