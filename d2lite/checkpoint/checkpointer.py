@@ -326,6 +326,10 @@ class Checkpointer:
                 if refused:
                     self.logger.warning("Using %s instead", path)
                 return str(path), content
+        is_noted = os.path.lexists(self._folder / LAST_CHECKPOINT)
+        if not is_noted and len(refused) == 1:
+            # Readable files of weights alone, put there to begin from: no run has saved.
+            return None
         if refused:
             raise refused[0]
         raise WeightsError(

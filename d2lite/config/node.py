@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from yacs.config import CfgNode as _BaseNode
@@ -34,6 +35,15 @@ class _Change(NamedTuple):
     name: str
     value: Any
     origin: str
+
+
+@cache
+def _whole_names() -> frozenset[str]:
+    """Last parts of our keys that hold integers; those of others may begin with 1 and mean 1.0."""
+    from .defaults import _C
+
+    pairs = _C.keys_and_values()
+    return frozenset(key.rpartition(".")[2] for key, value in pairs if type(value) is int)
 
 
 class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
@@ -78,7 +88,8 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         """Set a key, or add one; the origin of a key that was there becomes "code"."""
         if name in _SET_NAMES and isinstance(value, str) and isinstance(self.get(name), tuple):
             value = (value,)
-        if type(self.get(name)) is int and isinstance(value, float) and value.is_integer():
+        is_whole = isinstance(value, float) and value.is_integer()
+        if is_whole and type(self.get(name)) is int and name in _whole_names():
             value = int(value)  # of a division, as in cfg.SOLVER.IMS_PER_BATCH = 16 / 2
         self[name] = value
 

@@ -124,8 +124,10 @@ class SemSegEvaluator(DatasetEvaluator):
                     "the dataset is evaluated as semantic segmentation. Choose another model "
                     "(MODEL.META_ARCHITECTURE) or another dataset (DATASETS.TEST)."
                 )
-            self._times[image["file_name"]] += 1
-            if self._times[image["file_name"]] > 1:
+            # Subclasses have a `reset` of their own, as for detectron2, and then all count.
+            times = getattr(self, "_times", Counter())
+            times[image["file_name"]] += 1
+            if times[image["file_name"]] > 1:
                 continue
             pred = output["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int64)
             truth = self._truth(image["file_name"])
@@ -170,7 +172,8 @@ class SemSegEvaluator(DatasetEvaluator):
             "IoU-<name>", "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>", "ACC-<name>"}} in
             percent, nan for classes without pixels; None on the others.
         """
-        own = self._conf_matrix, self._b_conf_matrix, self._predictions, self._times
+        times = getattr(self, "_times", Counter())
+        own = self._conf_matrix, self._b_conf_matrix, self._predictions, times
         parts = gather_parts(own, distributed=self._distributed)
         if parts is None:
             return None
@@ -240,7 +243,7 @@ class SemSegEvaluator(DatasetEvaluator):
             for number, code in zip(classes, codes, strict=True)
         ]
 
-    def _mask_to_boundary(self, mask: np.ndarray) -> np.ndarray:
+    def _mask_to_boundary(self, mask: np.ndarray, dilation_ratio: float = _BORDER) -> np.ndarray:
         """How much each pixel's class number is above the smallest one around it.
 
         This is how the published boundary IoU is computed: the map is eroded as if it were a grey
@@ -248,8 +251,9 @@ class SemSegEvaluator(DatasetEvaluator):
 
         Args:
             mask: (H, W) class numbers.
+            dilation_ratio: half the width of the border, as a share of the picture's diagonal.
         """
-        reach = max(round(_BORDER * float(np.hypot(*mask.shape))), 1)
+        reach = max(round(dilation_ratio * float(np.hypot(*mask.shape))), 1)
         grey = torch.from_numpy(mask.astype(np.int64)).float()[None, None]
         padded = F.pad(grey, [reach] * 4)
         smallest = -F.max_pool2d(-padded, kernel_size=2 * reach + 1, stride=1)

@@ -4,6 +4,9 @@ import os
 
 from .cores import bound_cores, usable_cores
 
+# Says in processes that are started later that the number is our limit and nobody's choice.
+_OUR_LIMIT = "D2LITE_OMP_LIMIT"
+
 
 def limit_spinning() -> None:
     """Let OpenMP threads spin for a short while only, unless the environment says otherwise.
@@ -28,11 +31,10 @@ def limit_number() -> None:
     A number in the environment stays. OpenMP counts the cores that the process may run on. Where it
     gets less of their time, all threads stand still for the rest of a period that some used up.
     """
-    if usable_cores() < bound_cores():
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    if usable_cores() < bound_cores() and "OMP_NUM_THREADS" not in os.environ:
+        os.environ["OMP_NUM_THREADS"] = os.environ[_OUR_LIMIT] = str(usable_cores())
 
 
 def is_number_chosen() -> bool:
     """Whether the environment says how many threads a process has, other than by our limit."""
-    limit = str(usable_cores()) if usable_cores() < bound_cores() else None
-    return os.environ.get("OMP_NUM_THREADS") not in (None, limit)
+    return os.environ.get("OMP_NUM_THREADS") not in (None, os.environ.get(_OUR_LIMIT))

@@ -462,10 +462,11 @@ def test_a_note_of_the_last_checkpoint_that_was_lost_does_not_begin_the_run_from
     assert "Using" in caplog.text
 
 
-def test_other_weights_in_a_folder_are_not_the_checkpoints_of_a_run(tmp_path):
-    torch.save({"model": Model().state_dict()}, tmp_path / "start.pth")
+@pytest.mark.parametrize("name", ["start.pth", "model_final.pth"])
+def test_other_weights_in_a_folder_are_not_the_checkpoints_of_a_run(tmp_path, name):
+    torch.save({"model": Model().state_dict()}, tmp_path / name)
     checkpointer = Checkpointer(Model(), str(tmp_path), counter=Counter())
-    assert not checkpointer.has_checkpoint()
+    assert checkpointer.has_checkpoint() == (name != "start.pth")
     assert checkpointer.resume_or_load("", resume=True) == {}
 
 

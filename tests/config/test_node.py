@@ -66,9 +66,14 @@ def test_wrong_type_names_option_key_found_and_expected(key, value, expected):
 
 def test_whole_float_of_a_division_becomes_an_integer_where_one_was():
     """A batch of 8.0 images would fail far from here."""
-    node = CfgNode({"COUNT": 16, "RATE": 0.5, "SHARE": 3})
-    node.COUNT, node.RATE, node.SHARE = 16 / 2, 1.0, 2.5
-    assert [repr(node[key]) for key in ("COUNT", "RATE", "SHARE")] == ["8", "1.0", "2.5"]
+    node = CfgNode({"IMS_PER_BATCH": 16, "RATE": 0.5, "SHARE": 3})
+    node.IMS_PER_BATCH, node.RATE, node.SHARE = 16 / 2, 1.0, 2.5
+    assert [repr(node[key]) for key in ("IMS_PER_BATCH", "RATE", "SHARE")] == ["8", "1.0", "2.5"]
+    # A weight of somebody's own that begins with 1.
+    node.OWN_WEIGHT = 1
+    node.OWN_WEIGHT = 1.0
+    node.merge_from_list(["OWN_WEIGHT", "0.5"])
+    assert node.OWN_WEIGHT == 0.5
 
 
 def test_key_whose_default_is_none_goes_back_to_none():

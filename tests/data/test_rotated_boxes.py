@@ -172,3 +172,6 @@ def test_resizing_changes_float_arrays_in_place_and_copies_integers():
         integers = np.array([row], dtype=np.int64)
         np.testing.assert_allclose(change(integers), floats, rtol=1e-6)
         np.testing.assert_array_equal(integers, [row])
+        # Visibilities of keypoints, for instance.
+        more = np.array([[*integers[0], 9]], dtype=np.float32)
+        np.testing.assert_allclose(change(more), [[*floats[0], 9]], rtol=1e-6)

@@ -20,7 +20,7 @@ from d2lite.engine import (
     setup_cfg,
 )
 from d2lite.engine.defaults.setup import _try_get_key, prepare_output_dir, write_config
-from d2lite.engine.derived_config import ClassKey
+from d2lite.engine.derived_config import ClassKey, check_numbers
 from d2lite.engine.derived_config.scaling import auto_scale_workers
 from d2lite.evaluation import DatasetEvaluators
 from d2lite.utils.errors import ConfigError, MissingFileError, OutputError, UserError
@@ -210,6 +210,11 @@ class TestDefaultSetup:
         for begin in (lambda: default_setup(toy_cfg, None), lambda: DefaultTrainer(toy_cfg)):
             with pytest.raises(ConfigError, match=f"{key} is {value}; it must be {limit}"):
                 begin()
+
+    def test_two_sides_and_a_missing_number_are_no_numbers_out_of_range(self, toy_cfg):
+        toy_cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION = (14, 14)
+        toy_cfg.SEED = None
+        check_numbers(toy_cfg)
 
     def test_text_in_place_of_a_number_is_refused_by_the_name_of_its_key(self, toy_cfg):
         """Code that fills a config from a form sets texts, which merging would have read."""

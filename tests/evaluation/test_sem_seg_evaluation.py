@@ -117,10 +117,26 @@ def test_evaluator_that_counts_by_itself_is_scored(dataset):
                     assert border.shape == truth.shape
                     assert self._b_conf_matrix.shape == self._conf_matrix.shape
 
+    class OwnReset(SemSegEvaluator):
+        def reset(self):
+            side = self._num_classes + 1
+            self._conf_matrix = np.zeros((side, side), dtype=np.int64)
+            self._b_conf_matrix = np.zeros((side, side), dtype=np.int64)
+            self._predictions = []
+
     classes = np.zeros((40, 60), dtype=np.int64)
     classes[:, 36:] = 1
     own, ours = _evaluate(Own(dataset), classes), _evaluate(SemSegEvaluator(dataset), classes)
     assert own["mIoU"] == ours["mIoU"] > 0
+    assert _evaluate(OwnReset(dataset), classes)["mIoU"] == ours["mIoU"]
+
+
+def test_a_border_is_as_wide_as_asked_for(dataset):
+    mask = np.ones((100, 100), dtype=np.uint8)
+    evaluator = SemSegEvaluator(dataset)
+    wide, usual = (evaluator._mask_to_boundary(mask, *ratio).sum() for ratio in ([0.05], []))
+    # 2 and 5 % of a diagonal of 141 pixels.
+    assert (usual, wide) == (100**2 - 94**2, 100**2 - 86**2)
 
 
 @pytest.mark.parametrize(

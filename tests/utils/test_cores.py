@@ -17,6 +17,8 @@ def add(tmp_path, monkeypatch):
     # So that what a test sets in the environment goes with it.
     monkeypatch.setenv("OMP_NUM_THREADS", "")
     monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("D2LITE_OMP_LIMIT", "")
+    monkeypatch.delenv("D2LITE_OMP_LIMIT")
 
     def write(path, text):
         file = tmp_path / path
@@ -77,4 +79,12 @@ def test_a_quota_limits_the_threads_unless_the_environment_says_how_many(add, mo
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     threads.limit_number()
     assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert threads.is_number_chosen()
+
+
+def test_a_number_of_the_environment_that_equals_the_quota_is_chosen_too(add, monkeypatch):
+    add("proc/self/cgroup", "0::/\n")
+    add("sys/fs/cgroup/cpu.max", "200000 100000")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    threads.limit_number()
     assert threads.is_number_chosen()

@@ -56,13 +56,24 @@ def test_characters_that_the_terminal_lacks_are_escaped(tmp_path):
     assert r"line 2999 \u2603 \udcff" in result.stdout
 
 
-def test_a_name_does_not_command_the_terminal_and_colours_stay(tmp_path):
-    program = "from d2lite.utils.streams import guard_streams; guard_streams(); print("
-    program += r"'a\x1b[2J\x1b]0;title\x07\x9b5n.png', '\x1b[31mred\x1b[0m', 'b\tc\r\x1b[Kd')"
+def shown_on_a_terminal(program, **variables):
     reader, writer = os.openpty()
-    env = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"}
+    env = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin", **variables}
     command = [sys.executable, "-c", program]
     subprocess.run(command, env=env, stdout=writer, check=True, timeout=60)
     shown = os.read(reader, 1000).decode()
     os.close(reader), os.close(writer)
+    return shown
+
+
+def test_a_script_of_d2lite_run_commands_the_terminal():
+    program = "from d2lite.utils.streams import guard_streams; guard_streams(); "
+    program += r"print('\x1b[?25l\x1b[2J')"
+    assert shown_on_a_terminal(program, D2LITE_RUN="1") == "\x1b[?25l\x1b[2J\r\n"
+
+
+def test_a_name_does_not_command_the_terminal_and_colours_stay():
+    program = "from d2lite.utils.streams import guard_streams; guard_streams(); print("
+    program += r"'a\x1b[2J\x1b]0;title\x07\x9b5n.png', '\x1b[31mred\x1b[0m', 'b\tc\r\x1b[Kd')"
+    shown = shown_on_a_terminal(program)
     assert shown == ("a\\x1b[2J\\x1b]0;title\\x07\\x9b5n.png \x1b[31mred\x1b[0m b\tc\r\x1b[Kd\r\n")

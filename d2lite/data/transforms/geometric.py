@@ -139,7 +139,8 @@ class ResizeTransform(Transform):
         """Scale (N, 2) coordinates: float ones in place, integers into a new float64 array."""
         if not np.issubdtype(coords.dtype, np.floating):
             coords = coords.astype(np.float64)
-        coords *= np.array([self.new_w / self.w, self.new_h / self.h], dtype=coords.dtype)
+        # Further columns, such as the visibility of keypoints, stay.
+        coords[:, :2] *= np.array([self.new_w / self.w, self.new_h / self.h], dtype=coords.dtype)
         return coords
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
@@ -279,14 +280,14 @@ def Resize_rotated_box(  # noqa: N802 - the reference's name
         rotated_boxes = rotated_boxes.astype(np.float64)
     scale = [transform.new_w / transform.w, transform.new_h / transform.h]
     stretch = np.array(scale, dtype=rotated_boxes.dtype)
-    centres, sizes, degrees = np.split(rotated_boxes, [2, 4], axis=1)
+    centres, sizes, degrees = np.split(rotated_boxes[:, :5], [2, 4], axis=1)
     turn = np.deg2rad(degrees)
     # Where a width and a height of 1 come to, in x and y.
     across = stretch * np.hstack([np.cos(turn), np.sin(turn)])
     along = stretch * np.hstack([np.sin(turn), np.cos(turn)])
     lengths = np.column_stack([np.hypot(*across.T), np.hypot(*along.T)])
     angles = np.rad2deg(np.arctan2(*along.T))
-    rotated_boxes[:] = np.column_stack([centres * stretch, sizes * lengths, angles])
+    rotated_boxes[:, :5] = np.column_stack([centres * stretch, sizes * lengths, angles])
     return rotated_boxes
 
 

@@ -4,12 +4,14 @@ import copy
 import logging
 import math
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from d2lite.checkpoint import Checkpointer
 from d2lite.checkpoint import PeriodicCheckpointer as PeriodicSaver
 from d2lite.engine.trainer_base import HookBase
+from d2lite.utils import comm
 from d2lite.utils.errors import OutputError
 
 from .metric import MetricHook
@@ -107,8 +109,16 @@ class PeriodicCheckpointer(PeriodicSaver, HookBase):
     def _saved_elsewhere(self, error: OutputError) -> OutputError:
         """The error, with the place where the weights are instead, so that no training is lost."""
         other, name = copy.copy(self.checkpointer), f"{self.file_prefix}_final"
+        folder = ""
+        with suppress(OSError):
+            folder = tempfile.mkdtemp(prefix="d2lite_") if other.save_to_disk else ""
+        if other.collect is not None:
+            # All processes have the error, and one of them writes.
+            folder = comm.all_gather(folder)[0]
+        if not folder:
+            return error
         try:
-            other.save_dir = tempfile.mkdtemp(prefix="d2lite_")
+            other.save_dir = folder
             other.save(name, iteration=self.trainer.max_iter - 1)
         except (OSError, OutputError):
             return error

@@ -321,7 +321,7 @@ class FastRCNNOutputLayers(nn.Module):
             weight = torch.ones(num_classes)
         weight = weight.to(gt_classes.device, torch.float32)
         # The last place is that of background, which is never drawn.
-        chance = F.pad(weight, (0, 1)).index_fill(0, present, 0.0)
+        chance = F.pad(weight, (0, 1)).index_fill(0, present.long(), 0.0)
         missing = min(num_fed_loss_classes - len(present), int((chance > 0).sum()))
         if missing <= 0:
             return present
@@ -442,7 +442,9 @@ def _logit(probability: float) -> float:
 
 
 @torch.no_grad()
-def _log_classification_stats(pred_logits: Tensor, gt_classes: Tensor) -> None:
+def _log_classification_stats(
+    pred_logits: Tensor, gt_classes: Tensor, prefix: str = "fast_rcnn"
+) -> None:
     """Report how many regions, and how many foreground regions, are classified right."""
     if not has_event_storage() or gt_classes.numel() == 0:
         return
@@ -455,8 +457,8 @@ def _log_classification_stats(pred_logits: Tensor, gt_classes: Tensor) -> None:
     is_missed = is_foreground & (pred_classes == background)
     log_scalars(
         {
-            "fast_rcnn/cls_accuracy": is_right.float().mean(),
-            "fast_rcnn/fg_cls_accuracy": (is_right & is_foreground).sum() / num_foreground,
-            "fast_rcnn/false_negative": is_missed.sum() / num_foreground,
+            f"{prefix}/cls_accuracy": is_right.float().mean(),
+            f"{prefix}/fg_cls_accuracy": (is_right & is_foreground).sum() / num_foreground,
+            f"{prefix}/false_negative": is_missed.sum() / num_foreground,
         }
     )
