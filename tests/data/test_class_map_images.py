@@ -1,6 +1,7 @@
 """Maps of classes beside images, named by a string."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -202,3 +203,51 @@ def test_255_is_no_class_where_other_maps_have_numbers(tmp_path):
     pair(home / "images/b.jpg", home / "masks/b.png", np.where(LABELS == 1, 255, 0).astype("u1"))
     write(home / "classes.txt", "background\ncat\n")
     assert maps("auto:s")["s/images/b.jpg"].max() == 255
+
+
+def test_white_is_the_second_class_also_where_the_first_maps_are_all_black(home):
+    for number in range(14):
+        values = np.zeros((10, 20), np.uint8)
+        values[2:5, 3:9] = 255 * (number >= 10)
+        pair(
+            home / f"images/{number:02}.jpg",
+            home / f"masks/{number:02}.png",
+            values,
+        )
+    write(home / "classes.txt", "background\ncat\n")
+    last = maps("semantic:set")["set/images/13.jpg"]
+    assert set(np.unique(last)) == {0, 1}
+
+
+def test_folders_that_are_no_splits_belong_to_the_whole(home):
+    for name in ("1", "more/2"):
+        pair(home / f"images/{name}.jpg", home / f"masks/{name}.png", LABELS)
+    write(home / "classes.txt", "background\ncat\ndog\n")
+    assert sorted(maps("semantic:set")) == ["set/images/1.jpg", "set/images/more/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("_classes.csv", "Pixel Value,Class\n0,background\n1,cat\n3,dog\n"),
+        ("_classes.csv", "0,background\n3,dog\n1,cat\n"),
+        ("dataset_meta.json", '{"label_map": {"1": "cat", "3": "dog"}}'),
+    ],
+)
+def test_classes_have_the_numbers_that_their_list_says(home, name, text):
+    pair(home / "images/a.jpg", home / "masks/a.png", LABELS)
+    write(home / f"{name}", text)
+    names = MetadataCatalog.get("semantic:set").stuff_classes
+    assert [names[i] for i in (0, 1, 3)] == CLASSES
+
+
+def test_a_map_that_claims_billions_of_pixels_is_left_out_and_the_others_stay(home):
+    for name in "ab":
+        pair(home / f"images/{name}.jpg", home / f"masks/{name}.png", LABELS)
+    bomb = bytearray((home / "masks/a.png").read_bytes())
+    bomb[16:24] = (10**5).to_bytes(4, "big") * 2
+    bomb[29:33] = zlib.crc32(bytes(bomb[12:29])).to_bytes(4, "big")
+    (home / "masks/a.png").write_bytes(bomb)
+    write(home / "classes.txt", "background\ncat\ndog\n")
+    with collecting_faults():
+        assert list(maps("semantic:set")) == ["set/images/b.jpg"]

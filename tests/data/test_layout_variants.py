@@ -72,6 +72,27 @@ def test_labels_in_folders_below_belong_to_the_images_there(folder, labels, imag
     assert found == wanted
 
 
+@pytest.mark.parametrize(
+    ("kind", "labels", "text"),
+    [
+        ("voc", "Annotations/{}a.xml", VOC_TEXT.format(12)),
+        ("dota", "labelTxt/{}a.txt", "1 1 9 1 9 9 1 9 cat 0\n"),
+    ],
+)
+def test_old_labels_in_a_folder_below_without_images_are_passed_over(folder, kind, labels, text):
+    images = {"voc": "JPEGImages", "dota": "images"}[kind]
+    folder(
+        {
+            f"{images}/a.png": None,
+            labels.format(""): text,
+            labels.format("old/"): text.replace("cat", "wrong"),
+        }
+    )
+    (record,) = DatasetCatalog.get(f"{kind}:set")
+    assert len(record["annotations"]) == 1
+    assert MetadataCatalog.get(f"{kind}:set").thing_classes == ["cat"]
+
+
 def test_wider_face_of_datumaro_with_marks_before_the_class(folder):
     text = "0--P/a.jpg\n1\n12 6 16 8 - - - False - - cat\n"
     files = {"WIDER_train/images/0--P/a.jpg": None}

@@ -242,3 +242,35 @@ def test_labelme_conversion_to_voc_is_read(tmp_path):
     voc(home, pixels((CAT, 1), (DOG, 2)), pixels((CAT, 1), (DOG, 2)), palette=PALETTE)
     write(home / "class_names.txt", "_background_\ncat\ndog\n")
     assert found("auto:l") == {"l/JPEGImages/a.jpg": BOTH}
+
+
+def test_images_without_a_map_keep_their_folder(home):
+    """Of two cameras that number their images alike."""
+    for camera in ("cam1", "cam2"):
+        for number in "12":
+            picture(home / f"JPEGImages/{camera}/{number}.jpg")
+        for kind in ("Object", "Class"):
+            png(home / f"Segmentation{kind}/{camera}/1.png", pixels((CAT, 1)), PALETTE)
+    write(home / "labelmap.txt", "background:0,0,0::\ncat:128,0,0::\n")
+    names = [f"{camera}/{number}" for camera in ("cam1", "cam2") for number in "12"]
+    write(home / "ImageSets/Segmentation/train.txt", "\n".join(names))
+    objects = found("masks:set@train")
+    assert {name: len(of_image) for name, of_image in objects.items()} == {
+        f"set/JPEGImages/{name}.jpg": int(name.endswith("1")) for name in names
+    }
+
+
+def test_a_mask_that_is_missing_is_not_looked_for_among_the_images(home):
+    picture(home / "images/1.jpg")
+    write(home / "t.csv", "image_path,mask_path,label\nimages/1.jpg,masks/1.png,cat\n")
+    with collecting_faults() as faults:
+        assert found("csv:set/t.csv") in ({}, {"set/images/1.jpg": []})
+    assert "is not there" in str(faults)
+
+
+def test_a_file_among_the_folders_of_masks_is_passed_over(home):
+    picture(home / "images/a.jpg")
+    png(home / "masks/a/0_0.png", pixels((CAT, 255)))
+    write(home / "classes.txt", "cat\n")
+    write(home / "masks/README.txt", "made by hand")
+    assert found("masks:set") == {"set/images/a.jpg": [seen("cat", CAT)]}

@@ -56,6 +56,12 @@ def test_boxes_count_from_zero_and_difficult_ones_are_kept(voc):
     assert second["annotations"] == []
 
 
+def test_text_that_xml_marks_as_plain_keeps_its_ampersand(voc):
+    folder = voc(a=SIZE + thing("<![CDATA[R & D]]>"))
+    (record,) = load_voc_instances(folder, "val", ["R & D"])
+    assert [obj["category_id"] for obj in record["annotations"]] == [0]
+
+
 def test_a_size_that_the_xml_lacks_is_read_from_the_image(voc):
     folder = voc(a=thing())
     with pytest.raises(MissingFileError, match=r"JPEGImages.a\.jpg"):

@@ -1,5 +1,6 @@
 """ImageFinder: the image file that a label file means, under the names that tools write."""
 
+import errno
 import logging
 import os
 import re
@@ -56,11 +57,18 @@ def files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((facts.st_dev, facts.st_ino))
+        is_effective = os.access in os.supports_effective_ids
+        if not os.access(home, os.X_OK, effective_ids=is_effective):  # its names alone may be read
+            _warn(PermissionError(errno.EACCES, os.strerror(errno.EACCES), home))
+            folders.clear()
+            continue
         folders.sort()
         yield from (Path(home, name) for name in names)
 
 
 def _warn(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):
+        return  # nothing is in a folder that is not there
     text = f"{error.filename} is left out, for it cannot be listed: {error.strerror}"
     log_first_n(logging.WARNING, text, key="message")
 

@@ -103,9 +103,12 @@ def read_xml(path: str | os.PathLike[str], max_bytes: int | None = None) -> Elem
     found = _XML_ENCODING.match(data[:_HEAD_BYTES].replace(b"\0", b""))
     text = decode(data, found[1].decode("ascii", "replace") if found else "")
     try:
-        # The parser knows few encodings; a text needs none. Scripts write "a&b.jpg" as it is.
-        text = _LONE_AMPERSAND.sub("&amp;", _XML_DECLARATION.sub("", text, count=1))
-        root = ElementTree.fromstring(text)
+        # The parser knows few encodings; a text needs none.
+        text = _XML_DECLARATION.sub("", text, count=1)
+        try:
+            root = ElementTree.fromstring(text)
+        except ElementTree.ParseError:  # scripts write "a&b.jpg" as it is
+            root = ElementTree.fromstring(_LONE_AMPERSAND.sub("&amp;", text))
     except (ElementTree.ParseError, ValueError) as err:
         raise DataError(f"{path} is not valid XML: {err}.") from err
     for element in root.iter():

@@ -248,9 +248,14 @@ def _text(kind: str) -> Callable[[Path], Splits]:
     return lambda folder: by_split(folder, find)
 
 
+def _usual_name(split: str) -> str:
+    plain = SAME_SPLIT.get(split.lower(), split.lower())
+    return plain if split_named(plain) == plain else split
+
+
 def _named(kind: str, names: Callable[[Path], list[str]]) -> Callable[[Path], Splits]:
     def layout(folder: Path) -> Splits:
-        known = {s: WHOLE if s in ("", *UNSPLIT) else SAME_SPLIT.get(s, s) for s in names(folder)}
+        known = {s: WHOLE if s in ("", *UNSPLIT) else _usual_name(s) for s in names(folder)}
         return {name: Found(kind, folder, s or None) for s, name in known.items()}
 
     return layout

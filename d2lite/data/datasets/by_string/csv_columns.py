@@ -101,6 +101,8 @@ def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -
     if is_cornered and {"width", "height"} <= found.keys() and not {"x0", "w"} & found.keys():
         # x, y, width, height: the last two are the box's.
         found["w"], found["h"] = found.pop("width"), found.pop("height")
+    if "label" not in found:  # of all classes at once, whose numbers nothing here names
+        found.pop("mask", None)
     return found if "image" in found and any(found.keys() >= {*box} for box in KEYS) else {}
 
 

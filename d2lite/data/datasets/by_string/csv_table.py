@@ -129,7 +129,7 @@ class CsvSource(EntrySource):
                     corners = shape.polygons[0]
                     shape.polygons = [[v * sides[i % 2] for i, v in enumerate(corners)]]
                 elif shape.mask is not None and "path" in shape.mask:
-                    self._read_mask(shape, (height, width))
+                    self._read_mask(shape, entry, (height, width))
                 elif shape.mask is not None:
                     counts = shape.mask["counts"]
                     rest = height * width - sum(counts)
@@ -137,12 +137,12 @@ class CsvSource(EntrySource):
                     code = {"size": [height, width], "counts": [*counts, max(rest, 0)]}
                     shape.mask = rle.compressed(code)
 
-    def _read_mask(self, shape: Shape, size: tuple[int, int]) -> None:
+    def _read_mask(self, shape: Shape, entry: Entry, size: tuple[int, int]) -> None:
         """Put the mask of an image file in place of its name."""
         name = str((shape.mask or {})["path"])
         path = self._masks.find(name)
         try:
-            if path is None:
+            if path is None or path == entry.path:  # the image may have the same name
                 raise DataError(f"the mask {name} is not there")
             shape.mask = scaled_mask(path, size)
         except DataError as err:

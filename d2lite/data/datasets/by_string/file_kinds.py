@@ -2,12 +2,12 @@
 
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from d2lite.data.datasets.image_finder import files_below, is_leftover
+from d2lite.data.datasets.image_finder import files_below, has_image, is_leftover
 
 from .csv_columns import nameless_columns, table_columns
 
@@ -96,3 +96,19 @@ def visible_below(folder: Path, ending: str) -> list[Path]:
     """Files of an ending, whatever its case, in a folder and all below, sorted, likewise."""
     found = (path for path in files_below(folder) if path.suffix.lower() == ending)
     return sorted(path for path in found if not is_leftover(path))
+
+
+def labels_below(folder: Path, ending: str, images: Iterable[Path]) -> list[Path]:
+    """As `visible_below`, without the folders below that have no images of their own, as copies.
+
+    Args:
+        folder: of the labels.
+        ending: of their names.
+        images: the folders whose folders below are called as those of the labels.
+    """
+    homes, known = list(images), {folder: True}
+    files = visible_below(folder, ending)
+    for place in {path.parent for path in files} - {folder}:
+        inside = (home / place.relative_to(folder) for home in homes)
+        known[place] = any(path.is_dir() and has_image(path) for path in inside)
+    return [path for path in files if known[path.parent]]

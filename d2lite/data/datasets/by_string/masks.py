@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from d2lite.data.datasets.image_finder import images_below
+from d2lite.data.datasets.image_finder import has_image_ending, images_below
 from d2lite.data.datasets.label_files import read_lines
 from d2lite.data.images.image_io import read_image
 from d2lite.data.records.faults import FaultLog, reading_faults
@@ -42,7 +42,7 @@ def mask_splits(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     if not _lacking(folder):
-        inside = list(visible(folder / "masks"))
+        inside = [p for p in visible(folder / "masks") if p.is_dir() or has_image_ending(p.name)]
         # Folders of splits hold maps of classes.
         if all(p.is_dir() and not (folder / "images" / p.name).is_dir() for p in inside):
             return [""]

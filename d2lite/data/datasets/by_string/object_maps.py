@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from d2lite.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
-from d2lite.data.datasets.image_finder import images_below
+from d2lite.data.datasets.image_finder import has_image, images_below
 from d2lite.data.datasets.label_files import read_json, read_lines
 from d2lite.data.records.faults import FaultLog
 from d2lite.structures.masks import rle
@@ -31,7 +31,7 @@ _VOC_IMAGES = ("JPEGImages", "images", "Images")
 
 def segmentation_splits(root: Path) -> list[str]:
     """The lists in ImageSets/Segmentation of a folder with maps of objects; [""] without any."""
-    if next((root / "SegmentationObject").rglob("*.*"), None) is None:
+    if not has_image(root / "SegmentationObject"):
         return []
     return sorted(p.stem for p in (root / "ImageSets/Segmentation").glob("*.txt")) or [""]
 
@@ -79,7 +79,8 @@ class SegmentationSource(EntrySource):
             lines = read_lines(self.file / "ImageSets/Segmentation" / f"{self._split}.txt")
             names = list(dict.fromkeys(image_key(line) for line in lines))
             # A line may be the path of an image.
-            names = [n if n in objects else n.rpartition("/")[2] for n in names]
+            short = {n: n.rpartition("/")[2] for n in names}
+            names = [n if n in objects or short[n] not in objects else short[n] for n in names]
         if objects.keys().isdisjoint(names):
             raise DataError(
                 f"None of the {len(names)} images of {self.file}, split {self._split!r}, has a map "
@@ -145,7 +146,7 @@ def numbered_layout(root: Path) -> _Layout | None:
         return _VISTAS
 
     def fits(layout: _Layout) -> bool:
-        return next((root / layout.folder).rglob("*.png"), None) is not None
+        return has_image(root / layout.folder)
 
     return next((layout for layout in _NUMBERED if fits(layout)), None)
 
@@ -153,7 +154,9 @@ def numbered_layout(root: Path) -> _Layout | None:
 def _vistas_names(root: Path) -> dict[int, str]:
     """The classes of Mapillary Vistas that have objects, of its config beside or above a folder."""
     for home in (root, *root.resolve().parents[:2]):
-        for file in sorted(home.glob("config*.json")):
+        # training/v2.0/instances has its classes in config_v2.0.json.
+        files = sorted(home.glob("config*.json"))
+        for file in sorted(files, key=lambda path: not path.stem.endswith(root.resolve().name)):
             # A file of this name may be anybody's.
             with suppress(UserError, *MALFORMED):
                 labels = read_json(file)["labels"]
@@ -203,7 +206,7 @@ class NumberedSource(EntrySource):
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """One image a map; regions of a class without a number of an object are crowds."""
         entries = []
-        for path in sorted(self._maps.rglob("*.png")):
+        for path in images_below(self._maps):
             entry = Entry(path.relative_to(self._maps).with_suffix("").as_posix())
             try:
                 numbers = read_numbers(path)

@@ -5,7 +5,7 @@ H x W pixels.
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
@@ -16,6 +16,7 @@ from PIL import Image
 from d2lite.data.datasets.image_finder import has_image_ending
 from d2lite.data.datasets.label_files import read_json, read_lines, read_text
 from d2lite.data.datasets.pascal_voc import CLASS_NAMES
+from d2lite.data.images.channels import is_array_file
 from d2lite.data.images.image_io import DECODING_ERRORS, read_image
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
@@ -99,7 +100,8 @@ class PixelClasses:
         levels = {c & 255: i for i, c in self.colours.items() if c == (c & 255) * 0x10101}
         if len(levels) < len(self.names):
             levels = {number: number for number in range(len(self.names))}
-        table = np.full(NO_CLASS + 1, -1, np.int16)
+        # The numbers of 16-bit maps may be larger.
+        table = np.full(max(NO_CLASS + 1, len(self.names)), -1, np.int16)
         table[NO_CLASS] = NO_CLASS
         table[list(levels)] = list(levels.values())
         return table
@@ -162,18 +164,32 @@ def read_label_colours(file: Path) -> list[tuple[str, list[str]]]:
 
 def _read_table(file: Path) -> list[tuple[str, list[str]]]:
     """Either "name,r,g,b" or "number,name"."""
-    rows = [row for row in csv.reader(io.StringIO(read_text(file))) if len(row) > 1][1:]
+    rows = [row for row in csv.reader(io.StringIO(read_text(file))) if len(row) > 1]
+    if rows and _code(rows[0][1:4]) < 0:
+        del rows[0]  # the names of the columns
     if all(row[0].strip().isdecimal() for row in rows):
-        return [(row[1], []) for row in sorted(rows, key=lambda row: int(row[0]))]
+        return [(name, []) for name in _in_order({int(row[0]): row[1] for row in rows})]
     return [(row[0], row[1:4]) for row in rows]
+
+
+def _in_order(names: dict[int, str]) -> list[str]:
+    """The names of the numbers from 0; those that are left out have no objects."""
+    if max(names, default=0) > 2**16:
+        raise ValueError("a class of a large number")
+    return [
+        names.get(i, f"unused {i}" if i else BACKGROUND[0])
+        for i in range(max(names, default=-1) + 1)
+    ]
 
 
 def _read_meta(file: Path) -> list[tuple[str, list[str]]]:
     content = read_json(file)
     names = content.get("label_map") or dict(enumerate(content.get("labels") or ()))
-    colours = content.get("segmentation_colors") or [[]] * len(names)
+    colours = content.get("segmentation_colors")
+    if not colours:
+        return [(name, []) for name in _in_order({int(i): str(n) for i, n in names.items()})]
     texts = [list(map(str, colour)) for colour in colours]
-    return list(zip(map(str, names.values()), texts, strict=False))
+    return list(zip(map(str, names.values()), texts, strict=True))
 
 
 def _read_names(file: Path) -> list[tuple[str, list[str]]]:
@@ -228,8 +244,10 @@ def _colour_text(code: int) -> str:
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:
-    red, green, blue = np.moveaxis(pixels[:, :, :3].astype(np.int64), 2, 0)
-    return red << 16 | green << 8 | blue
+    codes = pixels[:, :, 0].astype(np.int32)
+    for channel in (1, 2):
+        codes = codes << 8 | pixels[:, :, channel]
+    return codes
 
 
 def _pixels(path: Path) -> tuple[np.ndarray, bool]:
@@ -246,6 +264,8 @@ def is_of_numbers(path: Path, classes: PixelClasses) -> bool:
     Raises:
         DataError: if it is no image.
     """
+    if is_array_file(path.name):
+        return True
     try:
         with Image.open(path) as image:
             if image.mode != "P":
@@ -254,7 +274,7 @@ def is_of_numbers(path: Path, classes: PixelClasses) -> bool:
             palette = np.array(image.getpalette("RGB") or []).reshape(-1, 1, 3)
             codes = _colours(palette).reshape(-1).tolist()[: len(classes.names)]
             return all(classes.number_of.get(code) == i for i, code in enumerate(codes))
-    except DECODING_ERRORS as err:
+    except (*DECODING_ERRORS, Image.DecompressionBombError) as err:
         raise DataError(f"{path} is not an image that can be read: {err}.") from err
 
 
@@ -270,11 +290,12 @@ def read_numbers(path: Path) -> np.ndarray:
     return numbers
 
 
-def object_masks(path: Path) -> list[np.ndarray]:
+def object_masks(path: Path) -> Iterator[np.ndarray]:
     """A (H, W) bool mask for each number, or colour, of a map of objects; borders are left out."""
     values, is_colour = _pixels(path)
     no_object = (0, voc_colour(NO_CLASS) if is_colour else NO_CLASS)
-    return [values == value for value in np.unique(values).tolist() if value not in no_object]
+    # One after the other: many masks of a large image do not fit the memory.
+    return (values == value for value in np.unique(values).tolist() if value not in no_object)
 
 
 def scaled_mask(path: Path, size: tuple[int, int]) -> rle.RLE:

@@ -15,8 +15,9 @@ import numpy as np
 
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog, NameScheme, register_name_scheme
 from d2lite.data.classes import OrderedLoader, select_classes
+from d2lite.data.datasets.location import barred
 from d2lite.data.records.faults import collecting_faults
-from d2lite.utils.errors import ConfigError, DataError
+from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 
 from .auto_layout import is_recognised, recognise
 from .coco import CocoSource
@@ -85,6 +86,12 @@ class _SpecLoader:
 
     @cached_property
     def source(self) -> Source:
+        try:
+            return self._find()
+        except PermissionError as err:
+            raise (barred(err.filename) or MissingFileError(f"{err}.")) from err
+
+    def _find(self) -> Source:
         spec = self.spec
         kind, path, part = spec.kind, spec.path, spec.part
         folder: Path | None = None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from d2lite.data.datasets.image_finder import images_below
+from d2lite.data.datasets.image_finder import files_below, has_image_ending, images_below
 from d2lite.data.datasets.label_files import read_lines
 from d2lite.data.images.class_map_files import read_class_map
 from d2lite.data.records.faults import reading_faults
@@ -64,7 +64,17 @@ class _Place(NamedTuple):
     @property
     def has_maps(self) -> bool:
         """Whether an image has a map."""
-        return next(iter(self.pairs), None) is not None
+        # Of two walks through all files neither needs an order, nor asks for each file's kind.
+        images, maps = (
+            {
+                image_key(p.relative_to(home).as_posix())
+                for p in files_below(home)
+                if has_image_ending(p.name)
+            }
+            for home in (self.images, self.maps)
+        )
+        endings = _ENDINGS[1:] if self.images == self.maps else _ENDINGS
+        return any(key + ending in maps for key in images for ending in endings)
 
 
 def _places(folder: Path) -> dict[str, _Place]:
@@ -88,7 +98,11 @@ def _places(folder: Path) -> dict[str, _Place]:
         )
         if images is None or maps is None:
             continue
-        inside = [p.name for p in visible(images) if p.is_dir() and (maps / p.name).is_dir()]
+        inside = [
+            p.name
+            for p in visible(images)
+            if split_named(p.name) != WHOLE and p.is_dir() and (maps / p.name).is_dir()
+        ]
         if inside and not split:
             found |= {name: _Place(images / name, maps / name) for name in inside}
         else:
@@ -107,9 +121,14 @@ def semantic_splits(folder: Path) -> dict[str, _Place]:
     }
 
 
-def split_names(folder: Path) -> list[str]:
-    """The names of the splits of such a folder; [""] where it is one set."""
-    found = semantic_splits(folder)
+def split_names(folder: Path, found: dict[str, _Place] | None = None) -> list[str]:
+    """The names of the splits of such a folder; [""] where it is one set.
+
+    Args:
+        folder: of images and maps.
+        found: its `semantic_splits`, where they are known.
+    """
+    found = semantic_splits(folder) if found is None else found
     return [file.stem for file in _lists(folder)] if "" in found and _lists(folder) else [*found]
 
 
@@ -158,7 +177,7 @@ class SemanticSource:
             why = unnamed_maps(self._folder)
             missing = no_such_path(f"Images and maps of classes below {path}", tried)
             raise DataError(why) if why else missing
-        chosen = own_split(split_names(self._folder), split, f"semantic:{path}")
+        chosen = own_split(split_names(self._folder, found), split, f"semantic:{path}")
         lists = (file for file in _lists(self._folder) if chosen not in found)
         self._list = next((file for file in lists if file.stem == chosen), None)
         self._place = found[chosen if self._list is None else ""]
@@ -215,17 +234,23 @@ class SemanticSource:
                             "sem_seg_file_name": str(labels),
                         }
                     )
-        loaded = f"{self._folder}: {len(records)} images with maps of classes"
+        listed = self._classes.file or "Pascal VOC"
+        loaded = f"{self._folder}: {len(records)} images with maps of the classes of {listed}"
         log_first_n(logging.INFO, loaded, key="message")
         return records
 
 
 def _of_black_and_white(classes: PixelClasses, maps: list[Path]) -> PixelClasses:
-    """The same classes, white for the second of two where the first maps have no other values."""
+    """The same classes, white for the second of two where the maps have no other values.
+
+    Of maps that are all black the next ones are asked.
+    """
     if len(classes.names) != 2 or classes.colours:
         return classes
-    values = set()
-    for path in maps[:_NUM_SAMPLES]:
+    values: set[int] = set()
+    for number, path in enumerate(maps):
+        if number >= _NUM_SAMPLES and values - {0}:
+            break
         with suppress(DataError, MissingFileError):
             values |= set(np.unique(read_class_map(str(path))).tolist())
     return replace(classes, colours={0: 0, 1: 0xFFFFFF}) if values == {0, NO_CLASS} else classes
@@ -242,11 +267,18 @@ def _as_numbers(classes: PixelClasses, path: Path) -> Path | DataError:
         name = f"{path.stem}-{hashlib.blake2b(key, digest_size=8).hexdigest()}.png"
         target = cache_dir() / "class_maps" / name
         if not target.is_file():
-            numbers = Image.fromarray(classes.numbers(path).astype(np.uint8))
+            dtype = np.uint8 if len(classes.names) <= NO_CLASS + 1 else np.uint16
+            numbers = Image.fromarray(classes.numbers(path).astype(dtype))
             with atomic_write(target, "wb") as stream:
                 numbers.save(stream, format="PNG")
     except DataError as err:
         return err
+    except MissingFileError as err:
+        return DataError(str(err))
     except OSError as err:
-        raise OutputError(f"The classes of {path} cannot be written: {err}.") from err
+        why = getattr(err.__cause__ or err, "strerror", None) or err
+        raise OutputError(
+            f"The classes of {path} cannot be written into {cache_dir()}: {why}. Let D2LITE_CACHE "
+            "name a folder that can be written."
+        ) from err
     return target

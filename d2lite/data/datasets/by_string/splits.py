@@ -84,7 +84,8 @@ def own_split(known: Sequence[str], split: str | None, name: str) -> str:
         ConfigError: if there is no such split.
     """
     wanted = [split] if split else ["trainval", "train", *known[: len(known) == 1]]
-    same = [k for w in wanted for k in known if SAME_SPLIT.get(k, k) == SAME_SPLIT.get(w, w)]
+    plain = {k: SAME_SPLIT.get(k.lower(), k.lower()) for k in (*known, *wanted)}
+    same = [k for w in wanted for k in known if plain[k] == plain[w]]
     if not same:
         shown = ", ".join(filter(None, known))
         fix = f"name one as in {name}@{shown.split(',')[0]}" if shown else "leave the @ out"

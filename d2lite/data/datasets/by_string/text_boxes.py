@@ -10,7 +10,7 @@ from d2lite.data.records.faults import FaultLog
 from d2lite.utils.errors import DataError
 
 from .entries import Entry, EntrySource, Shape
-from .file_kinds import visible, visible_below
+from .file_kinds import labels_below, visible
 from .source import find_path, no_such_path
 
 _IMAGE_FOLDERS = ("images", "image_2", "img", "JPEGImages")
@@ -99,10 +99,13 @@ class _TextSource(EntrySource):
             raise no_such_path(f"A folder of {self.layout} labels below {inside}", places)
         # Other folders below that of the images are no labels.
         is_deep = found != root
-        self._files = visible_below(found, ".txt") if is_deep else list(visible(found, "*.txt"))
         # KITTI has maps of classes under the same names in other folders.
         images = [root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()]
-        super().__init__(found, images or [found, root])
+        images = images or [found, root]
+        self._files = (
+            labels_below(found, ".txt", images) if is_deep else list(visible(found, "*.txt"))
+        )
+        super().__init__(found, images)
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """One image a label file, by name."""

@@ -14,7 +14,7 @@ from d2lite.data.datasets.pascal_voc import (
 from d2lite.data.datasets.voc_xml import voc_labels
 from d2lite.utils.errors import ConfigError, DataError
 
-from .file_kinds import visible, visible_below, xml_kind
+from .file_kinds import labels_below, visible, xml_kind
 from .object_maps import segmentation_splits
 from .pixel_maps import read_labelmap
 from .source import find_path, no_such_path
@@ -65,7 +65,11 @@ def _annotation_files(folder: Path, *, is_deep: bool = True) -> list[Path]:
     files = [p for p in visible(folder) if p.suffix.lower() == ".xml" and p.is_file()]
     if not any(xml_kind(path) == "voc" for path in files[:_NUM_PEEKS]):
         return []
-    return visible_below(folder, ".xml") if is_deep else files
+    if not is_deep:
+        return files
+    homes = [folder.parent / name for name in _IMAGE_FOLDERS]
+    homes += [folder.parent.parent / name / folder.name for name in _IMAGE_FOLDERS]
+    return labels_below(folder, ".xml", [folder, folder.parent, *homes])
 
 
 def _listed_classes(root: Path) -> list[str]:
