@@ -3,7 +3,6 @@
 import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 from yacs.config import CfgNode as _BaseNode
@@ -28,6 +27,11 @@ _ORIGINS = "__origins__"
 _NULLABLE = "__nullable__"
 # Keys of DATASETS that code often gives a single name, as in ("my_set") for ("my_set",).
 _SET_NAMES = ("TRAIN", "TEST")
+# Whole numbers that code may compute by a division, as in cfg.SOLVER.IMS_PER_BATCH = 16 / 2.
+_WHOLE_NAMES = (
+    *("IMS_PER_BATCH", "MAX_ITER", "WARMUP_ITERS", "CHECKPOINT_PERIOD", "EVAL_PERIOD"),
+    *("NUM_WORKERS", "NUM_CLASSES", "BATCH_SIZE_PER_IMAGE", "DETECTIONS_PER_IMAGE"),
+)
 
 
 class _Change(NamedTuple):
@@ -35,15 +39,6 @@ class _Change(NamedTuple):
     name: str
     value: Any
     origin: str
-
-
-@cache
-def _whole_names() -> frozenset[str]:
-    """Last parts of our keys that hold integers; those of others may begin with 1 and mean 1.0."""
-    from .defaults import _C
-
-    pairs = _C.keys_and_values()
-    return frozenset(key.rpartition(".")[2] for key, value in pairs if type(value) is int)
 
 
 class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
@@ -88,9 +83,8 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
         """Set a key, or add one; the origin of a key that was there becomes "code"."""
         if name in _SET_NAMES and isinstance(value, str) and isinstance(self.get(name), tuple):
             value = (value,)
-        is_whole = isinstance(value, float) and value.is_integer()
-        if is_whole and type(self.get(name)) is int and name in _whole_names():
-            value = int(value)  # of a division, as in cfg.SOLVER.IMS_PER_BATCH = 16 / 2
+        if name in _WHOLE_NAMES and isinstance(value, float) and value.is_integer():
+            value = int(value)
         self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:
