@@ -72,6 +72,7 @@ def published_model(kind: str):
 # Further keys of a whole run whose steps take some 50 ms.
 TINY = [
     "MODEL.DEVICE", "cpu",
+    "MODEL.TIMM_VIT.STEM", "",
     "MODEL.ADAPTER.OPTIONS.patch_size", "16",
     "MODEL.ADAPTER.OPTIONS.embed_dim", "48",
     "MODEL.ADAPTER.OPTIONS.depth", "3",

@@ -15,7 +15,7 @@ RECIPES = {
        for task in ("instance", "panoptic")
        for size, width in (("small", 384), ("base", 768), ("large", 1024))},
     "ade20k_semantic_eomt_large.yaml": (1024, 150),
-    "eomt_shapes.yaml": (96, 54),
+    "eomt_shapes.yaml": (128, 54),
 }  # fmt: skip
 
 
