@@ -10,16 +10,18 @@ from torch.nn import functional as F
 from d2lite.utils.errors import ConfigError
 
 
-def point_nms(heat: Tensor) -> Tensor:
+def point_nms(heat: Tensor, kernel: int = 2) -> Tensor:
     """Set to zero every score that a neighbour above or to the left exceeds.
 
     Args:
         heat: (..., C, S, S) scores >= 0 of the cells of a grid.
+        kernel: side of the neighbourhood in cells, whose last one is the one looked at.
 
     Returns:
-        Same shape: the score where it is the largest of these four cells, else 0.
+        Same shape: the score where it is the largest of its neighbourhood, else 0.
     """
-    best = F.max_pool2d(F.pad(heat, (1, 0, 1, 0)), 2, stride=1)
+    reach = kernel - 1
+    best = F.max_pool2d(F.pad(heat, (reach, 0, reach, 0)), kernel, stride=1)
     return heat.where(heat == best, 0)
 
 

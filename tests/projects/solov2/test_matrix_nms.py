@@ -71,16 +71,18 @@ def test_mask_nms_keeps_what_no_kept_better_one_covers():
     assert found.nonzero()[:, 0].tolist() == kept
 
 
-def test_point_nms_looks_up_and_left():
-    """A score survives unless its upper, left or upper left neighbour is larger."""
+@pytest.mark.parametrize("kernel", [{}, {"kernel": 3}])
+def test_point_nms_looks_up_and_left(kernel):
+    """A score survives unless a neighbour above, to the left, or both, is larger."""
     rng = np.random.default_rng(3)
     heat = rng.random((2, 3, 6, 7)).astype(np.float32)
     expected = heat.copy()
+    reach = kernel.get("kernel", 2) - 1
     for *channel, y, x in np.ndindex(heat.shape):
-        around = heat[(*channel, slice(max(y - 1, 0), y + 1), slice(max(x - 1, 0), x + 1))]
-        if around.max() > heat[(*channel, y, x)]:
+        window = slice(max(y - reach, 0), y + 1), slice(max(x - reach, 0), x + 1)
+        if heat[(*channel, *window)].max() > heat[(*channel, y, x)]:
             expected[(*channel, y, x)] = 0
-    np.testing.assert_array_equal(point_nms(torch.from_numpy(heat)).numpy(), expected)
+    np.testing.assert_array_equal(point_nms(torch.from_numpy(heat), **kernel).numpy(), expected)
 
 
 def test_no_candidate_is_no_special_case():
