@@ -124,8 +124,7 @@ class SemSegEvaluator(DatasetEvaluator):
                     "the dataset is evaluated as semantic segmentation. Choose another model "
                     "(MODEL.META_ARCHITECTURE) or another dataset (DATASETS.TEST)."
                 )
-            # Subclasses have a `reset` of their own, as for detectron2, and then all count.
-            times = getattr(self, "_times", Counter())
+            times = self._seen()
             times[image["file_name"]] += 1
             if times[image["file_name"]] > 1:
                 continue
@@ -164,6 +163,12 @@ class SemSegEvaluator(DatasetEvaluator):
         pairs = side * np.minimum(pred, side - 1) + np.minimum(truth, side - 1)
         return np.bincount(pairs.reshape(-1), minlength=side * side).reshape(side, side)
 
+    def _seen(self) -> Counter[str]:
+        """How often each image was predicted; none where a subclass resets by itself alone."""
+        if hasattr(self, "_times"):
+            return self._times
+        return Counter()
+
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Score everything taken in since `reset`.
 
@@ -172,8 +177,7 @@ class SemSegEvaluator(DatasetEvaluator):
             "IoU-<name>", "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>", "ACC-<name>"}} in
             percent, nan for classes without pixels; None on the others.
         """
-        times = getattr(self, "_times", Counter())
-        own = self._conf_matrix, self._b_conf_matrix, self._predictions, times
+        own = self._conf_matrix, self._b_conf_matrix, self._predictions, self._seen()
         parts = gather_parts(own, distributed=self._distributed)
         if parts is None:
             return None

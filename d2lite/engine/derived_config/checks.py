@@ -53,13 +53,13 @@ def check_numbers(cfg: CfgNode) -> None:
                 f"{key} is the text {value!r}, set by code; it must be a number, without quotes."
             )
     for key, (least, largest) in _RANGES.items():
-        value = values.get(key)
-        if not _is_number(value):
+        number = values.get(key)
+        if number is None or not _is_number(number):
             continue  # left out, or set by code to what parts take too, such as two sides
-        if least is not None and value < least:
-            raise ConfigError(f"{key} is {value}; it must be {least} or more.")
-        if largest is not None and value > largest:
-            raise ConfigError(f"{key} is {value}; it must be {largest} or less.")
+        if least is not None and number < least:
+            raise ConfigError(f"{key} is {number}; it must be {least} or more.")
+        if largest is not None and number > largest:
+            raise ConfigError(f"{key} is {number}; it must be {largest} or less.")
 
 
 def _is_number(value: Any) -> bool:
