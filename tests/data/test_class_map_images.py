@@ -154,7 +154,9 @@ def test_colour_of_no_class_is_a_fault_that_names_it(tmp_path):
     pair(home / "train/b.jpg", home / "trainannot/b.png", coloured(dog=(7, 8, 9)))
     with collecting_faults() as faults:
         assert list(maps("auto:s")) == ["s/train/a.jpg"]
-    assert "the colour 7,8,9, which is no class of" in faults.examples["unreadable_annotations"][0]
+    assert (
+        "the colour 7,8,9, which is not a class of" in faults.examples["unreadable_annotations"][0]
+    )
 
 
 def test_map_of_another_size_than_its_image_is_a_fault(tmp_path):
@@ -251,3 +253,12 @@ def test_a_map_that_claims_billions_of_pixels_is_left_out_and_the_others_stay(ho
     write(home / "classes.txt", "background\ncat\ndog\n")
     with collecting_faults():
         assert list(maps("semantic:set")) == ["set/images/b.jpg"]
+
+
+def test_a_map_in_jpeg_is_left_out_with_the_reason(home):
+    pair(home / "Images/a.jpg", home / "Masks/a.jpg", LABELS)
+    pair(home / "Images/b.jpg", home / "Masks/b.png", LABELS)
+    write(home / "classes.txt", "background\ncat\ndog\n")
+    with collecting_faults() as faults:
+        assert list(maps("semantic:set")) == ["set/Images/b.jpg"]
+    assert "save it as PNG" in faults.examples["unreadable_annotations"][0]

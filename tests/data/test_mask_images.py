@@ -103,7 +103,7 @@ def test_colours_of_cvat_are_those_of_its_list(tmp_path):
     write(home / "labelmap.txt", text)
     with collecting_faults() as faults:
         assert DatasetCatalog.get("masks:c") == []
-    assert "52,209,183, which is no class of" in faults.examples["unreadable_annotations"][0]
+    assert "52,209,183, which is not a class of" in faults.examples["unreadable_annotations"][0]
     assert "Add labelmap.txt" in faults.examples["unreadable_annotations"][0]
 
 

@@ -28,6 +28,14 @@ def _python(*args: object, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 
 
+def _printed(folder: Path, script: str) -> str:
+    """What a script prints that `d2lite run` runs."""
+    (folder / "script.py").write_text(script)
+    done = _python("-m", "d2lite.run", "script.py", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def _train(start: list[object], project: Path, folder: Path, *options: object) -> list[dict]:
     """Train the project; return the lines of metrics.json without the times in them."""
     done = _python(
@@ -104,19 +112,18 @@ def test_both_names_give_one_module_object_also_in_spawned_processes(tmp_path):
 
 
 def test_packages_find_detectron2_installed_in_its_last_release(tmp_path):
-    (tmp_path / "script.py").write_text(
+    script = (
         "from importlib import metadata, util\n"
         "assert util.find_spec('detectron2')\n"
         "print(metadata.version('detectron2'), metadata.metadata('detectron2')['Name'])\n"
         "names = [found.name for found in metadata.distributions()]\n"
         "print(names.count('detectron2'), metadata.files('detectron2'))\n"
     )
-    done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
-    assert done.stdout == "0.6 detectron2\n1 None\n", done.stderr
+    assert _printed(tmp_path, script) == "0.6 detectron2\n1 None\n"
 
 
 def test_level_and_handlers_of_the_logger_of_detectron2_count_for_d2lite(tmp_path):
-    (tmp_path / "script.py").write_text(
+    script = (
         "import logging, sys\n"
         "logger = logging.getLogger('detectron2')\n"
         "logger.addHandler(logging.StreamHandler(sys.stdout))\n"
@@ -129,22 +136,20 @@ def test_level_and_handlers_of_the_logger_of_detectron2_count_for_d2lite(tmp_pat
         "logging.getLogger('detectron2_of_mine').error('silent')\n"
         "assert logging.getLogger().name == logging.getLogger('root').name == 'root'\n"
     )
-    done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
-    assert done.stdout == "heard\nmine\n", done.stderr
+    assert _printed(tmp_path, script) == "heard\nmine\n"
 
 
 def test_name_given_to_the_logger_of_detectron2_is_printed(tmp_path):
-    (tmp_path / "script.py").write_text(
+    script = (
         "from detectron2.utils.logger import setup_logger\n"
         "setup_logger(name='detectron2', abbrev_name='d2').info('text')\n"
     )
-    done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
-    assert done.stdout.endswith("d2]: text\n"), done.stderr
+    assert _printed(tmp_path, script).endswith("d2]: text\n")
 
 
 @pytest.mark.slow
 def test_names_are_found_also_in_modules_of_detectron2_that_merely_import_them(tmp_path):
-    (tmp_path / "script.py").write_text(
+    script = (
         "from detectron2.modeling.roi_heads.roi_heads import Matcher, configurable\n"
         "from detectron2.engine.defaults import comm, hooks, verify_results\n"
         "from detectron2.data.dataset_mapper import T, utils\n"
@@ -154,8 +159,7 @@ def test_names_are_found_also_in_modules_of_detectron2_that_merely_import_them(t
         "assert comm.__name__ == 'd2lite.utils.comm' and T.RandomFlip and hooks.EvalHook\n"
         "print(hasattr(P, 'nothing'), hasattr(P, '_Boxes'))\n"
     )
-    done = _python("-m", "d2lite.run", "script.py", cwd=tmp_path)
-    assert done.stdout == "False False\n", done.stderr
+    assert _printed(tmp_path, script) == "False False\n"
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ from urllib.parse import unquote
 from d2lite.utils.download import split_address
 from d2lite.utils.logger import log_first_n
 
+from .location import may_enter
+
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy"),
     *(".jfif", ".jpe", ".gif", ".ppm", ".pgm", ".mpo", ".jp2", ".avif"),
@@ -57,8 +59,7 @@ def files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((facts.st_dev, facts.st_ino))
-        is_effective = os.access in os.supports_effective_ids
-        if not os.access(home, os.X_OK, effective_ids=is_effective):  # its names alone may be read
+        if not may_enter(home):  # its names alone may be read
             _warn(PermissionError(errno.EACCES, os.strerror(errno.EACCES), home))
             folders.clear()
             continue

@@ -43,6 +43,12 @@ def datasets_root() -> str:
     return "datasets"
 
 
+def may_enter(folder: str | os.PathLike[str]) -> bool:
+    """Whether this user may reach what is in a folder."""
+    # The rights of the user that the program runs as, where the system can tell.
+    return os.access(folder, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def barred(path: str | os.PathLike[str]) -> MissingFileError | None:
     """The error for what is in a folder that this user may not enter, and so seems not to exist.
 
@@ -50,15 +56,12 @@ def barred(path: str | os.PathLike[str]) -> MissingFileError | None:
         path: of the local file system.
 
     Returns:
-        The error, which names that folder; None if there is no such folder above.
+        The error, which names that folder; None where the user may enter all above.
     """
     try:
         os.stat(path)
     except PermissionError as err:
-        above = reversed(Path(os.path.abspath(path)).parents)
-        # The rights of the user that the program runs as, where the system can tell.
-        is_effective = os.access in os.supports_effective_ids
-        closed = (f for f in above if not os.access(f, os.X_OK, effective_ids=is_effective))
+        closed = (f for f in reversed(Path(os.path.abspath(path)).parents) if not may_enter(f))
         error = MissingFileError(
             f"{os.fspath(path)} cannot be reached: this user may not enter "
             f"{next(closed, 'its folder')}. Give yourself the right to, or name another place."

@@ -79,7 +79,7 @@ def find_masks(path: str, split: str | None) -> Source:
             or the only one.
 
     Raises:
-        MissingFileError, ConfigError: if there are no masks, or not such a split.
+        MissingFileError, ConfigError: without masks, or for an unknown split.
     """
     root = find_path(path, suits=lambda place: bool(mask_splits(place)))
     known = mask_splits(root)

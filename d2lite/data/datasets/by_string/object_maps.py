@@ -52,7 +52,7 @@ class SegmentationSource(EntrySource):
             split: name of a list in ImageSets/Segmentation; "" for all maps.
 
         Raises:
-            DataError: if there is no folder of images.
+            DataError: without a folder of images.
         """
         folders = [root / name for name in _VOC_IMAGES if (root / name).is_dir()]
         if not folders:

@@ -86,8 +86,9 @@ class PixelClasses:
             value = int(pixels[~is_known][0])
             what = f"the colour {_colour_text(value)}" if is_colour else f"{value}"
             raise DataError(
-                f"{path} has pixels of {what}, which is no class of {self.file or 'Pascal VOC'}. "
-                "Add labelmap.txt with a line 'name:red,green,blue::' for each class."
+                f"{path} has pixels of {what}, which is not a class of "
+                f"{self.file or 'Pascal VOC'}. Add labelmap.txt with a line "
+                "'name:red,green,blue::' for each class."
             )
         return numbers
 
@@ -262,10 +263,12 @@ def is_of_numbers(path: Path, classes: PixelClasses) -> bool:
     """Whether the pixels of an image are numbers as they are; only its head is read.
 
     Raises:
-        DataError: if it is no image.
+        DataError: if it cannot be read as an image, or is a JPEG.
     """
     if is_array_file(path.name):
         return True
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise DataError(f"{path} is a JPEG, which alters the numbers of classes; save it as PNG.")
     try:
         with Image.open(path) as image:
             if image.mode != "P":

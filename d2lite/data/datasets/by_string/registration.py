@@ -150,11 +150,7 @@ class _SpecLoader:
 
     def class_fact(self, key: str) -> Any:
         """Class names, or the map from the files' ids to them; noted in the metadata."""
-        own, ids = self.source.classes(), self.source.category_ids()
-        if own is None and self.spec.classes:
-            raise ConfigError(
-                f"{self.spec.name}: classes= is for sets of objects; these have none."
-            )
+        own, ids = self._own_classes(), self.source.category_ids()
         if own is None:
             return None
         chosen = self._chosen(own)
@@ -168,6 +164,13 @@ class _SpecLoader:
             }
         MetadataCatalog.get(self.spec.name).replace(**facts)
         return facts.get(key)
+
+    def _own_classes(self) -> list[str] | None:
+        """The classes of the files; None for a set without objects, which has none to choose."""
+        own = self.source.classes()
+        if own is None and self.spec.classes:
+            raise ConfigError(f"{self.spec.name}: classes= is for sets of objects; it has none.")
+        return own
 
     def _chosen(self, own: list[str]) -> list[str]:
         repeated = sorted(label for label, count in Counter(own).items() if count > 1)
@@ -188,9 +191,7 @@ class _SpecLoader:
         """The dataset dicts, numbered as the metadata's thing_classes says."""
         with collecting_faults(self.spec.name):
             records = self.source.load()
-        own = self.source.classes()
-        if own is None and self.spec.classes:
-            raise ConfigError(f"{self.spec.name}: classes= is for sets of objects; it has none.")
+        own = self._own_classes()
         if own is not None:
             metadata = MetadataCatalog.get(self.spec.name)
             wanted = metadata.thing_classes

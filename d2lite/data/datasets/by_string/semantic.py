@@ -18,6 +18,7 @@ from d2lite.data.datasets.label_files import read_lines
 from d2lite.data.images.class_map_files import read_class_map
 from d2lite.data.records.faults import reading_faults
 from d2lite.data.records.image_sizes import image_size, size_or_record_fault
+from d2lite.utils.cores import usable_cores
 from d2lite.utils.errors import DataError, MissingFileError, OutputError
 from d2lite.utils.file_io import atomic_write, cache_dir
 from d2lite.utils.logger import log_first_n
@@ -35,17 +36,16 @@ _IMAGES = (
 )
 _MAPS = (
     *("SegmentationClass", "masks_machine", "masks", "mask", "semantic", "annotations"),
-    *("labels", "label", "gt", "ann_dir"),
+    *("labels", "label", "gt", "ann_dir", "Masks"),
 )
 # What follows the name of the image in that of its map.
 _ENDINGS = ("", "_mask", "_label", "_labels", "_seg", "_L", "_labelIds")
-_THREADS = 8
 # Of the maps that tell whether all are black and white.
 _NUM_SAMPLES = 10
 
 
 class _Place(NamedTuple):
-    """Folders of images and maps; of one that is both, images are those that are no map."""
+    """Folders of images and of maps; where they are one, what is not a map is an image."""
 
     images: Path
     maps: Path
@@ -167,8 +167,8 @@ class SemanticSource:
             split: where None, "trainval", "train" or the only one.
 
         Raises:
-            MissingFileError, ConfigError, DataError: if there are no maps, no list of classes, or
-                not such a split.
+            MissingFileError, ConfigError, DataError: without maps, without a list of classes, or
+                for an unknown split.
         """
         self._folder = find_path(path, suits=lambda place: bool(semantic_splits(place)))
         found = semantic_splits(self._folder)
@@ -188,10 +188,10 @@ class SemanticSource:
         return {"stuff_classes": list(self._classes.names), "ignore_label": NO_CLASS}
 
     def classes(self) -> None:
-        """None: there are no objects."""
+        """None: such a set has pixels and not objects."""
 
     def category_ids(self) -> None:
-        """None: there are no objects."""
+        """None: such a set has pixels and not objects."""
 
     def load(self) -> list[dict[str, Any]]:
         """One dict an image that has a map, in order of the path.
@@ -213,7 +213,10 @@ class SemanticSource:
             if not pairs:
                 raise DataError(f"No image that {self._list} names has a map of classes.")
         records = []
-        with reading_faults(str(self._folder)) as faults, ThreadPoolExecutor(_THREADS) as pool:
+        with (
+            reading_faults(str(self._folder)) as faults,
+            ThreadPoolExecutor(min(usable_cores(), 8)) as pool,
+        ):
             classes = _of_black_and_white(self._classes, [path for _, path in pairs])
             made = pool.map(partial(_as_numbers, classes), (path for _, path in pairs))
             for number, ((image, _), labels) in enumerate(zip(pairs, made, strict=True), start=1):

@@ -81,7 +81,7 @@ def own_split(known: Sequence[str], split: str | None, name: str) -> str:
         name: of the string before the @, for messages.
 
     Raises:
-        ConfigError: if there is no such split.
+        ConfigError: for an unknown split.
     """
     wanted = [split] if split else ["trainval", "train", *known[: len(known) == 1]]
     plain = {k: SAME_SPLIT.get(k.lower(), k.lower()) for k in (*known, *wanted)}

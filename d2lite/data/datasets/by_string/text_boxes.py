@@ -97,7 +97,7 @@ class _TextSource(EntrySource):
         if found is None:
             places = [root / name for name in LABEL_FOLDERS[self.kind]]
             raise no_such_path(f"A folder of {self.layout} labels below {inside}", places)
-        # Other folders below that of the images are no labels.
+        # Other folders below that of the images are not of labels.
         is_deep = found != root
         # KITTI has maps of classes under the same names in other folders.
         images = [root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()]
