@@ -13,7 +13,10 @@ __all__ = ["PhaseClock", "Side", "measure", "spread_of"]
 
 
 class PhaseClock:
-    """Adds up the seconds of the phases of a step; an accelerator finishes within its phase."""
+    """Adds up the seconds of the phases of a step; an accelerator finishes within its phase.
+
+    The time of a phase inside another does not count for the outer one.
+    """
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         """Begin with no phase.
@@ -23,18 +26,23 @@ class PhaseClock:
         """
         self._is_cuda = torch.device(device).type == "cuda"
         self.seconds: dict[str, float] = {}
+        self._spent_inside: list[float] = []  # of each phase that is open
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Inside, time counts for a phase."""
         self._wait()
         started = time.perf_counter()
+        self._spent_inside.append(0.0)
         try:
             yield
         finally:
             self._wait()
             spent = time.perf_counter() - started
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
+            own = spent - self._spent_inside.pop()
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + own
+            if self._spent_inside:
+                self._spent_inside[-1] += spent
 
     def timed(self, phase: str, action: Callable[..., Any]) -> Callable[..., Any]:
         """A function whose time counts for a phase."""

@@ -5,8 +5,7 @@ The plain pipeline is what one would write with torch and torchvision alone for 
 
 import resource
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,64 +29,22 @@ from d2lite.data.transforms import Augmentation
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import ConfigError
 
-from .clock import Side
+from .clock import PhaseClock, Side
 
-__all__ = ["PlainDataset", "StepClock", "loader_sides", "show_steps", "timed_mapper"]
+__all__ = ["PlainDataset", "loader_sides", "show_steps", "timed_mapper"]
 
 _REST = "all else"
-
-
-class StepClock:
-    """Adds up the time of named steps; an inner step's time does not count for the outer one."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = defaultdict(float)
-        self._open: list[float] = []
-
-    def clear(self) -> None:
-        """Forget what was measured."""
-        self._seconds.clear()
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Inside, time counts for a step."""
-        start = time.perf_counter()
-        self._open.append(0.0)
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            self._seconds[name] += spent - self._open.pop()
-            if self._open:
-                self._open[-1] += spent
-
-    def timed(self, name: str, action: Callable[..., Any]) -> Callable[..., Any]:
-        """A function whose time counts for a step."""
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with self.step(name):
-                return action(*args, **kwargs)
-
-        return run
-
-    def steps(self) -> list[tuple[str, float]]:
-        """Name and seconds of each step, the longest first."""
-        return sorted(self._seconds.items(), key=lambda item: -item[1])
-
-    def total(self) -> float:
-        """Seconds of all steps."""
-        return sum(self._seconds.values())
 
 
 class _TimedAugmentation(Augmentation):
     """Another augmentation, whose time counts for a step of its name."""
 
-    def __init__(self, inner: Augmentation, clock: StepClock) -> None:
+    def __init__(self, inner: Augmentation, clock: PhaseClock) -> None:
         super().__init__()
         self._inner, self._clock = inner, clock
 
     def __call__(self, aug_input: Any) -> Any:
-        with self._clock.step(f"augment: {type(self._inner).__name__}"):
+        with self._clock(f"augment: {type(self._inner).__name__}"):
             return self._inner(aug_input)
 
     def __repr__(self) -> str:
@@ -109,14 +66,14 @@ _STEPS = (
 class _TimedMapper(DatasetMapper):
     """A mapper with a clock on each step."""
 
-    clock: StepClock
+    clock: PhaseClock
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        with _clocks_set(self.clock), self.clock.step(_REST):
+        with _clocks_set(self.clock), self.clock(_REST):
             return super().__call__(dataset_dict)
 
 
-def timed_mapper(cfg: CfgNode, clock: StepClock) -> DatasetMapper:
+def timed_mapper(cfg: CfgNode, clock: PhaseClock) -> DatasetMapper:
     """The training mapper of a config, with a clock on each step.
 
     Args:
@@ -134,7 +91,7 @@ def timed_mapper(cfg: CfgNode, clock: StepClock) -> DatasetMapper:
 
 
 @contextmanager
-def _clocks_set(clock: StepClock) -> Iterator[None]:
+def _clocks_set(clock: PhaseClock) -> Iterator[None]:
     """Inside, the functions of `_STEPS` are timed."""
     kept = [(module, name, getattr(module, name)) for module, name, _ in _STEPS]
     for module, name, what in _STEPS:
@@ -249,19 +206,20 @@ def loader_sides(cfg: CfgNode, workers: int, num_images: int) -> list[Side]:
 
 def show_steps(cfg: CfgNode, num_images: int) -> list[str]:
     """Lines that say which step of the mapper takes the time, in one process."""
-    clock = StepClock()
+    clock = PhaseClock()
     loader = build_detection_train_loader(_with_workers(cfg, 0), mapper=timed_mapper(cfg, clock))
     batches = iter(loader)
     next(batches)
-    clock.clear()
+    clock.take()
     done = 0
     while done < num_images:
         done += len(next(batches))
-    total = clock.total()
+    seconds = clock.take()
+    total = sum(seconds.values())
     lines = ["| step of the mapper (one process) | ms an image | share |", "| --- | ---: | ---: |"]
     lines += [
-        f"| {name} | {1000 * seconds / done:.2f} | {seconds / total:.0%} |"
-        for name, seconds in clock.steps()
+        f"| {name} | {1000 * spent / done:.2f} | {spent / total:.0%} |"
+        for name, spent in sorted(seconds.items(), key=lambda item: -item[1])
     ]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
     if peak:
