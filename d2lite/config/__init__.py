@@ -8,6 +8,7 @@ from .lazy import LazyCall, LazyConfig
 from .locate import find_config_file
 from .new_keys import add_new_keys
 from .node import CfgNode
+from .number_ranges import check_numbers
 from .python_run import PythonRunConfig, as_run_config
 from .report import annotated_yaml, config_diff
 
@@ -19,6 +20,7 @@ __all__ = [
     "add_new_keys",
     "annotated_yaml",
     "as_run_config",
+    "check_numbers",
     "config_diff",
     "configurable",
     "downgrade_config",

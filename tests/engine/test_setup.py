@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from d2lite.config import get_cfg
+from d2lite.config import check_numbers, get_cfg
 from d2lite.engine import (
     DefaultTrainer,
     default_argument_parser,
@@ -20,7 +20,7 @@ from d2lite.engine import (
     setup_cfg,
 )
 from d2lite.engine.defaults.setup import _try_get_key, prepare_output_dir, write_config
-from d2lite.engine.derived_config import ClassKey, check_numbers
+from d2lite.engine.derived_config import ClassKey
 from d2lite.engine.derived_config.scaling import auto_scale_workers
 from d2lite.evaluation import DatasetEvaluators
 from d2lite.utils.errors import ConfigError, MissingFileError, OutputError, UserError

@@ -296,5 +296,5 @@ def test_finished_training_is_not_measured_again(toy_cfg):
 
 def test_negative_period_is_refused(toy_cfg):
     toy_cfg.TEST.LOSS_PERIOD = -1
-    with pytest.raises(ConfigError, match=r"TEST\.LOSS_PERIOD=-1"):
+    with pytest.raises(ConfigError, match=r"TEST\.LOSS_PERIOD is -1; it must be 0 or more"):
         DefaultTrainer(toy_cfg)

@@ -171,8 +171,6 @@ def writing_hooks(
     """
     if not comm.is_main_process():
         return []
-    if period < 1:
-        raise ConfigError(f"LOG_PERIOD is {period}; it is a number of steps, 1 or more.")
     return [
         hooks.CallbackHook(before_train=partial(_put_class_histogram, train_sets)),
         hooks.PeriodicWriter(build_writers, period=period),

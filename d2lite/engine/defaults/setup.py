@@ -21,6 +21,7 @@ from d2lite.config import (
     PythonRunConfig,
     annotated_yaml,
     as_run_config,
+    check_numbers,
     get_cfg,
 )
 from d2lite.layers import sync_on_cpu_
@@ -33,7 +34,7 @@ from d2lite.utils.logger import setup_logger
 from d2lite.utils.output_mirror import address_of
 from d2lite.utils.provenance import command_line
 
-from ..derived_config import check_numbers, resolve_seed, scale_learning_rate
+from ..derived_config import resolve_seed, scale_learning_rate
 from ..resuming import seed_of_checkpoint
 from ..sharding import is_sharded
 from .output_dir import follow_output_address, prepare_output_dir, write_config

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from d2lite.config import CfgNode, PythonRunConfig, as_run_config
+from d2lite.config import CfgNode, PythonRunConfig, as_run_config, check_numbers
 from d2lite.evaluation import verify_results
 from d2lite.modeling.compiling import compile_parts_
 from d2lite.utils import comm
@@ -29,7 +29,6 @@ from d2lite.utils.logger import setup_logger
 from .. import hooks
 from ..derived_config import (
     ClassKey,
-    check_numbers,
     check_predictions,
     check_solver,
     check_test_keypoints,

@@ -1,7 +1,6 @@
 """Options that follow from the machine and from the data, and checks of those that are given."""
 
 from .checks import (
-    check_numbers,
     check_predictions,
     check_solver,
     check_test_classes,
@@ -21,7 +20,6 @@ from .seed import follow_stored_seed, resolve_seed
 __all__ = [
     "ClassKey",
     "auto_scale_workers",
-    "check_numbers",
     "check_predictions",
     "check_solver",
     "check_test_classes",

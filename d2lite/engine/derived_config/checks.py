@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from d2lite.config import CfgNode, get_cfg
+from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import follow_class_order
 from d2lite.data.records.faults import collecting_faults
@@ -15,55 +15,6 @@ from d2lite.utils.errors import ConfigError, DataError
 from .classes import ClassKey, get_class_names
 
 logger = logging.getLogger(__name__)
-
-
-# Key -> the least and the largest number; of a missing one there is no limit.
-_RANGES = {
-    "SOLVER.IMS_PER_BATCH": (1, 2**20),
-    "SOLVER.CHECKPOINT_PERIOD": (1, None),
-    "SOLVER.BASE_LR": (0, None),
-    "SOLVER.WEIGHT_DECAY": (0, None),
-    "DATALOADER.NUM_WORKERS": (0, 1024),
-    "DATALOADER.PREFETCH": (1, 1024),
-    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": (1, None),
-    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": (1, None),
-    "MODEL.ROI_KEYPOINT_HEAD.POOLER_RESOLUTION": (1, None),
-    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": (1, None),
-    "MODEL.RPN.POSITIVE_FRACTION": (0, 1),
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": (1, None),
-    "MODEL.ROI_HEADS.POSITIVE_FRACTION": (0, 1),
-    "SEED": (None, 2**63 - 1),
-}
-
-
-def check_numbers(cfg: CfgNode) -> None:
-    """Check numbers that would end in a trace later, start processes without end, or train nothing.
-
-    Args:
-        cfg: the whole config.
-
-    Raises:
-        ConfigError: naming the key and its limit.
-    """
-    numbers = {key for key, value in get_cfg().keys_and_values() if _is_number(value)}
-    values = dict(cfg.keys_and_values())
-    for key, value in values.items():
-        if key in numbers and isinstance(value, str):
-            raise ConfigError(
-                f"{key} is the text {value!r}, set by code; it must be a number, without quotes."
-            )
-    for key, (least, largest) in _RANGES.items():
-        number = values.get(key)
-        if number is None or not _is_number(number):
-            continue  # left out, or set by code to what parts take too, such as two sides
-        if least is not None and number < least:
-            raise ConfigError(f"{key} is {number}; it must be {least} or more.")
-        if largest is not None and number > largest:
-            raise ConfigError(f"{key} is {number}; it must be {largest} or less.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_solver(solver: CfgNode, world_size: int) -> None:
@@ -77,7 +28,7 @@ def check_solver(solver: CfgNode, world_size: int) -> None:
         ConfigError: naming the key.
     """
     total = solver.IMS_PER_BATCH
-    if total < 1 or total % world_size != 0:
+    if total % world_size != 0:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH={total} does not divide over {world_size} processes. Use a "
             f"multiple of {world_size}, for instance {max(total // world_size, 1) * world_size}."

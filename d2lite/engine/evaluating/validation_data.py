@@ -30,10 +30,8 @@ def build_validation_loaders(
         Name of a dataset -> its loader; empty for the period 0.
 
     Raises:
-        ConfigError: if the period is negative or no dataset of DATASETS.TEST has annotations.
+        ConfigError: if no dataset of DATASETS.TEST has annotations.
     """
-    if period < 0:
-        raise ConfigError(f"TEST.LOSS_PERIOD={period} is negative; use 0 for no measurement.")
     if period == 0:
         return {}
     names = [name for name in dataset_names if _has_truth(DatasetCatalog.get(name))]
