@@ -26,9 +26,8 @@ def json_kind(path: Path) -> str:
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
         encoding = _encoding(text[:4])
 
-        def has(key: str, end: int | None = None) -> bool:
-            wanted = f'"{key}"'.encode(encoding)
-            return text.find(wanted, 0, len(text) if end is None else end) >= 0
+        def has(key: str) -> bool:
+            return text.find(f'"{key}"'.encode(encoding), 0) >= 0
 
         begin = text[:_HEAD_BYTES].decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")[:1]
         if begin == "[":

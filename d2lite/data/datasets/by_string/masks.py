@@ -97,8 +97,8 @@ def find_masks(path: str, split: str | None) -> Source:
     if not _lacking(root):
         return MasksSource(root)
     home = root / chosen
-    if numbered_layout(home) is not None:
-        return NumberedSource(home)
+    if layout := numbered_layout(home):
+        return NumberedSource(home, layout)
     return FoldersSource(home) if _is_of_folders(home) else MotsListSource(home)
 
 

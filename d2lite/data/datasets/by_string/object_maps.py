@@ -26,7 +26,7 @@ from .pixel_maps import (
     read_numbers,
 )
 
-_VOC_IMAGES = ("JPEGImages", "images", "Images")
+VOC_IMAGES = ("JPEGImages", "images", "Images")
 
 
 def segmentation_splits(root: Path) -> list[str]:
@@ -54,7 +54,7 @@ class SegmentationSource(EntrySource):
         Raises:
             DataError: without a folder of images.
         """
-        folders = [root / name for name in _VOC_IMAGES if (root / name).is_dir()]
+        folders = [root / name for name in VOC_IMAGES if (root / name).is_dir()]
         if not folders:
             raise DataError(
                 f"{root} has maps of objects and no images. Export them as well (CVAT: Save "
@@ -144,11 +144,7 @@ def numbered_layout(root: Path) -> _Layout | None:
     """The layout whose folder of maps a folder has."""
     if (root / _VISTAS.folder).is_dir() and _vistas_names(root):
         return _VISTAS
-
-    def fits(layout: _Layout) -> bool:
-        return has_image(root / layout.folder)
-
-    return next((layout for layout in _NUMBERED if fits(layout)), None)
+    return next((layout for layout in _NUMBERED if has_image(root / layout.folder)), None)
 
 
 def _vistas_names(root: Path) -> dict[int, str]:
@@ -167,18 +163,8 @@ def _vistas_names(root: Path) -> dict[int, str]:
 class NumberedSource(EntrySource):
     """16-bit maps of MOTS, Mapillary Vistas and KITTI, also as CVAT and Datumaro write them."""
 
-    def __init__(self, root: Path) -> None:
-        """Take the folder.
-
-        Args:
-            root: that has the folder of maps, "instances" or "instance".
-
-        Raises:
-            DataError: if it has neither.
-        """
-        layout = numbered_layout(root)
-        if layout is None:
-            raise DataError(f"{root} has no PNG in instances/ (MOTS) or instance/ (KITTI).")
+    def __init__(self, root: Path, layout: _Layout) -> None:
+        """Take a folder and its layout, which `numbered_layout` finds."""
         self._layout, self.layout = layout, layout.title
         super().__init__(root, [root / name for name in layout.images])
         self._maps = root / layout.folder

@@ -108,14 +108,9 @@ class _SpecLoader:
             kind, path, part = found.kind, str(found.path), found.part
         elif KINDS[kind].has_folder and "://" not in path:
             path, part, folder = self._file_in(path, part)
-        find = _SOURCES[kind]
-        if kind == "coco":
-            return CocoSource(path, part, folder)
-        if kind == "csv":
-            return CsvSource(path, part, spec.columns)
-        if kind == "hf":
-            return find_hugging_face(path, part, spec.boxes)
-        return find(path, part) if KINDS[kind].has_part else find(path)
+        parts = [part] if KINDS[kind].has_part else []
+        more: dict[str, list[Any]] = {"coco": [folder], "csv": [spec.columns], "hf": [spec.boxes]}
+        return _SOURCES[kind](path, *parts, *more.get(kind, []))
 
     def _file_in(self, path: str, part: str | None) -> tuple[str, str | None, Path | None]:
         """The label file, its folder of images, and the folder or archive if one is named."""

@@ -69,10 +69,10 @@ def find_path(
     return chosen
 
 
-def _below(place: Path, suits: Callable[[Path], bool], levels: int = 3) -> Path | None:
-    """The only folder below that suits, on the first level that has one."""
+def _below(place: Path, suits: Callable[[Path], bool]) -> Path | None:
+    """The only folder below that suits, on the first of three levels that has one."""
     folders = [place]
-    for _ in range(levels):
+    for _ in range(3):
         inside = (child for folder in folders if folder.is_dir() for child in folder.iterdir())
         folders = sorted(child for child in inside if child.is_dir() and not is_leftover(child))
         if len(folders) > _MAX_FOLDERS:

@@ -2,19 +2,16 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from d2lite.data.datasets.label_files import read_lines
 from d2lite.utils.errors import DataError
 
-from .source import find_path
+from .source import Records, find_path
 from .spec_string import DatasetSpec
 
 logger = logging.getLogger(__name__)
-
-Records = list[dict[str, Any]]
 
 
 def choose_images(records: Records, spec: DatasetSpec) -> Records:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -185,7 +186,7 @@ def _region(shape: Mapping[str, Any], label: str, where: str, faults: FaultLog) 
             rx = float(shape["r"] if kind == "circle" else shape["rx"])
             ry = rx if kind == "circle" else float(shape["ry"])
             # The angle of an ellipse is in radians.
-            degrees = float(shape.get("theta", 0)) * 180 / 3.141592653589793
+            degrees = math.degrees(float(shape.get("theta", 0)))
             yield Shape(label, polygons=[ellipse(cx, cy, rx, ry, degrees)], where=where)
         else:
             faults.add("no_area", f"{where}, a {kind}")

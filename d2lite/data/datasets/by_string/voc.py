@@ -15,14 +15,13 @@ from d2lite.data.datasets.voc_xml import voc_labels
 from d2lite.utils.errors import ConfigError, DataError
 
 from .file_kinds import labels_below, visible, xml_kind
-from .object_maps import segmentation_splits
+from .object_maps import VOC_IMAGES, segmentation_splits
 from .pixel_maps import read_labelmap
 from .source import find_path, no_such_path
 from .splits import SAME_SPLIT
 
 # So many files of a folder decide whether its XML is VOC's.
 _NUM_PEEKS = 20
-_IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
 # Names of the folder of XML files, in any case.
 _FOLDERS = ("annotations", "annotation", "labels", "xml", "xmls")
 
@@ -67,8 +66,8 @@ def _annotation_files(folder: Path, *, is_deep: bool = True) -> list[Path]:
         return []
     if not is_deep:
         return files
-    homes = [folder.parent / name for name in _IMAGE_FOLDERS]
-    homes += [folder.parent.parent / name / folder.name for name in _IMAGE_FOLDERS]
+    homes = [folder.parent / name for name in VOC_IMAGES]
+    homes += [folder.parent.parent / name / folder.name for name in VOC_IMAGES]
     return labels_below(folder, ".xml", [folder, folder.parent, *homes])
 
 
@@ -183,9 +182,9 @@ class VocSource:
         paths = self._unlisted[self._split]
         home = min((path.parent for path in paths), key=lambda place: len(place.parts))
         base = home.parent if home.name.lower() == "annotations" else home
-        below = [base / name for name in _IMAGE_FOLDERS]
+        below = [base / name for name in VOC_IMAGES]
         # Images/train beside Annotations/train, as Datumaro writes LabelMe's of MIT.
-        beside = [self._root / name / self._split for name in _IMAGE_FOLDERS if self._split]
+        beside = [self._root / name / self._split for name in VOC_IMAGES if self._split]
         finder = ImageFinder([home, *below, *beside, base, self._root])
         # Named where it belongs in this layout if it is not there.
         likely = below[0] if base != home else home

@@ -316,14 +316,13 @@ def _name_list(path: Path, folder: Path | None = None) -> YoloFiles:
 def _look_around(found: YoloFiles, folder: Path) -> None:
     """Take the images with labels below a folder as entries, where no file lists them."""
     below = {p.name: p for p in visible(folder) if p.is_dir()}
-    homes = [below["images"]] if "images" in below else [folder]
-    for home in homes:
-        for split in SPLITS:
-            place = home / split
-            if place.is_dir() and _has_labels(place):
-                found.entries[split] = [str(place)]
-        if not found.entries and _has_labels(home):
-            found.entries["all"] = [str(home)]
+    home = below.get("images", folder)
+    for split in SPLITS:
+        place = home / split
+        if place.is_dir() and _has_labels(place):
+            found.entries[split] = [str(place)]
+    if not found.entries and _has_labels(home):
+        found.entries["all"] = [str(home)]
 
 
 def _has_labels(folder: Path) -> bool:
