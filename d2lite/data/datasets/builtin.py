@@ -37,7 +37,7 @@ from .cityscapes import load_cityscapes_instances, load_cityscapes_semantic
 from .cityscapes_panoptic import register_all_cityscapes_panoptic
 from .coco import load_coco_json, load_sem_seg
 from .coco_panoptic import load_coco_panoptic_json, load_coco_panoptic_separated
-from .location import datasets_root
+from .location import below_root
 from .lvis import get_lvis_instances_meta, load_lvis_json, lvis_class_image_count
 from .pascal_voc import CLASS_NAMES, load_voc_instances
 from .shapes import register_shapes
@@ -68,11 +68,6 @@ _ADE20K = {"train": "training", "val": "validation"}
 _IGNORE_LABEL = 255
 
 _VOC = {2007: ("train", "val", "trainval", "test"), 2012: ("train", "val", "trainval")}
-
-
-def _below(root: str | None, *parts: str) -> str:
-    """A path below the given folder, or below the one that the environment names now."""
-    return os.path.join(datasets_root() if root is None else root, *parts)
 
 
 def _register(
@@ -111,8 +106,10 @@ def register_all_coco(root: str | None = None) -> None:
         for split, (images, annotations) in splits.items():
             name = f"{group}_{split}"
             paths = {
-                "json_file": partial(_below, root, "coco", "annotations", f"{annotations}.json"),
-                "image_root": partial(_below, root, "coco", images),
+                "json_file": partial(
+                    below_root, root, "coco", "annotations", f"{annotations}.json"
+                ),
+                "image_root": partial(below_root, root, "coco", images),
             }
             load = partial(load_coco_json, dataset_name=name)
             metadata = _COCO_METADATA[group]()
@@ -129,7 +126,7 @@ def _register_coco_panoptic(root: str | None) -> None:
     whole, apart = coco_panoptic_metadata(), coco_panoptic_separated_metadata()
     for split, (images, ending) in COCO_PANOPTIC_SPLITS.items():
         name = f"coco_{split}_panoptic"
-        below = partial(_below, root, "coco")
+        below = partial(below_root, root, "coco")
         image_root = {"image_root": partial(below, images)}
         maps = {"sem_seg_root": partial(below, f"panoptic_stuff_{ending}")}
         panoptic = {
@@ -205,12 +202,12 @@ def register_all_lvis(root: str | None = None) -> None:
         root: folder that holds lvis/ and coco/; by the environment if None.
     """
     for name, annotations in LVIS_SPLITS.items():
-        json_file = partial(_below, root, "lvis", f"{annotations}.json")
+        json_file = partial(below_root, root, "lvis", f"{annotations}.json")
         is_coco = name.endswith("cocofied")
         _register(
             name,
             partial(load_lvis_json, dataset_name=name),
-            {"json_file": json_file, "image_root": partial(_below, root, "coco")},
+            {"json_file": json_file, "image_root": partial(below_root, root, "coco")},
             evaluator_type="lvis",
             **(coco_instances_metadata() if is_coco else {}),
         )
@@ -247,8 +244,8 @@ def register_all_cityscapes(root: str | None = None) -> None:
                 f"cityscapes_fine_{task}_seg_{split}",
                 load,
                 {
-                    "image_dir": partial(_below, root, "cityscapes", "leftImg8bit", split),
-                    "gt_dir": partial(_below, root, "cityscapes", "gtFine", split),
+                    "image_dir": partial(below_root, root, "cityscapes", "leftImg8bit", split),
+                    "gt_dir": partial(below_root, root, "cityscapes", "gtFine", split),
                 },
                 evaluator_type=evaluators[task],
                 **metadata,
@@ -262,7 +259,7 @@ def register_all_ade20k(root: str | None = None) -> None:
         root: folder that holds ADEChallengeData2016/; by the environment if None.
     """
     for split, folder in _ADE20K.items():
-        below = partial(_below, root, "ADEChallengeData2016")
+        below = partial(below_root, root, "ADEChallengeData2016")
         _register(
             f"ade20k_sem_seg_{split}",
             load_ade20k_sem_seg,
@@ -288,7 +285,7 @@ def register_all_pascal_voc(root: str | None = None) -> None:
             _register(
                 name,
                 partial(_load_voc, name, split),
-                {"dirname": partial(_below, root, f"VOC{year}")},
+                {"dirname": partial(below_root, root, f"VOC{year}")},
                 is_ordered=True,
                 evaluator_type="pascal_voc",
                 thing_classes=list(CLASS_NAMES),

@@ -1,6 +1,5 @@
 """Cityscapes' panoptic annotations, as cityscapesscripts' csCreatePanopticImgs makes them."""
 
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from d2lite.utils.file_io import PathManager
 from .builtin_meta import CITYSCAPES_CATEGORIES, cityscapes_panoptic_metadata
 from .builtin_splits import _RAW_CITYSCAPES_PANOPTIC_SPLITS, CITYSCAPES_PANOPTIC_SPLITS
 from .cityscapes import find_cityscapes_files
-from .location import datasets_root, missing_file
+from .location import below_root, read_json
 
 __all__ = [
     "CITYSCAPES_CATEGORIES",
@@ -92,12 +91,10 @@ def load_cityscapes_panoptic(
         MissingFileError: if the annotation file is missing; the message says how it is made.
     """
     try:
-        with PathManager.open(os.fspath(gt_json)) as stream:
-            content = json.load(stream)
-    except FileNotFoundError:
-        error = missing_file("Cityscapes panoptic annotations", gt_json)
+        content = read_json("Cityscapes panoptic annotations", gt_json)
+    except MissingFileError as err:
         raise MissingFileError(
-            f"{error} They are made of the downloaded ones: {_HOW_TO_MAKE}."
+            f"{err} They are made of the downloaded ones: {_HOW_TO_MAKE}."
         ) from None
     things = meta["thing_dataset_id_to_contiguous_id"]
     stuff = meta["stuff_dataset_id_to_contiguous_id"]
@@ -131,10 +128,7 @@ def register_all_cityscapes_panoptic(root: str | None = None) -> None:
         root: folder that holds cityscapes/; the one that the environment names at the time if
             None.
     """
-
-    def below(*parts: str) -> str:
-        return os.path.join(datasets_root() if root is None else root, "cityscapes", *parts)
-
+    below = partial(below_root, root, "cityscapes")
     for split in CITYSCAPES_PANOPTIC_SPLITS:
         name = f"cityscapes_fine_panoptic_{split}"
         metadata = cityscapes_panoptic_metadata()

@@ -31,9 +31,9 @@ _ENDING = re.compile(r"\.[A-Za-z]{2,5}\d?")
 # Files that macOS, Windows and Jupyter leave in folders.
 _LEFTOVER = re.compile(r"(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini)$", re.IGNORECASE)
 _LEFTOVER_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
-# Label Studio puts eight hexadecimal digits before the name of a file, in its storage or exports.
 # Before a number without its zeros, where images are looked up; no name of a file has it.
 _NUMBER = "\0"
+# Label Studio puts eight hexadecimal digits before the name of a file, in its storage or exports.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)(?=.)")
 
 

@@ -43,6 +43,11 @@ def datasets_root() -> str:
     return "datasets"
 
 
+def below_root(root: str | None, *parts: str) -> str:
+    """A path below the given folder; where that is None, below the one of the environment now."""
+    return os.path.join(datasets_root() if root is None else root, *parts)
+
+
 def may_enter(folder: str | os.PathLike[str]) -> bool:
     """Whether this user may reach what is in a folder."""
     # The rights of the user that the program runs as, where the system can tell.
