@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.nested import flat_items
 from d2lite.utils.registry import address_of, locate
 
 from .defaults import _C
@@ -99,8 +100,9 @@ class PythonRunConfig(CfgNode):
             yield place, f"DATASETS.{kind.upper()}", names
         yield from self._classes()
         options = OmegaConf.select(self.parts, "train.options", default={})
-        for key, value in _flat(OmegaConf.to_container(OmegaConf.create(options)), ""):
-            yield "train.options", key, value
+        content: Any = OmegaConf.to_container(OmegaConf.create(options))
+        for key, value in flat_items(content):
+            yield "train.options", key, tuple(value) if isinstance(value, list) else value
 
     def _classes(self) -> Iterator[tuple[str, str, Any]]:
         """The architecture, if it is one of ours and says its number of classes."""
@@ -167,14 +169,6 @@ class PythonRunConfig(CfgNode):
         if self.SEED >= 0:
             OmegaConf.update(parts, "train.seed", self.SEED, force_add=True)
         return parts
-
-
-def _flat(options: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
 
 
 def as_run_config(cfg: Any) -> CfgNode:

@@ -1,12 +1,13 @@
 """Results as text that is easy to copy, and the check of results against expected ones."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from d2lite.utils.errors import ConfigError, InputTypeError, UserError
+from d2lite.utils.nested import flat_items
 
 __all__ = ["flatten_results_dict", "print_csv_format", "verify_results"]
 
@@ -79,12 +80,7 @@ def flatten_results_dict(results: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         {"task/metric": value}.
     """
-    return dict(_flat(results, ""))
-
-
-def _flat(results: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in results.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", value.item() if isinstance(value, np.generic) else value
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in flat_items(results, "/")
+    }

@@ -25,7 +25,7 @@ from .confusion import Confusion, confusion_matrix
 from .curves import Curve, score_curve
 from .error_kinds import KINDS, Errors, error_kinds
 from .image_ranking import ImageResult, image_results
-from .matches import NONE, Matches, match_table
+from .matches import Matches, match_table
 from .other_rules import LVIS_MAX_DETS, FederatedCOCOeval, is_federated, results_that_count
 from .slices import Slice, by_aspect, by_size
 
@@ -260,7 +260,7 @@ def list_of_errors(analysis: Analysis) -> list[dict[str, Any]]:
     matches, errors = analysis.matches, analysis.errors
     kinds = list(KINDS)
     wrong = np.flatnonzero(matches.is_wrong(IOU) & (matches.dt_score >= analysis.threshold))
-    is_missed = (matches.found_by(IOU, analysis.threshold) == NONE) & ~matches.gt_ignored
+    is_missed = matches.is_missed(IOU, analysis.threshold)
     rows = [
         {
             "error": "false alarm",

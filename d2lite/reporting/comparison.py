@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from d2lite.utils.file_io import atomic_write
+from d2lite.utils.nested import flat_items
 
 from .analysis import TITLES, Analysis, as_json, finite
 from .bootstrap import Interval, average_precision_difference, suitable_resamples
@@ -260,15 +261,4 @@ def _flat(facts: RunFacts) -> dict[str, Any]:
         content = yaml.safe_load(facts.config)
     except yaml.YAMLError:
         return {}
-    return dict(_items(content, "")) if isinstance(content, Mapping) else {}
-
-
-def _items(content: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            found += _items(value, f"{name}.")
-        else:
-            found.append((name, value))
-    return found
+    return dict(flat_items(content)) if isinstance(content, Mapping) else {}

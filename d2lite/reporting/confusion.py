@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .matches import NONE, Matches
+from .matches import Matches
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def confusion_matrix(matches: Matches, *, iou: float, min_score: float) -> Confu
     right, wrong = matches.is_right(iou), matches.is_wrong(iou)
     is_used = matches.dt_score >= min_score
     np.add.at(counts, (matches.dt_class[right & is_used],) * 2, 1)
-    is_left = (matches.found_by(iou, min_score) == NONE) & ~matches.gt_ignored
+    is_left = matches.is_missed(iou, min_score)
     for found in matches.overlaps:
         if not len(found.detections):
             continue

@@ -64,7 +64,7 @@ def error_kinds(matches: Matches, *, iou: float = 0.5, near: float = 0.1) -> Err
         near,
         np.full(len(matches.dt_score), NONE),
         np.full(len(matches.dt_score), NONE),
-        (matches.found_by(iou) == NONE) & ~matches.gt_ignored,
+        matches.is_missed(iou),
     )
     wrong = matches.is_wrong(iou)
     for image in matches.overlaps:

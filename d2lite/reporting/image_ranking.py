@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .matches import NONE, Matches
+from .matches import Matches
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def image_results(matches: Matches, *, iou: float, min_score: float) -> list[Ima
     """Count right and wrong detections and missed objects in each image."""
     size = len(matches.image_ids)
     used = matches.dt_score >= min_score
-    is_missed = (matches.found_by(iou, min_score) == NONE) & ~matches.gt_ignored
+    is_missed = matches.is_missed(iou, min_score)
     right = np.bincount(matches.dt_image[matches.is_right(iou) & used], minlength=size)
     wrong = np.bincount(matches.dt_image[matches.is_wrong(iou) & used], minlength=size)
     missed = np.bincount(matches.gt_image[is_missed], minlength=size)

@@ -96,6 +96,10 @@ class Matches:
         t = self.at(iou)
         return np.asarray((self.dt_match[t] == NONE) & ~self.dt_ignored[t])
 
+    def is_missed(self, iou: float, min_score: float = -np.inf) -> np.ndarray:
+        """Whether no detection of at least a score found each object that counts, (G,) bool."""
+        return np.asarray((self.found_by(iou, min_score) == NONE) & ~self.gt_ignored)
+
     def num_objects(self) -> np.ndarray:
         """Objects of each class that can be found, (K,) int."""
         return np.bincount(self.gt_class[~self.gt_ignored], minlength=len(self.category_ids))

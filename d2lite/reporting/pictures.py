@@ -133,7 +133,7 @@ def write_error_crops(analysis: Analysis, read_image: ReadImage, folder: Path) -
         The path of each file. Its name begins with the score, so that the surest come last.
     """
     matches, threshold = analysis.matches, analysis.threshold
-    is_missed = (matches.found_by(IOU, threshold) == NONE) & ~matches.gt_ignored
+    is_missed = matches.is_missed(IOU, threshold)
     is_wrong = matches.is_wrong(IOU) & (matches.dt_score >= threshold)
     for position, image_id in enumerate(matches.image_ids):
         missed = np.flatnonzero(is_missed & (matches.gt_image == position)).tolist()

@@ -1,11 +1,22 @@
-"""Sizes of nested lists and mappings in which parts may occur more than once."""
+"""Nested lists and mappings: their values as one level, and sizes where parts occur repeatedly."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Values of the largest file of settings that is taken; COCO's panoptic classes are some 1,000.
 MAX_VALUES = 1_000_000
 # Bytes of such a file; PyYAML takes some 100 times as much.
 MAX_TEXT = 2 * 2**20
+
+
+def flat_items(content: Mapping[str, Any], separator: str = ".") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings, each with the keys that lead to it, joined by a separator."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            for name, inner in flat_items(value, separator):
+                yield f"{key}{separator}{name}", inner
+        else:
+            yield str(key), value
 
 
 def refuse_repetition(content: Any) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.structures import BitMasks
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.nested import flat_items
 
 from .clock import Side
 from .peer import peer_side
@@ -42,7 +43,7 @@ def detectron2_side(cfg: CfgNode, batch: Sequence[Mapping[str, Any]], *, is_trai
             "compare with torchvision."
         ) from error
     theirs = detectron2.config.get_cfg()
-    known = dict(_leaves(theirs))
+    known = dict(flat_items(theirs))
     pairs = [(key, value) for key, value in cfg.keys_and_values() if key in known]
     theirs.merge_from_list([part for pair in pairs for part in pair])
     model = detectron2.modeling.build_model(theirs)
@@ -63,14 +64,6 @@ def detectron2_side(cfg: CfgNode, batch: Sequence[Mapping[str, Any]], *, is_trai
         device=cfg.MODEL.DEVICE,
         optimizer=cfg.SOLVER.OPTIMIZER,
     )
-
-
-def _leaves(node: Mapping[str, Any], stem: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in node.items():
-        is_inner = isinstance(value, Mapping)
-        found += _leaves(value, f"{stem}{key}.") if is_inner else [(f"{stem}{key}", value)]
-    return found
 
 
 def _sample(item: Mapping[str, Any], structures: Any) -> dict[str, Any]:
