@@ -5,6 +5,7 @@ of it, as d2lite/configs and d2lite/projects/NAME, where d2lite looks for them w
 """
 
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -108,7 +109,11 @@ def all_extras() -> list[str]:
     return sorted({package for packages in used for package in packages})
 
 
-FOLDERS = carried_folders()
+# An editable installation finds the rest in the checkout by itself. With a plain layout it is one
+# line in a .pth file, and "import d2lite" works beside a checkout of that name, too: with mapped
+# folders Python would take the checkout, which has no __init__.py, for the package.
+EDITABLE = "editable_wheel" in sys.argv
+FOLDERS = {} if EDITABLE else carried_folders()
 
 setup(
     name="d2lite",
@@ -118,7 +123,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=[*find_packages(include=["d2lite", "d2lite.*"]), *FOLDERS],
-    package_dir={"d2lite": "d2lite", **FOLDERS},
+    package_dir={"": "."} if EDITABLE else {"d2lite": "d2lite", **FOLDERS},
     package_data={
         "d2lite": ["py.typed", "reporting/templates/*", "serving/page.html"],
         **{

@@ -65,6 +65,28 @@ def test_wheel_carries_every_module_template_config_and_project(wheel):
     assert not any(name.startswith("tests/") for name in carried)
 
 
+def test_an_editable_installation_is_found_from_the_folder_that_the_checkout_is_in(wheel, tmp_path):
+    """That folder has a folder d2lite, too, which has no __init__.py."""
+    checkout = tmp_path / "d2lite"
+    (wheel.parent / "src").rename(checkout)
+    make = "from setuptools import build_meta; print(build_meta.build_editable('..'))"
+    command = [sys.executable, "-c", make]
+    built = subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True)
+    with zipfile.ZipFile(tmp_path / built.stdout.split()[-1]) as archive:
+        archive.extractall(tmp_path / "packages")
+    (found,) = (tmp_path / "packages").glob("*.pth")
+    ask = "import d2lite; print(d2lite.__file__)"
+    answer = subprocess.run(
+        [sys.executable, "-c", ask],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": found.read_text().strip()},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert Path(answer.stdout.strip()) == checkout / "d2lite" / "__init__.py"
+
+
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
     """The program `d2lite` of a fresh environment, which has the wheel and nothing of ours else."""

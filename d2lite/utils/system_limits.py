@@ -2,8 +2,9 @@
 
 import errno
 import os
+from importlib import metadata
 
-from .errors import OutOfMemoryError, OutputError, UserError
+from .errors import MissingPackageError, OutOfMemoryError, OutputError, UserError
 
 _SPACE = (
     "Free some space there, or write to another disk (OUTPUT_DIR, --output; TMPDIR for temporary "
@@ -42,11 +43,13 @@ _OUT_OF_MEMORY = (
     "could not create a primitive",  # oneDNN
 )
 _NO_THREAD = "can't start new thread"
+# A torchvision that was built for another torch, and one without CUDA beside a torch with it.
+_OTHER_TORCH = ("operator torchvision::", "Could not run 'torchvision::")
 _NAME_LENGTH = 200
 
 
 def refusal_of_system(error: BaseException) -> UserError | None:
-    """Say what the machine refused and what to do, if that is why an error was raised.
+    """Say what the machine or a package refused and what to do, if an error was raised by that.
 
     Args:
         error: any exception.
@@ -66,6 +69,14 @@ def refusal_of_system(error: BaseException) -> UserError | None:
         text = f"The memory is not enough. {_MEMORY}"
     elif _says(error, _NO_THREAD):
         text = f"No further thread can be started. {_PROCESSES}"
+    elif _says(error, *_OTHER_TORCH):
+        kind = MissingPackageError
+        text = (
+            f"torchvision {metadata.version('torchvision')} was built for another torch than "
+            f"{metadata.version('torch')}. Install both from one place: pip install "
+            "--force-reinstall torch torchvision (those without CUDA: also --index-url "
+            "https://download.pytorch.org/whl/cpu)"
+        )
     if not text:
         return None
     mistake = kind(text)

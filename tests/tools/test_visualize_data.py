@@ -6,6 +6,7 @@ import torch
 from d2lite.data.catalog import Metadata
 from d2lite.data.images.image_io import read_image
 from d2lite.engine.reports.sample_pictures import draw_sample
+from d2lite.structures import Boxes, Instances
 from tests.data import spec_files as make
 
 
@@ -72,3 +73,15 @@ def test_a_map_of_classes_is_drawn_too():
     width = drawn.shape[1]
     assert drawn[2:-2, : width // 2 - 6].max() == 0
     assert drawn[2:-2, width // 2 + 6 :, 2].max() > 50
+
+
+def test_objects_of_a_class_have_its_colour():
+    truth = Instances((40, 50))
+    truth.gt_boxes = Boxes([[5, 5, 20, 30], [25, 5, 45, 30]])
+    truth.gt_classes = torch.tensor([1, 1])
+    sample = {"image": torch.zeros(3, 40, 50, dtype=torch.uint8), "instances": truth}
+    metadata = Metadata(thing_classes=["cat", "dog"], thing_colors=[[255, 0, 0], [0, 0, 255]])
+    drawn = draw_sample(sample, "RGB", metadata).astype(int)
+    bottom = drawn[drawn.shape[0] // 2 :]
+    assert bottom[..., 2].max() > 150
+    assert (bottom[..., 2] >= bottom[..., 0]).all()

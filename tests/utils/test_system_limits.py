@@ -36,6 +36,14 @@ def of_system(number, name="some/file"):
             "The memory is not",
         ),
         (RuntimeError("can't start new thread"), "No further thread can be started."),
+        (
+            RuntimeError("operator torchvision::nms does not exist"),
+            "was built for another torch than",
+        ),
+        (
+            NotImplementedError("Could not run 'torchvision::nms' with arguments from the 'CUDA'"),
+            "pip install --force-reinstall torch torchvision",
+        ),
     ],
 )
 def test_what_the_machine_refuses_ends_a_tool_with_a_sentence(capsys, error, words):

@@ -7,7 +7,10 @@ import numpy as np
 
 from d2lite.data.catalog import Metadata
 from d2lite.data.images.image_io import convert_image_to_rgb
+from d2lite.structures import Instances
 from d2lite.visualization import Visualizer, legible_scale
+
+_DRAWN = ("gt_boxes", "gt_classes", "gt_masks", "gt_keypoints")
 
 
 def draw_sample(sample: Mapping[str, Any], image_format: str, metadata: Metadata) -> np.ndarray:
@@ -29,12 +32,8 @@ def draw_sample(sample: Mapping[str, Any], image_format: str, metadata: Metadata
     if "instances" not in sample:
         return canvas.get_output().get_image()
     truth = sample["instances"].to("cpu")
-    classes = metadata.get("thing_classes", None)
-    labels = [classes[i] if classes else str(i) for i in truth.gt_classes.tolist()]
-    canvas.overlay_instances(
-        boxes=truth.gt_boxes,
-        masks=truth.gt_masks if truth.has("gt_masks") else None,
-        keypoints=truth.gt_keypoints if truth.has("gt_keypoints") else None,
-        labels=labels,
-    )
-    return canvas.get_output().get_image()
+    drawn = Instances(truth.image_size)
+    for name, values in truth.get_fields().items():
+        if name in _DRAWN:
+            drawn.set(name.replace("gt_", "pred_"), values)
+    return canvas.draw_instance_predictions(drawn).get_image()
