@@ -98,17 +98,14 @@ class Predictor:
         if isinstance(threshold, str | Path):
             threshold = read_thresholds(threshold)
         threshold = facts.get("thresholds") if threshold is None else threshold
-        _choose_device(cfg, device)
-        _lower_score_threshold(cfg, lowest_of(threshold))
-        self._loaded: DefaultPredictor | EnsemblePredictor = load_predictor(cfg)
+        members = []
+        for one in (cfg, *(model_config(other, (), imports) for other in ensemble)):
+            _choose_device(one, device)
+            _lower_score_threshold(one, lowest_of(threshold))
+            members.append(load_predictor(one))
+        self._loaded: DefaultPredictor | EnsemblePredictor = members[0]
         if ensemble:
-            others = []
-            for other in ensemble:
-                other_cfg = model_config(other, (), imports)
-                _choose_device(other_cfg, device)
-                _lower_score_threshold(other_cfg, lowest_of(threshold))
-                others.append(load_predictor(other_cfg))
-            self._loaded = EnsemblePredictor([self._loaded, *others])
+            self._loaded = EnsemblePredictor(members)
         self.cfg, self.model = self._loaded.cfg, self._loaded.model
         self.metadata = _completed(self._loaded.metadata, facts.get("metadata"))
         self.class_names: list[str] = list(self.metadata.get("thing_classes") or ())

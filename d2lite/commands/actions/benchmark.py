@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
-from d2lite.config import CfgNode, as_run_config
+from d2lite.config import CfgNode, PythonRunConfig, as_run_config
 from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.modeling import build_model
 from d2lite.modeling.compiling import compile_parts_
@@ -93,6 +93,11 @@ def _config(args: argparse.Namespace) -> CfgNode:
 def _steps(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Training steps or predictions of one batch."""
     cfg = _config(args)
+    if isinstance(cfg, PythonRunConfig) and set(args.against) - {"transformers", "eager"}:
+        raise ConfigError(
+            f"--against {','.join(args.against)} reads the keys of a YAML config, and this is a "
+            "Python one. Give the .yaml file of the same model."
+        )
     is_train = args.task == "train"
     theirs: nn.Module | None = None
     if "transformers" in args.against:

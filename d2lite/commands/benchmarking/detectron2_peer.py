@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from d2lite.config import CfgNode, PythonRunConfig
+from d2lite.config import CfgNode
 from d2lite.structures import BitMasks
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.nested import flat_items
@@ -25,13 +25,8 @@ def detectron2_side(cfg: CfgNode, batch: Sequence[Mapping[str, Any]], *, is_trai
         is_train: measure a training step, else a prediction.
 
     Raises:
-        ConfigError: if detectron2 is not installed, or the config is a Python one.
+        ConfigError: if detectron2 is not installed.
     """
-    if isinstance(cfg, PythonRunConfig):
-        raise ConfigError(
-            "--against detectron2 reads the keys of a YAML config, and this is a Python one. "
-            "Give the .yaml file of the same model."
-        )
     try:
         import detectron2.config
         import detectron2.modeling

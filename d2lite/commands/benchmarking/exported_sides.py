@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from d2lite.config import CfgNode, PythonRunConfig
+from d2lite.config import CfgNode
 from d2lite.export import ExportedModel, open_session
 from d2lite.export.export_model import make_function
 from d2lite.export.exportable import export_fault
@@ -36,7 +36,7 @@ def exported_sides(
     """Make files of a model, and a side of each. Masks are pasted, and nothing is resized.
 
     Args:
-        cfg: of the model.
+        cfg: of the model, with the keys of a YAML config.
         model: on the CPU; it is not changed.
         batch: samples that the model gets; ranges of 8 bits are taken from them.
         names: of `EXPORTED`.
@@ -45,15 +45,10 @@ def exported_sides(
         Sides with the size of the file among their facts, in as many threads as torch has.
 
     Raises:
-        ConfigError: for a Python config, or another device.
+        ConfigError: for another device.
         ExportError: if the model cannot be exported.
         MissingPackageError: if a package of the format is not installed.
     """
-    if isinstance(cfg, PythonRunConfig):
-        raise ConfigError(
-            "A file keeps the keys of a YAML config, and this is a Python one. Give the .yaml "
-            "file of the same model."
-        )
     if cfg.MODEL.DEVICE != "cpu":
         raise ConfigError(f"--against {','.join(names)} measures on the CPU; add --device cpu.")
     fault = export_fault(cfg, resize=False)

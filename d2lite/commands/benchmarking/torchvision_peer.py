@@ -10,7 +10,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from d2lite.config import CfgNode, PythonRunConfig
+from d2lite.config import CfgNode
 from d2lite.structures import BitMasks
 from d2lite.utils.errors import ConfigError
 
@@ -36,13 +36,8 @@ def torchvision_side(
         is_train: measure a training step, else a prediction.
 
     Raises:
-        ConfigError: if torchvision has no such model, or the config is a Python one.
+        ConfigError: if torchvision has no such model.
     """
-    if isinstance(cfg, PythonRunConfig):
-        raise ConfigError(
-            "--against torchvision reads the keys of a YAML config, and this is a Python one. "
-            "Give the .yaml file of the same model."
-        )
     height, width = batch[0]["image"].shape[-2:]
     # Its own resizing keeps the images as they are.
     sizes = {"min_size": min(height, width), "max_size": max(height, width)}
@@ -124,8 +119,6 @@ def own_target(item: Mapping[str, Any], cfg: CfgNode, device: str) -> dict[str, 
     first = 1 if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN" else 0
     target = {"boxes": truth.gt_boxes.tensor, "labels": truth.gt_classes + first}
     if cfg.MODEL.MASK_ON:
-        masks = truth.gt_masks
-        if not isinstance(masks, BitMasks):
-            masks = BitMasks.from_polygon_masks(masks, *truth.image_size)
+        masks = BitMasks.of(truth.gt_masks, *truth.image_size)
         target["masks"] = masks.tensor.to(torch.uint8)
     return {name: value.to(device) for name, value in target.items()}

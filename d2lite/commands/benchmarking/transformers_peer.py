@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode
 from d2lite.modeling import build_model
-from d2lite.structures import BitMasks, PolygonMasks
+from d2lite.structures import BitMasks, Instances
 from d2lite.utils.errors import ConfigError
 
 from .clock import Side
@@ -141,16 +141,20 @@ def transformers_side(
     """
     device = cfg.MODEL.DEVICE
     pixels = torch.stack([item["image"].flip(0) for item in batch]).to(device) / 255
+    truths = [item["instances"] for item in batch]
     if cfg.MODEL.META_ARCHITECTURE in ("MaskFormer", "EoMT"):
-        truth: dict[str, Any] = {
-            "mask_labels": [_masks(item).to(device).float() for item in batch],
-            "class_labels": [item["instances"].gt_classes.to(device) for item in batch],
+        labels: dict[str, Any] = {
+            "mask_labels": [
+                BitMasks.of(truth.gt_masks, *truth.image_size).tensor.to(device).float()
+                for truth in truths
+            ],
+            "class_labels": [truth.gt_classes.to(device) for truth in truths],
         }
     else:
-        truth = {"labels": [_label(item, device) for item in batch]}
+        labels = {"labels": [_label(truth, device) for truth in truths]}
 
     def losses() -> Mapping[str, Tensor]:
-        return {"loss": theirs(pixel_values=pixels, **truth).loss}
+        return {"loss": theirs(pixel_values=pixels, **labels).loss}
 
     return peer_side(
         "transformers",
@@ -162,17 +166,7 @@ def transformers_side(
     )
 
 
-def _masks(item: Mapping[str, Any]) -> Tensor:
-    """(N, H, W) bool."""
-    masks = item["instances"].gt_masks
-    if isinstance(masks, PolygonMasks):
-        masks = BitMasks.from_polygon_masks(masks.polygons, *item["instances"].image_size)
-    found: Tensor = masks.tensor
-    return found
-
-
-def _label(item: Mapping[str, Any], device: str) -> dict[str, Tensor]:
-    truth = item["instances"]
+def _label(truth: Instances, device: str) -> dict[str, Tensor]:
     height, width = truth.image_size
     low, high = truth.gt_boxes.tensor.split(2, dim=1)
     sides = torch.tensor([width, height])
