@@ -10,6 +10,7 @@ import numpy as np
 from fvcore.transforms.transform import Transform
 
 from .augmentation import Augmentation
+from .geometric import refuse_other_size
 from .rotation import warp_affine
 
 
@@ -50,11 +51,7 @@ class AffineTransform(Transform):
         return self._warp(segmentation, cv2.INTER_NEAREST, 0)
 
     def _warp(self, img: np.ndarray, method: int, fill: float) -> np.ndarray:
-        if img.shape[:2] != (self.h, self.w):
-            raise ValueError(
-                f"AffineTransform was made for an image of height {self.h} and width {self.w}, "
-                f"but got an array of shape {img.shape}."
-            )
+        refuse_other_size(self, img)
         # OpenCV counts from the middle of the first pixel, half a pixel from its corner.
         height, width = self.output_size
         indices = self.matrix.copy()

@@ -4,6 +4,7 @@ Coordinates are continuous, (x, y) in pixels: pixel i spans [i, i + 1).
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,11 +113,7 @@ class ResizeTransform(Transform):
         Raises:
             DataError: if the image has another size, or its dtype does not go with the filter.
         """
-        if img.shape[:2] != (self.h, self.w):
-            raise DataError(
-                f"ResizeTransform was made for an image of height {self.h} and width {self.w}, "
-                f"but got an array of shape {img.shape}."
-            )
+        refuse_other_size(self, img)
         method = self.interp if interp is None else int(interp)
         if method == _NEAREST:
             return _resize_nearest(img, self.new_h, self.new_w)
@@ -248,6 +245,15 @@ def _per_channel_pillow(
         return np.asarray(change(Image.fromarray(img.astype(np.uint8)))) > 0
     kind = np.int32 if np.issubdtype(img.dtype, np.integer) else np.float32
     return np.asarray(change(Image.fromarray(img.astype(kind)))).astype(img.dtype)
+
+
+def refuse_other_size(transform: Any, img: np.ndarray) -> None:
+    """Raise a DataError for an image of another size than a transform was made for, its h and w."""
+    if img.shape[:2] != (transform.h, transform.w):
+        raise DataError(
+            f"{type(transform).__name__} was made for an image of height {transform.h} and width "
+            f"{transform.w}, but got an array of shape {img.shape}."
+        )
 
 
 def HFlip_rotated_box(  # noqa: N802 - the reference's name

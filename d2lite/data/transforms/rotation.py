@@ -7,9 +7,7 @@ import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
 from PIL import Image
 
-from d2lite.utils.errors import DataError
-
-from .geometric import ExtentTransform
+from .geometric import ExtentTransform, refuse_other_size
 
 
 class RotationTransform(Transform):
@@ -76,11 +74,7 @@ class RotationTransform(Transform):
         """Turn a (h, w) or (h, w, C) image; what comes in from outside is 0."""
         if self._keeps(img):
             return img
-        if img.shape[:2] != (self.h, self.w):
-            raise DataError(
-                f"RotationTransform was made for an image of height {self.h} and width {self.w}, "
-                f"but got an array of shape {img.shape}."
-            )
+        refuse_other_size(self, img)
         method = self.interp if interp is None else int(interp)
         size = (self.bound_w, self.bound_h)
         return warp_affine(img, self.create_rotation_matrix(offset=-0.5), size, method)
