@@ -75,8 +75,12 @@ def _warn(error: OSError) -> None:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """All image files of a folder and its subfolders, in order of their paths."""
-    return sorted(p for p in files_below(folder) if _is_image_name(p) and p.is_file())
+    """All image files of a folder and its subfolders, in order of their paths.
+
+    Links to files that are not there count: whoever opens one says that it is missing.
+    """
+    found = (p for p in files_below(folder) if _is_image_name(p))
+    return sorted(p for p in found if p.is_file() or p.is_symlink())
 
 
 def unread_images(files: Iterable[Path]) -> str:

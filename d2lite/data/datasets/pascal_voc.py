@@ -19,7 +19,13 @@ from d2lite.utils.file_io import PathManager
 from .image_finder import IMAGE_ENDINGS, ImageFinder
 from .label_files import read_lines
 from .location import missing_file
-from .voc_xml import VocObject, annotated_objects, read_annotation, stated_size, voc_labels
+from .voc_xml import (
+    VocObject,
+    annotated_objects,
+    read_annotation,
+    stated_size,
+    voc_labels,
+)
 
 __all__ = [
     "CLASS_NAMES",
@@ -120,9 +126,13 @@ def read_voc_files(
     """
     unknown: Counter[str] = Counter()
     number_of = {label: i for i, label in enumerate(class_names)}
-    records = []
+    records, seen = [], set[str | int]()
     with reading_faults(where) as faults:
         for file in files:
+            if file.image_id in seen:
+                faults.add("repeated_image", f"{where}: {file.image_id}")
+                continue
+            seen.add(file.image_id)
             try:
                 root = read_annotation(file.path)
             except (MissingFileError, DataError) as err:
@@ -168,7 +178,7 @@ def voc_split_ids(dirname: str | os.PathLike[str], split: str) -> list[str]:
         raise missing_file("VOC annotations", listing) from err
     folder = os.path.join(dirname, "Annotations")
     files = os.listdir(folder) if os.path.isdir(folder) else []
-    stems = {file.removesuffix(".xml") for file in files}
+    stems = {Path(file).stem for file in files if file.lower().endswith(".xml")}
     # Windows does not tell 0AF from 0af.
     by_case = {stem.casefold(): stem for stem in stems}
     ids = (_listed_id(line, folder) for line in lines)
@@ -184,9 +194,11 @@ def _listed_id(line: str, folder: str) -> str:
         tried += [text, (path.parent / stem).as_posix(), stem]
     if tried == [line] * len(tried):
         return line
-    return next(
-        (t for t in tried if PathManager.isfile(os.path.join(folder, f"{t}.xml"))), tried[-1]
+    endings = (".xml", ".XML")
+    is_there = (
+        any(PathManager.isfile(os.path.join(folder, t + e)) for e in endings) for t in tried
     )
+    return next((t for t, found in zip(tried, is_there, strict=True) if found), tried[-1])
 
 
 def _image_of(root: ElementTree.Element, file: VocFile, finder: ImageFinder | None) -> str:

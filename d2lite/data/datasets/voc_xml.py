@@ -52,6 +52,12 @@ def _elements(root: ElementTree.Element) -> Iterator[ElementTree.Element]:
     return (o for o in root.iter("object") if (o.findtext("deleted") or "").strip() != "1")
 
 
+def annotation_file(path: Path) -> Path:
+    """The path itself, or that of NAME.XML where only this is there."""
+    other = path.with_suffix(".XML")
+    return other if other.is_file() and not path.is_file() else path
+
+
 def read_annotation(path: Path) -> ElementTree.Element:
     """The root of one annotation file, its tags in lower case.
 
@@ -60,7 +66,7 @@ def read_annotation(path: Path) -> ElementTree.Element:
         DataError: if it is not XML.
     """
     try:
-        root = read_xml(path, MAX_IMAGE_LABELS)
+        root = read_xml(annotation_file(path), MAX_IMAGE_LABELS)
     except MissingFileError as err:
         if isinstance(err.__cause__, FileNotFoundError):
             raise missing_file("VOC annotations", path) from err
@@ -142,9 +148,10 @@ def _outline(element: ElementTree.Element) -> list[float] | None:
 
 
 def _numbers(element: ElementTree.Element, inside: str, keys: Iterable[str]) -> list[float]:
-    """The numbers of some children."""
+    """The numbers of some children; a few programs write a decimal comma."""
     place = f"{inside}/" if inside else ""
-    return [float(element.findtext(f"{place}{key}") or "") for key in keys]
+    texts = (element.findtext(f"{place}{key}") or "" for key in keys)
+    return [float(text.replace(",", ".")) for text in texts]
 
 
 def _mark(text: str | None) -> int:

@@ -9,6 +9,7 @@ from d2lite.utils.errors import DataError
 from d2lite.utils.logger import log_first_n
 
 from .advice import advice, brush_masks, file_advice, maps_alone, only_images
+from .csv_table import table_parts
 from .cvat import cvat_subsets
 from .file_kinds import csv_kind, json_kind, visible, visible_below, xml_kind
 from .hugging_face_files import hugging_face_splits
@@ -36,8 +37,8 @@ _KNOWN = (
     "JPEGImages, or an .xml beside each image), LabelMe (a .json beside each image), CVAT "
     "(annotations.xml), VIA, Create ML, Datumaro, Label Studio's JSON, Supervisely, tables of "
     "boxes in CSV, DOTA (labelTxt), KITTI (label_2), VisDrone, WIDER FACE, masks in PNGs "
-    "(SegmentationObject of Pascal VOC, instances/ of MOTS, instance/ of KITTI), maps of classes "
-    "(images/ and masks/ with classes.txt, SegmentationClass, CamVid), .parquet files of "
+    "(SegmentationObject of Pascal VOC, gtFine/, instances/ of MOTS, instance/ of KITTI), maps of "
+    "classes (images/ and masks/ with classes.txt, SegmentationClass, CamVid), .parquet files of "
     "Hugging Face and what its save_to_disk wrote, .tar files of WebDataset"
 )
 
@@ -58,8 +59,7 @@ def recognise(folder: Path) -> Splits:
     if splits:
         first = next(iter(splits.values()))
         why = os.path.relpath(first.path, folder) if first.path != folder else "what is in it"
-        names = ", ".join(splits)
-        taken = f"{folder}: taken as {first.kind}, because of {why}; splits: {names}"
+        taken = f"{folder}: taken as {first.kind}, because of {why}; splits: {', '.join(splits)}"
         log_first_n(logging.INFO, taken, key="message")
         return splits
     if not folder.is_dir():
@@ -98,8 +98,8 @@ def _one_named(path: Path) -> Splits:
     if kind == "yolo":
         splits = read_yolo(path).splits()
         return {SAME_SPLIT.get(name, name): Found(kind, path, name) for name in splits}
-    if kind == "cvat":
-        return _cvat_parts(path)
+    if kind in _PARTS:
+        return _PARTS[kind](path)
     if ending == ".tar" and is_shard(path):
         kind = "wds"
     # One file of these is one image.
@@ -141,7 +141,9 @@ def _coco(folder: Path) -> Splits:
     for home in (folder / "annotations", folder):
         splits: Splits = {}
         # Instances before keypoints, which are a part of them.
-        for path in sorted(_json_files(home, "coco"), key=lambda p: not _is_instances(p)):
+        for path in sorted(
+            _json_files(home, "coco"), key=lambda p: not p.stem.startswith("instances")
+        ):
             split = split_named(path.stem)
             if split in splits:
                 logger.info(_LEFT_OUT, folder, splits[split].path.name, path.name, "coco")
@@ -154,10 +156,6 @@ def _coco(folder: Path) -> Splits:
         return Found("coco", files[0]) if files else None
 
     return by_split(folder, find)
-
-
-def _is_instances(path: Path) -> bool:
-    return path.stem.startswith("instances")
 
 
 def _yolo(folder: Path) -> Splits:
@@ -229,6 +227,8 @@ def _table(folder: Path) -> Splits:
             taken = here.setdefault(split_named(path.stem), Found(kind, path)).path
             if taken != path:
                 logger.info(_LEFT_OUT, folder, taken.name, path.name, kind)
+    if set(here) == {WHOLE} and here[WHOLE].kind == "csv":
+        return table_parts(here[WHOLE].path)
     return here or by_split(folder, find)
 
 
@@ -276,6 +276,9 @@ def _shards(folder: Path) -> Splits:
 def _widerface(folder: Path) -> Splits:
     return {split: Found("widerface", folder, split) for split in widerface_files(folder)}
 
+
+# Kinds whose one file may hold several splits.
+_PARTS = {"cvat": _cvat_parts, "csv": table_parts}
 
 _LAYOUTS: tuple[Callable[[Path], Splits], ...] = (
     _roboflow,

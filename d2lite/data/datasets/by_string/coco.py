@@ -228,6 +228,9 @@ def folders_around(json_file: Path) -> list[Path]:
             "JPEGImages",
         ]
         folders += [home / name for name in (*below, "data", f"data/{last}")]
+    above, part = json_file.parent.parent, json_file.parent.name
+    if above.name == "annotations":  # annotations/train/instances.json, images/train
+        folders += [above.parent / name for name in (f"images/{part}", part, f"data/{part}")]
     return list(dict.fromkeys(Path(os.path.normpath(folder)) for folder in folders))
 
 

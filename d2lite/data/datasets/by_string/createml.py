@@ -48,8 +48,10 @@ class CreateMLSource(FileSource):
 
 
 def _shape(annotation: Any, where: str) -> Shape:
-    label = str(annotation.get("label", "")) if isinstance(annotation, dict) else ""
+    label = str(annotation.get("label") or "") if isinstance(annotation, dict) else ""
     try:
+        if not label:
+            raise ValueError("no label")
         place = annotation["coordinates"]
         x, y, w, h = (float(place[key]) for key in ("x", "y", "width", "height"))
     except MALFORMED:

@@ -41,10 +41,22 @@ _NAMES = {
         "objectname",
         "tag",
     ),
-    "x0": ("xmin", "x0", "x1", "left", "bboxxmin", "xtl", "roix1", "minx", "bboxx1", "xstart"),
-    "y0": ("ymin", "y0", "y1", "top", "bboxymin", "ytl", "roiy1", "miny", "bboxy1", "ystart"),
-    "x1": ("xmax", "x2", "right", "bboxxmax", "xbr", "roix2", "maxx", "bboxx2", "xend", "x1"),
-    "y1": ("ymax", "y2", "bottom", "bboxymax", "ybr", "roiy2", "maxy", "bboxy2", "yend", "y1"),
+    "x0": (
+        *("xmin", "x0", "x1", "left", "bboxxmin", "xtl", "roix1", "minx", "bboxx1", "xstart"),
+        "topleftx",
+    ),
+    "y0": (
+        *("ymin", "y0", "y1", "top", "bboxymin", "ytl", "roiy1", "miny", "bboxy1", "ystart"),
+        "toplefty",
+    ),
+    "x1": (
+        *("xmax", "x2", "right", "bboxxmax", "xbr", "roix2", "maxx", "bboxx2", "xend", "x1"),
+        "bottomrightx",
+    ),
+    "y1": (
+        *("ymax", "y2", "bottom", "bboxymax", "ybr", "roiy2", "maxy", "bboxy2", "yend", "y1"),
+        "bottomrighty",
+    ),
     "x2": ("x3",),
     "y2": ("y3",),
     "x3": ("x4",),
@@ -61,13 +73,24 @@ _NAMES = {
     "width": ("width", "imagewidth", "imgwidth"),
     "height": ("height", "imageheight", "imgheight"),
     "group": ("isgroupof", "iscrowd"),
+    "split": ("split", "set", "subset", "dataset", "partition", "usage", "mlusage", "datasplit"),
 }
+_CORNER_KEYS = ("x0", "y0", "x1", "y1", "x2", "y2", "x3", "y3")
+# The columns of four corners, one after the other.
+_CORNERS = (
+    _CORNER_KEYS,
+    ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"),
+    (
+        *("topleftx", "toplefty", "toprightx", "toprighty"),
+        *("bottomrightx", "bottomrighty", "bottomleftx", "bottomlefty"),
+    ),
+)
 # Tables without a line of names: RetinaNet (also of Roboflow), SKU-110K, makesense, AutoML.
 _NAMELESS = (
     ("image", "x0", "y0", "x1", "y1", "label"),
     ("image", "x0", "y0", "x1", "y1", "label", "width", "height"),
     ("label", "x", "y", "w", "h", "image", "width", "height"),
-    ("", "image", "label", "x0", "y0", "", "", "x1", "y1", "", ""),
+    ("split", "image", "label", "x0", "y0", "", "", "x1", "y1", "", ""),
 )
 _NUMBERS = frozenset(["x0", "y0", "x1", "y1", "x", "y", "w", "h", "width", "height"])
 # Columns of which a place is made; the first that a table has count.
@@ -97,6 +120,9 @@ def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -
     for first, last in (("x0", "x1"), ("y0", "y1")):
         if first in found and found[first] == found.get(last):
             del found[last]  # x1 is the left edge, unless there is x0
+    corners = next((keys for keys in _CORNERS if set(keys) <= set(plain)), None)
+    if corners:
+        found |= {key: plain.index(name) for key, name in zip(_CORNER_KEYS, corners, strict=True)}
     is_cornered = {"x", "y"} <= found.keys() or {"cx", "cy"} <= found.keys()
     if is_cornered and {"width", "height"} <= found.keys() and not {"x0", "w"} & found.keys():
         # x, y, width, height: the last two are the box's.
@@ -104,6 +130,11 @@ def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -
     if "label" not in found:  # of all classes at once, whose numbers nothing here names
         found.pop("mask", None)
     return found if "image" in found and any(found.keys() >= {*box} for box in KEYS) else {}
+
+
+def without_separator_line(text: str) -> str:
+    """A table without the line "sep=;" that tells Excel what is between its cells."""
+    return re.sub(r"\A\ufeff?sep=.[,;\t]*\r?\n", "", text)
 
 
 def _plain(name: str) -> str:

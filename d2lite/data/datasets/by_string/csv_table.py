@@ -8,7 +8,7 @@ image where no number is above 1.
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from d2lite.data.datasets.image_finder import ImageFinder
@@ -19,13 +19,16 @@ from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
-from .csv_columns import KEYS, nameless_columns, table_columns
+from .csv_columns import KEYS, nameless_columns, table_columns, without_separator_line
 from .entries import Entry, EntrySource, Shape
 from .pixel_maps import scaled_mask
 from .source import find_path
+from .splits import SAME_SPLIT, WHOLE, Found, Splits
 
 # A cell that is a number with a decimal comma.
 _DECIMAL_COMMA = re.compile(r"^(\s*-?\d+),(\d+\s*)$")
+# What a column of splits may say; Vertex AI has the last.
+_SPLITS = {"train", "val", "test", "trainval", "unassigned"}
 
 
 class CsvSource(EntrySource):
@@ -40,51 +43,51 @@ class CsvSource(EntrySource):
 
         Args:
             path: of the table.
-            image_root: folder of the images; None looks around the file.
+            image_root: a split that a column of the table names, or the folder of the images; None
+                takes all rows and looks around the file.
             columns: names of columns that are not known by themselves.
         """
         file = find_path(path, suits=Path.is_file)
         home = file.parent
-        folders = [find_path(image_root, beside=home)] if image_root else []
-        split = re.split(r"[_-](?:labels|annotations)", file.stem)[0]
+        self._split: str | None = None
+        folders = []
+        if image_root:
+            wanted = SAME_SPLIT.get(image_root.lower(), image_root.lower())
+            if wanted in _row_splits(*_read_table(file, columns)):
+                self._split = wanted
+            else:
+                folders = [find_path(image_root, beside=home)]
+        split = self._split or re.split(r"[_-](?:labels|annotations)", file.stem)[0]
         tops = [home, home.parent] if home.name in ("annotations", "labels") else [home]
         names = (f"images/{split}", "images", split, "data", ".")
         around = [top / name for top in tops for name in names]
         super().__init__(file, [*folders, *around])
-        self._renamed = columns
+        self._renamed, self._labels = columns, set[str]()
         self._masks = ImageFinder([*(top / "masks" for top in tops), home])
         # Open Images writes classes as /m/01g317 and their names into a file of their own.
         self._name_of = _names_of_classes(home)
 
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images in the order in which they first occur."""
-        rows = self._rows()
-        columns = table_columns(rows[0][1], self._renamed) if rows else {}
-        if columns:
-            rows = rows[1:]
-        elif rows:
-            columns = nameless_columns(rows[0][1])
-        if not columns:
-            head = ", ".join(rows[0][1][:10]) if rows else "nothing"
-            raise DataError(
-                f"{self.file} is not a table of boxes that is known: its first line is {head}. "
-                "Expected columns such as filename, class, xmin, ymin, xmax, ymax; name others "
-                "by ?columns=image:FILE,x0:LEFT,y0:TOP,x1:RIGHT,y1:BOTTOM,label:KIND."
-            )
+        columns, rows = _read_table(self.file, self._renamed)
+        splits = _row_splits(columns, rows)
         entries: dict[str, Entry] = {}
+        self._labels = set()
         is_share = True
-        for line, row in rows:
+        for number, (line, row) in enumerate(rows):
             cells = {what: row[i].strip() for what, i in columns.items() if i < len(row)}
             name = cells.get("image", "")
             if not name:
                 faults.add("malformed", f"{self.file}, line {line}: no name of an image")
                 continue
-            entry = entries.setdefault(name, Entry(name, size=_size(cells)))
             shape = _shape(cells, f"{self.file}, line {line}")
             if shape is not None:
                 shape.label = self._name_of.get(shape.label, shape.label)
-                entry.shapes.append(shape)
+                self._labels.add(shape.label)
                 is_share &= max(shape.box or next(iter(shape.polygons), [0.0])) <= 1.0
+            if self._split is None or splits[number] == self._split:
+                entry = entries.setdefault(name, Entry(name, size=_size(cells)))
+                entry.shapes += [shape] if shape is not None else []
         found = list(entries.values())
         shapes = [shape for entry in found for shape in entry.shapes]
         if any(shape.mask for shape in shapes) or (
@@ -93,24 +96,9 @@ class CsvSource(EntrySource):
             self._fit_to_images(found, faults)
         return found
 
-    def _rows(self) -> list[tuple[int, list[str]]]:
-        text = read_text(self.file)
-        sample = next(filter(str.strip, text.splitlines()), "")
-        delimiter = ";" if sample.count(";") > sample.count(",") else ","
-        delimiter = "\t" if sample.count("\t") > sample.count(delimiter) else delimiter
-        limit = csv.field_size_limit(len(text) + 1)  # a mask may be longer than csv allows
-        try:
-            rows = list(
-                enumerate(csv.reader(io.StringIO(text, newline=None), delimiter=delimiter), start=1)
-            )
-        except csv.Error as err:
-            raise DataError(f"{self.file} is not a CSV file: {err}.") from err
-        finally:
-            csv.field_size_limit(limit)
-        if delimiter == ";":
-            # So Excel saves a table where numbers have a decimal comma.
-            rows = [(line, [_DECIMAL_COMMA.sub(r"\1.\2", c) for c in row]) for line, row in rows]
-        return [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
+    def class_names(self) -> Sequence[str]:
+        """The labels of all rows, sorted, so that splits of one table have the same."""
+        return sorted(self._labels)
 
     def _fit_to_images(self, entries: list[Entry], faults: FaultLog) -> None:
         """Turn shares of the image into pixels, and give masks the size of the image."""
@@ -147,6 +135,71 @@ class CsvSource(EntrySource):
             shape.mask = scaled_mask(path, size)
         except DataError as err:
             shape.where, shape.fault = f"{shape.where}: {err}", "bad_mask"
+
+
+def table_parts(path: Path) -> Splits:
+    """The splits that a column of a table names, or the whole table."""
+    names = dict.fromkeys(_row_splits(*_read_table(path, None)))
+    return {name: Found("csv", path, name) for name in names} or {WHOLE: Found("csv", path)}
+
+
+def _row_splits(columns: Mapping[str, int], rows: list[tuple[int, list[str]]]) -> list[str]:
+    """The split of each row; [] where no column names them."""
+    if "split" not in columns:
+        return []
+    place = columns["split"]
+    texts = [row[place].strip().lower() if place < len(row) else "" for _, row in rows]
+    splits = [SAME_SPLIT.get(text, text) or "unassigned" for text in texts]
+    # A column "dataset" may say anything else.
+    return splits if {"unassigned"} < {*splits, "unassigned"} <= _SPLITS else []
+
+
+def _read_table(
+    path: Path, renamed: Mapping[str, str] | None
+) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
+    """What each column holds, and the rows below the names of the columns with their numbers.
+
+    Raises:
+        DataError: if it is not a table of boxes or masks, or lacks a column that is named.
+    """
+    text = without_separator_line(read_text(path))
+    rows = _rows(text, path)
+    head = rows[0][1] if rows else []
+    if renamed and (missing := [name for name in renamed.values() if name not in head]):
+        raise DataError(
+            f"{path} has no column {missing[0]!r}, which ?columns= names; its first line is "
+            f"{', '.join(head[:10]) or 'nothing'}."
+        )
+    if columns := table_columns(head, renamed):
+        # Tables that were joined repeat the names.
+        return columns, [(line, row) for line, row in rows if row != head]
+    if columns := nameless_columns(head):
+        return columns, rows
+    raise DataError(
+        f"{path} is not a table of boxes that is known: its first line is "
+        f"{', '.join(head[:10]) or 'nothing'}. Expected columns such as filename, class, xmin, "
+        "ymin, xmax, ymax; name others by "
+        "?columns=image:FILE,x0:LEFT,y0:TOP,x1:RIGHT,y1:BOTTOM,label:KIND."
+    )
+
+
+def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
+    sample = next(filter(str.strip, text.splitlines()), "")
+    delimiter = ";" if sample.count(";") > sample.count(",") else ","
+    delimiter = "\t" if sample.count("\t") > sample.count(delimiter) else delimiter
+    limit = csv.field_size_limit(len(text) + 1)  # a mask may be longer than csv allows
+    try:
+        rows = list(
+            enumerate(csv.reader(io.StringIO(text, newline=None), delimiter=delimiter), start=1)
+        )
+    except csv.Error as err:
+        raise DataError(f"{path} is not a CSV file: {err}.") from err
+    finally:
+        csv.field_size_limit(limit)
+    if delimiter != ",":
+        # So Excel saves a table where numbers have a decimal comma.
+        rows = [(line, [_DECIMAL_COMMA.sub(r"\1.\2", c) for c in row]) for line, row in rows]
+    return [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
 
 
 def _names_of_classes(folder: Path) -> dict[str, str]:
@@ -198,7 +251,7 @@ def _shape(cells: Mapping[str, str], where: str) -> Shape | None:
         box = [a, b, c, d]
     elif keys[0] == "cx":
         box = [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
-    return Shape(label, box, is_crowd=cells.get("group") == "1", where=where)
+    return Shape(label, box, is_crowd=cells.get("group", "").lower() in ("1", "true"), where=where)
 
 
 def _counts(text: str) -> list[int]:

@@ -141,7 +141,7 @@ class EntrySource:
         index_of = {label: index for index, label in enumerate(self.classes())}
         keypoints = self._names()[1]
         finder = ImageFinder(self.folders, is_deep=self._is_deep)
-        records = []
+        records: dict[str, dict[str, Any]] = {}
         with reading_faults(str(self.file)) as faults:
             for kind, examples in noted:
                 faults.refuse(kind, examples, DataError(f"{examples}."))
@@ -154,21 +154,25 @@ class EntrySource:
                 size = size or size_or_record_fault(Path(path), faults)
                 if size is None:
                     continue
+                record = {
+                    "file_name": str(path),
+                    "image_id": number,
+                    "height": size[0],
+                    "width": size[1],
+                    "annotations": [],
+                }
+                if records.setdefault(str(path), record) is not record:
+                    # Two tasks, or two people's files; the same object in both is one.
+                    faults.add("repeated_image", f"{self.file}: {path}")
+                    record = records[str(path)]
+                earlier = list(record["annotations"])
                 objects = (_as_object(s, size, index_of, keypoints, faults) for s in entry.shapes)
-                records.append(
-                    {
-                        "file_name": str(path),
-                        "image_id": number,
-                        "height": size[0],
-                        "width": size[1],
-                        "annotations": [obj for obj in objects if obj is not None],
-                    }
-                )
+                record["annotations"] += [o for o in objects if o is not None and o not in earlier]
         loaded = f"Loaded {len(records)} images ({self.layout}) from {self.file}"
         log_first_n(logging.INFO, loaded, key="message")
         # The names are small; entries would fill the memory, and the files may change.
         self._kept = None
-        return records
+        return list(records.values())
 
     def _read(self) -> tuple[list[Entry], list[tuple[str, str]]]:
         """The entries, and the faults found on the way as (kind, example)."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from d2lite.data.datasets.image_finder import files_below, has_image, is_leftover
 
-from .csv_columns import nameless_columns, table_columns
+from .csv_columns import nameless_columns, table_columns, without_separator_line
 
 # XML has its root near the beginning, and JSON the keys by which one tool's list is known.
 _HEAD_BYTES = 2**16
@@ -70,7 +70,7 @@ def csv_kind(path: Path) -> str:
         return ""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
-    text = head.decode(_encoding(head), "replace").lstrip("\ufeff\r\n ")
+    text = without_separator_line(head.decode(_encoding(head), "replace")).lstrip("\ufeff\r\n ")
     line = next(iter(text.splitlines()), "")
     if "region_shape_attributes" in line:
         return "via"

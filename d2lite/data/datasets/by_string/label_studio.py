@@ -25,6 +25,9 @@ from .entries import MALFORMED, Entry, FileSource, Shape
 
 _VIDEO_ENDINGS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _MAX_BRUSH_VALUES = 4 * 2**28
+_KINDS = ("rectangle", "polygon", "ellipse", "brush", "bitmask")
+# Types of regions that should have a label, in them or in a result of the same id.
+_PLAIN_KINDS = {*_KINDS, *(f"{kind}labels" for kind in _KINDS)}
 
 
 def is_label_studio_content(content: Any) -> bool:
@@ -52,16 +55,17 @@ class LabelStudioSource(FileSource):
                 f"{self.file} is not Label Studio's: expected a list of tasks with 'data' and "
                 "'annotations' (JSON), or with 'annotation_id' and 'annotator' (JSON-MIN)."
             )
-        entries = self.read_each(content, lambda task: self._task(task, faults), faults)
+        # JSON-MIN has a line for each annotator of a task; the last one counts.
+        tasks = {_task_key(task, place): task for place, task in enumerate(content)}
+        entries = self.read_each(tasks.values(), lambda task: self._task(task, faults), faults)
         if entries and all(Path(entry.name).suffix.lower() in _VIDEO_ENDINGS for entry in entries):
             raise DataError(
                 f"{self.file} labels videos, such as {entries[0].name}. Export the frames as "
                 "images with labels, for instance as YOLO with images."
             )
-        if not any(entry.shapes for entry in entries):
+        if not any(shape.label for entry in entries for shape in entry.shapes):
             raise DataError(f"{self.file}: {_why_nothing(content)}")
-        # JSON-MIN has a line for each annotator of a task; the last one counts.
-        return list({entry.name: entry for entry in entries}.values())
+        return entries
 
     def _task(self, task: dict[str, Any], faults: FaultLog) -> Entry | None:
         name = _image_name(task["data"] if isinstance(task.get("data"), dict) else task)
@@ -69,6 +73,7 @@ class LabelStudioSource(FileSource):
             faults.add("incomplete_image", f"{self.file}: task {task.get('id')}")
             return None
         regions = list(_regions(task))
+        labelled = {str(region.get("id")) for region in regions if _labels(region)}
         entry = Entry(name, size=_size(regions))
         shape_of: dict[str, Shape] = {}
         points = []
@@ -76,6 +81,11 @@ class LabelStudioSource(FileSource):
             where = f"{self.file}: task {task.get('id')}, region {place}"
             if "keypointlabels" in region["value"] and region.get("parentID"):
                 points.append((region, where))
+                continue
+            if region.get("type") in _PLAIN_KINDS and not _labels(region):
+                # The label may be in a result of its own, of the same id.
+                if str(region.get("id")) not in labelled:
+                    entry.shapes.append(Shape("", where=f"{where}, no label", fault="malformed"))
                 continue
             for shape in _shapes(region, where, faults):
                 entry.shapes.append(shape)
@@ -98,6 +108,18 @@ def _add_keypoint(owner: Shape | None, region: dict[str, Any]) -> bool:
         return False
     owner.keypoints[name] = (x, y, 2)
     return True
+
+
+def _task_key(task: Any, place: int) -> Any:
+    """What the versions of one task have in common; the place of a task with all of them."""
+    is_whole = not isinstance(task, dict) or isinstance(task.get("data"), dict)
+    return place if is_whole else (task.get("id"), _image_name(task))
+
+
+def _labels(region: dict[str, Any]) -> Any:
+    """The labels of a region, which should be a list; None where it has none."""
+    pairs = region["value"].items()
+    return next((v for key, v in pairs if key.endswith("labels") and v), None)
 
 
 def _image_name(data: dict[str, Any]) -> str:
@@ -170,7 +192,7 @@ def _shapes(region: dict[str, Any], where: str, faults: FaultLog) -> Iterator[Sh
     try:
         if region.get("type") == "textarea":
             return
-        labels = next((v for key, v in value.items() if key.endswith("labels") and v), None)
+        labels = _labels(region)
         if not isinstance(labels, list):
             return  # a choice or a text about the whole image
         label = str(labels[0])

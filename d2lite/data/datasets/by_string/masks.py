@@ -4,6 +4,7 @@ images/NAME.jpg, masks/NAME/OBJECT_CLASS.png and classes.txt, whose lines name t
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from d2lite.data.records.faults import FaultLog, reading_faults
 from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
-from d2lite.utils.errors import DataError
+from d2lite.utils.errors import DataError, UserError
 
+from .cityscapes_folder import CityscapesFolder, cityscapes_folder_splits
 from .entries import Entry, EntrySource, Shape
 from .file_kinds import visible
 from .object_maps import (
@@ -30,6 +32,9 @@ from .source import Source, find_path, no_such_path
 from .splits import own_split
 
 logger = logging.getLogger(__name__)
+
+# Supervisely's folder of a PNG an object.
+_INSTANCES = "masks_instances"
 
 
 def _lacking(folder: Path) -> list[str]:
@@ -46,7 +51,7 @@ def mask_splits(folder: Path) -> list[str]:
         # Folders of splits hold maps of classes.
         if all(p.is_dir() and not (folder / "images" / p.name).is_dir() for p in inside):
             return [""]
-    if names := segmentation_splits(folder):
+    if names := segmentation_splits(folder) or cityscapes_folder_splits(folder):
         return names
     if _of_numbers(folder):
         return [""]
@@ -55,7 +60,11 @@ def mask_splits(folder: Path) -> list[str]:
 
 def _of_numbers(folder: Path) -> bool:
     has_maps = numbered_layout(folder) is not None or bool(mots_lists(folder))
-    return has_maps or _is_of_folders(folder)
+    return has_maps or _has_instances(folder) or _is_of_folders(folder)
+
+
+def _has_instances(folder: Path) -> bool:
+    return (folder / "img").is_dir() and (folder / _INSTANCES).is_dir()
 
 
 def _is_of_folders(folder: Path) -> bool:
@@ -94,12 +103,15 @@ def find_masks(path: str, split: str | None) -> Source:
     chosen = own_split(known, split, f"masks:{path}")
     if segmentation_splits(root):
         return SegmentationSource(root, chosen)
+    if cityscapes_folder_splits(root):
+        return CityscapesFolder(root, chosen)
     if not _lacking(root):
         return MasksSource(root)
     home = root / chosen
     if layout := numbered_layout(home):
         return NumberedSource(home, layout)
-    return FoldersSource(home) if _is_of_folders(home) else MotsListSource(home)
+    is_of_folders = _has_instances(home) or _is_of_folders(home)
+    return FoldersSource(home) if is_of_folders else MotsListSource(home)
 
 
 class MasksSource:
@@ -161,7 +173,7 @@ class MasksSource:
             return None
         try:
             pixels = read_image(str(file), "L")[:, :, 0]
-        except DataError as err:
+        except UserError as err:
             faults.refuse("bad_mask", str(err), err)
             return None
         code = rle.encode(pixels > 0)
@@ -177,7 +189,10 @@ class MasksSource:
 
 
 class FoldersSource(EntrySource):
-    """NAME/images/NAME.png and NAME/masks/*.png, one an object of the one class "object"."""
+    """NAME/images/NAME.png and NAME/masks/*.png, one an object of the one class "object".
+
+    Or img/NAME.jpg and masks_instances/NAME/CLASS_NUMBER.png of Supervisely.
+    """
 
     layout = "folders of masks"
 
@@ -192,18 +207,26 @@ class FoldersSource(EntrySource):
     def read_entries(self, faults: FaultLog) -> list[Entry]:
         """The images by name; those without masks/ have no objects."""
         entries = []
-        for place in filter(Path.is_dir, visible(self.file)):
-            for image in images_below(place / "images"):
-                size = size_or_record_fault(image, faults)
-                if size is None:
-                    continue
-                entry = Entry(image.name, path=image, size=size)
-                entries.append(entry)
-                for file in images_below(place / "masks"):
-                    shape = Shape("object", where=str(file))
-                    entry.shapes.append(shape)
-                    try:
-                        shape.mask = rle.encode(read_image(str(file), "L")[:, :, 0] > 0)
-                    except DataError as err:
-                        shape.where, shape.fault = str(err), "bad_mask"
+        if _has_instances(self.file):
+            images = images_below(self.file / "img")
+            homes = [self.file / _INSTANCES / image.name for image in images]
+            homes = [p if p.is_dir() else p.with_suffix("") for p in homes]
+            pairs = list(zip(images, homes, strict=True))
+        else:
+            places = list(filter(Path.is_dir, visible(self.file)))
+            pairs = [(i, p / "masks") for p in places for i in images_below(p / "images")]
+        for image, home in pairs:
+            size = size_or_record_fault(image, faults)
+            if size is None:
+                continue
+            entry = Entry(image.name, path=image, size=size)
+            entries.append(entry)
+            for file in images_below(home):
+                label = re.sub(r"_\d+$", "", file.stem) if home.name != "masks" else "object"
+                shape = Shape(label, where=str(file))
+                entry.shapes.append(shape)
+                try:
+                    shape.mask = rle.encode(read_image(str(file), "L")[:, :, 0] > 0)
+                except UserError as err:
+                    shape.where, shape.fault = str(err), "bad_mask"
         return entries

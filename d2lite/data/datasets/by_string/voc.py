@@ -11,7 +11,7 @@ from d2lite.data.datasets.pascal_voc import (
     read_voc_files,
     voc_split_ids,
 )
-from d2lite.data.datasets.voc_xml import voc_labels
+from d2lite.data.datasets.voc_xml import annotation_file, voc_labels
 from d2lite.utils.errors import ConfigError, DataError
 
 from .file_kinds import labels_below, visible, xml_kind
@@ -154,7 +154,8 @@ class VocSource:
         if not files:
             ids = {i for split in voc_splits(self._root) for i in voc_split_ids(self._root, split)}
             # The test images of some years have no annotations.
-            files = [path for i in sorted(ids) if (path := folder / f"{i}.xml").is_file()]
+            files = [annotation_file(folder / f"{i}.xml") for i in sorted(ids)]
+            files = [path for path in files if path.is_file()]
         if not files and segmentation_splits(self._root):
             raise DataError(
                 f"{self._root} has no .xml file in Annotations; masks in SegmentationObject are "

@@ -6,6 +6,7 @@ or the four corners of a rotated box); or, where data.yaml has kpt_shape, a box 
 """
 
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,18 @@ class YoloSource:
 
     def load(self) -> list[dict[str, Any]]:
         """One dict an image; an image without a label file has no objects."""
-        images = self._files.images(self._split)
+        listed = self._files.images(self._split)
+        # By the file: a list may write one path in two ways.
+        unique: dict[str, Path] = {}
+        for path in listed:
+            unique.setdefault(os.path.abspath(path), path)
+        images = list(unique.values())
         records = []
         with reading_faults(str(self._files.file)) as faults:
             reader = _LabelReader(self._files, faults)
+            if len(images) < len(listed):
+                text = f"{len(listed) - len(images)} of {len(listed)} images of {self._split!r}"
+                faults.add("repeated_image", f"{self._files.file}: {text}")
             for number, image in enumerate(images, start=1):
                 size = size_or_record_fault(image, faults)
                 if size is None:
