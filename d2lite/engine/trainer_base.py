@@ -297,7 +297,7 @@ class TrainerBase:
         """The keys of the hooks that `after_step` has still to call, as far as they run again."""
         if self._hook_at_work is None:
             return []
-        keys = [(key, hook) for key, hook in self._named_hooks()]
+        keys = list(self._named_hooks())
         place = next(i for i, (_, hook) in enumerate(keys) if hook is self._hook_at_work)
         return [key for key, hook in keys[place + 1 :] if hook.runs_again]
 

@@ -82,6 +82,5 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool | str = False) -> dict[str
         report = report_run(cfg, results, is_eval=True)
         if report is not None:
             logger.info(f"Report: {report}")
-    if comm.is_main_process():
         verify_results(cfg, results)
     return results

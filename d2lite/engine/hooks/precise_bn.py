@@ -16,7 +16,7 @@ from d2lite.utils import comm
 from d2lite.utils.events import EventStorage
 
 from ..stepping import remember_buffers
-from .period import is_last_step, period_ends
+from .period import is_due
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class PreciseBN(HookBase):
 
     def after_step(self) -> None:
         """Update when the period is over, and after the last step."""
-        if period_ends(self.trainer, self._period) or is_last_step(self.trainer):
+        if is_due(self.trainer, self._period):
             self.update_stats()
 
     def update_stats(self) -> None:

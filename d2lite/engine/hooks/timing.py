@@ -8,7 +8,7 @@ import torch
 
 from d2lite.engine.trainer_base import HookBase
 
-from .period import is_last_step, period_ends
+from .period import is_due
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +92,8 @@ class TorchMemoryStats(HookBase):
 
     def after_step(self) -> None:
         """Log when the period is over, and after the last step."""
-        if self._runs_left <= 0 or not torch.cuda.is_available():
-            return
-        if not (period_ends(self.trainer, self._period) or is_last_step(self.trainer)):
+        is_wanted = self._runs_left > 0 and torch.cuda.is_available()
+        if not (is_wanted and is_due(self.trainer, self._period)):
             return
         figures = {
             "allocated": torch.cuda.memory_allocated(),

@@ -20,7 +20,7 @@ from d2lite.utils.keyed_rng import DrawPurpose, draw_key, keyed_draws
 from d2lite.utils.modes import restored_modes
 
 from ..stepping import kept_generators, remember_buffers
-from .period import is_last_step, period_ends
+from .period import is_due
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class ValidationLoss(HookBase):
 
     def after_step(self) -> None:
         """Measure when the period is over, and after the last step."""
-        if period_ends(self.trainer, self._period) or is_last_step(self.trainer):
+        if is_due(self.trainer, self._period):
             self._report()
 
     def after_train(self) -> None:

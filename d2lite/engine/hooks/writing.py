@@ -9,7 +9,7 @@ from d2lite.utils.errors import InputTypeError
 from d2lite.utils.events import EventWriter
 from d2lite.utils.failure_log import log_failure
 
-from .period import is_last_step, period_ends
+from .period import is_due
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class PeriodicWriter(HookBase):
 
     def after_step(self) -> None:
         """Write when the period is over, and after the last step."""
-        if period_ends(self.trainer, self._period) or is_last_step(self.trainer):
+        if is_due(self.trainer, self._period):
             for writer in self._writers:
                 self._write(writer)
 

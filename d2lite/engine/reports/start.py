@@ -1,6 +1,5 @@
 """describe_run: what a training is going to do, in one table before its first iteration."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +76,10 @@ def count_parameters(model: nn.Module) -> str:
 
 
 def _model(model: nn.Module) -> str:
-    return f"{type(model).__name__}, {count_parameters(model)}{''.join(_strides(model))}"
-
-
-def _strides(model: nn.Module) -> Iterator[str]:
-    backbone = getattr(model, "backbone", None)
-    describe: Any = getattr(backbone, "output_shape", dict)
-    shapes = describe()
-    strides = sorted({shape.stride for shape in shapes.values() if shape.stride})
-    if strides:
-        yield f", features at strides {', '.join(map(str, strides))}"
+    text = f"{type(model).__name__}, {count_parameters(model)}"
+    describe: Any = getattr(getattr(model, "backbone", None), "output_shape", dict)
+    strides = sorted({shape.stride for shape in describe().values() if shape.stride})
+    return f"{text}, features at strides {', '.join(map(str, strides))}" if strides else text
 
 
 def _weights(cfg: CfgNode, start_iter: int) -> str:
