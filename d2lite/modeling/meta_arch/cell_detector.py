@@ -3,7 +3,7 @@
 N images, R cells of all levels, C classes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,7 +17,9 @@ from .detector import Batch, Detector, common_arguments, postprocess_batch
 
 
 class CellDetector(Detector):
-    """A detector that decodes all cells to boxes before it chooses; a subclass does the rest.
+    """A detector that decodes all cells to boxes before it chooses.
+
+    A subclass implements `compute_losses` and `_decoded`.
 
     Args:
         backbone: see `Detector`.
@@ -77,10 +79,28 @@ class CellDetector(Detector):
             self.soft_nms,
         )
 
+    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
+        """{"instances": detections} of each image, in pixels of `height` and `width`."""
+        images = self.preprocess_image(batched_inputs)
+        decoded = self._decoded(images.tensor)
+        return without_cells(self._detect(*decoded, batched_inputs, images.image_sizes))
+
+    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See `Detector.predict_padded`."""
+        found, _ = self._choice.detect_padded(*self._decoded(images), sizes)
+        return found._asdict()
+
+    def _decoded(self, images: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+        """(N, R, 4) boxes and (N, R, C) scores of normalised images, and the cells of each level.
+
+        Boxes are xyxy in pixels of the network's input, scores in [0, 1].
+        """
+        raise NotImplementedError
+
     def _detect(
         self,
-        boxes: Iterable[Tensor],
-        scores: Iterable[Tensor],
+        boxes: Tensor,
+        scores: Tensor,
         counts: Sequence[int],
         batched_inputs: Batch,
         image_sizes: Sequence[tuple[int, int]],
@@ -88,9 +108,9 @@ class CellDetector(Detector):
         """{"instances": detections} in pixels of `height` and `width`, with the field `cell`.
 
         Args:
-            boxes: (R, 4) xyxy of each image.
-            scores: (R, C) of each image.
-            counts: cells of each level.
+            boxes: see `_decoded`.
+            scores: likewise.
+            counts: likewise.
             batched_inputs: see `Detector`.
             image_sizes: (height, width) as the network saw each image, without padding.
         """

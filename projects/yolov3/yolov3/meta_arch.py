@@ -19,7 +19,7 @@ from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.assigning import CellAssignment, assign_in_cells, learners_of
 from d2lite.modeling.dense_choice import DenseChoice
 from d2lite.modeling.dense_predictions import cell_corners, permute_to_N_HWA_K
-from d2lite.modeling.meta_arch.cell_detector import CellDetector, without_cells
+from d2lite.modeling.meta_arch.cell_detector import CellDetector
 from d2lite.modeling.meta_arch.detector import Batch
 from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError
@@ -176,20 +176,9 @@ class YOLOV3(CellDetector):
         # A step that is made in passes adds their means, weighted by their shares of the images.
         return {name: value / pass_share() for name, value in sums.items()}
 
-    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
-        """{"instances": detections} of each image, in pixels of `height` and `width`."""
-        images = self.preprocess_image(batched_inputs)
-        cells = self._run(images.tensor)
-        scores, sizes = self._scores(cells), images.image_sizes
-        found = self._detect(cells.boxes(), scores, cells.counts, batched_inputs, sizes)
-        return without_cells(found)
-
-    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        """See `Detector.predict_padded`."""
+    def _decoded(self, images: Tensor) -> tuple[Tensor, Tensor, list[int]]:
         cells = self._run(images)
-        scores = self._scores(cells)
-        found, _ = self._choice.detect_padded(cells.boxes(), scores, cells.counts, sizes)
-        return found._asdict()
+        return cells.boxes(), self._scores(cells), cells.counts
 
     @property
     def _choice(self) -> DenseChoice:

@@ -15,7 +15,7 @@ from d2lite.modeling import META_ARCH_REGISTRY
 from d2lite.modeling.assigning import Assignment, assign_by_sim_ota, learners_of
 from d2lite.modeling.backbone.backbone import check_maps
 from d2lite.modeling.dense_predictions import cell_corners, cells_first
-from d2lite.modeling.meta_arch.cell_detector import CellDetector, without_cells
+from d2lite.modeling.meta_arch.cell_detector import CellDetector
 from d2lite.modeling.meta_arch.detector import Batch
 from d2lite.structures import Boxes, Instances, matched_pairwise_iou
 from d2lite.utils.errors import ConfigError
@@ -147,19 +147,9 @@ class YOLOX(CellDetector):
         sums["loss_bbox"] = sums["loss_bbox"] + cells.boxes.flatten()[:0].sum()
         return {name: value / normalizer for name, value in sums.items()}
 
-    def predict(self, batched_inputs: Batch) -> list[dict[str, Any]]:
-        """{"instances": detections} of each image, in pixels of `height` and `width`."""
-        images = self.preprocess_image(batched_inputs)
-        cells = self._run(images.tensor)
-        scores, sizes = _scores(cells), images.image_sizes
-        found = self._detect(cells.boxes, scores, cells.counts, batched_inputs, sizes)
-        return without_cells(found)
-
-    def predict_padded(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        """See `Detector.predict_padded`."""
+    def _decoded(self, images: Tensor) -> tuple[Tensor, Tensor, list[int]]:
         cells = self._run(images)
-        found, _ = self._choice.detect_padded(cells.boxes, _scores(cells), cells.counts, sizes)
-        return found._asdict()
+        return cells.boxes, _scores(cells), cells.counts
 
     def _run(self, images: Tensor) -> Cells:
         """What the network predicts for (N, 3, H, W) normalised images."""
