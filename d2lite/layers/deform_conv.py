@@ -50,16 +50,12 @@ class _DeformableConv(nn.Module):
         activation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        if in_channels % groups:
-            raise ArgumentError(
-                f"in_channels={in_channels} does not divide by groups={groups}; "
-                "choose groups among the divisors of in_channels."
-            )
-        if out_channels % groups:
-            raise ArgumentError(
-                f"out_channels={out_channels} does not divide by groups={groups}; "
-                "choose groups among the divisors of out_channels."
-            )
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels % groups:
+                raise ArgumentError(
+                    f"{name}={channels} does not divide by groups={groups}; "
+                    f"choose groups among the divisors of {name}."
+                )
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size: tuple[int, int] = _pair(kernel_size)

@@ -1,5 +1,6 @@
 """The start values of convolutions and linear layers in the published models, and such layers."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,40 @@ def normal_fill(layer: Any, std: float) -> None:
     _zero_bias(layer)
 
 
+def glorot_fill(layer: Any) -> None:
+    """Fill a layer of a transformer: uniform weights of variance 2 / (fan-in + fan-out), zero bias.
+
+    Args:
+        layer: a convolution or linear layer, changed in place.
+
+    Source: Glorot 2010, "Understanding the difficulty of training deep feedforward networks".
+    """
+    nn.init.xavier_uniform_(layer.weight)
+    _zero_bias(layer)
+
+
+def zero_fill(layer: Any) -> None:
+    """Let a layer give 0 at the start.
+
+    Args:
+        layer: with a weight, and maybe a bias, changed in place.
+    """
+    nn.init.zeros_(layer.weight)
+    _zero_bias(layer)
+
+
+def prior_fill(layer: Any, probability: float) -> None:
+    """Let the logits that a layer predicts begin near those of a probability, by its bias alone.
+
+    Args:
+        layer: a convolution or linear layer, changed in place.
+        probability: between 0 and 1.
+
+    Source: Lin 2017, arXiv:1708.02002, section 4.1.
+    """
+    nn.init.constant_(layer.bias, -math.log((1 - probability) / probability))
+
+
 def conv_relu(in_channels: int, out_channels: int, norm: Norm) -> Conv2d:
     """A 3 x 3 convolution that keeps the size, with a norm or else a bias, and a ReLU.
 
@@ -62,10 +97,11 @@ def filled_conv(
     size: int,
     norm: Norm,
     *,
+    stride: int = 1,
     has_bias: bool | None = None,
     activation: Callable[..., Any] | None = None,
 ) -> Conv2d:
-    """A convolution that keeps the size of a map, with a norm and start values.
+    """A convolution that keeps the size of a map (over the stride), with a norm and start values.
 
     Args:
         fill: one of the functions above; None to leave torch's start values.
@@ -73,6 +109,7 @@ def filled_conv(
         channels: of the result.
         size: of the kernel, odd.
         norm: see `get_norm`.
+        stride: cells of the input for a cell of the result.
         has_bias: whether there is a bias; by default only without a norm.
         activation: applied to the result, after the norm.
     """
@@ -80,6 +117,7 @@ def filled_conv(
         in_channels,
         channels,
         size,
+        stride=stride,
         padding=size // 2,
         bias=not norm if has_bias is None else has_bias,
         norm=get_norm(norm, channels),

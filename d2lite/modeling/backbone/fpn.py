@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2lite.config import CfgNode
-from d2lite.layers import Conv2d, ShapeSpec, get_norm
+from d2lite.layers import ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
-from ..weight_init import xavier_fill
+from ..weight_init import filled_conv, xavier_fill
 from .backbone import Backbone, PyramidBackbone, check_maps
 from .build import BACKBONE_REGISTRY
 from .fpn_additions import BalancedMaps, BottomUpPath
@@ -82,14 +82,7 @@ class FPN(PyramidBackbone):
                 ("lateral", shape.channels, 1, self.lateral_convs),
                 ("output", out_channels, 3, self.output_convs),
             ):
-                conv = Conv2d(
-                    channels,
-                    out_channels,
-                    size,
-                    padding=size // 2,
-                    bias=norm == "",
-                    norm=get_norm(norm, out_channels),
-                )
+                conv = filled_conv(None, channels, out_channels, size, norm, has_bias=norm == "")
                 self.add_module(f"fpn_{role}{level}", conv)
                 convs.insert(0, conv)
             # After both are made, so that a seed gives the same start values as in detectron2.

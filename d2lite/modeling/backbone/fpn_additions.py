@@ -1,14 +1,16 @@
 """What may follow the maps of a feature pyramid: a way from fine to coarse, and balancing."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2lite.layers import Conv2d, NonLocal, get_norm
+from d2lite.layers import Conv2d, NonLocal
 from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
-from ..weight_init import xavier_fill
+from ..weight_init import filled_conv, xavier_fill
 
 __all__ = ["BalancedMaps", "BottomUpPath"]
 
@@ -28,19 +30,10 @@ class BottomUpPath(nn.Module):
         super().__init__()
         self.downsample = nn.ModuleList()
         self.output = nn.ModuleList()
+        conv = partial(filled_conv, xavier_fill, channels, channels, 3, norm, has_bias=norm == "")
         for _ in range(num_maps - 1):
-            for convs, stride in ((self.downsample, 2), (self.output, 1)):
-                conv = Conv2d(
-                    channels,
-                    channels,
-                    3,
-                    stride=stride,
-                    padding=1,
-                    bias=norm == "",
-                    norm=get_norm(norm, channels),
-                )
-                xavier_fill(conv)
-                convs.append(conv)
+            self.downsample.append(conv(stride=2))
+            self.output.append(conv())
 
     def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Maps by name, fine to coarse -> the same names and shapes."""

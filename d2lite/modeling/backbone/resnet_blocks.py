@@ -13,7 +13,7 @@ from d2lite.layers import CNNBlockBase, Conv2d, DeformConv, ModulatedDeformConv,
 from d2lite.layers.batch_norm import Norm
 from d2lite.layers.max_pool import max_pool_3x3_stride_2
 
-from ..weight_init import msra_fill
+from ..weight_init import msra_fill, zero_fill
 
 
 def _normed_conv(
@@ -68,16 +68,10 @@ class DeepStem(CNNBlockBase):
         half = out_channels // 2
         widths = ((in_channels, half), (half, half), (half, out_channels))
         for number, (before, after) in enumerate(widths, start=1):
-            conv = Conv2d(
-                before,
-                after,
-                kernel_size=3,
-                stride=2 if number == 1 else 1,
-                padding=1,
-                bias=False,
-                norm=get_norm(norm, after),
+            stride = 2 if number == 1 else 1
+            self.add_module(
+                f"conv{number}", _normed_conv(before, after, 3, norm=norm, stride=stride)
             )
-            self.add_module(f"conv{number}", conv)
         for layer in self.children():
             msra_fill(layer)
 
@@ -291,8 +285,7 @@ class DeformBottleneckBlock(BottleneckBlock):
             norm=get_norm(norm, width),
             **options,
         )
-        for start in self.conv2_offset.parameters():
-            nn.init.zeros_(start)
+        zero_fill(self.conv2_offset)
 
     def _spatial(self, x: Tensor) -> Tensor:
         predicted = self.conv2_offset(x)

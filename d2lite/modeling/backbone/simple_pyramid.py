@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from d2lite.layers import Conv2d, get_norm
+from d2lite.layers import get_norm
 from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ConfigError
 
+from ..weight_init import filled_conv
 from .backbone import Backbone, PyramidBackbone, check_maps
 
 
@@ -86,7 +87,6 @@ class SimpleFeaturePyramid(PyramidBackbone):
 
 def _rescaling(scale: float, channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
     """The layers from the map of the transformer to one level of the pyramid."""
-    use_bias = norm == ""
     power = math.log2(scale) if scale > 0 else 0.5
     if not power.is_integer():
         raise ConfigError(f"The simple pyramid has no scale {scale}; use powers of two: 4, 2, 0.5.")
@@ -101,8 +101,7 @@ def _rescaling(scale: float, channels: int, out_channels: int, norm: Norm) -> nn
         stride = int(1 / scale)
         resize.append(nn.MaxPool2d(stride, stride=stride))
     mix = [
-        Conv2d(before, out_channels, size, padding=size // 2, bias=use_bias, norm=made)
+        filled_conv(None, before, out_channels, size, norm, has_bias=norm == "")
         for before, size in ((channels, 1), (out_channels, 3))
-        for made in [get_norm(norm, out_channels)]
     ]
     return nn.Sequential(*resize, *mix)

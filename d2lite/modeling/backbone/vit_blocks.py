@@ -14,7 +14,7 @@ from d2lite.layers import CNNBlockBase, Conv2d, get_norm
 from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ArgumentError
 
-from ..weight_init import msra_fill
+from ..weight_init import msra_fill, zero_fill
 from .transformer_layers import DropPath, Mlp
 from .utils import decomposed_rel_pos, window_partition, window_unpartition
 
@@ -118,8 +118,7 @@ class ResBottleneckBlock(CNNBlockBase):
         for conv in (self.conv1, self.conv2, self.conv3):
             msra_fill(conv)
         # The block must not change what a pretrained network computes.
-        nn.init.zeros_(self.norm3.weight)
-        nn.init.zeros_(self.norm3.bias)
+        zero_fill(self.norm3)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, D, H, W) -> the same shape."""

@@ -3,7 +3,6 @@
 N images, C classes, A anchors a cell, Hi x Wi cells of level i.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +15,7 @@ from d2lite.layers.batch_norm import Norm
 from d2lite.utils.errors import ArgumentError, ConfigError
 
 from ..anchor_generator import build_anchor_generator
-from ..weight_init import normal_fill
+from ..weight_init import normal_fill, prior_fill
 
 _BATCH_NORMS = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm}
 
@@ -70,8 +69,7 @@ class RetinaNetHead(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 normal_fill(layer, std=0.01)
-        assert self.cls_score.bias is not None
-        nn.init.constant_(self.cls_score.bias, -math.log((1 - prior_prob) / prior_prob))
+        prior_fill(self.cls_score, prior_prob)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, object]:

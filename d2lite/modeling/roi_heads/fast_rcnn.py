@@ -3,7 +3,6 @@
 R regions of all images, K classes; class K is the background; D numbers a box.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from ..box_regression import Box2BoxTransform
 from ..keep_best import refuse_soft, soft_nms_arguments
 from ..loss_weights import weighted, weights_by_name
 from ..padded import PaddedBoxes, region_detections
-from ..weight_init import normal_fill
+from ..weight_init import normal_fill, prior_fill
 from .class_losses import ClassLoss, build_class_loss
 from .fast_rcnn_inference import fast_rcnn_inference, fast_rcnn_inference_single_image
 from .fast_rcnn_outputs import FastRCNNOutputs, foreground_box_loss, moved_boxes
@@ -121,7 +120,7 @@ class FastRCNNOutputLayers(nn.Module):
         normal_fill(self.cls_score, std=0.01)
         normal_fill(self.bbox_pred, std=0.001)
         if use_sigmoid_ce or (class_loss is not None and class_loss.is_sigmoid):
-            nn.init.constant_(self.cls_score.bias, _logit(_PRIOR_PROBABILITY))
+            prior_fill(self.cls_score, _PRIOR_PROBABILITY)
         self.box2box_transform = box2box_transform
         self.smooth_l1_beta = smooth_l1_beta
         self.box_reg_loss_type = box_reg_loss_type
@@ -435,10 +434,6 @@ def _check_losses(
         raise ConfigError(
             "MODEL.ROI_BOX_HEAD.USE_FED_LOSS needs the sigmoid loss; set USE_SIGMOID_CE too."
         )
-
-
-def _logit(probability: float) -> float:
-    return math.log(probability / (1 - probability))
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ arXiv:2407.17140, for a number of places for each map and for the discrete form;
 (D-FINE), arXiv:2410.13842, for the form without projections.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from d2lite.utils.errors import ConfigError
 
-from .deformable_attention import deformable_attention
+from .deformable_attention import deformable_attention, fill_attention
 
 METHODS = ("default", "discrete")
 
@@ -66,24 +65,7 @@ class BoxAttention(nn.Module):
         # Offsets of a map with more places are divided by more, so that all maps look as far.
         scale = torch.tensor([offset_scale / number for number in points for _ in range(number)])
         self.register_buffer("scale", scale[:, None], persistent=False)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Set start values: head m looks in direction m of a star, place p at p + 1 steps."""
-        for layer in (self.sampling_offsets, self.attention_weights):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        for projection in (self.value_proj, self.output_proj):
-            if isinstance(projection, nn.Linear):
-                nn.init.xavier_uniform_(projection.weight)
-                nn.init.zeros_(projection.bias)
-        angles = torch.arange(self.heads) * (2 * math.pi / self.heads)
-        star = torch.stack([angles.cos(), angles.sin()], dim=1)
-        star = star / star.abs().amax(dim=1, keepdim=True)
-        steps = torch.cat([torch.arange(1, number + 1) for number in self.points])
-        with torch.no_grad():
-            start = (star[:, None] * steps[:, None]).flatten()
-            self.sampling_offsets.bias.copy_(start)
+        fill_attention(self, heads, self.points)
 
     def forward(
         self, queries: Tensor, boxes: Tensor, maps: Tensor, shapes: Sequence[tuple[int, int]]

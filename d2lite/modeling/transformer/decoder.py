@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..weight_init import zero_fill
 from .box_attention import BoxAttention
 from .deformable_attention import MultiScaleDeformableAttention
 
@@ -52,8 +53,7 @@ class Gate(nn.Module):
         self.gate = nn.Linear(2 * channels, 2 * channels)
         self.norm = nn.LayerNorm(channels)
         # Both count one half at the start.
-        nn.init.zeros_(self.gate.weight)
-        nn.init.zeros_(self.gate.bias)
+        zero_fill(self.gate)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Two (..., C) -> (..., C)."""

@@ -8,12 +8,15 @@ Source: Zhu 2020 (Deformable DETR), arXiv:2010.04159, section 4.1.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from d2lite.layers.point_sampling import point_sample
 from d2lite.utils.errors import ArgumentError, ConfigError
+
+from ..weight_init import glorot_fill, zero_fill
 
 
 def deformable_attention(
@@ -72,6 +75,29 @@ def _cells_at(maps: Tensor, shape: tuple[int, int], places: Tensor) -> Tensor:
     return maps.gather(2, index).unflatten(2, places.shape[1:3])
 
 
+def fill_attention(attention: Any, heads: int, points: Sequence[int]) -> None:
+    """Set start values: head m looks in direction m of a star, place p of a map at p + 1 steps.
+
+    Args:
+        attention: its layers `sampling_offsets`, `attention_weights`, and `value_proj` and
+            `output_proj` where these are linear, are changed in place.
+        heads: M.
+        points: places of a query and head in each map.
+    """
+    zero_fill(attention.sampling_offsets)
+    zero_fill(attention.attention_weights)
+    for projection in (attention.value_proj, attention.output_proj):
+        if isinstance(projection, nn.Linear):
+            glorot_fill(projection)
+    angles = torch.arange(heads) * (2 * math.pi / heads)
+    star = torch.stack([angles.cos(), angles.sin()], dim=1)
+    # On the border of a square, so that diagonal heads reach as many cells far.
+    star = star / star.abs().amax(dim=1, keepdim=True)
+    steps = torch.cat([torch.arange(1, number + 1) for number in points])
+    with torch.no_grad():
+        attention.sampling_offsets.bias.copy_((star[:, None] * steps[:, None]).flatten())
+
+
 class MultiScaleDeformableAttention(nn.Module):
     """Each query attends to P places a map and head, around a place of its own.
 
@@ -98,22 +124,8 @@ class MultiScaleDeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set start values: head m looks in direction m of a star, point p at p + 1 cells."""
-        for layer in (self.sampling_offsets, self.attention_weights):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        for layer in (self.value_proj, self.output_proj):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        angles = torch.arange(self.heads) * (2 * math.pi / self.heads)
-        star = torch.stack([angles.cos(), angles.sin()], dim=1)
-        # On the border of a square, so that diagonal heads reach as many cells far.
-        star = star / star.abs().amax(dim=1, keepdim=True)
-        distance = torch.arange(1, self.points + 1)
-        start = star[:, None, None] * distance[:, None]
-        with torch.no_grad():
-            bias = self.sampling_offsets.bias.view(self.heads, self.levels, self.points, 2)
-            bias.copy_(start.expand_as(bias))
+        """Set start values, see `fill_attention`."""
+        fill_attention(self, self.heads, [self.points] * self.levels)
 
     def forward(
         self,

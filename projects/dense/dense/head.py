@@ -3,7 +3,6 @@
 N images, C classes, K numbers of a box, Hi x Wi cells of level i.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode
 from d2lite.layers import ModulatedDeformConv, ShapeSpec, get_norm
 from d2lite.layers.batch_norm import Norm
-from d2lite.modeling.weight_init import filled_conv, normal_fill
+from d2lite.modeling.weight_init import filled_conv, normal_fill, prior_fill, zero_fill
 from d2lite.utils.errors import ConfigError
 
 _TOWERS = ("class", "box")
@@ -41,8 +40,7 @@ class DeformStep(ModulatedDeformConv):
         )
         self.conv_offset = nn.Conv2d(channels, 27, 3, padding=1)
         # Taps start in their place.
-        nn.init.zeros_(self.conv_offset.weight)
-        nn.init.zeros_(self.conv_offset.bias)  # type: ignore[arg-type]
+        zero_fill(self.conv_offset)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """(N, channels, H, W) -> the same shape."""
@@ -83,8 +81,7 @@ def prediction_layer(channels: int, size: int, prior: float | None = None) -> nn
     layer = nn.Conv2d(channels, size, 3, padding=1)
     normal_fill(layer, std=0.01)
     if prior is not None:
-        assert layer.bias is not None
-        nn.init.constant_(layer.bias, math.log(prior / (1 - prior)))
+        prior_fill(layer, prior)
     return layer
 
 

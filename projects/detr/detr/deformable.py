@@ -26,6 +26,7 @@ from d2lite.modeling.transformer import (
     refine_boxes,
     sine_box_encoding,
 )
+from d2lite.modeling.weight_init import glorot_fill, prior_fill, zero_fill
 from d2lite.structures import ImageList
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.tracing import at_most
@@ -109,10 +110,9 @@ class DeformableDETR(QueryDetector):
     def _make_heads(self, channels: int) -> None:
         score_head = nn.Linear(channels, self.num_classes)
         # No class is likely at the start.
-        nn.init.constant_(score_head.bias, -math.log((1 - 0.01) / 0.01))
+        prior_fill(score_head, 0.01)
         box_head = MLP(channels, channels, 4, 3)
-        nn.init.zeros_(box_head.layers[-1].weight)
-        nn.init.zeros_(box_head.layers[-1].bias)
+        zero_fill(box_head.layers[-1])
         count = self.num_layers + self.two_stage
         if self.box_refine:
             self.class_embed = nn.ModuleList(copy.deepcopy(score_head) for _ in range(count))
@@ -222,17 +222,22 @@ class DeformableDETR(QueryDetector):
         places: Any = self.transformer.reference_points
         return Start(queries, positions, places(positions).float().sigmoid())
 
-    def _start_at_cells(self, memory: Memory) -> Start:
+    def _first_features(self, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, S, C) features that first boxes are read from; and what `Memory.cell_boxes` gives."""
         transformer: Any = self.transformer
         start, usable = memory.cell_boxes()
         cells = memory.cells * usable[:, :, None].to(memory.cells.dtype)
-        features = transformer.enc_output_norm(transformer.enc_output(cells))
+        return transformer.enc_output_norm(transformer.enc_output(cells)), start, usable
+
+    def _start_at_cells(self, memory: Memory) -> Start:
+        transformer: Any = self.transformer
+        features, start, usable = self._first_features(memory)
         logits = self.class_embed[-1](features)
         boxes = (place_logits(start, usable) + self.bbox_embed[-1](features)).sigmoid()
         scores = logits.detach()[..., 0].masked_fill(~usable, -math.inf)
         chosen = scores.topk(at_most(self.num_queries, scores.shape[1]), dim=1).indices
         reference = boxes.detach().gather(1, chosen[:, :, None].expand(-1, -1, 4))
-        waves = sine_box_encoding(reference, cells.shape[2] // 2).to(cells.dtype)
+        waves = sine_box_encoding(reference, features.shape[2] // 2).to(memory.cells.dtype)
         both = transformer.pos_trans_norm(transformer.pos_trans(waves))
         positions, queries = _halves(both)
         return Start(
@@ -260,8 +265,7 @@ def _projections(widths: Sequence[int], channels: int, levels: int) -> nn.Module
         width = widths[-1] if len(layers) == len(widths) else channels
         layers.append(nn.Conv2d(width, channels, 3, stride=2, padding=1))
     for layer in layers:
-        nn.init.xavier_uniform_(layer.weight)
-        nn.init.zeros_(layer.bias)
+        glorot_fill(layer)
     # 32 groups, but in narrow models of two channels or more: torch refuses a map of one cell
     # otherwise.
     groups = math.gcd(32, channels // 2)

@@ -75,10 +75,9 @@ class DINO(DeformableDETR):
         transformer.tgt_embed = nn.Embedding(self.num_queries, channels)
         transformer.decoder["norm"] = nn.LayerNorm(channels)
         transformer.decoder["ref_point_head"] = MLP(2 * channels, channels, channels, 2)
-        for name, value in transformer.decoder["ref_point_head"].named_parameters():
-            if name.endswith("weight"):
-                nn.init.xavier_uniform_(value)
-        nn.init.xavier_uniform_(transformer.enc_output.weight)
+        positions: Any = transformer.decoder["ref_point_head"]
+        for linear in (*positions.layers, transformer.enc_output):
+            nn.init.xavier_uniform_(linear.weight)
         if self.num_denoising > 0:
             self.label_enc = nn.Embedding(self.num_classes, channels)
 
@@ -117,12 +116,11 @@ class DINO(DeformableDETR):
 
     def _first_boxes(self, memory: Memory) -> tuple[Tensor, Tensor]:
         """Logits (N, Q, K) and boxes (N, Q, 4) of the cells of the best score."""
-        transformer: Any = self.transformer
-        start, usable = memory.cell_boxes()
-        cells = memory.cells * usable[:, :, None].to(memory.cells.dtype)
-        features = transformer.enc_output_norm(transformer.enc_output(cells))
         _, logits, boxes = choose_cells(
-            features, start, usable, self.num_queries, self.class_embed[-1], self.bbox_embed[-1]
+            *self._first_features(memory),
+            self.num_queries,
+            self.class_embed[-1],
+            self.bbox_embed[-1],
         )
         return logits, boxes
 

@@ -3,7 +3,6 @@
 N images, K keypoints, P bases, Hi x Wi cells of level i, R cells of all levels, D objects.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling.meta_arch.fcos import FCOSHead
-from d2lite.modeling.weight_init import conv_relu, msra_fill, normal_fill
+from d2lite.modeling.weight_init import conv_relu, msra_fill, normal_fill, prior_fill
 
 # Share of cells that are a keypoint at the start.
 _PRIOR = 0.01
@@ -129,7 +128,7 @@ class BasisModule(nn.Module):
                 msra_fill(layer)
         for branch in (self.heatmaps, self.ways):
             normal_fill(branch[1], std=0.01)
-        nn.init.constant_(self.heatmaps[1].bias, math.log(_PRIOR / (1 - _PRIOR)))  # type: ignore[arg-type]
+        prior_fill(self.heatmaps[1], _PRIOR)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Mix the levels.

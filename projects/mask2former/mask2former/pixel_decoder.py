@@ -17,7 +17,7 @@ from d2lite.layers import Conv2d, ShapeSpec
 from d2lite.layers.batch_norm import Norm
 from d2lite.modeling.meta_arch.semantic_seg import SEM_SEG_HEADS_REGISTRY
 from d2lite.modeling.transformer import DeformableEncoder, Memory
-from d2lite.modeling.weight_init import filled_conv, xavier_fill
+from d2lite.modeling.weight_init import filled_conv, glorot_fill, xavier_fill
 from d2lite.utils.errors import ConfigError
 
 # Maps that the decoder of queries looks at, coarsest first.
@@ -102,8 +102,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             for name in self.coarse
         )
         for projection in self.input_proj:
-            nn.init.xavier_uniform_(projection[0].weight)
-            nn.init.zeros_(projection[0].bias)
+            glorot_fill(projection[0])
         self.transformer = DeformableEncoder(
             conv_dim,
             len(self.coarse),

@@ -20,8 +20,9 @@ from d2lite.modeling.transformer import (
     move_edges,
     refine_boxes,
 )
+from d2lite.modeling.weight_init import zero_fill
 
-from .query_decoder import QueryDecoder, start_at_zero
+from .query_decoder import QueryDecoder
 
 # Limit of what the boxes of queries add to them; published weights were trained with it.
 _POSITION_LIMIT = 10.0
@@ -40,7 +41,7 @@ class EdgeQuality(nn.Module):
         super().__init__()
         self.top = top
         self.reg_conf = MLP(4 * (top + 1), hidden, 1, layers)
-        start_at_zero(self.reg_conf)
+        zero_fill(self.reg_conf.layers[-1])
 
     def forward(self, logits: Tensor, edges: Tensor) -> Tensor:
         """(N, Q, K) logits of classes and (N, Q, 4 * (B + 1)) of edges -> (N, Q, K)."""
@@ -88,7 +89,7 @@ class FineDecoder(QueryDecoder):
         self.decoder["lqe_layers"] = nn.ModuleList(EdgeQuality(*quality) for _ in stack)
         channels = self.enc_score_head.in_features
         self.pre_bbox_head = MLP(channels, channels, 4, 3)
-        start_at_zero(self.pre_bbox_head)
+        zero_fill(self.pre_bbox_head.layers[-1])
 
     def _refine(
         self,

@@ -3,7 +3,6 @@
 N images, S cells of all maps, Q queries, D denoising queries before them, C channels, K classes.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -26,6 +25,7 @@ from d2lite.modeling.transformer import (
     split_denoising,
     usable_cells,
 )
+from d2lite.modeling.weight_init import prior_fill, zero_fill
 
 
 class QueryDecoder(nn.Module):
@@ -121,9 +121,9 @@ class QueryDecoder(nn.Module):
         )
         for score_head in (self.enc_score_head, *self.dec_score_head):
             # No class is likely at the start.
-            nn.init.constant_(score_head.bias, -math.log((1 - 0.01) / 0.01))
+            prior_fill(score_head, 0.01)
         for bbox_head in (self.enc_bbox_head, *self.dec_bbox_head):
-            start_at_zero(bbox_head)
+            zero_fill(bbox_head.layers[-1])
         for linear in (self.enc_output["proj"], *self.query_pos_head.layers):
             nn.init.xavier_uniform_(linear.weight)
 
@@ -231,9 +231,3 @@ class QueryDecoder(nn.Module):
             torch.stack(predicted),
             features=torch.stack(features),
         )
-
-
-def start_at_zero(head: MLP) -> None:
-    """Let the last layer give 0 at the start."""
-    nn.init.zeros_(head.layers[-1].weight)
-    nn.init.zeros_(head.layers[-1].bias)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lite.layers import DeformConv, ModulatedDeformConv
+from d2lite.modeling.weight_init import zero_fill
 from d2lite.utils.errors import ConfigError
 
 _POINTS = 9  # of a 3 x 3 kernel
@@ -38,8 +39,7 @@ class DeformBlock(nn.Module):
         nn.init.normal_(self.conv.weight, std=0.01)
         self.offset = nn.Conv2d(in_channels, _POINTS * (2 + self.is_modulated), 3, padding=1)
         # Zero offsets: training starts from an ordinary convolution.
-        for start in self.offset.parameters():
-            nn.init.zeros_(start)
+        zero_fill(self.offset)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W) to (N, C', H, W)."""

@@ -3,11 +3,12 @@
 N images, C categories, D numbers of a kernel, S x S cells of a level.
 """
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from d2lite.modeling.weight_init import normal_fill, prior_fill
 
 from .coords import append_coords
 from .layers import conv_norm_relu
@@ -73,11 +74,9 @@ class InstanceHead(nn.Module):
         self.kernel_pred = nn.Conv2d(
             tower_out if num_convs else in_channels + 2 * use_coords, num_kernels, 3, padding=1
         )
-        prior_logit = math.log(prior_prob / (1 - prior_prob))
-        for conv, bias in ((self.cate_pred, prior_logit), (self.kernel_pred, 0.0)):
-            nn.init.normal_(conv.weight, std=0.01)
-            assert conv.bias is not None
-            nn.init.constant_(conv.bias, bias)
+        for conv in (self.cate_pred, self.kernel_pred):
+            normal_fill(conv, std=0.01)
+        prior_fill(self.cate_pred, prior_prob)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict for all levels.

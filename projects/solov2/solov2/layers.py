@@ -3,6 +3,7 @@
 from torch import nn
 
 from d2lite.layers import get_norm
+from d2lite.modeling.weight_init import msra_fill, normal_fill
 from d2lite.utils.errors import ConfigError
 
 from .deform import DeformBlock
@@ -40,11 +41,9 @@ def conv_norm_relu(
             in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=not has_norm
         )
         if init == "normal":
-            nn.init.normal_(conv.weight, std=0.01)
+            normal_fill(conv, std=0.01)
         else:
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
+            msra_fill(conv)
     if not has_norm:
         return nn.Sequential(conv, nn.ReLU(inplace=True))
     if norm == "GN" and out_channels % 32:

@@ -20,6 +20,7 @@ from d2lite.modeling.box_regression import Box2BoxTransform, box_regression_loss
 from d2lite.modeling.dense_choice import choice_arguments
 from d2lite.modeling.meta_arch.dense_detector import DenseDetector
 from d2lite.modeling.meta_arch.detector import common_arguments
+from d2lite.modeling.weight_init import glorot_fill, normal_fill
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.events import log_scalars
 from d2lite.utils.process_means import mean_over_processes
@@ -64,16 +65,10 @@ class SSDHead(nn.Module):
         self.cls_convs, self.reg_convs = outputs(num_classes + 1), outputs(4)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
-                self._start(layer, is_lite=lite_norm is not None)
-
-    @staticmethod
-    def _start(layer: nn.Conv2d, *, is_lite: bool) -> None:
-        if is_lite:
-            nn.init.normal_(layer.weight, std=0.001)
-        else:
-            nn.init.xavier_uniform_(layer.weight)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+                if lite_norm is None:
+                    glorot_fill(layer)
+                else:
+                    normal_fill(layer, std=0.001)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """(N, Ai * (C + 1), Hi, Wi) logits and (N, Ai * 4, Hi, Wi) deltas of each map."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from d2lite.config import CfgNode
 from d2lite.layers import ShapeSpec
 from d2lite.modeling import BACKBONE_REGISTRY, Backbone
-from d2lite.modeling.weight_init import msra_fill
+from d2lite.modeling.weight_init import glorot_fill, msra_fill
 from d2lite.utils.errors import DataError
 
 # Channels and convolutions of the blocks between two poolings.
@@ -47,8 +47,7 @@ class ExtraLayer(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, channels // 2, 1)
         self.conv2 = nn.Conv2d(channels // 2, channels, size, stride, pad)
         for conv in (self.conv1, self.conv2):
-            nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(conv.bias)
+            glorot_fill(conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, channels, H', W')."""

@@ -3,13 +3,13 @@
 N images, C classes, Hi x Wi cells of level i.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from d2lite.layers import ShapeSpec
+from d2lite.modeling.weight_init import prior_fill
 
 from .darknet import conv_layer, published_norm
 
@@ -76,7 +76,7 @@ class YOLOXHead(nn.Module):
             outputs(1),
         )
         for layer in (*self.cls_preds, *self.obj_preds):
-            nn.init.constant_(layer.bias, -math.log((1 - _PRIOR) / _PRIOR))
+            prior_fill(layer, _PRIOR)
 
     def forward(self, features: Sequence[Tensor]) -> DensePredictions:
         """Predict from one (N, channels, Hi, Wi) a level."""
