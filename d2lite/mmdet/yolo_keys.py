@@ -1,4 +1,4 @@
-"""MMDetection's settings of YOLOX and YOLOv3 as keys of ours."""
+"""MMDetection's settings of YOLOX, YOLOv3 and RTMDet as keys of ours."""
 
 from d2lite.utils.errors import ConfigError
 
@@ -21,13 +21,13 @@ from .parts import (
 _LOSSES = ("cls", "conf", "xy", "wh")
 
 
-def yolox_keys(model: Part, content: Part, left_out: list[str]) -> tuple[Keys, str]:
+def yolox_keys(model: Part, left_out: list[str], content: Part) -> tuple[Keys, str]:
     """The keys of the model, and the file of ours that they change.
 
     Args:
         model: its settings.
-        content: those of the whole file.
         left_out: gets a sentence for each setting without a counterpart.
+        content: the settings of the whole file.
 
     Raises:
         ConfigError: if a part has no counterpart.
@@ -118,3 +118,37 @@ def yolov3_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
         "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 100),
     }
     return keys, "Base-YOLOv3.yaml"
+
+
+def rtmdet_keys(model: Part, left_out: list[str]) -> tuple[Keys, str]:
+    """The keys of RTMDet or RTMDet-Ins, and the file of ours that they change; as above."""
+    backbone, neck, head = model["backbone"], model["neck"], model["bbox_head"]
+    require_kind(backbone, "backbone", "CSPNeXt")
+    require_kind(neck, "neck", "CSPNeXtPAFPN")
+    require_kind(head, "head", "RTMDetSepBNHead", "RTMDetInsSepBNHead")
+    require_five_stages(backbone)
+    has_masks = kind_of(head) == "RTMDetInsSepBNHead"
+    distances = "relu" if has_masks else "exp" if head.get("exp_on_reg", True) else "linear"
+    test = model.get("test_cfg") or {}
+    keys: Keys = {
+        "MODEL.MASK_ON": has_masks,
+        "MODEL.CSPNEXT.DEPTH": float(backbone.get("deepen_factor", 1.0)),
+        "MODEL.CSPNEXT.WIDTH": float(backbone.get("widen_factor", 1.0)),
+        "MODEL.CSPNEXT.NORM": norm_of(backbone) or "BN",
+        "MODEL.CSPNEXT.PYRAMID_CHANNELS": neck["out_channels"],
+        "MODEL.RTMDET.NUM_CLASSES": head["num_classes"],
+        "MODEL.RTMDET.CHANNELS": head.get("feat_channels", 256),
+        "MODEL.RTMDET.NUM_CONVS": head.get("stacked_convs", 2),
+        "MODEL.RTMDET.NORM": norm_of(head) or "BN",
+        "MODEL.RTMDET.DISTANCES": distances,
+        "MODEL.RTMDET.SCORE_THRESH_TEST": test.get("score_thr", 0.05),
+        "MODEL.RTMDET.TOPK_CANDIDATES_TEST": test.get("nms_pre", 1000),
+        **nms_keys(test, "MODEL.RTMDET.NMS_THRESH_TEST"),
+        "TEST.DETECTIONS_PER_IMAGE": test.get("max_per_img", 100),
+    }
+    keys |= weight_keys(head, {"bbox": "RTMDET.BOX_WEIGHT", "mask": "RTMDET.MASK_WEIGHT"})
+    note_class_weight(head, left_out)
+    assigner = assigner_of(model)
+    if "topk" in assigner:
+        keys["MODEL.RTMDET.TOPK"] = assigner["topk"]
+    return keys, "Base-RTMDet-Ins.yaml" if has_masks else "Base-RTMDet.yaml"
