@@ -45,7 +45,7 @@ class MaskFormerSemanticDatasetMapper(DatasetMapper):
         *,
         augmentations: Augmentations,
         image_format: str,
-        ignore_label: int,
+        ignore_label: int = 255,
         size_divisibility: int,
     ) -> None:
         super().__init__(
@@ -204,14 +204,8 @@ class MaskFormerInstanceDatasetMapper(DatasetMapper):
         return sample
 
 
-class COCOInstanceNewBaselineDatasetMapper(MaskFormerInstanceDatasetMapper):
-    """The annotated objects under large-scale jitter.
-
-    Args:
-        is_train: see `DatasetMapper`.
-        tfm_gens: applied in order.
-        image_format: see `read_image`.
-    """
+class _JitterMapper(DatasetMapper):
+    """What both mappers with large-scale jitter add to the mappers that they are made of."""
 
     @configurable
     def __init__(
@@ -223,12 +217,22 @@ class COCOInstanceNewBaselineDatasetMapper(MaskFormerInstanceDatasetMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Arguments from `INPUT`."""
-        return _jitter_arguments(cfg, is_train)
+        """Arguments from `INPUT`: flip, scale by a random factor, cut or pad to a square.
+
+        INPUT.AUGMENTATIONS take the place of these steps.
+        """
+        node = cfg.INPUT
+        steps = build_augmentation(cfg, True)
+        if not len(node.AUGMENTATIONS):
+            side = node.IMAGE_SIZE
+            steps = [step for step in steps if isinstance(step, T.RandomFlip)]
+            steps.append(T.ResizeScale(node.MIN_SCALE, node.MAX_SCALE, side, side))
+            steps.append(T.FixedSizeCrop((side, side)))
+        return {"is_train": is_train, "tfm_gens": steps, "image_format": node.FORMAT}
 
 
-class COCOPanopticNewBaselineDatasetMapper(MaskFormerPanopticDatasetMapper):
-    """The segments under large-scale jitter.
+class COCOInstanceNewBaselineDatasetMapper(_JitterMapper, MaskFormerInstanceDatasetMapper):
+    """The annotated objects under large-scale jitter.
 
     Args:
         is_train: see `DatasetMapper`.
@@ -236,22 +240,15 @@ class COCOPanopticNewBaselineDatasetMapper(MaskFormerPanopticDatasetMapper):
         image_format: see `read_image`.
     """
 
-    @configurable
-    def __init__(
-        self, is_train: bool = True, *, tfm_gens: Augmentations, image_format: str
-    ) -> None:
-        super().__init__(
-            is_train,
-            augmentations=tfm_gens,
-            image_format=image_format,
-            ignore_label=255,
-            size_divisibility=-1,
-        )
 
-    @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Arguments from `INPUT`."""
-        return _jitter_arguments(cfg, is_train)
+class COCOPanopticNewBaselineDatasetMapper(_JitterMapper, MaskFormerPanopticDatasetMapper):
+    """The segments under large-scale jitter.
+
+    Args:
+        is_train: see `DatasetMapper`.
+        tfm_gens: applied in order.
+        image_format: see `read_image`.
+    """
 
 
 _MAPPERS: dict[str, type[DatasetMapper]] = {
@@ -280,18 +277,6 @@ def build_train_mapper(cfg: CfgNode) -> DatasetMapper | None:
             f"INPUT.DATASET_MAPPER_NAME is {name!r}; choose one of {', '.join(_MAPPERS)}."
         )
     return _MAPPERS[name](cfg, True)
-
-
-def _jitter_arguments(cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-    """Flip, scale by a random factor, and cut or pad to a square; or INPUT.AUGMENTATIONS."""
-    node = cfg.INPUT
-    steps = build_augmentation(cfg, True)
-    if not len(node.AUGMENTATIONS):
-        side = node.IMAGE_SIZE
-        steps = [step for step in steps if isinstance(step, T.RandomFlip)]
-        steps.append(T.ResizeScale(node.MIN_SCALE, node.MAX_SCALE, side, side))
-        steps.append(T.FixedSizeCrop((side, side)))
-    return {"is_train": is_train, "tfm_gens": steps, "image_format": node.FORMAT}
 
 
 def _require(dataset_dict: dict[str, Any], key: str, fitting: str) -> None:
