@@ -1,12 +1,13 @@
 """Model: train, evaluate and predict in one line each, over the config and `DefaultTrainer`."""
 
 import copy
+import functools
 import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from d2lite.config import CfgNode
 from d2lite.engine import DefaultTrainer, evaluate_checkpoint
@@ -36,6 +37,51 @@ _ARGUMENTS = {
     "resume": "an argument of train()",
     "source": "the first argument",
 }
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _refuses_others(
+    taken_by: Callable[..., Any] | None = None,
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Let a method of `Model` refuse arguments that it does not have, before Python looks for some.
+
+    The `InputTypeError` says what they are called here, if they are those of another library.
+
+    Args:
+        taken_by: the function that the method hands options to; None if it takes none.
+    """
+
+    def wrap(method: Callable[_P, _R]) -> Callable[_P, _R]:
+        calls = (method, *((taken_by,) if taken_by else ()))
+        taken = [p for call in calls for p in inspect.signature(call).parameters.values()]
+        named = dict.fromkeys(p.name for p in taken if p.kind is p.KEYWORD_ONLY)
+        known = {p.name for p in taken if p.kind is not p.VAR_KEYWORD}
+
+        @functools.wraps(method)
+        def call(*args: _P.args, **given: _P.kwargs) -> _R:
+            others = [name for name in given if name not in known]
+            if others:
+                raise InputTypeError(
+                    f"Model.{method.__name__}() has no argument {' and no '.join(others)}; it has "
+                    f"{', '.join(named)}.{''.join(map(_other_word, others))}"
+                )
+            return method(*args, **given)
+
+        return call
+
+    return wrap
+
+
+def _other_word(name: str) -> str:
+    here = _ARGUMENTS.get(name) or called_here(name)
+    if not here:
+        return ""
+    is_key = name not in _ARGUMENTS and here.split()[0].isupper()
+    how = ", which options={KEY: value} sets" if is_key else ""
+    return f" {name} of other libraries is {here} here{how} (docs/from_ultralytics.md)."
 
 
 class Model:
@@ -75,6 +121,7 @@ class Model:
             self.cfg.MODEL.DEVICE = device
         _set(self.cfg, options)
 
+    @_refuses_others()
     def train(
         self,
         data: Data | None = None,
@@ -82,7 +129,6 @@ class Model:
         test: Data | None = None,
         resume: bool | str | Path = False,
         options: Options | None = None,
-        **others: Any,
     ) -> Mapping[str, Any] | None:
         """Train, beginning from the present weights.
 
@@ -93,7 +139,6 @@ class Model:
                 own validation part, if it has one.
             resume: continue the run in OUTPUT_DIR, see `DefaultTrainer.resume_or_load`.
             options: keys of the configuration and their values, kept for later calls.
-            **others: refused, with what such a word of another library is called here.
 
         Returns:
             The results of the last evaluation; None if there was none.
@@ -101,7 +146,6 @@ class Model:
         Raises:
             UserError: if the configuration or the data do not fit.
         """
-        _refuse(Model.train, others)
         check_types(Model.train, locals())
         if data is not None:
             if _is_path(data) or (isinstance(data, str | os.PathLike) and test is None):
@@ -122,19 +166,18 @@ class Model:
         self.__dict__.pop("predictor", None)
         return results
 
+    @_refuses_others()
     def evaluate(
         self,
         data: Data | None = None,
         *,
         options: Options | None = None,
-        **others: Any,
     ) -> dict[str, Any]:
         """Evaluate the present weights.
 
         Args:
             data: as for `train`, of a folder its validation split; None for DATASETS.TEST.
             options: keys of the configuration and their values, for this call alone.
-            **others: refused, as by `train`.
 
         Returns:
             Results by task and metric, such as results["bbox"]["AP"].
@@ -142,7 +185,6 @@ class Model:
         Raises:
             UserError: if there are no data or no weights.
         """
-        _refuse(Model.evaluate, others)
         check_types(Model.evaluate, locals())
         cfg = copy.deepcopy(self._trained())
         if _is_path(data):
@@ -152,6 +194,7 @@ class Model:
         _set(cfg, options)
         return evaluate_checkpoint(cfg)
 
+    @_refuses_others(Predictor.__call__)
     def predict(
         self, image: Any, *, threshold: Thresholds | str | Path = None, **options: Any
     ) -> Result | list[Result]:
@@ -165,11 +208,11 @@ class Model:
         Raises:
             UserError: if there are no weights, or an image cannot be read.
         """
-        _refuse(Model.predict, options, Predictor.__call__)
         check_types(Model.predict, locals())
         found: Result | list[Result] = self._predictor_with(threshold)(image, **options)
         return found
 
+    @_refuses_others(Predictor.stream)
     def stream(
         self,
         images: Iterable[Any] | str | Path | int,
@@ -188,10 +231,10 @@ class Model:
         Raises:
             UserError: if there are no weights, or an image cannot be read.
         """
-        _refuse(Model.stream, options, Predictor.stream)
         check_types(Model.stream, locals())
         return self._predictor_with(threshold).stream(images, **options)
 
+    @_refuses_others(export_model)
     def export(self, output: str | Path, *, to: str = "onnx", **options: Any) -> dict[str, Any]:
         """Write the present weights as a file for another library, and prove it.
 
@@ -206,7 +249,6 @@ class Model:
         Raises:
             UserError: if there are no weights, or the model cannot be exported.
         """
-        _refuse(Model.export, options, export_model)
         return export_model(self._trained(), output, to=to, **options)
 
     @cached_property
@@ -231,32 +273,6 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.cfg.MODEL.META_ARCHITECTURE}, weights {self.cfg.MODEL.WEIGHTS!r})"
-
-
-def _refuse(
-    method: Callable[..., Any],
-    given: Mapping[str, Any],
-    taken_by: Callable[..., Any] | None = None,
-) -> None:
-    """Refuse arguments that a method does not have.
-
-    Args:
-        method: of `Model`.
-        given: the arguments that its signature does not name.
-        taken_by: the function that it hands them to; None if it takes none.
-
-    Raises:
-        InputTypeError: with what the argument is called here, if it is one of another library.
-    """
-    named = (inspect.signature(call).parameters for call in (method, taken_by) if call is not None)
-    known = dict.fromkeys(p.name for ps in named for p in ps.values() if p.kind is p.KEYWORD_ONLY)
-    for name in given.keys() - known.keys():
-        text = f"Model.{method.__name__}() has no argument {name!r}; it has {', '.join(known)}."
-        if here := _ARGUMENTS.get(name) or called_here(name):
-            is_key = name not in _ARGUMENTS and here.split()[0].isupper()
-            how = ", which options={KEY: value} sets" if is_key else ""
-            text += f" {name} of other libraries is {here} here{how}; see docs/from_ultralytics.md."
-        raise InputTypeError(text)
 
 
 def _is_path(data: Data | None) -> bool:

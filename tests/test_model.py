@@ -157,9 +157,15 @@ def test_threshold_of_a_prediction_may_be_below_that_of_the_model(checkpoint):  
         ),
         (lambda m: m.train("x", imgsz=640), r"INPUT.MIN_SIZE_TRAIN.* options=\{KEY: value\} sets"),
         (lambda m: m.evaluate(batch=4), r"Model.evaluate\(\) .* is SOLVER.IMS_PER_BATCH"),
+        (
+            lambda m: m.train(data="x", epochs=3, batch=2),
+            r"no argument epochs and no batch; .*SOLVER.MAX_EPOCHS here.*SOLVER.IMS_PER_BATCH",
+        ),
+        (lambda m: m.predict(source="a.jpg"), r"source of other libraries is the first argument"),
         (lambda m: m.predict("a.jpg", conf=0.3), r"conf of other libraries is threshold here"),
         (lambda m: m.stream("a.jpg", nothing=1), "it has threshold, tiles, overlap, on_error.$"),
         (lambda m: m.export("out", format="onnx"), r"format of other libraries is to here"),
+        (lambda m: m.export(format="onnx"), r"format of other libraries is to here"),
     ],
 )
 def test_argument_of_another_library_is_answered_with_its_name_here(call, why):
