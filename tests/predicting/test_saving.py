@@ -196,3 +196,11 @@ def test_classes_without_names_are_numbered(results, tmp_path, kind):
     objects = [obj for of_image in found.values() for obj in of_image]
     names = [classes[obj["category_id"]] for obj in objects]
     assert Counter(names) == Counter(["class 2", "class 0", "class 2"])
+
+
+@pytest.mark.parametrize("kind", ["yolo", "labelme", "masks"])
+def test_a_box_that_differs_from_that_of_its_mask_is_no_loss(results, tmp_path, kind):
+    """A model's always does, and a warning about each of its objects would say nothing."""
+    writer = OutputWriter(tmp_path / "out", [kind])
+    writer.write(replace(results[0], boxes=results[0].boxes + 2), "photo 0")
+    assert not any("box" in what for what, count in writer.lost.items() if count)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from pathlib import Path
 from typing import Any
 
 from d2lite.export import export_model
@@ -83,7 +84,7 @@ def _report(proof: dict[str, Any], output: str) -> int:
         )
     for task, ap in (proof["ap"] or {}).items():
         logger.info(f"AP of {task}: model {ap['model']:.2f}, file {ap['file']:.2f}")
-    print(f"{output}/{proof['file']}")
+    print(Path(output) / proof["file"])
     for image, faults in proof["disagreements"].items():
         logger.error(f"The file disagrees with the model on {image}: {'; '.join(faults)}")
     return 0 if proof["agrees"] else 2

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from d2lite.data.converting.object_kinds import BOXES
 from d2lite.utils.errors import ConfigError
 
 from ..drawing import write_picture
@@ -41,7 +42,7 @@ class OutputWriter:
     """Writes the files of each image at once, and those of all images at the end.
 
     Attributes:
-        lost: what formats could not hold, with counts.
+        lost: what formats could not hold, with counts, but for boxes beside their masks.
         strings: the dataset strings that read what was written.
     """
 
@@ -93,6 +94,7 @@ class OutputWriter:
             self.strings[kind] = save_in_dataset(
                 kind, result, names, home, stem, self._image_mode, self.lost
             )
+        del self.lost[BOXES]  # A model's box is never quite the box around its mask.
         return drawn
 
     def finish(
