@@ -280,3 +280,9 @@ def test_boxes_alone_cannot_train_masks_and_that_is_said(tmp_path):
     cfg.MODEL.MASK_ON = True
     with pytest.raises(DataError, match=r"None of the 700 objects.*has a mask.*MASK_ON False"):
         build_detection_train_loader(cfg)
+
+
+def test_file_of_two_entries_is_told(tmp_path):
+    path = make.coco(tmp_path / "x.json", objects=[(0, 1), (1, 2)], files=("a.jpg", "a.jpg"))
+    make.picture(tmp_path / "a.jpg")
+    assert check_dataset(f"coco:{path}").faults.counts == {"shared_file": 1}

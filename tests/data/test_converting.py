@@ -529,3 +529,17 @@ def test_blood_cells_go_from_voc_to_coco_to_yolo_to_coco(tmp_path):
     ]
     np.testing.assert_array_equal(*tables)
     assert 0.2 < tables[0][tables[0] > -1].mean() < 0.99
+
+
+def test_what_is_left_out_for_its_faults_is_counted_as_lost(tmp_path):
+    path = make.coco(tmp_path / "a/x.json", objects=[(0, 1), (1, 2), (1, 9)])
+    content = json.loads(path.read_text())
+    content["annotations"][0].update(bbox=[2, 2, -5, 5])
+    del content["images"][1]["file_name"]
+    path.write_text(json.dumps(content))
+    make.picture(tmp_path / "a/a.jpg")
+    _, lost = convert([f"coco:{path}"], "coco", tmp_path / "out")
+    assert {key.split(",")[0]: count for key, count in lost.items()} == {
+        "images with faults": 1,
+        "objects with faults": 3,
+    }

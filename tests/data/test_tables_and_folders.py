@@ -197,3 +197,27 @@ def test_masks_of_supervisely_are_named_by_their_class(folder):
     mask[6:14, 12:28] = 255
     save(home / "d/masks_instances/a/big_cat_1.png", mask)
     assert objects(f"auto:{home}") == [("big_cat", [12, 6, 28, 14], True)]
+
+
+@pytest.mark.parametrize(("name", "text", "is_told"), [
+    ("labels/b.txt", "0 0.5 0.5 0.4 0.4\n", True), ("labels/b.txt", "\n", False),
+    ("labels/a.jpg.txt", "0 0.5 0.5 0.4 0.4\n", False), ("labels/classes.txt", "cat\n", False),
+    ("labels/0123abcd-a.txt", "0 0.5 0.5 0.4 0.4\n", False),
+])  # fmt: skip
+def test_labels_of_yolo_whose_image_is_not_there_are_counted(folder, name, text, is_told):
+    home = folder({**YOLO, "data.yaml": "train: images\nnames: [cat]\n", name: text})
+    assert counted(f"auto:{home}@train") == (1, 1, {"unused_labels": 1} if is_told else {})
+
+
+def test_name_that_the_locale_does_not_have_is_refused_with_what_to_set(folder, monkeypatch):
+    content = {
+        "images": [{"id": 1, "file_name": "\u732b.jpg", "width": 40, "height": 20}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [],
+    }
+    home = folder({"x.json": content, "t.csv": f"{HEAD}\u732b.jpg,cat,1,2,3,4\n"})
+    monkeypatch.setattr("os.fsencode", lambda name: name.encode("ascii"))
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    for string in (f"coco:{home}/x.json@{home}", f"csv:{home}/t.csv"):
+        with pytest.raises(DataError, match=r"names of files are ascii. Set PYTHONUTF8=1"):
+            counted(string)

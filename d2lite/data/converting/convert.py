@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from d2lite.data.records.faults import collecting_faults
 from d2lite.utils.errors import ConfigError, DataError, OutputError
 
 from .image_copies import place_image, unique_names
@@ -57,7 +58,13 @@ def convert(
     if is_filled:
         raise OutputError(f"--output {folder} is not empty. Name a new folder, or empty this one.")
     listed = names.values() if isinstance(names, Mapping) else names
-    sets = [load_labelled_set(name) for name in listed]
+    lost: Counter[str] = Counter()
+    sets = []
+    for one in listed:
+        with collecting_faults(one) as faults:
+            sets.append(load_labelled_set(one))
+        lost["images with faults, see `d2lite data check`"] += faults.lost_images
+        lost["objects with faults, see `d2lite data check`"] += faults.lost_objects
     data = merge(sets)
     if classes is not None:
         data = select(data, classes)
@@ -68,7 +75,6 @@ def convert(
         parts = dict(zip(names, separate(data, sets), strict=True))
     else:
         parts = {split_name: data}
-    lost: Counter[str] = Counter()
     taken: set[str] = set()
     strings = {}
     done, total = itertools.count(1), sum(len(part.records) for part in parts.values())

@@ -15,6 +15,7 @@ from d2lite.data.records.faults import FaultLog
 from d2lite.data.records.image_sizes import image_size
 from d2lite.utils.errors import DataError, MissingFileError
 
+from .image_finder import refuse_other_encoding
 from .location import read_json
 
 logger = logging.getLogger(__name__)
@@ -199,6 +200,8 @@ def _whole_image(
             del whole["height"], whole["width"]
         return whole
     name = image.get("file_name")
+    if isinstance(name, str):
+        refuse_other_encoding(name)
     if not _is_file_name(name):
         text = f"{json_file}: image {number} lacks file_name"
         faults.refuse("incomplete_image", text, DataError(f"{text}; found {name!r}."))

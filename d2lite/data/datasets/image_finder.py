@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from d2lite.utils.download import split_address
+from d2lite.utils.errors import DataError
 from d2lite.utils.logger import log_first_n
 
 from .location import may_enter
@@ -101,6 +103,23 @@ def has_image(place: Path) -> bool:
     return any(map(_is_image_name, files_below(place)))
 
 
+def refuse_other_encoding(name: str) -> None:
+    """Refuse the name of an image that this process cannot hand to the system.
+
+    Raises:
+        DataError: if its locale has names of files without the name's letters.
+    """
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        if encoding != "utf-8":  # in that, the name itself is none
+            raise DataError(
+                f"The image {name} cannot be opened: by the locale of this process names of files "
+                f"are {encoding}. Set PYTHONUTF8=1 in its environment."
+            ) from None
+
+
 def has_image_ending(name: str) -> bool:
     """Whether a text ends as the names of images do."""
     return name.lower().endswith(IMAGE_ENDINGS)
@@ -153,7 +172,12 @@ class ImageFinder:
         self.folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
     def find(self, name: str) -> Path | None:
-        """The image file of a name; None if there is none, or several fit equally."""
+        """The image file of a name; None if there is none, or several fit equally.
+
+        Raises:
+            DataError: if the locale of this process has no such names.
+        """
+        refuse_other_encoding(name)
         wanted = PureWindowsPath(split_address(name).path if "://" in name else name)
         for relative in dict.fromkeys((wanted.as_posix(), wanted.name)):
             for folder in self.folders:

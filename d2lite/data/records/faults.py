@@ -116,6 +116,13 @@ FAULTS = {
     "no_labels": Fault(
         "set none of whose images has a label file", "no objects to learn from", "kept", "set"
     ),
+    "unused_labels": Fault(
+        "label file with objects whose image is not there", "not used", "left out", "set"
+    ),
+    "shared_file": Fault(
+        "image file of several entries, each with objects of its own",
+        "used once an entry; the objects of the others are background", "kept", "set",
+    ),
     "empty_class": Fault(
         "class without objects", "nothing is learnt of it", "kept", "set", is_note=True
     ),

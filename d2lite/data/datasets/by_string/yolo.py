@@ -8,6 +8,7 @@ or the four corners of a rotated box); or, where data.yaml has kpt_shape, a box 
 import logging
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.logger import log_first_n
 
+from .file_kinds import visible
 from .source import find_path
 from .text_boxes import DotaSource, fits_dota
 from .yolo_files import YoloFiles, find_yolo, label_file, read_yolo
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 # Of a class, also as some tools write it: "1.0".
 _CLASS_NUMBER = re.compile(r"(\d{1,9})(\.0*)?")
+_NUMBER = re.compile(r"-?\d*\.?\d+(e-?\d+)?")
 # A box or polygon that begins further out is not in shares of the image.
 _MAX_SHARE = 2.0
 
@@ -77,6 +80,7 @@ class YoloSource:
             unique.setdefault(os.path.abspath(path), path)
         images = list(unique.values())
         records = []
+        homes: dict[Path, set[Path]] = {}  # of labels -> of their images
         with reading_faults(str(self._files.file)) as faults:
             reader = _LabelReader(self._files, faults)
             if len(images) < len(listed):
@@ -86,7 +90,9 @@ class YoloSource:
                 size = size_or_record_fault(image, faults)
                 if size is None:
                     continue
-                objects = reader.read(label_file(image), *size)
+                labels = label_file(image)
+                homes.setdefault(labels.parent, set()).add(image.parent)
+                objects = reader.read(labels, *size)
                 if objects is None:
                     continue
                 records.append(
@@ -101,6 +107,9 @@ class YoloSource:
             if records and reader.num_without >= len(records):
                 wanted = label_file(images[0])
                 faults.add("no_labels", f"{self._files.file}: looked for {wanted}, for instance")
+            for home, places in homes.items():
+                for path in _labels_alone(home, places):
+                    faults.add("unused_labels", str(path))
         loaded = f"Loaded {len(records)} images in YOLO format from {self._files.file}"
         log_first_n(logging.INFO, loaded, key="message")
         if reader.num_without:
@@ -111,6 +120,18 @@ class YoloSource:
                 len(images),
             )
         return records
+
+
+def _labels_alone(home: Path, places: Iterable[Path]) -> Iterator[Path]:
+    """The files of a folder that label objects, and of whose name no image is in some folders."""
+    images = (path.name.casefold() for place in places for path in visible(place))
+    # a.jpg has a.txt or a.jpg.txt; an upload to Label Studio may have changed either name.
+    known = {without_upload_prefix(n) for name in images for n in (name, Path(name).stem)}
+    for path in visible(home, "*.txt"):
+        if without_upload_prefix(path.stem.casefold()) not in known and path.is_file():
+            words = _words(read_text(path, MAX_IMAGE_LABELS).lstrip().partition("\n")[0])
+            if len(words) > 4 and all(map(_NUMBER.fullmatch, words[1:])):
+                yield path
 
 
 class _LabelReader:
