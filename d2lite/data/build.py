@@ -110,7 +110,9 @@ def _train_loader_from_config(
         "num_workers": _num_workers(cfg),
         "prefetch_factor": cfg.DATALOADER.PREFETCH,
         # A thread copies images to memory that a GPU reads by itself, while others compute.
-        "pin_memory": _num_workers(cfg) > 0 and _is_on_cuda(cfg),
+        "pin_memory": _num_workers(cfg) > 0
+        and str(cfg.MODEL.DEVICE).startswith("cuda")
+        and torch.cuda.is_available(),
         "seed": seed_of(cfg),
         "max_bad_share": max_bad_share,
     }
@@ -150,10 +152,6 @@ def _training_records(cfg: CfgNode, mapper: Mapper | None) -> Any:
                 dataset, len(known[0]) if known[0] else head.NUM_CLASSES, head.IGNORE_VALUE
             )
     return dataset
-
-
-def _is_on_cuda(cfg: CfgNode) -> bool:
-    return str(cfg.MODEL.DEVICE).startswith("cuda") and torch.cuda.is_available()
 
 
 @configurable(from_config=_train_loader_from_config)  # type: ignore[untyped-decorator]

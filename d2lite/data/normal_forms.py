@@ -189,7 +189,7 @@ def as_mask(value: Any) -> Any:
                 raise ValueError("several RLEs in place of one")
             return _as_code(first)
         return [_points(parts)]
-    if _is_number(first):
+    if isinstance(first, str | int | float | np.generic):
         return [as_numbers(parts)]
     if len(parts) > 2 and all(len(part) == 2 and not _has_parts(part) for part in parts):
         return [_points(parts)]
@@ -236,10 +236,6 @@ def _points(points: Iterable[Any]) -> list[float]:
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError("points that are not pairs of coordinates")
     return [as_number(value) for pair in pairs for value in pair]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, str | int | float | np.generic)
 
 
 def _as_code(code: Mapping[str, Any]) -> Any:

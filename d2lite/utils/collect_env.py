@@ -34,7 +34,8 @@ def collect_env_info() -> str:
     Returns:
         Lines of "name   value".
     """
-    rows = [*_system_rows(), *_device_rows(), *_library_rows()]
+    rows = [*_system_rows(), *_device_rows()]
+    rows += [(name, _version(name)) for name in _LIBRARIES]
     rows += [(f"${name}", os.environ[name]) for name in _VARIABLES if name in os.environ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
@@ -66,10 +67,6 @@ def _device_rows() -> list[tuple[str, str]]:
         memory = f"{gpu.total_memory / 2**30:.0f} GiB, compute {gpu.major}.{gpu.minor}"
         rows.append((f"GPU {index}", f"{gpu.name}, {memory}"))
     return rows
-
-
-def _library_rows() -> list[tuple[str, str]]:
-    return [(name, _version(name)) for name in _LIBRARIES]
 
 
 def _version(package: str) -> str:

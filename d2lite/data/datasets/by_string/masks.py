@@ -72,11 +72,7 @@ def _is_of_folders(folder: Path) -> bool:
     inside = next(filter(Path.is_dir, visible(folder)), None)
     if inside is None or not (inside / "masks").is_dir():
         return False
-    return len(list(visible(inside / "images"))) == 1 and inside.name == _first_stem(inside)
-
-
-def _first_stem(folder: Path) -> str:
-    return next((path.stem for path in visible(folder / "images")), "")
+    return [path.stem for path in visible(inside / "images")] == [inside.name]
 
 
 def find_masks(path: str, split: str | None) -> Source:

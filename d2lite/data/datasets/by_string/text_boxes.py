@@ -199,10 +199,6 @@ def widerface_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _is_zeros(line: str) -> bool:
-    return set(line.split()) == {"0"}
-
-
 class WiderFaceSource(EntrySource):
     """One list of boxes, wider_face_SPLIT_bbx_gt.txt, and WIDER_SPLIT/images."""
 
@@ -236,7 +232,7 @@ class WiderFaceSource(EntrySource):
         every.reverse()
         while every:
             number, name = every.pop()
-            if _is_zeros(name):
+            if set(name.split()) == {"0"}:
                 continue  # what an image without a face has in place of a box, or has not
             entry = Entry(name)
             try:
