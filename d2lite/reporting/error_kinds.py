@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .curves import average_precisions, class_average_precision, mean_percent, ranked
-from .matches import NONE, Matches
+from .matches import NONE, ImageOverlaps, Matches
 
 KINDS = {
     "class": "The place is right, the class is wrong.",
@@ -68,7 +68,7 @@ def error_kinds(matches: Matches, *, iou: float = 0.5, near: float = 0.1) -> Err
     )
     wrong = matches.is_wrong(iou)
     for image in matches.overlaps:
-        _judge_image(matches, found, image.detections, image.objects, image.iou, wrong)
+        _judge_image(matches, found, image, wrong)
     found.is_missed[found.dt_object[found.dt_object != NONE]] = False
     for number, kind in enumerate(_WITH_A_DETECTION):
         found.counts[kind] = int((found.dt_kind == number).sum())
@@ -78,22 +78,15 @@ def error_kinds(matches: Matches, *, iou: float = 0.5, near: float = 0.1) -> Err
     return replace(found, average_precision=base)
 
 
-def _judge_image(
-    matches: Matches,
-    found: Errors,
-    detections: np.ndarray,
-    objects: np.ndarray,
-    overlap: np.ndarray,
-    wrong: np.ndarray,
-) -> None:
-    kinds = _WITH_A_DETECTION
+def _judge_image(matches: Matches, found: Errors, image: ImageOverlaps, wrong: np.ndarray) -> None:
+    objects = image.objects
     is_real = ~matches.gt_ignored[objects]
-    for row, d in enumerate(detections):
+    for row, d in enumerate(image.detections):
         if not wrong[d]:
             continue
         is_own = matches.gt_class[objects] == matches.dt_class[d]
-        own, best_own = _highest(overlap[row], is_own & is_real)
-        other, best_other = _highest(overlap[row], ~is_own & is_real)
+        own, best_own = _highest(image.iou[row], is_own & is_real)
+        other, best_other = _highest(image.iou[row], ~is_own & is_real)
         about = NONE
         if found.near <= own < found.iou:
             kind, about = "place", objects[best_own]
@@ -105,7 +98,7 @@ def _judge_image(
             kind = "background"
         else:
             kind = "both"
-        found.dt_kind[d], found.dt_object[d] = kinds.index(kind), about
+        found.dt_kind[d], found.dt_object[d] = _WITH_A_DETECTION.index(kind), about
 
 
 def _highest(overlap: np.ndarray, chosen: np.ndarray) -> tuple[float, int]:
