@@ -1,49 +1,24 @@
 """`d2lite train photos/`: from a folder to a trained model without a configuration."""
 
-import logging
-
 import pytest
 import yaml
 
-from d2lite.commands import data_show, main, train
+from d2lite.commands import data_show, train
 from d2lite.commands.actions import own_data, show_data
 from d2lite.config import get_cfg
-from d2lite.data import DatasetCatalog, MetadataCatalog
 from tests.data.spec_files import coco, picture, voc
 from tests.tools.conftest import TINY
 
 
 @pytest.fixture
-def d2lite(capfd):
-    """Runs the command in this process; gives exit status, output and errors."""
-
-    def run(*words):
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(list(map(str, words)))
-        return int(ended.value.code or 0), *capfd.readouterr()
-
-    yield run
-    logger = logging.getLogger("d2lite")
-    for handler in list(logger.handlers):
-        handler.close()
-        logger.removeHandler(handler)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(folder):
     """Photographs with masks in COCO's format, without a split."""
-    monkeypatch.chdir(tmp_path)
-    before = set(DatasetCatalog.list())
     files = [f"{number}.jpg" for number in range(10)]
     for file in files:
-        picture(tmp_path / "photos/images" / file)
+        picture(folder / "photos/images" / file)
     objects = [(number, 1 + number % 2) for number in range(10)]
-    coco(tmp_path / "photos/labels.json", objects=objects, files=files)
-    yield tmp_path
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    coco(folder / "photos/labels.json", objects=objects, files=files)
+    return folder
 
 
 def test_a_folder_is_trained_on_and_the_config_is_written(d2lite, folder):

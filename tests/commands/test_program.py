@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from d2lite import __version__
-from d2lite.commands import COMMANDS, main
+from d2lite.commands import COMMANDS
 from d2lite.commands.data_convert import FORMATS, IMAGE_MODES
 from d2lite.commands.data_download import PARTS
 from d2lite.config import get_cfg
@@ -20,18 +20,6 @@ from d2lite.utils.other_words import COMMANDS as OTHER_COMMANDS
 from d2lite.utils.other_words import OPTIONS
 
 SLOW = ("torch", "cv2", "numpy")
-
-
-@pytest.fixture
-def d2lite(capsys):
-    """Runs the command in this process; gives exit status, output and errors."""
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return run
 
 
 def test_help_lists_all_commands_on_one_screen_with_two_examples(d2lite):

@@ -5,20 +5,7 @@ import shutil
 import pytest
 import torch
 
-from d2lite.commands import main
 from tests.tools.conftest import trained  # noqa: F401
-
-
-@pytest.fixture
-def d2lite(capfd):
-    """Runs the command in this process; gives exit status, output and errors."""
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            main(list(map(str, words)))
-        return int(ended.value.code or 0), *capfd.readouterr()
-
-    return run
 
 
 def values(text):

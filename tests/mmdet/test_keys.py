@@ -6,27 +6,12 @@ import pytest
 import torch
 import yaml
 
-from d2lite.commands import main
 from d2lite.config import get_cfg
 from d2lite.engine import setup_cfg
 from d2lite.mmdet import convert_mmdet_config, parse_mmdet_config
 from d2lite.modeling import build_model
 from d2lite.predicting.model_source import model_config
 from d2lite.utils.errors import ConfigError
-
-
-@pytest.fixture
-def d2lite(capfd):
-    """Runs the command in this process; gives exit status, output and errors."""
-
-    def run(*words):
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, words)])
-        return int(ended.value.code or 0), *capfd.readouterr()
-
-    return run
-
 
 # A Faster R-CNN in the form of version 3, written for this test.
 RCNN = """

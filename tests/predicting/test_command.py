@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2lite.commands import main
 from d2lite.data import DatasetCatalog, Metadata
 from d2lite.predicting import Predictor, Result
 from d2lite.predicting.progress import FILE_NAME
@@ -33,14 +32,12 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def predict(capfd):
+def predict(d2lite):
     """Runs the command in this process; its exit status and what it wrote."""
 
     def run(*words: object) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["predict", *map(str, words)])
-        captured = capfd.readouterr()
-        return int(ended.value.code or 0), captured.out + captured.err
+        status, out, err = d2lite("predict", *words)
+        return status, out + err
 
     return run
 

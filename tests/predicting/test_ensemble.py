@@ -7,26 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from d2lite.commands import main
 from d2lite.predicting import Predictor
 from d2lite.predicting.ensemble import fuse
 from d2lite.structures import Boxes, Instances, RotatedBoxes
 from d2lite.utils.errors import ConfigError
 
 from .conftest import CLASSES
-
-
-@pytest.fixture
-def d2lite(capfd):
-    """Runs the command in this process; its exit status and what it wrote."""
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            main(list(map(str, words)))
-        captured = capfd.readouterr()
-        return int(ended.value.code or 0), captured.out + captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -79,7 +65,7 @@ def test_the_command_predicts_with_all_models(d2lite, checkpoint, renamed, photo
     other = renamed(CLASSES, seed=1)
     out = tmp_path / "out"
     words = ("--threshold", 0, "--save-as", "json", "--output", out, "--ensemble", other)
-    status, text = d2lite("predict", checkpoint, "--input", photos, *words)
+    status, *text = d2lite("predict", checkpoint, "--input", photos, *words)
     assert status == 0, text
     found = json.loads((out / "predictions.json").read_text())
     expected = Predictor(checkpoint, threshold=0, ensemble=[other])([photos / "0.png"])
@@ -98,7 +84,7 @@ def test_the_command_evaluates_all_models(d2lite, checkpoint, renamed, photos, t
     with Image.open(photos / "0.png") as picture:
         content["images"][0]["width"], content["images"][0]["height"] = picture.size
     (tmp_path / "labels.json").write_text(json.dumps(content))
-    status, text = d2lite(
+    status, *text = d2lite(
         *("eval", checkpoint, "--ensemble", renamed(CLASSES, seed=1)),
         *("DATASETS.TEST", f"('coco:{tmp_path}/labels.json@{photos}',)"),
         *("OUTPUT_DIR", tmp_path / "out", "MODEL.DEVICE", "cpu"),

@@ -1,16 +1,15 @@
 """Running a tool as the shell would, but in this process, since starting torch takes seconds."""
 
 import importlib.util
-import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.engine import run_tool
+from tests.conftest import close_log
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -41,17 +40,6 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Iterator[Path]:
-    """The working folder of a test; sets that it registers are forgotten after it."""
-    monkeypatch.chdir(tmp_path)
-    before = set(DatasetCatalog.list())
-    yield tmp_path
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-
-
 class Finished(NamedTuple):
     """How a tool ended."""
 
@@ -77,11 +65,7 @@ def run(monkeypatch, capfd) -> Callable[..., Finished]:
         return Finished(int(ended.value.code or 0), *capfd.readouterr())
 
     yield run_one
-    # The next test's console is another one.
-    logger = logging.getLogger("d2lite")
-    for handler in list(logger.handlers):
-        handler.close()
-        logger.removeHandler(handler)
+    close_log()
 
 
 @pytest.fixture(scope="session")
