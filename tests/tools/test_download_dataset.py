@@ -1,10 +1,8 @@
 """tools/download_dataset.py, against a server on this machine."""
 
 import hashlib
-import http.server
 import io
 import tarfile
-import threading
 import zipfile
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from d2lite.data.datasets import published
 from d2lite.data.datasets.location import missing_file
 from d2lite.data.datasets.published import PUBLISHED, Archive, PublishedSet
-from d2lite.utils import download as download_module
+from tests.file_server import file_server, serving
 
 
 def zipped(**files):
@@ -33,51 +31,22 @@ def tarred(**files):
     return stream.getvalue()
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.server.requests.append(self.path)
-        body = self.server.files.get(self.path)
-        if body is None:
-            self.send_error(404)
-            return
-        first = self.headers.get("Range", "bytes=0-")
-        start = int(first[6:-1])
-        self.send_response(206 if start else 200)
-        self.send_header("ETag", '"x"')
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
-        limit = self.server.limits.pop(0) if self.server.limits else len(body)
-        self.wfile.write(body[start : start + limit])
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     """A server, and the dataset "voc2007" as it has it."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download_module.time, "sleep", lambda seconds: None)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("D2LITE_DATASETS", raising=False)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    made = http.server.HTTPServer(("127.0.0.1", 0), _Handler)
-    url = f"http://127.0.0.1:{made.server_port}"
     body = tarred(VOCdevkit__VOC2007__a="1", VOCdevkit__VOC2007__b__c="2")
+    made = file_server(lambda path: made.files.get(path))
     made.files = {"/a.tar": body, "/t/test.zip": zipped(annotations__x="3")}
-    made.limits, made.requests, made.url = [], [], url
     md5 = hashlib.md5(body).hexdigest()
-    parts = {
-        "trainval": Archive((f"{url}/a.tar",), "VOC2007", "VOCdevkit/VOC2007", md5),
-        "test": Archive((f"{url}/gone/test.zip", f"{url}/t/test.zip"), "VOC2007"),
-    }
-    monkeypatch.setitem(PUBLISHED, "voc2007", PublishedSet(parts, ("trainval", "test"), "it"))
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with serving(made, monkeypatch):
+        zips = (f"{made.url}/gone/test.zip", f"{made.url}/t/test.zip")
+        parts = {
+            "trainval": Archive((f"{made.url}/a.tar",), "VOC2007", "VOCdevkit/VOC2007", md5),
+            "test": Archive(zips, "VOC2007"),
+        }
+        monkeypatch.setitem(PUBLISHED, "voc2007", PublishedSet(parts, ("trainval", "test"), "it"))
+        yield made
 
 
 def inside(folder):
@@ -93,9 +62,9 @@ def test_a_dataset_lies_where_configs_look_for_it(run, server, tmp_path):
     }  # fmt: skip
     assert "voc2007 is in datasets. Use it as it." in result.out
     assert not list((tmp_path / "datasets").rglob("*.tar"))
-    asked = len(server.requests)
+    asked = len(server.paths)
     assert run("download_dataset", "voc2007").status == 0
-    assert len(server.requests) == asked
+    assert len(server.paths) == asked
 
 
 def test_parts_mirrors_folder_and_archives_can_be_chosen(run, server, tmp_path):
@@ -105,7 +74,7 @@ def test_parts_mirrors_folder_and_archives_can_be_chosen(run, server, tmp_path):
         "--mirror", f"{server.url}/none", "--mirror", f"{server.url}/mirror/",
     )  # fmt: skip
     assert result.status == 0, result.err
-    assert server.requests == ["/none/a.tar", "/mirror/a.tar"]
+    assert server.paths == ["/none/a.tar", "/mirror/a.tar"]
     assert inside(tmp_path / "here") == {"VOC2007/a", "VOC2007/b/c"}
     assert list((tmp_path / "here").rglob("a.tar"))
     assert f"Set D2LITE_DATASETS to {tmp_path / 'here'}" in result.out
@@ -114,7 +83,7 @@ def test_parts_mirrors_folder_and_archives_can_be_chosen(run, server, tmp_path):
 def test_a_download_that_broke_off_goes_on(run, server, tmp_path):
     server.limits = [1000, 500]
     assert run("download_dataset", "voc2007", "--parts", "trainval").status == 0
-    assert server.requests == ["/a.tar"] * 3
+    assert server.paths == ["/a.tar"] * 3
     assert "VOC2007/a" in inside(tmp_path / "datasets")
 
 

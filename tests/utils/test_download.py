@@ -1,10 +1,7 @@
 """Downloads, against a server of our own that breaks off, changes its file, or knows no ranges."""
 
 import hashlib
-import http.server
-import re
 import socketserver
-import threading
 
 import pytest
 
@@ -14,50 +11,17 @@ from d2lite.utils.download import cached_path, download
 from d2lite.utils.errors import DataError, MissingFileError, OutputError
 from d2lite.utils.file_io import PathManager
 from d2lite.utils.licences import licence_of
+from tests.file_server import file_server, serving
 
 CONTENT = bytes(range(256)) * 40
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        server = self.server
-        server.requests.append(dict(self.headers))
-        if self.path.startswith("/gone"):
-            self.send_error(404)
-            return
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        is_same = self.headers.get("If-Range") == server.tag
-        start = int(wanted[1]) if wanted and is_same and server.knows_ranges else 0
-        body = server.content[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            last, size = len(server.content) - 1, len(server.content)
-            self.send_header("Content-Range", f"bytes {start}-{last}/{size}")
-        self.send_header("Content-Length", str(len(body)))
-        if server.tag:
-            self.send_header("ETag", server.tag)
-        self.end_headers()
-        limit = server.limits.pop(0) if server.limits else len(body)
-        self.wfile.write(body[:limit])
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
-    made = http.server.HTTPServer(("127.0.0.1", 0), _Handler)
-    made.content, made.tag, made.knows_ranges = CONTENT, '"one"', True
-    made.limits, made.requests = [], []
-    made.url = f"http://127.0.0.1:{made.server_port}"
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    made = file_server(lambda path: None if path.startswith("/gone") else made.content)
+    made.content = CONTENT
+    with serving(made, monkeypatch):
+        yield made
 
 
 def test_a_file_comes_whole_and_leaves_nothing_else(server, tmp_path):
@@ -176,15 +140,8 @@ class _Raw(socketserver.BaseRequestHandler):
 
 @pytest.fixture
 def raw_server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
-    with socketserver.TCPServer(("127.0.0.1", 0), _Raw) as made:
-        made.url = f"http://127.0.0.1:{made.server_address[1]}"
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(socketserver.TCPServer(("127.0.0.1", 0), _Raw), monkeypatch) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 def _answer(body, status="200 OK", **fields):
