@@ -5,7 +5,19 @@ import json
 import pytest
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.utils import comm
 from tests.data.spec_files import picture
+
+
+@pytest.fixture
+def as_rank(monkeypatch):
+    """A function that makes this process believe that it is one of several."""
+
+    def pretend(rank, world_size):
+        monkeypatch.setattr(comm, "get_rank", lambda: rank)
+        monkeypatch.setattr(comm, "get_world_size", lambda: world_size)
+
+    return pretend
 
 
 @pytest.fixture

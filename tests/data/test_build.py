@@ -20,7 +20,6 @@ from d2lite.data import (
 from d2lite.data import build_detection_train_loader as build_train_loader
 from d2lite.data.benchmark import DataLoaderBenchmark, iter_benchmark
 from d2lite.data.samplers import InferenceSampler, RepeatFactorTrainingSampler, TrainingSampler
-from d2lite.utils import comm
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.keyed_rng import draw_key
 
@@ -55,15 +54,6 @@ def loader(total=4, **options):
 
 def take(batches, count):
     return list(itertools.islice(batches, count))
-
-
-@pytest.fixture
-def as_rank(monkeypatch):
-    def pretend(rank, world_size):
-        monkeypatch.setattr(comm, "get_rank", lambda: rank)
-        monkeypatch.setattr(comm, "get_world_size", lambda: world_size)
-
-    return pretend
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker:UserWarning")

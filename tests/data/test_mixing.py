@@ -234,13 +234,12 @@ def test_mixed_samples_follow_from_the_position_for_any_workers_and_after_a_resu
     assert len({sample[1] for batch in whole for sample in batch}) == 15
 
 
-def test_batches_of_two_processes_make_up_those_of_one(monkeypatch):
+def test_batches_of_two_processes_make_up_those_of_one(as_rank):
     cfg = config(*STEPS, "SOLVER.IMS_PER_BATCH", 4)
     whole = list(map(told, batches(cfg, 2)))
     halves = []
     for rank in range(2):
-        monkeypatch.setattr("d2lite.data.loading.batch_loader.comm.get_rank", lambda r=rank: r)
-        monkeypatch.setattr("d2lite.data.loading.batch_loader.comm.get_world_size", lambda: 2)
+        as_rank(rank, 2)
         halves.append(list(map(told, batches(cfg, 2))))
     assert [a + b for a, b in zip(*halves, strict=True)] == whole
 

@@ -20,17 +20,6 @@ from d2lite.utils import comm
 from d2lite.utils.errors import DataError
 
 
-@pytest.fixture
-def as_rank(monkeypatch):
-    """A function that makes this process believe that it is one of several."""
-
-    def pretend(rank, world_size):
-        monkeypatch.setattr(comm, "get_rank", lambda: rank)
-        monkeypatch.setattr(comm, "get_world_size", lambda: world_size)
-
-    return pretend
-
-
 def take(sampler, count):
     return list(itertools.islice(sampler, count))
 
