@@ -16,6 +16,7 @@ from d2lite.utils.arguments import (
     SubjectParser,
     add_config_arguments,
     add_config_options,
+    add_ensemble_argument,
     add_process_arguments,
 )
 from d2lite.utils.errors import ConfigError
@@ -25,13 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite eval`."""
     parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_subject("RUN", "a trained model, instead of --config-file")
-    parser.add_argument(
-        "--ensemble",
-        action="append",
-        metavar="RUN",
-        default=[],
-        help="a further model of the same classes, whose boxes are fused; may be repeated",
-    )
+    add_ensemble_argument(parser)
     add_config_arguments(parser)
     add_process_arguments(parser)
     add_config_options(parser, "opts")

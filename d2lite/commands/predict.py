@@ -17,6 +17,8 @@ from d2lite.utils.arguments import (
     IntermixedParser,
     add_config_arguments,
     add_config_options,
+    add_ensemble_argument,
+    add_predicting_arguments,
 )
 from d2lite.utils.number_arguments import whole_number
 
@@ -34,12 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", default="predictions", help="a file for one input, else a folder (%(default)s)"
     )
-    parser.add_argument(
-        "--confidence-threshold",
-        "--threshold",
-        metavar="T",
-        help="lowest score, CLASS=T,... or report.json; default: the checkpoint's, else 0.5",
-    )
+    add_predicting_arguments(parser)
     parser.add_argument(
         "--save-as",
         default="drawing",
@@ -59,21 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overlap", type=float, default=0.2, help="share that tiles have in common (%(default)s)"
     )
-    parser.add_argument(
-        "--ensemble",
-        action="append",
-        metavar="RUN",
-        default=[],
-        help="a further model of the same classes, whose boxes are fused; may be repeated",
-    )
+    add_ensemble_argument(parser)
     parser.add_argument("--track", action="store_true", help="number the objects of a video")
     parser.add_argument(
         "--max-frames", type=whole_number(1), metavar="N", help="end a video or camera after N"
     )
-    parser.add_argument(
-        "--batch-size", type=whole_number(1), default=8, help="images at once (%(default)s)"
-    )
-    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
     add_config_options(parser, "--opts")
     return parser
 

@@ -15,6 +15,7 @@ from d2lite.utils.arguments import (
     IntermixedParser,
     add_config_options,
     add_import_argument,
+    add_predicting_arguments,
 )
 from d2lite.utils.number_arguments import positive_number, whole_number
 
@@ -25,15 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="checkpoint, run, config or published name")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")
-    parser.add_argument(
-        "--confidence-threshold",
-        "--threshold",
-        metavar="T",
-        help="lowest score, CLASS=T,... or report.json; default: the checkpoint's, else 0.5",
-    )
-    parser.add_argument(
-        "--batch-size", type=whole_number(1), default=8, help="images at once (%(default)s)"
-    )
+    add_predicting_arguments(parser)
     parser.add_argument(
         "--queue",
         type=whole_number(1),
@@ -51,7 +44,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MP",
         help="largest image (%(default)s)",
     )
-    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
     add_import_argument(parser)
     add_config_options(parser, "--opts")
     return parser

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .number_arguments import whole_number
+
 _EXAMPLES = """\
 examples:
   train:            {program} --config-file configs/quick_start.yaml
@@ -173,11 +175,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --num-gpus, --num-machines, --machine-rank and --dist-url.
-
-    Args:
-        parser: changed in place.
-    """
+    """Add --num-gpus, --num-machines, --machine-rank and --dist-url."""
     parser.add_argument(
         "--num-gpus", type=int, default=1, metavar="N", help="processes on this machine"
     )
@@ -200,11 +198,7 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every tool has that reads a config: --config-file and --import.
-
-    Args:
-        parser: changed in place.
-    """
+    """Add what every tool has that reads a config: --config-file and --import."""
     parser.add_argument(
         "--config-file",
         default="",
@@ -215,11 +209,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_import_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --import, whose files are in `imports`.
-
-    Args:
-        parser: changed in place.
-    """
+    """Add --import, whose files are in `imports`."""
     parser.add_argument(
         "--import",
         dest="imports",
@@ -231,11 +221,7 @@ def add_import_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --recipe and --auto.
-
-    Args:
-        parser: changed in place.
-    """
+    """Add --recipe and --auto."""
     parser.add_argument(
         "--recipe",
         choices=["fast", "balanced", "accurate"],
@@ -246,6 +232,31 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         "--auto",
         action="store_true",
         help="derive schedule, image size and the like for --config-file, too",
+    )
+
+
+def add_predicting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --confidence-threshold, --batch-size and --device."""
+    parser.add_argument(
+        "--confidence-threshold",
+        "--threshold",
+        metavar="T",
+        help="lowest score, CLASS=T,... or report.json; default: the checkpoint's, else 0.5",
+    )
+    parser.add_argument(
+        "--batch-size", type=whole_number(1), default=8, help="images at once (%(default)s)"
+    )
+    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
+
+
+def add_ensemble_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --ensemble."""
+    parser.add_argument(
+        "--ensemble",
+        action="append",
+        metavar="RUN",
+        default=[],
+        help="a further model of the same classes, whose boxes are fused; may be repeated",
     )
 
 

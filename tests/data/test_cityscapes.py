@@ -18,7 +18,7 @@ from d2lite.utils.errors import DataError, MissingFileError
 
 NAME = "ulm_000003_000019"
 HEIGHT, WIDTH = 40, 60
-PERSON, RIDER, CAR = 0, 1, 2
+PERSON, CAR = 0, 2
 
 
 def box(x0: int, y0: int, x1: int, y1: int) -> list[list[int]]:

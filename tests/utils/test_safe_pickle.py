@@ -183,7 +183,6 @@ def nested_from_above():
     )
 
 
-FLOAT_STATE = (3, "<", None, None, None, -1, -1, 0)
 HARMFUL = {
     "code": Call(eval, "1"),
     "code by its attribute": Call(getattr, [], "pop"),
