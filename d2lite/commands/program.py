@@ -129,7 +129,7 @@ def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     wrong = [word for word in message.split()[2:] if word.startswith("--")]
     near = [difflib.get_close_matches(word, options, n=1) for word in wrong]
     here = [f"{word} is {name} here" for word in wrong if (name := called_here(word))]
-    if message.startswith("unrecognized") and here:
+    if message.startswith(("unrecognized", "ambiguous")) and here:
         parser.exit(2, f"error: {message}: {'; '.join(here)}.\n")
     guess = ", ".join(one[0] for one in near if one)
     mean = f". Did you mean {guess}?" if message.startswith("unrecognized") and guess else "."

@@ -39,6 +39,7 @@ OPTIONS = {
     "pretrained": "MODEL.WEIGHTS",
     "project": "OUTPUT_DIR",
     "resume": "--resume",
+    "save": "what d2lite predict does; --save-as says in which formats",
     "save_crop": "--save-as crops",
     "save_period": "SOLVER.CHECKPOINT_EPOCHS",
     "save_txt": "--save-as yolo",

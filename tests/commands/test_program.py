@@ -202,6 +202,11 @@ def test_the_other_commands_take_keys_at_the_end_too(name):
     [
         (["train", "--confg-file", "a.yaml"], ["--confg-file. Did you mean --config-file?"]),
         (["predict", "--treshold", "0.3", "a.pth", "b.jpg"], ["Did you mean --threshold?"]),
+        (
+            ["predict", "run", "a.jpg", "--conf", "0.3"],
+            ["--conf is --threshold of d2lite predict here"],
+        ),
+        (["predict", "run", "a.jpg", "--save"], ["--save-as says in which formats"]),
         (["check", "--qqqqq"], ["arguments: --qqqqq. `d2lite check --help` lists"]),
         (["train", "photos", "--recipe", "big"], ["'big'", "balanced"]),
         (["train"], ["Nothing to train: give DATA"]),
