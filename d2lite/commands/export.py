@@ -45,9 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--half", action="store_true", help="store weights in float16")
     parser.add_argument(
-        "--int8", metavar="DATASET", help="8-bit convolutions, in ranges taken from this dataset"
+        "--int8", metavar="DATA", help="8-bit convolutions, in ranges taken from this folder or set"
     )
-    parser.add_argument("--data", metavar="DATASET", help="images of the proof (DATASETS.TEST)")
+    parser.add_argument("--data", metavar="DATA", help="folder or set of the proof (DATASETS.TEST)")
     parser.add_argument(
         "--num-images",
         type=whole_number(1),

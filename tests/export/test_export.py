@@ -224,3 +224,25 @@ def test_damaged_file_is_named_with_what_to_do(tmp_path, ending, package, caplog
     with pytest.raises(WeightsError, match=r"model\..* is damaged.*d2lite export RUN"):
         open_session(tmp_path / f"model{ending}")
     assert "Traceback" not in caplog.text
+
+
+def test_a_folder_gives_its_parts_to_the_proof_and_to_the_ranges(tmp_path, monkeypatch):
+    """As the other commands take a folder."""
+    coco(tmp_path / "photos" / "labels.json", objects=[(1, 1)])
+    action = importlib.import_module("d2lite.commands.actions.export")
+    given = {}
+
+    def export(cfg, output, **options):
+        given.update(options)
+        return {"num_images": 0, "data": "", "largest": {}, "detections": 1, "ap": None} | {
+            "file": "model.onnx",
+            "disagreements": {},
+            "agrees": True,
+        }
+
+    monkeypatch.setattr(action, "export_model", export)
+    folder = str(tmp_path / "photos")
+    words = ["--config-file", "quick_start.yaml", "--output", str(tmp_path), "--int8", folder]
+    main(build_parser().parse_args([*words, "--data", "shapes_val"]))
+    assert given["data"] == "shapes_val"
+    assert given["int8"] == f"auto:{folder}@train?val_fraction=0.2"

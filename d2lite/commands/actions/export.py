@@ -5,8 +5,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from d2lite.data import DatasetCatalog
 from d2lite.export import export_model
 from d2lite.predicting.model_source import model_config
+from d2lite.recipes import find_sets
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.logger import setup_logger
 
@@ -41,16 +43,24 @@ def export(args: argparse.Namespace) -> int:
         to=to,
         paste_masks=args.masks == "image",
         resize=not args.no_resize,
-        data=args.data,
+        data=_set_of(args.data, "test"),
         num_images=args.num_images,
         with_runner=args.with_runner,
         half=args.half,
-        int8=args.int8,
+        int8=_set_of(args.int8, "train"),
         method=args.export_method or "tracing",
         sample_image=args.sample_image,
         run_eval=args.run_eval,
     )
     return _report(proof, args.output)
+
+
+def _set_of(data: str | None, part: str) -> str | None:
+    """A dataset by name or string as it is; of a folder the part that a training on it takes."""
+    if data is None or data in DatasetCatalog.list() or not Path(data).exists():
+        return data
+    name: str = getattr(find_sets(data), part)[0]
+    return name
 
 
 def _format(args: argparse.Namespace) -> str:
