@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,13 @@ def as_run_config(cfg: Any) -> CfgNode:
     return node
 
 
+_OF_MMDETECTION = re.compile(
+    r"^(_base_|default_scope|train_pipeline|train_dataloader)\s*="
+    r"|^(from|import) mm(det|engine|cv)\b",
+    re.MULTILINE,
+)
+
+
 def is_python_config_file(path: str | Path) -> bool:
     """Whether a file is a Python config, or the YAML that one was saved as."""
     path = Path(path)
@@ -208,8 +216,14 @@ def load_run_config(path: str | Path, overrides: list[str]) -> PythonRunConfig:
         overrides: see `LazyConfig.apply_overrides`.
 
     Raises:
-        ConfigError: if it, or a file that it imports, is not Python.
+        ConfigError: if it, or a file that it imports, is not Python, or it is MMDetection's.
     """
+    file = Path(path)
+    if file.is_file() and _OF_MMDETECTION.search(file.read_text("utf-8", "replace")):
+        raise ConfigError(
+            f"{path} is a config of MMDetection. Convert it, and train with what that writes: "
+            f"d2lite migrate --from mmdet {path} > {file.stem}.yaml"
+        )
     try:
         parts = LazyConfig.load(str(path))
     except SyntaxError as error:

@@ -99,3 +99,12 @@ def test_python_config_that_is_not_python_is_named_with_the_line(tmp_path):
     (tmp_path / "a.py").write_text("x = 1\ny = (\n")
     with pytest.raises(ConfigError, match=r"a\.py, line 2 is not Python: .*never closed"):
         load_run_config(tmp_path / "a.py", [])
+
+
+@pytest.mark.parametrize(
+    "text", ["_base_ = './mask_rcnn.py'\n", "model = dict()\ntrain_pipeline = []\n"]
+)
+def test_config_of_mmdetection_is_answered_with_the_command_that_converts_it(tmp_path, text):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(ConfigError, match=r"d2lite migrate --from mmdet \S*mine\.py > mine\.yaml"):
+        load_run_config(tmp_path / "mine.py", [])

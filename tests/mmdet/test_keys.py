@@ -420,6 +420,7 @@ def test_the_command_prints_a_config_that_loads_alone(d2lite, tmp_path):
     status, out, err = d2lite("migrate", "--from", "mmdet", tmp_path / "mine.py")
     assert status == 0, err
     assert "# Left out: The hook MyHook" in out
+    assert "SOLVER.IMS_PER_BATCH is that of 8 GPUs" in out
     (tmp_path / "mine.yaml").write_text(out)
     cfg = get_cfg()
     cfg.merge_from_file(str(tmp_path / "mine.yaml"))

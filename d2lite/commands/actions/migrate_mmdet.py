@@ -92,4 +92,9 @@ def _as_yaml(converted: Converted, name: str) -> str:
             node = node.setdefault(parent, {})
         node[last] = list(value) if isinstance(value, tuple) else value
     lines = [f"# From {name} of MMDetection.", *(f"# Left out: {it}" for it in converted.left_out)]
+    if "SOLVER.IMS_PER_BATCH" in converted.keys:
+        lines.append(
+            "# SOLVER.IMS_PER_BATCH is that of 8 GPUs, as published configs count.\n"
+            "# If SOLVER.BASE_LR was for fewer, set it to the images of all of those."
+        )
     return "\n".join(lines) + "\n" + yaml.safe_dump(nested, width=100)
