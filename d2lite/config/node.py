@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from yacs.config import CfgNode as _BaseNode
 
-from d2lite.utils.errors import ConfigError, UnknownKeyError
+from d2lite.utils.errors import ConfigError, TakenNameError, UnknownKeyError
 from d2lite.utils.other_words import called_here
 
 from .messages import (
@@ -85,6 +85,11 @@ class CfgNode(_BaseNode):  # type: ignore[misc]  # yacs ships no types
             value = (value,)
         if name in _WHOLE_NAMES and isinstance(value, float) and value.is_integer():
             value = int(value)
+        if name.startswith("COMPUTED_") and self.get(name, value) != value:
+            raise TakenNameError(
+                f"{name} was computed as {self[name]!r}, now as {value!r}; a key of such a name "
+                "takes one value alone."
+            )
         self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:

@@ -54,13 +54,13 @@ def get_bbox(annotation: Mapping[str, Any]) -> np.ndarray:
 
 
 def transform_instance_annotations(
-    annotation: Mapping[str, Any],
+    annotation: dict[str, Any],
     transforms: Transform | Sequence[Transform],
     image_size: tuple[int, int],
     *,
     keypoint_hflip_indices: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Do to an annotation what was done to its image.
+    """Do to an annotation what was done to its image, in place.
 
     Args:
         annotation: one object; bbox, segmentation and keypoints are transformed where present.
@@ -69,29 +69,28 @@ def transform_instance_annotations(
         keypoint_hflip_indices: see `shared_metadata.create_keypoint_hflip_indices`.
 
     Returns:
-        A new dict. The box is xyxy, cut to the image; polygons are flat arrays; an RLE becomes
+        The same dict. The box is xyxy, cut to the image; polygons are flat arrays; an RLE becomes
         a (H, W) uint8 bitmap; keypoints are (K, 3), see `transform_keypoint_annotations`.
 
     Raises:
         DataError: if the segmentation is of no known kind or does not fit the image.
     """
     transforms = as_one_transform(transforms)
-    changed = dict(annotation)
     if "bbox" in annotation:
         height, width = image_size
         # DIFFERS: what a crop cut off stays cut off, whatever follows.
         box = transform_boxes(transforms, get_bbox(annotation))[0]
-        changed["bbox"] = box.clip(0, [width, height, width, height])
-        changed["bbox_mode"] = BoxMode.XYXY_ABS
+        annotation["bbox"] = box.clip(0, [width, height, width, height])
+        annotation["bbox_mode"] = BoxMode.XYXY_ABS
     if "segmentation" in annotation:
-        changed["segmentation"] = _transform_segmentation(
+        annotation["segmentation"] = _transform_segmentation(
             annotation["segmentation"], transforms, image_size
         )
     if "keypoints" in annotation:
-        changed["keypoints"] = transform_keypoint_annotations(
+        annotation["keypoints"] = transform_keypoint_annotations(
             annotation["keypoints"], transforms, image_size, keypoint_hflip_indices
         )
-    return changed
+    return annotation
 
 
 def as_one_transform(transforms: Transform | Sequence[Transform]) -> Transform:

@@ -102,6 +102,8 @@ def _no_such_dataset(name: str, known: Iterable[str]) -> UnknownNameError:
 class _Catalog(UserDict[str, T]):
     """Names of datasets with something for each; a name that is asked for must be there."""
 
+    _what: str  # each name stands for
+
     def list(self) -> list[str]:
         """All names, in the order in which they came."""
         return list(self.data)
@@ -113,13 +115,16 @@ class _Catalog(UserDict[str, T]):
         del self.data[name]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__.lstrip('_')}(registered: {', '.join(self.data)})"
+        title = f"{type(self).__name__.lstrip('_')}(registered {self._what}: "
+        return f"{title}{', '.join(self.data)})"
 
     __str__ = __repr__
 
 
 class _DatasetCatalog(_Catalog[Callable[[], list[dict[str, Any]]]]):
     """Names of datasets and, for each, the function that loads its list of dicts."""
+
+    _what = "datasets"
 
     def __init__(self) -> None:
         super().__init__()
@@ -273,6 +278,8 @@ def _equal(a: Any, b: Any) -> bool:
 
 class _MetadataCatalog(_Catalog["Metadata"]):
     """Names of datasets and, for each, one `Metadata`, made at the first question."""
+
+    _what = "metadata"
 
     def get(self, name: str) -> Metadata:  # type: ignore[override]
         """The metadata of a dataset; a name never seen gets an empty one that is kept."""

@@ -5,30 +5,33 @@ A trace of the fixed-size form holds for images, batches and numbers of detectio
 """
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partialmethod
 from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
-from torch.jit._trace import TracerWarning
 
 from d2lite.modeling.meta_arch.dense_detector import DenseDetector
 from d2lite.modeling.meta_arch.panoptic_fpn import PanopticFPN
 from d2lite.modeling.meta_arch.rcnn import GeneralizedRCNN
 from d2lite.modeling.proposal_generator.rpn import RPN
+from d2lite.modeling.roi_heads.branch_head import BranchHead
 from d2lite.modeling.roi_heads.standard import StandardROIHeads
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.errors import ExportError
 
-__all__ = ["check_is_compilable", "compilable", "quiet_torchscript"]
+from .scripted_branch import ScriptedBranch
+from .traced_form import Padded, require
+
+__all__ = ["check_is_compilable", "compilable", "prepared"]
 
 _BOX_FIELDS = ("pred_boxes", "scores", "pred_classes")
 _BRANCHES = {"masks": "pred_masks", "keypoints": "pred_keypoints"}
 
 
-def compilable(model: nn.Module, fields: Mapping[str, type]) -> nn.Module:
+def compilable(model: nn.Module, fields: Mapping[str, type | str]) -> nn.Module:
     """A copy of a module in which the detectors, RPNs and ROI heads can be compiled.
 
     Args:
@@ -44,6 +47,8 @@ def compilable(model: nn.Module, fields: Mapping[str, type]) -> nn.Module:
         return _ScriptedRPN(model, fields)
     if isinstance(model, StandardROIHeads):
         return _ScriptedROIHeads(model, fields)
+    if isinstance(model, BranchHead):
+        return ScriptedBranch(model, fields)
     if hasattr(model, "predict_padded"):
         check_is_compilable(model)
     copied = copy.copy(model)
@@ -52,6 +57,23 @@ def compilable(model: nn.Module, fields: Mapping[str, type]) -> nn.Module:
         for name, child in model._modules.items()
     }
     return copied
+
+
+@contextmanager
+def prepared(fields: Mapping[str, type | str]) -> Iterator[None]:
+    """Inside, `torch.jit.script` compiles `compilable` of a detector or a part of one.
+
+    Args:
+        fields: see `compilable`.
+    """
+    kinds: Any = (GeneralizedRCNN, DenseDetector, RPN, StandardROIHeads, BranchHead)
+    for kind in kinds:
+        kind.__prepare_scriptable__ = partialmethod(compilable, fields)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            del kind.__prepare_scriptable__
 
 
 def check_is_compilable(model: nn.Module) -> None:
@@ -73,52 +95,19 @@ def _is_compilable(model: nn.Module) -> bool:
     return isinstance(model, detectors) and not isinstance(model, PanopticFPN)
 
 
-@contextmanager
-def quiet_torchscript() -> Iterator[None]:
-    """Inside, torch does not warn of constants in a trace, nor that TorchScript is deprecated."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TracerWarning)
-        warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)
-        yield
-
-
-class _Padded(nn.Module):
-    """The fixed-size form as a function that gives a tuple.
-
-    Attributes:
-        names: of the results, known after the first call.
-    """
-
-    def __init__(self, model: nn.Module, run: Callable[..., Any]) -> None:
-        super().__init__()
-        self.model = model
-        self.run = run
-        self.names: tuple[str, ...] = ()
-
-    def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
-        found = self.run(*inputs)
-        if isinstance(found, dict):
-            self.names = tuple(found)
-            return tuple(found.values())
-        results: tuple[Tensor, ...] = tuple(found)
-        return results
-
-    def traced(self, *inputs: Any) -> Any:
-        with torch.no_grad(), quiet_torchscript():
-            return torch.jit.trace(self.eval(), inputs, strict=False, check_trace=False)
-
-
 class _Scripted(nn.Module):
     """What the compiled parts share: rows of `PaddedBoxes` -> `Instances`."""
 
     __constants__: tuple[str, ...] = ("has_masks", "has_keypoints")
 
-    def __init__(self, core: _Padded, inputs: tuple[Any, ...], fields: Mapping[str, type]) -> None:
+    def __init__(
+        self, core: Padded, inputs: tuple[Any, ...], fields: Mapping[str, type | str]
+    ) -> None:
         super().__init__()
         self.core = core.traced(*inputs)
         self.has_masks, self.has_keypoints = (name in core.names for name in _BRANCHES)
         given = [field for name, field in _BRANCHES.items() if name in core.names]
-        _require(fields, [*_BOX_FIELDS, *given])
+        require(fields, [*_BOX_FIELDS, *given])
 
     def detections(
         self, found: list[Tensor], image_sizes: list[tuple[int, int]]
@@ -143,7 +132,7 @@ class _ScriptedDetector(_Scripted):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, model: Any, fields: Mapping[str, type]) -> None:
+    def __init__(self, model: Any, fields: Mapping[str, type | str]) -> None:
         constraints = model.backbone.padding_constraints or {}
         multiple = int(constraints.get("size_divisibility", 0) or model.backbone.size_divisibility)
         multiple = max(multiple, int(model.size_divisibility), 1)
@@ -153,7 +142,7 @@ class _ScriptedDetector(_Scripted):
         )
         images = model.pixel_mean.new_zeros(2, len(model.pixel_mean), height, width)
         sizes = torch.tensor([[height, width], [height - 1, width - 2]], device=images.device)
-        super().__init__(_Padded(model, model.predict_padded), (images, sizes), fields)
+        super().__init__(Padded(model, model.predict_padded), (images, sizes), fields)
         self.multiple, self.square = multiple, square
         self.register_buffer("pixel_mean", model.pixel_mean.clone())
         self.register_buffer("pixel_std", model.pixel_std.clone())
@@ -188,14 +177,14 @@ class _ScriptedDetector(_Scripted):
 class _ScriptedRPN(nn.Module):
     __constants__ = ("in_features",)
 
-    def __init__(self, model: Any, fields: Mapping[str, type]) -> None:
+    def __init__(self, model: Any, fields: Mapping[str, type | str]) -> None:
         super().__init__()
-        _require(fields, ["proposal_boxes", "objectness_logits"])
+        require(fields, ["proposal_boxes", "objectness_logits"])
         self.in_features = list(model.in_features)
         first = next(weight for weight in model.rpn_head.parameters() if weight.dim() == 4)
         maps = _maps(self.in_features, model.anchor_generator.strides, first, first.shape[1])
         sizes = torch.tensor([[60, 90], [64, 96]], device=first.device)
-        self.core = _Padded(model, model.predict_padded).traced(maps, sizes)
+        self.core = Padded(model, model.predict_padded).traced(maps, sizes)
 
     def forward(
         self,
@@ -222,8 +211,8 @@ class _ScriptedRPN(nn.Module):
 class _ScriptedROIHeads(_Scripted):
     __constants__ = (*_Scripted.__constants__, "names")
 
-    def __init__(self, model: Any, fields: Mapping[str, type]) -> None:
-        _require(fields, ["proposal_boxes"])
+    def __init__(self, model: Any, fields: Mapping[str, type | str]) -> None:
+        require(fields, ["proposal_boxes"])
         heads = model.box_head.parameters()
         first = next(weight for weight in heads if weight.dim() > 1)
         pooler = model.box_pooler
@@ -235,7 +224,7 @@ class _ScriptedROIHeads(_Scripted):
         valid = torch.ones(2, 2, dtype=torch.bool, device=first.device)
         sizes = torch.tensor([[60, 90], [64, 96]], device=first.device)
         inputs = (maps, boxes.expand(2, -1, -1).contiguous(), valid, sizes)
-        super().__init__(_Padded(model, model.predict_padded), inputs, fields)
+        super().__init__(Padded(model, model.predict_padded), inputs, fields)
         self.names = names
 
     def forward(
@@ -270,12 +259,3 @@ def _maps(names: list[str], strides: list[int], like: Tensor, channels: int) -> 
     return {
         name: like.new_zeros((2, channels, *side)) for name, side in zip(names, sides, strict=True)
     }
-
-
-def _require(fields: Mapping[str, type], names: list[str]) -> None:
-    missing = [name for name in names if name not in fields]
-    if missing:
-        raise ExportError(
-            f"The model gives {', '.join(missing)}; name them in the fields of Instances, which "
-            f"are {', '.join(fields)}."
-        )

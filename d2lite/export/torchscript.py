@@ -17,7 +17,7 @@ __all__ = ["dump_torchscript_IR", "scripting_with_instances"]
 
 
 def scripting_with_instances(
-    model: nn.Module, fields: Mapping[str, type]
+    model: nn.Module, fields: Mapping[str, type | str]
 ) -> torch.jit.ScriptModule:
     """Compile a module that takes or gives `Instances` to TorchScript.
 

@@ -23,8 +23,9 @@ from d2lite.structures import Boxes, Instances
 from d2lite.utils.file_io import atomic_write
 
 from .flatten import TracingAdapter
-from .scripted_parts import check_is_compilable, quiet_torchscript
+from .scripted_parts import check_is_compilable
 from .torchscript import dump_torchscript_IR, scripting_with_instances
+from .traced_form import quiet_torchscript
 
 __all__ = ["TorchScriptModel", "export_torchscript"]
 

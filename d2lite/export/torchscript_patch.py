@@ -13,8 +13,10 @@ from typing import Any, Optional, cast
 import torch
 from torch import Tensor, nn
 
-from d2lite.structures import Boxes, Instances
+from d2lite.structures import Boxes, Instances, RotatedBoxes
 from d2lite.utils.errors import ArgumentError
+
+from .scripted_parts import prepared
 
 __all__ = ["freeze_training_mode", "patch_instances"]
 
@@ -23,16 +25,21 @@ _numbers = itertools.count()
 _NAME = "_jit_override_qualname"
 _CLASS = """\
 class ScriptedInstances{number}:
-    def __init__(self, image_size: tuple[int, int]):
+    def __init__(self, image_size: tuple[int, int]{arguments}):
         self.image_size = image_size
 {starts}
+    def cat(self, instances: list["ScriptedInstances{number}"]) -> "ScriptedInstances{number}":
+        other = ScriptedInstances{number}(self.image_size{nothing})
+{joins}
+        return other
+
     def to(self, device: torch.device) -> "ScriptedInstances{number}":
-        other = ScriptedInstances{number}(self.image_size)
+        other = ScriptedInstances{number}(self.image_size{nothing})
 {moves}
         return other
 
     def __getitem__(self, item: Tensor) -> "ScriptedInstances{number}":
-        other = ScriptedInstances{number}(self.image_size)
+        other = ScriptedInstances{number}(self.image_size{nothing})
 {picks}
         return other
 
@@ -66,19 +73,24 @@ _LINES = {
     "picks": "other._{name} = value_{i}[item]",
     "reads": 'fields["{name}"] = value_{i}{tensor}',
     "lengths": "return value_{i}{tensor}.shape[0]",
+    "joins": "other._{name} = {cat}([one.{name} for one in instances])",
 }
+_KINDS = {Tensor: "Tensor", Boxes: "Boxes", RotatedBoxes: "RotatedBoxes"}
 
 
 @contextmanager
-def patch_instances(fields: Mapping[str, type]) -> Iterator[type]:
+def patch_instances(fields: Mapping[str, type | str]) -> Iterator[type]:
     """Inside, `torch.jit.script` takes `Instances` for a class that has these fields.
 
     Args:
-        fields: names and types, `Tensor` or `Boxes`.
+        fields: names and types, `Tensor`, `Boxes` or `RotatedBoxes`, or their names.
 
     Yields:
-        The class. Its objects are made from an image size and are filled by attributes, or by
-        its `from_instances` from `Instances` with some of the fields.
+        The class. Its objects are made from an image size and are filled by arguments, by
+        attributes, or by its `from_instances` from `Instances` with some of the fields.
+
+    Detectors, RPN, StandardROIHeads and the heads of masks and keypoints are compiled in the form
+    for evaluation, see `scripting_with_instances`.
 
     Raises:
         ArgumentError: for a field of another type, or none at all.
@@ -89,7 +101,8 @@ def patch_instances(fields: Mapping[str, type]) -> Iterator[type]:
     before = vars(Instances).get(_NAME)
     setattr(Instances, _NAME, torch.jit._state._get_script_class(made).qualified_name())
     try:
-        yield made
+        with prepared(fields):
+            yield made
     finally:
         _forget_compiled()
         if before is None:
@@ -125,22 +138,27 @@ def freeze_training_mode(model: nn.Module) -> Iterator[None]:
                 each.__constants__ = constants
 
 
-def _make_class(fields: Mapping[str, type]) -> type:
+def _make_class(fields: Mapping[str, type | str]) -> type:
     """TorchScript reads the text of a class, so this one is written and not put together."""
-    kinds = {Tensor: "Tensor", Boxes: "Boxes"}
-    wrong = [name for name, kind in fields.items() if kind not in kinds]
+    kinds = {name: _name(kind) for name, kind in fields.items()}
+    wrong = [name for name, kind in kinds.items() if kind not in _KINDS.values()]
     if wrong or not fields:
         raise ArgumentError(
-            f"Fields {wrong or '{}'}: give the name and the type of each, torch.Tensor or Boxes."
+            f"Fields {wrong or '{}'}: give the name and the type of each, torch.Tensor, Boxes or "
+            "RotatedBoxes."
         )
     number = next(_numbers)
-    parts = dict.fromkeys(("starts", "claims", *_LINES), "")
+    parts = dict.fromkeys(("arguments", "starts", "claims", *_LINES), "")
+    # Inside of the class TorchScript does not know the defaults yet.
+    parts["nothing"] = ", None" * len(kinds)
     text = ""
-    for i, (name, kind) in enumerate(fields.items()):
-        facts = {"name": name, "i": i, "tensor": ".tensor" if kind is Boxes else ""}
-        text += _FIELD.format(name=name, kind=kinds[kind])
-        start = f"torch.jit.annotate(Optional[{kinds[kind]}], None)"
-        parts["starts"] += f"        self._{name} = {start}\n"
+    for i, (name, kind) in enumerate(kinds.items()):
+        is_tensor = kind == "Tensor"
+        facts = {"name": name, "i": i, "tensor": "" if is_tensor else ".tensor"}
+        facts["cat"] = "torch.cat" if is_tensor else f"value_{i}.cat"
+        text += _FIELD.format(name=name, kind=kind)
+        parts["arguments"] += f", {name}: Optional[{kind}] = None"
+        parts["starts"] += f"        self._{name} = {name}\n"
         parts["claims"] += f'        if name == "{name}":\n'
         parts["claims"] += f"            return self._{name} is not None\n"
         for key, line in _LINES.items():
@@ -149,10 +167,15 @@ def _make_class(fields: Mapping[str, type]) -> type:
     return _read_class(f"ScriptedInstances{number}", _CLASS.format(number=number, **parts) + text)
 
 
+def _name(kind: type | str) -> str:
+    return kind if isinstance(kind, str) else _KINDS.get(kind, repr(kind))
+
+
 def _read_class(name: str, text: str) -> type:
     file = f"<{name}>"
     module = ModuleType(f"{__name__}.{name}")
-    names: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "Boxes": Boxes, "Optional": Optional}
+    names: dict[str, Any] = {"torch": torch, "Optional": Optional}
+    names |= {kind: each for each, kind in _KINDS.items()}
     vars(module).update(names, __file__=file)
     exec(compile(text, file, "exec"), vars(module))
     # Where `inspect`, and so TorchScript, looks for the text.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..utils.errors import ConfigError
+from ..utils.errors import ConfigError, UnknownKeyError
 from .frozen_batch_norm import FrozenBatchNorm2d
 from .sync_batch_norm import NaiveSyncBatchNorm
 
@@ -161,7 +161,7 @@ def get_norm(norm: Norm, out_channels: int) -> nn.Module | None:
         The layer, or None where no norm was asked for.
 
     Raises:
-        ConfigError: if the name is unknown; the message lists the known ones.
+        UnknownKeyError: if the name is unknown; the message lists the known ones.
     """
     if norm is None or norm == "":
         return None
@@ -169,7 +169,7 @@ def get_norm(norm: Norm, out_channels: int) -> nn.Module | None:
         return norm(out_channels)
     if norm not in _NORMS:
         known = ", ".join(sorted(_NORMS))
-        raise ConfigError(f"Unknown norm {norm!r}. Use one of {known}, or '' for none.")
+        raise UnknownKeyError(f"Unknown norm {norm!r}. Use one of {known}, or '' for none.")
     return _NORMS[norm](out_channels)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._jit_internal import is_scripting
 
 from d2lite.layers import (
     balanced_l1_loss,
@@ -24,6 +25,7 @@ from d2lite.layers import (
 )
 from d2lite.structures import Boxes
 from d2lite.utils.errors import ArgumentError, ConfigError
+from d2lite.utils.tracing import is_recording
 
 __all__ = [
     "Box2BoxTransform",
@@ -46,6 +48,17 @@ def _sizes_and_centres(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
 def _check_lengths(deltas: Tensor, boxes: Tensor) -> None:
     if deltas.shape[0] != boxes.shape[0]:
         raise ArgumentError(f"{len(deltas)} deltas for {len(boxes)} boxes; give one row a box.")
+
+
+def _check_area(size: Tensor) -> None:
+    # On a GPU the answer would have to be waited for at each step.
+    if is_scripting() or is_recording() or size.device.type != "cpu":
+        return
+    if not bool((size > 0).all()):
+        raise ArgumentError(
+            "A source box has no width or height, so that its deltas would be infinite; leave out "
+            "such proposals."
+        )
 
 
 # TorchScript compiles this class: it knows tuples of a fixed length, and no base classes.
@@ -74,9 +87,13 @@ class Box2BoxTransform:
 
         Returns:
             (R, 4) float, (dx, dy, dw, dh).
+
+        Raises:
+            ArgumentError: on a CPU, if a source box has no area.
         """
         src_size, src_centre = _sizes_and_centres(src_boxes)
         target_size, target_centre = _sizes_and_centres(target_boxes)
+        _check_area(src_size)
         shift = (target_centre - src_centre) / src_size
         scale = torch.log(target_size / src_size)
         wx, wy, ww, wh = self.weights

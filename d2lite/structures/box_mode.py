@@ -38,10 +38,8 @@ class BoxMode(IntEnum):
             The boxes, in the same kind of container.
 
         Raises:
-            ArgumentError: if the number of columns does not fit the mode, or a list holds more
-                than one box.
-            NotImplementedError: for modes relative to the image, whose size is not known here,
-                and for conversions that do not exist.
+            ArgumentError: if the number of columns does not fit the mode, a list holds more than
+                one box, or a mode is relative to the image, whose size is not known here.
         """
         from_mode, to_mode = BoxMode(from_mode), BoxMode(to_mode)
         if from_mode == to_mode:
@@ -77,7 +75,7 @@ def _convert(boxes: Tensor, from_mode: BoxMode, to_mode: BoxMode) -> Tensor:
             return _xywha_to_xyxy(boxes)
         case BoxMode.XYWHA_ABS, BoxMode.XYWH_ABS:
             return _xyxy_to_xywh(_xywha_to_xyxy(boxes))
-    raise NotImplementedError(
+    raise ArgumentError(
         f"Boxes cannot be converted from {from_mode.name} to {to_mode.name}: relative boxes need "
         "the image's size. Multiply them by its width and height and use the absolute mode."
     )

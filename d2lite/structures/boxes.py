@@ -48,6 +48,16 @@ def read_boxes(values: Tensor, columns: int, meaning: str) -> Tensor:
     return boxes
 
 
+def pick_rows(boxes: Tensor, item: Tensor) -> Tensor:
+    """Rows of (N, columns) numbers as (M, columns); see `Boxes.__getitem__`."""
+    picked = boxes[item]
+    if isinstance(item, int):
+        picked = picked[None]
+    if picked.dim() != 2:
+        raise ArgumentError(f"an index picks boxes of shape {list(picked.shape)}; pick rows.")
+    return picked
+
+
 class Boxes:
     """N boxes as a float32 (N, 4) tensor: x0, y0, x1, y1 in pixels.
 
@@ -90,7 +100,12 @@ class Boxes:
 
         Args:
             box_size: (height, width) of the image.
+
+        Raises:
+            ArgumentError: if a coordinate is infinite or NaN.
         """
+        if not bool(torch.isfinite(self.tensor).all()):
+            raise ArgumentError("Boxes with infinite or NaN coordinates cannot be clipped.")
         height, width = box_size
         x0, y0, x1, y1 = self.tensor.unbind(1)
         xs = [x.clamp(min=0, max=width) for x in (x0, x1)]
@@ -131,12 +146,7 @@ class Boxes:
         Raises:
             ArgumentError: if the index picks other than whole boxes.
         """
-        picked = self.tensor[item]
-        if isinstance(item, int):
-            picked = picked[None]
-        if picked.dim() != 2:
-            raise ArgumentError(f"an index picks boxes of shape {list(picked.shape)}; pick rows.")
-        return self._like(picked)
+        return self._like(pick_rows(self.tensor, item))
 
     def __len__(self) -> int:
         """How many boxes there are."""

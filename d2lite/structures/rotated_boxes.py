@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..layers.rotated_boxes import pairwise_iou_rotated
-from .boxes import Boxes, read_boxes
+from .boxes import Boxes, pick_rows, read_boxes
 
 __all__ = ["RotatedBoxes", "pairwise_iou"]
 
@@ -38,6 +38,10 @@ class RotatedBoxes(Boxes):
 
     # TorchScript compiles the methods of a class, but not those of its base.
     __len__ = Boxes.__len__
+
+    def __getitem__(self, item: Tensor) -> "RotatedBoxes":
+        """See `Boxes.__getitem__`."""
+        return self._like(pick_rows(self.tensor, item))
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "RotatedBoxes":
         """The same boxes on another device."""

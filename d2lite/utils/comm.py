@@ -4,7 +4,7 @@ All of it also works without a process group, as in a run of one process.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -223,7 +223,7 @@ def share_buffers(model: nn.Module) -> None:
                 buffer.copy_(part)
 
 
-def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[str, Tensor]:
+def reduce_dict(input_dict: dict[str, Tensor], average: bool = True) -> dict[str, Tensor]:
     """Sum or average tensors of equal names over all processes, in one message.
 
     Args:
@@ -231,11 +231,12 @@ def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[
         average: divide by the number of processes.
 
     Returns:
-        In the main process the detached results; elsewhere tensors without a meaning.
+        In the main process the detached results, elsewhere tensors without a meaning; of one
+        process `input_dict` itself.
     """
     world_size = get_world_size()
     if world_size == 1 or not input_dict:
-        return dict(input_dict)
+        return input_dict
     # Processes may hold the names in another order, but must agree on what travels where.
     names = sorted(input_dict)
     tensors = [input_dict[name].detach() for name in names]

@@ -2,8 +2,8 @@
 
 import functools
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -42,9 +42,16 @@ def retry_if_cuda_oom(func: Callable[_P, _T]) -> Callable[_P, _T]:
     return patient
 
 
-def _ignore_torch_cuda_oom() -> suppress:
+@contextmanager
+def _ignore_torch_cuda_oom() -> Iterator[None]:
     """A block that ends early, without an error, when CUDA memory runs out in it."""
-    return suppress(torch.cuda.OutOfMemoryError)
+    try:
+        yield
+    except RuntimeError as error:
+        # Compiled extensions say it by the text alone.
+        is_full = isinstance(error, torch.cuda.OutOfMemoryError)
+        if not is_full and "CUDA out of memory. " not in str(error):
+            raise
 
 
 def _on_cpu(value: Any) -> Any:

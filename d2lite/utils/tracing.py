@@ -190,15 +190,24 @@ def _take_apart(value: Any) -> tuple[Any, list[Any], Callable[[list[Any]], Any]]
     if isinstance(value, list | tuple):
         return len(value), list(value), getattr(value, "_make", type(value))
     if isinstance(value, Mapping):
-        keys = tuple(value)
-        return keys, list(value.values()), lambda parts: dict(zip(keys, parts, strict=True))
+        keys, parts = _by_name(value)
+        return keys, parts, lambda parts: dict(zip(keys, parts, strict=True))
     if hasattr(value, "get_fields"):
-        fields = value.get_fields()
-        names, make = tuple(fields), partial(_make_instances, type(value), tuple(fields))
-        return names, [_size_tensor(value.image_size), *fields.values()], make
+        # Programs that run traced models know the results by their places: the image size last.
+        names, parts = _by_name(value.get_fields())
+        size = value.image_size
+        parts.append(size if isinstance(size, Tensor) else _size_tensor(size))
+        return names, parts, partial(_make_instances, type(value), names)
     if isinstance(getattr(value, "tensor", None), Tensor):
         return (), [value.tensor], lambda parts: _with_tensor(value, parts[0])
     return None
+
+
+def _by_name(values: Mapping[Any, Any]) -> tuple[tuple[Any, ...], list[Any]]:
+    """Keys in order of the alphabet, with their values; keys of other kinds as they come."""
+    is_named = all(isinstance(key, str) for key in values)
+    keys = tuple(sorted(values)) if is_named else tuple(values)
+    return keys, [values[key] for key in keys]
 
 
 def _size_tensor(size: Any) -> Tensor:
@@ -208,8 +217,8 @@ def _size_tensor(size: Any) -> Tensor:
 
 
 def _make_instances(kind: Any, names: Sequence[str], parts: Sequence[Any]) -> Any:
-    size = parts[0] if is_tracing() else parts[0].tolist()
-    return kind(tuple(size), **dict(zip(names, parts[1:], strict=True)))
+    size = parts[-1] if is_tracing() else parts[-1].tolist()
+    return kind(tuple(size), **dict(zip(names, parts[:-1], strict=True)))
 
 
 def _with_tensor(like: Any, tensor: Tensor) -> Any:

@@ -477,3 +477,12 @@ def test_a_set_named_without_a_comma_is_one_set():
     cfg = get_cfg()
     cfg.DATASETS.TRAIN = "my_set"
     assert cfg.DATASETS.TRAIN == ("my_set",)
+
+
+def test_a_computed_key_keeps_its_first_value():
+    node = CfgNode()
+    node.COMPUTED_SIZE = 5
+    node.COMPUTED_SIZE = 5
+    with pytest.raises(KeyError, match="COMPUTED_SIZE was computed as 5, now as 6"):
+        node.COMPUTED_SIZE = 6
+    assert node.COMPUTED_SIZE == 5

@@ -145,3 +145,8 @@ def test_names_in_another_container_become_a_list(name, as_given):
     metadata = MetadataCatalog.get(name).set(thing_classes=as_given(names))
     assert metadata.thing_classes == names
     metadata.set(thing_classes=as_given(names))
+
+
+def test_catalogs_are_shown_as_in_detectron2():
+    assert str(DatasetCatalog).startswith("DatasetCatalog(registered datasets: ")
+    assert repr(MetadataCatalog).startswith("MetadataCatalog(registered metadata: ")

@@ -121,7 +121,7 @@ def test_grouped_batches_hold_one_group_each():
 
 
 def test_a_grouped_sampler_wants_a_sampler():
-    with pytest.raises(TypeError, match="found list"):
+    with pytest.raises(ValueError, match="found list"):
         GroupedBatchSampler([0, 1], [0, 0], 2)
 
 

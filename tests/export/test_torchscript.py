@@ -20,8 +20,11 @@ from d2lite.export import (
 )
 from d2lite.export.comparison import Tolerance, compare_results
 from d2lite.export.torchscript_patch import freeze_training_mode, patch_instances
+from d2lite.layers import ShapeSpec
 from d2lite.modeling import build_model
 from d2lite.modeling.postprocessing import detector_postprocess
+from d2lite.modeling.roi_heads.keypoint_head import KRCNNConvDeconvUpsampleHead
+from d2lite.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.errors import ArgumentError, ExportError
 from tests.data.spec_files import picture
@@ -175,6 +178,59 @@ def test_module_is_compiled_anew_for_other_fields_and_instances_become_such():
             counted(second((3, 4)))
     with pytest.raises(Exception, match="Instances"):
         torch.jit.script(Count())
+
+
+def test_instances_are_made_with_fields_and_joined_in_a_script():
+    def use(x: Tensor):
+        both = Instances((3, 4), scores=x[:, 0], pred_boxes=Boxes(x))
+        one = Instances((3, 4), scores=x[:, 0])
+        return both.cat([both, both]), one.cat([one, one, one])
+
+    with patch_instances({"pred_boxes": "Boxes", "scores": "Tensor"}):
+        scripted = torch.jit.script(use)
+    x = torch.arange(8.0).reshape(2, 4)
+    both, one = scripted(x)
+    assert both.pred_boxes.tensor.equal(torch.cat([x, x]))
+    assert one.scores.tolist() == [0, 4] * 3
+    assert not one.has("pred_boxes")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        MaskRCNNConvUpsampleHead(ShapeSpec(channels=4), num_classes=5, conv_dims=[4, 6]),
+        KRCNNConvDeconvUpsampleHead(ShapeSpec(channels=4), num_keypoints=3, conv_dims=[4]),
+    ],
+)
+def test_head_of_a_branch_alone(head):
+    head = head.requires_grad_(False).eval()
+    boxes, classes = torch.tensor([[4, 4, 40, 50], [8, 2, 90, 60], [1, 1, 9, 5.0]]), torch.arange(3)
+    features = torch.rand(3, 4, 6, 6)
+    detected = Instances((60, 90), pred_boxes=Boxes(boxes), pred_classes=classes)
+    wanted = [detected[:2], detected[2:]]
+    fields = {**FIELDS, "pred_keypoint_heatmaps": Tensor}
+    with freeze_training_mode(head), patch_instances(fields) as made:
+        given = [made.from_instances(one) for one in wanted]
+        scripted = torch.jit.script(head)(features, given)
+    for ours, theirs in zip(head(features, wanted), scripted, strict=True):
+        check(ours, convert_scripted_instances(theirs))
+    with patch_instances(BOXES), pytest.raises(ExportError, match="name them in the fields"):
+        torch.jit.script(head)
+
+
+def test_roi_heads_are_scripted_where_instances_have_fields():
+    model = small_detector("mask").requires_grad_(False)
+    heads = model.roi_heads
+    batch = model.preprocess_image(images_of([(90, 96)]))
+    maps = model.backbone(batch.tensor)
+    boxes = Boxes(torch.tensor([[4, 4, 40, 50], [8, 2, 90, 60.0]]))
+    proposals = Instances((90, 96), proposal_boxes=boxes, objectness_logits=torch.ones(2))
+    with freeze_training_mode(heads), patch_instances(FIELDS) as made:
+        scripted = torch.jit.script(heads)
+        (theirs,), _ = scripted(batch, maps, [made.from_instances(proposals)])
+    (ours,), _ = heads(batch, maps, [proposals])
+    check(ours, convert_scripted_instances(theirs))
+    assert "__prepare_scriptable__" not in vars(type(heads))
 
 
 class Moody(nn.Module):

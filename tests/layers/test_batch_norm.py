@@ -112,7 +112,7 @@ def test_no_norm_and_own_norm():
 
 
 def test_unknown_norm_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"Unknown norm 'GroupNorm'. Use one of BN, FrozenBN, GN"):
+    with pytest.raises(KeyError, match=r"Unknown norm 'GroupNorm'. Use one of BN, FrozenBN, GN"):
         get_norm("GroupNorm", 64)
 
 

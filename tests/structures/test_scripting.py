@@ -48,6 +48,15 @@ def test_boxes_are_joined_in_a_script_and_without_one(kind, width):
     assert alone.tensor.max() < 1
 
 
+def test_rotated_boxes_are_picked_in_a_script():
+    def pick(values: torch.Tensor, which: torch.Tensor):
+        return RotatedBoxes(values)[which].tensor
+
+    values = torch.rand(3, 5)
+    assert torch.jit.script(pick)(values, torch.tensor([2, 0])).equal(values[[2, 0]])
+    assert RotatedBoxes(values)[1].tensor.equal(values[1:2])
+
+
 def test_boxes_of_a_wrong_shape_are_refused_in_a_script():
     with pytest.raises(Exception, match=r"shape \[2, 3\]; give \(N, 4\)"):
         torch.jit.script(_use_boxes)(torch.zeros(2, 3))

@@ -6,7 +6,7 @@ import torch
 from d2lite.utils.memory import _ignore_torch_cuda_oom, retry_if_cuda_oom
 
 
-def _failing(times: int):
+def _failing(times: int, error=torch.cuda.OutOfMemoryError):
     calls = []
 
     @retry_if_cuda_oom
@@ -14,7 +14,7 @@ def _failing(times: int):
         """Adds."""
         calls.append((x, others))
         if len(calls) <= times:
-            raise torch.cuda.OutOfMemoryError
+            raise error
         return x + sum(others["all"])
 
     return add, calls
@@ -26,6 +26,12 @@ def test_result_is_that_of_the_first_call_that_has_room(times):
     one = torch.ones(())
     assert add(one, others={"all": [one, one]}) == 3
     assert len(calls) == times + 1
+
+
+def test_an_extension_tells_of_full_memory_by_its_text():
+    add, calls = _failing(2, RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert add(torch.ones(()), others={"all": []}) == 1
+    assert len(calls) == 3
 
 
 def test_third_failure_is_the_callers():

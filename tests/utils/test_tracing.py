@@ -30,7 +30,7 @@ def inputs(value=1.0):
 
 def test_outputs_are_put_together_again():
     adapter = TracingAdapter(Finder(), inputs())
-    assert [tuple(t.shape) for t in adapter.flattened_inputs] == [(3, 4, 6), (4, 4)]
+    assert [tuple(t.shape) for t in adapter.flattened_inputs] == [(4, 4), (3, 4, 6)]
     assert adapter.outputs_schema is None
     tensors = adapter(*adapter.flattened_inputs)
     assert all(isinstance(tensor, torch.Tensor) for tensor in tensors)
@@ -71,10 +71,20 @@ def test_numbers_are_parts_too_of_what_is_flattened():
     value = [3, ([5, 6], {"name": [7, "x"]}), inputs()[0]]
     parts, schema = flatten_to_tuple(value)
     assert parts[:5] == (3, 5, 6, 7, "x")
-    assert [tuple(part.shape) for part in parts[5:]] == [(3, 4, 6), (4, 4)]
+    assert [tuple(part.shape) for part in parts[5:]] == [(4, 4), (3, 4, 6)]
     again = schema((4, *parts[1:]))
     assert again[:2] == [4, ([5, 6], {"name": [7, "x"]})]
     assert flatten_to_tuple(again)[1] == schema
+
+
+def test_fields_are_flattened_by_name_and_the_image_size_comes_last():
+    fields = {"scores": torch.ones(1), "pred_boxes": Boxes(torch.zeros(1, 4))}
+    one = Instances((4, 6), pred_classes=torch.tensor([3]), **fields)
+    parts, schema = flatten_to_tuple(one)
+    assert [part.tolist() for part in parts] == [[[0.0] * 4], [3], [1.0], [4, 6]]
+    assert schema(parts).image_size == (4, 6)
+    size = torch.tensor([5, 8])
+    assert flatten_to_tuple({"b": Instances(size), "a": 1})[0] == (1, size)
 
 
 def test_outputs_of_another_structure_are_refused():
@@ -117,17 +127,17 @@ def test_a_traced_detector_takes_images_of_other_sizes_with_more_objects_or_none
     if name != "proposals":  # a threshold that nothing in the smallest image passes
         owner = model if name == "RetinaNet" else model.roi_heads.box_predictor
         owner = owner[-1] if name == "Cascade" else owner
-        owner.test_score_thresh = float(adapter(images[-1])[2].max())
+        owner.test_score_thresh = float(adapter(images[-1])[-2].max())
     traced = torch.jit.trace(adapter, adapter.flattened_inputs, check_trace=False)
     counts = []
     for image in images:
         wanted, found = adapter(image), traced(image)
-        assert found[0].tolist() == list(image.shape[1:])
+        assert found[-1].tolist() == list(image.shape[1:])
         assert [t.shape for t in found] == [t.shape for t in wanted]
         for one, other in zip(found, wanted, strict=True):
             # The last column of keypoints is an exponential.
             torch.testing.assert_close(one[..., :2], other[..., :2], rtol=1e-4, atol=1e-3)
-        counts.append(len(found[1]))
+        counts.append(len(found[0]))
     assert len(set(counts[:-1])) > 1
     assert counts[-1] == 0 or name == "proposals"
 

@@ -70,7 +70,7 @@ class LabelledImage:
         carried = []
         for anno in self.annotations:
             changed = transform_instance_annotations(
-                anno, transforms, self.size, keypoint_hflip_indices=self.hflip_indices
+                dict(anno), transforms, self.size, keypoint_hflip_indices=self.hflip_indices
             )
             if "bbox" in anno:
                 left = _area(changed["bbox"])

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import BatchSampler, Sampler
 
+from d2lite.utils.errors import InputTypeError
+
 __all__ = ["GroupedBatchSampler"]
 
 
@@ -21,10 +23,10 @@ class GroupedBatchSampler(BatchSampler):
             batch_size: indices in a batch.
 
         Raises:
-            TypeError: if `sampler` is not a Sampler.
+            InputTypeError: if `sampler` is not a Sampler.
         """
         if not isinstance(sampler, Sampler):
-            raise TypeError(f"Expected a torch Sampler, found {type(sampler).__name__}.")
+            raise InputTypeError(f"Expected a torch Sampler, found {type(sampler).__name__}.")
         self.sampler = sampler
         self.group_ids = np.asarray(group_ids)
         self.batch_size = batch_size

@@ -3,6 +3,7 @@
 Source: Lin 2017, arXiv:1612.03144; the two further levels: Lin 2017, arXiv:1708.02002.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -73,21 +74,23 @@ class FPN(PyramidBackbone):
             raise ConfigError(f'MODEL.FPN.FUSE_TYPE={fuse_type!r}: use "sum" or "avg".')
         shapes = _checked_shapes(bottom_up, in_features)
         self.in_features = tuple(in_features)
-        self._levels = [int(math.log2(shape.stride)) for shape in shapes]
+        levels = [int(math.log2(shape.stride)) for shape in shapes]
+        self._mixed_names = [f"p{level}" for level in levels]
         # Coarse to fine, as they run; plain lists, since the modules are attributes already.
-        self.lateral_convs: list[nn.Module] = []
-        self.output_convs: list[nn.Module] = []
-        for level, shape in zip(self._levels, shapes, strict=True):
+        lateral_convs: list[nn.Module] = []
+        output_convs: list[nn.Module] = []
+        for level, shape in zip(levels, shapes, strict=True):
             for role, channels, size, convs in (
-                ("lateral", shape.channels, 1, self.lateral_convs),
-                ("output", out_channels, 3, self.output_convs),
+                ("lateral", shape.channels, 1, lateral_convs),
+                ("output", out_channels, 3, output_convs),
             ):
                 conv = filled_conv(None, channels, out_channels, size, norm, has_bias=norm == "")
                 self.add_module(f"fpn_{role}{level}", conv)
                 convs.insert(0, conv)
             # After both are made, so that a seed gives the same start values as in detectron2.
-            xavier_fill(self.lateral_convs[0])
-            xavier_fill(self.output_convs[0])
+            xavier_fill(lateral_convs[0])
+            xavier_fill(output_convs[0])
+        self.lateral_convs, self.output_convs = lateral_convs, output_convs
         self.top_block = top_block
         self.bottom_up = bottom_up
         self._fuse_type = fuse_type
@@ -96,14 +99,15 @@ class FPN(PyramidBackbone):
         self._size_divisibility = shapes[-1].stride
 
         if top_block is not None:
-            sources = [*bottom_up.output_shape(), *(f"p{i}" for i in self._levels)]
+            sources = [*bottom_up.output_shape(), *self._mixed_names]
             if top_block.in_feature not in sources:
                 raise ConfigError(
                     f"{type(top_block).__name__} of the feature pyramid wants "
                     f"{top_block.in_feature!r}, but there are only {sources}. Extend "
                     "MODEL.FPN.IN_FEATURES and MODEL.RESNETS.OUT_FEATURES."
                 )
-        self._name_maps(self._levels, out_channels, top_block)
+        self._name_maps(levels, out_channels, top_block)
+        self._top_names = self._out_features[len(levels) :]
         self.bottom_up_path = (
             BottomUpPath(len(shapes), out_channels, norm) if has_bottom_up_path else None
         )
@@ -120,23 +124,36 @@ class FPN(PyramidBackbone):
         """
         below = self.bottom_up(x)
         pyramid: dict[str, Tensor] = {}
-        mixed: Tensor | None = None
+        mixed = below[self.in_features[-1]]
+        # TorchScript compiles this: it knows no strict zip.
         for i, (lateral_conv, output_conv) in enumerate(
-            zip(self.lateral_convs, self.output_convs, strict=True), start=1
+            zip(self.lateral_convs, self.output_convs)  # noqa: B905
         ):
-            lateral = lateral_conv(below[self.in_features[-i]])
-            mixed = lateral if mixed is None else self._mix(lateral, mixed)
-            pyramid[f"p{self._levels[-i]}"] = output_conv(mixed)
+            lateral = lateral_conv(below[self.in_features[-1 - i]])
+            mixed = lateral if i == 0 else self._mix(lateral, mixed)
+            pyramid[self._mixed_names[-1 - i]] = output_conv(mixed)
         if self.bottom_up_path is not None:
-            fine_to_coarse = {f"p{level}": pyramid[f"p{level}"] for level in self._levels}
+            fine_to_coarse = {name: pyramid[name] for name in self._mixed_names}
             pyramid = self.bottom_up_path(fine_to_coarse)
         if self.top_block is not None:
             source = self.top_block.in_feature
             coarser = self.top_block(below[source] if source in below else pyramid[source])
-            first = self._levels[-1] + 1
-            pyramid.update((f"p{first + i}", map_) for i, map_ in enumerate(coarser))
+            for name, map_ in zip(self._top_names, coarser):  # noqa: B905
+                pyramid[name] = map_
         results = {name: pyramid[name] for name in self._out_features}
         return results if self.balance is None else self.balance(results)
+
+    def __prepare_scriptable__(self) -> "FPN":
+        """A copy for TorchScript, which knows lists of modules as a ModuleList alone."""
+        ready = copy.copy(self)
+        ready._modules = {
+            name: child
+            for name, child in self._modules.items()
+            if not name.startswith(("fpn_lateral", "fpn_output"))
+        }
+        for name in ("lateral_convs", "output_convs"):
+            setattr(ready, name, nn.ModuleList(getattr(self, name)))
+        return ready
 
     def _mix(self, fine: Tensor, coarse: Tensor) -> Tensor:
         total = fine + F.interpolate(coarse, size=fine.shape[-2:], mode="nearest")

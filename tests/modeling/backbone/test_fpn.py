@@ -103,6 +103,22 @@ def test_convolutions_are_listed_coarse_to_fine_and_are_the_ones_that_run():
     assert not fpn(torch.randn(1, 3, 16, 24))["p2"].any()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
+@pytest.mark.parametrize("name", ["resnet", "retinanet_resnet"])
+def test_pyramids_are_scripted_and_keep_their_names(name):
+    cfg = get_cfg()
+    cfg.MODEL.BACKBONE.NAME = f"build_{name}_fpn_backbone"
+    cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 18, 16
+    cfg.MODEL.RESNETS.OUT_FEATURES = cfg.MODEL.FPN.IN_FEATURES = ["res3", "res4", "res5"]
+    fpn = build_backbone(cfg).eval().requires_grad_(False)
+    names, x = list(fpn.state_dict()), torch.randn(1, 3, 64, 96)
+    scripted = torch.jit.script(fpn)(x)
+    assert list(scripted) == list(fpn(x))
+    for key, ours in fpn(x).items():
+        torch.testing.assert_close(scripted[key], ours, atol=1e-4, rtol=1e-4)
+    assert list(fpn.state_dict()) == names
+
+
 def test_strides_of_a_pyramid_double():
     _assert_strides_are_log2_contiguous([4, 8, 16])
     with pytest.raises(AssertionError, match=r"strides \[8, 8\]"):
