@@ -30,11 +30,13 @@ _PEER_VERSION = "0.6"
 _VARIABLE = "D2LITE_RUN"
 # Modules whose public names detectron2's other modules import, and so offer too.
 _HOMES = (
-    "structures", "layers", "config", "data", "data.transforms", "modeling", "modeling.backbone",
-    "modeling.roi_heads", "modeling.box_regression", "modeling.matcher", "modeling.poolers",
-    "modeling.sampling", "solver", "checkpoint", "evaluation", "engine", "engine.hooks",
-    "utils.comm", "utils.env", "utils.events", "utils.file_io", "utils.logger", "utils.memory",
-    "utils.registry",
+    "structures", "layers", "config", "data", "data.transforms", "data.datasets",
+    "data.detection_utils", "modeling", "modeling.backbone", "modeling.roi_heads",
+    "modeling.box_regression", "modeling.matcher", "modeling.poolers", "modeling.sampling",
+    "modeling.proposal_generator.proposal_utils", "solver", "checkpoint", "evaluation", "engine",
+    "engine.hooks", "utils.collect_env", "utils.comm", "utils.env", "utils.events",
+    "utils.file_io", "utils.logger", "utils.memory", "utils.registry", "utils.serialize",
+    "utils.visualizer",
 )  # fmt: skip
 _MODULES = {
     "T": "data.transforms",

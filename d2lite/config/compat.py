@@ -9,7 +9,7 @@ from functools import reduce
 from operator import getitem
 from typing import ClassVar
 
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 
 from .messages import VERSION
 from .new_keys import add_new_keys
@@ -76,7 +76,12 @@ def downgrade_config(cfg: CfgNode, to_version: int) -> CfgNode:
     Args:
         cfg: of the present version.
         to_version: 0, 1 or 2.
+
+    Raises:
+        ArgumentError: if that is no earlier version.
     """
+    if to_version > cfg.VERSION:
+        raise ArgumentError(f"A config of version {cfg.VERSION} has no version {to_version} below.")
     changed: CfgNode = cfg.clone()
     changed.defrost()
     for version in range(int(cfg.VERSION), to_version, -1):

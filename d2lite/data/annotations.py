@@ -140,13 +140,15 @@ def transform_keypoint_annotations(
         keypoints: 3 * K numbers, x, y in pixels and visibility (0, 1, 2).
         transforms: what was done.
         image_size: height and width after it.
-        keypoint_hflip_indices: (K,) int, see `create_keypoint_hflip_indices`; None: no swap.
+        keypoint_hflip_indices: (K,) int, see `create_keypoint_hflip_indices`; needed where the
+            image was mirrored.
 
     Returns:
         (K, 3) float64.
 
     Raises:
-        DataError: if there are other numbers of keypoints and of indices.
+        DataError: if there are other numbers of keypoints and of indices, or none of these for
+            a mirrored image.
     """
     transforms = as_one_transform(transforms)
     points = np.array(keypoints, dtype=np.float64).reshape(-1, 3)
@@ -162,6 +164,11 @@ def transform_keypoint_annotations(
             )
         if _is_mirrored(transforms):
             points = points[np.asarray(keypoint_hflip_indices)]
+    elif _is_mirrored(transforms):
+        raise DataError(
+            "The image was mirrored, and nothing says which keypoints change sides. Give "
+            "keypoint_hflip_indices=create_keypoint_hflip_indices(names of the datasets)."
+        )
     points[points[:, 2] == 0] = 0
     return points
 

@@ -53,6 +53,12 @@ class NameScheme:
 
 # Ends of keys whose values are lists by the number of a class or a keypoint.
 _LISTS = ("_classes", "_colors", "_names")
+# Keys that code of before detectron2 0.1 has.
+_OLD_NAMES = {
+    "class_names": "thing_classes",
+    "dataset_id_to_contiguous_id": "thing_dataset_id_to_contiguous_id",
+    "stuff_class_names": "stuff_classes",
+}
 
 # Of a message: forms of strings, and how many registered names.
 _COMMON = ("auto", "coco", "voc", "yolo", "labelme")
@@ -196,6 +202,8 @@ class Metadata(SimpleNamespace):
         """Reached only for keys that were not set."""
         if key.startswith("__"):  # copy and pickle probe for such names
             raise AttributeError(key)
+        if key in _OLD_NAMES:
+            return getattr(self, _OLD_NAMES[key])
         deferred = self.__dict__.get("_deferred", {})
         if key in deferred:
             return deferred[key]()
@@ -207,6 +215,7 @@ class Metadata(SimpleNamespace):
         )
 
     def __setattr__(self, key: str, val: Any) -> None:
+        key = _OLD_NAMES.get(key, key)
         if key.endswith(_LISTS):
             val = _as_list(val)
         if key in self.__dict__:
@@ -239,6 +248,7 @@ class Metadata(SimpleNamespace):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, or `default` if it is not set."""
+        key = _OLD_NAMES.get(key, key)
         try:
             return getattr(self, key, default) if key in self._keys() else default
         except MissingFileError:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2lite.structures import Boxes, Instances, ROIMasks, RotatedBoxes
+from d2lite.utils.errors import ArgumentError
 from d2lite.utils.tracing import is_tracing
 
 __all__ = ["detector_postprocess", "sem_seg_postprocess"]
@@ -46,11 +47,18 @@ def detector_postprocess(
     Returns:
         new `Instances` of the output size; `pred_masks` is (N, height, width) bool. The argument
         is left as it was.
+
+    Raises:
+        ArgumentError: if there are no boxes.
     """
     to_size = (whole_side(output_height), whole_side(output_width))
     # DIFFERS: on a copy; the reference scales the boxes of its argument.
     out = Instances(to_size, **results.get_fields())
     name = "pred_boxes" if results.has("pred_boxes") else "proposal_boxes"
+    if not results.has(name):
+        raise ArgumentError(
+            f"Detections need pred_boxes or proposal_boxes; found {list(results.get_fields())}."
+        )
     boxes = results.get(name).clone()
     rescale_boxes_(boxes, results.image_size, to_size)
     out.set(name, boxes)

@@ -175,7 +175,8 @@ class Instances:
         """The objects of several sets of one image in one.
 
         Args:
-            instance_lists: at least one, all with the same fields and image size.
+            instance_lists: at least one, all of one image size. The fields of the first are
+                joined; others have them too, and lose what they have beyond.
 
         Raises:
             ArgumentError: if there is none, or they do not fit together.
@@ -191,7 +192,7 @@ class Instances:
                     f"Instances of images {first.image_size} and {other.image_size} cannot be "
                     "joined; give instances of one image."
                 )
-            if other._fields.keys() != first._fields.keys():
+            if not first._fields.keys() <= other._fields.keys():
                 raise ArgumentError(
                     f"Instances with fields [{', '.join(first._fields)}] and "
                     f"[{', '.join(other._fields)}] cannot be joined; set or remove fields."

@@ -36,7 +36,9 @@ def drawn_mask(h=60, w=80):
 
 def test_box_polygon_and_points_are_flipped_together_in_the_dict():
     source = annotation()
-    moved = A.transform_instance_annotations(source, T.HFlipTransform(80), (60, 80))
+    moved = A.transform_instance_annotations(
+        source, T.HFlipTransform(80), (60, 80), keypoint_hflip_indices=np.arange(3)
+    )
     np.testing.assert_array_equal(moved["bbox"], [40, 20, 70, 40])
     assert moved["bbox_mode"] == BoxMode.XYXY_ABS
     np.testing.assert_array_equal(moved["segmentation"][0], [70, 20, 40, 20, 40, 40, 70, 40])
@@ -62,7 +64,10 @@ def test_bitmaps_and_rle_follow_the_image(kind):
     counts = np.diff([0, *changes, mask.size]).tolist()
     source = {"rle": packed, "counts": {"counts": counts, "size": [60, 80]}, "bitmap": mask}[kind]
     moved = A.transform_instance_annotations(
-        annotation(segmentation=source), T.HFlipTransform(80), (60, 80)
+        annotation(segmentation=source),
+        T.HFlipTransform(80),
+        (60, 80),
+        keypoint_hflip_indices=np.arange(3),
     )
     np.testing.assert_array_equal(moved["segmentation"], mask[:, ::-1])
 
@@ -89,7 +94,9 @@ def test_boxes_stay_inside_the_image_and_around_their_polygon(seed):
         [T.ResizeScale(0.5, 2, 60, 80), T.RandomFlip(), T.RandomCrop("relative_range", (0.4, 0.4))]
     )
     h, w = image.image.shape[:2]
-    moved = A.transform_instance_annotations(annotation(), chain, (h, w))
+    moved = A.transform_instance_annotations(
+        annotation(), chain, (h, w), keypoint_hflip_indices=np.arange(3)
+    )
     x0, y0, x1, y1 = moved["bbox"]
     assert 0 <= x0 <= x1 <= w
     assert 0 <= y0 <= y1 <= h
@@ -109,6 +116,11 @@ def test_left_and_right_change_names_after_an_odd_number_of_flips(flips, is_swap
         [10.0, 20, 2, 30, 40, 1], T.TransformList(steps), (60, 80), np.array([1, 0])
     )
     assert points[:, 2].tolist() == ([1, 2] if is_swapped else [2, 1])
+
+
+def test_a_mirrored_image_needs_to_know_left_and_right():
+    with pytest.raises(ValueError, match="create_keypoint_hflip_indices"):
+        A.transform_keypoint_annotations([10.0, 20, 2], T.HFlipTransform(80), (60, 80))
 
 
 def test_points_outside_after_a_crop_become_unlabelled():
@@ -265,7 +277,9 @@ def test_bitmaps_of_another_size_than_the_image_are_taken_as_they_are():
 def test_run_length_codes_of_another_size_are_scaled_with_their_image():
     code = mask_util.encode(np.asfortranarray(drawn_mask(30, 40)))
     steps = [T.HFlipTransform(40), T.ScaleTransform(30, 40, 40, 40, "bilinear")]
-    moved = A.transform_instance_annotations(annotation(segmentation=code), steps, (40, 40))
+    moved = A.transform_instance_annotations(
+        annotation(segmentation=code), steps, (40, 40), keypoint_hflip_indices=np.arange(3)
+    )
     assert moved["segmentation"].shape == (40, 40)
     A.annotations_to_instances([moved, moved], (60, 80), mask_format="bitmask")
 

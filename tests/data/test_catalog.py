@@ -100,6 +100,21 @@ def test_setting_the_same_value_again_is_fine_and_another_is_not():
     assert metadata.thing_classes == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("class_names", "thing_classes"),
+        ("stuff_class_names", "stuff_classes"),
+        ("dataset_id_to_contiguous_id", "thing_dataset_id_to_contiguous_id"),
+    ],
+)
+def test_the_first_names_of_keys_are_those_of_today(name, old, new):
+    metadata = MetadataCatalog.get(name)
+    metadata.set(**{old: ["cat"]})
+    assert getattr(metadata, new) == getattr(metadata, old) == metadata.get(old) == ["cat"]
+    assert metadata.as_dict() == {"name": name, new: ["cat"]}
+
+
 def test_an_unknown_key_lists_the_known_ones():
     metadata = Metadata(name="set").set(evaluator_type="coco", json_file="x")
     with pytest.raises(

@@ -65,7 +65,7 @@ def test_categories_with_gaps_are_numbered_by_ascending_id(write, name):
     assert metadata.thing_dataset_id_to_contiguous_id == {2: 0, 7: 1}
 
 
-def test_images_come_by_id_and_keep_their_sizes(write):
+def test_images_come_by_id_with_their_sizes_and_the_numbers_of_the_file(write):
     first, second = load_coco_json(write(coco({})), "images")
     assert first == {
         "file_name": "images/sub/a.jpg",
@@ -78,7 +78,7 @@ def test_images_come_by_id_and_keep_their_sizes(write):
     assert second["annotations"][0] == {
         "iscrowd": 0,
         "bbox": [2, 2, 6, 6],
-        "category_id": 1,
+        "category_id": 7,
         "bbox_mode": BoxMode.XYWH_ABS,
     }
 
@@ -200,7 +200,7 @@ def test_conversion_goes_round(write, name, tmp_path):
                 counts["counts"] = counts["counts"].decode()
         return records
 
-    assert with_text(load_coco_json(out, "")) == with_text(first)
+    assert with_text(load_coco_json(out, "", name)) == with_text(first)
 
 
 def test_an_exported_file_is_kept_unless_told(write, name, tmp_path, caplog):

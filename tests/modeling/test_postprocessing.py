@@ -5,6 +5,7 @@ import torch
 
 from d2lite.modeling.postprocessing import detector_postprocess, sem_seg_postprocess
 from d2lite.structures import Boxes, Instances
+from d2lite.utils.errors import ArgumentError
 
 
 def detections():
@@ -34,6 +35,11 @@ def test_proposals_are_scaled_too():
     found = Instances((10, 10), proposal_boxes=Boxes([[1.0, 2.0, 3.0, 4.0]]))
     out = detector_postprocess(found, 20, 20)
     assert out.proposal_boxes.tensor.tolist() == [[2, 4, 6, 8]]
+
+
+def test_detections_without_boxes_are_refused():
+    with pytest.raises(ArgumentError, match=r"pred_boxes or proposal_boxes; found \['scores'\]"):
+        detector_postprocess(Instances((10, 10), scores=torch.ones(1)), 20, 30)
 
 
 def test_masks_are_pasted_and_keypoints_scaled():

@@ -89,6 +89,11 @@ def test_cat_undoes_splitting():
     assert Instances.cat([whole]) is whole
 
 
+def test_cat_joins_the_fields_of_the_first():
+    first, second = Instances((4, 4), a=[1]), Instances((4, 4), a=[2], b=[3])
+    assert Instances.cat([first, second]).get_fields() == {"a": [1, 2]}
+
+
 def test_cat_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="got no instances"):
         Instances.cat([])

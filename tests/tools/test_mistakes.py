@@ -58,19 +58,23 @@ def test_mistake_on_the_command_line(run, tmp_path, args, parts):
     assert_mistake(run("train_net", *args), *parts)
 
 
-def test_images_that_are_missing_are_named(run, tmp_path):
+@pytest.mark.parametrize(
+    ("train", "test"), [("missing_train", None), ("shapes_train", "missing_test")]
+)
+def test_images_that_are_missing_are_named_before_the_first_step(run, tmp_path, train, test):
     path = coco_file(tmp_path, images=3, annotations=3)
     mine = tmp_path / "mine.py"
     mine.write_text(
         "from d2lite.data.datasets import register_coco_instances\n"
-        f"register_coco_instances('missing_images', {{}}, {str(path)!r}, {str(tmp_path)!r})\n"
+        f"register_coco_instances({test or train!r}, {{}}, {str(path)!r}, {str(tmp_path)!r})\n"
     )
     result = run(
         *("train_net", *QUICK_START, "--import", mine, *TINY),
-        *("DATASETS.TRAIN", "('missing_images',)", "DATASETS.TEST", "()"),
+        *("DATASETS.TRAIN", str([train]), "DATASETS.TEST", str([test] if test else [])),
         *("OUTPUT_DIR", tmp_path / "out"),
     )
     assert_mistake(result, ".jpg", str(tmp_path))
+    assert "Training from iteration" not in result.err
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,16 @@ def load_coco_json(
 ) -> list[dict[str, Any]]:
     """Read an annotation file of COCO's instance or keypoint format.
 
-    Category ids may have gaps and are in any order; they become 0, 1, ... in ascending order, or
-    in the order of the metadata's thing_classes where those are the same names in another order.
+    Category ids may have gaps and are in any order; with `dataset_name` they become 0, 1, ... in
+    ascending order, or in the order of the metadata's thing_classes where those are the same
+    names in another order.
     Images without objects are kept, with an empty list.
 
     Args:
         json_file: the annotation file.
         image_root: folder that the file names in it are relative to.
         dataset_name: registered name whose metadata gets the class names and the mapping of ids.
+            Without it `category_id` stays as in the file.
         extra_annotation_keys: further keys of an annotation to take over as they are.
 
     Returns:
@@ -54,18 +56,19 @@ def load_coco_json(
     """
     content = read_coco_json(json_file)
     categories = coco_categories(content, json_file)
-    metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
     numbers: dict[Any, int | None]
-    if metadata is not None and metadata.get("own_classes") is not None:
+    if dataset_name is None:
+        numbers = {category: category for category in categories}
+        return read_coco_objects(content, numbers, json_file, image_root, extra_annotation_keys)
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("own_classes") is not None:
         # The set follows a model of partly other classes, see follow_class_order.
         numbers = {**dict.fromkeys(categories), **metadata.thing_dataset_id_to_contiguous_id}
     else:
-        if metadata is not None:
-            categories = in_class_order(categories, metadata.get("thing_classes"))
+        categories = in_class_order(categories, metadata.get("thing_classes"))
         numbers = {category: index for index, category in enumerate(categories)}
-        if metadata is not None:
-            names = list(categories.values())
-            metadata.set(thing_classes=names, thing_dataset_id_to_contiguous_id=numbers)
+        names = list(categories.values())
+        metadata.set(thing_classes=names, thing_dataset_id_to_contiguous_id=numbers)
     return read_coco_objects(content, numbers, json_file, image_root, extra_annotation_keys)
 
 

@@ -211,8 +211,13 @@ class RunParts:
         """Whether the sets of DATASETS.TEST get the evaluators of their types."""
         if isinstance(cfg, PythonRunConfig) and cfg.has("dataloader.evaluator"):
             return False
+        return cls._is_built_in("build_evaluator", "test")
+
+    @classmethod
+    def _is_built_in(cls, *names: str) -> bool:
+        """Whether no subclass has other methods of these names."""
         own, built_in = (
-            [getattr(method, "__func__", method) for method in (kind.build_evaluator, kind.test)]
+            [getattr(getattr(kind, name), "__func__", getattr(kind, name)) for name in names]
             for kind in (cls, RunParts)
         )
         return own == built_in

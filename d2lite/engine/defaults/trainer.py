@@ -31,6 +31,7 @@ from ..derived_config import (
     ClassKey,
     check_predictions,
     check_solver,
+    check_test_images,
     check_test_keypoints,
     epoch_length,
     find_data_classes,
@@ -143,6 +144,8 @@ class DefaultTrainer(RunParts, TrainerBase):
             check_predictions(model, cfg.DATASETS.TEST)
             num_keypoints = cfg.MODEL.KEYPOINT_ON * cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
             check_test_keypoints(cfg.DATASETS.TEST, num_keypoints, cfg.TEST.KEYPOINT_OKS_SIGMAS)
+            if self._is_built_in("build_test_loader"):
+                check_test_images(cfg.DATASETS.TEST)
         if cfg.TEST.AUG.ENABLED:
             # Refuses a model without test-time augmentation now, and not after the training.
             augmented_model(cfg, model)

@@ -4,6 +4,7 @@ from .checks import (
     check_predictions,
     check_solver,
     check_test_classes,
+    check_test_images,
     check_test_keypoints,
     load_test_classes,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "check_predictions",
     "check_solver",
     "check_test_classes",
+    "check_test_images",
     "check_test_keypoints",
     "epoch_length",
     "find_data_classes",

@@ -7,6 +7,7 @@ from typing import Any
 from d2lite.config import CfgNode
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import follow_class_order
+from d2lite.data.datasets.image_finder import missing_images
 from d2lite.data.records.faults import collecting_faults
 from d2lite.data.records.plain_records import plain_records
 from d2lite.evaluation.coco_scoring import check_sigmas
@@ -146,6 +147,27 @@ def check_test_keypoints(
     kinds = [MetadataCatalog.get(name).get("evaluator_type") for name in test_sets]
     if num_keypoints and "coco" in kinds:
         check_sigmas(num_keypoints, sigmas)
+
+
+def check_test_images(dataset_names: Iterable[str]) -> None:
+    """Check that the images of evaluation sets are there, before a training that ends with them.
+
+    Args:
+        dataset_names: as in DATASETS.TEST.
+
+    Raises:
+        DataError: if one is missing; an evaluation leaves none out.
+    """
+    for name in dataset_names:
+        with collecting_faults():
+            records = DatasetCatalog.get(name)
+        missing = missing_images(records) if isinstance(records, list) else []
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(records)} images of {name!r} (DATASETS.TEST) are missing, "
+                f"for instance {missing[0]}. An evaluation needs all of them. Put them back, or "
+                f"write a copy of the set without them: d2lite data check {name} --fix OUT.json"
+            )
 
 
 def check_test_classes(

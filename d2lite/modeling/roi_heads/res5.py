@@ -106,12 +106,11 @@ class Res5ROIHeads(ROIHeads):
     def _build_res5_block(cls, cfg: CfgNode) -> tuple[nn.Sequential, int]:
         """The stage, and its channels."""
         node = cfg.MODEL.RESNETS
-        if node.DEPTH < 50 or node.DEFORM_ON_PER_STAGE[-1]:
+        if node.DEFORM_ON_PER_STAGE[-1]:
             raise ConfigError(
-                f"Res5ROIHeads makes a res5 of plain bottleneck blocks, which does not fit "
-                f"MODEL.RESNETS.DEPTH={node.DEPTH}, DEFORM_ON_PER_STAGE="
-                f"{list(node.DEFORM_ON_PER_STAGE)}. Use 50 or more and no deformation in res5, or "
-                "StandardROIHeads."
+                "Res5ROIHeads makes a res5 without deformation, which does not fit "
+                f"MODEL.RESNETS.DEFORM_ON_PER_STAGE={list(node.DEFORM_ON_PER_STAGE)}. Set its "
+                "last value to False, or use StandardROIHeads."
             )
         channels = node.RES2_OUT_CHANNELS * _CHANNEL_FACTOR
         blocks = ResNet.make_stage(

@@ -183,10 +183,19 @@ def test_c4_heads_with_keypoints_are_refused(cfg):
         build_roi_heads(cfg, {"res4": ShapeSpec(channels=8, stride=4)})
 
 
-def test_c4_heads_of_a_shallow_network_are_refused(cfg):
+def test_c4_heads_of_a_shallow_network_have_bottleneck_blocks(cfg):
     _c4(cfg)
     cfg.MODEL.RESNETS.DEPTH = 18
-    with pytest.raises(ConfigError, match="DEPTH=18"):
+    res4 = ShapeSpec(channels=4 * cfg.MODEL.RESNETS.RES2_OUT_CHANNELS, stride=16)
+    heads = build_roi_heads(cfg, {"res4": res4})
+    assert heads.res5[0].conv1.in_channels == res4.channels
+    assert heads.res5[2].conv3.out_channels == 2 * res4.channels
+
+
+def test_c4_heads_with_deformation_in_res5_are_refused(cfg):
+    _c4(cfg)
+    cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE = [False, False, False, True]
+    with pytest.raises(ConfigError, match="last value to False"):
         build_roi_heads(cfg, {"res4": ShapeSpec(channels=8, stride=4)})
 
 
