@@ -277,3 +277,11 @@ def test_an_object_without_a_box_gets_that_of_its_mask(write):
     _, record = load_coco_json(write(content), "images")
     boxes = [(o["bbox"], o["bbox_mode"]) for o in record["annotations"]]
     assert boxes == [(box, BoxMode.XYWH_ABS) for box in ([1, 1, 7, 8], [2, 1, 1, 5], [0, 0, 0, 0])]
+
+
+def test_a_file_that_is_read_again_is_logged_once(write, caplog):
+    path = write(coco({}))
+    with caplog.at_level(logging.INFO, logger="d2lite"):
+        for _ in range(2):
+            load_coco_json(path, "images")
+    assert caplog.text.count("2 images in COCO's format") == 1

@@ -11,11 +11,10 @@ from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, UnknownCategoryError
 from d2lite.utils.garbage_collection import paused_garbage_collection
+from d2lite.utils.logger import log_first_n
 
 from .coco_annotations import annotations_by_image, normalise_annotation
 from .coco_file import coco_images
-
-logger = logging.getLogger(__name__)
 
 _FEW_BOXES = 10
 _SMALL_SIDE = 100
@@ -75,7 +74,8 @@ def read_coco_objects(
             record["annotations"] = [obj for obj in found if obj is not None]
             records.append(record)
         _refuse_shares(records, json_file)
-    logger.info("%s: %d images in COCO's format", json_file, len(records))
+    # Once: a run reads the file for its facts, its training and its evaluation.
+    log_first_n(logging.INFO, f"{json_file}: {len(records)} images in COCO's format", key="message")
     return records
 
 

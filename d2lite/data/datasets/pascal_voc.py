@@ -15,6 +15,7 @@ from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
+from d2lite.utils.logger import log_first_n
 
 from .image_finder import IMAGE_ENDINGS, ImageFinder
 from .label_files import read_lines
@@ -36,8 +37,6 @@ __all__ = [
     "voc_labels",
     "voc_split_ids",
 ]
-
-logger = logging.getLogger(__name__)
 
 CLASS_NAMES = (
     "aeroplane",
@@ -160,7 +159,7 @@ def read_voc_files(
             f"{listed}. The list is: {', '.join(class_names)}. Register the dataset with "
             "class_names that hold every class of the annotations."
         )
-    logger.info("%s: %d images in VOC's format", where, len(records))
+    log_first_n(logging.INFO, f"{where}: {len(records)} images in VOC's format", key="message")
     return records
 
 
