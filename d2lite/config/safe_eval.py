@@ -38,9 +38,6 @@ _EACH = "each item"  # not a name that an expression can have
 def safe_eval(expression: str) -> Any:
     """Value of an arithmetic expression, for instance `[[x, x * 2**0.5] for x in [32, 64]]`.
 
-    Args:
-        expression: Python syntax.
-
     Returns:
         Numbers, texts, booleans, None, and lists and tuples of them.
 

@@ -19,10 +19,6 @@ class ExportedPredictor(DefaultPredictor):
 
 
 def load_predictor(cfg: CfgNode) -> DefaultPredictor:
-    """The model of a config, whose MODEL.WEIGHTS may be an exported file.
-
-    Args:
-        cfg: see `model_config`.
-    """
+    """The model of a config, whose MODEL.WEIGHTS may be an exported file."""
     is_exported = cfg.MODEL.WEIGHTS.endswith(EXPORTED_SUFFIXES)
     return ExportedPredictor(cfg) if is_exported else DefaultPredictor(cfg)

@@ -114,11 +114,7 @@ def _of_config_file(path: Path, opts: Sequence[str], imports: Sequence[str]) -> 
 
 
 def last_checkpoint(folder: Path) -> str:
-    """Path of the newest checkpoint of a run, or "" where there is none.
-
-    Args:
-        folder: OUTPUT_DIR of the run.
-    """
+    """Path of the newest checkpoint of a run, or "" where there is none."""
     return DetectionCheckpointer(nn.Module(), str(folder)).get_checkpoint_file()
 
 

@@ -247,9 +247,6 @@ class Result:
     def to_coco(self, image_id: int | str = 0) -> list[dict[str, Any]]:
         """The objects as COCO results.
 
-        Args:
-            image_id: id of the image.
-
         Returns:
             For each object image_id, category_id (the model's class number), category_name, bbox
             (x, y, width, height; of rotated boxes all five numbers), score, and maybe segmentation

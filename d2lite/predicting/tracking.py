@@ -48,9 +48,6 @@ class Tracker:
     def __call__(self, result: Result) -> Result:
         """Number the objects of the next frame.
 
-        Args:
-            result: of the frame.
-
         Returns:
             The same objects with `track_ids`; -1 for one that is not in a track yet, as in the
             first frame in which it is seen.

@@ -71,10 +71,6 @@ class EvaluatedSet:
 def load_evaluated_set(folder: Path, facts: RunFacts) -> EvaluatedSet | str:
     """Analyse the results that the last evaluation of a run has written.
 
-    Args:
-        folder: of the run.
-        facts: of the run.
-
     Returns:
         The set; or, in one sentence, why there is no analysis.
     """

@@ -92,9 +92,6 @@ def activation_count_operators(
 def parameter_count(model: nn.Module) -> defaultdict[str, int]:
     """Parameters of every module; those that several modules share count once for each.
 
-    Args:
-        model: any module.
-
     Returns:
         name of a module or parameter ("" for all) -> how many numbers.
     """

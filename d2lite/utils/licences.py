@@ -16,9 +16,5 @@ LICENCES = {
 
 
 def licence_of(url: str) -> str | None:
-    """The terms of a file, in a sentence without its full stop; None where they are not known.
-
-    Args:
-        url: its address.
-    """
+    """The terms of a file, in a sentence without its full stop; None where they are not known."""
     return next((terms for part, terms in LICENCES.items() if part in url), None)

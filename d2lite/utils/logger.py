@@ -216,11 +216,7 @@ def append_to_log_file(text: str) -> None:
 
 
 def _log_api_usage(identifier: str) -> None:
-    """Count the use of a part of the library in torch's own statistics, where they are kept.
-
-    Args:
-        identifier: of the part.
-    """
+    """Count the use of a part of the library in torch's own statistics, where they are kept."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch._C._log_api_usage_once(f"d2lite.{identifier}")

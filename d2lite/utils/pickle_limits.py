@@ -18,9 +18,6 @@ class DamagedPickle(pickle.UnpicklingError):
 def require_plain_key(key: Any) -> None:
     """Check that hashing a key is quick.
 
-    Args:
-        key: of a dict.
-
     Raises:
         RefusedPickle: if it is neither a text, a number, None, nor a tuple of such values.
     """

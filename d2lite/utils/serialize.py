@@ -43,9 +43,6 @@ def picklable(function: Any) -> Any:
 
     Other objects are left alone: torch shares the tensors in them between processes, which it
     cannot do for what is inside of the wrapper.
-
-    Args:
-        function: a callable.
     """
     inner = function
     while isinstance(inner, partial):

@@ -51,9 +51,6 @@ _NAME_LENGTH = 200
 def refusal_of_system(error: BaseException) -> UserError | None:
     """Say what the machine or a package refused and what to do, if an error was raised by that.
 
-    Args:
-        error: any exception.
-
     Returns:
         The mistake, whose cause is the error; None for an error of another kind.
     """

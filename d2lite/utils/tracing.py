@@ -89,9 +89,6 @@ class TracingAdapter(nn.Module):
     def forward(self, *args: Tensor) -> tuple[Tensor, ...]:
         """Run the model.
 
-        Args:
-            args: tensors as in `flattened_inputs`.
-
         Returns:
             The tensors of the outputs.
 

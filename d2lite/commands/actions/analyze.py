@@ -37,9 +37,6 @@ logger = logging.getLogger(__name__)
 def analyze_files(args: argparse.Namespace) -> None:
     """Analyse one result file, or compare two.
 
-    Args:
-        args: parsed by `d2lite analyze`.
-
     Raises:
         ConfigError: for options that do not fit each other.
         DataError: if a file is not what it should be.

@@ -22,9 +22,6 @@ _OLD_FORMATS = ("onnx", "torchscript")
 def export(args: argparse.Namespace) -> int:
     """Export a model.
 
-    Args:
-        args: of `d2lite export`.
-
     Returns:
         The exit status: 2 where the file disagrees with the model.
     """

@@ -48,9 +48,6 @@ logger = logging.getLogger("d2lite.predict")
 def predict(args: argparse.Namespace) -> int:
     """Predict every input; where torchrun or srun started several processes, each a part of them.
 
-    Args:
-        args: of `d2lite predict`.
-
     Returns:
         The exit status: 1 if some of several inputs could not be read.
     """

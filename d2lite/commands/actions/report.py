@@ -17,9 +17,6 @@ logger = logging.getLogger(__name__)
 def report(args: argparse.Namespace) -> None:
     """Write the report of one run, or the comparison of several.
 
-    Args:
-        args: parsed by `d2lite report`.
-
     Raises:
         ConfigError: for --errors with more than one run.
     """

@@ -31,9 +31,6 @@ logger = logging.getLogger("d2lite.serve")
 def serve(args: argparse.Namespace) -> None:
     """Load the model and serve it until the program is stopped.
 
-    Args:
-        args: of `d2lite serve`.
-
     Raises:
         ConfigError: if the address cannot be used.
     """

@@ -35,10 +35,6 @@ def build_augmentation(cfg: Any, is_train: bool) -> list[Any]:
 
     The random crop of INPUT.CROP, which comes before them, is not among them.
 
-    Args:
-        cfg: the configuration.
-        is_train: training or testing.
-
     Raises:
         ConfigError: for an unknown flip, or a key or an augmentation that does not fit.
     """
@@ -71,12 +67,7 @@ build_transform_gen = build_augmentation
 
 
 def build_steps(cfg: Any, is_train: bool) -> list[Any]:
-    """All augmentations of a configuration, the random crop of INPUT.CROP first.
-
-    Args:
-        cfg: the configuration.
-        is_train: training or testing.
-    """
+    """All augmentations of a configuration, the random crop of INPUT.CROP first."""
     crop = cfg.INPUT.CROP
     first = [T.RandomCrop(crop.TYPE, crop.SIZE)] if is_train and crop.ENABLED else []
     return [*first, *build_augmentation(cfg, is_train)]

@@ -18,9 +18,6 @@ _MAX_COORDINATE = 2.0**20
 def empty_mask(size: tuple[int, int]) -> np.ndarray:
     """A (H, W) bool mask of nothing, to draw on.
 
-    Args:
-        size: (height, width).
-
     Raises:
         ValueError: if no image is so large, or the size is not positive.
     """

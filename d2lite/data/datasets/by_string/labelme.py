@@ -45,11 +45,7 @@ class LabelMeSource(EntrySource):
     layout = "LabelMe"
 
     def __init__(self, path: str) -> None:
-        """Find the folder.
-
-        Args:
-            path: the folder.
-        """
+        """Find the folder."""
         folder = find_path(path, suits=lambda place: bool(visible_below(place, ".json")))
         super().__init__(folder, [folder, folder.parent / "images"])
 

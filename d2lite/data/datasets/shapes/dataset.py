@@ -80,11 +80,7 @@ def _annotation(figure: Figure) -> dict[str, Any]:
 
 
 def load_shapes_panoptic(split: str) -> list[dict[str, Any]]:
-    """The dataset dicts of a split, with the addresses of its maps and with its segments.
-
-    Args:
-        split: "train" or "val".
-    """
+    """The dataset dicts of a split, with the addresses of its maps and with its segments."""
     records = load_shapes(split)
     for index, record in enumerate(records):
         figures = record["annotations"]
@@ -102,11 +98,7 @@ def load_shapes_panoptic(split: str) -> list[dict[str, Any]]:
 
 
 def load_shapes_joint(split: str) -> list[dict[str, Any]]:
-    """As `load_shapes_panoptic`, with one row of class numbers for figures and ground.
-
-    Args:
-        split: "train" or "val".
-    """
+    """As `load_shapes_panoptic`, with one row of class numbers for figures and ground."""
     records = load_shapes_panoptic(split)
     for record in records:
         record["sem_seg_file_name"] = f"{record['file_name']}/classes"
@@ -117,11 +109,7 @@ def load_shapes_joint(split: str) -> list[dict[str, Any]]:
 
 
 def load_shapes_sem_seg(split: str) -> list[dict[str, Any]]:
-    """The dataset dicts of a split with nothing but the class of each pixel.
-
-    Args:
-        split: "train" or "val".
-    """
+    """The dataset dicts of a split with nothing but the class of each pixel."""
     kept = ("file_name", "image_id", "height", "width", "sem_seg_file_name")
     return [{key: record[key] for key in kept} for record in load_shapes_joint(split)]
 
