@@ -1,6 +1,5 @@
 """Cityscapes: street scenes of 2048 x 1024 pixels, their objects and their maps of classes."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ from d2lite.utils.errors import DataError
 from d2lite.utils.file_io import PathManager
 
 from .builtin_meta import CITYSCAPES_CATEGORIES
-from .location import missing_file
+from .location import missing_file, read_json
 
 __all__ = ["find_cityscapes_files", "load_cityscapes_instances", "load_cityscapes_semantic"]
 
@@ -128,11 +127,7 @@ def _cityscapes_files_to_dict(
 
 def _draw_objects(json_file: str) -> tuple[np.ndarray, dict[int, tuple[int, bool]]]:
     """(H, W) int32 number of the object that is seen, and (class, is crowd) of those numbers."""
-    try:
-        with PathManager.open(json_file) as stream:
-            content = json.load(stream)
-    except FileNotFoundError as err:
-        raise missing_file("Cityscapes annotations", json_file) from err
+    content = read_json("Cityscapes annotations", json_file)
     numbers = np.zeros((content["imgHeight"], content["imgWidth"]), dtype=np.int32)
     labels = {}
     for number, obj in enumerate(content["objects"], start=1):
