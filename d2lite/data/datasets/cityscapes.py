@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from d2lite.data.records.image_sizes import image_record
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.cores import usable_cores
@@ -116,13 +117,8 @@ def _cityscapes_files_to_dict(
     else:
         numbers = _read_map(instance_ids).astype(np.int32)
         labels = dict(_labels_of_ids(numbers))
-    return {
-        "file_name": image,
-        "image_id": os.path.basename(image),
-        "height": numbers.shape[0],
-        "width": numbers.shape[1],
-        "annotations": list(_objects(numbers, labels, describe)),
-    }
+    annotations = list(_objects(numbers, labels, describe))
+    return image_record(image, os.path.basename(image), numbers.shape, annotations=annotations)
 
 
 def _draw_objects(json_file: str) -> tuple[np.ndarray, dict[int, tuple[int, bool]]]:

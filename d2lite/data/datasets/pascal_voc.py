@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.classes import OrderedLoader, select_classes
 from d2lite.data.records.faults import reading_faults
-from d2lite.data.records.image_sizes import size_or_record_fault
+from d2lite.data.records.image_sizes import image_record, size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.file_io import PathManager
@@ -143,15 +143,8 @@ def read_voc_files(
                 continue
             objects = list(annotated_objects(root, file.path, faults))
             unknown.update(obj.name for obj in objects if obj.name not in number_of)
-            records.append(
-                {
-                    "file_name": image,
-                    "image_id": file.image_id,
-                    "height": size[0],
-                    "width": size[1],
-                    "annotations": [_as_dict(obj, number_of) for obj in objects],
-                }
-            )
+            annotations = [_as_dict(obj, number_of) for obj in objects]
+            records.append(image_record(image, file.image_id, size, annotations=annotations))
     if unknown:
         listed = ", ".join(f"{label!r} ({count})" for label, count in unknown.most_common())
         raise DataError(

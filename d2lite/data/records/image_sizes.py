@@ -1,7 +1,9 @@
-"""The size of an image, from the head of its file."""
+"""The size of an image, from the head of its file, and the dataset dict that states it."""
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
@@ -61,3 +63,17 @@ def size_or_record_fault(path: Path, faults: FaultLog) -> tuple[int, int] | None
     except DataError as err:
         faults.refuse("unreadable_image", str(path), err)
     return None
+
+
+def image_record(
+    image: Path | str, image_id: int | str, size: Sequence[int], **truth: Any
+) -> dict[str, Any]:
+    """The dataset dict of an image of a size, (height, width), with more keys for its truth."""
+    height, width = size
+    return {
+        "file_name": str(image),
+        "image_id": image_id,
+        "height": height,
+        "width": width,
+        **truth,
+    }

@@ -11,7 +11,7 @@ from d2lite.data.datasets.geometry import box_around_points
 from d2lite.data.datasets.image_finder import ImageFinder
 from d2lite.data.normal_forms import as_side
 from d2lite.data.records.faults import FaultLog, reading_faults
-from d2lite.data.records.image_sizes import size_or_record_fault
+from d2lite.data.records.image_sizes import image_record, size_or_record_fault
 from d2lite.data.records.object_checks import box_around, mask_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, UserError
@@ -154,13 +154,7 @@ class EntrySource:
                 size = size or size_or_record_fault(Path(path), faults)
                 if size is None:
                     continue
-                record = {
-                    "file_name": str(path),
-                    "image_id": number,
-                    "height": size[0],
-                    "width": size[1],
-                    "annotations": [],
-                }
+                record = image_record(path, number, size, annotations=[])
                 if records.setdefault(str(path), record) is not record:
                     # Two tasks, or two people's files; the same object in both is one.
                     faults.add("repeated_image", f"{self.file}: {path}")

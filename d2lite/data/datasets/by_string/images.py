@@ -10,7 +10,7 @@ from d2lite.data.datasets.image_finder import (
     unread_images,
 )
 from d2lite.data.records.faults import reading_faults
-from d2lite.data.records.image_sizes import size_or_record_fault
+from d2lite.data.records.image_sizes import image_record, size_or_record_fault
 from d2lite.utils.errors import DataError
 
 from .source import find_path
@@ -54,7 +54,7 @@ class ImagesSource:
         with reading_faults(str(self._folder)) as faults:
             sizes = [size_or_record_fault(image, faults) for image in images]
         records = [
-            {"file_name": str(image), "image_id": number, "height": size[0], "width": size[1]}
+            image_record(image, number, size)
             for number, (image, size) in enumerate(zip(images, sizes, strict=True), start=1)
             if size is not None
         ]

@@ -12,7 +12,7 @@ from d2lite.data.datasets.image_finder import has_image_ending, images_below
 from d2lite.data.datasets.label_files import read_lines
 from d2lite.data.images.image_io import read_image
 from d2lite.data.records.faults import FaultLog, reading_faults
-from d2lite.data.records.image_sizes import size_or_record_fault
+from d2lite.data.records.image_sizes import image_record, size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, UserError
@@ -149,15 +149,8 @@ class MasksSource:
                 place = self._folder / "masks" / image.stem
                 files = images_below(place) if place.is_dir() else []
                 found = (self._object(file, faults) for file in files)
-                records.append(
-                    {
-                        "file_name": str(image),
-                        "image_id": number,
-                        "height": size[0],
-                        "width": size[1],
-                        "annotations": [obj for obj in found if obj is not None],
-                    }
-                )
+                objects = [obj for obj in found if obj is not None]
+                records.append(image_record(image, number, size, annotations=objects))
         logger.info("%s: %d images with masks", self._folder, len(records))
         return records
 

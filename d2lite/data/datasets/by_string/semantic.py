@@ -17,7 +17,7 @@ from d2lite.data.datasets.image_finder import files_below, has_image_ending, ima
 from d2lite.data.datasets.label_files import read_lines
 from d2lite.data.images.class_map_files import read_class_map
 from d2lite.data.records.faults import reading_faults
-from d2lite.data.records.image_sizes import image_size, size_or_record_fault
+from d2lite.data.records.image_sizes import image_record, image_size, size_or_record_fault
 from d2lite.utils.cores import usable_cores
 from d2lite.utils.errors import DataError, MissingFileError, OutputError
 from d2lite.utils.file_io import atomic_write, cache_dir
@@ -228,15 +228,8 @@ class SemanticSource:
                     text += f"{other[1]} x {other[0]}"
                     faults.refuse("size_differs", text, DataError(f"{text}."))
                 elif size is not None:
-                    records.append(
-                        {
-                            "file_name": str(image),
-                            "image_id": number,
-                            "height": size[0],
-                            "width": size[1],
-                            "sem_seg_file_name": str(labels),
-                        }
-                    )
+                    record = image_record(image, number, size, sem_seg_file_name=str(labels))
+                    records.append(record)
         listed = self._classes.file or "Pascal VOC"
         loaded = f"{self._folder}: {len(records)} images with maps of the classes of {listed}"
         log_first_n(logging.INFO, loaded, key="message")

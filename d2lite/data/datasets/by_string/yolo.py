@@ -16,7 +16,7 @@ from d2lite.data.datasets.geometry import box_around_points
 from d2lite.data.datasets.image_finder import without_upload_prefix
 from d2lite.data.datasets.label_files import MAX_IMAGE_LABELS, read_text
 from d2lite.data.records.faults import FaultLog, reading_faults
-from d2lite.data.records.image_sizes import size_or_record_fault
+from d2lite.data.records.image_sizes import image_record, size_or_record_fault
 from d2lite.structures import BoxMode
 from d2lite.utils.errors import DataError, MissingFileError
 from d2lite.utils.logger import log_first_n
@@ -95,15 +95,7 @@ class YoloSource:
                 objects = reader.read(labels, *size)
                 if objects is None:
                     continue
-                records.append(
-                    {
-                        "file_name": str(image),
-                        "image_id": number,
-                        "height": size[0],
-                        "width": size[1],
-                        "annotations": objects,
-                    }
-                )
+                records.append(image_record(image, number, size, annotations=objects))
             if records and reader.num_without >= len(records):
                 wanted = label_file(images[0])
                 faults.add("no_labels", f"{self._files.file}: looked for {wanted}, for instance")
