@@ -5,7 +5,7 @@ The counts of a model, a batch and a version of torch are always the same, which
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,12 +98,8 @@ def _in_optimizer(place: list[str]) -> Iterator[None]:
     def leave(optimizer: Any, args: Any, kwargs: Any) -> None:
         place.pop()
 
-    handles = [register_optimizer_step_pre_hook(enter), register_optimizer_step_post_hook(leave)]
-    try:
+    with register_optimizer_step_pre_hook(enter), register_optimizer_step_post_hook(leave):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -117,22 +113,19 @@ def entering_modules(
         enter: gets the name, such as "backbone.fpn_lateral2".
         leave: is called when the module is left; not if it raised.
     """
-    handles = []
-    for name, module in model.named_modules() if model is not None else ():
 
-        def before(module: nn.Module, inputs: Any, name: str = name) -> None:
-            enter(name)
+    def after(module: nn.Module, inputs: Any, output: Any) -> None:
+        leave()
 
-        def after(module: nn.Module, inputs: Any, output: Any) -> None:
-            leave()
+    with ExitStack() as hooks:
+        for name, module in model.named_modules() if model is not None else ():
 
-        handles.append(module.register_forward_pre_hook(before))
-        handles.append(module.register_forward_hook(after))
-    try:
+            def before(module: nn.Module, inputs: Any, name: str = name) -> None:
+                enter(name)
+
+            hooks.enter_context(module.register_forward_pre_hook(before))
+            hooks.enter_context(module.register_forward_hook(after))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _Operators(TorchDispatchMode):
