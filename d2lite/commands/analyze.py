@@ -10,13 +10,13 @@ are a page, JSON and CSV files. See docs/report.md.
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.arguments import CommandParser
 from d2lite.utils.number_arguments import whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite analyze`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--gt", metavar="GT.json", required=True, help="COCO annotations")
     parser.add_argument("--results", metavar="R.json", required=True, help="COCO results")
     parser.add_argument("--against", metavar="R2.json", help="results to compare with --results")

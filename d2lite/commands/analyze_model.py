@@ -13,18 +13,13 @@ as the config allows. fvcore does the counting.
 
 import argparse
 
-from d2lite.utils.arguments import (
-    HelpFormatter,
-    SubjectParser,
-    add_config_arguments,
-    add_config_options,
-)
+from d2lite.utils.arguments import SubjectParser, add_config_arguments, add_config_options
 from d2lite.utils.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite analyze-model`."""
-    parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = SubjectParser(description=__doc__)
     parser.add_subject("RUN", "a trained model, instead of --config-file")
     add_config_arguments(parser)
     parser.add_argument("--depth", type=int, default=2, help="names deep to list (default: 2)")

@@ -19,7 +19,7 @@ data compares the loader with torchvision's transforms. See docs/benchmarks.md.
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter, add_config_arguments, add_config_options
+from d2lite.utils.arguments import CommandParser, add_config_arguments, add_config_options
 from d2lite.utils.number_arguments import whole_number
 
 TASKS = ("train", "infer", "data", "coco-eval", "import", "end-to-end")
@@ -27,7 +27,7 @@ TASKS = ("train", "infer", "data", "coco-eval", "import", "end-to-end")
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite benchmark`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--task", choices=TASKS, default="data", help="what to measure (%(default)s)"
     )

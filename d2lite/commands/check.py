@@ -9,12 +9,12 @@ the fix where one is too low. Exit status: 0 if a training can run, 1 if somethi
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.arguments import CommandParser
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite check`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--output-dir", default=".", metavar="DIR", help="where trainings write (%(default)s)"
     )

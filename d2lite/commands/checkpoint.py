@@ -13,17 +13,12 @@ when they are downloaded (--hash).
 
 import argparse
 
-from d2lite.utils.arguments import (
-    HelpFormatter,
-    IntermixedParser,
-    add_config_arguments,
-    add_config_options,
-)
+from d2lite.utils.arguments import IntermixedParser, add_config_arguments, add_config_options
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite checkpoint`."""
-    parser = IntermixedParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = IntermixedParser(description=__doc__)
     parser.add_argument("source", help="file or address: .pth, .pt, .pkl, .safetensors")
     parser.add_argument("target", help="file to write: .pth, .pt or .safetensors")
     add_config_arguments(parser)

@@ -9,12 +9,12 @@ names are those of today: print the script again after an update.
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.arguments import CommandParser
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite completion`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="whose script to print")
     return parser
 

@@ -12,7 +12,6 @@ What is printed is YAML that loads back to the same configuration. It has the ke
 import argparse
 
 from d2lite.utils.arguments import (
-    HelpFormatter,
     SubjectParser,
     add_config_arguments,
     add_config_options,
@@ -22,7 +21,7 @@ from d2lite.utils.arguments import (
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite config`."""
-    parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = SubjectParser(description=__doc__)
     parser.add_subject("DATA", "your own data: print the config that d2lite train would derive")
     add_recipe_arguments(parser)
     add_config_arguments(parser)

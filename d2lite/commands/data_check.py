@@ -12,14 +12,14 @@ are faults, 2 if a set is not there.
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.arguments import CommandParser
 from d2lite.utils.cores import usable_cores
 from d2lite.utils.number_arguments import whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data check`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("specs", metavar="DATA", nargs="+", help="folder, dataset string or name")
     parser.add_argument(
         "--fix", metavar="OUT.json", help="of one DATA: write a copy without its faults (COCO)"

@@ -11,7 +11,7 @@ counted; the last lines are the strings that name what was written.
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.arguments import CommandParser
 
 FORMATS = ("coco", "voc", "yolo", "labelme", "masks")
 IMAGE_MODES = ("copy", "link")
@@ -19,7 +19,7 @@ IMAGE_MODES = ("copy", "link")
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data convert`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("specs", metavar="DATA", nargs="+", help="folder, dataset string or name")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the new format")
     parser.add_argument("--output", required=True, metavar="DIR", help="a new or empty folder")

@@ -10,7 +10,7 @@ it was. bccd is a small one (8 MB) for a first try.
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.arguments import CommandParser
 
 PARTS = {
     "coco2017": "train, val, (test), annotations, (test_info)",
@@ -26,9 +26,8 @@ PARTS = {
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data download`."""
     known = "\n".join(f"  {name}: {parts}" for name, parts in PARTS.items())
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=__doc__,
-        formatter_class=HelpFormatter,
         epilog=f"datasets and their parts (in brackets: only if named by --parts):\n{known}",
     )
     parser.add_argument("names", metavar="NAME", nargs="+", choices=list(PARTS))

@@ -10,18 +10,13 @@ keypoints that came out of the augmentation; without a config, as d2lite train D
 
 import argparse
 
-from d2lite.utils.arguments import (
-    HelpFormatter,
-    SubjectParser,
-    add_config_arguments,
-    add_config_options,
-)
+from d2lite.utils.arguments import SubjectParser, add_config_arguments, add_config_options
 from d2lite.utils.number_arguments import whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite data show`."""
-    parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = SubjectParser(description=__doc__)
     parser.add_subject("DATA", "folder, with all its splits, dataset string or name")
     parser.add_argument(
         "--source",

@@ -12,7 +12,6 @@ the run's folder.
 import argparse
 
 from d2lite.utils.arguments import (
-    HelpFormatter,
     SubjectParser,
     add_config_arguments,
     add_config_options,
@@ -24,7 +23,7 @@ from d2lite.utils.errors import ConfigError
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite eval`."""
-    parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = SubjectParser(description=__doc__)
     parser.add_subject("RUN", "a trained model, instead of --config-file")
     add_ensemble_argument(parser)
     add_config_arguments(parser)

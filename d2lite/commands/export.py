@@ -11,12 +11,7 @@ The exit status is 2 where they disagree.
 
 import argparse
 
-from d2lite.utils.arguments import (
-    HelpFormatter,
-    SubjectParser,
-    add_config_arguments,
-    add_config_options,
-)
+from d2lite.utils.arguments import SubjectParser, add_config_arguments, add_config_options
 from d2lite.utils.number_arguments import whole_number
 
 FORMATS = ("onnx", "torch", "openvino")
@@ -24,7 +19,7 @@ FORMATS = ("onnx", "torch", "openvino")
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite export`."""
-    parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = SubjectParser(description=__doc__)
     parser.add_subject("RUN", "a trained model, instead of --config-file")
     add_config_arguments(parser)
     parser.add_argument("--to", choices=FORMATS, help="format of the file (onnx)")

@@ -12,13 +12,13 @@ checkpoints get our names. Nothing that is read is executed.
 import argparse
 from pathlib import Path
 
-from d2lite.utils.arguments import HelpFormatter
+from d2lite.utils.arguments import CommandParser
 from d2lite.utils.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite migrate`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
     parser.add_argument(
         "--from", dest="library", choices=("detectron2", "mmdet"), default="detectron2",

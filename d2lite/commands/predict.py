@@ -13,7 +13,6 @@ standard input. A prediction of many images that was stopped goes on with the sa
 import argparse
 
 from d2lite.utils.arguments import (
-    HelpFormatter,
     IntermixedParser,
     add_config_arguments,
     add_config_options,
@@ -25,7 +24,7 @@ from d2lite.utils.number_arguments import whole_number
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite predict`."""
-    parser = IntermixedParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = IntermixedParser(description=__doc__)
     parser.add_argument(
         "words", metavar="RUN INPUT", nargs="*", help="the run, then its inputs; see --input"
     )

@@ -10,17 +10,12 @@ and the losses are computed for the batch and for each image alone.
 import argparse
 from pathlib import Path
 
-from d2lite.utils.arguments import (
-    HelpFormatter,
-    IntermixedParser,
-    add_config_options,
-    add_import_argument,
-)
+from d2lite.utils.arguments import IntermixedParser, add_config_options, add_import_argument
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite replay`."""
-    parser = IntermixedParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = IntermixedParser(description=__doc__)
     parser.add_argument("report", type=Path, help="blow_up_ITERATION.json")
     parser.add_argument(
         "--config-file", default="", help="config of the run (config.yaml beside the report)"

@@ -9,12 +9,12 @@ folder; with several the page shows how each differs from the first. See docs/re
 
 import argparse
 
-from d2lite.utils.arguments import HelpFormatter, add_import_argument
+from d2lite.utils.arguments import CommandParser, add_import_argument
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite report`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
     parser.add_argument(
         "--output", metavar="FILE.html", help="where to write (RUN/report.html, or compare.html)"

@@ -12,14 +12,13 @@ import argparse
 import runpy
 import sys
 
-from d2lite.utils.arguments import HelpFormatter, WordsParser
+from d2lite.utils.arguments import WordsParser
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite run`."""
     return WordsParser(
         description=__doc__,
-        formatter_class=HelpFormatter,
         usage="%(prog)s SCRIPT.py [ARGS...] | -m MODULE [ARGS...]",
     )
 

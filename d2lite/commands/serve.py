@@ -11,7 +11,6 @@ password: whoever reaches the address can use the model. See docs/serving.md.
 import argparse
 
 from d2lite.utils.arguments import (
-    HelpFormatter,
     IntermixedParser,
     add_config_options,
     add_import_argument,
@@ -22,7 +21,7 @@ from d2lite.utils.number_arguments import positive_number, whole_number
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite serve`."""
-    parser = IntermixedParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = IntermixedParser(description=__doc__)
     parser.add_argument("run", metavar="RUN", help="checkpoint, run, config or published name")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")

@@ -13,7 +13,6 @@ written to recipe.yaml in the output folder. KEY VALUE pairs at the end win over
 import argparse
 
 from d2lite.utils.arguments import (
-    HelpFormatter,
     SubjectParser,
     add_config_options,
     add_recipe_arguments,
@@ -24,7 +23,7 @@ from d2lite.utils.errors import ConfigError
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `d2lite train`."""
-    parser = SubjectParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = SubjectParser(description=__doc__)
     parser.add_subject("DATA", "your own data, with or without --config-file")
     add_recipe_arguments(parser)
     add_training_arguments(parser)

@@ -37,7 +37,14 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=24, width=100)
 
 
-class ToolParser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose help is that of `HelpFormatter`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": HelpFormatter, **options})
+
+
+class ToolParser(CommandParser):
     """A parser that takes options after the KEY VALUE pairs, too.
 
     It knows `--resume KEY VALUE` from `--resume FILE KEY VALUE`.
@@ -66,7 +73,7 @@ class ToolParser(argparse.ArgumentParser):
         return word.startswith("--") and word.partition("=")[0] in self._option_string_actions
 
 
-class IntermixedParser(argparse.ArgumentParser):
+class IntermixedParser(CommandParser):
     """A parser that finds words without a flag before, between and after its options.
 
     KEY VALUE pairs come last, with or without --opts before them.
@@ -86,7 +93,7 @@ class IntermixedParser(argparse.ArgumentParser):
         return parsed
 
 
-class WordsParser(argparse.ArgumentParser):
+class WordsParser(CommandParser):
     """A parser that leaves all words to the program that is run, but for --help in front."""
 
     def parse_known_args(  # type: ignore[override]
@@ -148,10 +155,7 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
         A parser with --config-file, --import, --resume, --eval-only, --num-gpus, --num-machines,
         --machine-rank, --dist-url and trailing KEY VALUE pairs (`opts`).
     """
-    parser = ToolParser(
-        epilog=epilog or _EXAMPLES.format(program=Path(sys.argv[0]).name),
-        formatter_class=HelpFormatter,
-    )
+    parser = ToolParser(epilog=epilog or _EXAMPLES.format(program=Path(sys.argv[0]).name))
     add_training_arguments(parser)
     add_config_options(parser, "opts")
     return parser
