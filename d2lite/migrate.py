@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .run import OURS, PEER, find_home
-from .utils.file_io import atomic_write
+from .utils.file_io import write_file
 from .utils.streams import guard_streams, report_failed_output
 
 _SUFFIXES = {".py", ".ipynb", ".yaml", ".yml"}
@@ -249,8 +249,7 @@ def main(args: Sequence[str] | None = None) -> int:
         out.writelines(difflib.unified_diff(*sides, str(file), str(file), n=1))
         if options.write:
             rights = file.stat().st_mode
-            with atomic_write(file, "wb") as stream:
-                stream.write(new.encode(encoding))
+            write_file(file, new.encode(encoding))
             file.chmod(rights)
     if missing:
         out.write("\nNo counterpart in d2lite:\n" + "".join(f"  {line}\n" for line in missing))

@@ -18,7 +18,7 @@ from d2lite.utils.errors import (
     TakenNameError,
     WeightsError,
 )
-from d2lite.utils.file_io import PathManager, atomic_write
+from d2lite.utils.file_io import PathManager, atomic_write, write_file
 
 from .folder import LAST_CHECKPOINT, checkpoints_by_age, read_mark
 from .matching import LoadReport, fit_to_model
@@ -165,8 +165,7 @@ class Checkpointer:
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note which file of `save_dir` a resumed run starts from."""
-        with atomic_write(self._folder / LAST_CHECKPOINT) as stream:
-            stream.write(last_filename_basename)
+        write_file(self._folder / LAST_CHECKPOINT, last_filename_basename)
 
     # ------------------------------------------------------------------ loading
 

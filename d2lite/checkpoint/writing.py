@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from d2lite.utils.errors import ConfigError, WeightsError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 
 from .reading import OWN_KEY
 from .serializable import to_serializable
@@ -51,8 +51,7 @@ def write_weights(path: Path, content: Mapping[str, Any], *, hash_in_name: bool 
     if hash_in_name:
         digest = hashlib.sha256(data).hexdigest()[:_HASH_DIGITS]
         path = path.with_name(f"{path.stem}-{digest}{path.suffix}")
-    with atomic_write(path, "wb") as target:
-        target.write(data)
+    write_file(path, data)
     return path
 
 

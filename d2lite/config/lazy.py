@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.utils.errors import ConfigError, MissingFileError, UnknownNameError
-from d2lite.utils.file_io import PathManager, atomic_write
+from d2lite.utils.file_io import PathManager, write_file
 from d2lite.utils.registry import address_of
 
 from .optional_omegaconf import DictConfig, ListConfig
@@ -116,8 +116,7 @@ class LazyConfig:
             filename: ends in .yaml.
         """
         text, unsaved = dump_python_config(cfg)
-        with atomic_write(filename) as file:
-            file.write(text)
+        write_file(filename, text)
         if not unsaved:
             return
         pickled = _pickle(cfg, f"{filename}.pkl")
@@ -176,6 +175,5 @@ def _pickle(cfg: Any, filename: str) -> str | None:
     except Exception as error:
         logger.debug(f"{filename} is not written: {error}")
         return None
-    with atomic_write(filename, "wb") as file:
-        file.write(content)
+    write_file(filename, content)
     return filename

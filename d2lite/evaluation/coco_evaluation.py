@@ -1,7 +1,6 @@
 """COCOEvaluator: collect a model's instances, score them as COCO does, report the result."""
 
 import copy
-import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.structures import Instances
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, write_json_file
 
 from .coco_ground_truth import check_ground_truth, coco_ground_truth, index_coco
 from .coco_inputs import plain_image_id, readable
@@ -252,8 +251,7 @@ class COCOEvaluator(DatasetEvaluator):
         results, num_unknown = self._with_dataset_ids(readable(found))
         if self._output_dir is not None:
             path = self._output_dir / self._results_name
-            with atomic_write(path) as stream:
-                json.dump(results, stream)
+            write_json_file(path, results)
             self._logger.info("Saved %d results to %s", len(results), path)
         if not self._do_evaluation:
             self._logger.info("The dataset has no annotations: results were saved, not scored.")

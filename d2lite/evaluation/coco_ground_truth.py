@@ -27,7 +27,7 @@ from d2lite.data.records.object_checks import box_around, is_valid_polygon, mask
 from d2lite.data.records.plain_records import load_records
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError, MissingFileError
-from d2lite.utils.file_io import PathManager, atomic_write
+from d2lite.utils.file_io import PathManager, write_json_file
 from d2lite.utils.garbage_collection import paused_garbage_collection
 
 logger = logging.getLogger(__name__)
@@ -81,8 +81,7 @@ def coco_ground_truth(
         content = {key: value for key, value in made.items() if key != "info"}
         made["info"]["fingerprint"] = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         if not (allow_cached and _has_fingerprint(path, made["info"]["fingerprint"])):
-            with atomic_write(path) as stream:
-                json.dump(made, stream)
+            write_json_file(path, made)
             logger.info("Saved the annotations of '%s' in COCO's format to %s", dataset_name, path)
     return made
 

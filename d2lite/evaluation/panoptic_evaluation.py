@@ -1,7 +1,6 @@
 """COCOPanopticEvaluator: panoptic quality of a model's maps of segments."""
 
 import io
-import json
 import logging
 import os
 from collections import Counter
@@ -16,7 +15,7 @@ from PIL import Image
 from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.datasets.coco_panoptic import rgb_to_segment_ids, segment_ids_to_rgb
 from d2lite.utils.errors import ConfigError, DataError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, write_json_file
 
 from .evaluator import DatasetEvaluator
 from .gathering import gather_parts, warn_of_coverage
@@ -177,8 +176,10 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         predictions = list({p["image_id"]: p for _, part in parts for p in part}.values())
         self._add_unseen(counts, times)
         if self._output_dir is not None:
-            with atomic_write(self._output_dir / "predictions.json") as stream:
-                json.dump({**self._truth.json_content, "annotations": predictions}, stream)
+            write_json_file(
+                self._output_dir / "predictions.json",
+                {**self._truth.json_content, "annotations": predictions},
+            )
         metrics = self._metrics(counts)
         return {"panoptic_seg": metrics}
 

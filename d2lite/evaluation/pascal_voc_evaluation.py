@@ -1,6 +1,5 @@
 """Average precision as Pascal VOC defines it, in its 2007 and its later form."""
 
-import json
 import logging
 import os
 from collections import Counter, defaultdict
@@ -16,7 +15,7 @@ from d2lite.data.datasets.pascal_voc import voc_split_ids
 from d2lite.data.datasets.voc_xml import annotated_objects, read_annotation
 from d2lite.data.records.faults import collecting_faults, reading_faults
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
-from d2lite.utils.file_io import PathManager, atomic_write
+from d2lite.utils.file_io import PathManager, write_json_file
 
 from .evaluator import DatasetEvaluator
 from .gathering import gather_parts, warn_of_coverage
@@ -231,8 +230,7 @@ class PascalVOCDetectionEvaluator(DatasetEvaluator):
             for image, (score, x0, y0, x1, y1) in zip(images, values.tolist(), strict=True)
             if image >= 0 and index < len(self._class_names)
         ]
-        with atomic_write(path) as stream:
-            json.dump(results, stream)
+        write_json_file(path, results)
 
     def _truth(self) -> dict[str, list[dict[str, Any]]]:
         """The objects of each image, as a training reads them: what it leaves out is left out."""

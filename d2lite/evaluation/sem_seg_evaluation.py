@@ -1,6 +1,5 @@
 """Semantic segmentation by intersection over union, of areas and of their borders."""
 
-import json
 import logging
 import os
 from collections import Counter
@@ -16,7 +15,7 @@ from d2lite.data.catalog import DatasetCatalog, MetadataCatalog
 from d2lite.data.images.image_io import read_image
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import ConfigError, DataError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, write_json_file
 
 from .evaluator import DatasetEvaluator
 from .gathering import gather_parts, warn_of_coverage
@@ -197,8 +196,7 @@ class SemSegEvaluator(DatasetEvaluator):
         main = {name: value for name, value in metrics.items() if "-" not in name}
         self._logger.info("sem_seg:\n%s", metrics_table(main))
         if self._output_dir is not None:
-            with atomic_write(self._output_dir / "sem_seg_predictions.json") as stream:
-                json.dump(predictions, stream)
+            write_json_file(self._output_dir / "sem_seg_predictions.json", predictions)
             with atomic_write(self._output_dir / "sem_seg_evaluation.pth", "wb") as stream:
                 torch.save(metrics, stream)
         return {"sem_seg": metrics}

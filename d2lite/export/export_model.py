@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import json
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ from d2lite.engine import DefaultPredictor, DefaultTrainer
 from d2lite.engine.defaults import require_test_sets
 from d2lite.utils.argument_types import check_types
 from d2lite.utils.errors import ExportError, MissingPackageError
-from d2lite.utils.file_io import atomic_write, make_folder, whole_files
+from d2lite.utils.file_io import make_folder, whole_files, write_json_file
 
 from .comparison import HALF_TOLERANCE, INT8_TOLERANCE, Tolerance
 from .exportable import export_fault
@@ -140,8 +139,7 @@ def export_model(
     proof = {"file": path.name, **found}
     if run_eval:
         proof["evaluation"] = DefaultTrainer.test(cfg, exported)
-    with atomic_write(folder / "proof.json") as file:
-        json.dump(proof, file, indent=1)
+    write_json_file(folder / "proof.json", proof, indent=1)
     return proof
 
 

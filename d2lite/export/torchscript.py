@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from d2lite.utils.errors import ArgumentError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 
 from .scripted_parts import compilable
 from .torchscript_patch import freeze_training_mode, patch_instances
@@ -62,5 +62,4 @@ def dump_torchscript_IR(model: Any, dir: str | Path) -> None:  # noqa: N802 - th
         "model.txt": str(model),
     }
     for name, text in texts.items():
-        with atomic_write(folder / name) as file:
-            file.write(text)
+        write_file(folder / name, text)

@@ -20,7 +20,7 @@ from d2lite.data.transforms import AugInput, AugmentationList
 from d2lite.modeling.meta_arch.rcnn import GeneralizedRCNN
 from d2lite.modeling.postprocessing import detector_postprocess
 from d2lite.structures import Boxes, Instances
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 
 from .flatten import TracingAdapter
 from .scripted_parts import check_is_compilable
@@ -88,8 +88,7 @@ def export_torchscript(
         made, run = (_scripted if method == "scripting" else _traced)(cfg, model, sample_image)
         content = io.BytesIO()
         torch.jit.save(made, content)  # which aborts the process where a disk is full
-    with atomic_write(path, "wb") as file:
-        file.write(content.getbuffer())
+    write_file(path, content.getbuffer())
     dump_torchscript_IR(made, path.parent)
     return TorchScriptModel(run, cfg)
 

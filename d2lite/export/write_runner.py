@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 
 __all__ = ["write_runner"]
 
@@ -38,5 +38,4 @@ def write_runner(path: Path, facts: Mapping[str, Any]) -> None:
         "README.md": _README.format(package=_PACKAGES[path.suffix], **known),
     }
     for name, text in texts.items():
-        with atomic_write(path.with_name(name)) as file:
-            file.write(text)
+        write_file(path.with_name(name), text)

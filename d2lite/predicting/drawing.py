@@ -12,7 +12,7 @@ from PIL import Image
 
 from d2lite.structures import Boxes, Instances, RotatedBoxes
 from d2lite.utils.errors import OutputError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 from d2lite.visualization import Visualizer, legible_scale
 from d2lite.visualization.colormap import class_color
 
@@ -123,5 +123,4 @@ def write_picture(picture: Picture, path: Path) -> None:
         raise OutputError(
             f"--output {path}: cannot write pictures of type {path.suffix!r} ({error})."
         ) from error
-    with atomic_write(path, "wb") as file:
-        file.write(stream.getvalue())
+    write_file(path, stream.getvalue())

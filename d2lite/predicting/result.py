@@ -5,7 +5,6 @@ N objects, K keypoints, H x W pixels of the image.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from d2lite.data import Metadata
 from d2lite.data.images.image_io import read_image
 from d2lite.utils.errors import ConfigError, StateError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_json_file
 
 from .cropped_mask import BoolArray, CroppedMask
 from .drawing import draw_found, write_picture
@@ -228,8 +227,7 @@ class Result:
             OutputError: if it cannot be written.
         """
         if Path(path).suffix.lower() == ".json":
-            with atomic_write(path) as file:
-                json.dump(self.to_dict(), file)
+            write_json_file(path, self.to_dict())
         else:
             self.plot(path)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 from d2lite.utils.nested import flat_items
 
 from .analysis import TITLES, Analysis, as_json, finite
@@ -209,8 +209,7 @@ def compare_runs(folders: Sequence[Path], output: Path) -> list[Comparison]:
         charts=_overlaid(names, scalars),
         option_rows=_changed_options(facts),
     )
-    with atomic_write(output) as stream:
-        stream.write(page)
+    write_file(output, page)
     return comparisons
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 from d2lite.visualization import Visualizer
 
 from .analysis import IOU, Analysis
@@ -176,6 +176,5 @@ def _write_crop(matches: Matches, image: np.ndarray, row: _Row, path: Path) -> P
     if len(box) == 4:
         moved[2:] += moved[:2]
     canvas.overlay_instances(boxes=moved[None], labels=[row.label], assigned_colors=[row.color])
-    with atomic_write(path, "wb") as stream:
-        stream.write(_jpeg(canvas.get_output().get_image()))
+    write_file(path, _jpeg(canvas.get_output().get_image()))
     return path

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from d2lite.utils.errors import DataError, MissingFileError
-from d2lite.utils.file_io import atomic_write, read_json_file
+from d2lite.utils.file_io import read_json_file, write_json_file
 
 FACTS_FILE = "report_facts.json"
 # Runs of a folder, in a message.
@@ -60,8 +60,7 @@ class RunFacts:
         kept["results"] = {
             name: value if math.isfinite(value) else None for name, value in self.results.items()
         }
-        with atomic_write(folder / FACTS_FILE) as stream:
-            json.dump(kept, stream, indent=1, allow_nan=False)
+        write_json_file(folder / FACTS_FILE, kept, indent=1, allow_nan=False)
 
 
 def read_facts(folder: Path) -> RunFacts:

@@ -1,10 +1,9 @@
 """Writing report.html, for one run and for several that are compared."""
 
-import json
 import logging
 from pathlib import Path
 
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file, write_json_file
 
 from .analysis import as_json
 from .evaluated_set import EvaluatedSet, disagreement, load_evaluated_set
@@ -80,8 +79,7 @@ def write_run_report(
         notes,
     )
     target = output or folder / REPORT_FILE
-    with atomic_write(target) as stream:
-        stream.write(page)
+    write_file(target, page)
     if evaluated is not None:
         write_json(evaluated, target.with_suffix(".json"))
     if errors_folder is not None and evaluated is not None:
@@ -92,8 +90,7 @@ def write_run_report(
 def write_json(evaluated: EvaluatedSet, path: Path) -> None:
     """Write the numbers of the report: {"set": name, "tasks": {task: analysis}}."""
     tasks = {analysis.task: as_json(analysis) for analysis in evaluated.analyses}
-    with atomic_write(path) as stream:
-        json.dump({"set": evaluated.name, "tasks": tasks}, stream, indent=1, allow_nan=False)
+    write_json_file(path, {"set": evaluated.name, "tasks": tasks}, indent=1, allow_nan=False)
 
 
 def log_error_crops(evaluated: EvaluatedSet, folder: Path) -> None:

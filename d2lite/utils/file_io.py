@@ -29,6 +29,8 @@ __all__ = [
     "read_json_file",
     "refuse_special_file",
     "whole_files",
+    "write_file",
+    "write_json_file",
 ]
 
 # A disk with less than this is full.
@@ -214,6 +216,24 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_file(path: str | os.PathLike[str], content: str | bytes | memoryview) -> None:
+    """Write a whole file as `atomic_write` does: UTF-8 text, or bytes."""
+    with atomic_write(path, "w" if isinstance(content, str) else "wb") as stream:
+        stream.write(content)
+
+
+def write_json_file(path: str | os.PathLike[str], content: Any, **options: Any) -> None:
+    """Write a JSON file as `atomic_write` does.
+
+    Args:
+        path: of the file.
+        content: plain values.
+        options: as `json.dump` takes them.
+    """
+    with atomic_write(path) as stream:
+        json.dump(content, stream, **options)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .file_io import atomic_write
+from .file_io import write_file
 from .object_store import get_file, patiently, store_of
 
 __all__ = ["PERIOD_S", "Copier", "fetch_newest"]
@@ -170,8 +170,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 def _write_record(folder: Path, copied: dict[str, Any]) -> None:
     """Note what was copied from a folder."""
-    with atomic_write(folder / _RECORD) as file:
-        file.write(json.dumps(copied))
+    write_file(folder / _RECORD, json.dumps(copied))
 
 
 def main(folder: str, address: str) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from d2lite.utils.errors import OutputError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 
 from .opencv import load_cv2
 
@@ -33,5 +33,4 @@ def write_picture(filepath: str | os.PathLike[str], rgb: np.ndarray) -> None:
     if not done:
         raise OutputError(f"cannot turn the picture into the format of '{path}'.")
     # Not cv2.imwrite, which crashes on names that are not UTF-8 and leaves half files.
-    with atomic_write(path, "wb") as stream:
-        stream.write(encoded.tobytes())
+    write_file(path, encoded.tobytes())

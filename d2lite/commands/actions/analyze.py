@@ -3,7 +3,6 @@
 import argparse
 import csv
 import io
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +27,7 @@ from d2lite.reporting.evaluated_set import EvaluatedSet, read_results
 from d2lite.reporting.page import report_page
 from d2lite.reporting.write_report import REPORT_FILE, log_error_crops, write_json
 from d2lite.utils.errors import ConfigError, DataError
-from d2lite.utils.file_io import atomic_write, make_folder
+from d2lite.utils.file_io import make_folder, write_file, write_json_file
 from d2lite.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)
@@ -117,14 +116,12 @@ def _summary(analysis: Analysis) -> str:
 
 
 def _write_one(one: EvaluatedSet, output: Path, *, with_errors: bool) -> None:
-    with atomic_write(output / REPORT_FILE) as stream:
-        stream.write(report_page(f"Analysis on {one.name}", one, None))
+    write_file(output / REPORT_FILE, report_page(f"Analysis on {one.name}", one, None))
     write_json(one, output / "analysis.json")
     for analysis in one.analyses:
         folder = output / analysis.task if len(one.analyses) > 1 else output
         for name, content in csv_tables(analysis).items():
-            with atomic_write(folder / name) as stream:
-                stream.write(content)
+            write_file(folder / name, content)
     if with_errors:
         log_error_crops(one, output / "errors")
     logger.info("Analysis: %s, analysis.json and CSV files beside it", output / REPORT_FILE)
@@ -150,13 +147,12 @@ def _compare(
         )
     if output is None:
         return
-    with atomic_write(output / "compare.html") as stream:
-        stream.write(comparison_page(comparisons, names, notes))
-    with atomic_write(output / "compare.json") as stream:
-        json.dump(comparison_json(comparisons), stream, indent=1, allow_nan=False)
+    write_file(output / "compare.html", comparison_page(comparisons, names, notes))
+    write_json_file(
+        output / "compare.json", comparison_json(comparisons), indent=1, allow_nan=False
+    )
     for comparison in comparisons:
-        with atomic_write(output / f"images_{comparison.task}.csv") as stream:
-            stream.write(_images_csv(comparison))
+        write_file(output / f"images_{comparison.task}.csv", _images_csv(comparison))
     logger.info("Comparison: %s, JSON and CSV beside it", output / "compare.html")
 
 

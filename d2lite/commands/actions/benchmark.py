@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -18,7 +17,7 @@ from d2lite.modeling import build_model
 from d2lite.modeling.compiling import compile_parts_
 from d2lite.utils.env import resolve_device
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.file_io import atomic_write, make_folder
+from d2lite.utils.file_io import make_folder, write_json_file
 from d2lite.utils.logger import setup_logger
 
 from ..benchmarking.batches import count_classes_of, fit_frozen_norms, generated_batch
@@ -51,8 +50,7 @@ def benchmark(args: argparse.Namespace) -> None:
         make_folder(args.profile, "--profile")
     results = _TASKS[args.task](args)
     if args.json:
-        with atomic_write(args.json) as stream:
-            json.dump(results, stream, indent=1)
+        write_json_file(args.json, results, indent=1)
 
 
 def _check_peer(args: argparse.Namespace) -> None:

@@ -1,7 +1,6 @@
 """What `d2lite data check` does: look for faults in datasets."""
 
 import argparse
-import json
 from pathlib import Path
 
 from d2lite.data.checking import check_dataset, cleaned_coco, compare_sets, fault_table
@@ -9,7 +8,7 @@ from d2lite.data.datasets.by_string.auto_layout import is_recognised, recognise
 from d2lite.data.datasets.by_string.source import find_path
 from d2lite.data.datasets.by_string.splits import WHOLE
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.file_io import atomic_write, make_folder
+from d2lite.utils.file_io import make_folder, write_json_file
 from d2lite.utils.live_line import live_line, on_terminal
 
 
@@ -50,8 +49,7 @@ def check_data(args: argparse.Namespace) -> int:
         print(fault_table(checked, action="in_copy" if args.fix else "in_training"))
     if args.fix:
         content, root = cleaned_coco(sets[0])
-        with atomic_write(args.fix) as file:
-            json.dump(content, file)
+        write_json_file(args.fix, content)
         counts = f"{len(content['images'])} images, {len(content['annotations'])} objects"
         print(f"Wrote {counts}. Use it as coco:{args.fix}@{root}")
     return int(any(checked.faults.has_faults for checked in sets))

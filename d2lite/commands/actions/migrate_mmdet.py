@@ -20,7 +20,7 @@ from d2lite.mmdet import (
 )
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.file_io import atomic_write, make_folder
+from d2lite.utils.file_io import make_folder, write_file
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +76,7 @@ def _give(text: str, path: Path, output: Path | None) -> None:
         print(text, end="")
         return
     target = output / f"{path.stem}.yaml"
-    with atomic_write(target) as file:
-        file.write(text)
+    write_file(target, text)
     print(f"Wrote {target}")
 
 

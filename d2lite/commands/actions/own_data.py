@@ -22,7 +22,7 @@ from d2lite.recipes import (
     make_recipe,
 )
 from d2lite.utils.errors import ConfigError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 from d2lite.utils.logger import setup_logger
 
 from .memory_probe import measure_memory
@@ -52,8 +52,7 @@ def follow_data(args: argparse.Namespace) -> None:
             )
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(recipe_text(cfg, made, args.imports))
+        write_file(path, recipe_text(cfg, made, args.imports))
         logger.info(f"The config follows from the data; edit {path} to change it:\n{explain(made)}")
     args.config_file = str(path)
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from d2lite.data.datasets.by_string.labelme import CLASS_LIST
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file, write_json_file
 from d2lite.visualization.generic_mask import GenericMask
 
 from .labelled_set import LabelledSet
@@ -50,11 +49,11 @@ def write_labelme(
             "imageHeight": int(record["height"]),
             "imageWidth": int(record["width"]),
         }
-        with atomic_write(folder / split / f"{Path(name).stem}.json") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
+        write_json_file(
+            folder / split / f"{Path(name).stem}.json", content, ensure_ascii=False, indent=1
+        )
     lost["names of keypoints that no object has"] += len(set(data.keypoint_names) - marked)
-    with atomic_write(folder / CLASS_LIST) as file:
-        file.write("".join(f"{label}\n" for label in data.classes))
+    write_file(folder / CLASS_LIST, "".join(f"{label}\n" for label in data.classes))
     return f"labelme:{folder / split}"
 
 

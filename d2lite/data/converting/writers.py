@@ -4,7 +4,6 @@ A writer takes the set, the names of its images, the folder and the split's name
 the format cannot hold, and returns the dataset string that reads what it wrote.
 """
 
-import json
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, write_file, write_json_file
 from d2lite.visualization.generic_mask import GenericMask
 
 from .coco_writer import coco_content
@@ -48,8 +47,7 @@ def write_coco(
     """annotations/instances_SPLIT.json; everything but VOC's marks is kept."""
     lost[FLIPS] += data.num_unnamed_flips
     path = folder / "annotations" / f"instances_{split}.json"
-    with atomic_write(path) as file:
-        json.dump(coco_content(data, names, lost), file)
+    write_json_file(path, coco_content(data, names, lost))
     return f"coco:{path}@{folder / split}"
 
 
@@ -74,16 +72,16 @@ def write_voc(
         lost[DIFFICULT] -= marks  # which this format has
         ElementTree.indent(root)
         path = folder / "Annotations" / f"{Path(name).stem}.xml"
-        with atomic_write(path) as file:
-            file.write(ElementTree.tostring(root, encoding="unicode"))
+        write_file(path, ElementTree.tostring(root, encoding="unicode"))
     # A line is name:colour:parts:actions, or begins with # and counts for nothing.
     if any(":" in label or label.startswith("#") for label in data.classes):
         lost["classes without objects"] += len(set(data.classes) - used)
     else:
-        with atomic_write(folder / "labelmap.txt") as file:
-            file.write("".join(f"{label}:::\n" for label in data.classes))
-    with atomic_write(folder / "ImageSets" / "Main" / f"{split}.txt") as file:
-        file.write("".join(f"{Path(name).stem}\n" for name in names))
+        write_file(folder / "labelmap.txt", "".join(f"{label}:::\n" for label in data.classes))
+    write_file(
+        folder / "ImageSets" / "Main" / f"{split}.txt",
+        "".join(f"{Path(name).stem}\n" for name in names),
+    )
     return f"voc:{folder}@{split}"
 
 
@@ -121,8 +119,7 @@ def write_masks(
             path = home / "masks" / Path(name).stem / f"{number:04d}_{obj['category_id']}.png"
             with atomic_write(path, "wb") as file:
                 Image.fromarray(mask.mask * np.uint8(255)).save(file, format="PNG")
-    with atomic_write(home / "classes.txt") as file:
-        file.write("".join(f"{label}\n" for label in data.classes))
+    write_file(home / "classes.txt", "".join(f"{label}\n" for label in data.classes))
     return f"masks:{home}"
 
 

@@ -1,7 +1,6 @@
 """Write any registered dataset as a COCO annotation file."""
 
 import datetime
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from d2lite.data.records.plain_records import load_records
 from d2lite.structures import BoxMode
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
-from d2lite.utils.file_io import PathManager, atomic_write
+from d2lite.utils.file_io import PathManager, write_json_file
 
 from .coco_reading import PIXEL_CENTRE
 
@@ -186,6 +185,5 @@ def convert_to_coco_json(
         )
         return
     content = convert_to_coco_dict(dataset_name)
-    with atomic_write(output_file) as file:
-        json.dump(content, file)
+    write_json_file(output_file, content)
     logger.info("Wrote %s in COCO format to %s", dataset_name, output_file)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from d2lite.utils.download import download
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 from d2lite.utils.live_line import live_line, on_terminal
 from d2lite.utils.unpack import unpack
 
@@ -161,8 +161,7 @@ def fetch_dataset(
             )
         finally:
             live_line.finish()
-        with atomic_write(done) as stream:
-            stream.write(f"{count} files\n")
+        write_file(done, f"{count} files\n")
         if not keep_archives:
             file.unlink()
 

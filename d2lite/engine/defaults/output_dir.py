@@ -18,7 +18,7 @@ from d2lite.utils.events import (
     LiveWriter,
     TensorboardXWriter,
 )
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 from d2lite.utils.live_process import RUNS
 from d2lite.utils.output_mirror import address_of, is_store_address, mirror_of
 
@@ -118,8 +118,7 @@ def write_config(cfg: CfgNode) -> None:
         saved.derive("OUTPUT_DIR", address, "the place that the run was given")
     if cfg.is_default("MODEL.DEVICE"):
         saved.remove("MODEL.DEVICE")
-    with atomic_write(path) as file:
-        file.write(saved.dump())
+    write_file(path, saved.dump())
 
 
 def default_writers(

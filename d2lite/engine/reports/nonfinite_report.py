@@ -10,7 +10,7 @@ from torch import nn
 from d2lite.checkpoint.serializable import to_serializable
 from d2lite.utils import comm
 from d2lite.utils.errors import DataError, MissingFileError, OutputError
-from d2lite.utils.file_io import atomic_write, read_json_file
+from d2lite.utils.file_io import atomic_write, read_json_file, write_file
 
 from ..stepping import StepRecord
 
@@ -56,8 +56,7 @@ def write_report(
         if model is not None and has_weights:
             with atomic_write(folder / f"{stem}.pth", "wb") as stream:
                 torch.save(to_serializable({"model": model.state_dict()}), stream)
-        with atomic_write(path) as file:
-            file.write(json.dumps(report, indent=2) + "\n")
+        write_file(path, json.dumps(report, indent=2) + "\n")
     except OutputError as error:
         return f"(No report was written: {error})"
     return f"To load this batch again: d2lite replay {path}"

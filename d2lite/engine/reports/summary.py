@@ -18,7 +18,7 @@ from d2lite.data.images.image_io import read_image
 from d2lite.data.rotated_boxes import rotated_box
 from d2lite.evaluation import inference_context
 from d2lite.structures import BoxMode, Instances, RotatedBoxes
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 from d2lite.utils.logger import create_small_table, log_file_path
 from d2lite.visualization import Visualizer
 
@@ -218,5 +218,4 @@ def _save_jpeg(image: np.ndarray, path: Path) -> None:
     is_encoded, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
     if not is_encoded:
         raise ValueError(f"OpenCV could not encode a picture of shape {image.shape}")
-    with atomic_write(path, "wb") as file:
-        file.write(data.tobytes())
+    write_file(path, data.tobytes())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.structures.masks import rle
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import atomic_write, write_json_file
 
 from ..exchange import coco_object, coco_result
 
@@ -59,8 +59,7 @@ def write_coco(entries: Iterable[Entry], path: Path, class_names: Sequence[str])
             annotations.append({**ids, **made, "area": area, "iscrowd": 0})
     categories = [{"id": number, "name": name} for number, name in enumerate(class_names, 1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    with atomic_write(path) as file:
-        json.dump(content, file)
+    write_json_file(path, content)
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from d2lite.utils.errors import OutputError
-from d2lite.utils.file_io import atomic_write, refuse_special_file
+from d2lite.utils.file_io import refuse_special_file, write_file
 
 from .storage import EventStorage, get_event_storage, has_event_storage
 
@@ -165,8 +165,7 @@ class JSONWriter(ScalarWriter):
             for line in lines:
                 if not _is_line_before(line, start_iter):
                     file.write(line.rstrip(b"\n") + b"\n")
-        with atomic_write(self._path, "wb") as file:
-            file.write(b"".join(kept))
+        write_file(self._path, b"".join(kept))
         _logger.info(
             "%s: moved %d lines to %s: those of iteration %d and later, which are run again, and "
             "those that were torn",

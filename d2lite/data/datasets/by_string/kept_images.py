@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from d2lite.utils.file_io import atomic_write
+from d2lite.utils.file_io import write_file
 
 
 def kept_image(data: bytes, folder: Path, stem: str) -> Path:
@@ -26,6 +26,5 @@ def kept_image(data: bytes, folder: Path, stem: str) -> Path:
     digest = hashlib.blake2b(data, digest_size=6).hexdigest()
     path = folder / f"{stem}-{digest}.{'jpg' if ending == 'jpeg' else ending}"
     if not path.is_file():
-        with atomic_write(path, "wb") as file:
-            file.write(data)
+        write_file(path, data)
     return path
