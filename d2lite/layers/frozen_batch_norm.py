@@ -34,10 +34,10 @@ class FrozenBatchNorm2d(nn.Module):
         super().__init__()
         self.num_features = num_features
         self.eps = eps
-        self.register_buffer("weight", torch.ones(num_features))
-        self.register_buffer("bias", torch.zeros(num_features))
-        self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features) - eps)
+        # Together with eps they leave a map as it is.
+        starts = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0 - eps}
+        for name, value in starts.items():
+            self.register_buffer(name, torch.full((num_features,), value))
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """The layer as y = x * scale + shift: two (C,) vectors, float32 or finer."""

@@ -250,33 +250,27 @@ class RPN(nn.Module):
         Returns:
             `loss_rpn_cls` and `loss_rpn_loc`, scalars.
         """
-        num_images = len(gt_labels)
-        labels_NR = torch.stack(gt_labels)
-        is_positive = labels_NR == 1
-        log_scalars(
-            {
-                "rpn/num_pos_anchors": is_positive.sum() / num_images,
-                "rpn/num_neg_anchors": (labels_NR == 0).sum() / num_images,
-            }
-        )
+        labels = torch.stack(gt_labels)
+        of_kind = {"pos": labels == 1, "neg": labels == 0}
+        means = {kind: chosen.sum() / len(labels) for kind, chosen in of_kind.items()}
+        log_scalars({f"rpn/num_{kind}_anchors": mean for kind, mean in means.items()})
         box_loss = _dense_box_regression_loss(
             anchors,
             self.box2box_transform,
             pred_anchor_deltas,
             gt_boxes,
-            is_positive,
+            of_kind["pos"],
             box_reg_loss_type=self.box_reg_loss_type,
             smooth_l1_beta=self.smooth_l1_beta,
         )
-        drawn = labels_NR >= 0
+        drawn = labels >= 0
+        logits = cat(pred_objectness_logits, dim=1)[drawn].float()
         score_loss = F.binary_cross_entropy_with_logits(
-            cat(pred_objectness_logits, dim=1)[drawn].float(),
-            labels_NR[drawn].to(torch.float32),
-            reduction="sum",
+            logits, labels[drawn].to(logits.dtype), reduction="sum"
         )
         # The number that should be drawn, not the number that was: an image with few candidates
         # counts less. Empty sums are 0, with a gradient.
-        normalizer = self.batch_size_per_image * num_images
+        normalizer = self.batch_size_per_image * len(labels)
         losses = {
             "loss_rpn_cls": score_loss / normalizer,
             "loss_rpn_loc": box_loss / normalizer,
