@@ -9,8 +9,31 @@ from .node import CfgNode
 
 __all__ = ["check_numbers"]
 
-# Key -> the least and the largest number; of a missing one there is no limit.
+# Key -> the least and the largest number, also of a list; of a missing one there is no limit.
 _RANGES = {
+    "INPUT.MIN_SIZE_TRAIN": (0, None),
+    "INPUT.MAX_SIZE_TRAIN": (0, None),
+    "INPUT.MIN_SIZE_TEST": (0, None),
+    "INPUT.MAX_SIZE_TEST": (0, None),
+    "INPUT.MIXING_OFF_LAST_ITERS": (0, None),
+    "INPUT.MIXING_OFF_LAST_EPOCHS": (0, None),
+    "DATALOADER.REPEAT_THRESHOLD": (0, None),
+    "SOLVER.GAMMA": (0, None),
+    "SOLVER.MOMENTUM": (0, None),
+    "SOLVER.WARMUP_FACTOR": (0, None),
+    "SOLVER.WEIGHT_DECAY_NORM": (0, None),
+    "SOLVER.WEIGHT_DECAY_BIAS": (0, None),
+    "SOLVER.BIAS_LR_FACTOR": (0, None),
+    "SOLVER.CHECKPOINT_MAX_TO_KEEP": (0, None),
+    "SOLVER.REFERENCE_WORLD_SIZE": (0, None),
+    "SOLVER.NONFINITE.MAX_SKIPS": (0, None),
+    "SOLVER.NONFINITE.CHECK_PERIOD": (1, None),
+    "TEST.IMS_PER_BATCH": (1, None),
+    "TEST.LOG_PERIOD": (0, None),
+    "MODEL.RPN.NMS_THRESH": (0, None),
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": (0, None),
+    "TEST.AUG.MIN_SIZES": (1, None),
+    "TEST.AUG.MAX_SIZE": (1, None),
     "SOLVER.IMS_PER_BATCH": (1, 2**20),
     "SOLVER.CHECKPOINT_PERIOD": (1, None),
     "SOLVER.BASE_LR": (0, None),
@@ -46,14 +69,20 @@ def check_numbers(cfg: CfgNode) -> None:
             raise ConfigError(
                 f"{key} is the text {value!r}, set by code; it must be a number, without quotes."
             )
+        if any(number != number for number in _numbers(value)):
+            raise ConfigError(f"{key} is {value}; nan is not a number.")
     for key, (least, largest) in _RANGES.items():
-        number = values.get(key)
-        if number is None or not _is_number(number):
-            continue  # left out, or set by code to what parts take too, such as two sides
-        if least is not None and number < least:
-            raise ConfigError(f"{key} is {number}; it must be {least} or more.")
-        if largest is not None and number > largest:
-            raise ConfigError(f"{key} is {number}; it must be {largest} or less.")
+        for number in _numbers(values.get(key)):
+            if least is not None and number < least:
+                raise ConfigError(f"{key} is {values[key]}; it must be {least} or more.")
+            if largest is not None and number > largest:
+                raise ConfigError(f"{key} is {values[key]}; it must be {largest} or less.")
+
+
+def _numbers(value: Any) -> list[float]:
+    """A number, or the numbers of a list; parts take other things too, which code may set."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [number for number in listed if _is_number(number)]
 
 
 def _is_number(value: Any) -> bool:

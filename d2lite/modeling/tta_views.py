@@ -26,6 +26,11 @@ class DatasetMapperTTA:
 
     @configurable
     def __init__(self, min_sizes: list[int], max_size: int, flip: bool) -> None:
+        if len(min_sizes) == 0 or min(*min_sizes, max_size) < 1:
+            raise ConfigError(
+                f"TEST.AUG.MIN_SIZES is {min_sizes} and MAX_SIZE {max_size}; expected lengths of "
+                "1 pixel or more, and one at least. TEST.AUG.ENABLED False switches it off."
+            )
         self.min_sizes = min_sizes
         self.max_size = max_size
         self.flip = flip

@@ -134,6 +134,8 @@ def test_flip_probability_zero_and_one_are_never_and_always():
         (lambda: T.ResizeShortestEdge((64, 32)), "two ascending numbers"),
         (lambda: T.ResizeShortestEdge((), sample_style="choice"), "MIN_SIZE_TRAIN"),
         (lambda: T.ResizeShortestEdge(3, sample_style="any"), "'range' or 'choice'"),
+        (lambda: T.ResizeShortestEdge((8, -8), sample_style="choice"), "lengths are above 0"),
+        (lambda: T.ResizeShortestEdge(8, -1), "lengths are above 0"),
         (lambda: T.RandomCrop("square", (1, 1)), "absolute_range"),
         (lambda: T.RandomCrop("relative", (2, 1)).get_crop_size((4, 5)), "INPUT.CROP.SIZE"),
         (lambda: T.RandomApply(T.NoOpTransform(), 2), "not a probability"),

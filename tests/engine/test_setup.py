@@ -1,4 +1,5 @@
 import logging
+import math
 import os
 import re
 import sys
@@ -201,6 +202,10 @@ class TestDefaultSetup:
             ("DATALOADER.NUM_WORKERS", -1, "0 or more"),
             ("DATALOADER.NUM_WORKERS", 10**6, "1024 or less"),
             ("SEED", 2**80, f"{2**63 - 1} or less"),
+            ("INPUT.MIN_SIZE_TEST", -5, "0 or more"),
+            ("SOLVER.GAMMA", -1.0, "0 or more"),
+            ("SOLVER.CHECKPOINT_MAX_TO_KEEP", -1, "0 or more"),
+            ("TEST.IMS_PER_BATCH", 0, "1 or more"),
         ],
     )
     def test_a_number_out_of_its_range_is_refused_by_the_name_of_its_key(
@@ -215,6 +220,19 @@ class TestDefaultSetup:
         toy_cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION = (14, 14)
         toy_cfg.SEED = None
         check_numbers(toy_cfg)
+
+    def test_numbers_of_lists_have_ranges_and_none_is_nan(self, toy_cfg):
+        toy_cfg.INPUT.MIN_SIZE_TRAIN = (32, -5)
+        with pytest.raises(
+            ConfigError, match=r"MIN_SIZE_TRAIN is \(32, -5\); it must be 0 or more"
+        ):
+            check_numbers(toy_cfg)
+        toy_cfg.INPUT.MIN_SIZE_TRAIN = (32, 0)
+        for key, value in (("MODEL.PIXEL_MEAN", [1.0, float("nan")]), ("SOLVER.GAMMA", math.nan)):
+            broken = toy_cfg.clone()
+            broken.merge_from_list([key, value])
+            with pytest.raises(ConfigError, match=rf"{key} is .*nan.*; nan is not a number"):
+                check_numbers(broken)
 
     def test_text_in_place_of_a_number_is_refused_by_the_name_of_its_key(self, toy_cfg):
         """Code that fills a config from a form sets texts, which merging would have read."""

@@ -59,6 +59,11 @@ class TestViews:
         assert torch.equal(views[1]["image"], views[0]["image"].flip(2))
         assert len(DatasetMapperTTA([48, 32], 60, flip=False)(item(64, 96, []))) == 2
 
+    @pytest.mark.parametrize(("sizes", "limit"), [([], 60), ([48, -4], 60), ([48], 0)])
+    def test_sizes_that_cannot_be_are_refused_by_the_key(self, sizes, limit):
+        with pytest.raises(ConfigError, match=r"TEST\.AUG\.MIN_SIZES is .*1 pixel or more"):
+            DatasetMapperTTA(sizes, limit, flip=False)
+
     def test_pixels_and_sizes_are_those_of_the_data_transforms(self):
         for height, width in ((64, 96), (97, 61), (50, 50)):
             example = item(height, width, [])

@@ -132,7 +132,7 @@ class ResizeShortestEdge(Augmentation):
             interp: a filter of `PIL.Image.Resampling`.
 
         Raises:
-            ConfigError: for another style, or a range that is not two numbers.
+            ConfigError: for another style, a range that is not two numbers, or a negative length.
         """
         super().__init__()
         _check_sample_style(sample_style)
@@ -148,6 +148,12 @@ class ResizeShortestEdge(Augmentation):
         if len(short_edge_length) == 0:
             raise ConfigError(
                 "There is no short side length to choose from (INPUT.MIN_SIZE_TRAIN)."
+            )
+        if min(short_edge_length) < 0 or (max(short_edge_length) > 0 and max_size < 1):
+            raise ConfigError(
+                f"A short side of {short_edge_length} pixels with a long side of {max_size} at "
+                "most cannot be: lengths are above 0, or 0 for no resizing (INPUT.MIN_SIZE_TRAIN, "
+                "INPUT.MAX_SIZE_TRAIN, and the same of TEST)."
             )
         self.short_edge_length, self.max_size = short_edge_length, max_size
         self.sample_style, self.interp = sample_style, interp
