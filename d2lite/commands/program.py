@@ -55,12 +55,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
 
 
 def as_script(name: str, file: str) -> Callable[[], int | None]:
-    """The main function of a script in tools/ that is a command under another name.
-
-    Args:
-        name: of the command.
-        file: path of the script, for its help.
-    """
+    """The main function of a script in tools/ that is a command under another name."""
     program = f"python tools/{Path(file).name}"
 
     def run() -> int | None:

@@ -20,9 +20,6 @@ def version_text(value: Any, origin: str) -> str:
 def refuse_flags(words: Iterable[Any]) -> None:
     """Refuse flags of a command line among what should be keys.
 
-    Args:
-        words: in the places of keys.
-
     Raises:
         ConfigError: if one of them begins with two dashes.
     """
@@ -36,9 +33,6 @@ def refuse_flags(words: Iterable[Any]) -> None:
 
 def refuse_assignments(words: Iterable[Any]) -> None:
     """Refuse KEY=VALUE, as Python configs have options, among what should be keys.
-
-    Args:
-        words: in the places of keys.
 
     Raises:
         ConfigError: if there is one.

@@ -56,9 +56,6 @@ _RANGES = {
 def check_numbers(cfg: CfgNode) -> None:
     """Check numbers that would end in a trace later, start processes without end, or train nothing.
 
-    Args:
-        cfg: the whole config.
-
     Raises:
         ConfigError: naming the key and its limit.
     """

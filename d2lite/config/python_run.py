@@ -211,10 +211,6 @@ def is_python_config_file(path: str | Path) -> bool:
 def load_run_config(path: str | Path, overrides: list[str]) -> PythonRunConfig:
     """Load a Python config, or its YAML, for a run.
 
-    Args:
-        path: the file.
-        overrides: see `LazyConfig.apply_overrides`.
-
     Raises:
         ConfigError: if it, or a file that it imports, is not Python, or it is MMDetection's.
     """

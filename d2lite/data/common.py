@@ -43,11 +43,7 @@ class SerializedList:
     """
 
     def __init__(self, items: Sequence[Any]) -> None:
-        """Pickle the items one by one.
-
-        Args:
-            items: what can be pickled.
-        """
+        """Pickle the items one by one."""
         self._length = len(items)
         ends = np.empty(self._length, dtype=np.int64)
         content = bytearray(ends.nbytes)

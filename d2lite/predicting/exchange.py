@@ -15,24 +15,13 @@ from .found import Found, Segment
 def coco_results(
     found: Iterable[Found], size: tuple[int, int], image_id: int | str
 ) -> list[dict[str, Any]]:
-    """COCO result dicts, see `Result.to_coco`.
-
-    Args:
-        found: the objects of one image.
-        size: (height, width) of the image.
-        image_id: id of the image.
-    """
+    """COCO result dicts of an image of a size (height, width), see `Result.to_coco`."""
     objects = json_content(found, size, None)["objects"]
     return [coco_result(one, image_id) for one in objects]
 
 
 def coco_result(found: Mapping[str, Any], image_id: int | str) -> dict[str, Any]:
-    """One COCO result dict.
-
-    Args:
-        found: an object of `json_content`.
-        image_id: id of the image.
-    """
+    """One COCO result dict."""
     return {"image_id": image_id, **coco_object(found), "category_name": found["name"]}
 
 

@@ -78,11 +78,7 @@ def enlarged(result: Result, size: tuple[int, int]) -> Result:
 
 
 def run_model(model: Any, batch: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Predict a batch, with masks that never are all in full size at one time.
-
-    Args:
-        model: in evaluation mode.
-        batch: of model inputs.
+    """Predict a batch in evaluation mode, with masks that never are all in full size at one time.
 
     Returns:
         The outputs of each image; "cropped_masks" beside "instances" where the masks were pasted

@@ -15,11 +15,7 @@ class Keys:
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Store the values.
-
-        Args:
-            cfg: changed by the rules from now on.
-        """
+        """Store the config, which the rules change from now on."""
         self.cfg, self._before = cfg, cfg.clone()
 
     def __getitem__(self, key: str) -> Any:

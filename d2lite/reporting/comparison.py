@@ -181,12 +181,7 @@ def _part(comparison: Comparison) -> dict[str, Any]:
 
 
 def compare_runs(folders: Sequence[Path], output: Path) -> list[Comparison]:
-    """Write the page that compares several runs, and its numbers beside it.
-
-    Args:
-        folders: of the runs.
-        output: the HTML file.
-    """
+    """Write the page that compares several runs, and its numbers beside it."""
     names = _short_names(folders)
     facts = [read_facts(folder) for folder in folders]
     scalars = [read_scalars(folder) for folder in folders]

@@ -46,10 +46,6 @@ def results_that_count(
 ) -> list[Mapping[str, Any]]:
     """The results that LVIS scores.
 
-    Args:
-        truth: LVIS dict.
-        results: COCO result dicts.
-
     Returns:
         Of each image the best 300, and of these the ones whose class was looked for there: it has
         an object, or is in `neg_category_ids`.
@@ -68,11 +64,7 @@ def results_that_count(
 
 
 def voc_ground_truth(name: str) -> dict[str, Any]:
-    """COCO dict of a VOC set; objects marked difficult are crowds, which nobody has to find.
-
-    Args:
-        name: registered name.
-    """
+    """COCO dict of a VOC set; objects marked difficult are crowds, which nobody has to find."""
     records = [
         {
             **record,

@@ -50,9 +50,6 @@ class Limits:
     def check_image(self, content: bytes) -> None:
         """Refuse what is not an image or has more pixels. Only the head of the file is read.
 
-        Args:
-            content: of the file.
-
         Raises:
             RefusedUploadError: with status 413 or 422.
         """

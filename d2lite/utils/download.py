@@ -47,10 +47,6 @@ def split_address(url: str) -> urllib.parse.SplitResult:
 def cached_path(url: str, folder: Path) -> Path:
     """Where a file is kept.
 
-    Args:
-        url: its address.
-        folder: of all downloads.
-
     Returns:
         The folder, then host and path of the address; a query becomes part of the name.
 

@@ -225,13 +225,7 @@ def write_file(path: str | os.PathLike[str], content: str | bytes | memoryview) 
 
 
 def write_json_file(path: str | os.PathLike[str], content: Any, **options: Any) -> None:
-    """Write a JSON file as `atomic_write` does.
-
-    Args:
-        path: of the file.
-        content: plain values.
-        options: as `json.dump` takes them.
-    """
+    """Write a JSON file as `atomic_write` does, with options of `json.dump`."""
     with atomic_write(path) as stream:
         json.dump(content, stream, **options)
 

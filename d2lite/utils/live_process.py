@@ -147,11 +147,7 @@ RUNS: dict[str, type[WandbRun] | type[MlflowRun]] = {"wandb": WandbRun, "mlflow"
 
 
 def main(kind: str) -> None:
-    """Send what comes in until there is no more.
-
-    Args:
-        kind: of `RUNS`.
-    """
+    """Send what comes in until there is no more."""
     items = _items()
     run: WandbRun | MlflowRun = RUNS[kind](next(items))
     for report in items:

@@ -80,11 +80,6 @@ def unique_stems(names: list[str], *, drawings_alone: bool) -> dict[str, str]:
 def check_formats(formats: list[str], videos: list[Input], args: argparse.Namespace) -> None:
     """Refuse what videos cannot have, and --track without its package.
 
-    Args:
-        formats: of --save-as.
-        videos: among the inputs.
-        args: of `d2lite predict`.
-
     Raises:
         ConfigError: if the options do not fit the inputs.
     """

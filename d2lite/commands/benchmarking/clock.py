@@ -19,11 +19,7 @@ class PhaseClock:
     """
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
-        """Begin with no phase.
-
-        Args:
-            device: where the work is done.
-        """
+        """Begin with no phase."""
         self._is_cuda = torch.device(device).type == "cuda"
         self.seconds: dict[str, float] = {}
         self._spent_inside: list[float] = []  # of each phase that is open

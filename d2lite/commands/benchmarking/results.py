@@ -80,12 +80,7 @@ def as_plain(what: str, sides: Sequence[Side], **more: Any) -> dict[str, Any]:
 
 
 def markdown(what: str, sides: Sequence[Side]) -> str:
-    """A table to read, with the command and the machine above it.
-
-    Args:
-        what: was measured, in a few words.
-        sides: after `measure`; the first is d2lite.
-    """
+    """A table to read, with the command and the machine above it."""
     first = sides[0]
     phases = list(dict.fromkeys(phase for side in sides for phase in side.samples))
     facts = list(dict.fromkeys(name for side in sides for name in side.facts))

@@ -13,12 +13,7 @@ _DIGITS = 6
 
 
 def coco_object(obj: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    """One object in COCO's words, rounded and without ids.
-
-    Args:
-        obj: of a dataset dict.
-        record: its image.
-    """
+    """One object in COCO's words, rounded and without ids."""
     entry = exact_coco_object(obj, record)
     entry["bbox"] = [round(value, _DIGITS) for value in entry["bbox"]]
     mask = entry.get("segmentation")

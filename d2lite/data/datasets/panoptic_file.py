@@ -78,10 +78,6 @@ def panoptic_classes(content: dict[str, Any], json_file: Any) -> dict[str, Any]:
 
     Things come first, then stuff, each by ascending id, in one row of numbers.
 
-    Args:
-        content: of the file.
-        json_file: for messages.
-
     Returns:
         thing_classes, stuff_classes (by number, so things are in it), and the two maps of ids.
 

@@ -36,13 +36,7 @@ def drawing_name(stem: str, source: str) -> str:
 
 
 def save_crops(result: Result, folder: Path, stem: str) -> None:
-    """CLASS/STEM_NUMBER.png: what is inside of each box.
-
-    Args:
-        result: with its image.
-        folder: of all crops.
-        stem: of the image.
-    """
+    """CLASS/STEM_NUMBER.png below a folder: what is inside of each box."""
     assert result.image is not None
     height, width = result.size
     for number, found in enumerate(result):

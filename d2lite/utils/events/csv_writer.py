@@ -21,12 +21,7 @@ class CSVWriter(EventWriter):
     """
 
     def __init__(self, csv_file: str | os.PathLike[str], json_file: str | os.PathLike[str]) -> None:
-        """Remember the paths.
-
-        Args:
-            csv_file: the table.
-            json_file: metrics.json.
-        """
+        """Remember the paths."""
         self._csv, self._json = Path(csv_file), Path(json_file)
         self._written_at = float("-inf")
 

@@ -46,12 +46,7 @@ class CityscapesFolder(EntrySource):
     layout = "Cityscapes"
 
     def __init__(self, root: Path, split: str) -> None:
-        """Take a folder of gtFine.
-
-        Args:
-            root: that holds gtFine.
-            split: the name of a folder in it.
-        """
+        """Take a folder of gtFine."""
         super().__init__(root / "gtFine" / split, [root / name / split for name in _IMAGES])
         self._own: list[str] | None = None
         self._colours = root / "label_colors.txt"

@@ -249,11 +249,6 @@ def brush_mask(packed: list[int], height: int, width: int) -> np.ndarray:
     whether one value repeats, two bits that choose the size of the count, the count less one, and
     the one value or that many values.
 
-    Args:
-        packed: the bytes.
-        height: of the image.
-        width: of the image.
-
     Returns:
         (height, width) bool.
 

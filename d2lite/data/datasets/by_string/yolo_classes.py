@@ -12,10 +12,6 @@ from d2lite.utils.errors import DataError
 def names_of_yaml(text: str, path: Path) -> dict[str, str]:
     """The names of a data.yaml that is known to be valid and to have some.
 
-    Args:
-        text: of the file.
-        path: for messages.
-
     Raises:
         DataError: if a name is not a text.
     """
