@@ -25,7 +25,7 @@ from d2lite.layers import (
 )
 from d2lite.structures import Boxes
 from d2lite.utils.errors import ArgumentError, ConfigError
-from d2lite.utils.tracing import is_recording
+from d2lite.utils.tracing import can_look
 
 __all__ = [
     "Box2BoxTransform",
@@ -51,8 +51,7 @@ def _check_lengths(deltas: Tensor, boxes: Tensor) -> None:
 
 
 def _check_area(size: Tensor) -> None:
-    # On a GPU the answer would have to be waited for at each step.
-    if is_scripting() or is_recording() or size.device.type != "cpu":
+    if is_scripting() or not can_look(size):
         return
     if not bool((size > 0).all()):
         raise ArgumentError(

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._jit_internal import is_scripting
 
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ArgumentError, ConfigError
 from d2lite.utils.memory import retry_if_cuda_oom
+from d2lite.utils.tracing import can_look
 
 __all__ = ["Matcher", "match_anchors"]
 
@@ -61,12 +63,20 @@ class Matcher:
 
         Returns:
             (N,) int64, index of the ground truth, 0 where there is none; (N,) int8, label.
+
+        Raises:
+            ArgumentError: for another shape, and on a CPU for a quality below 0 or NaN, as boxes
+                of NaN have.
         """
+        if match_quality_matrix.dim() != 2:
+            shape = list(match_quality_matrix.shape)
+            raise ArgumentError(f"Qualities of matches have shape {shape}; give (M, N).")
         num_gt, num_preds = match_quality_matrix.size(0), match_quality_matrix.size(1)
         labels_N = match_quality_matrix.new_full((num_preds,), self.labels[0], dtype=torch.int8)
         if num_gt == 0:
             # Without ground truth everything falls below the first threshold.
             return match_quality_matrix.new_zeros((num_preds,), dtype=torch.int64), labels_N
+        _check_quality(match_quality_matrix)
         best_N, matches_N = match_quality_matrix.max(dim=0)
         for i in range(1, len(self.labels)):
             labels_N.masked_fill_(best_N >= self.thresholds[i], self.labels[i])
@@ -85,6 +95,13 @@ class Matcher:
             return
         best_M1 = match_quality_matrix.amax(dim=1, keepdim=True)
         match_labels.masked_fill_((match_quality_matrix == best_M1).any(dim=0), 1)
+
+
+def _check_quality(quality: Tensor) -> None:
+    if is_scripting() or not can_look(quality):
+        return
+    if not bool((quality >= 0).all()):
+        raise ArgumentError("Qualities of matches are 0 or more; found one below it, or NaN.")
 
 
 def match_anchors(

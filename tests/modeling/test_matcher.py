@@ -70,3 +70,9 @@ def test_nothing_to_match_gives_the_lowest_label(shape, allow_low):
 def test_thresholds_and_labels_that_do_not_fit_are_refused(thresholds, labels, text):
     with pytest.raises(ConfigError, match=text):
         Matcher(thresholds, labels)
+
+
+@pytest.mark.parametrize("quality", [[[-0.1, 0.5]], [[float("nan"), 0.5]], [0.5]])
+def test_qualities_that_cannot_be_are_refused(quality):
+    with pytest.raises(AssertionError, match="Qualities of matches"):
+        Matcher([0.5], [0, 1])(torch.tensor(quality))
