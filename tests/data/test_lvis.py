@@ -126,7 +126,7 @@ def test_a_file_without_counts_has_no_counts(tmp_path, name):
 
 
 def test_an_unregistered_name_has_no_classes():
-    with pytest.raises(MissingFileError, match="names neither a version of LVIS"):
+    with pytest.raises(ValueError, match="names neither a version of LVIS"):
         get_lvis_instances_meta("nobody")
 
 

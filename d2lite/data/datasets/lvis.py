@@ -184,20 +184,22 @@ def get_lvis_instances_meta(dataset_name: str) -> dict[str, Any]:
         thing_classes, and class_image_count where the file has it.
 
     Raises:
-        MissingFileError: if the name says no version and no annotation file is there.
+        DataError: if the name says no version and is not registered.
+        MissingFileError: if it says none and the annotation file is not there.
     """
     if "cocofied" in dataset_name:
         return coco_instances_metadata()
     registered = [n for n in (dataset_name, f"{dataset_name}_train") if n in DatasetCatalog]
     json_file = MetadataCatalog.get(registered[0]).get("json_file") if registered else None
     published = published_class_names(dataset_name)
+    if json_file is None and published is None:
+        raise DataError(
+            f"{dataset_name!r} names neither a version of LVIS (v1 or v0.5) nor a registered set, "
+            "so its classes are not known. Ask for a registered set, such as 'lvis_v1_train'."
+        )
+    if json_file is None:
+        return {"thing_classes": published}
     try:
-        if json_file is None:
-            raise MissingFileError(
-                f"{dataset_name!r} names neither a version of LVIS (v1 or v0.5) nor a registered "
-                "set, so its classes are not known. Ask for a registered set, such as "
-                "'lvis_v1_train'."
-            )
         metadata: dict[str, Any] = {"thing_classes": lvis_class_names(json_file)}
     except MissingFileError:
         if published is None:
