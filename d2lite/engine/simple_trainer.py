@@ -20,6 +20,7 @@ from d2lite.utils.process_means import PassMeans, sharing_means
 
 from .stepping import (
     LossGuard,
+    StepRecord,
     as_scalars,
     check_optimizer_state,
     kept_generators,
@@ -105,6 +106,9 @@ class SimpleTrainer(TrainerBase):
         self.accumulate_steps = accumulate_steps
         self.seed = seed
         self.guard = guard or LossGuard(max(gather_metric_period, _GUARD_PERIOD))
+
+    # The last iteration whose losses the guard has seen.
+    _guarded_iter = -1
 
     @cached_property
     def guard(self) -> LossGuard:
@@ -240,20 +244,30 @@ class SimpleTrainer(TrainerBase):
 
     def _log(self, losses: Mapping[str, Tensor], data_time: float, norm: Tensor | None) -> None:
         """Write the step's scalars where their period is over."""
+        self._guarded_iter = self.iter
         if (self.iter + 1) % self.gather_metric_period == 0:
-            self.write_metrics(losses, data_time, self.iter)
+            self._write_metrics(losses, data_time)
         if norm is not None and comm.is_main_process():
             get_event_storage().put_scalar("grad_norm", norm, cur_iter=self.iter)
 
     def _write_metrics(
         self, loss_dict: Mapping[str, Tensor], data_time: float, prefix: str = ""
     ) -> None:
-        """Write the losses of the present iteration, for steps written for detectron2."""
+        """Write the losses of the present iteration.
+
+        Steps written for detectron2 call it, and end here at a loss that is not finite.
+        """
+        if self._guarded_iter != self.iter:
+            losses = {name: loss.detach() for name, loss in as_scalars(loss_dict).items()}
+            self.guard.check_alone(StepRecord(self.iter, losses, []))
         self.write_metrics(loss_dict, data_time, self.iter, prefix)
 
     @staticmethod
     def write_metrics(
-        loss_dict: Mapping[str, Tensor], data_time: float, cur_iter: int, prefix: str = ""
+        loss_dict: Mapping[str, Tensor],
+        data_time: float,
+        cur_iter: int | str | None = None,
+        prefix: str = "",
     ) -> None:
         """Put the losses (mean over processes) and the data time (their maximum) into the storage.
 
@@ -262,9 +276,12 @@ class SimpleTrainer(TrainerBase):
         Args:
             loss_dict: name -> scalar tensor.
             data_time: seconds that this process waited for data.
-            cur_iter: the iteration that the values belong to.
+            cur_iter: the iteration that the values belong to; None for the storage's. A text is
+                the prefix, which detectron2 0.6 has in this place.
             prefix: goes before the name "total_loss".
         """
+        if isinstance(cur_iter, str):
+            cur_iter, prefix = None, cur_iter
         losses = {name: loss.detach() for name, loss in as_scalars(loss_dict).items()}
         data_times = [data_time]
         if comm.get_world_size() > 1:

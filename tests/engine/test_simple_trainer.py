@@ -16,6 +16,7 @@ from d2lite.engine.stepping import (
     split_batch,
 )
 from d2lite.utils.errors import ConfigError, DataError, InputTypeError
+from d2lite.utils.events import EventStorage
 
 from .toys import LineModel, PointStream, make_sgd
 
@@ -244,6 +245,37 @@ def test_a_trainer_with_an_init_of_its_own_trains_as_ours(kind):
     assert torch.equal(weights(trainer), weights(ours))
     assert trainer.storage.latest()["total_loss"] == ours.storage.latest()["total_loss"]
     assert trainer.state_dict()["iteration"] == 3
+
+
+def test_a_step_of_its_own_ends_at_a_loss_that_is_not_finite():
+    trainer = make_trainer(OwnStep)
+    trainer.model.register_forward_hook(
+        lambda model, inputs, losses: {name: loss * float("nan") for name, loss in losses.items()}
+    )
+    with pytest.raises(FloatingPointError, match="iteration 2"):
+        trainer.train(2, 9)
+
+
+def test_losses_are_written_where_detectron2_06_calls_for_them():
+    with EventStorage(7) as storage:
+        losses = {"a": torch.tensor(1.0), "b": torch.tensor(2.0)}
+        SimpleTrainer.write_metrics(losses, 0.5)
+        SimpleTrainer.write_metrics(losses, 0.5, "my_")
+        SimpleTrainer.write_metrics(losses, 0.5, 9, "late_")
+    latest = storage.latest()
+    assert latest["total_loss"] == latest["my_total_loss"] == (3.0, 7)
+    assert latest["late_total_loss"] == (3.0, 9)
+
+
+class OwnMetrics(SimpleTrainer):
+    def _write_metrics(self, loss_dict, data_time, prefix=""):
+        super()._write_metrics({**loss_dict, "mine": torch.ones(())}, data_time, prefix)
+
+
+def test_metrics_that_a_subclass_adds_are_written():
+    trainer = make_trainer(OwnMetrics)
+    trainer.train(0, 2)
+    assert trainer.storage.latest()["mine"] == (1.0, 1)
 
 
 def test_bfloat16_trains_on_the_cpu_close_to_float32():

@@ -140,6 +140,18 @@ class LossGuard:
         if self.alarm <= 0:
             self._flush_if_due()
 
+    def check_alone(self, record: StepRecord) -> None:
+        """Note and check the losses of a step that nothing else here guards; none is skipped.
+
+        Args:
+            record: its losses are complete.
+
+        Raises:
+            NonFiniteError: as `check`.
+        """
+        self._unchecked.append(record)
+        self._flush_if_due()
+
     def check_gradients(
         self, record: StepRecord, parameters: Iterable[Tensor], *, may_be_infinite: bool = False
     ) -> Tensor | None:
