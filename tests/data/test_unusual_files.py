@@ -278,22 +278,6 @@ def test_shapes_of_an_empty_group_are_objects_of_their_own(home):
     assert num_objects(f"labelme:{home}") == [2]
 
 
-@pytest.mark.parametrize(
-    ("files", "hint"),
-    [
-        ({"gt/gt.txt": "1,1,2,2,9,9,1,1,0.9\n"}, "as MOT and VisDrone have"),
-        ({"a.json": '{"asset": {"name": "a"}, "regions": []}'}, "VoTT's own format"),
-        ({"gtFine/a.json": "{}", "leftImg8bit/a.png": ""}, "cityscapes_fine_instance_seg_train"),
-    ],
-)
-def test_folders_of_other_layouts_are_told_what_to_do(files, hint, home):
-    picture(home / "images/a.jpg")
-    for name, content in files.items():
-        write(home / name, content)
-    with pytest.raises(DataError, match=hint):
-        DatasetCatalog.get(f"auto:{home}")
-
-
 def test_archive_that_is_not_read_is_to_be_unpacked(home):
     write(home / "set.tar.gz", b"\x1f\x8b")
     with pytest.raises(DataError, match=r"Unpack the \.gz"):

@@ -43,9 +43,10 @@ def test_each_process_has_a_file_and_knows_what_the_others_finished(tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_what_other_processes_noted_with_other_options_does_not_count(tmp_path):
+@pytest.mark.parametrize("process", [0, 1])
+def test_what_any_process_noted_with_other_options_does_not_count(tmp_path, process):
     names = images(tmp_path)
-    Progress(tmp_path / "out", {"threshold": 0.5}, process=1).add(names[0], {})
+    Progress(tmp_path / "out", {"threshold": 0.5}, process=process).add(names[0], {})
     again = Progress(tmp_path / "out", {"threshold": 0.4})
     assert again.finished == set()
     assert list(again.contents()) == []
@@ -59,14 +60,6 @@ def test_of_an_image_that_two_processes_noted_the_present_one_counts(tmp_path):
         file.write("longer")
     new.add(names[0], {"version": 2})
     assert [entry["version"] for entry in new.contents()] == [2]
-
-
-def test_other_options_begin_again(tmp_path):
-    names = images(tmp_path)
-    Progress(tmp_path / "out", {"threshold": 0.5}).add(names[0], {})
-    again = Progress(tmp_path / "out", {"threshold": 0.4})
-    assert again.finished == set()
-    assert list(again.contents()) == []
 
 
 def test_image_that_changed_is_predicted_again_and_counts_once(tmp_path):
