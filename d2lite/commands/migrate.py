@@ -14,6 +14,7 @@ from pathlib import Path
 
 from d2lite.utils.arguments import CommandParser
 from d2lite.utils.errors import ConfigError
+from d2lite.utils.other_words import is_mmdet_config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,6 +44,12 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if args.output is not None:
         raise ConfigError("--output is for --from mmdet; --write changes files in their place.")
+    for path in args.paths:
+        if path.suffix == ".pth" or is_mmdet_config(path):
+            raise ConfigError(
+                f"{path} is no code for detectron2. If it is of MMDetection: "
+                f"d2lite migrate --from mmdet {path}"
+            )
     from d2lite.migrate import main as migrate
 
     return migrate([*map(str, args.paths), *(["--write"] if args.write else [])])

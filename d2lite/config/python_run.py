@@ -2,13 +2,13 @@
 
 import copy
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from d2lite.utils.errors import ConfigError
 from d2lite.utils.nested import flat_items
+from d2lite.utils.other_words import is_mmdet_config
 from d2lite.utils.registry import address_of, locate
 
 from .defaults import _C
@@ -190,13 +190,6 @@ def as_run_config(cfg: Any) -> CfgNode:
     return node
 
 
-_OF_MMDETECTION = re.compile(
-    r"^(_base_|default_scope|train_pipeline|train_dataloader)\s*="
-    r"|^(from|import) mm(det|engine|cv)\b",
-    re.MULTILINE,
-)
-
-
 def is_python_config_file(path: str | Path) -> bool:
     """Whether a file is a Python config, or the YAML that one was saved as."""
     path = Path(path)
@@ -215,7 +208,7 @@ def load_run_config(path: str | Path, overrides: list[str]) -> PythonRunConfig:
         ConfigError: if it, or a file that it imports, is not Python, or it is MMDetection's.
     """
     file = Path(path)
-    if file.is_file() and _OF_MMDETECTION.search(file.read_text("utf-8", "replace")):
+    if is_mmdet_config(file):
         raise ConfigError(
             f"{path} is a config of MMDetection. Convert it, and train with what that writes: "
             f"d2lite migrate --from mmdet {path} > {file.stem}.yaml"

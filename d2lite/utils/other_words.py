@@ -3,7 +3,10 @@
 docs/from_ultralytics.md and docs/from_mmdetection.md explain them; a test compares the three.
 """
 
-__all__ = ["COMMANDS", "OPTIONS", "called_here"]
+import re
+from pathlib import Path
+
+__all__ = ["COMMANDS", "OPTIONS", "called_here", "is_mmdet_config"]
 
 _MIXED = "INPUT.AUGMENTATIONS, see docs/augmentation.md"
 
@@ -74,3 +77,16 @@ def called_here(word: str) -> str | None:
         word: as it was written: "epochs", "epochs=3", "--work-dir".
     """
     return OPTIONS.get(word.partition("=")[0].lstrip("-").replace("-", "_").lower())
+
+
+_OF_MMDET = re.compile(
+    r"^(_base_|default_scope)\s*=|^train_pipeline\s*=\s*\[|^train_dataloader\s*=\s*dict\("
+    r"|^from mmengine\.config import read_base",
+    re.MULTILINE,
+)
+
+
+def is_mmdet_config(path: Path) -> bool:
+    """Whether a file is a config of MMDetection in Python."""
+    is_python = path.suffix == ".py" and path.is_file()
+    return is_python and _OF_MMDET.search(path.read_text("utf-8", "replace")) is not None

@@ -415,6 +415,14 @@ def test_a_file_without_a_model_is_refused():
         convert_mmdet_config(parse_mmdet_config("dataset_type = 'CocoDataset'"))
 
 
+@pytest.mark.parametrize("name", ["mine.py", "epoch_12.pth"])
+def test_without_the_name_of_the_library_the_command_asks_for_it(d2lite, tmp_path, name):
+    (tmp_path / name).write_text("_base_ = './mask_rcnn.py'\n")
+    status, _, err = d2lite("migrate", tmp_path / name)
+    assert status == 2
+    assert f"d2lite migrate --from mmdet {tmp_path / name}" in err
+
+
 def test_the_command_prints_a_config_that_loads_alone(d2lite, tmp_path):
     (tmp_path / "mine.py").write_text(RCNN)
     status, out, err = d2lite("migrate", "--from", "mmdet", tmp_path / "mine.py")

@@ -76,6 +76,17 @@ def test_one_input_goes_to_a_named_file(predict, checkpoint, photos, tmp_path):
     assert "Name a folder" in text
 
 
+def test_where_nothing_is_found_a_lower_threshold_is_proposed(
+    predict, checkpoint, photos, tmp_path, monkeypatch
+):
+    words = (checkpoint, photos / "0.png", "--output", tmp_path / "out")
+    stream = Predictor.stream
+    empty = lambda *args, **options: (one[:0] for one in stream(*args, **options))  # noqa: E731
+    monkeypatch.setattr(Predictor, "stream", empty)
+    assert "--threshold 0.1" in predict(*words)[1]
+    assert "--threshold 0.1" not in predict(*words, "--threshold", "0")[1]
+
+
 def test_unreadable_image_is_named_and_the_others_are_predicted(
     predict, checkpoint, photos, tmp_path
 ):
