@@ -74,6 +74,13 @@ def refusal_of_system(error: BaseException) -> UserError | None:
             "--force-reinstall torch torchvision (those without CUDA: also --index-url "
             "https://download.pytorch.org/whl/cpu)"
         )
+    elif isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
+        kind = MissingPackageError
+        text = (
+            "The file imports detectron2, which is not installed here. `d2lite migrate --write "
+            "FILE` renames its imports; `d2lite run -m d2lite` in place of `d2lite` takes it as it "
+            "is."
+        )
     if not text:
         return None
     mistake = kind(text)

@@ -44,6 +44,10 @@ def of_system(number, name="some/file"):
             NotImplementedError("Could not run 'torchvision::nms' with arguments from the 'CUDA'"),
             "pip install --force-reinstall torch torchvision",
         ),
+        (
+            ModuleNotFoundError("No module named 'detectron2'", name="detectron2"),
+            "`d2lite migrate --write FILE` renames its imports",
+        ),
     ],
 )
 def test_what_the_machine_refuses_ends_a_tool_with_a_sentence(capsys, error, words):
