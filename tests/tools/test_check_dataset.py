@@ -24,6 +24,7 @@ def test_a_folder_is_checked_with_its_splits(run, folder):
     assert result.status == 1  # all images of `voc` are equal, and that is seen across splits
     assert "auto:photos@train: 2 usable images" in result.out
     assert "auto:photos@val: 1 usable images, 1 usable objects, 2 classes" in result.out
+    assert "  objects: 1 cat, 1 owl\n" in result.out
 
 
 def test_a_cleaned_copy_is_written_and_sound(run, folder):

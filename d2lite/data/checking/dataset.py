@@ -16,12 +16,16 @@ from d2lite.data.records.faults import FAULTS, FaultLog, collecting_faults
 from d2lite.data.records.object_checks import drop_invalid, place_of
 from d2lite.data.records.plain_records import load_records
 from d2lite.data.records.set_checks import count_set_faults
+from d2lite.data.rotated_boxes import fill_of_corners
 from d2lite.utils.errors import DataError, MissingFileError
 
 from .class_maps import map_fault
 from .image_files import check_images
 
 Record = dict[str, Any]
+
+# Of more classes than twice this, so many of both ends are listed.
+_ENDS = 6
 
 
 @dataclass
@@ -162,6 +166,8 @@ def fault_table(checked: CheckedSet, *, action: str = "in_training") -> str:
         f"{checked.name}: {len(checked.records)} usable images, {num_objects} usable objects, "
         f"{len(checked.classes)} classes"
     )
+    if num_objects:
+        head += f"\n  objects: {_contents(checked)}"
     kinds = [kind for kind in FAULTS if kind in checked.faults.counts]
     if not kinds:
         return f"{head}\n  no faults"
@@ -182,6 +188,24 @@ def fault_table(checked: CheckedSet, *, action: str = "in_training") -> str:
         examples = checked.faults.examples[kind] if kind else []
         lines += [f"  {'':>{first}}    {example}" for example in examples]
     return "\n".join(lines)
+
+
+def _contents(checked: CheckedSet) -> str:
+    """The objects of each class, of many the most and least frequent, and what they have."""
+    objects = [obj for record in checked.records for obj in record.get("annotations", ())]
+    names = dict(enumerate(checked.classes))
+    counts = Counter(names.get(obj["category_id"], obj["category_id"]) for obj in objects)
+    shown = [f"{count} {name}" for name, count in counts.most_common()]
+    if len(shown) > 2 * _ENDS:
+        shown = [*shown[:_ENDS], "...", *shown[-_ENDS:]]
+    have = {
+        "masks": sum(obj.get("segmentation") is not None for obj in objects),
+        "masks of four corners": sum(fill_of_corners(obj) is not None for obj in objects),
+        "keypoints": sum(bool(obj.get("keypoints")) for obj in objects),
+        "rotated boxes": sum(len(obj["bbox"]) == 5 for obj in objects),
+    }
+    rest = "".join(f"; {count} with {what}" for what, count in have.items() if count)
+    return f"{', '.join(shown)}{rest}"
 
 
 def cleaned_coco(checked: CheckedSet) -> tuple[dict[str, Any], str]:
