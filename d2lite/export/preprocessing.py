@@ -18,7 +18,7 @@ from d2lite.data.transforms import Augmentation, ResizeScale, ResizeShortestEdge
 from d2lite.data.transforms import Resize as ResizeStep
 from d2lite.utils.errors import ExportError
 
-__all__ = ["Preprocessing", "Resize", "axis_weights", "resize_of"]
+__all__ = ["Preprocessing", "Resize", "axis_weights", "padding_of", "resize_of"]
 
 # So many pixels a side at most: a limit for the shapes of a graph.
 MOST_PIXELS = 16384
@@ -139,6 +139,14 @@ def axis_weights(
     return weights.float()
 
 
+def padding_of(detector: Any) -> tuple[int, int]:
+    """What sides of padded images are multiples of, and the side of a square; 0 for any shape."""
+    constraints = detector.backbone.padding_constraints or {}
+    multiple = int(constraints.get("size_divisibility", 0) or detector.backbone.size_divisibility)
+    square = int(constraints.get("square_size", 0))
+    return max(multiple, int(detector.size_divisibility), 1), square
+
+
 class Preprocessing(nn.Module):
     """(N, C, H, W) uint8 images and their sizes -> the input of the network.
 
@@ -155,12 +163,7 @@ class Preprocessing(nn.Module):
         self.resize = resize
         self.register_buffer("mean", detector.pixel_mean.clone())
         self.register_buffer("std", detector.pixel_std.clone())
-        constraints = detector.backbone.padding_constraints or {}
-        self.square = int(constraints.get("square_size", 0))
-        multiple = int(
-            constraints.get("size_divisibility", 0) or detector.backbone.size_divisibility
-        )
-        self.multiple = max(multiple, int(detector.size_divisibility), 1)
+        self.multiple, self.square = padding_of(detector)
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
         """Prepare a batch.

@@ -22,6 +22,7 @@ from d2lite.modeling.roi_heads.standard import StandardROIHeads
 from d2lite.structures import Boxes, ImageList, Instances
 from d2lite.utils.errors import ExportError
 
+from .preprocessing import padding_of
 from .scripted_branch import ScriptedBranch
 from .traced_form import Padded, require
 
@@ -133,10 +134,7 @@ class _ScriptedDetector(_Scripted):
     pixel_std: Tensor
 
     def __init__(self, model: Any, fields: Mapping[str, type | str]) -> None:
-        constraints = model.backbone.padding_constraints or {}
-        multiple = int(constraints.get("size_divisibility", 0) or model.backbone.size_divisibility)
-        multiple = max(multiple, int(model.size_divisibility), 1)
-        square = int(constraints.get("square_size", 0))
+        multiple, square = padding_of(model)
         height, width = (
             (square, square) if square else (-(-s // multiple) * multiple for s in (64, 96))
         )

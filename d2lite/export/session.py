@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from d2lite.utils.errors import MissingFileError, MissingPackageError, UserError, WeightsError
+from d2lite.utils.errors import MissingFileError, UserError, WeightsError
 
 from .metadata import KEY, read_description
+from .packages import imported
 
 __all__ = ["EXPORTED_SUFFIXES", "Session", "open_session"]
 
@@ -37,10 +38,7 @@ class Session:
 
 class _OnnxSession(Session):
     def __init__(self, path: Path, threads: int) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise _missing("onnxruntime") from error
+        onnxruntime = imported("onnxruntime")
         found = set(onnxruntime.get_available_providers())
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         options = onnxruntime.SessionOptions()
@@ -50,7 +48,6 @@ class _OnnxSession(Session):
         )
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         self.facts = read_description(text, path)
-        self._outputs = [output.name for output in self._session.get_outputs()]
 
     def _run(self, images: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
         given = {"images": images, "sizes": sizes}
@@ -60,10 +57,7 @@ class _OnnxSession(Session):
 
 class _OpenVinoSession(Session):
     def __init__(self, path: Path, threads: int) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise _missing("openvino") from error
+        openvino = imported("openvino")
         model = openvino.Core().read_model(path)
         known = model.has_rt_info([KEY])
         self.facts = read_description(model.get_rt_info([KEY]).astype(str) if known else None, path)
@@ -124,9 +118,3 @@ def open_session(path: str | Path, *, threads: int = 0) -> Session:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).partition("\n")[0][:300].rstrip(".")
-
-
-def _missing(package: str) -> MissingPackageError:
-    return MissingPackageError(
-        f"This file needs the package {package}: pip install 'd2lite[export]'."
-    )

@@ -1,7 +1,6 @@
 """Smaller files: weights in half precision, or 8-bit convolutions, by the tools of onnxruntime."""
 
 import copy
-import importlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +11,8 @@ import numpy as np
 
 from d2lite.config import CfgNode
 from d2lite.data import DatasetMapper
-from d2lite.utils.errors import MissingPackageError
+
+from .packages import imported
 
 __all__ = ["CALIBRATION_IMAGES", "calibration_images", "halve_weights", "quantize"]
 
@@ -39,7 +39,7 @@ def halve_weights(path: Path) -> None:
     Raises:
         MissingPackageError: if onnx is not installed.
     """
-    onnx = _imported("onnx")
+    onnx = imported("onnx")
     model = onnx.load(str(path))
     casts = []
     for weights in list(model.graph.initializer):
@@ -69,7 +69,7 @@ def quantize(path: Path, images: Iterable[tuple[np.ndarray, np.ndarray]]) -> Non
     Raises:
         MissingPackageError: if onnxruntime is not installed.
     """
-    tools = _imported("onnxruntime.quantization")
+    tools = imported("onnxruntime.quantization")
 
     class Reader(tools.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -92,7 +92,7 @@ def quantize(path: Path, images: Iterable[tuple[np.ndarray, np.ndarray]]) -> Non
             Reader(),
             quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTIZED),
-            nodes_to_exclude=_first_and_last(_imported("onnx").load(str(source)).graph),
+            nodes_to_exclude=_first_and_last(imported("onnx").load(str(source)).graph),
             per_channel=True,
             reduce_range=False,
             activation_type=tools.QuantType.QUInt8,
@@ -141,12 +141,3 @@ def calibration_images(
     for record in records:
         image = mapper(copy.deepcopy(record))["image"].numpy()
         yield image[None], np.array([image.shape[1:]], dtype=np.int64)
-
-
-def _imported(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingPackageError(
-            f"This export needs the package {error.name}: pip install 'd2lite[export]'."
-        ) from error

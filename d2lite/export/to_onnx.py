@@ -11,10 +11,10 @@ import torch
 from d2lite.layers import DeformConv, ModulatedDeformConv
 from d2lite.layers.deform_sampling import deform_conv_by_sampling
 from d2lite.layers.nms_mask import one_node_nms
-from d2lite.utils.errors import MissingPackageError
 
 from .function import DetectorFunction
 from .metadata import KEY
+from .packages import imported
 from .program import record_program
 
 __all__ = ["STABLE_ONNX_OPSET_VERSION", "export_onnx"]
@@ -31,32 +31,26 @@ def _nms_translation() -> Callable[..., Any]:
 
     A group is a class of `NonMaxSuppression`, so nothing is shifted and float32 is exact enough.
     """
-    from onnx import TensorProto, numpy_helper
-    from onnxscript import opset18
-
-    # Its types leave out that constants may be plain numbers.
-    op: Any = opset18
+    onnx, op = imported("onnx"), imported("onnxscript").opset18
 
     def translate(
         boxes: Any, scores: Any, groups: Any, iou_threshold: float, num_groups: int
     ) -> Any:
-        column = numpy_helper.from_array(np.arange(num_groups).reshape(1, num_groups, 1))
+        column = onnx.numpy_helper.from_array(np.arange(num_groups).reshape(1, num_groups, 1))
         is_of_class = op.Equal(op.Unsqueeze(groups, [1]), op.Constant(value=column))
         ranked = op.Where(is_of_class, op.Unsqueeze(scores, [1]), 2 * _LOWEST)
         # Rows of (image, class, box).
         found = op.NonMaxSuppression(boxes, ranked, _ALL_BOXES, iou_threshold, _LOWEST)
         place = op.Gather(found, [0, 2], axis=1)
         ones = op.Expand(op.Constant(value_int=1), op.Shape(place, start=0, end=1))
-        return op.Cast(op.ScatterND(op.Mul(groups, 0), place, ones), to=TensorProto.BOOL)
+        return op.Cast(op.ScatterND(op.Mul(groups, 0), place, ones), to=onnx.TensorProto.BOOL)
 
     return translate
 
 
 def _split_translation() -> Callable[..., Any]:
     """`split` as slices: OpenVINO splits only an axis whose length it can see in the graph."""
-    from onnxscript import opset18
-
-    op: Any = opset18
+    op = imported("onnxscript").opset18
 
     def translate(x: Any, size: int, dim: int = 0) -> list[Any]:
         starts = range(0, x.shape[dim], size)
@@ -82,15 +76,10 @@ def export_onnx(
     Raises:
         MissingPackageError: if onnx or onnxscript is not installed.
     """
-    try:
-        translations: dict[Callable[..., Any], Callable[..., Any]] = {
-            torch.ops.d2lite.nms_mask.default: _nms_translation(),
-            torch.ops.aten.split.Tensor: _split_translation(),
-        }
-    except ImportError as error:
-        raise MissingPackageError(
-            f"Export to ONNX needs the package {error.name}: pip install 'd2lite[export]'."
-        ) from error
+    translations: dict[Callable[..., Any], Callable[..., Any]] = {
+        torch.ops.d2lite.nms_mask.default: _nms_translation(),
+        torch.ops.aten.split.Tensor: _split_translation(),
+    }
     with one_node_nms():
         program = record_program(function, int(facts["input"]["count"]))
     if any(isinstance(part, DeformConv | ModulatedDeformConv) for part in function.modules()):

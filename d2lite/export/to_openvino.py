@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from d2lite.utils.errors import MissingPackageError
-
 from .function import DetectorFunction
 from .metadata import KEY
+from .packages import imported
 from .to_onnx import export_onnx
 
 __all__ = ["convert_onnx", "export_openvino"]
@@ -49,12 +48,7 @@ def convert_onnx(source: str | Path, path: str | Path, facts: Mapping[str, Any])
     Raises:
         MissingPackageError: if openvino is not installed.
     """
-    try:
-        import openvino
-    except ImportError as error:
-        raise MissingPackageError(
-            "Export to OpenVINO needs the package openvino: pip install 'd2lite[export]'."
-        ) from error
+    openvino = imported("openvino")
     model = openvino.convert_model(source)
     model.set_rt_info(json.dumps(facts), [KEY])
     is_half = facts.get("precision") == "float16"
