@@ -16,7 +16,6 @@ from .matplotlib_axes import MatplotlibAxes
 from .opencv import load_cv2
 from .picture_file import write_picture
 from .shapes import dashes, nonzero_window
-from .text import render_text
 
 _SHIFT = 4  # cv2 takes coordinates in sixteenths of a pixel
 _LEGIBLE_SIDE = 480  # pixels of the shorter side from which on labels leave room for the picture
@@ -292,10 +291,6 @@ class VisImage:
         """Fill a rectangle given in canvas pixels (x0, y0, x1, y1; the last two outside)."""
         x0, y0, x1, y1 = (max(v, 0) for v in rect)
         self._mix((slice(y0, y1), slice(x0, x1)), color, alpha)
-
-    def paint_text(self, text: str, corner: tuple[int, int], size: int, color: Color) -> None:
-        """Write text whose upper left corner is given in canvas pixels; the rest is cut off."""
-        self.paint_coverage(render_text(text, size), corner, color)
 
     def paint_coverage(self, coverage: np.ndarray, corner: tuple[int, int], color: Color) -> None:
         """Lay a colour over the canvas with the given opacity.
