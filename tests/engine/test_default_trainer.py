@@ -30,10 +30,7 @@ from d2lite.utils.errors import (
 )
 
 from .conftest import make_records, run, saved
-
-
-def weights(trainer) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
+from .toys import weights
 
 
 def test_run_leaves_weights_config_metrics_picture_and_results(toy_cfg, caplog):

@@ -27,7 +27,7 @@ from d2lite.utils.errors import (
     UserError,
 )
 
-from .toys import LineModel, PointStream, ToyDetector, make_sgd
+from .toys import LineModel, PointStream, ToyDetector, make_sgd, weights
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +59,6 @@ def run(cfg, *, at: dict[int, Callable] | None = None, resume=False) -> DefaultT
         # Before pytest writes its own lines, perhaps into a file that is longer by now.
         limit_files(resource.RLIM_INFINITY)
     return trainer
-
-
-def weights(trainer) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
 
 
 def assert_whole(path: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import LazyConfig, PythonRunConfig, as_run_config, instantiate
@@ -31,6 +30,7 @@ from d2lite.evaluation import DatasetEvaluators
 from d2lite.utils.errors import ConfigError
 
 from .conftest import run
+from .toys import weights
 
 CONFIG = """
 import d2lite.data.transforms as T
@@ -97,10 +97,6 @@ def config_file(toy_cfg, tmp_path) -> str:
     text = CONFIG.format(package=__package__, output_dir=str(tmp_path / "python"))
     (tmp_path / "toy.py").write_text(text)
     return str(tmp_path / "toy.py")
-
-
-def weights(trainer) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
 
 
 def results(trainer) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from d2lite.engine import (
     CallbackHook,
@@ -21,6 +20,7 @@ from d2lite.utils.errors import ConfigError, MissingFileError, WeightsError
 from d2lite.utils.events import EventStorage, JSONWriter
 
 from .conftest import make_records
+from .toys import weights
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +41,6 @@ def run(cfg, *, resume=False, hooks=()) -> DefaultTrainer:
     trainer.register_hooks(hooks)
     trainer.train()
     return trainer
-
-
-def weights(trainer) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
 
 
 def damage(path: Path, how: str) -> None:

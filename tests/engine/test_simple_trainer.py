@@ -18,16 +18,12 @@ from d2lite.engine.stepping import (
 from d2lite.utils.errors import ConfigError, DataError, InputTypeError
 from d2lite.utils.events import EventStorage
 
-from .toys import LineModel, PointStream, make_sgd
+from .toys import LineModel, PointStream, make_sgd, weights
 
 
 def make_trainer(kind=SimpleTrainer, model=None, loader=None, **options):
     model = model or LineModel()
     return kind(model, loader or PointStream(), make_sgd(model), **options)
-
-
-def weights(trainer) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
 
 
 def test_step_is_plain_gradient_descent():

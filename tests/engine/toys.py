@@ -52,6 +52,11 @@ class PointStream:
             number += 1
 
 
+def weights(trainer) -> Tensor:
+    """All parameters of the model, in one vector."""
+    return nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
+
+
 def make_sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
 

@@ -13,7 +13,7 @@ from d2lite.layers import (
 )
 
 
-def _filled(layer):
+def filled(layer):
     generator = torch.Generator().manual_seed(0)
     for parameter in layer.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.5
@@ -25,7 +25,7 @@ X = torch.randn(2, 8, 5, 6, generator=torch.Generator().manual_seed(1))
 
 @pytest.mark.parametrize("is_scaled", [True, False])
 def test_non_local_block_adds_a_weighted_mean_of_all_cells(is_scaled):
-    layer = _filled(NonLocal(8, is_scaled=is_scaled))
+    layer = filled(NonLocal(8, is_scaled=is_scaled))
     found = layer(X)
     for image in range(2):
         query, key, value = (
@@ -41,7 +41,7 @@ def test_non_local_block_adds_a_weighted_mean_of_all_cells(is_scaled):
 
 
 def test_global_context_adds_the_same_to_all_cells():
-    layer = _filled(GlobalContext(8))
+    layer = filled(GlobalContext(8))
     weights = layer.mask(X).reshape(2, 30).softmax(dim=1)
     context = (X.reshape(2, 8, 30) * weights[:, None]).sum(dim=2)
     first, norm, _, last = layer.add
@@ -58,7 +58,7 @@ def test_channel_attention_looks_at_as_many_neighbours_as_its_paper_says(channel
 
 
 def test_channel_attention_weighs_channels_by_the_means_of_neighbours():
-    layer = _filled(EfficientChannelAttention(8))
+    layer = filled(EfficientChannelAttention(8))
     means = F.pad(X.mean(dim=(2, 3)), (1, 1))
     taps = layer.conv.weight.flatten()
     weights = sum(taps[i] * means[:, i : i + 8] for i in range(3)).sigmoid()
@@ -66,7 +66,7 @@ def test_channel_attention_weighs_channels_by_the_means_of_neighbours():
 
 
 def test_channel_and_spatial_attention_follow_each_other():
-    layer = _filled(ChannelAndSpatialAttention(8, ratio=0.25))
+    layer = filled(ChannelAndSpatialAttention(8, ratio=0.25))
     first, _, last = layer.channel
 
     def shared(v):

@@ -7,11 +7,7 @@ import torch
 from d2lite.layers import weighted_box_fusion
 
 from .test_nms import some_boxes
-
-
-def _iou(a, b):
-    inter = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
-    return inter / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inter)
+from .test_soft_nms import iou_of_two
 
 
 def _by_definition(boxes, scores, classes, num_models, limit):
@@ -22,8 +18,8 @@ def _by_definition(boxes, scores, classes, num_models, limit):
         for cluster in clusters:
             weights = scores[cluster]
             center = (boxes[cluster] * weights[:, None]).sum(axis=0) / weights.sum()
-            if classes[cluster[0]] == classes[i] and _iou(center, boxes[i]) > most:
-                best, most = cluster, _iou(center, boxes[i])
+            if classes[cluster[0]] == classes[i] and iou_of_two(center, boxes[i]) > most:
+                best, most = cluster, iou_of_two(center, boxes[i])
         if best is None:
             clusters.append([i])
         else:

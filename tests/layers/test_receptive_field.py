@@ -6,14 +6,9 @@ import torch
 
 from d2lite.layers import PoolPyramid, ReceptiveFieldBlock
 
+from .test_attention import filled
+
 X = torch.randn(2, 4, 6, 7, generator=torch.Generator().manual_seed(1))
-
-
-def _filled(layer):
-    generator = torch.Generator().manual_seed(0)
-    for parameter in layer.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.5
-    return layer
 
 
 def _convolved(x, weight, bias, gap=1):
@@ -36,7 +31,7 @@ def _numbers(layer):
 
 def test_receptive_field_block_adds_what_three_branches_see():
     """Source: arXiv:1711.07767, section 3.2: sizes 1, 3, 5 and gaps as large."""
-    layer = _filled(ReceptiveFieldBlock(4, ratio=0.5))
+    layer = filled(ReceptiveFieldBlock(4, ratio=0.5))
     x, seen = X.double().numpy(), []
     for gap, stacked, branch in zip((1, 3, 5), (0, 1, 2), layer.branches, strict=True):
         *steps, last = branch
@@ -56,7 +51,7 @@ def test_receptive_field_block_starts_with_nothing():
 @pytest.mark.parametrize("windows", [(3, 5), (5, 9, 13)])
 def test_pyramid_joins_maxima_over_windows(windows):
     """Source: arXiv:1406.4729, with windows that keep the size of the map."""
-    layer = _filled(PoolPyramid(4, "", windows))
+    layer = filled(PoolPyramid(4, "", windows))
 
     def step(part, conv):
         out = _convolved(part, *_numbers(conv))

@@ -6,17 +6,13 @@ import torch
 
 from d2lite.layers import ROIAlign, ROIAlignRotated, roi_align_rotated
 
+from .test_nms import upright
+
 
 def some_boxes(count: int) -> torch.Tensor:
     rng = np.random.default_rng(0)
     low = rng.uniform(-50, 100, (count, 2))
     return torch.from_numpy(np.concatenate([low, low + rng.uniform(5, 60, (count, 2))], 1)).float()
-
-
-def upright(boxes: torch.Tensor) -> torch.Tensor:
-    """The same boxes, written as rotated ones."""
-    size = boxes[:, 2:] - boxes[:, :2]
-    return torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, size, torch.zeros(len(boxes), 1)], 1)
 
 
 def test_aligned_pooling_of_whole_cells_gives_the_cells():

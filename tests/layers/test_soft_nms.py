@@ -12,7 +12,7 @@ from d2lite.utils.errors import ConfigError
 from .test_nms import some_boxes
 
 
-def _iou(a, b):
+def iou_of_two(a, b):
     inter = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
     return inter / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inter)
 
@@ -25,7 +25,7 @@ def _by_definition(boxes, scores, groups, limit, options):
         for i in left:
             if groups[i] != groups[best]:
                 continue
-            iou = _iou(boxes[best], boxes[i])
+            iou = iou_of_two(boxes[best], boxes[i])
             if options.method == "gaussian":
                 left[i] *= math.exp(-(iou**2) / options.sigma)
             elif iou > limit:

@@ -1,13 +1,14 @@
 """What the tests of several projects do: short runs, gradients in passes, drawn results."""
 
 import json
+import re
 from pathlib import Path
 
 import torch
 
 from d2lite.engine import DefaultTrainer, setup_cfg
 from d2lite.engine.simple_trainer import SimpleTrainer
-from d2lite.structures import pairwise_iou
+from d2lite.structures import Instances, pairwise_iou
 
 # A few steps on small images, without a log of times.
 SHORT_RUN = [
@@ -24,6 +25,19 @@ SHORT_RUN = [
 def metrics(folder: Path) -> list[dict]:
     """The lines of metrics.json."""
     return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def table_values(text: str) -> list[str]:
+    """The rows of numbers that print_csv_format writes."""
+    return re.findall(r"copypaste: ([-\d.,na]+)$", text, flags=re.MULTILINE)
+
+
+def both_forms(model, batch: list[dict]) -> tuple[list[Instances], dict[str, torch.Tensor]]:
+    """The detections of each image, and those of the batch in the fixed-size form."""
+    with torch.no_grad():
+        images = model.preprocess_image(batch)
+        padded = model.predict_padded(images.tensor, torch.tensor(images.image_sizes))
+        return [result["instances"] for result in model.predict(batch)], padded
 
 
 def train(recipe: str, options, folder: Path, num_iterations: int, *, resume: str = ""):

@@ -1,24 +1,14 @@
 """tools/train_net.py: training, evaluation and going on, from the command line."""
 
-import json
-import re
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from tests.projects.runs import metrics, table_values
+
 from .conftest import TINY, TOOLS
-
-
-def metrics(folder) -> list[dict]:
-    """The lines of metrics.json."""
-    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-
-
-def table_values(text: str) -> list[str]:
-    """The rows of numbers that print_csv_format writes."""
-    return re.findall(r"copypaste: ([-\d.,na]+)$", text, flags=re.MULTILINE)
 
 
 def test_training_leaves_everything_that_a_run_should(trained):

@@ -9,7 +9,7 @@ from d2lite.projects.dense.gfl import expected_distances
 from d2lite.projects.dense.vfnet_head import star_offsets
 from d2lite.utils.errors import ConfigError
 
-from ..runs import gradients
+from ..runs import both_forms, gradients
 from .small import RECIPES, image, small_cfg
 
 
@@ -25,11 +25,8 @@ def test_the_fixed_size_form_detects_the_same(model):
         for layer in model.head.modules():
             if isinstance(layer, torch.nn.Conv2d | DeformConv):
                 layer.weight.mul_(8)
-        model.test_score_thresh = 0.01
-        batch = [image(0, 0), image(1, 0, 48, 96)]
-        images = model.preprocess_image(batch)
-        padded = model.predict_padded(images.tensor, torch.tensor(images.image_sizes))
-        plain = [result["instances"] for result in model.predict(batch)]
+    model.test_score_thresh = 0.01
+    plain, padded = both_forms(model, [image(0, 0), image(1, 0, 48, 96)])
     for i, found in enumerate(plain):
         valid = padded["valid"][i]
         assert len(found) == valid.sum() > 0

@@ -3,13 +3,14 @@
 import json
 import math
 import random
-import re
 
 import pytest
 import torch
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
 from d2lite.engine import DefaultTrainer, setup_cfg
+
+from ..runs import metrics, table_values
 
 # solov2_quick_start.yaml, small enough for a step of some 50 ms.
 TINY = [
@@ -40,16 +41,6 @@ TINY = [
 THINNED = "shapes_train_thinned"
 
 
-def metrics(folder) -> list[dict]:
-    """The lines of metrics.json."""
-    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-
-
-def rows(text: str) -> list[str]:
-    """The rows of numbers that an evaluation prints for spreadsheets."""
-    return re.findall(r"copypaste: ([-\d.,na]+)$", text, flags=re.MULTILINE)
-
-
 def test_train_go_on_evaluate_and_draw(run, tmp_path):
     """The tools find the project, its configs and its keys without an edit."""
     out = tmp_path / "run"
@@ -61,7 +52,7 @@ def test_train_go_on_evaluate_and_draw(run, tmp_path):
     assert resumed.status == 0, resumed.err
     assert "going on at iteration 3" in resumed.out
     assert [line["iteration"] for line in metrics(out) if "loss_ins" in line][-1] == 4
-    printed = rows(resumed.out)
+    printed = table_values(resumed.out)
     assert len(printed) == 2  # boxes and masks
 
     weights = out / "model_final.pth"
@@ -71,7 +62,7 @@ def test_train_go_on_evaluate_and_draw(run, tmp_path):
         *("MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "eval"),
     )
     assert again.status == 0, again.err
-    assert rows(again.out) == printed
+    assert table_values(again.out) == printed
 
     picture, found = tmp_path / "found.png", tmp_path / "found.json"
     drawn = run(

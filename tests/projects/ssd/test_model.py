@@ -8,7 +8,7 @@ from d2lite.modeling.padded import clip_to_sizes
 from d2lite.projects.ssd import SSD, SSDMobileNetV2
 from d2lite.utils.errors import ConfigError, DataError
 
-from ..runs import learn, metrics
+from ..runs import both_forms, learn, metrics
 from .small import SMALL, build, image, small_cfg
 
 TINY = [
@@ -33,14 +33,11 @@ def test_results_have_the_size_that_was_asked_for_in_both_forms(name):
         model.losses([image(seed, 3) for seed in range(4)])  # Norms that have seen images.
     model.eval()
     batch = [{**image(0, 0), "height": 32, "width": 48}, image(1, 0, 64, 64)]
-    images = model.preprocess_image(batch)
-    with torch.no_grad():
-        results = model.predict(batch)
-        found = model.predict_padded(images.tensor, torch.tensor(images.image_sizes))
-    assert [one["instances"].image_size for one in results] == [(32, 48), (64, 64)]
-    instances = results[1]["instances"]
+    results, found = both_forms(model, batch)
+    assert [one.image_size for one in results] == [(32, 48), (64, 64)]
+    instances = results[1]
     assert 0 < len(instances) <= 200
-    boxes = clip_to_sizes(found["boxes"], torch.tensor(images.image_sizes))[1]
+    boxes = clip_to_sizes(found["boxes"], torch.tensor([[64, 64], [64, 64]]))[1]
     valid = found["valid"][1] & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     torch.testing.assert_close(boxes[valid], instances.pred_boxes.tensor, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(found["scores"][1][valid], instances.scores)

@@ -6,6 +6,7 @@ import torch
 from d2lite.modeling import build_model
 from d2lite.utils.errors import ConfigError
 
+from ..runs import both_forms
 from .small import build, image, small_cfg
 
 
@@ -26,16 +27,12 @@ def test_class_and_object_have_thresholds_of_their_own(model):
 def test_fixed_size_form_gives_the_ordinary_detections(model):
     model.eval()
     model.test_score_thresh = model.test_object_thresh = 0.0
-    batch = [image(0, 0), image(1, 0, 40, 60)]
-    images = model.preprocess_image(batch)
-    with torch.no_grad():
-        expected = model.predict(batch)
-        found = model.predict_padded(images.tensor, torch.tensor(images.image_sizes))
+    expected, found = both_forms(model, [image(0, 0), image(1, 0, 40, 60)])
     for i, one in enumerate(expected):
         boxes = found["boxes"][i][found["valid"][i]]
         is_whole = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
         assert is_whole.any()
-        torch.testing.assert_close(boxes[is_whole], one["instances"].pred_boxes.tensor)
+        torch.testing.assert_close(boxes[is_whole], one.pred_boxes.tensor)
 
 
 def test_a_centre_on_a_border_between_cells_is_in_one_cell(model):

@@ -6,6 +6,7 @@ import torch
 from d2lite.modeling import build_model
 from d2lite.utils.events import EventStorage
 
+from ..runs import both_forms
 from .small import image, small_cfg
 
 
@@ -65,17 +66,13 @@ def test_the_network_sees_pixels_and_grey_padding(model):
 def test_fixed_size_form_gives_the_ordinary_detections(model):
     model.eval()
     model.test_score_thresh = 0.0
-    batch = [image(0, 0), image(1, 0, 40, 60)]
-    images = model.preprocess_image(batch)
-    with torch.no_grad():
-        expected = model.predict(batch)
-        found = model.predict_padded(images.tensor, torch.tensor(images.image_sizes))
+    expected, found = both_forms(model, [image(0, 0), image(1, 0, 40, 60)])
     for i, one in enumerate(expected):
         boxes = found["boxes"][i][found["valid"][i]]
         is_whole = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-        torch.testing.assert_close(boxes[is_whole], one["instances"].pred_boxes.tensor)
+        torch.testing.assert_close(boxes[is_whole], one.pred_boxes.tensor)
         scores = found["scores"][i][found["valid"][i]][is_whole]
-        torch.testing.assert_close(scores, one["instances"].scores)
+        torch.testing.assert_close(scores, one.scores)
 
 
 def test_frozen_stages_do_not_learn():
