@@ -55,8 +55,9 @@ class DenseChoice(NamedTuple):
             found.append((own + first, *rest))
             first += len(of_level)
         row, label, chosen = (torch.cat(parts) for parts in zip(*found, strict=True))
-        chosen_boxes = Boxes(boxes[row])
-        chosen_boxes.clip(image_size)
+        sizes = torch.tensor([image_size], device=boxes.device)
+        # Unlike `Boxes.clip`, this cuts sides that overflowed in exp too.
+        chosen_boxes = Boxes(clip_to_sizes(boxes[None, row], sizes)[0])
         kept, fallen = suppress(
             chosen_boxes, chosen, label, self.nms_thresh, self.most, self.soft_nms
         )
