@@ -144,13 +144,12 @@ class FPN(PyramidBackbone):
         return results if self.balance is None else self.balance(results)
 
     def __prepare_scriptable__(self) -> "FPN":
-        """A copy for TorchScript, which knows lists of modules as a ModuleList alone."""
+        """A copy for TorchScript, which knows lists of modules as a ModuleList alone.
+
+        torch puts it in the place of this one in a module around it, so all names stay.
+        """
         ready = copy.copy(self)
-        ready._modules = {
-            name: child
-            for name, child in self._modules.items()
-            if not name.startswith(("fpn_lateral", "fpn_output"))
-        }
+        ready._modules = dict(self._modules)
         for name in ("lateral_convs", "output_convs"):
             setattr(ready, name, nn.ModuleList(getattr(self, name)))
         return ready

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from d2lite.config import get_cfg
 from d2lite.layers import ShapeSpec
@@ -117,6 +118,9 @@ def test_pyramids_are_scripted_and_keep_their_names(name):
     for key, ours in fpn(x).items():
         torch.testing.assert_close(scripted[key], ours, atol=1e-4, rtol=1e-4)
     assert list(fpn.state_dict()) == names
+    around = nn.Sequential(fpn)
+    torch.jit.script(around)
+    assert around.state_dict().keys() >= {f"0.{name}" for name in names}
 
 
 def test_strides_of_a_pyramid_double():
