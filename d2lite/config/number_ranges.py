@@ -30,7 +30,14 @@ _RANGES = {
     "SOLVER.NONFINITE.CHECK_PERIOD": (1, None),
     "TEST.IMS_PER_BATCH": (1, None),
     "TEST.LOG_PERIOD": (0, None),
+    "MODEL.ROI_BOX_HEAD.NUM_FC": (0, None),
+    "MODEL.ROI_BOX_HEAD.NUM_CONV": (0, None),
+    "MODEL.ROI_BOX_HEAD.FC_DIM": (1, None),
     "MODEL.RPN.NMS_THRESH": (0, None),
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": (0, None),
+    "MODEL.RPN.PRE_NMS_TOPK_TEST": (0, None),
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": (0, None),
+    "MODEL.RPN.POST_NMS_TOPK_TEST": (0, None),
     "MODEL.ROI_HEADS.NMS_THRESH_TEST": (0, None),
     "TEST.AUG.MIN_SIZES": (1, None),
     "TEST.AUG.MAX_SIZE": (1, None),
@@ -59,13 +66,18 @@ def check_numbers(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the key and its limit.
     """
-    numbers = {key for key, value in get_cfg().keys_and_values() if _is_number(value)}
+    defaults = dict(get_cfg().keys_and_values())
+    numbers = {key for key, value in defaults.items() if _is_number(value)}
+    lists = {key for key, value in defaults.items() if value and _numbers(value)} - numbers
     values = dict(cfg.keys_and_values())
     for key, value in values.items():
         if key in numbers and isinstance(value, str):
             raise ConfigError(
                 f"{key} is the text {value!r}, set by code; it must be a number, without quotes."
             )
+        parts = value if key in lists and isinstance(value, list | tuple) else ()
+        if texts := [part for part in parts if isinstance(part, str)]:
+            raise ConfigError(f"{key} has the text {texts[0]!r}; it must have numbers alone.")
         if any(number != number for number in _numbers(value)):
             raise ConfigError(f"{key} is {value}; nan is not a number.")
     for key, (least, largest) in _RANGES.items():

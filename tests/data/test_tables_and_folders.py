@@ -221,3 +221,11 @@ def test_name_that_the_locale_does_not_have_is_refused_with_what_to_set(folder, 
     for string in (f"coco:{home}/x.json@{home}", f"csv:{home}/t.csv"):
         with pytest.raises(DataError, match=r"names of files are ascii. Set PYTHONUTF8=1"):
             counted(string)
+
+
+def test_folders_in_folders_are_opened_a_few_times_and_not_without_end(folder):
+    home = folder({"1/2/3/4/a.jpg": None, "1/2/3/4/a.xml": VOC})
+    assert objects(f"auto:{home}") == BOX
+    deep = folder({f"x/{'y/' * 30}a.xml": VOC}) / "x"
+    with pytest.raises(DataError, match="in no layout that auto: knows"):
+        DatasetCatalog.get(f"auto:{deep}")

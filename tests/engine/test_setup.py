@@ -227,6 +227,9 @@ class TestDefaultSetup:
             ConfigError, match=r"MIN_SIZE_TRAIN is \(32, -5\); it must be 0 or more"
         ):
             check_numbers(toy_cfg)
+        toy_cfg.INPUT.MIN_SIZE_TRAIN = (32, "a")
+        with pytest.raises(ConfigError, match=r"MIN_SIZE_TRAIN has the text 'a'; it must have num"):
+            check_numbers(toy_cfg)
         toy_cfg.INPUT.MIN_SIZE_TRAIN = (32, 0)
         for key, value in (("MODEL.PIXEL_MEAN", [1.0, float("nan")]), ("SOLVER.GAMMA", math.nan)):
             broken = toy_cfg.clone()

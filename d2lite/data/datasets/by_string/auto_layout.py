@@ -114,12 +114,13 @@ def is_recognised(folder: Path) -> bool:
         return True  # it is what is meant; the message says what is wrong with it
 
 
-def _first_fit(folder: Path) -> Splits:
+def _first_fit(folder: Path, depth: int = 8) -> Splits:
     for layout in _LAYOUTS:
         if splits := layout(folder):
             return splits
     inside = list(visible(folder))
-    return _first_fit(inside[0]) if len(inside) == 1 and inside[0].is_dir() else {}
+    is_wrapped = depth > 0 and len(inside) == 1 and inside[0].is_dir()
+    return _first_fit(inside[0], depth - 1) if is_wrapped else {}
 
 
 def _json_files(folder: Path, kind: str) -> list[Path]:
