@@ -29,6 +29,7 @@ from .traced_form import Padded, require
 __all__ = ["check_is_compilable", "compilable", "prepared"]
 
 _BOX_FIELDS = ("pred_boxes", "scores", "pred_classes")
+_PREPARE = "__prepare_scriptable__"  # torch calls it before it compiles a module
 _BRANCHES = {"masks": "pred_masks", "keypoints": "pred_keypoints"}
 
 
@@ -68,13 +69,17 @@ def prepared(fields: Mapping[str, type | str]) -> Iterator[None]:
         fields: see `compilable`.
     """
     kinds: Any = (GeneralizedRCNN, DenseDetector, RPN, StandardROIHeads, BranchHead)
+    before = {kind: vars(kind).get(_PREPARE) for kind in kinds}
     for kind in kinds:
-        kind.__prepare_scriptable__ = partialmethod(compilable, fields)
+        setattr(kind, _PREPARE, partialmethod(compilable, fields))
     try:
         yield
     finally:
-        for kind in kinds:
-            del kind.__prepare_scriptable__
+        for kind, method in before.items():
+            if method is None:
+                delattr(kind, _PREPARE)
+            else:
+                setattr(kind, _PREPARE, method)
 
 
 def check_is_compilable(model: nn.Module) -> None:

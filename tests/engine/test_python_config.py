@@ -27,9 +27,9 @@ from d2lite.engine import (
 )
 from d2lite.engine.derived_config import ClassKey
 from d2lite.evaluation import DatasetEvaluators
-from d2lite.utils.errors import ConfigError
+from d2lite.utils.errors import ConfigError, DataError
 
-from .conftest import run
+from .conftest import make_records, run
 from .toys import weights
 
 CONFIG = """
@@ -150,6 +150,23 @@ def test_options_of_the_other_configs_are_set_by_their_name(config_file):
     assert (Path(trainer.cfg.OUTPUT_DIR) / "model_best.pth").is_file()
     with pytest.raises(ConfigError, match=r"Python config, train\.options: unknown config key"):
         setup_cfg(config_file, ['train.options={"MODEL_EMA.ENABLE":true}'])
+
+
+def test_a_missing_test_image_ends_a_run_before_it_starts_unless_another_mapper_reads_it(
+    config_file, register, tmp_path
+):
+    (record,) = make_records(tmp_path, 1)
+    Path(record["file_name"]).unlink()
+    register("incomplete", [record])
+    cfg = LazyConfig.load(config_file)
+    del cfg.dataloader.evaluator
+    cfg.dataloader.test.dataset.names = "incomplete"
+    with pytest.raises(DataError, match=r"1 of 1 images of 'incomplete' .*000\.png"):
+        DefaultTrainer(cfg)
+    cfg.dataloader.test.mapper = {"_target_": "builtins.dict"}
+    DefaultTrainer(cfg)
+    del cfg.dataloader.test.mapper
+    DefaultTrainer(cfg)
 
 
 def test_a_value_of_the_wrong_type_is_refused_with_its_place(config_file):

@@ -23,6 +23,7 @@ from d2lite.export.torchscript_patch import freeze_training_mode, patch_instance
 from d2lite.layers import ShapeSpec
 from d2lite.modeling import build_model
 from d2lite.modeling.postprocessing import detector_postprocess
+from d2lite.modeling.proposal_generator import RPN
 from d2lite.modeling.roi_heads.keypoint_head import KRCNNConvDeconvUpsampleHead
 from d2lite.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
 from d2lite.structures import Boxes, ImageList, Instances
@@ -178,6 +179,15 @@ def test_module_is_compiled_anew_for_other_fields_and_instances_become_such():
             counted(second((3, 4)))
     with pytest.raises(Exception, match="Instances"):
         torch.jit.script(Count())
+
+
+def test_fields_of_an_outer_block_hold_again_after_an_inner_one():
+    with patch_instances({"scores": Tensor}):
+        outer = vars(RPN)["__prepare_scriptable__"]
+        with patch_instances({"labels": Tensor}):
+            assert vars(RPN)["__prepare_scriptable__"] is not outer
+        assert vars(RPN)["__prepare_scriptable__"] is outer
+    assert "__prepare_scriptable__" not in vars(RPN)
 
 
 def test_instances_are_made_with_fields_and_joined_in_a_script():

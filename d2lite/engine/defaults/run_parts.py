@@ -11,6 +11,7 @@ from torch import nn
 from d2lite.checkpoint import DetectionCheckpointer
 from d2lite.config import CfgNode, PythonRunConfig
 from d2lite.data import (
+    DatasetMapper,
     MetadataCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
@@ -212,6 +213,15 @@ class RunParts:
         if isinstance(cfg, PythonRunConfig) and cfg.has("dataloader.evaluator"):
             return False
         return cls._is_built_in("build_evaluator", "test")
+
+    @classmethod
+    def _reads_test_images(cls, cfg: CfgNode) -> bool:
+        """Whether samples of DATASETS.TEST are images that are read from their files."""
+        if isinstance(cfg, PythonRunConfig):
+            place = "dataloader.test.mapper"
+            if not (cfg.has(place) and cfg.calls(place, DatasetMapper)):
+                return False
+        return cls._is_built_in("build_test_loader")
 
     @classmethod
     def _is_built_in(cls, *names: str) -> bool:

@@ -144,7 +144,7 @@ class DefaultTrainer(RunParts, TrainerBase):
             check_predictions(model, cfg.DATASETS.TEST)
             num_keypoints = cfg.MODEL.KEYPOINT_ON * cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
             check_test_keypoints(cfg.DATASETS.TEST, num_keypoints, cfg.TEST.KEYPOINT_OKS_SIGMAS)
-            if self._is_built_in("build_test_loader"):
+            if self._reads_test_images(cfg):
                 check_test_images(cfg.DATASETS.TEST)
         if cfg.TEST.AUG.ENABLED:
             # Refuses a model without test-time augmentation now, and not after the training.
