@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from d2lite.data import DatasetCatalog, MetadataCatalog
+from d2lite.data.datasets.by_string import csv_table
+from d2lite.data.datasets.by_string.auto_layout import recognise
 from d2lite.data.records.faults import collecting_faults
 from d2lite.utils.errors import DataError
 from tests.data.spec_files import objects
@@ -68,6 +70,25 @@ def test_column_that_is_named_and_not_there_is_told(folder):
     home = folder({"a.jpg": None, "t.csv": f"{HEAD}a.jpg,cat,1,2,3,4\n"})
     with pytest.raises(DataError, match=r"no column 'Kind', which \?columns= names"):
         DatasetCatalog.get(f"csv:{home}/t.csv?columns=label:Kind")
+
+
+def test_column_may_be_named_without_its_blanks_and_letter_case(folder):
+    text = "filename, Kind_Of, xmin, ymin, xmax, ymax\na.jpg,cat,12,6,28,14\n"
+    home = folder({"a.jpg": None, "t.csv": text})
+    assert objects(f"csv:{home}/t.csv?columns=label:kind of") == BOX
+
+
+def test_table_without_splits_is_not_read_to_be_recognised(folder, monkeypatch):
+    home = folder({"a.jpg": None, "t.csv": f"{HEAD}a.jpg,cat,12,6,28,14\n"})
+    monkeypatch.setattr(csv_table, "read_text", lambda path: pytest.fail("all of it was read"))
+    assert recognise(home)["(whole)"].kind == "csv"
+
+
+def test_faults_of_a_table_are_told_by_the_lines_of_the_file(folder):
+    home = folder({"a.jpg": None, "t.csv": f"sep=,\n{HEAD}a.jpg,cat,12,6,28,14\n,cat,1,2,3,4\n"})
+    with collecting_faults() as faults:
+        DatasetCatalog.get(f"csv:{home}/t.csv")
+    assert faults.examples["malformed"] == [f"{home / 't.csv'}, line 4: no name of an image"]
 
 
 def test_groups_of_a_table_may_be_marked_by_words(folder):
@@ -176,10 +197,11 @@ def test_cityscapes_folders_may_have_classes_of_ones_own(folder):
     assert [obj.get("iscrowd", 0) for obj in records[0]["annotations"]] == [1, 0]
 
 
-def test_outlines_of_cityscapes_are_read_where_its_numbers_do_not_fit(folder):
-    home = folder({**CITY, **outlined("wolf")}) / "s"
+@pytest.mark.parametrize("label", ["wolf", "age group", "group"])
+def test_outlines_of_cityscapes_are_read_where_its_numbers_do_not_fit(folder, label):
+    home = folder({**CITY, **outlined(label)}) / "s"
     save(home / MAP, np.full((20, 40), 26001, np.uint16))
-    assert objects(f"auto:{home}") == [("wolf", [12, 6, 28, 14], True)]
+    assert objects(f"auto:{home}") == [(label, [12, 6, 28, 14], True)]
 
 
 def test_cityscapes_own_classes_are_those_of_its_objects(folder):

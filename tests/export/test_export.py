@@ -243,6 +243,7 @@ def test_a_folder_gives_its_parts_to_the_proof_and_to_the_ranges(tmp_path, monke
     monkeypatch.setattr(action, "export_model", export)
     folder = str(tmp_path / "photos")
     words = ["--config-file", "quick_start.yaml", "--output", str(tmp_path), "--int8", folder]
-    main(build_parser().parse_args([*words, "--data", "shapes_val"]))
-    assert given["data"] == "shapes_val"
+    for name in ("shapes_val", f"coco:{'x' * 300}.json@{folder}"):
+        main(build_parser().parse_args([*words, "--data", name]))
+        assert given["data"] == name
     assert given["int8"] == f"auto:{folder}@train?val_fraction=0.2"

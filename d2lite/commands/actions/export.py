@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from d2lite.data import DatasetCatalog
+from d2lite.data.datasets.by_string.source import is_there
 from d2lite.export import export_model
 from d2lite.predicting.model_source import model_config
 from d2lite.recipes import find_sets
@@ -54,7 +55,7 @@ def export(args: argparse.Namespace) -> int:
 
 def _set_of(data: str | None, part: str) -> str | None:
     """A dataset by name or string as it is; of a folder the part that a training on it takes."""
-    if data is None or data in DatasetCatalog.list() or not Path(data).exists():
+    if data is None or data in DatasetCatalog or not is_there(data):
         return data
     name: str = getattr(find_sets(data), part)[0]
     return name

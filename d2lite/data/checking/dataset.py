@@ -78,8 +78,8 @@ def check_dataset(
             return result
         records = drop_invalid(records, faults)
         count_set_faults(records, faults, mask_format)
-        for path, count in Counter(str(r.get("file_name")) for r in records).items():
-            if count > 1:
+        for path, count in Counter(r.get("file_name") for r in records).items():
+            if path is not None and count > 1:
                 faults.add("shared_file", f"{path}: {count} entries")
         _count_keypoints(result, records)
     for done, (record, found) in enumerate(

@@ -25,9 +25,10 @@ _IMAGES = ("leftImg8bit", "imgsFine/leftImg8bit")
 # Labels of Cityscapes that are no classes of its evaluation.
 _OTHER_LABELS = (
     *("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic"),
-    *("ground", "parking", "rail track", "guard rail", "bridge", "tunnel", "polegroup"),
+    *("ground", "parking", "rail track", "guard rail", "bridge", "tunnel"),
     *("caravan", "trailer", "license plate"),
 )
+_CLASSES = {c["name"] for c in CITYSCAPES_CATEGORIES}
 
 
 def cityscapes_folder_splits(root: Path) -> list[str]:
@@ -68,7 +69,7 @@ class CityscapesFolder(EntrySource):
         if not self._colours.is_file():
             entries = self.read_each(_files(self.file, _OUTLINES), _outlined, faults)
             labels = {shape.label for entry in entries for shape in entry.shapes}
-            if not labels <= {*_OTHER_LABELS, *(c["name"] for c in CITYSCAPES_CATEGORIES)}:
+            if not labels <= {*_OTHER_LABELS, *_CLASSES}:
                 return entries
             if not maps:
                 for entry in entries:
@@ -89,9 +90,10 @@ def _outlined(path: Path) -> Entry:
     for number, obj in enumerate(content["objects"]):
         if not obj.get("deleted"):
             label = str(obj["label"])
-            # "cargroup"; a class of one's own may be "group".
-            shape = Shape(label.removesuffix("group") or label, where=f"{path}: object {number}")
-            shape.is_crowd = shape.label != label
+            shape = Shape(label, where=f"{path}: object {number}")
+            # "cargroup"; a class of one's own may end so, too.
+            if (name := label.removesuffix("group")) in _CLASSES and name != label:
+                shape.label, shape.is_crowd = name, True
             shape.polygons = [[float(value) for point in obj["polygon"] for value in point]]
             entry.shapes.append(shape)
     return entry

@@ -133,8 +133,14 @@ def table_columns(header: list[str], renamed: Mapping[str, str] | None = None) -
 
 
 def without_separator_line(text: str) -> str:
-    """A table without the line "sep=;" that tells Excel what is between its cells."""
-    return re.sub(r"\A\ufeff?sep=.[,;\t]*\r?\n", "", text)
+    """A table with an empty line in place of "sep=;", which tells Excel what is between cells."""
+    return re.sub(r"\A\ufeff?sep=.[,;\t]*\r?\n", "\n", text)
+
+
+def missing_column(header: list[str], renamed: Mapping[str, str]) -> str | None:
+    """The first of some names that no column has; blanks, _ and letter case do not count."""
+    plain = {_plain(name) for name in header}
+    return next((name for name in renamed.values() if _plain(name) not in plain), None)
 
 
 def _plain(name: str) -> str:

@@ -19,8 +19,15 @@ from d2lite.data.records.image_sizes import size_or_record_fault
 from d2lite.structures.masks import rle
 from d2lite.utils.errors import DataError
 
-from .csv_columns import KEYS, nameless_columns, table_columns, without_separator_line
+from .csv_columns import (
+    KEYS,
+    missing_column,
+    nameless_columns,
+    table_columns,
+    without_separator_line,
+)
 from .entries import Entry, EntrySource, Shape
+from .file_kinds import first_cells
 from .pixel_maps import scaled_mask
 from .source import find_path
 from .splits import SAME_SPLIT, WHOLE, Found, Splits
@@ -53,7 +60,7 @@ class CsvSource(EntrySource):
         folders = []
         if image_root:
             wanted = SAME_SPLIT.get(image_root.lower(), image_root.lower())
-            if wanted in _row_splits(*_read_table(file, columns)):
+            if wanted in _stated_splits(file, columns):
                 self._split = wanted
             else:
                 folders = [find_path(image_root, beside=home)]
@@ -139,8 +146,17 @@ class CsvSource(EntrySource):
 
 def table_parts(path: Path) -> Splits:
     """The splits that a column of a table names, or the whole table."""
-    names = dict.fromkeys(_row_splits(*_read_table(path, None)))
+    names = dict.fromkeys(_stated_splits(path, None))
     return {name: Found("csv", path, name) for name in names} or {WHOLE: Found("csv", path)}
+
+
+def _stated_splits(path: Path, renamed: Mapping[str, str] | None) -> list[str]:
+    """The split of each row of a table; [] where no column names them."""
+    cells = first_cells(path)
+    # A table without such a column may be large, and is not read for this.
+    if "split" not in (table_columns(cells, renamed) or nameless_columns(cells)):
+        return []
+    return _row_splits(*_read_table(path, renamed))
 
 
 def _row_splits(columns: Mapping[str, int], rows: list[tuple[int, list[str]]]) -> list[str]:
@@ -165,9 +181,9 @@ def _read_table(
     text = without_separator_line(read_text(path))
     rows = _rows(text, path)
     head = rows[0][1] if rows else []
-    if renamed and (missing := [name for name in renamed.values() if name not in head]):
+    if renamed and (missing := missing_column(head, renamed)):
         raise DataError(
-            f"{path} has no column {missing[0]!r}, which ?columns= names; its first line is "
+            f"{path} has no column {missing!r}, which ?columns= names; its first line is "
             f"{', '.join(head[:10]) or 'nothing'}."
         )
     if columns := table_columns(head, renamed):

@@ -66,16 +66,19 @@ def xml_kind(path: Path) -> str:
 
 def csv_kind(path: Path) -> str:
     """The kind of a CSV file: "csv" for a table of boxes, "via" for VIA's, "" for others."""
-    if not path.is_file():
-        return ""
+    cells = first_cells(path) if path.is_file() else []
+    if "region_shape_attributes" in cells:
+        return "via"
+    return "csv" if table_columns(cells) or nameless_columns(cells) else ""
+
+
+def first_cells(path: Path) -> list[str]:
+    """The first line of a table, of which no more is read."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     text = without_separator_line(head.decode(_encoding(head), "replace")).lstrip("\ufeff\r\n ")
     line = next(iter(text.splitlines()), "")
-    if "region_shape_attributes" in line:
-        return "via"
-    cells = [cell.strip().strip('"') for cell in re.split(r"[,;\t]", line)]
-    return "csv" if table_columns(cells) or nameless_columns(cells) else ""
+    return [cell.strip().strip('"') for cell in re.split(r"[,;\t]", line)]
 
 
 def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:
