@@ -197,3 +197,15 @@ def test_boxes_that_are_not_finite_are_not_clipped(value):
     boxes = Boxes(torch.tensor([[0.0, 0, value, 1]]))
     with pytest.raises(AssertionError, match="infinite or NaN"):
         boxes.clip((4, 4))
+
+
+def test_clipping_can_be_exported():
+    class Clip(torch.nn.Module):
+        def forward(self, values):
+            boxes = Boxes(values)
+            boxes.clip((4, 6))
+            return boxes.tensor
+
+    values = torch.tensor([[-1.0, 2, 9, 9]])
+    exported = torch.export.export(Clip(), (values,)).module()
+    assert exported(values).tolist() == [[0, 2, 6, 4]]
