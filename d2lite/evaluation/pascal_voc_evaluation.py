@@ -1,6 +1,7 @@
 """Average precision as Pascal VOC defines it, in its 2007 and its later form."""
 
 import logging
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from d2lite.data.catalog import MetadataCatalog
 from d2lite.data.datasets.pascal_voc import voc_split_ids
 from d2lite.data.datasets.voc_xml import annotated_objects, read_annotation
 from d2lite.data.records.faults import collecting_faults, reading_faults
+from d2lite.data.records.object_checks import box_fault
 from d2lite.utils.errors import ConfigError, DataError, MissingFileError
 from d2lite.utils.file_io import PathManager, write_json_file
 
@@ -37,15 +39,22 @@ def parse_rec(filename: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Returns:
         For each object name, pose, truncated, difficult and bbox: [xmin, ymin, xmax, ymax] in
-        VOC's pixel indices, which start at 1 and include the last.
+        VOC's pixel indices, which start at 1 and include the last. A box of negative or
+        non-finite size is left out, as in a training.
 
     Raises:
         DataError: if the file is not such an XML file.
         MissingFileError: if it does not exist.
     """
     path = Path(PathManager.get_local_path(os.fspath(filename)))
+    objects = []
     with reading_faults(str(filename)) as faults:
-        objects = list(annotated_objects(read_annotation(path), path, faults))
+        for obj in annotated_objects(read_annotation(path), path, faults):
+            x0, y0, x1, y1 = obj.corners
+            if box_fault((x0 - 1, y0 - 1, x1, y1), math.inf, math.inf) == "bad_box":
+                faults.add("bad_box", f"{path}, {obj.corners}")
+            else:
+                objects.append(obj)
     return [
         {
             "name": obj.name,

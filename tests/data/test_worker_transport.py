@@ -130,6 +130,43 @@ def test_workers_deliver_where_few_files_may_be_open():
     assert done.stdout.strip() == "60", done.stderr
 
 
+_INTERRUPTED = """
+import os, signal, threading
+from d2lite.data.loading.loader import ReportingLoader
+
+class Large(list):
+    def __reduce__(self):
+        # While a worker that is being started imports what it needs.
+        threading.Timer(0.3, os.killpg, (0, signal.SIGINT)).start()
+        return Large, (list(self), bytes(10**6))
+    def __init__(self, rows, filling=b""):
+        super().__init__(rows)
+
+if __name__ == "__main__":
+    told = []
+    signal.signal(signal.SIGINT, lambda *_: told.append(1))
+    rows = ReportingLoader(Large([1, 2, 3]), num_workers=1, batch_size=3,
+        sampler=[0, 1, 2], multiprocessing_context="spawn")
+    print([batch for batch in rows], len(told))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows")
+def test_ctrl_c_while_workers_start_leaves_them(tmp_path):
+    """The worker ended with a trace, and the program waited for it for ever."""
+    script = tmp_path / "script.py"
+    script.write_text(_INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        start_new_session=True,
+    )
+    assert (done.stdout, done.stderr) == ("[[1, 2, 3]] 1\n", "")
+
+
 def begin_when_the_parent_is_gone():
     """Body of a worker that starts more slowly than its parent is killed."""
     parent = multiprocessing.parent_process().pid

@@ -158,6 +158,14 @@ def test_annotation_without_pose_and_with_decimals_is_read(tmp_path):
     }
 
 
+@pytest.mark.parametrize("corners", [(30, 2, 5, 40), (1, 40, 30, 2), (1, 2, "nan", 40)])
+def test_boxes_that_are_none_are_left_out_and_told(tmp_path, caplog, corners):
+    good, bad = OBJECT.format("cat", 0, 7, 8, 7, 9), OBJECT.format("cat", 0, *corners)
+    (tmp_path / "a.xml").write_text(f"<annotation>{bad}{good}</annotation>")
+    assert [found["bbox"] for found in parse_rec(tmp_path / "a.xml")] == [[7, 8, 7, 9]]
+    assert "1 x box of zero, negative or non-finite size" in caplog.text
+
+
 def test_broken_annotation_names_its_file(tmp_path):
     (tmp_path / "a.xml").write_text("<annotation><object>")
     with pytest.raises(DataError, match=r"a\.xml is not valid XML"):

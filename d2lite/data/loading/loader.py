@@ -16,6 +16,7 @@ from d2lite.data.samplers.aspect_ratio import AspectRatioGroupedDataset
 from d2lite.data.samplers.stream import batch_count
 from d2lite.utils.env import seed_all_rng
 from d2lite.utils.errors import DataError, MissingFileError, UserError
+from d2lite.utils.interrupts import interrupts_held_back
 from d2lite.utils.keyed_rng import at_position, draw_key, keyed_draws
 
 from .worker_signals import leave_signals_to_parent
@@ -131,11 +132,15 @@ class ReportingLoader(DataLoader[Any]):
         )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator
-        if self.num_workers > 0 and (lack := lack_of_means()):
-            log_pipes(lack)
-            self._collating.packs = True
-        with naming_the_limit(self.num_workers):
+        if self.num_workers == 0:
             batches = super().__iter__()
+        else:
+            if lack := lack_of_means():
+                log_pipes(lack)
+                self._collating.packs = True
+            # A worker that Ctrl-C ends before it has read its dataset would be written to for ever.
+            with naming_the_limit(self.num_workers), interrupts_held_back():
+                batches = super().__iter__()
         for batch in batches:
             if isinstance(batch, PackedBatch):
                 batch = batch.unpack()

@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 
+from d2lite.utils.interrupts import let_interrupts_in
+
 # Seconds between two looks at the parent.
 _LOOK_PERIOD = 5.0
 
@@ -20,6 +22,7 @@ def leave_signals_to_parent() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    let_interrupts_in()  # held back at the start, and ignored from here
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if not hasattr(signal, "sigtimedwait"):
