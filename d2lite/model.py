@@ -277,7 +277,7 @@ class Model:
 
 def _is_path(data: Data | None) -> bool:
     """Whether it is a folder or file rather than a dataset string or a name."""
-    return isinstance(data, str | os.PathLike) and Path(data).exists()
+    return isinstance(data, str | os.PathLike) and os.path.exists(data)
 
 
 def _names(data: Data) -> tuple[str, ...]:

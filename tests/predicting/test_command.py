@@ -85,6 +85,10 @@ def test_where_nothing_is_found_a_lower_threshold_is_proposed(
     monkeypatch.setattr(Predictor, "stream", empty)
     assert "--threshold 0.1" in predict(*words)[1]
     assert "--threshold 0.1" not in predict(*words, "--threshold", "0")[1]
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_bytes(b"broken")
+    assert "threshold" not in predict(checkpoint, tmp_path / "in", *words[2:])[1]
 
 
 def test_unreadable_image_is_named_and_the_others_are_predicted(

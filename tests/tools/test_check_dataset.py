@@ -46,6 +46,16 @@ def test_a_sound_dataset_ends_with_0(run, folder):
     assert (result.status, "no faults" in result.out) == (0, True)
 
 
+def test_a_string_may_be_longer_than_the_name_of_a_file(run, folder):
+    names = ("cat" * 50, "owl" * 50)
+    coco(folder / "a.json", names, objects=[(0, 1), (1, 2)])
+    for number, name in enumerate("ab"):
+        spoilt.photo(folder / f"{name}.jpg", number)
+    string = f"coco:a.json?classes={','.join(names)}"
+    assert run("check_dataset", string).status == 0
+    assert "lost: nothing" in run("convert_dataset", string, "--to", "coco", "--output", "o").out
+
+
 def test_train_and_test_are_compared_by_content_and_class(run, folder):
     coco(folder / "t/a.json", objects=[(0, 1), (1, 2)], files=["a.png", "b.png"])
     coco(folder / "v/a.json", ("cat", "ant", "elk"), objects=[(0, 1), (1, 2)],

@@ -1,6 +1,7 @@
 """What `d2lite data check` does: look for faults in datasets."""
 
 import argparse
+import os
 from pathlib import Path
 
 from d2lite.data.checking import check_dataset, cleaned_coco, compare_sets, fault_table
@@ -22,7 +23,7 @@ def sets_of(spec: str, is_fixed: bool = False) -> list[str]:
     """All splits of a folder, of `auto:FOLDER` or of a file; other strings name one set."""
     # Without the slash at the end that a shell completes.
     path = spec.removeprefix("auto:").rstrip("/") or "/"
-    if is_fixed or not (Path(path).is_dir() or (path == spec and Path(path).exists())):
+    if is_fixed or not (os.path.isdir(path) or (path == spec and os.path.exists(path))):
         return [spec]
     splits = recognise(find_path(path, suits=is_recognised))
     # VOC's trainval is its other two together.

@@ -1,6 +1,7 @@
 """What `d2lite data convert` does: write datasets in another format."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def read_shares(text: str) -> dict[str, float]:
 
 def _sets(specs: Sequence[str]) -> list[str] | dict[str, str]:
     """The sets to convert; of one folder or file alone its splits, by their names."""
-    is_path = {s: Path(s).exists() and s not in DatasetCatalog for s in specs}
+    is_path = {s: os.path.exists(s) and s not in DatasetCatalog for s in specs}
     names = [name for s in specs for name in (sets_of(s) if is_path[s] else [s])]
     if len(specs) > 1 or len(names) == 1:
         return names

@@ -94,6 +94,6 @@ def _as_yaml(converted: Converted, name: str) -> str:
     if "SOLVER.IMS_PER_BATCH" in converted.keys:
         lines.append(
             "# SOLVER.IMS_PER_BATCH is that of 8 GPUs, as published configs count.\n"
-            "# If SOLVER.BASE_LR was for fewer, set it to the images of all of those."
+            "# If SOLVER.BASE_LR is meant for fewer GPUs, set it to the images of all of those."
         )
     return "\n".join(lines) + "\n" + yaml.safe_dump(nested, width=100)

@@ -183,19 +183,24 @@ class _Prediction:
             overlap=self.args.overlap,
             on_error=self._on_error if len(names) > 1 else None,
         )
-        shown, found = comm.is_main_process(), False
+        shown, found = comm.is_main_process(), set[bool]()
         for result in _with_bar(results, len(waiting)) if shown else results:
             if len(names) <= _NAMED:
                 logger.info(str(result))
-            found |= len(result) > 0 or result.segments is not None or result.semantic is not None
+            has_maps = result.segments is not None or result.semantic is not None
+            found.add(has_maps or len(result) > 0)
             if is_file:
                 result.plot(self.output)
                 drawn = [self.output]
             else:
                 drawn = self.writer.write(result, stems[result.path])
             yield result.path, self._content(result), drawn
-        if waiting and not found and self.args.confidence_threshold is None:
-            logger.info("No object reaches the threshold. A lower one finds more: --threshold 0.1")
+        # Of all images: none was predicted before, or is another process's.
+        is_whole = not finished and self.step == 1
+        if is_whole and found == {False} and self.args.confidence_threshold is None:
+            logger.info(
+                "No object reaches the threshold. A lower one may find some: --threshold 0.1"
+            )
 
     def _content(self, result: Result) -> dict[str, Any]:
         return result.to_dict() if self.keeps_objects else {}
