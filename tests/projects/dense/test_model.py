@@ -7,10 +7,11 @@ from d2lite.layers import DeformConv
 from d2lite.modeling import build_model
 from d2lite.projects.dense.gfl import expected_distances
 from d2lite.projects.dense.vfnet_head import star_offsets
+from d2lite.structures import Boxes
 from d2lite.utils.errors import ConfigError
 
 from ..runs import both_forms, gradients
-from .small import RECIPES, image, small_cfg
+from .small import NUM_CLASSES, RECIPES, image, small_cfg
 
 
 @pytest.fixture(params=RECIPES)
@@ -82,3 +83,13 @@ def test_the_star_samples_centre_sides_and_corners():
 def test_other_options_are_refused_with_those_there_are(option, value, message):
     with pytest.raises(ConfigError, match=message):
         build_model(small_cfg("ScaledFCOS", f"MODEL.DENSE.{option}", value))
+
+
+def test_sides_that_overflow_end_at_the_image():
+    model = build_model(small_cfg("ScaledFCOS")).eval()
+    model.test_score_thresh = 0.0
+    anchors, scores = [Boxes(torch.tensor([[20.0, 20, 28, 28]]))], [torch.ones(1, NUM_CLASSES)]
+    found = model.inference_single_image(
+        anchors, scores, [torch.tensor([[2.0, float("inf"), 3, float("inf")]])], (40, 50)
+    )
+    assert found.pred_boxes.tensor[0].tolist() == [22, 0, 27, 40]
