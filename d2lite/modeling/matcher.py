@@ -76,8 +76,8 @@ class Matcher:
         if num_gt == 0:
             # Without ground truth everything falls below the first threshold.
             return match_quality_matrix.new_zeros((num_preds,), dtype=torch.int64), labels_N
-        _check_quality(match_quality_matrix)
         best_N, matches_N = match_quality_matrix.max(dim=0)
+        _check_quality(best_N)
         for i in range(1, len(self.labels)):
             labels_N.masked_fill_(best_N >= self.thresholds[i], self.labels[i])
         if self.allow_low_quality_matches:
@@ -97,10 +97,11 @@ class Matcher:
         match_labels.masked_fill_((match_quality_matrix == best_M1).any(dim=0), 1)
 
 
-def _check_quality(quality: Tensor) -> None:
-    if is_scripting() or not can_look(quality):
+def _check_quality(best: Tensor) -> None:
+    """Look at the best quality of each prediction alone: it is NaN where one of them is."""
+    if is_scripting() or not can_look(best):
         return
-    if not bool((quality >= 0).all()):
+    if not bool((best >= 0).all()):
         raise ArgumentError("Qualities of matches are 0 or more; found one below it, or NaN.")
 
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._jit_internal import is_scripting
 
 from d2lite.utils.errors import ArgumentError
-from d2lite.utils.tracing import is_recording
 
 from .box_mode import BoxMode
 
@@ -60,13 +58,6 @@ def pick_rows(boxes: Tensor, item: Tensor) -> Tensor:
     return picked
 
 
-def _check_finite(boxes: Tensor) -> None:
-    if not is_scripting() and is_recording():
-        return
-    if not bool(torch.isfinite(boxes).all()):
-        raise ArgumentError("Boxes with infinite or NaN coordinates cannot be clipped.")
-
-
 class Boxes:
     """N boxes as a float32 (N, 4) tensor: x0, y0, x1, y1 in pixels.
 
@@ -109,11 +100,7 @@ class Boxes:
 
         Args:
             box_size: (height, width) of the image.
-
-        Raises:
-            ArgumentError: if a coordinate is infinite or NaN, outside of traces and exports.
         """
-        _check_finite(self.tensor)
         height, width = box_size
         x0, y0, x1, y1 = self.tensor.unbind(1)
         xs = [x.clamp(min=0, max=width) for x in (x0, x1)]

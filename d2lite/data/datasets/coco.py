@@ -58,8 +58,8 @@ def load_coco_json(
     categories = coco_categories(content, json_file)
     numbers: dict[Any, int | None]
     if dataset_name is None:
-        numbers = {category: category for category in categories}
-        return read_coco_objects(content, numbers, json_file, image_root, extra_annotation_keys)
+        kept: dict[Any, Any] = dict(zip(categories, categories, strict=True))
+        return read_coco_objects(content, kept, json_file, image_root, extra_annotation_keys)
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("own_classes") is not None:
         # The set follows a model of partly other classes, see follow_class_order.
