@@ -9,7 +9,7 @@ from .node import CfgNode
 
 __all__ = ["check_numbers"]
 
-# Key -> the least and the largest number, also of a list; of a missing one there is no limit.
+# Key -> the least and the largest number, also of a list; None is no limit.
 _RANGES = {
     "INPUT.MIN_SIZE_TRAIN": (0, None),
     "INPUT.MAX_SIZE_TRAIN": (0, None),

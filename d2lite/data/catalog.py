@@ -53,7 +53,7 @@ class NameScheme:
 
 # Ends of keys whose values are lists by the number of a class or a keypoint.
 _LISTS = ("_classes", "_colors", "_names")
-# Keys that code of before detectron2 0.1 has.
+# Keys in code that is older than detectron2 0.1.
 _OLD_NAMES = {
     "class_names": "thing_classes",
     "dataset_id_to_contiguous_id": "thing_dataset_id_to_contiguous_id",
@@ -108,7 +108,7 @@ def _no_such_dataset(name: str, known: Iterable[str]) -> UnknownNameError:
 class _Catalog(UserDict[str, T]):
     """Names of datasets with something for each; a name that is asked for must be there."""
 
-    _what: str  # each name stands for
+    _what: str  # what the names stand for
 
     def list(self) -> list[str]:
         """All names, in the order in which they came."""

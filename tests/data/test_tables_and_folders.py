@@ -84,6 +84,12 @@ def test_table_without_splits_is_not_read_to_be_recognised(folder, monkeypatch):
     assert recognise(home)["(whole)"].kind == "csv"
 
 
+def test_comma_of_thousands_between_tabs_is_no_decimal_comma(folder):
+    text = f"{HEAD}a.jpg,cat,1 234,6,1 300,14\n".replace(",", "\t").replace(" ", ",")
+    home = folder({"a.jpg": None, "t.csv": f"{text}a.jpg\tcat\t12,0\t6\t28,000\t14\n"})
+    assert counted(f"csv:{home}/t.csv") == (1, 0, {"malformed": 2})
+
+
 def test_faults_of_a_table_are_told_by_the_lines_of_the_file(folder):
     home = folder({"a.jpg": None, "t.csv": f"sep=,\n{HEAD}a.jpg,cat,12,6,28,14\n,cat,1,2,3,4\n"})
     with collecting_faults() as faults:

@@ -121,7 +121,7 @@ FAULTS = {
     ),
     "shared_file": Fault(
         "image file of several entries, each with objects of its own",
-        "used once an entry; the objects of the others are background", "kept", "set",
+        "used once for each entry, with the objects of the others as background", "kept", "set",
     ),
     "empty_class": Fault(
         "class without objects", "nothing is learnt of it", "kept", "set", is_note=True

@@ -32,8 +32,12 @@ from .pixel_maps import scaled_mask
 from .source import find_path
 from .splits import SAME_SPLIT, WHOLE, Found, Splits
 
-# A cell that is a number with a decimal comma.
-_DECIMAL_COMMA = re.compile(r"^(\s*-?\d+),(\d+\s*)$")
+# What is between cells -> a cell that is a number with a decimal comma. Tables with tabs are saved
+# in countries with a decimal point too, where 1,234 is a thousand and more.
+_DECIMAL_COMMA = {
+    ";": re.compile(r"^(\s*-?\d+),(\d+\s*)$"),
+    "\t": re.compile(r"^(?!\s*-?[1-9]\d{0,2},\d{3}\s*$)(\s*-?\d+),(\d+\s*)$"),
+}
 # What a column of splits may say; Vertex AI has the last.
 _SPLITS = {"train", "val", "test", "trainval", "unassigned"}
 
@@ -212,9 +216,8 @@ def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
         raise DataError(f"{path} is not a CSV file: {err}.") from err
     finally:
         csv.field_size_limit(limit)
-    if delimiter != ",":
-        # So Excel saves a table where numbers have a decimal comma.
-        rows = [(line, [_DECIMAL_COMMA.sub(r"\1.\2", c) for c in row]) for line, row in rows]
+    if number := _DECIMAL_COMMA.get(delimiter):
+        rows = [(line, [number.sub(r"\1.\2", cell) for cell in row]) for line, row in rows]
     return [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
 
 
