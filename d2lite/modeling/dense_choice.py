@@ -15,14 +15,7 @@ from d2lite.structures import Boxes, Instances
 
 from .dense_decoding import best_above
 from .keep_best import refuse_soft, soft_nms_arguments, suppress
-from .padded import (
-    PaddedBoxes,
-    best_pairs,
-    clip_to_size,
-    clip_to_sizes,
-    detect_padded,
-    take_rows,
-)
+from .padded import PaddedBoxes, best_pairs, clip_to_sizes, detect_padded, take_rows
 
 
 class DenseChoice(NamedTuple):
@@ -62,7 +55,8 @@ class DenseChoice(NamedTuple):
             found.append((own + first, *rest))
             first += len(of_level)
         row, label, chosen = (torch.cat(parts) for parts in zip(*found, strict=True))
-        chosen_boxes = Boxes(clip_to_size(boxes[row], image_size))
+        chosen_boxes = Boxes(boxes[row])
+        chosen_boxes.clip(image_size)
         kept, fallen = suppress(
             chosen_boxes, chosen, label, self.nms_thresh, self.most, self.soft_nms
         )

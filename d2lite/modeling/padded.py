@@ -110,14 +110,6 @@ def clip_to_sizes(boxes: Tensor, sizes: Tensor) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
-def clip_to_size(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """(R, 4) boxes of one image of (height, width), cut at its borders.
-
-    Unlike `Boxes.clip`, this cuts sides that overflowed in exp too.
-    """
-    return clip_to_sizes(boxes[None], torch.tensor([size], device=boxes.device))[0]
-
-
 def take_rows(values: Tensor, position: Tensor) -> Tensor:
     """Rows of each image: values (N, R, ...), position (N, D) -> (N, D, ...)."""
     tail = values.shape[2:]

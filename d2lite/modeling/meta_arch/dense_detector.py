@@ -22,7 +22,7 @@ from ..dense_choice import choice_arguments
 from ..dense_decoding import decode_best, decode_best_padded
 from ..dense_predictions import permute_to_N_HWA_K
 from ..keep_best import refuse_soft, suppress
-from ..padded import PaddedBoxes, clip_to_size, detect_padded
+from ..padded import PaddedBoxes, detect_padded
 from ..training_visualization import log_boxes_and_truth, should_visualize
 from .detector import Batch, Detector, common_arguments, postprocess_batch
 
@@ -193,7 +193,7 @@ class DenseDetector(Detector):
             anchors, box_cls, box_delta, *limits, image_size, *more
         )
         if self.clips_candidates:
-            candidates.pred_boxes = Boxes(clip_to_size(candidates.pred_boxes.tensor, image_size))
+            candidates.pred_boxes.clip(image_size)
             candidates = candidates[candidates.pred_boxes.nonempty()]
         kept, scores = suppress(
             candidates.pred_boxes,

@@ -109,6 +109,15 @@ def test_training_needs_no_storage_and_names_its_losses(cfg):
     assert set(losses) == stages | {"loss_mask", "loss_keypoint"}
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_cascade_that_diverges_has_a_loss_that_tells(cfg, value):
+    """So the message names its images, and SOLVER.NONFINITE.ACTION skip can leave the step out."""
+    heads = _build(cfg, "cascade").train()
+    torch.nn.init.constant_(heads.box_predictor[0].bbox_pred.bias, value)
+    _, losses = heads(images(1), maps(1), [proposals_of(BOXES)], [targets_of(BOXES[:1], [1])])
+    assert not losses["loss_box_reg_stage0"].isfinite()
+
+
 def test_cascade_logs_each_stage_under_its_name(cfg):
     heads = _build(cfg, "cascade").train()
     with EventStorage() as storage:
