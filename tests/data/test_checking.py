@@ -286,3 +286,17 @@ def test_file_of_two_entries_is_told(tmp_path):
     path = make.coco(tmp_path / "x.json", objects=[(0, 1), (1, 2)], files=("a.jpg", "a.jpg"))
     make.picture(tmp_path / "a.jpg")
     assert check_dataset(f"coco:{path}").faults.counts == {"shared_file": 1}
+
+
+def test_what_code_registers_may_be_arrays_and_maps_of_one_image(tmp_path):
+    make.picture(tmp_path / "a.jpg")
+    image = {"file_name": str(tmp_path / "a.jpg"), "height": 10, "width": 20}
+    cat = {"bbox": np.array([1.0, 1, 9, 9]), "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    cat |= {"keypoints": np.array([5.0, 5, 2]), "segmentation": [np.array([1.0, 1, 9, 1, 9, 9])]}
+    labelled = [{**image, "image_id": 1, "annotations": [cat]}]
+    maps = [{**image, "image_id": i, "sem_seg_file_name": image["file_name"]} for i in (1, 2)]
+    for name, records in (("arrays", labelled), ("maps", maps)):
+        DatasetCatalog.register(name, lambda records=records: records)
+    text = fault_table(check_dataset("arrays"))
+    assert "  objects: 1 0; 1 with masks; 1 with keypoints" in text
+    assert "shared_file" not in check_dataset("maps").faults.counts

@@ -78,7 +78,8 @@ def check_dataset(
             return result
         records = drop_invalid(records, faults)
         count_set_faults(records, faults, mask_format)
-        for path, count in Counter(r.get("file_name") for r in records).items():
+        files = Counter(r.get("file_name") for r in records if "annotations" in r)
+        for path, count in files.items():
             if path is not None and count > 1:
                 faults.add("shared_file", f"{path}: {count} entries")
         _count_keypoints(result, records)
@@ -193,6 +194,7 @@ def fault_table(checked: CheckedSet, *, action: str = "in_training") -> str:
 def _contents(checked: CheckedSet) -> str:
     """The objects of each class, of many the most and least frequent, and what they have."""
     objects = [obj for record in checked.records for obj in record.get("annotations", ())]
+    marked = [obj["keypoints"] for obj in objects if obj.get("keypoints") is not None]
     names = dict(enumerate(checked.classes))
     counts = Counter(names.get(obj["category_id"], obj["category_id"]) for obj in objects)
     shown = [f"{count} {name}" for name, count in counts.most_common()]
@@ -201,7 +203,7 @@ def _contents(checked: CheckedSet) -> str:
     have = {
         "masks": sum(obj.get("segmentation") is not None for obj in objects),
         "masks of four corners": sum(fill_of_corners(obj) is not None for obj in objects),
-        "keypoints": sum(bool(obj.get("keypoints")) for obj in objects),
+        "keypoints": sum(len(points) > 0 for points in marked),
         "rotated boxes": sum(len(obj["bbox"]) == 5 for obj in objects),
     }
     rest = "".join(f"; {count} with {what}" for what, count in have.items() if count)
