@@ -281,7 +281,8 @@ class SimpleTrainer(TrainerBase):
             prefix: goes before the name "total_loss".
         """
         if isinstance(cur_iter, str):
-            cur_iter, prefix = None, cur_iter
+            prefix = cur_iter
+            cur_iter = None
         losses = {name: loss.detach() for name, loss in as_scalars(loss_dict).items()}
         data_times = [data_time]
         if comm.get_world_size() > 1:
