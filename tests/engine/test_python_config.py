@@ -157,11 +157,11 @@ def test_a_missing_test_image_ends_a_run_before_it_starts_unless_another_mapper_
 ):
     (record,) = make_records(tmp_path, 1)
     Path(record["file_name"]).unlink()
-    register("incomplete", [record])
+    register("my set", [record])
     cfg = LazyConfig.load(config_file)
     del cfg.dataloader.evaluator
-    cfg.dataloader.test.dataset.names = "incomplete"
-    with pytest.raises(DataError, match=r"1 of 1 images of 'incomplete' .*000\.png"):
+    cfg.dataloader.test.dataset.names = "my set"
+    with pytest.raises(DataError, match=r"1 of 1 images of 'my set' .*000\.png.*check 'my set'"):
         DefaultTrainer(cfg)
     cfg.dataloader.test.mapper = {"_target_": "builtins.dict"}
     DefaultTrainer(cfg)

@@ -1,6 +1,7 @@
 """Checks of a config before a run: what would fail late or train wrong in silence."""
 
 import logging
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -163,10 +164,11 @@ def check_test_images(dataset_names: Iterable[str]) -> None:
             records = DatasetCatalog.get(name)
         missing = missing_images(records) if isinstance(records, list) else []
         if missing:
+            shown = shlex.quote(name)  # of a dataset string, for the shell
             raise DataError(
                 f"{len(missing)} of {len(records)} images of {name!r} (DATASETS.TEST) are missing, "
                 f"for instance {missing[0]}. An evaluation needs all of them. Put them back, or "
-                f"write a copy of the set without them: d2lite data check {name} --fix OUT.json"
+                f"write a copy of the set without them: d2lite data check {shown} --fix OUT.json"
             )
 
 
