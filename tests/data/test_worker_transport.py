@@ -151,6 +151,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows")
 def test_ctrl_c_while_workers_start_leaves_them(tmp_path):
     """The worker ended with a trace, and the program waited for it for ever."""
