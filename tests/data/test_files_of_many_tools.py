@@ -220,7 +220,7 @@ def test_label_studio_without_objects_says_why(home, task, why):
     ({"x.json": '{"videos": [{"file_names": ["a.jpg"]}], "annotations": []}'}, "YouTube-VIS"),
     ({"gt/gt.txt": "1,1,2,2,9,9,1,1,0.9\n"}, "as MOT and VisDrone have"),
     ({"a.json": '{"asset": {"name": "a"}, "regions": []}'}, "VoTT's own format"),
-    ({"gtFine/a.json": "{}", "leftImg8bit/a.png": ""}, "cityscapes_fine_instance_seg_train"),
+    ({"gtFine/a.json": "{}", "leftImg8bit/a.png": ""}, "holds gtFine/ and leftImg8bit/"),
     ({"labels/a.txt": "dog 2.0 2.0 12.0 10.0\n"}, "has a class and the numbers of a box"),
     ({"x.csv": "image,x1,y1,w,h,label\na.jpg,2,2,6,6,cat\n"}, "columns of the .csv file"),
     ({"labels.json": '{"classes": [], "labels": {"a": [{"bounding_box": []}]}}'}, "FiftyOne"),

@@ -215,8 +215,10 @@ def advice(folder: Path) -> str:
     )
     if any("leftImg8bit" in path.parts for path in files):
         return (
-            " Cityscapes is read by names: cityscapes_fine_instance_seg_train and _val. Set "
-            "D2LITE_DATASETS to the folder that holds cityscapes/."
+            " It has images of Cityscapes without gtFine/SPLIT/..._instanceIds.png or "
+            "..._polygons.json. Name the folder that holds gtFine/ and leftImg8bit/, or, with "
+            "D2LITE_DATASETS set to the folder that holds cityscapes/, the set "
+            "cityscapes_fine_instance_seg_train."
         )
     if places := maps_alone(folder):
         return (
