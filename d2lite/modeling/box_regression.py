@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._jit_internal import is_scripting
 
 from d2lite.layers import (
     balanced_l1_loss,
@@ -25,7 +24,6 @@ from d2lite.layers import (
 )
 from d2lite.structures import Boxes
 from d2lite.utils.errors import ArgumentError, ConfigError
-from d2lite.utils.tracing import can_look
 
 __all__ = [
     "Box2BoxTransform",
@@ -48,16 +46,6 @@ def _sizes_and_centres(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
 def _check_lengths(deltas: Tensor, boxes: Tensor) -> None:
     if deltas.shape[0] != boxes.shape[0]:
         raise ArgumentError(f"{len(deltas)} deltas for {len(boxes)} boxes; give one row a box.")
-
-
-def _check_area(size: Tensor) -> None:
-    if is_scripting() or not can_look(size):
-        return
-    if not bool((size > 0).all()):
-        raise ArgumentError(
-            "A source box has no width or height, so that its deltas would be infinite; leave out "
-            "such proposals."
-        )
 
 
 # TorchScript compiles this class: it knows tuples of a fixed length, and no base classes.
@@ -86,13 +74,9 @@ class Box2BoxTransform:
 
         Returns:
             (R, 4) float, (dx, dy, dw, dh).
-
-        Raises:
-            ArgumentError: on a CPU, if a source box has no area.
         """
         src_size, src_centre = _sizes_and_centres(src_boxes)
         target_size, target_centre = _sizes_and_centres(target_boxes)
-        _check_area(src_size)
         shift = (target_centre - src_centre) / src_size
         scale = torch.log(target_size / src_size)
         wx, wy, ww, wh = self.weights

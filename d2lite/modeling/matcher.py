@@ -9,11 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._jit_internal import is_scripting
 
 from d2lite.utils.errors import ArgumentError, ConfigError
 from d2lite.utils.memory import retry_if_cuda_oom
-from d2lite.utils.tracing import can_look
 
 __all__ = ["Matcher", "match_anchors"]
 
@@ -65,8 +63,7 @@ class Matcher:
             (N,) int64, index of the ground truth, 0 where there is none; (N,) int8, label.
 
         Raises:
-            ArgumentError: for another shape, and on a CPU for a quality below 0 or NaN, as boxes
-                of NaN have.
+            ArgumentError: for another shape.
         """
         if match_quality_matrix.dim() != 2:
             shape = list(match_quality_matrix.shape)
@@ -77,7 +74,6 @@ class Matcher:
             # Without ground truth everything falls below the first threshold.
             return match_quality_matrix.new_zeros((num_preds,), dtype=torch.int64), labels_N
         best_N, matches_N = match_quality_matrix.max(dim=0)
-        _check_quality(best_N)
         for i in range(1, len(self.labels)):
             labels_N.masked_fill_(best_N >= self.thresholds[i], self.labels[i])
         if self.allow_low_quality_matches:
@@ -95,14 +91,6 @@ class Matcher:
             return
         best_M1 = match_quality_matrix.amax(dim=1, keepdim=True)
         match_labels.masked_fill_((match_quality_matrix == best_M1).any(dim=0), 1)
-
-
-def _check_quality(best: Tensor) -> None:
-    """Look at the best quality of each prediction alone: it is NaN where one of them is."""
-    if is_scripting() or not can_look(best):
-        return
-    if not bool((best >= 0).all()):
-        raise ArgumentError("Qualities of matches are 0 or more; found one below it, or NaN.")
 
 
 def match_anchors(

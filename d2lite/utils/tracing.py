@@ -30,11 +30,6 @@ def is_recording() -> bool:
     return _torch_is_tracing() or torch.compiler.is_compiling()
 
 
-def can_look(values: Tensor) -> bool:
-    """Whether code may look at numbers: on a GPU it would wait for them, and a graph has none."""
-    return values.device.type == "cpu" and not is_recording()
-
-
 def at_most(count: int, size: Any) -> Any:
     """min(count, size), which in a trace remains a function of the input.
 

@@ -96,16 +96,22 @@ class NoThread:
         raise RuntimeError("can't start new thread")
 
 
-def begin_without_threads():
-    worker_signals.threading.Thread = NoThread
+def begin_without_threads(after):
+    """Body of a worker that may start only so many threads."""
+    allowed = [worker_signals.threading.Thread] * after
+    worker_signals.threading.Thread = lambda **kw: (allowed.pop() if allowed else NoThread)(**kw)
+    worker_signals.lack_of_means = lambda: ""
     worker_signals.leave_signals_to_parent()
     time.sleep(60)
 
 
 @pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="no thread watches the parent")
-def test_worker_that_may_start_no_thread_ends():
-    """With SIGTERM blocked and nobody to wait for it, the program never ended."""
-    worker = multiprocessing.get_context("fork").Process(target=begin_without_threads, daemon=True)
+@pytest.mark.parametrize("after", [0, 1])
+def test_worker_that_may_start_no_thread_ends(after):
+    """With nobody to wait for SIGTERM, or to pass shared memory on, the program never ended."""
+    worker = multiprocessing.get_context("fork").Process(
+        target=begin_without_threads, args=(after,), daemon=True
+    )
     worker.start()
     worker.join(20)
     code = worker.exitcode

@@ -160,10 +160,3 @@ def test_an_unknown_loss_is_refused_with_the_known_ones():
     anchors, deltas, gt, mask = dense_inputs(2)
     with pytest.raises(ConfigError, match=r"'l3'.*smooth_l1.*ciou"):
         _dense_box_regression_loss(anchors, Box2BoxTransform(WEIGHTS), deltas, gt, mask, "l3")
-
-
-@pytest.mark.parametrize("box", [[5.0, 5, 5, 9], [5.0, 9, 8, 7]])
-def test_a_source_box_without_an_area_has_no_deltas(box):
-    target = torch.tensor([[1.0, 1, 2, 2]])
-    with pytest.raises(AssertionError, match="A source box has no width or height"):
-        Box2BoxTransform((1.0, 1.0, 1.0, 1.0)).get_deltas(torch.tensor([box]), target)

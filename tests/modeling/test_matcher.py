@@ -72,7 +72,6 @@ def test_thresholds_and_labels_that_do_not_fit_are_refused(thresholds, labels, t
         Matcher(thresholds, labels)
 
 
-@pytest.mark.parametrize("quality", [[[-0.1, 0.5]], [[float("nan"), 0.5]], [0.5]])
-def test_qualities_that_cannot_be_are_refused(quality):
+def test_qualities_of_another_shape_are_refused():
     with pytest.raises(AssertionError, match="Qualities of matches"):
-        Matcher([0.5], [0, 1])(torch.tensor(quality))
+        Matcher([0.5], [0, 1])(torch.tensor([0.5]))

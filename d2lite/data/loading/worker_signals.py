@@ -5,8 +5,12 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing import resource_sharer
+from typing import Any
 
 from d2lite.utils.interrupts import let_interrupts_in
+
+from .worker_transport import lack_of_means
 
 # Seconds between two looks at the parent.
 _LOOK_PERIOD = 5.0
@@ -33,11 +37,22 @@ def leave_signals_to_parent() -> None:
     number = os.getppid() if parent is None or parent.pid is None else parent.pid
     try:
         threading.Thread(target=_obey_parent, args=(number,), daemon=True).start()
+        if not lack_of_means():
+            _start_sharing()
     except RuntimeError as error:
         # No thread would send batches, either, and SIGTERM, which ends a worker, stays blocked.
         sys.stderr.write(f"A worker of the data loader ends: {error} (`ulimit -u`).\n")
         sys.stderr.flush()
         os._exit(1)
+
+
+def _start_sharing() -> None:
+    """Start the thread that passes shared memory on, which would start with the first batch.
+
+    An error at that time is lost, and the process that trains would wait for ever.
+    """
+    sharer: Any = resource_sharer
+    sharer._resource_sharer._start()
 
 
 def _obey_parent(parent: int) -> None:
