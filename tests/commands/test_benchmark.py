@@ -163,6 +163,10 @@ def test_detectron2_is_measured_where_it_is_installed(bench, monkeypatch):
     ours, theirs = found["sides"].values()
     # The same model; only the optimizer and the checks of the trainer differ.
     assert theirs["operators"] == pytest.approx(ours["operators"], rel=0.3)
+    (found,), _ = bench("--task", "infer", "--against", "detectron2", *options)
+    ours, theirs = found["sides"].values()
+    # With the same weights they find the same objects.
+    assert theirs["operators"] == ours["operators"]
 
 
 @pytest.mark.parametrize(

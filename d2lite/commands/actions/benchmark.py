@@ -119,7 +119,7 @@ def _steps(args: argparse.Namespace) -> list[dict[str, Any]]:
     elif "torchvision" in args.against:
         sides.append(torchvision_side(cfg, batch, num_classes, is_train=is_train))
     elif "detectron2" in args.against:
-        sides.append(detectron2_side(cfg, batch, is_train=is_train))
+        sides.append(detectron2_side(cfg, model, batch, is_train=is_train))
     elif theirs is not None:
         sides.append(transformers_side(cfg, theirs, batch, is_train=is_train))
     modules = list(sides)

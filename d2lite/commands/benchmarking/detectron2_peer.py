@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from d2lite.config import CfgNode
 from d2lite.structures import BitMasks
@@ -16,16 +16,19 @@ from .peer import peer_side
 __all__ = ["detectron2_side"]
 
 
-def detectron2_side(cfg: CfgNode, batch: Sequence[Mapping[str, Any]], *, is_train: bool) -> Side:
+def detectron2_side(
+    cfg: CfgNode, ours: nn.Module, batch: Sequence[Mapping[str, Any]], *, is_train: bool
+) -> Side:
     """Make the side of detectron2.
 
     Args:
         cfg: every key that detectron2 knows is handed over.
+        ours: the model of d2lite, whose weights it gets: with others it would find other objects.
         batch: the samples that d2lite gets; boxes, classes and masks are handed over.
         is_train: measure a training step, else a prediction.
 
     Raises:
-        ConfigError: if detectron2 is not installed.
+        ConfigError: if detectron2 is not installed, or its model has other parameters.
     """
     try:
         import detectron2.config
@@ -42,6 +45,11 @@ def detectron2_side(cfg: CfgNode, batch: Sequence[Mapping[str, Any]], *, is_trai
     pairs = [(key, value) for key, value in cfg.keys_and_values() if key in known]
     theirs.merge_from_list([part for pair in pairs for part in pair])
     model = detectron2.modeling.build_model(theirs)
+    if missing := model.load_state_dict(ours.state_dict(), strict=False).missing_keys:
+        raise ConfigError(
+            f"--against detectron2: its model has {len(missing)} tensors that d2lite's lacks, for "
+            f"instance {missing[0]}. Choose a config that both build alike."
+        )
     samples = [_sample(item, detectron2.structures) for item in batch]
     inputs = [{key: item[key] for key in ("image", "height", "width")} for item in batch]
 
