@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
     for path in args.paths:
         if path.suffix == ".pth" or is_mmdet_config(path):
             raise ConfigError(
-                f"{path} is no code for detectron2. If it is of MMDetection: "
+                f"{path} is not a Python project for detectron2. If it is a file of MMDetection: "
                 f"d2lite migrate --from mmdet {path}"
             )
     from d2lite.migrate import main as migrate

@@ -78,10 +78,13 @@ def downgrade_config(cfg: CfgNode, to_version: int) -> CfgNode:
         to_version: 0, 1 or 2.
 
     Raises:
-        ArgumentError: if that is no earlier version.
+        ArgumentError: for a later version than that of `cfg`.
     """
     if to_version > cfg.VERSION:
-        raise ArgumentError(f"A config of version {cfg.VERSION} has no version {to_version} below.")
+        raise ArgumentError(
+            f"The config is of version {cfg.VERSION}, which is before {to_version}; use "
+            "upgrade_config."
+        )
     changed: CfgNode = cfg.clone()
     changed.defrost()
     for version in range(int(cfg.VERSION), to_version, -1):

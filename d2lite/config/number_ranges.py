@@ -9,7 +9,8 @@ from .node import CfgNode
 
 __all__ = ["check_numbers"]
 
-# Key -> the least and the largest number, also of a list; None is no limit.
+# Key -> the least and the largest value of a number, or of each number in a list; None where
+# there is no limit.
 _RANGES = {
     "INPUT.MIN_SIZE_TRAIN": (0, None),
     "INPUT.MAX_SIZE_TRAIN": (0, None),

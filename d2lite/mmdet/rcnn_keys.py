@@ -186,7 +186,7 @@ def _sampler(part: Part) -> str:
         return _SAMPLERS[kind_of(part)]
     both = kind_of(part["pos_sampler"]), kind_of(part["neg_sampler"])
     if both != ("InstanceBalancedPosSampler", "IoUBalancedNegSampler"):
-        raise ConfigError(f"There is no counterpart of a sampler of {' and '.join(both)}.")
+        raise ConfigError(f"d2lite cannot combine the samplers {' and '.join(both)}.")
     floor, bins = part["neg_sampler"].get("floor_thr", -1), part["neg_sampler"].get("num_bins", 3)
     if (floor, bins) != (-1, 3):
         raise ConfigError(
@@ -198,7 +198,7 @@ def _sampler(part: Part) -> str:
 def _box_loss(part: Part, prefix: str) -> Keys:
     kind = kind_of(part)
     if kind not in _BOX_LOSSES:
-        raise ConfigError(f"There is no counterpart of the loss of boxes {kind!r}.")
+        raise ConfigError(f"d2lite does not have the box loss {kind!r}.")
     keys: Keys = {
         f"{prefix}.BBOX_REG_LOSS_TYPE": _BOX_LOSSES[kind],
         f"{prefix}.BBOX_REG_LOSS_WEIGHT": float(part.get("loss_weight", 1.0)),

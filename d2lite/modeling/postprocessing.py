@@ -49,7 +49,7 @@ def detector_postprocess(
         is left as it was.
 
     Raises:
-        ArgumentError: if there are no boxes.
+        ArgumentError: if `results` has neither field of boxes.
     """
     to_size = (whole_side(output_height), whole_side(output_width))
     # DIFFERS: on a copy; the reference scales the boxes of its argument.

@@ -71,8 +71,8 @@ def refusal_of_system(error: BaseException) -> UserError | None:
         text = (
             f"torchvision {metadata.version('torchvision')} was built for another torch than "
             f"{metadata.version('torch')}. Install both from one place: pip install "
-            "--force-reinstall torch torchvision (those without CUDA: also --index-url "
-            "https://download.pytorch.org/whl/cpu)"
+            "--force-reinstall torch torchvision, for torch without CUDA with the --index-url of "
+            "its installation."
         )
     elif isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
         kind = MissingPackageError

@@ -231,7 +231,7 @@ runner = dict(type='EpochBasedRunner', max_epochs=4)
             "convolutions 'ConvAWS'",
         ),
         (("type='FPN'", "type='FPG'"), "no counterpart of the neck 'FPG'"),
-        (("'GIoULoss'", "'EIoULoss'"), "loss of boxes 'EIoULoss'"),
+        (("'GIoULoss'", "'EIoULoss'"), "box loss 'EIoULoss'"),
         (("type='RandomSampler', num=64", "type='PseudoSampler', num=64"), "'PseudoSampler'"),
         (("type='RandomSampler', num=64", LIBRA.replace("num_bins=3", "num_bins=5")), "num_bins=3"),
         (

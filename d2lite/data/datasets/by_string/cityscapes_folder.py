@@ -22,7 +22,7 @@ from .pixel_maps import BACKGROUND, read_label_colours, read_numbers
 
 _MAP, _OUTLINES = "_instanceIds.png", "_polygons.json"
 _IMAGES = ("leftImg8bit", "imgsFine/leftImg8bit")
-# Labels of Cityscapes that are no classes of its evaluation.
+# Labels of Cityscapes that its evaluation leaves out.
 _OTHER_LABELS = (
     *("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic"),
     *("ground", "parking", "rail track", "guard rail", "bridge", "tunnel"),
